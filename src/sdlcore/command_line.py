@@ -1,11 +1,11 @@
 """Make command lines from the signatures of functions: `cli` for scripts of the workflow, and what `sdlcore.commands`
 shares with it.
 
-A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstring of the
-function's module, and from ``Args:`` in its own. Two rules are added to tyro's:
+A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstrings of the
+function and of its module; ``Args:`` describes the options. Two rules are added to tyro's:
 
 - a mapping, a list of mappings, or settings (`sdlcore.settings.Settings`) are one value of JSON;
-- an option whose type allows None may stand without a value, and is None then, so that callers need not leave it out.
+- an option whose type allows None may be given without a value, which means None, so callers need not omit it.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from sdlcore.suggestions import answers, quoted
 from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
-"""Loggers of libraries that tell of every glyph that they embed, and of every request."""
+"""Loggers of libraries that report every embedded glyph or every request."""
 
 
 def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: list[str] | None = None) -> None:
@@ -50,8 +50,8 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     Raises
     ------
     SystemExit
-        With one line on standard error that names the option, if an argument is missing, unknown or cannot be read, or
-        what is wrong with a file or a setting, where the function raises SourceError. Other errors pass.
+        With one line on standard error. It names the option if an argument is missing, unknown or unreadable, and
+        repeats the message if the function raises SourceError. Other errors pass.
     """
 
     program = Path(sys.argv[0]).name
@@ -89,7 +89,7 @@ def import_plugins(program: str) -> None:
 
 
 def with_parameters(function: Callable[..., Any], parameters: Iterable[Parameter]) -> Callable[..., Any]:
-    """Return a function with the given signature that passes its arguments on to another one."""
+    """Return a function with the given parameters that passes its arguments on to ``function``."""
 
     def call(**arguments: Any) -> Any:
         return function(**arguments)
@@ -101,9 +101,9 @@ def with_parameters(function: Callable[..., Any], parameters: Iterable[Parameter
 
 
 def called_later(function: Callable[..., None], text: str | None) -> Callable[..., partial[None]]:
-    """Return a function that collects the arguments of another one, so that tyro does not catch errors of its call.
+    """Return a function that only collects the arguments of ``function``, so that tyro does not catch its errors.
 
-    ``text`` is its help, with the options' under ``Args:``.
+    ``text`` is the help; its section ``Args:`` describes the options.
     """
     collect = with_parameters(partial(partial, function), inspect.signature(function).parameters.values())
     collect.__doc__ = text
@@ -144,7 +144,7 @@ def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) ->
         option, allowed, kind, value = unread.groups()
         number = "a whole number" if "int" in kind else "a number"
         return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {value}"
-    # of settings that do not go together tyro names a parameter of its own
+    # if settings conflict, tyro names a parameter of its own
     match = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
     if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
         option, command = of_another[1], of_another[2]
@@ -168,11 +168,11 @@ def _of_other_libraries(line: str, names: Collection[str]) -> str:
 _UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")
 """Matches tyro's error for a text that is not a number."""
 RULES = ConstructorRegistry()
-"""The two rules."""
+"""Adds this module's two rules to tyro's."""
 
 
 def read_json(text: str, kind: type[Settings] | None = None) -> Any:
-    """Return the value of an option that is JSON, as settings if it has a class of settings; null is None.
+    """Parse an option's JSON, into settings if ``kind`` is given; null is None.
 
     Raises
     ------

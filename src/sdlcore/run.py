@@ -1,6 +1,6 @@
 """Settings of a training: the model, its loss, and how the loss is minimised.
 
-The keys are flat and unique over the three, so that a method is one line of configuration.
+Keys are flat, and no two of these parts share a key, so a method fits on one line of a configuration.
 """
 
 import math
@@ -39,14 +39,14 @@ from sdlcore.text import printable
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
 Searched = Literal["posterior", "omp", "gradient_pursuit"]
-"""Codes by search on known decoder rows, by `sdl.search`: also modules in `sdlcore.model.activations`. They are not
+"""Searches for codes, given decoder rows (`sdl.search`); also modules in `sdlcore.model.activations`. They are not
 trained."""
 AnyActivation = Annotated[str, Name("activation", get_args(Activation), get_args(Searched))]
-"""One of these, or of a plugin."""
+"""Name of an activation or a search, built in or from a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Built-in activations that keep a given number of latents, and so need k."""
 PURSUITS: tuple[Searched, ...] = ("omp", "gradient_pursuit")
-"""Searches that need k, too."""
+"""Searches that need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
 L0Form = Literal["step", "tanh", "quadratic"]
@@ -68,17 +68,17 @@ FIT = (
     "schedule",
     "callbacks",
 )
-"""Other arguments of `sdl.fit`."""
+"""Arguments of `sdl.fit` that are not settings."""
 TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "settings_of_plugin", "pursuit", "training")
-"""What no setting of a plugin may be called, beside the settings of runs: it would have another value."""
+"""Names that are refused for settings of plugins, as the names of runs' settings are: they already mean something."""
 MOST_SWEEPS = 1000
-"""Most sweeps of a pursuit, and of a solver. More would take very long, and change nothing."""
+"""Largest number of sweeps of a pursuit or a solver. More would take very long, and change nothing."""
 LAMBDA_ANCHOR = 0.1
-"""The weight of anchors that are given without one: the paper's on the bench."""
+"""Default weight of given anchors: the paper's weight on the bench."""
 
 
 class ModelConfig(Extensible):
-    """Which pair, which sigma, how many latents (Definition 2.5)."""
+    """Settings of the model: pair, activation function, number of latents (Definition 2.5)."""
 
     extended_by: ClassVar[Kind] = "activation"
 
@@ -86,7 +86,7 @@ class ModelConfig(Extensible):
     """sae: x_r = x_p; transcoder: input to target; crosscoder: all sites, concatenated, to themselves."""
     activation: AnyActivation = "relu"
     """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista,
-    matching_pursuit, or one of a plugin."""
+    matching_pursuit, or a plugin's."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
@@ -95,38 +95,37 @@ class ModelConfig(Extensible):
     bias: bool = True
     """Train b_E and b_D; the paper's model has none."""
     initialisation: Literal["linear", "tied", "samples"] = "linear"
-    """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale; samples: as tied,
-    but rows are random training samples, the decoder's those of the target."""
+    """linear: uniform, as in nn.Linear; tied: unit decoder rows, and the same encoder rows times init_scale; samples:
+    as tied, but rows are random training samples, inputs in the encoder and targets in the decoder."""
     init_scale: Annotated[Positive, UsedBy("initialisation", "tied", "samples")] = 0.1
-    """Scale of the encoder rows where they are tied or samples."""
+    """Scale of the encoder rows with initialisation tied or samples."""
     init_threshold: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.1
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
     init_l0: Positive | None = None
-    """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
-    from the first batch; None leaves them at init_threshold and zero."""
+    """Active latents of a sample at the start. The first batch sets JumpReLU's thresholds, or the encoder biases of
+    ReLU and Gated, to reach this number; None starts from init_threshold and zero biases."""
     bandwidth: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.4
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
     ista_step: Annotated[Positive, UsedBy("activation", "lista")] = 0.1
-    """Step size of LISTA's step at the start; a factor of each latent's step is trained."""
+    """Step size of LISTA at the start; training adjusts a factor for each latent."""
     tied: bool = False
-    """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
-    does."""
+    """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. It starts as an
+    encoder does."""
     frozen: Literal["none", "encoder", "decoder", "both"] = "none"
-    """Weights that stay as they were drawn: null baselines, which show what a score is worth. Biases and thresholds
-    are trained all the same."""
+    """Weights that keep their initial values, for null baselines. Biases and thresholds are still trained."""
     decoder_norm: Literal["free", "unit"] = "free"
-    """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
+    """unit: decoder rows stay on the unit sphere, and their gradients are tangent to it; free: no constraint."""
     archetypes: Annotated[Latents | None, AddedLater()] = None
-    """Number of k-means centroids of the target that decoder rows are mixtures of, up to a relaxation (RA-SAE); None
-    for free rows. Memory and time of a step grow by n_q times their number."""
+    """Number of k-means centroids of the target (RA-SAE). Each decoder row is a mixture of them, up to a relaxation;
+    None for free rows. The memory and time that they add to a step grow with n_q times their number."""
     relaxation: Annotated[Weight, UsedBy("archetypes")] = 1.0
-    """Largest distance from a decoder row to the mixture of centroids, in units of the activations that training sees;
+    """Largest distance from a decoder row to its mixture of centroids, in units of the activations that training sees;
     with normalise, these have a mean norm of sqrt(dimension)."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
     pursuit: Annotated[int, Ge(0), Le(MOST_SWEEPS)] = 0
-    """Sweeps of non-negative coordinate descent over a sample's active latents, which make the encoder iterative; of
-    dictionaries that were solved for (`sdlcore.solvers`), or whose codes are non-negative least squares (`search`)."""
+    """Sweeps of non-negative coordinate descent that the encoder adds, over the active latents of a sample. Solvers
+    (`sdlcore.solvers`) and `search` by non-negative least squares set it; 0 for none."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -193,51 +192,52 @@ class LossConfig(Extensible):
 
     loss_scale: Annotated[Literal["sum", "mean"], AddedLater()] = "sum"
     """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
-    penalties and anchors stay as given, so under mean they count n_r times as much. Clipping sees the gradient that
-    results."""
+    penalties and anchors stay as given, so under mean they count n_r times as much. Clipping applies to the
+    resulting gradient."""
     l1: Annotated[Weight, WeightOf("l1")] = 0.0
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Annotated[Literal["decoder", "none"], UsedBy("l1")] = "decoder"
-    """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
+    """decoder: each latent is multiplied by the norm of its decoder row; none: eq. 5 as written."""
     l1_exponent_end: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, AddedLater()] = None
     """Exponent of the latents in l1 at the end of training (p-annealing); it falls linearly from 1. The weight is
-    adjusted so that the penalty of a batch stays as large; None for 1 throughout."""
+    adjusted to keep the penalty of a batch as large; None for 1 throughout."""
     l1_anneal_start: Annotated[Annotated[float, Ge(0), Lt(1), AsGiven], UsedBy("l1_exponent_end")] = 0.0
     """Share of the steps after which the exponent begins to fall."""
     l0: Annotated[Weight, WeightOf("l0")] = 0.0
-    """Weight of JumpReLU's L0 penalty (eq. 6). The number of active latents is ``target_l0`` here, and ``l0`` in
-    `search` and `reencode`."""
+    """Weight of JumpReLU's L0 penalty (eq. 6). Set the number of active latents by ``target_l0``; only in `search` and
+    `reencode` is ``l0`` that number."""
     l0_form: Annotated[L0Form, AddedLater()] = "step"
     """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
     norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
     frequency: Annotated[Weight, WeightOf("frequency")] = 0.0
-    """Weight of JumpReLU's penalty on latents that are active too often; with the value of l0, both make the
+    """Weight of JumpReLU's penalty on latents that are active too often. If it equals l0, the sum of both is the
     quadratic-frequency penalty."""
     multi_k: Annotated[Sizes, WeightOf("multi_scale")] = ()
-    """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
+    """The k_i of the multi-scale loss (eq. 9), which replaces the reconstruction loss; empty for none."""
     prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()
-    """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
+    """Sizes of nested dictionaries, the last n_q. Their multi-scale loss (Bussmann et al. 2025) replaces the
+    reconstruction loss; empty for none."""
     prefix_detached: Annotated[bool, AddedLater()] = False
-    """Train each latent by the reconstruction of the smallest prefix that contains it, alone: the sums of earlier
-    prefixes are detached from the larger ones."""
+    """Train each latent only by the reconstruction of the smallest prefix that contains it: larger prefixes add the
+    sums of smaller ones without their gradients."""
     hierarchical: Annotated[bool, WeightOf("hierarchical")] = False
-    """Take the mean of the errors of every number of latents up to k instead of the reconstruction (HierarchicalTopK).
-    Memory grows with k; accumulate divides it."""
+    """Replace the reconstruction loss by the mean of the losses with 1, 2, ... k latents (HierarchicalTopK). Memory
+    grows with k; accumulate divides it."""
     lambda_aux: Annotated[Weight, WeightOf("auxiliary")] = 0.0
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
     k_aux: Annotated[Latents, UsedBy("lambda_aux")] = 256
-    """Dead latents that reconstruct a sample in the auxiliary loss."""
+    """Number of dead latents that reconstruct a sample in the auxiliary loss."""
     aux_target: Annotated[Literal["residual", "input"], UsedBy("lambda_aux")] = "residual"
-    """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
+    """Target of the auxiliary loss: the residual that the other latents leave, or the input, as in eq. (8)."""
     orthogonality: Annotated[Weight, WeightOf("orthogonality")] = 0.0
     """Weight of OrtSAE's penalty on decoder columns of similar directions."""
     orthogonality_chunk: Annotated[Latents, UsedBy("orthogonality")] = 1024
-    """Latents that are compared with each other; chunks are drawn anew in every step."""
+    """Number of latents in a chunk. Only latents of one chunk are compared; every step draws new chunks."""
     contrast: Annotated[Weight, WeightOf("contrast")] = 0.0
     """Weight of T-SAE's contrast: neighbouring tokens get similar latents, in the first prefix or, without prefixes,
     in all latents. Training then reads pairs of neighbours: from a store of sdl.extract, a stream, or your batches."""
     contrast_similarity: Annotated[Literal["cosine", "product"], UsedBy("contrast")] = "cosine"
-    """What contrast compares latents by: their cosine, or their inner product, as the authors' code does."""
+    """How contrast compares latents: by their cosine, or by their inner product, as in the authors' code."""
     lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
     """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
     anchor_form: Annotated[AnchorForm, AddedLater()] = "frobenius"
@@ -246,17 +246,18 @@ class LossConfig(Extensible):
     anchor_until: Annotated[Annotated[float, Gt(0), Le(1), AsGiven] | None, AddedLater()] = None
     """Share of the steps after which anchors are released; None for never."""
     anchor_fall: Annotated[Share, AddedLater()] = 0.0
-    """Share of the steps, the last that have anchors, over which the weight of anchors falls linearly to zero."""
+    """Share of the steps over which the weight of anchors falls linearly to zero. The fall ends at anchor_until, or
+    with the training."""
     anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
-    """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
-    near to their anchors (`sdlcore.training.train_dictionary`); None takes lambda_anchor as given."""
+    """Choose lambda_anchor by trial trainings: the smallest weight of a grid that brings anchored decoder columns to
+    this cosine with their anchors (`sdlcore.training.train_dictionary`); None takes lambda_anchor as given."""
     penalty_warmup: Annotated[Share, UsedBy("penalties")] = 0.0
     """Share of the steps over which l1, l0 and other penalties rise linearly from zero."""
     target_l0: Positive | None = None
-    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights. With
-    l0_form quadratic, the target of the penalty itself, whose weight is fixed."""
+    """Active latents of a sample to reach: training adjusts l1 and l0, which are then starting values; None keeps them
+    fixed. With l0_form quadratic, the target in the penalty, whose weight stays fixed."""
     l0_gain: Annotated[Positive, UsedBy("target_l0")] = 0.02
-    """Change of their logarithm in a step for an L0 that is off by a factor of e."""
+    """Change of the logarithm of these weights in a step, if L0 is off by a factor of e."""
 
     @property
     def anchors(self) -> bool:
@@ -265,7 +266,7 @@ class LossConfig(Extensible):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms that are asked for, each a module in `sdlcore.losses`; then those of plugins."""
+        """The run's loss terms by name: built-in terms, each a module in `sdlcore.losses`, then plugins' terms."""
         ours = (term for name, term in TERMS.items() if getattr(self, name))
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
 
@@ -276,7 +277,7 @@ class LossConfig(Extensible):
 
     @property
     def penalties(self) -> tuple[str, ...]:
-        """The weights of the run's penalties: l1, l0, frequency, and those of plugins' terms that declare ``rises``."""
+        """Settings with the weights of penalties: l1, l0, frequency, and plugins' terms that declare ``rises``."""
         return (*(name for name in ("l1", "l0", "frequency") if getattr(self, name)), *self.own_penalties)
 
     @property
@@ -327,7 +328,7 @@ class LossConfig(Extensible):
 
 
 TERMS = {name: mark.term for name, field in LossConfig.model_fields.items() if (mark := marked(field, WeightOf))}
-"""Settings that ask for a loss term where they are given, and the term."""
+"""Settings that add a loss term, each with the name of its term."""
 
 
 class TrainingConfig(Settings):
@@ -342,26 +343,27 @@ class TrainingConfig(Settings):
     lr_warmup: Share = 0.05
     """Share of the steps over which the learning rate rises linearly."""
     lr_decay: Share = 0.2
-    """Share of the last steps over which the learning rate falls to zero."""
+    """Share of the steps, at the end, over which the learning rate falls to zero."""
     lr_decay_shape: Annotated[Literal["linear", "cosine"], AddedLater()] = "linear"
-    """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
+    """Shape of this fall: linear, or half a period of a cosine (Loshchilov and Hutter 2017)."""
     k_start: Annotated[Latents | None, AddedLater()] = None
-    """Active latents of a sample at the start; their number goes linearly to k. None for k throughout."""
+    """Active latents of a sample at the start; their number then changes linearly to k. None for k throughout."""
     k_decay: Annotated[Share, UsedBy("k_start")] = 0.5
-    """Share of the steps after which k is reached from k_start."""
+    """Share of the steps over which the number of active latents changes from k_start to k."""
     accumulate: Batch = 1
-    """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
+    """Number of parts that a batch is computed in, one after the other, to save memory; must divide batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """Type of the encoder's dense product: float32; bfloat16, or int8 on a CPU, whose proposals are ranked exactly."""
+    """Type of the encoder's dense product. bfloat16, and int8 on a CPU, only propose latents, which are then ranked
+    exactly."""
     weight_decay: Weight = 0.0
-    """Decoupled decay of the weights (AdamW, Loshchilov and Hutter 2019), as a share of lr a step. Biases, thresholds
-    and rows on the unit sphere do not decay."""
+    """Decoupled weight decay (AdamW, Loshchilov and Hutter 2019): each step multiplies weights by
+    1 - lr * weight_decay. Biases, thresholds and rows on the unit sphere do not decay."""
     gradient_clip: Positive | None = 1.0
-    """Largest norm of the whole gradient; None leaves it as it is."""
+    """Largest norm of the whole gradient; None for no clipping."""
     normalise: bool = True
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
     whiten: bool = False
-    """Give activations zero mean and unit covariance, and so every direction the same weight; folded into the
+    """Give activations zero mean and unit covariance, so that every direction counts equally; folded into the
     saved weights. Replaces normalise."""
     dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
@@ -371,8 +373,8 @@ class TrainingConfig(Settings):
     resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
     """Share of the steps after which no resampling happens."""
     reorder_every: Annotated[Total | None, AddedLater()] = None
-    """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
-    None for never."""
+    """Steps between sortings of the latents by how often they fired since the last one, so that prefixes contain the
+    most frequent; None for never."""
     log_every: Total = 20
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
@@ -532,7 +534,7 @@ class RunConfig(Settings):
     def without_effect(self, names: Collection[str]) -> list[str]:
         """Return a sentence for each of these settings that has no effect on this run; none for defaults.
 
-        Settings of plugins are left out, because a run does not contain those of plugins that it does not use.
+        Settings of plugins are left out, because a run contains only the settings of the plugins that it uses.
         """
         sentences = []
         for part in (self.model, self.loss, self.training):
@@ -588,20 +590,22 @@ class RunConfig(Settings):
 
 
 def is_centred(settings: Mapping[str, Json]) -> bool:
-    """Tell by the settings of a training or a solver whether its dictionary sees activations without their mean."""
+    """Return whether settings of a training or a solver remove the mean from the activations."""
     return bool(settings.get("normalise") or settings.get("whiten"))
 
 
 def flat(*parts: dict[str, Json]) -> dict[str, Json]:
-    """Return the settings of a run's parts in one, as JSON can hold them."""
+    """Merge the settings of a run's parts into one dictionary for JSON."""
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
     return merged
 
 
 def check_division(config: RunConfig, processes: int, split: Split) -> str | None:
-    """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
-    None. One process divides nothing, so only its batches are checked."""
+    """Return why processes cannot divide a training's samples or latents (``split``), or None.
+
+    For one process, only the size of batches is checked.
+    """
     training, n_q = config.training, config.model.n_q
     if processes > 1 and split == "latents" and training.reorder_every:
         return "reorder_every sorts all latents, but processes divide them; divide samples instead"

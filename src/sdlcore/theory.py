@@ -1,4 +1,4 @@
-"""What theory says of dictionaries: certificates for small problems, and the law of encoder rows.
+"""Theory of dictionaries: certificates for small problems, and the law of encoder rows.
 
 The approximate loss L~ (eq. 11 of arXiv 2512.05534) is the loss on samples with a single active feature. All
 computations are in float64. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n. Weights are
@@ -44,12 +44,12 @@ n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is
 Limits
 ------
 - Near n = n_p the law gives 0. A finite n, a ridge or a little noise leads to a larger cosine.
-- For directions that cluster the cosine is lower: the law assumes random directions. The paper's bench pushes its
+- For clustered directions the cosine is lower: the law assumes random directions. The paper's bench pushes its
   features apart, which raises the cosine a little.
 - Correlated activities and unequal variances hardly matter without noise. With noise they do.
-- The law does not apply to a dictionary that misses features, or has not reached its least squares.
+- The law does not apply to a dictionary that misses features, or is not at its least-squares solution.
 - Under heavy noise the law holds and the cosine goes to 1, but no method finds the features any longer.
-- The law does not apply to tied weights, in which a row is its decoder column.
+- The law does not apply to tied weights, where each row equals its decoder column.
 """
 
 import heapq
@@ -155,10 +155,11 @@ class Certificate(NamedTuple):
 def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Certificate:
     """Find the least L~ if each feature activates at most one latent, with a lower bound that proves it.
 
-    Branching: assign a latent, or none, to one feature after the other. Bound of a node: the features of a latent lose
-    at least trace(G) minus the largest eigenvalue of G, the sum of M_d w_r^d w_r^d^T over its features, whichever
-    features join them later. Features without a latent lose everything. A leaf is attained if that eigenvector has
-    positive products with all members; otherwise some member is better left without a latent, which is another leaf.
+    Branching: assign a latent, or none, to one feature after the other. Bound of a node: let G be the sum of
+    M_d w_r^d w_r^d^T over the features of a latent. They lose at least trace(G) minus the largest eigenvalue of G,
+    whichever features join them later. Features without a latent lose everything. A leaf's bound is attained if the
+    eigenvector of that eigenvalue has positive products with all members of its latent. Otherwise some member is better
+    left without a latent, which is another leaf.
     The least bound of the open nodes is a lower bound at any time, so stopping at ``most_nodes`` may leave a gap, but
     no wrong bound.
     """
@@ -213,7 +214,7 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
     noise
         t: variance of the noise, or ridge, as a share of the mean variance of a coordinate.
     samples
-        Number of samples from which the read-out is computed by regression.
+        Number of samples of the regression that computes the read-out.
 
     Raises
     ------
@@ -243,7 +244,7 @@ def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float
     n, n_p, noise
         See `law`.
     active
-        P(active) for a row that is fitted to samples in which its feature is active; 1 for a fit to all samples.
+        P(active) for a row that is fitted to the samples with its feature active; 1 for a fit to all samples.
 
     Raises
     ------

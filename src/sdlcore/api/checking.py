@@ -27,7 +27,7 @@ after fewer."""
 LARGEST_MEAN = 0.5
 """Ratio of the mean's norm to the spread (root mean squared distance from the mean) above which fit warns."""
 LARGEST_L0_WEIGHT = 5.0
-"""Weight of JumpReLU's penalty from which fit warns: it may be meant as a number of active latents."""
+"""fit warns if l0 is this or more: it weights JumpReLU's penalty, but may be meant as a number of active latents."""
 LOOKED_AT = 1000
 """Number of samples to compare mean and spread."""
 
@@ -207,7 +207,7 @@ def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterat
 def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None:
     """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several.
 
-    ``centred`` says that the run normalises or whitens activations.
+    ``centred``: whether the run normalises or whitens activations.
     """
     where = _in_run(name)
     if math.isnan(fvu):

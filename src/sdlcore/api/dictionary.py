@@ -289,7 +289,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         self._write(path, {CONFIG: self.provenance})
 
     def _write(self, path: Path, last: Mapping[str, Json]) -> None:
-        """Write the files of a folder; ``last`` are JSON files by name, of which the last makes the folder whole."""
+        """Write the files of a folder, then ``last`` (JSON by name), whose final file makes the folder whole."""
         run_folder(path).mkdir(parents=True, exist_ok=True)
         if others := formats_of([entry.name for entry in path.iterdir()]):
             raise ValueError(f"{path}: contains a dictionary of {others[0]}; choose another folder")

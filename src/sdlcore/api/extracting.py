@@ -165,7 +165,7 @@ def extract_layers(
     lm, texts
         As of `extract`.
     layers
-        Blocks, counted from 1, or names of one place in each, as of `extract`.
+        Blocks, counted from 1, or names of one place in each, as in `extract`.
     out
         The folder for the stores, ``layer_1.h5`` and so on.
     place

@@ -72,7 +72,7 @@ def finetune(
         a file or another folder contains only weights: Adam starts with fresh moments. The schedule of the learning
         rate goes on from the step that the training had reached, as if the training had been longer by ``steps``.
     lm
-        A decoder-only transformers model, or a name as of `extract`.
+        A decoder-only transformers model, or its name, as in `extract`.
     texts
         As of `extract`. The contexts are read in order, and again from the
         first when the text ends.

@@ -91,7 +91,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     **settings: Unpack[FitSettings],
 ) -> Dictionary:
-    """Find a dictionary of activations, and return it ready for raw activations.
+    """Find a dictionary of activations, by training or by a solver. It encodes raw activations.
 
     ``fit(x)`` trains an autoencoder, ``fit(x, target)`` a transcoder, ``fit([x1, x2])`` a crosscoder, and
     ``fit(x, solver="acs")`` solves for a dictionary without gradient descent.
@@ -103,9 +103,9 @@ def fit(
         also contains the target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A
         file that changes during training raises an error.
 
-        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable but a list that
-        restarts with each ``iter()``, a generator function, or a function of the step. Training reads the batches in
-        their order and restarts after the last one. ``steps`` counts batches, and ``batch_size`` is not allowed.
+        Or batches, each a B x n_p array or tensor or a pair (x, target), from a torch DataLoader, a generator function,
+        a function of the step, or another iterable (not a list) that restarts with each ``iter()``. Training reads the
+        batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is not allowed.
         ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a
         generator object is read once; training stops at its end.
     target
@@ -114,7 +114,7 @@ def fit(
         Seed of all randomness. The same call gives the same bits.
     anchors
         Directions that the first latents are tied to, with weight ``lambda_anchor`` (0.1 by default) or a weight chosen
-        by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit
+        by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` return them. Or an array of unit
         rows, k x n_p, or a pair of arrays.
     start
         A dictionary to continue from, or its path, in any format of `load`. The training copies its weights, biases,
@@ -169,7 +169,7 @@ def fit(
     ValueError
         Naming the setting, or the input, that is wrong.
     DivergedError
-        If a loss, a weight or a learning rate is not finite; the message says what to change.
+        If a loss, a weight or a learning rate is not finite; the message suggests changes.
     ChildProcessError
         If another of several processes fails, with its message.
     """
@@ -211,14 +211,14 @@ def fit(
 def batches_of(
     x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], custom_parts: CustomParts
 ) -> Stream | Recipe | None:
-    """Return the batches that ``x`` gives, None for samples; put the pair, and a stream's batch size, into settings."""
+    """Return ``x`` as a source of batches, or None if it is samples. Set the pair, and a stream's batch size."""
     batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
-    if start is not None and (is_store(x) or batches is not None):  # which may contain a target for another pair
+    if start is not None and (is_store(x) or batches is not None):  # the batches may contain a target for another pair
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     refuse_unused(settings, batches, custom_parts)
     if isinstance(batches, Stream):
-        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
+        settings["batch_size"] = batches.batch_size  # of the first batch; accumulate must divide it
     return batches
 
 
@@ -234,8 +234,8 @@ def describe_fit(
 ) -> dict[str, Any]:
     """Return the provenance that `fit` records for the same arguments: settings, seed, data, code, versions, device.
 
-    It is known before the training, so a caller can look for a run of the same code (`fit` compares settings, seed and
-    data only). Warnings are left to `fit`.
+    It is known before the training, so a caller can look for a run of the same code; `fit` compares only settings, seed
+    and data. Only `fit` gives the warnings.
     """
     batches = batches_of(x, None, start, settings, CustomParts())
     with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
@@ -247,7 +247,7 @@ def describe_fit(
 
 @dataclass(frozen=True)
 class Fit:
-    """A dictionary that is asked for."""
+    """A request for a dictionary: the checked arguments of `fit`."""
 
     config: RunConfig | SolverConfig
     seed: int
@@ -271,7 +271,7 @@ class Fit:
         watch: Any,
         where: torch.device,
     ) -> Self:
-        """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
+        """Check arguments of `fit` and return the request; ValueError naming the wrong argument."""
         if anchors is not None and "solver" in settings:
             raise ValueError("anchors has no meaning for a solver, which trains nothing")
         if anchors is not None and settings.get("anchor_cosine") is None:
@@ -291,7 +291,7 @@ class Fit:
 
     @property
     def steps(self) -> int:
-        """The number that its history counts to."""
+        """Number of steps of the training or the solver, unless it ends early."""
         return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
 
     def facts(self, source: Source) -> dict[str, Any]:
@@ -311,11 +311,11 @@ class Fit:
             weights = self.start.coder.state_dict()
             parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
             facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
-        if self.watch is not None:  # which the rows of the history have columns of
+        if self.watch is not None:  # the history has columns for it
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         origin = source.activations_made_by()
         if origin is None and self.start is not None:
-            # an array is taken to come from the place that the start was trained on, but not from its text
+            # assume that an array comes from the place that the start was trained on, but not from the same text
             place = known_place(self.start.provenance, self.start.pair)
             origin = None if place is None else {"where": place}
         if origin is not None:
@@ -334,16 +334,16 @@ class Fit:
         folder: Path | None,
         stop: Event | None = None,
     ) -> Dictionary:
-        """Train, or solve for, the dictionary, and write it to a run's folder; or open the finished run there.
+        """Train or solve for the dictionary, and write it to a run's folder; or open the finished run there.
 
-        An unfinished run has a history and, if it is a training, a checkpoint there. ``stop`` interrupts a training.
+        An unfinished run leaves its history there, and a training also a checkpoint. ``stop`` interrupts a training.
 
         Raises
         ------
         ValueError
             If the folder holds a different run, finished or not, or another process trains there.
         OSError
-            If the folder cannot be written, before anything is found.
+            If the folder cannot be written; raised before the training.
         """
         if folder is None:
             return self._find(source, facts, sinks, None, stop)
@@ -381,7 +381,7 @@ class Fit:
 
     def finished(self, folder: Path) -> Dictionary:
         """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
-        remove_unfinished(folder)  # a call may have been cut off just before it did
+        remove_unfinished(folder)  # an earlier call may have been killed before it removed them
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
@@ -432,7 +432,7 @@ class Fit:
 
 
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
-    """Return the settings of a training, or of a solver if one is named; ValueError if they do not fit."""
+    """Return the settings of a training, or of the solver that they name; ValueError if they conflict."""
     return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
 
 
@@ -445,7 +445,7 @@ def made_by(
 ) -> dict[str, Any]:
     """Return the facts about a dictionary that do not depend on its data.
 
-    ``packages`` and modules (``parts``) compute the data, if the same call does that.
+    ``packages`` and ``parts`` (modules) compute the data, if that happens in the same call.
     """
     # solvers compute on the CPU, whatever the machine has
     where = "cpu" if isinstance(config, SolverConfig) else device.type

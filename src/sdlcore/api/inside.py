@@ -42,7 +42,7 @@ def splice(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, or a name as of `extract`. A named model is loaded to the dictionary's
+        A decoder-only transformers model, or its name, as in `extract`. A named model is loaded to the dictionary's
         device; ``AutoTokenizer.from_pretrained(lm.name_or_path)`` loads its tokenizer.
     layer
         Block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
@@ -113,7 +113,7 @@ def contexts(
     dictionary
         The dictionary.
     lm
-        A transformers model, or a name as of `extract`.
+        A transformers model, or its name, as in `extract`.
     texts
         As of `extract`.
     latents
@@ -159,7 +159,7 @@ def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
-    """Warn if the language model has another name than the one whose activations `fit_layers` took."""
+    """Warn if the language model is not the model that `fit_layers` took activations from, by name."""
     origin = _origin_of(dictionary)
     model_name = origin.get("model", {}).get("name") if "where" in origin else None
     name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__

@@ -110,9 +110,9 @@ def language_scores(
         dictionaries of a site, so three dictionaries need six passes over the text and not twelve. All but the first
         pass start at the block of the dictionary.
     lm
-        A decoder-only transformers model, or a name as of `extract`.
+        A decoder-only transformers model, or its name, as in `extract`.
     texts
-        Documents that training did not see, as of `extract`.
+        Documents that training did not see, as in `extract`.
     layer, place, paths
         Where the dictionary was fitted, as for `splice`.
     contexts

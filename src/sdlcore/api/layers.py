@@ -62,12 +62,12 @@ def fit_layers(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, or a name as of `extract`. Or the stores that `extract_layers` wrote, opened
-        or as paths; then no model runs, and all arguments about layers and text are left out.
+        A decoder-only transformers model, or its name, as in `extract`. Or the stores that `extract_layers` wrote,
+        opened or as paths; then no model runs, and all arguments about layers and text are left out.
     texts
         As of `extract`.
     layers
-        Which block, or several, counted from 1, or names of them as of `extract`; None for all.
+        One block or several, counted from 1, or their names as in `extract`; None for all.
     pair
         transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block. None for a
         transcoder; for stores without a target, an sae.

@@ -44,14 +44,14 @@ GRACE = 10.0
 
 @dataclass(frozen=True)
 class Division:
-    """How many processes train a dictionary, and what they divide."""
+    """The number of processes that train a dictionary, and whether they divide samples or latents."""
 
     processes: int
     split: Split
 
     @classmethod
     def of(cls, processes: Any, split: Any) -> "Division":
-        """Check both; ValueError naming the one that is wrong."""
+        """Check both arguments; ValueError naming the wrong one."""
         return cls(checked("processes", Annotated[int, Ge(1), Le(1000)], processes), checked("split", Split, split))
 
     def check(self, request: Any, source: Source) -> None:
@@ -155,7 +155,7 @@ def _files(samples: Activations, folder: Path) -> list[str]:
 
 
 class _Others:
-    """The processes of ranks 1 and above. Ctrl-C in a terminal does not reach them; rank 0 tells them of it."""
+    """The processes of ranks 1 and above. Ctrl-C in a terminal reaches only rank 0, which interrupts the others."""
 
     def __init__(self, folder: Path, processes: int) -> None:
         self._folder, self._size = folder, processes

@@ -234,7 +234,7 @@ def evaluate(
     Returns
     -------
     The metrics by name, such as ``scores["fvu"]``. `Scores.to_frame` lists and describes them, and ``scores.nulls``
-    contains those of the null baselines.
+    contains the metrics of the null baselines.
 
     Raises
     ------

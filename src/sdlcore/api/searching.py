@@ -61,7 +61,7 @@ L0_MISSED = 0.1
 BATCH = 1024
 """Samples of a step of `reencode`."""
 SHARE, MOST_HELD_OUT = 5, 2**15
-"""`reencode` holds out a part of the samples, one of `SHARE`, and at most so many."""
+"""`reencode` holds out one of `SHARE` parts of the samples, and at most `MOST_HELD_OUT` samples."""
 Rounds = Annotated[int, Ge(4), Le(1000)]
 """Rounds of mean shift. The last three add no latent."""
 Sweeps = Annotated[int, Ge(1), Le(MOST_SWEEPS)]
@@ -81,32 +81,32 @@ def search(
     """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
 
     The field calls this inference-time optimisation. `Dictionary.encode`, `evaluate` and `Dictionary.save` work as with
-    an encoder. Of other libraries, SAELens opens the result through `sdlcore.saelens`; `reencode` fits an encoder that
-    others open, too.
+    an encoder. SAELens opens the result through `sdlcore.saelens`. For other libraries, `reencode` fits an ordinary
+    encoder.
 
     Parameters
     ----------
     dictionary
         An autoencoder, or its path in any format of `load`. It is not changed.
     x
-        Samples that ``posterior`` estimates the statistics of latents on, and that ``l0`` is reached on: activations or
-        batches as in `fit`.
+        Activations or batches, as in `fit`. ``posterior`` estimates the statistics of latents on them, and ``l0`` sets
+        the threshold of a search on them.
     method
         posterior: the most probable latents, given how often and how strongly each is active
-        (`sdlcore.model.activations.posterior`); it chooses its own L0, and a warning says if it explains less than the
+        (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the
         dictionary's encoder. omp: orthogonal matching pursuit. gradient_pursuit: the same with a gradient step instead
         of least squares. nnls: non-negative least squares on the latents that the dictionary's own encoder activates.
         All but nnls scale rows to norm 1. Codes are never negative.
     k
-        Steps of omp and gradient_pursuit for a sample, so the largest number of its active latents; None for the
-        dictionary's k, or four times ``l0``.
+        Number of steps of omp and gradient_pursuit, and so the largest number of active latents of a sample; None for
+        four times ``l0``, or the dictionary's k without ``l0``.
     l0
         Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
         product with the residual exceeds a threshold, which suits samples that differ in their number of features.
         None for k steps, which end early only where no latent fits the residual.
     n_samples
-        Number of samples of ``x`` that are used, from the first on; None for 65,536, the most that batches give. ``l0``
-        uses at most 8,192.
+        Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
+        ``l0`` uses at most 8,192.
     sweeps
         Sweeps of coordinate descent over a sample's latents, for nnls; None for 20.
     progress
@@ -192,8 +192,8 @@ def refine(
     Parameters
     ----------
     dictionary
-        An autoencoder, or its path in any format of `load`. It is not changed. If it has no posterior codes, it gets
-        them first.
+        An autoencoder, or its path in any format of `load`. It is not changed. If it has no posterior codes, they
+        are fitted first.
     x
         Activations or batches, as in `fit`. Arrays and stores are read in random order, and again after their end.
     rounds
@@ -205,12 +205,13 @@ def refine(
     progress
         Show a progress bar of rounds.
     out
-        A folder for the dictionary. Interrupted, the same call goes on after the last round; a finished one is opened.
+        A folder for the dictionary. The same call resumes after the last finished round, or opens the finished
+        dictionary.
 
     Returns
     -------
-    A new dictionary with as many latents and posterior codes. Its latents correspond to those of ``dictionary``, except
-    where mean shift replaced them.
+    A new dictionary with as many latents and posterior codes. Latents correspond to the latents of ``dictionary``,
+    except where mean shift replaced them.
 
     Raises
     ------
@@ -257,7 +258,7 @@ def reencode(
     """Fit an ordinary encoder to the decoder rows of an autoencoder, at a chosen L0. Other libraries load the result.
 
     jumprelu imitates codes by search: logistic regression on their supports, then a threshold and a line for each
-    latent (`sdlcore.training.logistic`). An autoencoder with another encoder gets posterior codes first. topk and
+    latent (`sdlcore.training.logistic`). For an autoencoder with another encoder, these are posterior codes. topk and
     batchtopk train the encoder by `fit` with a frozen decoder, from the autoencoder's own weights if its encoder is
     linear, and otherwise from the decoder rows. Rows have norm 1.
 
@@ -273,7 +274,7 @@ def reencode(
     l0
         Mean number of active latents of a sample. None for the L0 of the codes (jumprelu), or the dictionary's k.
     steps
-        Steps of 1,024 samples (of a fifth of an array or a store with fewer than 5,120), or of a batch.
+        Number of steps. Each reads one batch; from an array or a store, 1,024 samples, or a fifth of fewer than 5,120.
     seed
         Seed of the order of samples.
     device
@@ -281,7 +282,7 @@ def reencode(
     progress
         Show a progress bar.
     out
-        A folder for the dictionary. Interrupted, the same call goes on; a finished one is opened.
+        A folder for the dictionary. The same call resumes an interrupted fit, or opens the finished dictionary.
 
     Returns
     -------
@@ -291,7 +292,7 @@ def reencode(
     ------
     ValueError
         If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions or ends early, or
-        if ``l0`` is missing, or not a whole number where k latents are kept.
+        if ``l0`` is missing, or not a whole number for topk and batchtopk.
     """
     start, where = _opened(dictionary), device_of(device)
     checked("activation", Encoder, activation)
@@ -356,7 +357,7 @@ def _l0_up_to(n_q: int, l0: float) -> float:
 
 @contextmanager
 def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
-    """Open samples for a dictionary, in batches; ValueError if they have other dimensions."""
+    """Open samples for a dictionary, in batches; ValueError if their dimensions differ from the dictionary's."""
     if is_pair(x):
         raise ValueError(f"x has {len(x)} sites, but an autoencoder reads one")
     batches = Stream(x) if is_stream(x) else None
@@ -364,7 +365,7 @@ def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, Train
         if source.widths[0] != (n_p := coder.W_enc.shape[1]):
             raise ValueError(f"x has {source.widths[0]} dimensions, but the dictionary reads {n_p}")
         size = _batch_size(source.rows) if isinstance(source, Stored) else source.batch_size
-        # as many steps as a stream may have
+        # more steps than any stream has
         config = RunConfig.from_dict({"n_q": coder.config.n_q, "batch_size": size, "steps": 10**9})
         yield source, source.training_rows(config, seed)
 
@@ -376,7 +377,7 @@ def _batch_size(rows: int) -> int:
 
 @torch.no_grad()
 def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCoder:
-    """Return an autoencoder with the rows of another one, scaled to norm 1, and its encoder or else these rows."""
+    """Scale an autoencoder's rows to norm 1. Keep its encoder if it is linear; otherwise encode with these rows."""
     unit = on_unit_rows(coder, activation, k)
     if isinstance(coder.sigma, NonlinearEncoder) or coder.config.pursuit:
         weights = {"b_enc": -(unit.W_enc @ unit.b_dec)}
@@ -445,7 +446,7 @@ def _make_or_open(
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return the dictionary that ``make`` returns. With ``out``, write it to this folder, or open it there."""
+    """Return the result of ``make``. With ``out``, write it to this folder, or open the finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     facts = {**start.provenance, **provenance(__file__), **record}
     facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}

@@ -173,7 +173,7 @@ class Stream:
         return arrays_of([np.concatenate([one.read(name) for one in parts]) for name in site_columns(len(self.widths))])
 
     def _read(self, step: int) -> Arrays:
-        """Return a batch, and keep it until a later one is trained on."""
+        """Return a batch, and keep it until training reaches a later batch."""
         if self._batches and step < min(self._batches):  # begun anew, perhaps in another order
             self._batches.clear()
         if step not in self._batches:

@@ -242,7 +242,7 @@ def _sources(
 
 
 def _all_at_once(at_once: int | None, runs: int, where: torch.device) -> int:
-    """Return the number of runs, all of which train at a time on one stream; ValueError if they cannot."""
+    """Return the number of runs. All train at once on one stream; ValueError if ``at_once`` is another number."""
     if at_once not in (None, runs):
         raise ValueError(f"at_once is {at_once}, but all {runs} runs train on each batch of a stream; leave it out")
     return _at_once(runs, runs, where)

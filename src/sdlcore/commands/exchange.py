@@ -26,7 +26,7 @@ def export(
     layer: int | None = None,
     submodule_name: str | None = None,
 ) -> None:
-    """Write a dictionary as another library opens it. What the library cannot express is refused, with a reason.
+    """Write a dictionary in another library's format. An error names anything that the library cannot express.
 
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify

@@ -75,13 +75,13 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
 
 
 class ModelOptions(ModelConfig):
-    """Settings of the model on a command line. `fit` checks them together with those of a start or of a run."""
+    """Settings of the model on a command line. `fit` checks them together with the settings of a start or a run."""
 
     def check_together(self) -> None: ...
 
 
 class LossOptions(LossConfig):
-    """Loss terms on a command line, and their weights. `fit` checks them together with those of a run."""
+    """Loss terms on a command line, and their weights. `fit` checks them together with the other settings."""
 
     def check_together(self) -> None: ...
 
@@ -187,7 +187,7 @@ def _means_of(
 def _anchors_of(
     anchors: str | None, n_anchors: float | None, means: References | None, x: Any, target: Path | None, seed: int
 ) -> Anchors | None:
-    """Return the anchors that are asked for: some means of classes, discovered ones, or those of a file."""
+    """Return the requested anchors: means of classes, discovered directions, or the contents of a file."""
     if anchors is None:
         return None
     if anchors == DISCOVER:

@@ -75,7 +75,7 @@ def reencode(
         out: folder to write
         activation: jumprelu imitates codes by search, of the dictionary or posterior ones; topk and batchtopk are
             trained with a frozen decoder
-        l0: mean number of active latents of a sample; that of the codes, or the dictionary's k, if left out
+        l0: mean number of active latents of a sample; if left out, the L0 of the codes, or the dictionary's k
         steps: steps of 1,024 samples
         seed: of the order of samples
         device: where the encoder is fitted
