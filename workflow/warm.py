@@ -43,7 +43,7 @@ from typing import Any, NoReturn
 Loaded = dict[str, tuple[str, tuple[int, ...] | None]]
 """Name of a module that may be edited -> its file, and the file's stamp (`_stamp`) when the module was loaded."""
 TICK = 0.1
-"""Seconds by which the modification times of files may lag behind the clock."""
+"""Largest lag of the modification times of files behind the clock, in seconds."""
 
 
 def run(address: str, arguments: list[str]) -> NoReturn:

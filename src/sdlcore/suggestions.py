@@ -1,4 +1,4 @@
-"""Suggest what was meant by a wrong name: the sdlcore setting that does the same, or the closest name."""
+"""Suggest a correction for a wrong name: the sdlcore setting that does the same, or the closest name."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence

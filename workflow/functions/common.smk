@@ -48,7 +48,7 @@ pathvars:
 
 
 def pattern(names):
-    """Return a regular expression that matches any of the names; without names, one that never matches."""
+    """Return a regular expression that matches any of the names; without names, it never matches."""
     return "|".join(names) or "(?!)"
 
 

@@ -24,7 +24,7 @@ variables = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "SDLCORE_PLUGINS": os.pathsep.join(study.plugins),
 }
-# jobs use the interpreter of their conda environment; without conda the one that runs Snakemake, or PEERS_PYTHON
+# jobs use the interpreter of their conda environment; without conda Snakemake's own, or PEERS_PYTHON
 WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 variables["PEERS_PYTHON"] = "python" if WITH_CONDA else os.path.relpath(REPOSITORY / study.peers_python)
 exports = " ".join(f"{name}={quote(str(value))}" for name, value in variables.items())

@@ -23,7 +23,7 @@ def references_file(wildcards):
     return FILES.references(wildcards.source, getattr(wildcards, "seed", 0)) or []
 
 
-# sources whose training store is extracted in parts, and those whose training rows are never stored
+# sources whose training store is extracted in parts; sources whose training rows are never stored
 SHARDED = [name for name, source in study.all_sources().items() if source.n_shards > 1]
 STREAMED = [name for name, source in study.all_sources().items() if source.is_streamed]
 LANGUAGE_STREAMED = [name for name in STREAMED if name in study.sources.language]

@@ -1,1 +1,1 @@
-"""What the default configuration needs where no model hub can be reached: a small CLIP, and pictures to train it on."""
+"""Replacements for a model hub that cannot be reached: a small CLIP, and pictures to train it on."""

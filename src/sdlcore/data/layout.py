@@ -83,7 +83,7 @@ def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def dtype_of(dataset: h5py.Dataset) -> str:
-    """Return the precision of a column; ``bfloat16`` if its attribute says so and it is stored as uint16."""
+    """Return the precision of a column; ``bfloat16`` if an attribute marks it so, though it is stored as uint16."""
     return str(dataset.attrs.get("dtype", dataset.dtype.name))
 
 

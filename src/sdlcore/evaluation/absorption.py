@@ -1,8 +1,9 @@
 """Feature absorption: the latents of child features fire in place of their parent's latent (section 3.5).
 
 Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
-true feature. A bench with a hierarchy knows its true features. In the sense of Chanin et al., a sample is absorbed if
-the parent is active, the parent's latent does not fire, and another latent writes in the parent's direction instead.
+true feature. On a bench with a hierarchy, the true features are known. In the sense of Chanin et al., a sample is
+absorbed if the parent is active, the parent's latent does not fire, and another latent writes in the parent's
+direction instead.
 This module instead reaches a verdict for each pair of a parent and its child. The verdict uses sums over the samples in
 which this child is the only active child of its family, because single magnitudes scatter.
 """
@@ -149,7 +150,7 @@ def _column(latents: np.ndarray | scipy.sparse.csc_array, latent: int) -> np.nda
 
 
 def _alone(x: scipy.sparse.csr_array, hierarchy: Hierarchy, parent: int) -> list[np.ndarray]:
-    """Return each child's samples: those with this child as the only active one of its parent."""
+    """Return each child's samples, where it is the only active child of its parent."""
     active = x[:, list(hierarchy.family(parent))].toarray() > 0
     single = active.sum(axis=1) == 1
     return [np.flatnonzero(single & active[:, child]) for child in range(hierarchy.children)]

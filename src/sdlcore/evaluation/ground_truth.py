@@ -53,7 +53,7 @@ class GroundTruth(NamedTuple):
         hierarchy: Hierarchy | None = None,
         coefficients: bool = True,
     ) -> "GroundTruth":
-        """Combine references and anchors; ``coefficients`` tells whether true coefficients or classes are known."""
+        """Combine references and anchors; ``coefficients``: whether true coefficients or classes are known."""
         anchored = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
         W_p, W_r, classes, names, _, more = references
         return cls(W_p, W_r, anchored, classes, names, hierarchy, anchors, coefficients, more)

@@ -274,8 +274,8 @@ _DECLARED: list[Metric] = [
     ),
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}
-"""Every metric by name, in the order of tables; metrics of plugins come last. Of the metrics of single sites, the list
-contains sites 0 and 1; `declared` also finds those of further sites, and recovery at other thresholds."""
+"""Every metric by name, in the order of tables; metrics of plugins come last. Metrics of single sites are listed
+for sites 0 and 1; `declared` also finds them for further sites, and recovery at other thresholds."""
 
 
 def declared(name: str) -> Metric | None:

@@ -31,7 +31,7 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, store: ActivationStore, model: str, text: str) -> "HeldOut":
-        """Open the model and the text from which an evaluation store was made.
+        """Open the model and the text that an evaluation store was made from.
 
         ``path`` is the store's file. Models and texts of the hub are opened at the commits that the store records.
         """

@@ -1,7 +1,7 @@
 """Released dictionaries by the names of SAELens' list, such as gpt2-small-res-jb, with SAELens' own loaders.
 
 SAELens (sae-lens) downloads and converts the files; its import takes ten seconds. Weights are then checked and opened
-as those of a SAELens folder.
+like a SAELens folder.
 """
 
 from importlib.util import find_spec

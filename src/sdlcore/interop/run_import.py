@@ -1,4 +1,4 @@
-"""Import a dictionary from a file, with what a run records of it."""
+"""Import a dictionary from a file, with the facts that a run records about it."""
 
 import json
 import logging

@@ -21,7 +21,7 @@ from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]
 _ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
-"""Settings of other releases and forks that change what a dictionary computes; not supported if true."""
+"""Settings of other releases and forks that change the result of a dictionary; not supported if true."""
 
 
 def refusal(model: SparseCoder) -> str | None:

@@ -89,7 +89,7 @@ def total_loss(
         if term.rises:
             terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
-    # a linear path reduces what the latents have to reconstruct
+    # the latents reconstruct only the part that a linear path leaves
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
     gates_N = model.sigma.gates(out.pre)
     if gates_N is not None:

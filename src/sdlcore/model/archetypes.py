@@ -48,7 +48,7 @@ class Archetypes(nn.Module):
     def decode_at(
         self, values_N: Tensor, support: Support, nested: int, row_norms: RowNorms | None, detached: bool
     ) -> Tensor:
-        """Return the codes times W_D (B x groups x n_r). Arguments are those of `sdlcore.sparse.products.decode_at`."""
+        """Return the codes times W_D (B x groups x n_r). Arguments: as in `sdlcore.sparse.products.decode_at`."""
         mixtures, relaxations = (
             decode_at(values_N, support, rows, (), nested, row_norms, detached).rows
             for rows in (self.weights, self.relaxation)

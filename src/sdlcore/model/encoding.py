@@ -57,8 +57,8 @@ class Scales(NamedTuple):
 
 class Auxiliary(NamedTuple):
     """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest pre-activations of dead latents are
-    decoded, through a ReLU, to a second reconstruction. Of signed latents, those with the largest absolute values are
-    decoded, with their signs."""
+    decoded, through a ReLU, to a second reconstruction. For signed activations, the largest in absolute value
+    are decoded, with their signs."""
 
     dead: Tensor
     """Indices of the latents to choose from."""

@@ -162,7 +162,7 @@ def described(description: Mapping[str, Json]) -> SparseCoder:
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Return whether a JSON value is of one of these types; whole numbers count as floats, too."""
+    """Return whether a JSON value has one of these types; whole numbers also count as floats."""
     if isinstance(value, float):
         return float in kinds and math.isfinite(value)
     if isinstance(value, int) and not isinstance(value, bool):

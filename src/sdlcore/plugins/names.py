@@ -20,7 +20,7 @@ class Name:
     """Further built-in names, which no configuration names."""
 
     def all_names(self) -> tuple[str, ...]:
-        """Return the built-in names and those of plugins."""
+        """Return the names of built-in and plugin extensions."""
         return (*self.ours, *extensions(self.kind))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:

@@ -99,7 +99,7 @@ def register(extension: Extension, ours: Iterable[str], setting_names: Iterable[
 def extensions(kind: Kind) -> dict[str, Extension]:
     """Return the registered extensions of a kind by name. Plugins of installed packages are imported first.
 
-    No run asks for metrics, so metrics of a package that is merely installed are left out.
+    Metrics of installed packages are left out, because no setting of a run names a metric.
     """
     _import_installed()
     of_kind = {name: extension for (of, name), extension in _REGISTERED.items() if of == kind}

@@ -54,7 +54,7 @@ ROUNDING = 1e-4
 """Largest relative rise of an objective that counts as float32 rounding."""
 
 WORTH_ALL = 16
-"""Mean support size up to which `Codes.worth` is computed for every sample."""
+"""`Codes.worth` is computed for every sample up to this mean support size."""
 
 
 def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: Precision = "float32") -> Support:

@@ -81,7 +81,7 @@ def _run_plugin(
 
 
 def _problem(yielded: Any, width: int | None) -> str | None:
-    """Return what is wrong with an item that a solver yielded, or None."""
+    """Describe the problem with an item that a solver yielded, or return None."""
     if not isinstance(yielded, tuple) or len(yielded) != 2 or not isinstance(yielded[1], dict):
         return f"{in_words(yielded)}, expected atoms and a row of the history"
     atoms, row = yielded

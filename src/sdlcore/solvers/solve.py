@@ -32,7 +32,7 @@ ENCODER_STEPS = 3
 ORDINARY = 2.0**-20, 2.0**20
 """Solvers use activations unscaled if the largest entry of a batch is between these."""
 MOST_APART = 2.0**-110, 2.0**110
-"""Range of the ratio of target to input size in which a transcoder's encoder is well within float32."""
+"""Range of the ratio of target to input size that keeps a transcoder's encoder well within float32."""
 
 
 class SolverResult(NamedTuple):

@@ -65,7 +65,7 @@ class Above(Search):
 
 
 class LargestPerSample(Search):
-    """The k largest positive pre-activations of each sample; of equal pre-activations, those of the first latents.
+    """The k largest positive pre-activations of each sample; among equal pre-activations, the first latents win.
 
     Parameters
     ----------

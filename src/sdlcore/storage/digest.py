@@ -161,8 +161,8 @@ def _statements(body: list[Any]) -> Iterator[Any]:
 def _flatten(value: Any, parts: list[str]) -> None:
     """Append a syntax tree as text to ``parts``, without docstrings and other string statements.
 
-    The text does not depend on the version of Python, unlike that of `ast.dump` and `ast.unparse`: empty fields, which
-    new versions add, are left out.
+    Unlike the output of `ast.dump` and `ast.unparse`, the text does not depend on the version of Python: it leaves out
+    empty fields, which new versions add.
     """
     if isinstance(value, ast.AST):
         parts.append(f"({type(value).__name__}")

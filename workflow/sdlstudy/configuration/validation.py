@@ -127,7 +127,7 @@ def _without_effect(config: Configuration) -> Iterator[str]:
 def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
     """Yield settings of methods that have no effect on any run, such as settings of other activations.
 
-    Only a method's own settings in ``written`` count, and those of a protocol for one method. Settings that a method
+    Only a method's own settings in ``written`` count, and a protocol's settings for one method. Settings that a method
     inherits by ``like``, or shares with others through a protocol or a source, need not fit each method.
     """
     runs: dict[str, list[tuple[str, RunConfig]]] = {}

@@ -83,7 +83,7 @@ def _beats(errors: np.ndarray) -> np.ndarray:
 
 
 def _methods(table: pd.DataFrame) -> list[str]:
-    """Return the methods, those without any rank last."""
+    """Return the methods; methods without any rank come last."""
     ranked = table[table["rank"].notna()]
     return list(dict.fromkeys([*ranked["method"], *table["method"]]))
 

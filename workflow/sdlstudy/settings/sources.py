@@ -254,7 +254,7 @@ class Language(Source, LanguageSource):
     """Make training rows during each training, anew for every run, without storing them. train_samples is then not
     used."""
     buffer_rows: Batch = 65536
-    """Rows of a streamed source in memory, from which batches are drawn. More rows mix better."""
+    """Rows of a streamed source in memory; batches are drawn from them. More rows mix better."""
     each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
     """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on. One pass of the model fills
     the stores of all."""

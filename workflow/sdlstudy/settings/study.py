@@ -114,15 +114,15 @@ class Study(Settings):
         raise KeyError(name)
 
     def bench(self, name: str) -> Bench | None:
-        """Return a bench, or None if the source is of another kind."""
+        """Return a bench, or None if the source has another kind."""
         return self.sources.bench.get(name)
 
     def clip(self, name: str) -> Clip | None:
-        """Return a source of images, or None if the source is of another kind."""
+        """Return a source of images, or None if the source has another kind."""
         return self.sources.clip.get(name)
 
     def language(self, name: str) -> Language | None:
-        """Return a language model's source, or None if the source is of another kind."""
+        """Return a language model's source, or None if the source has another kind."""
         return self.sources.language.get(name)
 
     def with_source(self, name: str, source: Source) -> Self:

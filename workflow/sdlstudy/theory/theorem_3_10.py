@@ -125,7 +125,7 @@ def directions(*degrees: float) -> np.ndarray:
 
 
 FOUR = directions(10, -10, -100, 100)
-"""Directions of which ReLU can activate the first two together, but neither alone."""
+"""Four directions. ReLU can activate the first two together, but neither of them alone."""
 TWO_PARENTS = directions(0, 40, -40, 180, 140, 220)
 """Three children of each of two parents, whose latents have the rows (1, 0) and (-1, 0)."""
 

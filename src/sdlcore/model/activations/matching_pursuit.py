@@ -114,8 +114,8 @@ def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: NumbaKernels | None = Non
 class Gram:
     """Inner products of rows with each other, kept from call to call as long as the rows stay the same.
 
-    They take n_q^2 numbers of memory: 64 MiB for 4,096 latents in float32, 1 GiB for `KEPT` latents. Those of more
-    latents are not kept. Copies start without them.
+    They take n_q^2 numbers of memory: 64 MiB for 4,096 latents in float32, 1 GiB for `KEPT` latents. Beyond
+    `KEPT` latents they are not kept. Copies start without them.
     """
 
     def __init__(self) -> None:

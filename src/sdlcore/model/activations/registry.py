@@ -18,8 +18,8 @@ AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
 def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     """Register a class as an activation under a name, for configurations and `ModelConfig`.
 
-    Its annotated fields become settings, checked like the built-in ones. Models use a subclass whose attributes hold
-    the values of the settings and which checks what the methods return (`sdlcore.model.plugin_checks`).
+    Its annotated fields become settings, checked like the built-in ones. Models use a subclass that stores
+    the values of the settings and checks the results of the methods (`sdlcore.model.plugin_checks`).
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]
     """Return the folder in the hub's cache with the files of a repository that match patterns.
 
     Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist. ``options`` are
-    those of `huggingface_hub.snapshot_download`.
+    passed to `huggingface_hub.snapshot_download`.
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()

@@ -28,7 +28,7 @@ _PLACES = {hook: site for site, hook in HOOKS.items()}
 
 
 def read_name(name: str) -> tuple[int, str]:
-    """Return the block, counted from 1, and the place that a name stands for.
+    """Return the block, counted from 1, and the place that a name denotes.
 
     Raises
     ------

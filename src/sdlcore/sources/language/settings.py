@@ -21,7 +21,7 @@ ContextLength = Annotated[int, Ge(2), Le(10**9)]
 
 
 class _Named:
-    """Annotation of a block for which configurations may also write a name (`sdlcore.sources.language.places`)."""
+    """Annotation of a block that configurations may also give by name (`sdlcore.sources.language.places`)."""
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {"anyOf": [handler(schema), {"type": "string", "pattern": NAME}]}

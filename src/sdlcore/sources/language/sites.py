@@ -197,7 +197,7 @@ class Stack(NamedTuple):
 
 
 def _set_forward(block: nn.Module, forward: Callable[..., Any] | None) -> None:
-    """Replace the ``forward`` of one module; None restores that of its class."""
+    """Replace the ``forward`` of one module; None restores its class's ``forward``."""
     if forward is None:
         del block.forward
     else:

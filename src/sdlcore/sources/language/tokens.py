@@ -17,7 +17,7 @@ DOCUMENTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 2**18
 """Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each."""
 OVERLAPS = (2**12, 2**14, 2**16)
-"""Characters by which two windows of a long document overlap: the first at which they agree on tokens."""
+"""Overlaps of two windows of a long document, in characters; the first at which they agree on tokens is used."""
 AGREEING = 32
 """Tokens in a row on which two windows must agree."""
 KEPT_CHARACTERS = 2**26

@@ -210,7 +210,7 @@ def _solve(
     solved: np.ndarray,
     n: int,
 ) -> Any:
-    """Set the codes of n latents by least squares, of which all but the last are in the Cholesky ``factor``.
+    """Set the codes of n latents by least squares. The Cholesky ``factor`` covers all of them but the last.
 
     ``solved`` are the factor's inverse times the products. Drop latents whose codes are not positive, solve again until
     all are, and return the number of latents.

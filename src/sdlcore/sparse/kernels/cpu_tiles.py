@@ -24,10 +24,10 @@ from sdlcore.sparse.kernels.cpu import parallel, serial
 PIECE = 512
 """Bytes of a piece of a row. The tile of a batch of 1024 fills half of a second-level cache."""
 AHEAD = 8
-"""Number of rows by which pieces are prefetched. Processors see no access pattern in pieces of rows, so each piece
+"""Pieces are prefetched this number of rows ahead. Processors see no access pattern in pieces of rows, so each piece
 would otherwise wait for main memory."""
 SOON = 4
-"""Number of entries by which `nested_errors` prefetches pieces."""
+"""`nested_errors` prefetches pieces this number of entries ahead."""
 _VECTOR = 64
 """Bytes of the widest registers; on other processors LLVM uses several registers for one."""
 _VECTORS = PIECE // _VECTOR

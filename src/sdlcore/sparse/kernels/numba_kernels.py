@@ -17,7 +17,7 @@ BLOCK = 1024
 FULL = 6
 """Mean number of entries in an output row and block above which the block-wise sum is used."""
 MANY, LEAST = 16, 1 << 23
-"""Least entries per dictionary row, and least multiplications in total, for which the tiled loops are used."""
+"""Tiled loops are used from this number of entries per dictionary row, and of multiplications in total."""
 
 
 class NumbaKernels:

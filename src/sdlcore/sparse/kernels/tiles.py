@@ -30,9 +30,9 @@ ROOM = 2
 def largest(product: Product, k: int, workspace: Workspace, least: Tensor | None = None) -> SparseRows:
     """Return the k largest positive entries of each row of a product, or all of them if fewer are positive.
 
-    If ``least`` is given, entries must exceed their row's.
+    If ``least`` is given, entries must exceed their row's element of it.
 
-    If several entries equal the k-th largest, those in the first columns are kept. If the product is computed in int8,
+    If several entries equal the k-th largest, the first columns win. If the product is computed in int8,
     the search ignores entries below a bound that the previous search left in the workspace; rows with fewer than k
     entries above the bound are searched again without it. Integer products are exact, so the bound changes no bit.
     """
