@@ -357,7 +357,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out run --d-sae 8", "Unrecognized options: --d-sae, 8; here it is called --n-q"),
         ("fit x.npy --out run --solver acs", "fit has no option --solver; solve has"),
         ("fit-many x.npy --runs r.yaml --out run --start a", "sdlcore: fit-many has no option --start"),
-        ("fit x.npy --out run --multi-k a", "--multi-k cannot be 'a'; --help says what it takes"),
+        ("fit x.npy --out run --multi-k a", "--multi-k cannot be 'a'; --help shows its values"),
         ("bench --out b --hierarchy 3", "--hierarchy: expected a mapping of parents, .*found 3"),
         ("bench --out b --hierarchy {a", "--hierarchy: expected JSON: Expecting property name"),
         ("evaluate run --bench lrb-x", "run: neither a file or folder on this machine"),

@@ -150,7 +150,7 @@ def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) ->
         option, command = of_another[1], of_another[2]
         return f"{command} has no option {option}" + (f"; {elsewhere[option]} has" if option in elsewhere else "")
     if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
-        return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
+        return f"{unread[1]} cannot be {unread[2]}; --help shows its values"
     if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, names)):
         return f"{line}; {hint}"
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)

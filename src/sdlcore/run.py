@@ -153,7 +153,7 @@ class ModelConfig(Extensible):
                 "activation matching_pursuit has one dictionary of unit rows: set tied true and decoder_norm unit"
             )
         if self.tied and self.pair == "transcoder":
-            raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
+            raise ValueError("tied needs pair sae or crosscoder: a transcoder reads and writes different spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):
             raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
         if self.archetypes is not None:

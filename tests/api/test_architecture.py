@@ -129,7 +129,7 @@ def twice(x):
             "start gives decoder rows, but archetypes compute them; leave start or archetypes out",
         ),
         (SPARSE, lambda x: (x[:, :8],), {}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
-        (SPARSE, twice, {}, "start is of pair sae, but the inputs are for pair transcoder"),
+        (SPARSE, twice, {}, "start has the pair sae, but the inputs are for pair transcoder"),
         (SPARSE | {"skip": True}, twice, {"skip": False}, "skip is False, but start has a linear path"),
     ],
 )

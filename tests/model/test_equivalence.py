@@ -230,7 +230,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"scales": Scales(multi_k=(1, 2))}, "squared_topk declares no search, by which multi_k ranks latents"),
+        ({"scales": Scales(multi_k=(1, 2))}, "squared_topk declares no search, which multi_k needs to rank latents"),
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
     ],
 )
@@ -242,7 +242,7 @@ def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
 
 def test_the_hierarchical_loss_is_refused_before_a_training_without_a_search():
     config = RunConfig.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
-    with pytest.raises(ValueError, match="declares no search, by which hierarchical ranks latents"):
+    with pytest.raises(ValueError, match="declares no search, which hierarchical needs to rank latents"):
         TrainingStep(SparseCoder(config.model, (4,), (4,)), config)
 
 

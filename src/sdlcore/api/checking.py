@@ -111,7 +111,7 @@ def _check_start(
     if broken := not_finite(start.state_dict()):
         raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
     if n_q is not None and start.config.pair != pair:
-        raise ValueError(f"start is of pair {start.config.pair}, but the inputs are for pair {pair}")
+        raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {pair}")
     (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
     if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):
         raise ValueError(

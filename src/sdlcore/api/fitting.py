@@ -372,7 +372,7 @@ class Fit:
             elif isinstance(self.config, RunConfig):
                 if self.keep_state:
                     raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
-                message = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
+                message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
                 warnings.warn(f"{folder}: {message}; {ANEW}", stacklevel=3)
             dictionary = self._find(source, facts, [*sinks, rows] if rows else [], keep, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile

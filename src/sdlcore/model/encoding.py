@@ -219,7 +219,7 @@ class Encoding:
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:
-            raise ValueError(f"{undeclared}, by which multi_k ranks latents; leave multi_k out")
+            raise ValueError(f"{undeclared}, which multi_k needs to rank latents; leave multi_k out")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)

@@ -90,7 +90,7 @@ class TrainingStep:
         self._norms = needs_norms(config.loss)
         if config.loss.hierarchical and model.sigma.search() is None:
             undeclared = f"activation {model.config.activation} declares no search"
-            raise ValueError(f"{undeclared}, by which hierarchical ranks latents; leave hierarchical out")
+            raise ValueError(f"{undeclared}, which hierarchical needs to rank latents; leave hierarchical out")
         self._scales = scales_of(config.loss, model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
