@@ -673,6 +673,18 @@ def comparison() -> Iterator[str]:
     more = (active["jumprelu"] - active["batchtopk"]).to_numpy()
     half = np.diff(paired_interval(more)[1:])[0] / 2
     yield f"JumpReLU has {short(more.mean(), 1)} more active latents than BatchTopK (± {half:.1f})"
+    omp = means("methods/omp_long", "method")
+    null, trained = omp.loc["random_samples"], omp.loc["topk"]
+    yield (
+        f"On SmolLM2, OMP leaves {short(trained['fvu'], 3)} of the variance unexplained with the rows of TopK, and "
+        f"{short(null['fvu'], 3)} with random samples as rows; TopK's own encoder leaves "
+        f"{short(on_smollm2['topk'], 3)}. Of the KL divergence they recover {short(trained['kl_recovered'], 3)}, "
+        f"{short(null['kl_recovered'], 3)} and {short(kl['topk'], 3)}."
+    )
+    less = 1 - omp["fvu"].drop("random_samples") / null["fvu"]
+    smallest, largest = percent(less.min(), 0), percent(less.max(), 0)
+    yield f"the rows of six trainers leave {smallest} to {largest} % less than random samples"
+    yield f"thresholds for {omp['l0'].min():.0f} to {omp['l0'].max():.1f} active latents, TopK's encoder 32"
     nested = long_runs("nested_200k").groupby("method")["gt_recovery_decoder"].mean()
     early = means("methods/runs", "ground", "method").loc["nested", "gt_recovery_decoder"]
     plain = long_runs("plain_200k").groupby("method").mean(numeric_only=True)

@@ -22,6 +22,7 @@ def tables() -> dict[str, str]:
         "long_m": _table("synth_m", _runs("synth_m"), DETECTION, "F1", 0.2),
         "long_benches": _benches(),
         "long_smollm2": _smollm2(),
+        "long_omp": _omp(),
     }
 
 
@@ -50,6 +51,21 @@ def _smollm2() -> str:
     return _table(
         "smollm2_200k", _runs("smollm2_200k").merge(judged, on=["method", "seed"], how="left"), scores, "FVU", 0.18
     )
+
+
+def _omp() -> str:
+    """Return a line for each method on SmolLM2: its rows with the trained encoder, and coded by OMP."""
+    scores = {"L0": ("l0", 1), "FVU": ("fvu", 3), "KL recovered": ("kl_recovered", 3)}
+    judged = read_csv(FOLDER / "model_long.csv")[["method", "seed", "kl_recovered"]]
+    by_encoder = _runs("smollm2_200k").merge(judged, on=["method", "seed"])
+    by_omp = read_csv(FOLDER / "omp_long.csv")
+    columns = ["rows", *(f"{score}, {codes}" for codes in ("encoder", "OMP") for score in scores)]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for method in by_omp.groupby("method")["fvu"].mean().sort_values().index:
+        of_method = (codes[codes["method"] == method] for codes in (by_encoder, by_omp))
+        cells = [cell(runs[name], digits) for runs in of_method for name, digits in scores.values()]
+        lines.append(f"| {label_method(method)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _runs(ground: str) -> pd.DataFrame:
