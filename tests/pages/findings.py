@@ -658,17 +658,18 @@ def comparison() -> Iterator[str]:
     )
     on_smollm2 = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
     kl = means("methods/model_long", "method")["kl_recovered"]
-    assert (kl.idxmax(), on_smollm2.idxmin()) == ("jumprelu", "jumprelu")
+    assert (kl.idxmax(), on_smollm2.idxmin()) == ("matching_pursuit", "matching_pursuit")
     active = long_runs("smollm2_200k").pivot_table(index="seed", columns="method", values="l0")
     others = kl[["lista", *peers, "topk"]]
     assert short(kl["jumprelu"], 3) == short(kl["batchtopk"], 3)
     yield (
-        f"After 2,000 steps on SmolLM2, JumpReLU leaves {short(on_smollm2['jumprelu'], 3)} of the variance "
-        f"unexplained, our BatchTopK {short(on_smollm2['batchtopk'], 3)}, LISTA {short(on_smollm2['lista'], 3)}, "
-        f"SAELens' BatchTopK {short(on_smollm2[peers[1]], 3)}, dictionary_learning's "
-        f"{short(on_smollm2[peers[0]], 3)} and our TopK {short(on_smollm2['topk'], 3)}; the first two recover "
-        f"{short(kl['batchtopk'], 3)} of the KL divergence, the other four {short(others.min(), 3)} to "
-        f"{short(others.max(), 3)}."
+        f"After 2,000 steps on SmolLM2, matching pursuit leaves {short(on_smollm2['matching_pursuit'], 3)} of the "
+        f"variance unexplained, JumpReLU {short(on_smollm2['jumprelu'], 3)}, our BatchTopK "
+        f"{short(on_smollm2['batchtopk'], 3)}, LISTA {short(on_smollm2['lista'], 3)}, SAELens' BatchTopK "
+        f"{short(on_smollm2[peers[1]], 3)}, dictionary_learning's {short(on_smollm2[peers[0]], 3)} and our TopK "
+        f"{short(on_smollm2['topk'], 3)}; the first three recover {short(kl['matching_pursuit'], 3)}, "
+        f"{short(kl['jumprelu'], 3)} and {short(kl['batchtopk'], 3)} of the KL divergence, the other four "
+        f"{short(others.min(), 3)} to {short(others.max(), 3)}."
     )
     more = (active["jumprelu"] - active["batchtopk"]).to_numpy()
     half = np.diff(paired_interval(more)[1:])[0] / 2
