@@ -256,19 +256,20 @@ def sentences(folder: Path) -> list[str]:
     runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
     f1 = runs[runs["size"] == "small"].pivot_table(index="seed", columns=["rows", "codes"], values="f1_score")
     fvu = runs[runs["size"] == "small"].groupby(["rows", "codes"])["fvu"].mean()
+    l0_of = runs[runs["size"] == "small"].groupby(["rows", "codes"])["sae_l0"].mean()
     ours, refined, plain = f1["ours, detached"], f1["ours, detached, refined"], f1["ours"]
     saelens = f1["SAELens' recipe, 3,072,000 samples"]
     own, equal, anew_name = "trained encoder", "trained encoder, equal L0", "BatchTopK encoder, trained anew"
     pursuit, logistic = "OMP with a threshold", "logistic encoder"
     worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
     encoder = worlds.loc["logistic encoder, four times the samples"]
-    large = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
+    one_world = runs[(runs["size"] == "saelens") & (runs["seed"] == 20)].set_index(["rows", "codes"])
+    large = one_world["f1_score"]
     three = [large[name] for name in ("ours", LONGER, LONGER_SAELENS)]
     short_ours, longer_ours, longer_saelens = (short(each[own]) for each in three)
     by_l0 = [short(each[equal] - each[own]) for each in three]
     by_codes = [short(each["posterior"] - each[equal]) for each in three]
-    world = runs[(runs["size"] == "saelens") & (runs["seed"] == 20) & (runs["codes"] == "posterior")]
-    searched = world.set_index("rows")["f1_score"]
+    searched = large.xs("posterior", level="codes")
     names = ("ours", LONGER, LONGER_SAELENS)
     by_rows = [short(searched[f"{name}, refined"] - searched[name]) for name in names]
     best = [short(searched[f"{name}, refined"]) for name in names]
@@ -291,7 +292,9 @@ def sentences(folder: Path) -> list[str]:
     return [
         f"detached prefixes with sorted latents raise the F1 of the trained encoder by {cell(ours[own] - plain[own])}",
         f"its FVU from {short(fvu['ours', own])} to {short(fvu['ours, detached', own])}",
-        f"between detached and plain prefixes is shown ({cell(ours[equal] - plain[equal])})",
+        f"between detached and plain prefixes is shown ({cell(ours[equal] - plain[equal])}; L0 of "
+        f"{l0_of['ours, detached', equal]:.1f} and {l0_of['ours', equal]:.1f}); with posterior codes, detached ones "
+        f"lead by {cell(ours['posterior'] - plain['posterior'])}",
         f"changes it by {cell(plain[equal] - plain[own])} on rows with plain prefixes, "
         f"{cell(saelens[equal] - saelens[own])} on those of SAELens' recipe, and {cell(ours[equal] - ours[own])} on "
         "ours",
@@ -307,8 +310,10 @@ def sentences(folder: Path) -> list[str]:
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
         f"our encoder has {short_ours} after 2 million samples and {longer_ours} after 10 million, that of SAELens' "
         f"recipe {longer_saelens} after as many",
-        f"L0 adds {by_l0[0]}, {by_l0[1]} and {by_l0[2]}, codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}, and "
-        f"refinement {by_rows[0]}, {by_rows[1]} and {by_rows[2]}",
+        f"A lower L0 ({one_world.loc[('ours', equal), 'sae_l0']:.1f} on our rows, "
+        f"{one_world.loc[(LONGER_SAELENS, equal), 'sae_l0']:.1f} on those of SAELens' recipe) adds {by_l0[0]}, "
+        f"{by_l0[1]} and {by_l0[2]}, codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}, and refinement "
+        f"{by_rows[0]}, {by_rows[1]} and {by_rows[2]}",
         f"Refined rows have {best[0]}, {best[1]} and {best[2]}",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
