@@ -44,7 +44,8 @@ def main() -> None:
     methods = asked.methods or sorted(path.name for path in runs.iterdir())
     known = set[tuple[str, int]]()
     if asked.csv.exists():
-        known = set(pd.read_csv(asked.csv)[["method", "seed"]].itertuples(index=False, name=None))
+        rows_of_source = pd.read_csv(asked.csv).query("ground == @asked.source")
+        known = set(rows_of_source[["method", "seed"]].itertuples(index=False, name=None))
     coders = {}
     for method in methods:
         for seed in asked.seeds:

@@ -45,7 +45,8 @@ def main() -> None:
         tuning = torch.from_numpy(store.read("input").astype(np.float32)[np.sort(order)])
     finished = set[tuple[str, int]]()
     if arguments.csv.exists():
-        finished = set(pd.read_csv(arguments.csv)[["method", "seed"]].itertuples(index=False, name=None))
+        rows_of_source = pd.read_csv(arguments.csv).query("ground == @arguments.source")
+        finished = set(rows_of_source[["method", "seed"]].itertuples(index=False, name=None))
     for method in arguments.methods:
         by_seed = {}
         for seed in arguments.seeds:
