@@ -427,7 +427,7 @@ def test_a_finished_run_is_opened_on_its_device(both, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(Fit, "_find", lambda *_: pytest.fail("the training was begun"))
+    monkeypatch.setattr(Fit, "_compute", lambda *_: pytest.fail("the training was begun"))
     for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
         with pytest.raises(OSError, match="choose a folder that can be written"):
             sdl.fit(both[0], **TOPK, **QUIET, out=out)

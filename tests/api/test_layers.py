@@ -186,8 +186,8 @@ def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
 
 def counted(monkeypatch):
     """Return a list that collects the checkpoint of each training from now on."""
-    trained, once = [], Fit._find
-    monkeypatch.setattr(Fit, "_find", lambda self, *args: trained.append(args[3]) or once(self, *args))
+    trained, once = [], Fit._compute
+    monkeypatch.setattr(Fit, "_compute", lambda self, *args: trained.append(args[3]) or once(self, *args))
     return trained
 
 
@@ -219,7 +219,7 @@ def test_activations_of_a_killed_call_are_removed(lm, tmp_path, monkeypatch, bes
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process does not tidy up
-        patch.setattr(Fit, "_find", killed)
+        patch.setattr(Fit, "_compute", killed)
         with pytest.raises(KeyboardInterrupt):
             sdl.fit_layers(lm, documents(60), **call)
     (folder,) = (out or tmp_path).glob("*.part")

@@ -167,7 +167,7 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
         warnings.warn(
             f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread, so many "
             "latents may die; set normalise, which subtracts it",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -213,11 +213,11 @@ def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None
     if math.isnan(fvu):
         message = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
         advice = "" if centred else "; if samples differ by less than 1e-19, set normalise"
-        warnings.warn(message + advice, stacklevel=5)
+        warnings.warn(message + advice, stacklevel=6)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
         message = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
         advice = "lower lr, or train for more steps" if centred else "lower lr, train for more steps, or set normalise"
-        warnings.warn(f"{message}; {advice}", stacklevel=5)
+        warnings.warn(f"{message}; {advice}", stacklevel=6)
 
 
 def _in_run(name: str) -> str:

@@ -60,12 +60,12 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
-from sdlcore.settings import Seed, Split, checked
+from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
 from sdlcore.storage.files import provenance
 from sdlcore.training.custom_optimizer import Callback, CustomParts, MakeOptimizer, MakeSchedule, check_callbacks
-from sdlcore.training.history import History, Sink
+from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
@@ -346,45 +346,54 @@ class Fit:
             If the folder cannot be written; raised before the training.
         """
         if folder is None:
-            return self._find(source, facts, sinks, None, stop)
+            return self._compute(source, facts, sinks, None, stop)
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
         run = existing_run(folder, facts) if leads else None
         if processes.counts(int(run is not None and run.is_finished))[0]:
-            check_stopped(folder, self.custom_parts)
-            if isinstance(self.config, RunConfig):
-                check_rates(folder, self.custom_parts, self.config, pair_sites(self.config.model.pair, *source.widths))
-            if self.keep_state and not (folder / STATE).is_file():
-                raise ValueError(
-                    f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
-                    "keep_state out"
-                )
-            if not source.recorded:
-                message = "opened the finished run; its batches were not compared with these, since no run records them"
-                warnings.warn(f"{folder}: {message}", stacklevel=3)
+            self._check_finished(folder, source)
             return self.finished(folder)
-        keep = None
         history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
         with history as rows:
-            if isinstance(self.config, RunConfig) and source.restarts:
-                keep = checkpointing(folder, facts, folder / STATE if self.keep_state else None)
-                facts = dict(keep.facts)
-            elif isinstance(self.config, RunConfig):
-                if self.keep_state:
-                    raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
-                message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
-                warnings.warn(f"{folder}: {message}; {ANEW}", stacklevel=3)
-            dictionary = self._find(source, facts, [*sinks, rows] if rows else [], keep, stop)
+            checkpoints = self._checkpoints(folder, source, facts)
+            facts = facts if checkpoints is None else dict(checkpoints.facts)
+            dictionary = self._compute(source, facts, [*sinks, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 dictionary.save(folder)
         return dictionary
+
+    def _check_finished(self, folder: Path, source: Source) -> None:
+        """Check that the finished run in a folder has what this request asks for beyond the dictionary."""
+        check_stopped(folder, self.custom_parts)
+        if isinstance(self.config, RunConfig):
+            check_rates(folder, self.custom_parts, self.config, pair_sites(self.config.model.pair, *source.widths))
+        if self.keep_state and not (folder / STATE).is_file():
+            raise ValueError(
+                f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
+                "keep_state out"
+            )
+        if not source.recorded:
+            message = "opened the finished run; its batches were not compared with these, since no run records them"
+            warnings.warn(f"{folder}: {message}", stacklevel=4)
+
+    def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
+        """Return where a training keeps its checkpoint; None for a solver and for a source that cannot start again."""
+        if isinstance(self.config, SolverConfig):
+            return None
+        if source.restarts:
+            return checkpointing(folder, facts, folder / STATE if self.keep_state else None)
+        if self.keep_state:
+            raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
+        message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
+        warnings.warn(f"{folder}: {message}; {ANEW}", stacklevel=4)
+        return None
 
     def finished(self, folder: Path) -> Dictionary:
         """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
         remove_unfinished(folder)  # an earlier call may have been killed before it removed them
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
-    def _find(
+    def _compute(
         self,
         source: Source,
         facts: dict[str, Any],
@@ -392,26 +401,37 @@ class Fit:
         checkpoints: Checkpointing | None,
         stop: Event | None,
     ) -> Dictionary:
-        pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
-        watch = None if self.watch is None else watch_directions(self.watch.sites, pair)
-        if isinstance(self.config, SolverConfig):
-            samples = source.stored(f"solver {self.config.solver} reads all samples several times")
-            with History(sinks=sinks) as history:
-                atoms = None if self.start is None else self.start.W_dec.cpu()
-                model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
-            return Dictionary(model, facts, history.rows)
-        training_rows, processes = source.training_rows(self.config, self.seed), current_processes()
-        warn_of_a_mean(source, self.config, self.name)
+        """Train or solve for the dictionary."""
+        if isinstance(self.config, RunConfig):
+            return self._train(self.config, source, facts, sinks, checkpoints, stop)
+        samples = source.stored(f"solver {self.config.solver} reads all samples several times")
+        with History(sinks=sinks) as history:
+            atoms = None if self.start is None else self.start.W_dec.cpu()
+            watch = self._watch(self.config.pair)
+            model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
+        return Dictionary(model, facts, history.rows)
+
+    def _train(
+        self,
+        config: RunConfig,
+        source: Source,
+        facts: dict[str, Any],
+        sinks: Sequence[Sink],
+        checkpoints: Checkpointing | None,
+        stop: Event | None,
+    ) -> Dictionary:
+        training_rows, processes = source.training_rows(config, self.seed), current_processes()
+        warn_of_a_mean(source, config, self.name)
         custom_parts, stopped_by = naming_who_stops(self.custom_parts)
         model, rows = train_dictionary(
             training_rows,
-            self.config,
+            config,
             self.seed,
             self.device,
             anchors=self.anchors,
             start=None if self.start is None else self.start.coder,
             sinks=sinks,
-            watch=watch,
+            watch=self._watch(config.model.pair),
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
@@ -426,9 +446,13 @@ class Fit:
         elif steps < self.steps:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
             message = f"x ended after {steps} of {self.steps} batches, and the training with it"
-            warnings.warn(f"{message}; set steps to {steps}, or {ANEW}", stacklevel=4)
-        warn_of_error(rows[-1]["fvu"], steps, is_centred(self.config.to_dict()), self.name)
+            warnings.warn(f"{message}; set steps to {steps}, or {ANEW}", stacklevel=5)
+        warn_of_error(rows[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, rows, self.anchors)
+
+    def _watch(self, pair: Pair) -> Watch | None:
+        """Return the function that compares weights with the watched directions at each history row."""
+        return None if self.watch is None else watch_directions(self.watch.sites, pair)
 
 
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:

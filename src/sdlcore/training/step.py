@@ -126,27 +126,52 @@ class TrainingStep:
         FloatingPointError
             If the learning rate of the user's schedule is not finite.
         """
-        now = scheduled(self.config, step, self.peak)
+        self._schedule(step)
+        metrics, firings_Q, row_norms = self._gradients(x_BP, x_BR, step, behaviour_loss)
+        sample_group = self.processes.samples
+        if len(self.firings):
+            self.firings += sample_group.sum(firings_Q.float())
+        fired_Q = firings_Q > 0
+        if sample_group.size > 1:
+            sample_group.add([p.grad for p in self.names if p.grad is not None])
+            row_norms = RowNorms()  # the known norms cover only this process's part
+            over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
+            metrics = dict(zip(metrics, over_all, strict=True))
+            fired_Q = sample_group.any(fired_Q)
+        self._descend(row_norms)
+        metrics["gradient_norm"] = self.optimizer.gradient_norm
+        self.dead.update(fired_Q, len(x_BP))
+        self.penalty.adjust(metrics)
+        return metrics
+
+    def _schedule(self, step: int) -> None:
+        """Set the scheduled values of a step: learning rate, k, and the dead latents of the auxiliary loss."""
+        self.now = scheduled(self.config, step, self.peak)
         if self.schedule is not None:
-            now = now._replace(lr=self.schedule.lr)
-        self.now = now
-        if not math.isfinite(now.lr):
-            raise FloatingPointError(f"the learning rate of step {step + 1} is {now.lr}")
-        loss, training = self.config.loss, self.config.training
+            self.now = self.now._replace(lr=self.schedule.lr)
+        if not math.isfinite(self.now.lr):
+            raise FloatingPointError(f"the learning rate of step {step + 1} is {self.now.lr}")
+        if self.now.k is not None and isinstance(self.model.sigma, Selecting):
+            self.model.sigma.set_k(self.now.k)
+        loss = self.config.loss
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        penalty = self.penalty.use(now.penalty)
+
+    def _gradients(
+        self, x_BP: Tensor, x_BR: Tensor, step: int, behaviour_loss: BehaviourLoss | None
+    ) -> tuple[dict[str, Tensor], Tensor, RowNorms]:
+        """Compute the gradients of the weights from this process's share of each of the batch's ``accumulate`` parts.
+
+        Return the loss and its terms (means over the parts), how many samples activated each latent, and the norms of
+        gradient rows that kernels recorded.
+        """
+        now, loss, group, n_parts = self.now, self.config.loss, self.processes.samples, self.config.training.accumulate
+        part_length = len(x_BP) // n_parts
+        share_length = part_length // group.size
+        penalty, anchored_rows, row_norms = self.penalty.use(now.penalty), self._anchored_rows(), RowNorms()
         metrics: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
-        sample_group = self.processes.samples
-        part_length = len(x_BP) // training.accumulate
-        share_length = part_length // sample_group.size
-        anchored_rows = self._anchored_rows()
-        if now.k is not None and isinstance(self.model.sigma, Selecting):
-            self.model.sigma.set_k(now.k)
-        row_norms = RowNorms()
-        # a part is one of `accumulate` slices of the batch; this process takes its share of each
-        for start in range(sample_group.rank * share_length, len(x_BP), part_length):
+        for start in range(group.rank * share_length, len(x_BP), part_length):
             share_p = x_BP[start : start + share_length]
             share_r = share_p if x_BR is x_BP else x_BR[start : start + share_length]
             out = self.model(
@@ -162,7 +187,7 @@ class TrainingStep:
                 behaviour_loss=behaviour_loss,
             )
             if self.names:  # a frozen model may have no parameter left to train
-                (terms["loss"] / (training.accumulate * sample_group.size)).backward()
+                (terms["loss"] / (n_parts * group.size)).backward()
             with torch.no_grad():
                 if now.next_exponent != now.exponent:
                     inputs = TermInputs(self.model, share_r, out, loss, exponent=now.next_exponent)
@@ -171,23 +196,10 @@ class TrainingStep:
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(share_p.dtype) / share_length
                 for name, value in terms.items():
-                    metrics[name] = metrics.get(name, 0.0) + value.detach() / training.accumulate
+                    metrics[name] = metrics.get(name, 0.0) + value.detach() / n_parts
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
-        if len(self.firings):
-            self.firings += sample_group.sum(firings_Q.float())
-        fired_Q = firings_Q > 0
-        if sample_group.size > 1:
-            sample_group.add([p.grad for p in self.names if p.grad is not None])
-            row_norms = RowNorms()  # the known norms cover only this process's part
-            over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
-            metrics = dict(zip(metrics, over_all, strict=True))
-            fired_Q = sample_group.any(fired_Q)
-        self._descend(now.lr, row_norms)
-        metrics["gradient_norm"] = self.optimizer.gradient_norm
-        self.dead.update(fired_Q, len(x_BP))
-        self.penalty.adjust(metrics)
-        return metrics
+        return metrics, firings_Q, row_norms
 
     @torch.no_grad()
     def reorder(self) -> None:
@@ -243,8 +255,8 @@ class TrainingStep:
                 row_norms.note(W, W.grad, *recorded_norms)
 
     @torch.no_grad()
-    def _descend(self, lr: float, row_norms: RowNorms) -> None:
-        self.optimizer.step(lr, row_norms)
+    def _descend(self, row_norms: RowNorms) -> None:
+        self.optimizer.step(self.now.lr, row_norms)
         if self.schedule is not None:
             self.schedule.step()
         # return the two gradients made by kernels to the workspace; the rest is not reused
