@@ -21,7 +21,7 @@ def frequency(inputs: TermInputs) -> Tensor:
     samples = model.processes.samples
     active_N = smoothed(model, out, "frequency")
     here_Q = active_N.new_zeros(out.support.n_q).index_add(0, out.support.columns, active_N) / out.support.n_samples
-    # the square of the mean over processes, whose gradient each process has for its own samples
+    # averaged over processes, this is the square of the mean; each process has the gradient for its own samples
     all_Q = samples.mean(here_Q.detach())
     return model.processes.latents.sum((2 * all_Q * here_Q - all_Q.square()).sum()) / TOO_OFTEN
 

@@ -21,6 +21,13 @@ def l0(model: SparseCoder, out: Forward, form: L0Form = "step", target: float | 
     tanh: E sum_i tanh(4 x_q,i w_i), where w_i is the norm of decoder row i (Anthropic, January 2025). For a
     crosscoder w_i is the sum of the sites' norms, as in the L1 penalty. It counts latents that are well above zero, and
     its gradient reaches the small ones.
+
+    Raises
+    ------
+    TypeError
+        If step or quadratic is used with an activation other than JumpReLU.
+    ValueError
+        If quadratic has no ``target``, or tanh gets a pass without norms.
     """
     sum_over_latents = model.processes.latents.sum
     if form == "tanh":

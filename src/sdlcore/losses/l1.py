@@ -17,6 +17,11 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder", exponent: float
     With an ``exponent`` p below 1 it is E sum_i (w_i |x_q,i|)^p over active latents, whose exponent falls from 1 in
     p-annealing (Karvonen et al. 2024, arXiv 2408.00113). The gradient grows without bound as a latent comes near to
     zero, and gradient_clip bounds it.
+
+    Raises
+    ------
+    ValueError
+        If ``scale`` is "decoder" and ``out`` comes from a pass without norms.
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = out.values if gates_N is None else gates_N

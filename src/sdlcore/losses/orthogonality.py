@@ -23,11 +23,11 @@ def orthogonality(W_dec_QR: Tensor, chunk: int, step: int = 0, kernels: Kernels 
     Parameters
     ----------
     W_dec_QR
-        Decoder columns, by latent.
+        Decoder columns, one row per latent.
     chunk
         Number of latents that are compared with each other.
     step
-        Number of the step, which the chunks are drawn by.
+        Number of the step, which seeds the draw of chunks.
     kernels
         A training's kernels, which keep large buffers between steps; None for new ones.
     """
@@ -54,7 +54,7 @@ class _MeanSquare(torch.autograd.Function):
             # the two largest positive cosines are a row's with itself and with the nearest other one
             support, values = products.largest(2)
             is_other = (support.columns != support.rows) & (values > 0)
-            # a row whose equals precede it has two others
+            # two earlier copies of a row displace the row itself; either may be the neighbour
             one, other, values = support.rows[is_other], support.columns[is_other], values[is_other]
             nearest[members[one]], cosines[members[one]] = members[other], values
         ctx.save_for_backward(W, norms, nearest, cosines)

@@ -46,8 +46,9 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` contains the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
-        auxiliary loss, ``support`` also contains entries of auxiliary latents. Auxiliary latents have a
+        ``support`` contains the latent (`Support.columns`) and the row (`Support.rows`) of each entry. Row r belongs to
+        sample r // ``support.groups``; a sample has several rows with ``multi_k``, ``prefixes`` or the auxiliary loss.
+        With the auxiliary loss, ``support`` also contains entries of auxiliary latents. Auxiliary latents have a
         pre-activation of -1e9, for which `values` must return zero.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
@@ -66,7 +67,7 @@ class Activation(nn.Module):
         self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
 
     def initial(self, name: str) -> float | Tensor:
-        """Return the initial value of a latent's parameter, for latents that are resampled."""
+        """Return the initial value of the parameter ``name``, which resampled latents get again."""
         return self.start if name == "threshold" else 0.0
 
     @torch.no_grad()
@@ -83,7 +84,10 @@ class Activation(nn.Module):
             b_enc.sub_(threshold)
 
     def check_state(self) -> None:
-        """Raise ValueError, naming the tensor, if a finite value in a loaded file cannot result from a training."""
+        """Raise ValueError, naming the tensor, if a loaded parameter or buffer has a value that no training gives.
+
+        Loading has already checked that all values are finite.
+        """
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -111,7 +115,7 @@ class Selecting(Activation):
         self.k = k
 
     def set_k(self, k: int) -> None:
-        """Set the number of latents to another value, as training does with ``k_start``."""
+        """Set k. Training with ``k_start`` changes it from step to step."""
         self.k = k
 
 

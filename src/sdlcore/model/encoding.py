@@ -77,7 +77,7 @@ class Code(NamedTuple):
     decoded: Tensor
     """Latents and auxiliary latents (N), for the decoder."""
     has_auxiliary: bool
-    """Whether the last row of each sample holds auxiliary latents."""
+    """Whether the last of each sample's rows in ``support`` contains its auxiliary latents."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Encoding:
         return pre_N if self.sigma.signed else torch.relu(pre_N)
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        """Return the latents at the entries, which are this process's share of the batch."""
+        """Return the latents at the entries. Activations that need the minimum of a batch get it over all processes."""
         support.least_of_all = self.processes.all.least
         return self.sigma.values(pre_N, support)
 
@@ -193,7 +193,7 @@ class Encoding:
         aux: tuple[Tensor, Tensor] | None,
         pre_aux_N: Tensor | None,
     ) -> Code:
-        """Divide known latents into scales, and add auxiliary latents of known pre-activations."""
+        """Divide known latents into scales, and add auxiliary latents, whose pre-activations are ``pre_aux_N``."""
         support, pre_N, values_N = code
         if scales.number == 1 and pre_aux_N is None:
             return Code(support, pre_N, values_N, values_N, False)
@@ -229,7 +229,7 @@ class Encoding:
 
     @torch.no_grad()
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
-        """Return the auxiliary latents as samples and latents; None if no latent is dead."""
+        """Return the sample and the latent of each auxiliary latent, as two vectors; None if no latent is dead."""
         W_enc, b_enc, *_ = self.weights
         latents, (dead, k) = self.processes.latents, auxiliary
         if not sum(latents.counts(len(dead))):

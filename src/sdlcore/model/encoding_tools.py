@@ -64,7 +64,7 @@ class EncodingTools:
         return decode_at(values_N, support, self.weights.W_dec).rows.squeeze(1) + self.weights.b_dec
 
     def entries(self, sample_N: Tensor, latent_N: Tensor, B: int) -> tuple[Support, Tensor]:
-        """Return the support of entries that may come several times, and the place of each."""
+        """Return the support of entries of B samples, and the place of each entry in it. Duplicates share a place."""
         n_q = len(self.weights.W_enc)
         keys, places = (sample_N * n_q + latent_N).unique(return_inverse=True)
         numbers = torch.bincount(keys // n_q, minlength=B)
@@ -73,5 +73,5 @@ class EncodingTools:
 
     @torch.no_grad()
     def narrow(self, search: LargestPerSample, support: Support, pre_N: Tensor) -> tuple[Support, Tensor]:
-        """Return those entries that a search finds among known ones and that are above zero, and their places."""
+        """Return the positive entries that a search finds among the entries of a support, and their places in it."""
         return keep(support, (search.ranks(pre_N, support) < search.k) & (pre_N > 0))

@@ -14,8 +14,8 @@ SHOWN = 4
 def check_beside(model: str | Path, provenance: Any) -> None:
     """Compare a model's provenance with the file that was written beside it.
 
-    Only files called model.safetensors are checked, and only if there is such a file: ``provenance.json`` of
-    `Dictionary.save_pretrained`, or the ``config.json`` of a run.
+    The file beside it is the ``provenance.json`` of `Dictionary.save_pretrained`, or the ``config.json`` of a run.
+    Without such a file, or if the model is not called model.safetensors, nothing is checked.
 
     Raises
     ------
@@ -39,7 +39,10 @@ def check_beside(model: str | Path, provenance: Any) -> None:
 
 
 def check_same(model: str | Path, provenance: Any, expected: Any, said_by: str) -> None:
-    """Raise `ValueError` if two provenances of a model differ; the error names the model and the differences."""
+    """Raise `ValueError` if two provenances of a model differ; the error names the model and the differences.
+
+    ``said_by`` introduces the expected values in the error, such as "config.json has".
+    """
     differences = [
         f"{key} is {_short(one)}, but {said_by} {_short(other)}"
         for key, one, other in _differences(provenance, expected)

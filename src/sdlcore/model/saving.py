@@ -24,8 +24,10 @@ ENTRY = "sdlcore"
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
-    """Write ``model`` as safetensors, in float32. The metadata contain the model's configuration, so the file can be
-    opened on its own.
+    """Write ``model`` as safetensors, in float32, with its configuration and provenance as metadata.
+
+    The file can be opened on its own; if a plugin defines the activation, it also needs the plugin. A plugin in the
+    main script or notebook causes a warning, since nothing else can import it.
 
     Raises
     ------
