@@ -34,7 +34,7 @@ class Adam:
     group
         Processes that train other parameters of the same model.
     shared
-        Parameters that all of these processes have.
+        Parameters that all of these processes have. The norm of the whole gradient counts them once.
     kernels
         Kernels to compute with; None for the default of the parameters' device (`kernels_for`).
     weight_decay

@@ -64,6 +64,12 @@ class TorchOptimizer:
         The initial learning rate of the first parameter group.
     gradient_norm
         Norm of the whole gradient in the last step, after the tangent projection and before clipping.
+
+    Raises
+    ------
+    ValueError
+        If ``make`` returns no usable optimiser (`made_optimizer`), or if the learning rate of the first parameter group
+        is 0 and no schedule sets it. `step` raises it if the number of parameter groups changes.
     """
 
     def __init__(
@@ -152,7 +158,8 @@ class Schedule:
         self.scheduler = made_schedule(make, self.optimizer)
         self._largest = max(float(group["initial_lr"]) for group in self.optimizer.param_groups)
         self._past = array("d")
-        """Learning rates of all parameter groups in each step so far, since a state has no lambda functions."""
+        """Learning rates of all parameter groups in each step so far. `restore` compares them, since a schedule's state
+        does not contain its lambda functions."""
 
     @property
     def lr(self) -> float:

@@ -176,7 +176,7 @@ def _in_words(error: RuntimeError) -> Exception:
 
 @torch.no_grad()
 def divide(model: SparseCoder, processes: Processes) -> None:
-    """Copy the first process's weights to a model on the CPU, and keep only this process's part of the latents."""
+    """Give a model on the CPU the weights of the first process, and keep only this process's part of the latents."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(processes.all.first(tensor.clone()))
         if name in model.latent_names:

@@ -51,7 +51,13 @@ def initial_model(
 
 @torch.no_grad()
 def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
-    """Set the thresholds or encoder biases of a fresh model from one batch, if ``init_l0`` is given."""
+    """Set the thresholds or encoder biases of a fresh model from one batch (B x n_p), if ``init_l0`` is given.
+
+    Raises
+    ------
+    ValueError
+        If fewer than ``init_l0`` pre-activations of a sample are positive on average.
+    """
     if model.config.init_l0 is not None:
         pre_BQ = x_BP @ model.W_enc.T + model.b_enc
         threshold = _threshold(pre_BQ, model.config.init_l0, model.processes.latents)
@@ -182,7 +188,7 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     n = len(start.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
-    # a dictionary trained on a GPU may still be there
+    # `start` may be on another device, such as the GPU that it was trained on
     with torch.device(model.W_enc.device):
         copied = SparseCoder(start.config, start.input_sites, start.target_sites)
     copied.load_state_dict(start.state_dict())

@@ -1,9 +1,9 @@
 """Fit a linear encoder with thresholds to codes by search: logistic regression on their supports, then magnitudes.
 
 Logistic regression finds, for each latent, the hyperplane that separates the samples where the latent is active in the
-code from the other samples. A threshold for each latent then makes the encoder activate it as often
-as the search does, and a line through the codes turns the distance from the hyperplane into a magnitude. The result is
-one affine map with JumpReLU.
+code from the other samples. A threshold for each latent then makes the encoder activate it as often as the search does,
+and a line through the codes turns the distance from the hyperplane into a magnitude. The result is one affine map with
+JumpReLU.
 """
 
 from collections.abc import Callable
@@ -134,7 +134,10 @@ def _counts(codes: Forward) -> Tensor:
 
 
 def _start(teacher: SparseCoder, whiten: Tensor, out: Forward, counts: Tensor) -> _State:
-    """Return the discriminant of two normal distributions whose means differ by a latent's row times its mean code."""
+    """Return initial rows and biases: for each latent, the linear discriminant of inactive and active samples.
+
+    Both are taken as normally distributed, with means that differ by the latent's decoder row times its mean code.
+    """
     columns, n = out.support.columns.long(), len(out.x_hat)
     sums = torch.zeros_like(counts).index_add_(0, columns, out.values)
     W = (sums / counts.clamp(min=1))[:, None] * (teacher.W_dec @ whiten)

@@ -58,6 +58,7 @@ class Earlier(NamedTuple):
     steps: int
     """Number of completed steps; the schedule goes on from there."""
     samples: int = 0
+    """Number of samples that these steps saw."""
     tensors: Mapping[str, Tensor] | None = None
     """The state in its checkpoint; None to begin with fresh moments of the optimiser and counts of dead latents."""
 
@@ -89,7 +90,7 @@ def train(
         a background thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is
         called in this thread, and also returns the loss that measures the behaviour.
     config
-        Settings of the run; the model's own settings (`config.model`) are not used.
+        Settings of the run. Of `config.model` only ``k`` is used; ``model`` has all other settings of its own.
     generator
         CPU random generator for resampling.
     normalisation
@@ -128,8 +129,8 @@ def train(
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
         checkpoints, signals are not handled. If several processes train, a signal to one of them interrupts all.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if the
-        user's schedule gives other learning rates than before the checkpoint.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, if the checkpoint is damaged, if processes read
+        different checkpoints, or if the user's schedule gives other learning rates than before the checkpoint.
     """
     if (anchors is None) != (config.loss.lambda_anchor == 0):
         state = "none are" if anchors is None else "anchors are"
@@ -253,7 +254,7 @@ class _Training:
         return time.perf_counter() - self.started
 
     def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
-        """Count a step."""
+        """Count a step, and add its terms to the sums for the next row."""
         self.window.add(terms, x_BP, x_BR)
         self.done += 1
         self.samples += len(x_BP)

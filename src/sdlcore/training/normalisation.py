@@ -39,7 +39,7 @@ class Normalisation(NamedTuple):
     def rows(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder and decoder rows that `fold` turns into ``w_p`` (k x n_p) and ``w_r`` (k x n_r).
 
-        The two differ if input and target have different scales.
+        Both are the same directions as ``w_p`` and ``w_r``, unless the sites of a crosscoder have different scales.
         """
         return w_p / self.scale_p, w_r * self.scale_r
 
@@ -166,12 +166,24 @@ def no_scaling(n_p: int, n_r: int) -> Normalisation:
 
 
 def fit_normalisation(store: Readable, pair: str) -> Normalisation:
-    """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
+    """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension).
+
+    Raises
+    ------
+    ValueError
+        If activations are so close to their mean that float32 cannot scale them (`SMALLEST`).
+    """
     return Normalisation(*_of_pair(store, pair, partial(_scale, store)))
 
 
 def fit_whitening(store: Readable, pair: str) -> Whitening:
-    """Return the whitening of a pair; the sites of a crosscoder are whitened separately."""
+    """Return the whitening of a pair; the sites of a crosscoder are whitened separately.
+
+    Raises
+    ------
+    ValueError
+        As in `fit_normalisation`.
+    """
     return Whitening(*_of_pair(store, pair, partial(_whiten, store)))
 
 

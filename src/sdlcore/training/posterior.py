@@ -20,8 +20,8 @@ FEWEST = 3
 ROWS = 4096
 """Samples that are encoded at once."""
 TUNED_ON, HALVINGS, L0_WITHIN = 8192, 40, 0.002
-"""`with_mean_l0` reads at most so many samples, and halves the interval of the threshold so often at most, until L0 is
-within this share."""
+"""Limits of `with_mean_l0`: samples that it reads, halvings of the threshold's interval, and the relative difference
+from the requested L0 at which it stops."""
 JUDGED = 2**13
 """Samples that measure posterior codes, at most."""
 WORSE = 0.05
@@ -30,9 +30,9 @@ does."""
 
 
 def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
-    """Return an autoencoder with the decoder bias and rows of another one, as rows of its encoder, too.
+    """Return an autoencoder whose encoder and decoder both have the decoder rows of ``model``, scaled to norm 1.
 
-    Rows are scaled to norm 1. Encoder biases are zero.
+    The decoder bias is copied. Encoder biases are zero.
     """
     norms_Q = model.W_dec.detach().double().norm(dim=1)  # squares of float32 overflow beyond 1e19
     unit_QR = model.W_dec.detach() / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
@@ -63,7 +63,7 @@ def with_posterior_codes(
     n_samples
         Number of samples to use, from the first on; all if there are fewer.
     done
-        Called with numbers of samples that were encoded, whose total is `ROUNDS` times ``n_samples``.
+        Called after each block with the number of its samples. The total is `ROUNDS` times the number of samples used.
 
     Raises
     ------

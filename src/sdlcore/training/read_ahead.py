@@ -32,7 +32,7 @@ class ReadAhead(Iterator[Batch]):
     """Iterator over the batches of steps ``first_step`` to ``steps - 1``, read in one background thread.
 
     Batches equal the results of direct calls bit for bit; only the time of reading changes. Use it as a context
-    manager, or call `close`. It waits until the thread has ended, and no longer reads the store.
+    manager, or call `close`, which waits until the thread has ended. The store is not read after that.
 
     Parameters
     ----------

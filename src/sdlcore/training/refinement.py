@@ -47,13 +47,14 @@ RARE = 0.002
 REFIT = 5
 """Number of rounds' samples that the refit of all rows reads."""
 RIDGE = 0.01
-"""Ridge of least squares: of a refit, as a share of a row's sum of squared codes, which keeps rows from moving; and of
-the codes on a support, beside the rows' squared norms of 1."""
+"""Ridge of both least-squares problems. The refit of rows takes it as a share of a row's sum of squared codes; it keeps
+rows near their earlier values. The fit of codes on a support adds it to the rows' squared norms, which are 1."""
 TOGETHER, FREQUENT = 0.6, 1.2
 """A latent is a parent of another if it is active in more than `TOGETHER` of the other's samples, and `FREQUENT` times
 as often."""
 LEANING, OWN = 0.03, 0.3
-"""A row whose cosine with a parent is larger loses the parent's direction, unless less than `OWN` of it is left."""
+"""A row whose |cosine| with a parent exceeds `LEANING` loses the parent's direction, unless the norm of the
+rest would be `OWN` or less."""
 PART = 4096
 """Number of samples whose codes are solved for at once."""
 
@@ -178,12 +179,13 @@ def refine(
 
 
 def last_round(rounds: int) -> int:
-    """Return the number of the last samples that `refine` draws."""
+    """Return the number, from 0, of the last round whose samples `refine` draws."""
     return rounds + 1 + REFIT
 
 
 def _estimate(latents: Latents, x_BR: Tensor, codes: csr_array) -> tuple[Latents, Tensor, Tensor]:
-    """Return the latents with statistics and bias from their codes, the centred residuals, and active samples."""
+    """Return the latents with statistics and bias from their codes, the centred residuals (B x R), and the number of
+    samples that activate each latent (Q)."""
     residuals_BR = x_BR - latents.b_dec - torch.from_numpy(codes @ latents.rows.numpy())
     mean_R = residuals_BR.mean(0)
     residuals_BR -= mean_R

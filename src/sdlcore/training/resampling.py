@@ -56,6 +56,11 @@ def resample(
         CPU random generator for the draw.
     spare
         Number of first latents that are never resampled, because anchors hold them.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss of a sample is not finite.
     """
     latents = model.processes.latents
     mask_Q = dead.mask()
@@ -69,7 +74,7 @@ def resample(
     out = model(x_BP)
     loss_B = (x_BR - out.x_hat).square().sum(-1)
     model.train(training)
-    # by the first process's weights: with a different rounding, processes could draw different samples
+    # every process draws by the losses of the first one: rounded differently, its own might lead to other samples
     weights_B = model.processes.all.first(loss_B).square().cpu().double()
     if not weights_B.isfinite().all():
         raise FloatingPointError("the loss of samples to resample from is not finite")

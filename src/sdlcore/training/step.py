@@ -31,8 +31,11 @@ _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 class TrainingStep:
     """One optimiser step, and the state that steps change: model, optimiser, schedule, dead latents, penalty.
 
-    A step does not wait for a GPU, with two exceptions. Activations other than TopK need the number of active latents,
-    and screened products need the number of remaining candidates.
+    A step does not wait for a GPU, with three exceptions. Activations other than TopK need the number of active
+    latents, and screened products need the number of remaining candidates. With ``lambda_aux``, one step in
+    `DEAD_EVERY` needs the number of dead latents.
+
+    If several processes train the model (`SparseCoder.processes`), each receives whole batches.
 
     Parameters
     ----------
@@ -45,7 +48,10 @@ class TrainingStep:
     custom_parts
         The user's optimiser and schedule, for a training by a single process.
 
-    If several processes train the model (`SparseCoder.processes`), each receives whole batches.
+    Raises
+    ------
+    ValueError
+        If the loss ``hierarchical`` needs a search that the activation does not declare.
     """
 
     def __init__(
@@ -259,7 +265,7 @@ class TrainingStep:
         self.optimizer.step(self.now.lr, row_norms)
         if self.schedule is not None:
             self.schedule.step()
-        # return the two gradients made by kernels to the workspace; the rest is not reused
+        # return the gradients of encoder and decoder, which kernels made, to the workspace; the rest is not reused
         archetypes = self.model.archetypes
         decoder = [self.model.W_dec] if archetypes is None else list(archetypes.parameters())
         for weights in dict.fromkeys([self.model.W_enc, *decoder]):  # tied ones once

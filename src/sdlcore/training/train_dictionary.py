@@ -60,7 +60,7 @@ def train_dictionary(
     rows
         Activations to train on.
     config, seed
-        Settings, and the seed of initial weights and resampling.
+        Settings, and the seed of initial weights, resampling and mean shift.
     device
         Device to train on; the dictionary stays there.
     anchors

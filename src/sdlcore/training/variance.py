@@ -1,4 +1,4 @@
-"""Total variance of a batch, and the share that a dictionary explains."""
+"""Total variance of a batch, and the scores of a dictionary on it."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def total_variance(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_scores(model: SparseCoder, x_p: Tensor, x_r: Tensor) -> dict[str, float]:
-    """Return ``loss``, ``fvu`` and ``l0`` of a dictionary on one batch, for histories of other trainers."""
+    """Return ``loss``, ``fvu`` and ``l0`` of an imported dictionary on one batch (B x n_p and B x n_r)."""
     out = model(x_p)
     loss = (x_r - out.x_hat).square().sum() / len(x_r)
     return {"loss": float(loss), "fvu": float(loss / total_variance(x_r)), "l0": float(out.active().mean())}

@@ -32,7 +32,7 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
 
 
 def watch_directions(sites: Sequence[np.ndarray], pair: str) -> Watch:
-    """Return such a watch for directions in memory: unit columns at each site, width x n."""
+    """Return a watch as `recovery_watch` does, for directions in memory: unit columns at each site, width x n."""
     directions = make_direction_pair(pair, *(W.T for W in sites))
     true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
 
