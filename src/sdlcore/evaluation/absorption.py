@@ -3,9 +3,8 @@
 Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
 true feature. On a bench with a hierarchy, the true features are known. In the sense of Chanin et al., a sample is
 absorbed if the parent is active, the parent's latent does not fire, and another latent writes in the parent's
-direction instead.
-This module instead reaches a verdict for each pair of a parent and its child. The verdict uses sums over the samples in
-which this child is the only active child of its family, because single magnitudes scatter.
+direction. This module instead reaches a verdict for each pair of a parent and its child. The verdict uses sums over the
+samples in which this child is the only active child of its family, because single magnitudes scatter.
 """
 
 from collections.abc import Mapping
@@ -103,8 +102,11 @@ def absorption(
 
     Parameters
     ----------
-    latents, x, W_dec, W, hierarchy
+    latents, x, W_dec, hierarchy
         As in `families`; latents may be sparse.
+    W
+        n_r x n; the inner product of column p and a contribution to the target is a number of units of feature p. For
+        true features of norm 1, these are the features; for others, the features divided by their squared norms.
 
     Returns
     -------
@@ -115,6 +117,11 @@ def absorption(
         the parent's direction, as a share of the parent's magnitudes), ``absorbed`` (own below a half, carried at least
         a half), ``lost`` (both below a half: the dictionary misses the parent). Without samples, the numbers are NaN
         and both verdicts False.
+
+    Raises
+    ------
+    ValueError
+        If a latent is below zero.
     """
     if latents.shape[0] and latents.min() < 0:
         raise ValueError("absorption is defined for latents that are never below zero")

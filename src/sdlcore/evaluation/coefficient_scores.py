@@ -59,14 +59,14 @@ class CoefficientScores:
         self._n_samples = stop
 
     def rarest(self) -> np.ndarray:
-        """Return the quarter of features, one at least, that are active in fewest samples."""
+        """Return the indices of the quarter of features, one at least, that are active in fewest samples."""
         active = np.asarray((self._x > 0).sum(axis=0))
         return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
 
     def metrics(self) -> dict[str, float | None]:
         """Return the detection and splitting metrics, and ``absorption`` if there is a hierarchy.
 
-        ``absorption`` is None with fewer latents than features, or if no pair has a sample.
+        ``absorption`` is None with signed latents, with fewer latents than features, or if no pair has a sample.
         """
         missing: dict[str, float | None] = {"splitting": None, "shrinkage": None}
         metrics = (self._splitting.metrics() if self._splitting else missing) | self._detection.metrics()
@@ -132,8 +132,8 @@ class Splitting:
     "Addressing Feature Suppression in SAEs").
 
     A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
-    unlike in recovery, because a non-negative latent cannot write against its column.
-    Negative latents are refused.
+    unlike in recovery, because a non-negative latent cannot write against its column. `add` raises ValueError for
+    latents below zero.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def evaluate_coder(
     Parameters
     ----------
     model
-        In evaluation mode.
+        In evaluation mode, on the CPU.
     store
         Held-out samples.
     truth
@@ -102,6 +102,12 @@ def evaluate_coder(
         None if there is nothing to average.
     chance, features
         See `Evaluation`.
+
+    Raises
+    ------
+    ValueError
+        If ``truth`` is given without ``chance``, ``store`` lacks the true coefficients that a bench's metrics need, or
+        a plugin's metric returns neither a finite number nor None.
     """
     if truth is None:
         metrics = on_samples(model, store) | _of_plugins(Judged(model, store, None))

@@ -67,7 +67,7 @@ class Best(NamedTuple):
 
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
-    """Mark the reference directions that have an anchor within ``tau``, at some site.
+    """Mark the reference directions whose absolute cosine with some anchor exceeds ``tau``, at some site.
 
     Returns
     -------

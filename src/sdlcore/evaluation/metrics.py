@@ -79,7 +79,7 @@ class Metric:
     matched: Matched | None = None
     """Comparison behind a recovery or MIP metric; None for other metrics."""
     of_plugin: bool = False
-    """Whether a plugin registered it. Tables then show it without being told."""
+    """Whether a plugin registered it. Tables then show it without being configured to."""
 
 
 def norm_name(side: str, quantile: str) -> str:

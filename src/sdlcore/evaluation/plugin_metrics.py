@@ -39,7 +39,7 @@ def metric(
     Raises
     ------
     PluginError
-        If the name is taken, or ``runs`` has another value.
+        If the name is taken or not allowed, or ``runs`` has another value.
     """
 
     check_named(name, "metric")

@@ -167,9 +167,10 @@ def recovery_at(
 
 
 def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
-    """Mean |cosine| of the best one-to-one assignment of learned rows to true ones, over the n true features.
+    """Mean |cosine| of the best one-to-one assignment of rows of ``learned`` (m x d) to rows of ``true`` (n x d, unit).
 
-    Features that get no latent, because there are fewer latents than features, count as zero.
+    The mean is over the n features. Features that get no latent, because there are fewer latents than features, count
+    as zero.
     """
     similarity = np.abs(true @ normalise_rows(learned).T)
     rows, columns = scipy.optimize.linear_sum_assignment(similarity, maximize=True)

@@ -23,7 +23,7 @@ Features = Callable[[int, int], np.ndarray]
 
 
 def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield x_p and x_r of `ROWS_AT_ONCE` samples, float32."""
+    """Yield x_p (B x n_p) and x_r (B x n_r) of `ROWS_AT_ONCE` samples at a time, float32."""
     for start in range(0, store.rows, ROWS_AT_ONCE):
         x_p, x_r = read_pair(store, pair, start, start + ROWS_AT_ONCE)
         yield x_p.astype(np.float32), x_r.astype(np.float32)
@@ -140,7 +140,7 @@ class Spread:
 
 
 def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
-    """Return the samples that most activate the given latents of an autoencoder or transcoder.
+    """Return the samples that most activate M latents, given by their indices, of an autoencoder or transcoder.
 
     Raises
     ------

@@ -85,7 +85,7 @@ def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_arra
     W
         n_p x n true features.
     x
-            N x n coefficients, used to estimate M_d = Pr(only d is active) E[x_d^2 | only d is active].
+        N x n coefficients, used to estimate M_d = Pr(only d is active) E[x_d^2 | only d is active].
 
     Raises
     ------
