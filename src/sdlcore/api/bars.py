@@ -42,17 +42,19 @@ class SweepBar:
             self._open.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
 
     def count_run(self) -> None:
+        """Count a finished run."""
         with self._lock:
             self._finished += 1
             self._bar.set_description(f"{self._finished} of {self._runs} runs")
 
     def add(self, steps: int) -> None:
+        """Count steps of any run."""
         with self._lock:
             self._bar.update(steps)
 
     @contextmanager
     def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
-        """Return a sink for the history of one run."""
+        """Add the steps of one run to the bar; a sink for its history."""
         steps = 0
 
         def write(row: Row) -> None:

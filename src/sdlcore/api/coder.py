@@ -29,7 +29,7 @@ _OF_THE_LOOP = {
     "anchor_cosine": "needs anchors",
     "archetypes": "needs centroids of the activations",
 }
-"""Settings that `fit` handles outside of the loss."""
+"""Setting that `fit` handles outside of the loss -> what it does there, for errors."""
 _OF_ANCHORS_AND_SCHEDULES = {
     *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
     *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),
@@ -133,8 +133,9 @@ class SparseCoder(model_coder.SparseCoder):
         Parameters
         ----------
         batch
-            B x n_p activations: a tensor or an array, on any device; or a pair (x, target) from a data loader. With
-            ``contrast``, B x 2 x n_p: each token and its neighbour.
+            B x n_p activations: a tensor or an array, on any device; or a pair (x, target) from a data loader. For a
+            crosscoder, the sites concatenated, or a list with one for each. With ``contrast``, B x 2 x n_p: each token
+            and its neighbour.
         target
             B x n_r target activations of a transcoder, unless they are in ``batch``.
 

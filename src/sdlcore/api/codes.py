@@ -33,8 +33,8 @@ class SparseCodes:
     active latents varies: ``indices`` and ``values`` are then flat, as in `scipy.sparse.csr_array`, and sample i has
     the entries ``indptr[i]`` to ``indptr[i + 1]``.
 
-    ``codes[i]`` returns the active latents of sample i and their values. A slice, an array of rows
-    or a mask returns the codes of these rows.
+    ``codes[i]`` returns the active latents of sample i and their values. A slice, an array of rows or a mask returns
+    the codes of these rows.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class SparseCodes:
 
 
 def check(codes: SparseCodes) -> None:
-    """Check that arrays are valid codes; with invalid ones, decoding kernels would read beyond the dictionary."""
+    """Raise ValueError if arrays are no valid codes; decoding kernels would read beyond the dictionary."""
     indices, values, indptr = codes.indices, codes.values, codes.indptr
     if indices.shape != values.shape or indices.ndim != (2 if indptr is None else 1):
         expected = "N x k each" if indptr is None else "flat arrays of the same length, since indptr is given"
@@ -219,7 +219,10 @@ def _of_width(batches: Iterator[scipy.sparse.csr_array], n_samples: int, k: int,
 
 @torch.no_grad()
 def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
-    """Decode sparse codes to reconstructions (N x n_r), ``rows`` samples at a time and without gradients."""
+    """Decode sparse codes to reconstructions (N x n_r), ``rows`` samples at a time and without gradients.
+
+    ValueError if they have another number of latents than the dictionary, or are invalid (`check`).
+    """
     if codes.n_q != coder.config.n_q:
         raise ValueError(f"codes have {codes.n_q} latents, but the dictionary has {coder.config.n_q}")
     check(codes)  # checked again, since the arrays may have been changed

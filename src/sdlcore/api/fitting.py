@@ -99,9 +99,9 @@ def fit(
     Parameters
     ----------
     x
-        N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store, which
-        also contains the target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A
-        file that changes during training raises an error.
+        N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store, which also contains the
+        target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A file that changes
+        during training raises an error.
 
         Or batches, each a B x n_p array or tensor or a pair (x, target), from a torch DataLoader, a generator function,
         a function of the step, or another iterable (not a list) that restarts with each ``iter()``. Training reads the
@@ -211,7 +211,10 @@ def fit(
 def batches_of(
     x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], custom_parts: CustomParts
 ) -> Stream | Recipe | None:
-    """Return ``x`` as a source of batches, or None if it is samples. Set the pair, and a stream's batch size."""
+    """Return ``x`` as a source of batches, or None if it is samples.
+
+    It also writes the pair, and the batch size of a stream, into ``settings``. ValueError if they do not fit ``x``.
+    """
     batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
     if start is not None and (is_store(x) or batches is not None):  # the batches may contain a target for another pair
         settings.setdefault("pair", start.pair)

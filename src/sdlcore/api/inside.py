@@ -146,12 +146,6 @@ def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
     return None if fit_location is None else fit_location["layer"]
 
 
-def _origin_of(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
-    """Return the provenance of a language model's activations on which a dictionary was fitted; empty for others."""
-    origin: Any = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
-    return origin or {}
-
-
 def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
     """Return layer and place at which a dictionary was fitted; None if its provenance contains none."""
     provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
@@ -159,8 +153,8 @@ def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
-    """Warn if the language model is not the model that `fit_layers` took activations from, by name."""
-    origin = _origin_of(dictionary)
+    """Warn if the name of the language model differs from the one that `fit_layers` or `finetune` recorded."""
+    origin: Any = (dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None) or {}
     model_name = origin.get("model", {}).get("name") if "where" in origin else None
     name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
     if model_name is not None and Path(model_name).name != Path(name_here).name:

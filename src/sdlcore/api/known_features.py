@@ -36,7 +36,7 @@ class KnownFeatures(ABC):
 
     @abstractmethod
     def samples(self, n_samples: int, part: Part = "train") -> Samples:
-        """Return samples with their coefficients."""
+        """Return samples with their coefficients: ``input``, ``target`` (None without ``n_r``) and ``features``."""
 
     def sample(self, n_samples: int | None = None, part: Part = "train") -> Any:
         """Return samples without coefficients: an N x n_p array, or input and target if the bench has ``n_r``.

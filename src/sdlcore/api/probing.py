@@ -93,11 +93,12 @@ def probe(
     k
         How many features a classifier reads; None for all.
     held_out
-        Share of documents that judge.
+        Share of the documents of each class that classifiers are judged on; they are fitted to the others.
     seed
-        Of the split and the null dictionaries.
+        Seed of the split and of the null dictionaries.
     nulls
-        Add dictionaries that nothing was learned for, of the first one's size.
+        Also probe untrained dictionaries with the size and L0 of the first one: ``null: directions`` and
+        ``null: samples``, as in `evaluate`.
 
     Returns
     -------

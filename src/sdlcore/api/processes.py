@@ -184,7 +184,7 @@ class _Others:
             time.sleep(0.02)
 
     def failure(self, seconds: float = 0.0) -> str | None:
-        """Return what went wrong in the first of them that has failed, waiting at most ``seconds`` for one."""
+        """Return what went wrong in the first of them that has failed, or None if none fails within ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
             for rank, process in self._by_rank.items():

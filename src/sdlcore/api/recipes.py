@@ -90,6 +90,7 @@ class Recipe:
         return origin if is_of_language_model(origin) else None
 
     def first_samples(self, rows: int) -> np.ndarray:
+        """Return the first samples of x_p, at most ``rows``. Call `training_rows` before, which opens the recipe."""
         return self._training_rows.sample().read("input", 0, rows)
 
     def stored(self, why: str) -> Activations:

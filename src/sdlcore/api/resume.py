@@ -35,7 +35,9 @@ class Start(NamedTuple):
     settings: dict[str, Any]
     """Settings of its training; only the model's settings, if it was not trained here."""
     steps: int
+    """Number of completed steps of its training; 0 if unknown."""
     samples: int
+    """Number of samples that these steps saw; 0 if only weights are known."""
     tensors: dict[str, Tensor] | None
     """The state in a checkpoint; None if only weights are known."""
 
@@ -45,7 +47,14 @@ class Start(NamedTuple):
 
     @classmethod
     def of(cls, start: Dictionary | str | Path) -> "Start":
-        """Open what `finetune` is given as its start."""
+        """Open what `finetune` is given as its start.
+
+        Raises
+        ------
+        ValueError
+            If it is something else or damaged, has codes by a search or a pursuit, was trained with archetypes, or
+            keeps the state of an optimiser or schedule of the user's own.
+        """
         if isinstance(start, Dictionary):
             coder = copy.deepcopy(start.coder)
             return cls._of_weights(Dictionary(coder, start.provenance, start.history, start.anchors))
@@ -168,7 +177,8 @@ class Start(NamedTuple):
     def scaling(self, sample: Callable[[], Readable]) -> Scaling:
         """Return the scaling of the training; if it is not known, a scaling to the same size.
 
-        ``sample`` returns activations; it is called if the scaling is not known.
+        ``sample`` returns activations; it is called if the scaling is not known. ValueError if an unknown scaling was a
+        whitening, which weights do not determine.
         """
         coder = self.dictionary.coder
         if self.tensors is not None:

@@ -128,7 +128,7 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 
 @contextlib.contextmanager
 def unfinished_run(folder: Path) -> Iterator[Sink]:
-    """Lock a run's folder during a training, and yield a function that writes the history so far.
+    """Lock a run's folder during a training, and yield a sink that writes the history to ``history.part.csv``.
 
     At the end, remove the history and the checkpoint of the unfinished run; its results stay. After an exception, all
     files stay, so that the run can be resumed.

@@ -22,7 +22,10 @@ from sdlcore.storage.npy import Numbers
 
 
 class Source(Protocol):
-    """Interface of activations for a training: `Stored`, or `sdlcore.api.streams.Stream`."""
+    """Interface of activations for a training.
+
+    `Stored`, `sdlcore.api.streams.Stream`, `sdlcore.api.shared_stream.Share` and `sdlcore.api.recipes.Recipe` have it.
+    """
 
     @property
     def path(self) -> Path:
@@ -105,7 +108,7 @@ class Stored:
 
 @contextmanager
 def stored(x: Any, target: Any = None) -> Iterator[Stored]:
-    """Open arrays, stores and files, as `activations` does."""
+    """Open arrays, stores and files as a source; arguments and errors as of `sdlcore.api.inputs.activations`."""
     with activations(x, target) as samples:
         yield Stored(samples)
 

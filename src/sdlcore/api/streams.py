@@ -105,7 +105,7 @@ class Stream:
         return self._read(0).read("input", 0, rows)
 
     def stored(self, why: str) -> Activations:
-        """Raise `ValueError`: nobody has all samples at once."""
+        """Raise `ValueError`, since only one batch is known at a time."""
         raise ValueError(f"{why}, but x gives batches; give an array, a tensor or a store")
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:

@@ -117,7 +117,7 @@ def fit_many(
         for name, run_settings in runs.items():
             with _naming(name):
                 refuse_unused({**settings, **run_settings}, batches, CustomParts())
-        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
+        settings["batch_size"] = batches.batch_size  # of the first batch; accumulate must divide it
     common = {"seed": seed, "anchors": anchors, "start": start}
     folder_of = {str(name): name for name in runs}
     for name in runs:
@@ -150,7 +150,7 @@ def fit_many(
                 existing_runs[its] = run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
-                    if shared is not None:  # it reads no batch, so that nobody is to wait for it
+                    if shared is not None:  # this run reads no batch, so the others must not wait for it
                         shared.move(list(fits).index(name), math.inf)
         warn_of_environment(existing_runs)
 
@@ -231,7 +231,7 @@ def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
 def _sources(
     x: Any, target: Any, batches: Stream | None, names: Iterable[Name]
 ) -> Iterator[tuple[dict[Name, Source], SharedStream | None]]:
-    """Give what each run reads, and, of a stream, what reads it once for all."""
+    """Yield the source of each run, and for a stream the `SharedStream` behind these sources; otherwise None."""
     if batches is None:
         with stored(x, target) as source:
             yield dict.fromkeys(names, source), None
