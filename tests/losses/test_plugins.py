@@ -101,7 +101,7 @@ def test_its_file_is_a_part_of_the_runs_that_ask_for_it():
         (lambda: run(pwoer=1), "unknown run settings: pwoer; did you mean power"),
         *(
             (lambda name=name: loss_term(name)(lambda inputs: inputs.target.sum()), f"loss term {name}: sdlcore has")
-            for name in ("l1", "loss", "steps", "multi_scale")
+            for name in ("l1", "loss", "steps", "multi_scale", "dead_fraction", "resampled", "input_norm")
         ),
         (
             lambda: loss_term("power")(lambda inputs, exponent=2.0: inputs),

@@ -7,10 +7,7 @@ from typing import Any, get_args
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.run import ModelConfig, RunConfig, Searched
 
-NOT_TAKEN_OVER = (
-    *("pair", "init_l0", "frozen", "archetypes", "relaxation"),
-    "pursuit",
-)
+NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
 start's weights, or belong to a training; a pursuit replaces the encoder."""
 SCALINGS = ("normalise", "whiten")

@@ -20,8 +20,6 @@ from sdlcore.storage.paths import user_path
 from sdlcore.text import printable, short_text
 
 STORES = (".h5", ".hdf5")
-
-
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -158,7 +158,7 @@ def recovery_at(
         Recovery over all features, over anchored features and over the others, by name; None if the set is empty.
     """
     shares: dict[str, float | None] = {}
-    for side in SIDES.keys() & best.keys():
+    for side in (side for side in SIDES if side in best):
         hits = recovered(np.array(best[side]), tau)
         for part, chosen in ({FeatureSet.ALL: hits} if anchored is None else _subsets(hits, anchored)).items():
             name = Matched(side, features=part, tau=tau).name

@@ -15,7 +15,7 @@ from sdlcore.settings import Weight
 
 COLUMNS = (
     *("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds"),
-    *("penalty_factor", "l1_exponent", "kl", "cross_entropy"),
+    *("penalty_factor", "l1_exponent", "kl", "cross_entropy", "dead_fraction", "resampled", "input_norm"),
 )
 """Columns of histories, which are reserved names for terms of plugins."""
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])

@@ -30,7 +30,7 @@ class Interruption:
         The processes that train together. A signal to any of them ends the whole training.
     """
 
-    def __init__(self, stop: Event | None = None, group: Group = Group()) -> None:  # noqa: B008, it has no state
+    def __init__(self, stop: Event | None, group: Group) -> None:
         self._stop, self._group = stop, group
         self.signal: int | None = None
         """The signal received, or None."""
@@ -50,11 +50,7 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(
-    take_signals: bool,
-    stop: Event | None = None,
-    group: Group = Group(),  # noqa: B008, it has no state
-) -> Iterator[Interruption]:
+def interruptible(take_signals: bool, stop: Event | None, group: Group) -> Iterator[Interruption]:
     """Yield an `Interruption`, which records requests to end the training.
 
     If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first

@@ -32,11 +32,8 @@ from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
 
-
 AHEAD = 32
 """Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
-
-
 _PREFIX = "window/"
 """Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
 

@@ -20,7 +20,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sdlcore.model.activations.posterior import Statistics, codes
+from sdlcore.model.activations.posterior import Statistics
+from sdlcore.model.activations.posterior import codes as posterior_codes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding_tools import Weights
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -92,7 +93,7 @@ class Latents(NamedTuple):
     def encode(self, x_BR: Tensor) -> csr_array:
         """Return the codes of samples (B x Q)."""
         nothing = torch.empty(0)
-        sample, latent, code = codes(x_BR, Weights(nothing, nothing, self.rows, self.b_dec), self.statistics)
+        sample, latent, code = posterior_codes(x_BR, Weights(nothing, nothing, self.rows, self.b_dec), self.statistics)
         shape = len(x_BR), len(self.rows)
         return csr_array((code.numpy(), (sample.numpy(), latent.numpy())), shape=shape)
 

@@ -23,8 +23,6 @@ from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
-
-
 _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
