@@ -120,6 +120,14 @@ def test_what_is_wrong_is_named(changes, message, tmp_path):
     assert not (tmp_path / "acts.h5").exists()
 
 
+def test_columns_of_a_shard_have_equal_numbers_of_rows(tmp_path):
+    write(tmp_path / "acts")
+    columns = {"input": X[:12], "target": X[:13, :4].clone(), "token": TOKEN[:12], "labels": TOKEN[:12] % 3}
+    save_file(columns, tmp_path / "acts/acts-00000.safetensors")
+    with pytest.raises(SourceError, match=r"acts-00000.safetensors: columns differ in their number of rows: .*13"):
+        sdl.import_activations(tmp_path / "acts", tmp_path / "acts.h5")
+
+
 def test_checksums_of_a_manifest_are_compared(tmp_path):
     manifest = write(tmp_path / "acts")
     for shard in manifest["shards"]:

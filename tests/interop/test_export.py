@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -98,6 +99,11 @@ def test_an_activation_that_no_library_knows_is_refused_by_all_but_saelens():
     model = model_of("relu")
     object.__setattr__(model.config, "activation", "soft_threshold")
     assert [name for name in FORMATS if not refusal(model, name)] == ["saelens"]
+
+
+def test_options_may_be_numbers_of_numpy(tmp_path):
+    folder = export(model_of("relu"), "dictionary_learning", tmp_path / "out", layer=np.int64(3))
+    assert json.loads((folder / "config.json").read_text())["trainer"]["layer"] == 3
 
 
 @pytest.mark.parametrize(

@@ -42,4 +42,5 @@ def test_a_store_that_does_not_tell_counts_as_another_origin(provenance, tmp_pat
 def test_a_damaged_store_counts_as_another_origin(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"no store")
     (tmp_path / "b.h5").write_bytes(b"\x89HDF\r\n\x1a\n damaged")
-    assert not any(were_made_by([str(tmp_path / name)], SOURCE) for name in ("a.h5", "b.h5"))
+    (tmp_path / "recipe.json").write_text("{}")
+    assert not any(were_made_by([str(tmp_path / name)], SOURCE) for name in ("a.h5", "b.h5", "recipe.json"))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdlcore.data.layout import DTYPES
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
@@ -24,7 +25,6 @@ from sdlcore.text import short_text
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "activation shards", 1
 ROWS_AT_ONCE = 8192
-DTYPES = ("float16", "bfloat16", "float32")
 ENDINGS = (".safetensors", ".parquet")
 
 
@@ -148,7 +148,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
 
 
 def _blocks(shard: Shard, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the columns of a shard by blocks of rows, in numpy's numbers; bfloat16 as float32."""
+    """Yield the columns of a shard in blocks of rows, as NumPy arrays; bfloat16 is converted to float32."""
     read = _of_safetensors if shard.path.suffix == ".safetensors" else _of_parquet
     widths, rows = {**manifest.widths, **dict.fromkeys(manifest.numbers)}, 0
     with parsing(shard.path, "a shard of activations"):
@@ -170,7 +170,10 @@ def _of_safetensors(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, 
 
     with safe_open(path, "pt") as file:
         tensors: dict[str, Any] = {name: file.get_slice(name) for name in columns}
-        rows = min(tensor.get_shape()[0] for tensor in tensors.values())
+        lengths = {name: tensor.get_shape()[0] for name, tensor in tensors.items()}
+        if len(set(lengths.values())) > 1:
+            raise SourceError(f"{path}: columns differ in their number of rows: {short_text(lengths)}")
+        rows = lengths["input"]
         for start in range(0, rows, ROWS_AT_ONCE):
             slices = {name: tensor[start : min(start + ROWS_AT_ONCE, rows)] for name, tensor in tensors.items()}
             yield {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in slices.items()}

@@ -23,7 +23,7 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
     """Export a model to another library's format, and return the folder; see `sdlcore.export`."""
     _, form = format_of(to)
     check_expressible(model, form)
-    _check_options(form, options)
+    options = _checked_options(form, options)
     return _write(form, user_path(folder, "folder"), form.write([model] if form.is_set else model, **options))
 
 
@@ -37,7 +37,7 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
         raise ValueError("a set needs a dictionary for each layer of the language model, found none")
     for layer, model in enumerate(models, start=1):
         check_expressible(model, form, f"layer {layer}: ")
-    _check_options(form, options)
+    options = _checked_options(form, options)
     return _write(form, user_path(folder, "folder"), form.write(models, **options))
 
 
@@ -83,7 +83,8 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
     return to.refusal(model)
 
 
-def _check_options(to: Format, options: dict[str, Any]) -> None:
+def _checked_options(to: Format, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with Python's numbers for NumPy's, which JSON does not take."""
     parameters = inspect.signature(to.write).parameters.values()
     types = {
         parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
@@ -91,8 +92,7 @@ def _check_options(to: Format, options: dict[str, Any]) -> None:
     if unknown := sorted(options.keys() - types.keys()):
         expected = f"expected some of {', '.join(types)}" if types else "it has none"
         raise ValueError(f"{to.title} has no option {', '.join(unknown)}; {expected}")
-    for name, value in options.items():
-        checked(name, types[name], value)
+    return {name: checked(name, types[name], value) for name, value in options.items()}
 
 
 def _write(to: Format, folder: Path, files: Files) -> Path:

@@ -24,7 +24,7 @@ class Skipped(NamedTuple):
     Attributes
     ----------
     path
-        Path relative to the folder.
+        Path relative to the folder, with control characters escaped.
     reason
         Why it was skipped.
     """
@@ -76,7 +76,9 @@ def is_regular(path: str | Path) -> bool:
 
 
 def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Entry]:
-    """Yield all files and folders below a folder, at any depth and in no particular order, without ``start`` itself.
+    """Yield all files and folders below a folder, at any depth and in no particular order.
+
+    ``start`` itself is yielded only if it is skipped: if it is a link, or cannot be read.
 
     Parameters
     ----------
@@ -112,6 +114,8 @@ def sort_out(
 ) -> tuple[list[Entry], list[Skipped]]:
     """Split the entries of a folder into files to use and skipped entries, both sorted by path.
 
+    A folder with the name of a file is reported as skipped if none of its files is used.
+
     Parameters
     ----------
     entries
@@ -120,10 +124,9 @@ def sort_out(
         Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
     against
         Returns why an entry is skipped, or None.
-
-        A folder with the name of a file is reported as skipped if none of its files is used.
     """
-    entries = sorted(entries)
+    # not by reason: an unreadable folder comes twice, once without a reason
+    entries = sorted(entries, key=lambda entry: entry[:2])
     files = [entry for entry in entries if not entry.folder and called(entry.path) and against(entry) is None]
     skipped = []
     for entry in entries:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from sdlcore.data.reading import provenance_of_rows
-from sdlcore.errors import StoreError
 from sdlcore.settings import Settings
 
 
@@ -19,5 +18,5 @@ def _was_made_by(store: str, source: Settings) -> bool:
     try:
         recorded = provenance_of_rows(store).get("source")
         return isinstance(recorded, dict) and type(source).from_dict(recorded) == source
-    except (OSError, StoreError, ValueError, TypeError):  # missing, damaged or made with other settings
+    except (OSError, LookupError, ValueError, TypeError):  # missing, damaged or made with other settings
         return False

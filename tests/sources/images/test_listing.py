@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from sdlcore.errors import SourceError
-from sdlcore.sources.folders import Skipped
+from sdlcore.sources.folders import Entry, Skipped, sort_out
 from sdlcore.sources.images.listing import SUFFIXES, decoded_images, list_images
 from tests.sources.conftest import DAMAGED, DEEP, picture
 
@@ -27,6 +27,13 @@ PATHS = [
 
 def shrink(image: Image.Image) -> torch.Tensor:
     return pil_to_tensor(image.convert("RGB").resize((8, 8)))
+
+
+def test_an_unreadable_folder_of_size_zero_is_skipped():
+    entries = [Entry("cat", 0, None, True), Entry("cat", 0, "a folder that cannot be read", True)]
+    files, skipped = sort_out(entries, lambda path: path.endswith(".png"), lambda entry: entry.reason)
+    assert files == []
+    assert skipped == [Skipped("cat", "a folder that cannot be read")]
 
 
 def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCaptureFixture):
