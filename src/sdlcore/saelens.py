@@ -57,7 +57,7 @@ class SdlcoreSAE(SAE[SdlcoreConfig]):
 
     @property
     def W_dec(self) -> Tensor:
-        """d_sae x d_in."""
+        """d_sae x d_out; d_out is d_in for an autoencoder."""
         return self.coder.W_dec.to(self.dtype)
 
     @property

@@ -76,7 +76,7 @@ def opened(dictionary: Path) -> Dictionary:
     Raises
     ------
     ValueError
-        If it cannot be opened; where it does not say how it is used, with the command that takes this.
+        If it cannot be opened. For plain tensors that need options, the message shows a command that takes them.
     """
     try:
         return load(dictionary)

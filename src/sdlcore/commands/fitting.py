@@ -64,7 +64,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         stored_bench = read_bench(str(out))
         if (stored_bench.settings, stored_bench.seed) != (settings, seed):
             raise ValueError(f"{out}: holds a different bench, {stored_bench}. Choose another folder.")
-    (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
+    (out / FEATURES).unlink(missing_ok=True)  # written last, so that a folder with it has all samples
     sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
     for part, rows in sizes.items():
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:

@@ -45,7 +45,10 @@ def settings_of(method: str) -> set[str]:
 
 
 def method_in_help(argv: list[str]) -> tuple[list[str], str | None]:
-    """Return the arguments without the word that follows ``--help``, and that word; None if no help is requested."""
+    """If help is requested, return the command with ``--help`` alone, and the word that follows ``--help`` or "".
+
+    Otherwise return the arguments unchanged, and None.
+    """
     at = next((place for place, one in enumerate(argv) if one in ("-h", "--help")), None)
     if at is None:
         return argv, None

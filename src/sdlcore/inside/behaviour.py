@@ -72,7 +72,7 @@ class LanguageBehaviour(Behaviour):
 
     @torch.no_grad()
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the activations that the dictionary reads and reconstructs in a step's contexts."""
+        """Return x_p (N x n_p) and x_r (N x n_r) of the N tokens that are kept in a step's contexts, float32."""
         if step != self._next:  # a resumed training skips the contexts of earlier steps
             self._batches = stack_batches(self._contexts(), self._reader.contexts_per_batch)
             self._batches = islice(self._batches, step - self._first_step, None)
@@ -115,7 +115,7 @@ class LanguageBehaviour(Behaviour):
 
 @contextmanager
 def frozen(lm: Any) -> Iterator[None]:
-    """Keep a model's weights and modes as they are, without gradients, in evaluation mode."""
+    """Freeze a model's weights and put it in evaluation mode; the end of the block undoes both."""
     trained = [parameter for parameter in lm.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:

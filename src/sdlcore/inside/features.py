@@ -73,7 +73,7 @@ class Features:
     n_q: int
     """Number of the dictionary's latents."""
     tokens: int
-    """Number of tokens read."""
+    """Number of tokens read, without those left out."""
     features: list[Feature]
 
 

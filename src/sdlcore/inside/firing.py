@@ -51,7 +51,7 @@ class Firings(NamedTuple):
     """The tokens at which each of several latents is active."""
 
     tokens: int
-    """Number of tokens read."""
+    """Number of tokens read, without those left out."""
     values: scipy.sparse.csc_array
     """Activations, T x n_q, of the T tokens that belong to a document. An entry takes 8 bytes, most of the memory if
     all latents of a dictionary are requested."""

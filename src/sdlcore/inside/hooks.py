@@ -92,7 +92,7 @@ def sites_of(
 
 
 def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place | None = None) -> dict[str, Site]:
-    """Return the sites as `sites_of` does, for any dictionary of a pair, without a check of widths."""
+    """Return the sites as `sites_of` does, with its errors, for any dictionary of a pair; widths are not checked."""
     checked("place", Place | None, place)
     depth = len(stack.blocks)
     several = isinstance(layer, tuple | list)
@@ -179,7 +179,7 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     ------
     ValueError
         For a crosscoder, which would need two sites at once although one depends on the other. For a transcoder that
-        reads at a later site than it writes.
+        reads at a later site than it writes. For a reconstruction at residual_middle.
     """
     if pair == "crosscoder":
         raise ValueError(

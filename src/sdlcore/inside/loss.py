@@ -6,8 +6,8 @@ reconstruction spliced in, or its activations ablated, i.e. set to zero or to th
 (ablated - spliced) / (ablated - clean) for the loss and 1 - spliced / ablated for the divergence. Both are 1 for a
 perfect reconstruction, and 0 for a reconstruction as bad as the ablation.
 
-Rows that extraction leaves out (the attention sink, separators, outliers) stay clean, since the dictionary was not
-trained on them. For the same reason position 0 stays clean in the ablations.
+Rows that extraction leaves out (the attention sink, separators, outliers) stay clean, in the ablations too, since the
+dictionary was not trained on them.
 
 The clean and the ablated model depend on the text and the site only. They run once for all dictionaries of a site.
 Blocks before the site run once for each context, since no replacement changes them.
@@ -133,6 +133,11 @@ def losses_recovered(
         Mean of the replaced activations (n_r).
     paths
         Paths of the modules, for a model of an unknown architecture.
+
+    Raises
+    ------
+    ValueError
+        If there is no context, or dictionaries of this pair cannot be spliced in (`read_and_write`).
     """
     stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
@@ -216,7 +221,7 @@ class Predictions(NamedTuple):
     """Next-token distributions of a model over B contexts of T tokens."""
 
     log_p: Tensor
-    """Log probabilities, B x T - 1 x V. The last token of a context has no next token."""
+    """Log probabilities, B x (T - 1) x V. The last token of a context has no next token."""
 
     @classmethod
     def of(cls, model: Any, ids_BT: Tensor) -> "Predictions":

@@ -77,9 +77,14 @@ class Pages(Features):
         model_id
             The model's id at Neuronpedia.
         name
-            Name of the source set to create: letters, digits and hyphens.
+            Name of the source set to create: letters, digits, hyphens and dots.
         description, url
-            Description and link of the source set.
+            Description and link of the source set; without a description, the title of these pages.
+
+        Raises
+        ------
+        ValueError
+            If ``name`` or ``model_id`` contains other characters.
         """
         from sdlcore.inside.neuronpedia import upload_of
 
@@ -139,7 +144,7 @@ def contexts(
         Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
     tokens
         Number of tokens to read from the beginning of the text, rounded up to whole contexts: 300 are three contexts of
-        128. Tokens that ``drop`` leaves out do not count. None for the whole text.
+        128. Tokens that ``drop`` leaves out count too. None for the whole text.
     drop
         Kinds of tokens to leave out: first_position, separator, outlier.
     text_options

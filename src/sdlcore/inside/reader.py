@@ -97,7 +97,7 @@ class Reader(NamedTuple):
         Parameters
         ----------
         sites
-            For each group of sites, such as a layer, its sites by their names (input, target).
+            For each group of sites, such as a layer, its sites by name (input, target).
         contexts
             Contexts for the model to read.
         folder
@@ -105,7 +105,7 @@ class Reader(NamedTuple):
 
         Returns
         -------
-        For each group, its files on disk, which can be read as arrays.
+        For each group, its activations on disk.
         """
         kinds, flat = self.kinds_of_each(sites), in_one(sites)
         widths: dict[str, int] = {}
@@ -148,7 +148,7 @@ class Rows(NamedTuple):
     """Activations on disk, N x D in float16 for each column."""
 
     files: list[tuple[Path, int]]
-    """Column -> file and D."""
+    """File and D of each column, in the order of the sites."""
 
     def read(self) -> list[np.ndarray]:
         """Return the activations of each column."""
@@ -218,7 +218,7 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     Raises
     ------
     ValueError
-        If it is not a number, or the model does not take as many.
+        If it is not a whole number of at least 2, or exceeds ``positions``, the model's maximum.
     """
     context_length = checked("context_length", int | None, context_length)
     positions = positions or 10**9

@@ -148,6 +148,8 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
     ------
     SourceError
         In a pass that ends without calling the module at ``write``.
+    ValueError
+        In a pass that reaches ``write`` before ``read``, or if ``change`` returns another width.
     """
     was_read: list[Tensor] = []
     is_replaced = False

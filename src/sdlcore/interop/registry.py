@@ -12,7 +12,7 @@ FORMATS: dict[str, Format] = {
 
 
 def canonical(name: str) -> str:
-    """Return the name of a format in lower case, without hyphens, as the registry has it."""
+    """Return the name of a format as in `FORMATS`: in lower case, with underscores instead of hyphens."""
     return str(name).lower().replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""Settings of a run that imports its dictionary from a file: one flat, frozen dataclass as in `sdlcore.run`."""
+"""Settings of a run that imports its dictionary from a file."""
 
 from typing import ClassVar, Literal
 

@@ -121,9 +121,7 @@ def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[Feature
 
 
 def synth_for_saelens(world: World) -> tuple[FeatureVectors, Coefficients]:
-    """Return what SAELens' evaluation of a world of SynthSAEBench takes: its features, and a function that draws
-    coefficients, a new batch in each call.
-    """
+    """Return the features of a world of SynthSAEBench and a generator of its coefficients, as `for_saelens` does."""
     sampler, drawn = world.sampler("saelens"), 0
 
     def draw(batch_size: int) -> csr_array:

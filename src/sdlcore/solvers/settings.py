@@ -1,4 +1,4 @@
-"""Settings of a solver run: one frozen dataclass, flat like the settings in `sdlcore.run`."""
+"""Settings of a solver run."""
 
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -15,7 +15,7 @@ Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 AnySolver = Annotated[str, Name("solver", get_args(Solver))]
 """Name of a built-in solver or of a plugin's."""
 MIN_COSINE = 0.9
-"""Default cosine above which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
+"""Default of the smallest cosine at which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 

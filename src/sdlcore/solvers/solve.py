@@ -122,16 +122,19 @@ def solve_dictionary(
     config, seed
         Settings, and the seed of the sample order and initial atoms.
     history
-        An open history; receives one row per step.
+        An open history; receives one row per step, and a last one that describes the finished dictionary.
     start
         Initial atoms (K x n_r), instead of drawn ones.
     watch
-        Called with the atoms; returns further entries for each history row. Its time does not count.
+        Called with the atoms; returns further entries for each step's row. Its time does not count.
 
     Raises
     ------
     ValueError
-        If the weights found are not finite.
+        If activations are not finite or all zero, a transcoder's input and target differ too much in size, or the
+        weights found are not finite.
+    MonotonicityError
+        If a convex step raises its objective (`sdlcore.solvers.codes`).
     """
     sites = pair_sites(config.pair, *store.widths)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))

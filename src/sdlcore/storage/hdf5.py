@@ -16,7 +16,7 @@ import h5py
 DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
 LZF = h5py.h5z.FILTER_LZF
 FILTERS = {DEFLATE: "gzip", LZF: "lzf", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
-"""Compression filters whose unpacked size can be computed."""
+"""Filters that `short_packed_chunk` can undo, by number."""
 
 
 def data_elsewhere(dataset: h5py.Dataset) -> str | None:
