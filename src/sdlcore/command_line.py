@@ -51,7 +51,7 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     ------
     SystemExit
         With one line on standard error. It names the option if an argument is missing, unknown or unreadable, and
-        repeats the message if the function raises SourceError. Other errors pass.
+        repeats the message if the function raises SourceError. An interruption ends with status 130. Other errors pass.
     """
 
     program = Path(sys.argv[0]).name

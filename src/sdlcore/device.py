@@ -15,6 +15,11 @@ def choose_device(name: str) -> torch.device:
     """Return the torch device for ``cpu``, ``cuda`` or ``auto`` (CUDA if torch sees a GPU, else the CPU).
 
     If torchrun started several processes on this machine, each gets its own GPU.
+
+    Raises
+    ------
+    ValueError
+        If ``cuda`` is named but torch sees no GPU, or there are more processes than GPUs.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch sees no GPU; set device to cpu or auto")

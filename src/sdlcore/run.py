@@ -503,7 +503,7 @@ class RunConfig(Settings):
         Raises
         ------
         ValueError
-            For an unknown key or settings that do not go together.
+            For an unknown key, a value that does not fit, or settings that do not go together.
         """
         model, loss, training = (set(part.model_fields) for part in (ModelConfig, LossConfig, TrainingConfig))
         if settings.keys() - model - loss - training:  # most runs use no plugins, and need not import any

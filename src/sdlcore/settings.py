@@ -100,6 +100,7 @@ Batch = Annotated[int, Ge(1), Le(10**9)]
 Total = Annotated[int, Ge(1), Le(10**12)]
 """A number of steps, or of samples, of a whole training."""
 Share = Annotated[float, Ge(0), Le(1), AsGiven]
+"""A share, from 0 to 1."""
 Weight = Annotated[float, Ge(0), AsGiven]
 """The weight of a loss term."""
 Positive = Annotated[float, Gt(0), AsGiven]

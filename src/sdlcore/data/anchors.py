@@ -56,8 +56,15 @@ def random_anchors(
         n unit directions at each site (width x n).
     n_anchors
         k, at most n.
+    rng
+        Random generator of the order.
     first
         Draw only from this many first directions, such as the parents of a hierarchy; None for all n.
+
+    Raises
+    ------
+    ValueError
+        If ``n_anchors`` is not between 1 and the number of directions to draw from.
     """
     n = sites[0].shape[1] if first is None else first
     if not 1 <= n_anchors <= n:

@@ -103,6 +103,11 @@ class BatchReader:
     pairs
         Rows r (ascending) that form a pair with row r + 1 in the same block. A batch then consists of pairs: of its
         rows 2 i and 2 i + 1, the second follows the first in the store. Other rows are not used. None for single rows.
+
+    Raises
+    ------
+    ValueError
+        If the store has fewer rows than a batch, or lacks a site of the pair; the message names the store.
     """
 
     def __init__(

@@ -62,7 +62,8 @@ class Arrays:
     Raises
     ------
     ValueError
-        If an input or target is not a matrix of numbers that are finite in float32, or lengths differ.
+        If a site is not a matrix of numbers that are finite in float32, labels are not one whole number a sample, or
+        lengths differ.
     """
 
     def __init__(
@@ -106,13 +107,16 @@ class Arrays:
         return column in self._columns
 
     def column(self, column: str) -> np.ndarray | Numbers:
-        """Return a column without conversion."""
+        """Return a column without conversion; ValueError if it does not exist."""
         if column not in self._columns:
             raise ValueError(f"{self.path}: contains no {column}")
         return self._columns[column]
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 is converted to float32."""
+        """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., or ``labels``.
+
+        Numbers keep their precision, but float64 is converted to float32. ValueError for an unknown column.
+        """
         rows = self.column(column)[start:stop]
         # copies arrays that torch does not accept: reversed ones, and read-only ones from files
         return np.require(rows, np.float32 if rows.dtype == np.float64 else None, ["C", "W", "E"])

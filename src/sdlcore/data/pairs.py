@@ -43,6 +43,11 @@ def wiring_of(pair: str, n_sites: int) -> Wiring:
 
     An autoencoder reads and writes site 0. A transcoder reads site 0 and writes site 1. A crosscoder reads and writes
     all sites.
+
+    Raises
+    ------
+    ValueError
+        If a transcoder or a crosscoder has only one site, or a transcoder more than two.
     """
     if pair == "sae":
         return Wiring((0,), (0,))
@@ -123,7 +128,7 @@ def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.n
     """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
 
     For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero
-    there.
+    there; ValueError if a feature is zero at every site that the pair reads or writes.
     """
     p, r = make_pair(pair, *directions)
     norm_p, norm_r = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (p, r))

@@ -53,6 +53,12 @@ class ActivationStore:
         Hex SHA-256 of all samples.
     shards
         Files that an index refers to; empty for a store that is one file.
+
+    Raises
+    ------
+    StoreError
+        If the file, or a shard of an index, is missing, damaged or not a store of this version. Samples are not
+        verified (`verify`).
     """
 
     def __init__(self, path: str | Path, _is_shard: bool = False) -> None:
@@ -117,7 +123,7 @@ class ActivationStore:
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or a reference as ``token``.
 
-        Numbers keep their stored precision, but bfloat16 is converted to float32.
+        Numbers keep their stored precision, but bfloat16 is converted to float32. StoreError for an unknown column.
         """
         dataset = self.dataset(column)
         return decode(read_stored(dataset, start, stop), dtype_of(dataset))

@@ -8,7 +8,7 @@ them.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import listed, short_text
-
-if TYPE_CHECKING:
-    pass
 
 
 class References(NamedTuple):
@@ -66,11 +63,16 @@ class References(NamedTuple):
         Parameters
         ----------
         n_anchors
-            Number of anchors, or a share of all references if below 1.
+            Number of anchors; if below 1, a share of the references that are drawn from.
         seed
             Seed. With the same seed, a draw of more anchors begins with the anchors of a draw of fewer.
         first
             Draw only from this many first directions, such as the parents of a hierarchy; None for all.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer directions to draw from, or ``n_anchors`` is neither a whole number nor a share.
         """
         number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
         seed = checked("seed", Seed, seed)
@@ -100,12 +102,13 @@ def means_of_classes(
     classes
         Columns of a table with a row per class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN without
         samples), ``nearest`` (name of the class whose mean has the largest cosine with this mean), ``cosine`` (that
-        cosine), ``left_out`` (the reason, empty if the class is used).
+        cosine), ``left_out`` (the reason, empty if the class is used). Means are those of the input; ``nearest`` and
+        ``cosine`` are None and NaN for classes that are left out.
 
     Raises
     ------
     ValueError
-        If labels or class names are missing, or fewer than two classes are left.
+        If labels or class names are missing, a label has no name, or fewer than two classes are left.
     """
     names = store.class_names()
     if names is None or not store.has("labels"):

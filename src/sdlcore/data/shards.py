@@ -27,7 +27,7 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     Parameters
     ----------
     paths
-        At least one finished shard; none may be an index.
+        At least one finished shard; none may be an index, or contain ground-truth features.
     index_path
         File to make or replace.
     provenance
@@ -36,7 +36,8 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     Raises
     ------
     StoreError
-        If a shard is missing, or disagrees with the first one in columns, precisions, dimensions or class names.
+        If there is no shard, or one is missing, is an index, contains features, or disagrees with the first one in
+        columns, precisions, dimensions or class names.
     """
     index_path = Path(index_path)
     if not paths:

@@ -57,9 +57,8 @@ class Underflow:
 
     def __init__(self) -> None:
         self._numbers = self._lost = 0
-        self._in_data = self._in_store = np.zeros(
-            0, dtype=bool
-        )  # dimensions that are nonzero in the data, and in the store
+        # dimensions that are nonzero in the data, and in the store
+        self._in_data = self._in_store = np.zeros(0, dtype=bool)
 
     def update(self, values: np.ndarray, stored: np.ndarray) -> None:
         """Count a block: B x dimension numbers, and the same numbers as they would be read from the store."""

@@ -262,7 +262,7 @@ class StoreWriter(BlockWriter):
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
         self._columns.append(columns)
-        for name, values in columns.items():  # append was given all columns
+        for name, values in columns.items():
             self._checksums.setdefault(name, Checksum()).update(values)
         self.rows += len(columns["input"])
 
@@ -301,6 +301,14 @@ def create_store(
         Precision of all sites: float16, bfloat16 or float32.
     class_names
         Names of the classes; ``labels`` are indices into them.
+
+    Raises
+    ------
+    StoreError
+        If ``dtype`` is unknown, or, at the end of the block, the store is empty or a dimension is zero in its precision
+        (`sdlcore.data.underflow`).
+    OSError
+        If the file cannot be written.
     """
     dtype = check_dtype(dtype)
     with atomic_path(path) as part, checksummed_file(part) as file:

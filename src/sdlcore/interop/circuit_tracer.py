@@ -58,6 +58,11 @@ def write(
         Name under which circuit-tracer looks up visualisations of latents; empty for ``model_name``.
     feature_input_hook, feature_output_hook
         Hooks of inputs and targets, in TransformerLens' names without ``blocks.N.``.
+
+    Raises
+    ------
+    ValueError
+        If the transcoders differ in width, number of latents, k, or in having a skip connection.
     """
     for what, numbers in (
         ("a width", [sum(model.input_sites) for model in models]),

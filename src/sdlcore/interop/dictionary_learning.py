@@ -133,6 +133,11 @@ def write(
     prefixes
         Numbers of latents of nested dictionaries, the last n_q. If prefixes are given, BatchTopK is written as the
         library's Matryoshka class.
+
+    Raises
+    ------
+    ValueError
+        If prefixes do not ascend to n_q, or the dictionary is not a BatchTopK autoencoder.
     """
     config, weights = model.config, weights_of(model)
     is_crosscoder = config.pair == "crosscoder"
@@ -260,7 +265,7 @@ def from_dictionary_learning(state: Mapping[str, Any], dict_class: str, normalis
         Give decoder rows unit norm, and rescale latents accordingly.
     """
     activation = _READ[dict_class]
-    b_dec = _decoder_bias(state)
+    b_dec = next(state[name] for name in ("b_dec", "bias", "decoder_bias", "decoder.bias") if name in state)
     weights = Weights(
         W_enc=state["encoder.weight"] if "encoder.weight" in state else state["W_enc"].T,
         b_enc=next(state[name] for name in ("encoder.bias", "gate_bias", "b_enc") if name in state),
@@ -297,10 +302,6 @@ def _crosscoder(state: Mapping[str, Tensor], norm: str, file: Path) -> SparseCod
     )
     k = int(state["k"]) if activation == "batchtopk" else None
     return sparse_coder(weights, activation, k, "crosscoder", len(norms_LQ))
-
-
-def _decoder_bias(state: Mapping[str, Any]) -> Tensor:
-    return next(state[name] for name in ("b_dec", "bias", "decoder_bias", "decoder.bias") if name in state)
 
 
 FORMAT: Format = Format("dictionary_learning", _FILES, refusal, write, read)

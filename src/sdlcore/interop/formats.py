@@ -35,6 +35,13 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
     """Return the local path of a dictionary, after fetching it from the hub if needed; arguments as for `load`.
 
     ``hub`` are options of `huggingface_hub.snapshot_download`.
+
+    Raises
+    ------
+    SourceError
+        If there is no such path, or the hub's repository has no dictionary in ``subfolder``.
+    ValueError
+        If a local path is given with a revision.
     """
     if is_hub_model(str(path)):
         from sdlcore.sources.language.hub import dictionary_snapshot  # takes an optional library
@@ -68,7 +75,13 @@ def _expected() -> str:
 
 
 def format_at(path: Path) -> str:
-    """Detect the format of a file by its name and metadata, or of a folder by the names of its files."""
+    """Detect the format of a file by its name and metadata, or of a folder by the names of its files.
+
+    Raises
+    ------
+    SourceError
+        If no format is known for it, or a folder has files in several; the message names the path.
+    """
     if path.is_file():
         return _format_of_file(path)
     if not path.is_dir():

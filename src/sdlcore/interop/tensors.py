@@ -28,7 +28,7 @@ from sdlcore.text import listed
 
 
 class UnsaidError(SourceError):
-    """An option is needed to load plain tensors; the message names it."""
+    """Plain tensors cannot be loaded without a further option; the message names it."""
 
 
 Layout = Literal["by_latent", "saelens", "linear"]
@@ -69,6 +69,13 @@ def read(
     layout
         by_latent: W_enc is n_q x n_p and W_dec is n_q x n_r; saelens: W_enc is n_p x n_q; linear, as in nn.Linear:
         W_dec is n_r x n_q. None to detect it by the shapes.
+
+    Raises
+    ------
+    UnsaidError
+        If an option is needed: activation, k, threshold or layout.
+    SourceError
+        If the file cannot be read, its tensors do not fit together, or an option contradicts them.
     """
     with parsing(file, "plain tensors of a dictionary"):
         if file.is_dir():

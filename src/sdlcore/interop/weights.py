@@ -79,14 +79,15 @@ def sparse_coder(
     weights
         The weights; they are copied.
     activation, k
-        The activation, and its number of active latents for topk and batchtopk.
+        The activation, and its number of active latents; None for activations without k.
     pair, sites
         Kind of dictionary, and a crosscoder's number of sites, which have one width.
 
     Raises
     ------
     ValueError
-        If weights are missing, have inconsistent shapes or are not finite.
+        If the activation lacks weights or does not use some of them, shapes are inconsistent, or weights are not
+        finite.
     """
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None

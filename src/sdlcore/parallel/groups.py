@@ -49,7 +49,7 @@ class Group:
     def gather(self, x: Tensor) -> Tensor:
         """Stack the tensors of all processes along a new first dimension.
 
-        The last dimensions of these tensors may differ; shorter tensors are padded with -inf.
+        Their last dimension may differ in size; shorter tensors are padded with -inf.
         """
         return x[None]
 

@@ -38,7 +38,6 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
     PluginError
         If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
     """
-
     check_named(name, "solver")
 
     def add(search: AnySearch) -> AnySearch:

@@ -82,7 +82,7 @@ def stable_directions(store: Activations, config: SolverConfig, min_cosine: floa
     Raises
     ------
     ValueError
-        If the pair is transcoder, whose dictionary covers only the target, or if the store is too short.
+        If the pair is transcoder, whose dictionary covers only the target, or if the store has fewer than 4 rows.
     """
     if config.pair == "transcoder":
         raise ValueError("discovering anchors needs pair sae or crosscoder, found transcoder")

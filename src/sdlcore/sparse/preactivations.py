@@ -29,6 +29,11 @@ class Preactivations:
         computes int8 correctly. With None, the product is screened if screening is faster.
     kernels
         The kernels that search and compute; None for the device's default (`kernels_for`).
+
+    Raises
+    ------
+    ValueError
+        If a CPU gets weights in another type than float32 or float64, or int8 is not possible here.
     """
 
     def __init__(

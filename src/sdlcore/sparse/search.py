@@ -1,8 +1,8 @@
 """Searches: the rules by which activations select pre-activations for the fast path.
 
-`Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and
-finds them without keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes
-share the latents or the batch.
+`Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and finds them without
+keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes share the latents
+or the batch.
 """
 
 from collections.abc import Iterator

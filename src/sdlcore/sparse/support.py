@@ -108,7 +108,10 @@ def assemble(
 
 
 def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support, Tensor]:
-    """Build a support of one group from entries in any order, each row by latent, and say which each entry is."""
+    """Build a support of one group from entries in any order; return it with the input position of each of its entries.
+
+    Entries are sorted by sample, then by latent. ``like`` is a support of the same samples.
+    """
     everything = torch.tensor([0, len(latent_N)], device=latent_N.device)
     # by latent first: `assemble` sorts by sample, and leaves the entries of a sample in their order
     by_latent = like.kernels.transpose(everything, latent_N, like.n_q)[2].long()

@@ -23,6 +23,8 @@ def read_object(path: Path) -> dict[str, Any]:
         If the path is not a regular file.
     SourceError
         If the file contains something other than an object, or a key twice.
+    ValueError
+        If the file is not JSON in UTF-8. The message does not name the file; `sdlcore.storage.parsing` adds the name.
     """
     if not path.is_file():  # opening a pipe would wait for a writer
         raise FileNotFoundError(f"{path.name}: no such file")
