@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -247,6 +248,28 @@ def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, 
         read_bench(str(tmp_path / "bench"))
     main([*drawing, "--seed", "4"])
     assert read_bench(str(tmp_path / "bench")).seed == 4
+
+
+def test_samples_without_a_bench_are_named(tmp_path, folder):
+    shutil.copytree(folder / "bench", tmp_path / "bench")
+    (tmp_path / "bench/test.h5").unlink()
+    write_store(tmp_path / "bench/test.h5", np.ones((4, 16), np.float32))
+    with pytest.raises(ValueError, match=r"test\.h5: no samples of a bench"):
+        read_bench(str(tmp_path / "bench"))
+
+
+def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
+    command = f"fit {folder}/bench/train.h5 --out {tmp_path}/run"
+    message = refusal(capsys, command, *TOPK, "--steps", "20", "--lr", "1e30")
+    assert "sdlcore: training diverged in steps 1 to 20" in message
+    assert "Traceback" not in message
+    (tmp_path / "runs.yaml").write_text("good: {}\nwild: {lr: 1.0e+30}\n")
+    message = refusal(
+        capsys, f"fit-many {folder}/bench/train.h5 --runs {tmp_path}/runs.yaml --out {tmp_path}/many", *TOPK
+    )
+    assert "sdlcore: 1 of 2 runs failed: wild" in message
+    assert "sdlcore: training diverged in steps 1 to 20" in message
+    assert "Traceback" not in message
 
 
 def test_version_prints_the_version(capsys):

@@ -30,7 +30,7 @@ class PluginError(_Printable, ImportError):
     """A plugin cannot be found, imported or registered."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(_Printable, RuntimeError):
     """A loss or a weight is no longer a finite number. The message names the steps and the last checkpoint."""
 
 

@@ -109,6 +109,10 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
         ({"shards": []}, "shards is \\[\\], expected a list of objects"),
         ({"shards": [{"file": "../x.safetensors", "rows": 1}]}, r"shards\[0\].file is .*, expected the name of a"),
         ({"shards": [{"file": "gone.parquet", "rows": 1}]}, "gone.parquet, which is not in the folder"),
+        (
+            {"shards": [{"file": "acts-00000.safetensors", "rows": 12}] * 2},
+            "shards is .*, expected each file of shards once",
+        ),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 9}]}, "has 12 rows, but manifest.json says 9"),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 12, "sha256": "0"}]}, "does not fit its checksum"),
     ],

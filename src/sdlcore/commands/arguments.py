@@ -108,6 +108,8 @@ def read_bench(name: str) -> Bench:
     features = load_references(folder / FEATURES)
     with open_checked(folder / "test.h5") as store:
         provenance: Any = store.provenance
+    if not {"bench", "seed"} <= provenance.keys():
+        raise ValueError(f"{folder / 'test.h5'}: no samples of a bench; expected a folder that `sdlcore bench` wrote")
     return Bench(BenchSource.from_dict(provenance["bench"]), provenance["seed"], features.W_p, features.W_r)
 
 

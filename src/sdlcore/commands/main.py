@@ -20,6 +20,7 @@ from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
 from sdlcore.commands.searching import reencode, refine, search
+from sdlcore.errors import DivergedError, FitManyError
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, printable_lines
 
@@ -36,6 +37,9 @@ COMMANDS = {
 OPTIONS_ELSEWHERE = {"--solver": "solve"}
 """Option -> its command, which the error names if the option is given to another command."""
 
+REPORTED = (ValueError, OSError, ImportError, DivergedError, FitManyError)
+"""Errors that the user can mend, which are printed without a traceback."""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command that comes first with the arguments that follow; None for the arguments of the process.
@@ -45,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With one line on standard error, if an argument is wrong, or the command raises ValueError or OSError.
+        With one line on standard error, if an argument is wrong, or the command raises one of `REPORTED`; with a line
+        more for each run of several that failed.
     """
     argv = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if argv == ["--version"]:
@@ -82,8 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with _reader_gone():
             call()
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: {printable_lines(error)}", file=sys.stderr)
+    except REPORTED as error:
+        for each in (error, *(error.exceptions if isinstance(error, FitManyError) else ())):
+            print(f"{PROGRAM}: {printable_lines(each)}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:
         message = str(interrupt).replace("the same call", "the same command")

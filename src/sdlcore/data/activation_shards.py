@@ -82,6 +82,8 @@ class Manifest:
         shard_files = tuple(
             _shard(folder, Settings(path, one, f"shards[{number}].")) for number, one in enumerate(shards)
         )
+        if len({shard.path for shard in shard_files}) < len(shard_files):
+            raise content.refused("shards", "each file of shards once")
         widths = {name: site.count("width") for name, site in sites.items()}
         return cls(path, dtypes.pop(), widths, tuple(numbers), shard_files, content.values.get("made_by"))
 
