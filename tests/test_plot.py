@@ -1,3 +1,5 @@
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
@@ -40,6 +42,13 @@ def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
 def test_several_scores_are_drawn_by_name():
     ax = sdl.plot.recovery({"one": SCORES, "other": SCORES})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
+
+
+def test_the_threshold_that_scores_were_evaluated_with_is_marked():
+    strict = dataclasses.replace(SCORES, tau=0.95)
+    for scores, marked in ((strict, {0.95}), ({"one": SCORES, "other": strict}, {0.9, 0.95})):
+        ax = sdl.plot.recovery(scores)
+        assert {line.get_xdata()[0] for line in ax.lines if line.get_color() == sdl.plot.PALE} == marked
 
 
 def test_names_in_legends_are_drawn_letter_by_letter(sae):

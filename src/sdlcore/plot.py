@@ -9,7 +9,6 @@ import torch
 from sdlcore.api.dictionary import ONLY, ROWS_AT_ONCE, Dictionary, check_sample_shape, coder_of
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import Scores
-from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
@@ -54,9 +53,9 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=in_figure(name))
-    tau = scores.tau if isinstance(scores, Scores) else TAU
-    ax.axvline(tau, color=PALE, linewidth=1)
-    ax.text(tau, 1.01, f"τ = {tau:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
+    for tau in {result.tau for result in ([scores] if isinstance(scores, Scores) else scores.values())}:
+        ax.axvline(tau, color=PALE, linewidth=1)
+        ax.text(tau, 1.01, f"τ = {tau:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax

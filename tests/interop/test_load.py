@@ -119,6 +119,7 @@ PLAIN = [
         {"threshold": 0.7, "activation": None} | IN_ROWS,
         "contains a threshold; leave out threshold 0.7",
     ),
+    (plain("topk") | {"k": torch.tensor(3)}, {"activation": "topk", "k": 4} | IN_ROWS, "contains k; leave out k 4"),
     (plain("jumprelu"), IN_ROWS, "contains a threshold, but activation relu has none; give jumprelu"),
     (NO_DECODER | {"W_dec": torch.zeros(8, 5)}, {}, r"W_enc \(4, 9\), W_dec \(8, 5\) and the biases do not match"),
     (NO_DECODER, {}, "lacks the tensors W_dec, found W_enc"),

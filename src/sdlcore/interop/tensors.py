@@ -95,6 +95,8 @@ def read(
         n_q, n_p, n_r = len(W_enc), W_enc.shape[1], W_dec.shape[1]
         if threshold is not None and "threshold" in named:
             raise SourceError(f"{file}: contains a threshold; leave out threshold {threshold:g}")
+        if k is not None and "k" in named:
+            raise SourceError(f"{file}: contains k; leave out k {k}")
         limit = named.get("threshold", None if threshold is None else torch.tensor(float(threshold)))
         activation = activation or ("jumprelu" if limit is not None else None)
         if activation is None:
@@ -102,7 +104,7 @@ def read(
         if activation == "gated":
             raise SourceError(f"{file}: gated is not supported for plain tensors; save it in a library's format")
         if activation in SELECTING:
-            k = int(named["k"].reshape(())) if k is None and "k" in named else k
+            k = int(named["k"].reshape(())) if "k" in named else k
             if k is None:
                 raise UnsaidError(f"{file}: does not contain k; give k, which activation {activation} needs")
         if threshold is not None and activation not in ("jumprelu", "batchtopk"):
