@@ -271,7 +271,7 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
 
 def _sources_of(product: Product) -> Sequence[str]:
     """Return the sources of a table that is not in the paper; empty for other products."""
-    return list(product.entries()) if isinstance(product, BenchTable) else []
+    return [product.source_of(name) for name in product.entries()] if isinstance(product, BenchTable) else []
 
 
 def _licences(
