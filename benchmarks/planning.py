@@ -22,14 +22,17 @@ RUNS = (1000, 10_000)
 TABLE1_RUNS = 7 * 2 * 2
 """Runs of Table 1 for each seed: methods, protocols, anchorings."""
 
-# paths among a job's arguments that do not exist are its outputs
+# Paths among a job's arguments that do not exist are its outputs, and --out is the folder of a run. Snakemake has made
+# the folders of outputs, unlike those of the pattern of finished runs.
 STUB = """
 import sys
 from pathlib import Path
 
-for word in sys.argv[1:]:
-    if word.startswith("results/") and not Path(word).exists():
-        Path(word).write_text("")
+for option, word in zip(sys.argv, sys.argv[1:]):
+    names = ("model.safetensors", "config.json", "history.csv") if option == "--out" else ("",)
+    for path in (Path(word, name) for name in names):
+        if word.startswith("results/") and path.parent.is_dir() and not path.exists():
+            path.write_text("")
 """
 # for a product, the product's class lists its outputs
 PRODUCT_STUB = """
@@ -38,12 +41,12 @@ from importlib import import_module
 from pathlib import Path
 
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import Part
+from sdlstudy.settings.study import PartialStudy
 
 given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 module, _, kind = given["--product"].rpartition(".")
 product = getattr(import_module(module), kind).model_validate_json(given["--settings"])
-for path in product.outputs(given["--name"], Files(Part.model_validate_json(given["--study"]))):
+for path in product.outputs(given["--name"], Files(PartialStudy.model_validate_json(given["--study"]))):
     Path(path).write_text("")
 """
 
