@@ -95,6 +95,14 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
     assert text.read_text().startswith("None of 2 anchorings keeps every interval above -0.5 points")
 
 
+def test_it_accepts_every_source_with_true_features():
+    synth = {"sources": {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}}}
+    config = studies.alone(
+        CHANGE | synth | {"anchoring_map": CHANGE["anchoring_map"] | {"runs": {"small": {"methods": ["topk"]}}}}
+    )
+    assert {cell.source for cell in config.anchoring_map.cells(config)} == {"small"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -82,7 +82,8 @@ class AnchoringMap(Picture):
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for source in self.entries():
-            if study.bench(source) is None and not study.source(source).is_labelled:
+            settings = study.source(source)
+            if settings.n_features is None and not settings.is_labelled:
                 yield (
                     f"{path}.runs: {source} has neither true features nor classes to score runs on; set it to null to"
                     " leave it out"

@@ -8,7 +8,7 @@ METHOD = "a key of methods"
 PROTOCOL = "a key of protocols"
 ANCHORING = "none or a key of anchorings"
 BENCH = "a source under sources.bench"
-KNOWN = f"{BENCH} or sources.synth"
+KNOWN = f"{BENCH}, sources.synth or sources.saelens"
 """Descriptions of the expected names, for messages."""
 
 

@@ -114,7 +114,7 @@ class Source(Settings):
 
     @property
     def n_features(self) -> int | None:
-        """Number of true features, drawn anew with the samples for each seed; None if features are unknown."""
+        """Number of true features, None if they are unknown. If they are known, each seed draws samples of its own."""
         return getattr(self, "n", None)
 
     @property
