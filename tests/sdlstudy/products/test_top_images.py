@@ -93,6 +93,8 @@ def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_image
     ]
     assert drawn[1].histogram == [("cat", 2)]
     assert title == "ReLU SAE, anchored to class means, on pictures, seed 5"
+    inputs = config.figures.figure9.inputs("figure9", config.files())
+    assert (folder.removesuffix("/test") in inputs) == (images["images"] == "fashion_mnist")
 
 
 def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path, drawings):

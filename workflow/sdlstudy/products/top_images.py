@@ -74,7 +74,9 @@ class TopImages(Picture):
 
     def inputs(self, name: str, files: Files) -> list[str]:
         cell = self.cell(files.study)
-        return [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
+        prepared = files.prepared_images(cell.source)
+        paths = [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
+        return [*paths, prepared] if prepared else paths
 
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
@@ -91,7 +93,7 @@ class TopImages(Picture):
         from sdlstudy.rendering.labels import label_anchoring, label_method
         from sdlstudy.rendering.top_images import ShownLatent, figure_top_images, records
 
-        model_file, store, references, anchors = self.inputs(name, files)
+        model_file, store, references, anchors, *_ = self.inputs(name, files)
         model, means = load_model(model_file), load_references(references)
         features = anchored_features(load_anchors(anchors), means)[: self.rows]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
