@@ -28,7 +28,7 @@ def test_names_and_parts_of_paths_that_are_close_are_suggested():
 def test_the_product_of_a_plan_is_suggested_by_name(tmp_path):
     rules = ["table1", "plan_table1", "theory"]
     assert unknown_target("plan_tabel1", "mine", rules, FILES, tmp_path).endswith("did you mean table1?")
-    assert "nothing to plan" in unknown_target("plan_theory", "mine", rules, FILES, tmp_path)
+    assert "theory: has no plan of its own" in unknown_target("plan_theory", "mine", rules, FILES, tmp_path)
 
 
 def test_configurations_of_the_repository_are_suggested():

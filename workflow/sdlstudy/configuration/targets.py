@@ -30,7 +30,7 @@ def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterabl
     if target.startswith(PLAN):
         product, rules = target.removeprefix(PLAN), set(rules)
         if product in rules:
-            return f"{product}: needs no runs, so there is nothing to plan"
+            return f"{product}: has no plan of its own; snakemake plan estimates the whole configuration"
         planned = [rule.removeprefix(PLAN) for rule in rules if rule.startswith(PLAN)]
         return unknown_target(product, study, planned, files, folder)
     configurations = configurations_with(target, folder)
