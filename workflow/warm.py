@@ -130,12 +130,10 @@ def _load(modules: list[str]) -> Loaded:
     if "numba" in modules and (numba := sys.modules.get("numba")):
         numba.njit(lambda: None)()  # the first compilation takes a fifth of a second more than later ones
     if digest := sys.modules.get("sdlcore.storage.digest"):
-        for module in [
-            module for module in modules if module.startswith(("sdlcore.", "sdlstudy.")) and module in sys.modules
-        ]:
-            digest.source_digest(
-                Path(str(sys.modules[module].__file__)), digest.HOME
-            )  # the digest caches all files that it parsed
+        for module in modules:
+            if module.startswith(("sdlcore.", "sdlstudy.")) and module in sys.modules:
+                # the digest caches all files that it parsed
+                digest.source_digest(Path(str(sys.modules[module].__file__)), digest.HOME)
     gc.freeze()
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in entries if folder)

@@ -32,11 +32,10 @@ PUBLISHED_FILES += [FILES.nearest_protocol] * bool(PUBLISHED_FILES)
 
 
 # products with a plan of their own
-NAMED_PRODUCTS = {
-    path.rpartition(".")[-1]: product for path, product in study.products_by_path().items() if not product.alone
-}
 PLANNED = [
-    name for name, product in NAMED_PRODUCTS.items() if product.cells(study) or product.cells_without_metrics(study)
+    path.rpartition(".")[-1]
+    for path, product in study.products_by_path().items()
+    if not product.alone and (product.cells(study) or product.cells_without_metrics(study))
 ]
 
 

@@ -18,12 +18,7 @@ TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEE
 
 
 def cell_of(wildcards):
-    names = (
-        wildcards.source,
-        wildcards.method,
-        wildcards.protocol,
-        wildcards.anchoring,
-    )
+    names = (wildcards.source, wildcards.method, wildcards.protocol, wildcards.anchoring)
     return Cell(*names, int(wildcards.seed))
 
 
@@ -126,10 +121,7 @@ def latents_of_batch(settings):
 
 def train_threads(wildcards):
     """Return the number of threads: one for runs with few latents, because a second core helps another run more."""
-    return max(
-        study.processes,
-        1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8,
-    )
+    return max(study.processes, 1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8)
 
 
 def train_memory(wildcards):

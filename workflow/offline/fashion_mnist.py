@@ -70,9 +70,7 @@ def tree_name(train_images: int, test_images: int) -> str:
     return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
 
 
-def make_tree(
-    out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000, *, script: str
-) -> None:
+def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_images: int, *, script: str) -> None:
     """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
 
     All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
@@ -81,7 +79,7 @@ def make_tree(
     Parameters
     ----------
     out_dir
-        Folder to create; it must not exist or be empty.
+        Folder to create. It may exist if it is empty.
     by_hand
         Folder to search first for the four files, for machines without downloads.
     train_images, test_images

@@ -84,7 +84,7 @@ def describe(resources: Need, free: int) -> str:
     elif resources.bytes is None:
         size = f"{resources.row_bytes / 1e3:.3g} kB a sample, number of samples unknown"
     else:
-        size = f"{_gigabytes(resources.bytes)}"
+        size = _gigabytes(resources.bytes)
         if resources.bytes > free:
             size += ", which does not fit"
     facts = [size, f"{free / 1e9:.3g} GB are free"]

@@ -18,7 +18,7 @@ HEADS = {
     "fvu": METRICS["fvu"].symbol,
 }
 """Metric -> head of its column."""
-COUNTS = {"anchors": "anchors", "near": "near", "left": "left"}
+COUNTS = ("anchors", "near", "left")
 RUN_COLUMNS = [*GROUP, "seed", *COUNTS, *HEADS, *(f"{name}_none" for name in HEADS), "l0", "dead_fraction"]
 """Columns of the table of runs. ``near``: number of features near an anchor; ``left``: number of features that the run
 is judged on; ``*_none``: the value of the same run without anchors, on the same features."""
@@ -61,7 +61,7 @@ def discovery_text(table: pd.DataFrame) -> TextTable:
         names = [row["source"], label_method(row["method"]), row["protocol"], label_anchoring(row["anchoring"])]
         counts = [number(row[name], 1) for name in COUNTS]
         rows.append([*names, str(row["seeds"]), *counts, *(_cell(row, name) for name in HEADS)])
-    heads = [*GROUP, "seeds", *COUNTS.values(), *HEADS.values()]
+    heads = [*GROUP, "seeds", *COUNTS, *HEADS.values()]
     frame = pd.DataFrame(rows, columns=heads)
     caption = (
         "Runs with anchors that a solver found in the training data, with given anchors and without anchors: means "

@@ -48,9 +48,8 @@ class Observed(NamedTuple):
             end = self.end if self.end is not None else other.end
         else:
             end = self.end if self.end == other.end else None
-        empty = (
-            self.values.empty or other.values.empty
-        )  # true of most lookups under other readings, and subtraction in pandas is slow
+        # most lookups under other readings are empty, and subtraction in pandas is slow
+        empty = self.values.empty or other.values.empty
         return Observed(
             values=NOTHING if empty else (self.values - other.values).dropna(),
             lacking=lacking,

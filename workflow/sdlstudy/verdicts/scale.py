@@ -75,7 +75,7 @@ def differences(
     run
         The run, with any seed.
     settings
-        The run's settings, as `run_settings` returns them.
+        The run's settings, as ``run_settings(...).to_dict()`` returns them.
     swept
         The row's values of the parameter that its table varies. They override `BENCH_DEFAULTS`.
     n_anchors, k
@@ -161,9 +161,9 @@ def figure6_differences(study: Study, resampling: Resampling) -> list[str]:
         settings = [run.to_dict()[name] for run in runs.values()]
         reasons += [_difference(name, our_value, value) for our_value in settings if our_value != value]
     every = runs["with"].training.resample_every
-    return list(
-        dict.fromkeys([*reasons, *([] if every == RESAMPLE_EVERY else [_difference("resample_every", every, 5000)])])
-    )
+    if every != RESAMPLE_EVERY:
+        reasons.append(_difference("resample_every", every, RESAMPLE_EVERY))
+    return list(dict.fromkeys(reasons))
 
 
 def _other_images(source: Clip) -> Iterator[str]:
