@@ -102,7 +102,7 @@ def groups(
     libraries: Iterable[str] = tuple(LIBRARIES),
     dtypes: Iterable[str] = DTYPES,
 ) -> Iterator[Group]:
-    """Return all rows of steps.csv in order, in the types that the processor can multiply (`machine.dtypes`)."""
+    """Yield the rows of steps.csv in groups, in order. ``dtypes`` are the types that the processor can multiply."""
     batches, libraries, dtypes = tuple(batches), tuple(libraries), tuple(dtypes)
     for method in methods:
         for state in (SPARSE, DENSE) if method in WITHOUT_K else (K,):

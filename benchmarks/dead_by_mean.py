@@ -35,7 +35,7 @@ CENTRING: dict[str, dict[str, Any]] = {
     "normalise": {"bias": False},
 }
 HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "resample_every": None, "progress": False}
-"""Latents are dead that no sample of the last 20,000 activated (``dead_after``)."""
+"""A latent is dead if none of the last 20,000 samples activated it (``dead_after``)."""
 
 
 def moved(x: np.ndarray, ratio: float, seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Even latents choose rho, odd latents judge.
 
     python -m benchmarks.encoder_law --csv docs/results/law/real.csv STORE NAME=RUN NAME=RUN ...
 
-Rows are added to the table; a row of the same name is replaced.
+Rows are added to the table. A row replaces an earlier row of the same activations, method and seed.
 """
 
 import argparse
@@ -80,10 +80,11 @@ def measure(basis: Basis, W_enc: np.ndarray, W_dec: np.ndarray, seed: int = 0) -
 
     Returns
     -------
-    Means over the odd latents. ``decoder``: with d. ``readout``: with (Sigma + rho I)^-1 d, and its 95 % interval over
-    latents. ``whitened``: with Sigma^-1 d. ``shuffled``: with the read-out of another latent, ``random``: with the
-    read-out of a random direction; each with a rho of its own. ``nearer``: share of latents whose row is nearer to the
-    read-out than to d. ``turned``: cosine of d with its read-out.
+    Means over the odd latents, whose number is ``latents``. ``decoder``: with d. ``readout``: with
+    (Sigma + rho I)^-1 d, where even latents chose ``rho``. ``gain``: readout minus decoder, with its 95 % interval over
+    latents, ``gain_low`` to ``gain_high``. ``whitened``: with Sigma^-1 d. ``shuffled``: with the read-out of another
+    latent, ``random``: with the read-out of a random direction; each with a rho of its own. ``nearer``: share of
+    latents whose row is nearer to the read-out than to d. ``turned``: cosine of d with its read-out.
     """
     rng = np.random.default_rng(seed)
     fit, judge = slice(0, None, 2), slice(1, None, 2)

@@ -50,7 +50,7 @@ def label(way: dict[str, Any]) -> str:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return the table of means and standard deviations over seeds."""
+    """Return the table of means over seeds, ± half their range."""
     lines = ["| settings | variance unexplained | dead latents |", "|---|---|---|"]
     for way, its in rows.groupby("settings", sort=False):
         spread = (its["fvu"].max() - its["fvu"].min()) / 2

@@ -98,7 +98,8 @@ class Session:
         return {"l0": self._trainee().l0(next(self.batches))}
 
     def recovery(self, features: str, threshold: float) -> dict[str, Any]:
-        """Return the share of true features (rows of a .npy file) that some direction is close to."""
+        """Return the share of true features (rows of a .npy file) that some direction is close to, and their mean best
+        cosine."""
         decoder = torch.nn.functional.normalize(self._trainee().decoder())
         best = (torch.from_numpy(np.load(features)) @ decoder.T).abs().amax(1)
         return {"recovered": float((best > threshold).double().mean()), "mean": float(best.mean())}

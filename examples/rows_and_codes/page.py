@@ -2,8 +2,8 @@
 
     python -m examples.rows_and_codes.page docs/results/posterior
 
-It reads `rows_and_codes.csv`, `real.csv`, `clip.csv` and `predictions.csv`, writes `outcomes.csv` and
-`rows_and_codes.png`, and inserts tables into `README.md`.
+It reads `rows_and_codes.csv`, `real.csv`, `clip.csv`, `stability.csv` and `predictions.csv`, writes `outcomes.csv` and
+`rows_and_codes.png`, and inserts tables into `README.md`. `sentences` also reads `causes.csv`.
 """
 
 import sys

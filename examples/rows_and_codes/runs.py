@@ -177,7 +177,10 @@ class Rows:
 
 
 def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded]]]:
-    """Yield each kind of codes for the rows, with a function that tunes it. All but the first two have equal L0."""
+    """Yield each kind of codes for the rows, with a function that tunes it to the L0 of posterior codes.
+
+    Only the trained encoder keeps its own L0.
+    """
     dictionary = rows.dictionary(name)
     x, _ = rows.held_out(TUNING)
     if name != "true" and "refined" not in name:

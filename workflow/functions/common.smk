@@ -52,9 +52,9 @@ def pattern(names):
     return "|".join(names) or "(?!)"
 
 
-def names_of(*kinds):
-    """Return a regular expression that matches the names of all sources of some kinds."""
-    return pattern(name for kind in kinds for name in getattr(study.sources, kind))
+def names_of(kind):
+    """Return a regular expression that matches the names of all sources of a kind."""
+    return pattern(getattr(study.sources, kind))
 
 
 wildcard_constraints:
@@ -74,7 +74,7 @@ def as_json(value):
 # wildcards, because a process that runs one job on a node reads all rules but needs only one digest.
 @cache
 def code_digest(script, *parts):
-    """Return the digest of a script and of all code in sdlcore that it imports.
+    """Return the digest of a script and of all code that it imports from sdlcore and from the packages of the workflow.
 
     As a param, it reruns a stage when that code changes. `parts` are modules that the script imports by names in its
     settings. Scripts that only read dictionaries leave out the dictionaries' parts: a change of these makes the

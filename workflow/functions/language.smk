@@ -77,7 +77,7 @@ def language_text_files(wildcards):
 
 
 def shape_of_model(name):
-    """Return a model's dimensions and largest context length; None if it is not here, or a source reads other widths."""
+    """Return the shape of a source's model; None if it is not here yet, or if a site is a module of unknown width."""
     model = language_model(SimpleNamespace(source=name))
     has_modules = any(site.module for site in study.language(name).sites.values())
     return None if is_hub_model(model) or has_modules else model_shape(model)
@@ -103,7 +103,7 @@ def language_environment(wildcards):
 
 
 def language_memory(wildcards):
-    """Return the memory for a source's model in megabytes: twice its weights.
+    """Return the memory for a source's model in megabytes: 3 GB, and twice the weights of a model that exists already.
 
     For models on the hub, whose size is not known yet, it is enough for 7B parameters in bfloat16."""
     model = language_model(wildcards)

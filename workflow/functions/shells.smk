@@ -46,7 +46,8 @@ def begin_jobs(python, preparation=""):
 begin_jobs("python")
 
 
-# libraries that take trainings, evaluations and solvers two or three seconds to load, products one; then our own modules
+# Libraries that trainings, evaluations and solvers load in two or three seconds; libraries that products load in one
+# second; then our own modules.
 LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic

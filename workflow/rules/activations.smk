@@ -98,7 +98,7 @@ for one_pass, names in PASSES.items():
     if not names:
         continue
 
-    # a rule for each, since the number of its outputs is its own
+    # one rule for each pass, because passes have different numbers of outputs
     rule:
         """Activations of a language model at several places, by one pass over a text"""
         name:

@@ -1,7 +1,7 @@
 """Folders of runs: a run of other code begins anew, and a finished run of another configuration is copied.
 
 `sdlcore.fit` identifies a run by its settings, seed and data, and only warns of other code. Snakemake repeats a job
-after a change of code, so here code, versions and device count as well.
+after a change of code, so here a change of code, versions or device makes another run, too.
 """
 
 import glob
@@ -55,7 +55,7 @@ class Run:
     watch: Path | None = None
     """references; the history counts how many of these directions the dictionary recovers"""
     finished: str = ""
-    """pattern of the folders of finished runs, such as results/*/runs/*; files of an identical run are copied"""
+    """pattern of the folders of finished runs: results/*/runs/*/*/*/*/*; files of an identical run are copied"""
 
     def references(self) -> References | None:
         """Return the references to count; None if there are none."""
@@ -99,7 +99,8 @@ def begin(run: Run, facts: Mapping[str, Any]) -> bool:
     run
         The folder, and the pattern of finished runs.
     facts
-        Provenance that the run will have. A checkpoint or a finished run with another provenance is removed.
+        Provenance that the run will have. A checkpoint with another provenance is removed, and of a finished run its
+        config.json.
     """
     config, checkpoint = run.out / CONFIG, run.out / CHECKPOINT
     described = describe_checkpoint(checkpoint)

@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile("[{}]|<[a-z][a-z0-9_]*>")
 
 
 def mapping(tree: Json, name: str) -> dict[str, Json]:
-    """Return the tree as a mapping. Refuse anything else, and trees with `unbounded` values; errors name the file."""
+    """Return the tree as a mapping. Refuse anything else, `unbounded` values and __use_yte__; errors name the file."""
     if not isinstance(tree, Mapping):
         raise ConfigError([f"{name}: expected keys with values, found {short_repr(tree)}"])
     if "__use_yte__" in tree:

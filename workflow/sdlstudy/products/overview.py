@@ -20,8 +20,7 @@ class Overview(Picture):
 
     @classmethod
     def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
-        """Return the figure for a table; None if its source is not a bench, or without runs that have no
-        anchors."""
+        """Return the figure for a table; None if its source is not a bench, or if all of its runs have anchors."""
         if study.bench(table.source) is None or "none" not in table.anchorings:
             return None
         return cls(table=name, methods=table.methods, nulls=table.nulls)

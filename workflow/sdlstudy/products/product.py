@@ -45,7 +45,7 @@ class Product(Settings):
     # the runs that the product needs
 
     def cells(self, study: Study) -> list[Cell]:
-        """Return the runs whose metrics the product reads, each once."""
+        """Return the runs whose metrics the product reads."""
         return []
 
     def cells_without_metrics(self, study: Study) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Rank methods on several sources, and draw their scores, a panel for each source."""
+"""Rank methods on several grounds, and draw their scores, a panel for each ground."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ CAPTION = (
 def comparison_table(
     runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str], l0: Mapping[str, float | None]
 ) -> pd.DataFrame:
-    """Return the score of each method on each source, and its rank there.
+    """Return the score of each method on each ground, and its rank there.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ def comparison_table(
         One row for each run: ground (a source of samples with an L0), method, seed, latents (their number) and
         metrics.
     scores
-        Source -> the metric that ranks methods there.
+        Ground -> the metric that ranks methods there.
     nulls
         Methods that are null baselines, which get no rank.
     l0
-        Source -> the L0 that methods should have there. Methods that miss it, or the median number of latents, by
+        Ground -> the L0 that methods should have there. Methods that miss it, or the median number of latents, by
         more than `MISSED` get no rank.
 
     Returns
@@ -89,7 +89,7 @@ def _methods(table: pd.DataFrame) -> list[str]:
 
 
 def comparison_text(table: pd.DataFrame) -> TextTable:
-    """Return the printed table of the scores that rank methods: a row for each method, a column for each source."""
+    """Return the printed table of the scores that rank methods: a row for each method, a column for each ground."""
     scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
     rows = []
     for method in _methods(table):
@@ -112,7 +112,7 @@ def _score(cell: pd.Series, digits: int) -> str:
 
 
 def figure_comparison(table: pd.DataFrame) -> Figure:
-    """Draw the scores of `comparison_table`: a panel for each source, a line for each method."""
+    """Draw the scores of `comparison_table`: a panel for each ground, a line for each method."""
     methods, grounds = _methods(table), table["ground"].unique().tolist()
     with style():
         figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")

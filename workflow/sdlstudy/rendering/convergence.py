@@ -30,7 +30,7 @@ class Course(NamedTuple):
 
     method: str
     protocol: str | None
-    """None for a solver, since solvers take no settings from protocols."""
+    """None for solvers and imported dictionaries, which take no settings from protocols."""
     seed: int
     history: pd.DataFrame
 

@@ -16,7 +16,7 @@ NAMES = ("warm_start", "like")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a model trained once."""
+    """One run: a dictionary that is trained, found by a solver or imported."""
 
     source: str
     method: str

@@ -83,6 +83,7 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         - ``reproduced_under``: the readings that reproduce the number. ``readings`` counts the readings with runs at
           the paper's scale. Readings that give the number the same meaning count once.
         - ``contradiction``: the kinds of contradiction, if the number is inconsistent under every reading.
+        - ``note``: further facts, such as the other protocols whose runs reproduce the number.
     """
     contradictions = accusations(numbers)
     rows = []
