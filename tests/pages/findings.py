@@ -688,17 +688,25 @@ def comparison() -> Iterator[str]:
     smallest, largest = percent(less.min(), 0), percent(less.max(), 0)
     yield f"the rows of six trainers leave {smallest} to {largest} % less than random samples"
     yield f"{omp['l0'].min():.0f} to {omp['l0'].max():.1f} held out, TopK's encoder 32"
-    nested = long_runs("nested_200k").groupby("method")["gt_recovery_decoder"].mean()
+    benches = {name: long_runs(f"{name}_200k").groupby("method") for name in ("plain", "noisy", "nested")}
+    nested = benches["nested"]["gt_recovery_decoder"].mean()
     early = means("methods/runs", "ground", "method").loc["nested", "gt_recovery_decoder"]
-    plain = long_runs("plain_200k").groupby("method").mean(numeric_only=True)
-    best = plain["mip_decoder"].nlargest(3)
-    assert set(best.index) == {"hierarchical", "matryoshka", "relu"}
+    mip = {name: runs["mip_decoder"].mean() for name, runs in benches.items()}
+    assert all(scores.idxmax() == "matching_pursuit" for scores in mip.values())
+    assert nested["matching_pursuit"] == 1
+    plain, noisy, with_parents = (scores["matching_pursuit"] for scores in mip.values())
     yield (
-        f"After 2,000 steps, TopK recovers {short(nested['topk'])} of nested features ({short(early['topk'])} after "
-        f"250 steps), HierarchicalTopK {short(nested['hierarchical'])}; on independent features HierarchicalTopK, "
-        f"Matryoshka over several k and ReLU have the highest MIP ({short(best.min(), 4)} or more)."
+        "After 2,000 steps, matching pursuit has the highest MIP on the plain, the noisy and the nested bench "
+        f"({plain:.4f}, {short(noisy, 3)} and {short(with_parents, 3)}); TopK with tied unit rows has "
+        f"{short(mip['plain']['topk_tied'], 3)} on the plain one. Matching pursuit recovers all nested features, TopK "
+        f"{short(nested['topk'])} ({short(early['topk'])} after 250 steps) and HierarchicalTopK "
+        f"{short(nested['hierarchical'])}."
     )
-    yield f"at these rates {percent(plain['dead_fraction']['topk'], 0)} % of TopK's latents are dead"
+    active = [runs["l0"].mean()["matching_pursuit"] for runs in benches.values()]
+    yield (
+        f"with four times as many features as latents, its F1 is {short(f1['matching_pursuit'], 3)}, BatchTopK's "
+        f"{short(f1['batchtopk'], 3)}; {min(active):.1f} to {max(active):.1f} latents are active"
+    )
     yield (
         f"our BatchTopK leaves less unexplained ({short(error['batchtopk'], 3)}; {short(error[peers[1]], 3)} and "
         f"{short(error[peers[0]], 3)})"

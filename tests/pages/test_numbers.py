@@ -152,6 +152,11 @@ def test_tables_of_longer_trainings_are_those_of_their_runs():
     early = frame("methods/runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
     tried = frame("methods/trials").query("ground == 'synth_s' and method == 'jumprelu' and steps == 2000")
     tried = tried[tried["l0"].between(4.5, 7.5)].groupby("own_settings")["detection_f1"].max()
+    means = {name: short(value, 3) for name, value in f1.mean().items()}
+    last = ["gated", "matching_pursuit", "relu", "topk"]
+    assert list(f1.mean().drop("random_samples").sort_values().index[:4]) == last
+    assert len(f1.columns) == 15
+    (quadratic_l0,) = long_runs("synth_s").query("method == 'jumprelu_quadratic'").groupby("method")["l0"].mean()
     assert_says(
         "docs/results/methods/README.md",
         f"(F1 of {cell(f1['nested_detached'])}), SAELens' Matryoshka included "
@@ -159,41 +164,62 @@ def test_tables_of_longer_trainings_are_those_of_their_runs():
         f"an F1 of {short(peers.iloc[0], 3)} with dictionary_learning's trainer, {short(peers.iloc[1], 3)} with "
         f"SAELens' and {short(f1['batchtopk'].mean(), 3)} with ours",
         f"(SAELens' to ours: {cell(f1['saelens_batchtopk'] - f1['batchtopk'])})",
-        f"TopK is last ({short(f1['topk'].mean(), 3)}). JumpReLU has {short(f1['jumprelu'].mean(), 3)}",
+        f"JumpReLU has {means['jumprelu_quadratic']} with the quadratic penalty (L0 of {quadratic_l0:.2f}), "
+        f"{means['jumprelu']} with the step and {means['jumprelu_tanh']} with tanh. TopK ({means['topk']}), ReLU "
+        f"({means['relu']}), matching pursuit ({means['matching_pursuit']}) and Gated ({means['gated']}) are last",
         f"its best F1 on seed 100 was {short(tried['l0_gain 0.1'], 3)} instead of {short(tried['l0_gain 0.01'], 3)}",
         f"ACS has the highest F1 ({short(early['acs'], 3)})",
     )
 
 
 def test_the_long_trainings_on_benches_are_those_of_their_runs():
-    page, late = "docs/results/methods/README.md", {name: long_runs(f"{name}_200k") for name in ("plain", "nested")}
+    page, grounds = "docs/results/methods/README.md", ("plain", "noisy", "nested")
+    late = {name: long_runs(f"{name}_200k") for name in grounds}
     plain = late["plain"].groupby("method").mean(numeric_only=True)
-    nested = late["nested"].groupby("method")["gt_recovery_decoder"].mean()
+    recovered = {name: runs.groupby("method")["gt_recovery_decoder"].mean() for name, runs in late.items()}
+    nested = recovered["nested"]
     early = frame("methods/runs").query("ground == 'nested'").groupby("method")["gt_recovery_decoder"].mean()
-    high = plain.loc[["topk", "batchtopk", "jumprelu"]]
+    high = plain.loc[["topk", "batchtopk", "ortsae", "jumprelu"]]
     tried = frame("methods/trials").query("ground == 'plain_200k' and method == 'batchtopk' and lr == .003").iloc[0]
-    mip = plain["mip_decoder"]
-    ranks = frame("methods/comparison_long").query("best_rank == 1 and score == 'mip_decoder'").groupby("ground")
-    best = {ground: set(methods) for ground, methods in ranks["method"]}
-    assert best["noisy_200k"] == {"hierarchical", "relu"}
-    assert best["nested_200k"] == {"topk", "batchtopk", "lista", "jumprelu"}
-    assert best["plain_200k"] == {"hierarchical", "jumprelu"}
-    for ground in ("plain", "noisy", "nested"):
-        f1 = long_runs(f"{ground}_200k").pivot_table(index="seed", columns="method", values="detection_f1")
-        low = {name: paired_interval((f1[name] - f1["random_samples"]).to_numpy())[1] for name in f1}
-        assert f1.mean().drop(["random_samples", "relu"]).max() < f1["random_samples"].mean() < f1["relu"].mean()
-        assert (low["relu"] > 0) == (ground == "noisy")
+    mip = {name: runs.pivot_table(index="seed", columns="method", values="mip_decoder") for name, runs in late.items()}
+    above_random = set()
+    for ground in grounds:
+        means = mip[ground].mean().drop("random_samples").sort_values(ascending=False)
+        assert means.index[0] == "matching_pursuit"
+        assert recovered[ground]["matching_pursuit"] == 1
+        if ground == "nested":
+            assert list(means.index[1:6]) == ["topk", "batchtopk", "lista", "ortsae", "jumprelu"]
+        else:
+            assert set(means.index[1:4]) == {"hierarchical", "relu", "matryoshka"}
+        gated = mip[ground]["gated"].sort_values()
+        assert gated.iloc[0] < gated.iloc[1] - 0.05
+        f1 = late[ground].pivot_table(index="seed", columns="method", values="detection_f1")
+        leads = {name: paired_interval((f1[name] - f1["random_samples"]).to_numpy())[1] for name in f1}
+        above_random |= {(ground, name) for name, low in leads.items() if low > 0}
+    assert above_random == {("noisy", "relu"), ("nested", "matching_pursuit")}
+    assert len(plain) == 14  # with the control, and random samples
+    pursuit = [mip[ground]["matching_pursuit"].mean() for ground in grounds]
+    tied = [short(mip[ground]["topk_tied"].mean(), 3) for ground in grounds]
+    active = [runs.groupby("method")["l0"].mean()["matching_pursuit"] for runs in late.values()]
+    seed_100 = frame("methods/trials").query("ground == 'smollm2_200k' and chosen == 1").set_index("method")
     assert_says(
         page,
-        f"TopK recovers {short(nested['topk'])} of them, instead of {short(early['topk'])} after 250 steps, and "
-        f"BatchTopK {short(nested['batchtopk'])} instead of {short(early['batchtopk'])}",
+        f"its MIP is {pursuit[0]:.4f} on plain, {short(pursuit[1], 3)} with noise and {short(pursuit[2], 3)} where",
+        f"(MIP of {short(min(pursuit), 3)} or more)",
+        f"TopK with such rows has a MIP of {tied[0]}, {tied[1]} and {tied[2]}",
+        f"takes 16 steps, and {min(active):.1f} to {max(active):.1f} latents are active",
+        f"TopK recovers {short(nested['topk'])} of them, instead of {short(early['topk'])} after 250 steps, BatchTopK "
+        f"{short(nested['batchtopk'])} instead of {short(early['batchtopk'])}, and matching pursuit "
+        f"{nested['matching_pursuit']:.2f} instead of {short(early['matching_pursuit'])}",
         f"reach only {short(nested['hierarchical'])} and {short(nested['matryoshka'])}",
         f"{percent(high['dead_fraction'].min(), 0)} to {percent(high['dead_fraction'].max(), 0)} % of the latents",
         f"their F1 is {short(high['detection_f1'].min())} to {short(high['detection_f1'].max())}",
         f"BatchTopK has an F1 of {short(tried['detection_f1'])} and a MIP of {short(tried['mip_decoder'], 3)}",
-        f"a MIP of {short(mip['saelens_batchtopk'], 3)} (SAELens) and "
-        f"{short(mip['dictionary_learning_batchtopk'], 3)} (dictionary_learning) on plain, ours "
-        f"{short(mip['batchtopk'], 3)}",
+        f"a MIP of {short(mip['plain']['saelens_batchtopk'].mean(), 3)} (SAELens) and "
+        f"{short(mip['plain']['dictionary_learning_batchtopk'].mean(), 3)} (dictionary_learning) on plain, ours "
+        f"{short(mip['plain']['batchtopk'].mean(), 3)}",
+        f"leaves {short(seed_100.loc['ortsae', 'fvu'], 3)} at an L0 of {seed_100.loc['ortsae', 'l0']:.1f}, and "
+        f"BatchTopK {short(seed_100.loc['batchtopk', 'fvu'], 3)}",
     )
 
 
