@@ -277,9 +277,12 @@ def sentences(folder: Path) -> list[str]:
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
     further = "trained encoder, trained further"
-    by_layer = real[(real["rows"] == "TopK") & real["kl_spliced"].notna()].pivot_table(
-        index="codes", columns="layer", values="kl_spliced"
-    )
+    scored = real[real["kl_spliced"].notna()].set_index(["rows", "layer", "codes"])["kl_spliced"]
+    by_layer = scored["TopK"].unstack("layer")
+    of_others = {
+        name: scored[name, LAYER][[pursuit, "posterior", own, further]] for name in ("BatchTopK", "SAELens BatchTopK")
+    }
+    assert all(divergences.is_monotonic_increasing for divergences in of_others.values())
     by_rows_and_codes = real.groupby(["layer", "rows", "codes"])["fvu"].mean().unstack()
     gains = (by_rows_and_codes[equal] - by_rows_and_codes[further]).dropna()
     means = by_rows_and_codes.loc[LAYER].T
@@ -327,7 +330,10 @@ def sentences(folder: Path) -> list[str]:
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
         f"OMP with a threshold leaves a KL divergence of {listed(by_layer.loc[pursuit])}, posterior codes "
-        f"{listed(by_layer.loc['posterior'])}, and the trained encoder {listed(by_layer.loc[own])}",
+        f"{listed(by_layer.loc['posterior'])}, the trained encoder {listed(by_layer.loc[own])}, and the one trained "
+        f"further at the lower L0 {listed(by_layer.loc[further])}",
+        f"on the rows of BatchTopK ({listed(of_others['BatchTopK'])}) and of SAELens' trainer "
+        f"({listed(of_others['SAELens BatchTopK'])})",
         f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
         f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
         f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
