@@ -245,6 +245,12 @@ def test_posterior_codes_warn_where_the_user_calls_if_they_are_worse_than_the_en
     assert {warning.filename for warning in caught} == {__file__}
 
 
+def test_a_new_encoder_warns_where_the_user_calls_of_samples_without_variance(trained, x):
+    with pytest.warns(UserWarning, match="the variance of the samples is zero") as caught:
+        sdl.reencode(trained, np.ones_like(x), "topk", 2, steps=1, **QUIET)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_a_search_records_its_samples_and_its_l0(trained, x):
     thresholded = sdl.search(trained, x, "omp", l0=2.5)
     assert thresholded.provenance["searched"] == {"method": "omp", "l0": 2.5, "k": 10, "n_samples": 8192}
@@ -282,8 +288,8 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     ("call", "problem"),
     [
         (lambda d, x: sdl.search(d), "posterior needs x, samples"),
-        (lambda d, x: sdl.search(d, x, "omp"), "k steps need no samples; leave x out, or give l0 instead of k$"),
-        (lambda d, x: sdl.search(d, x, "omp", k=8), "k steps need no samples; leave x out, or give l0 instead of k$"),
+        (lambda d, x: sdl.search(d, x, "omp"), "omp without l0 needs no samples; leave x out, or give l0$"),
+        (lambda d, x: sdl.search(d, x, "omp", k=8), "omp without l0 needs .*; leave x out, or give l0 instead of k$"),
         (lambda d, x: sdl.search(d, x, "nnls"), "nnls needs no samples; leave x out$"),
         (lambda d, x: sdl.search(d, method="omp", l0=3), "l0 needs x, samples"),
         (
@@ -322,6 +328,7 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.refine(d, x, out="rows.pt"), "rows.pt: expected a folder"),
         (lambda d, x: sdl.reencode(d, x, "relu"), "activation must be one of jumprelu, topk, batchtopk"),
         (lambda d, x: sdl.reencode(d, x, "topk", 2.5), "topk needs l0, a whole number"),
+        (lambda d, x: sdl.reencode(d, x[:, :8], "topk", 2), "x has 8 dimensions, but the dictionary reads 64"),
         (lambda d, x: sdl.reencode(d, x, l0=-1.0), "l0 must be above 0, found -1"),
         (lambda d, x: sdl.reencode(d, x, l0=33), "l0 must be at most n_q = 32, found 33"),
         (lambda d, x: sdl.reencode(sdl.search(d, method="omp"), x[:1]), "x has 1 samples, but thresholds need"),

@@ -12,6 +12,7 @@ from sdlcore.api.streams import ANEW
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.errors import warn_at_call
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.plugin_settings import own_settings
@@ -164,10 +165,9 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
     first = source.first_samples(LOOKED_AT).astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > LARGEST_MEAN * spread > 0:
-        warnings.warn(
+        warn_at_call(
             f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread, so many "
-            "latents may die; set normalise, which subtracts it",
-            stacklevel=6,
+            "latents may die; set normalise, which subtracts it"
         )
 
 
@@ -213,11 +213,11 @@ def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None
     if math.isnan(fvu):
         message = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
         advice = "" if centred else "; if samples differ by less than 1e-19, set normalise"
-        warnings.warn(message + advice, stacklevel=6)
+        warn_at_call(message + advice)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
         message = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
         advice = "lower lr, or train for more steps" if centred else "lower lr, train for more steps, or set normalise"
-        warnings.warn(f"{message}; {advice}", stacklevel=6)
+        warn_at_call(f"{message}; {advice}")
 
 
 def _in_run(name: str) -> str:

@@ -58,6 +58,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
+from sdlcore.errors import warn_at_call
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Pair, Seed, Split, checked
@@ -377,7 +378,7 @@ class Fit:
             )
         if not source.recorded:
             message = "opened the finished run; its batches were not compared with these, since no run records them"
-            warnings.warn(f"{folder}: {message}", stacklevel=4)
+            warn_at_call(f"{folder}: {message}")
 
     def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
         """Return where a training keeps its checkpoint; None for a solver and for a source that cannot start again."""
@@ -388,7 +389,7 @@ class Fit:
         if self.keep_state:
             raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
         message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
-        warnings.warn(f"{folder}: {message}; {ANEW}", stacklevel=4)
+        warn_at_call(f"{folder}: {message}; {ANEW}")
         return None
 
     def finished(self, folder: Path) -> Dictionary:
@@ -449,7 +450,7 @@ class Fit:
         elif steps < self.steps:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
             message = f"x ended after {steps} of {self.steps} batches, and the training with it"
-            warnings.warn(f"{message}; set steps to {steps}, or {ANEW}", stacklevel=5)
+            warn_at_call(f"{message}; set steps to {steps}, or {ANEW}")
         warn_of_error(rows[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, rows, self.anchors)
 

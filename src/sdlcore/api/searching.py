@@ -135,8 +135,9 @@ def search(
         if x is None:
             needs = "posterior needs x, samples" if l0 is None else "l0 needs x, samples that it is reached on"
             raise ValueError(needs)
-        what, instead = ("nnls needs", "") if method == "nnls" else ("k steps need", ", or give l0 instead of k")
-        raise ValueError(f"{what} no samples; leave x out{instead}")
+        what = method if method == "nnls" else f"{method} without l0"
+        instead = "" if method == "nnls" else ", or give l0" + (" instead of k" if k is not None else "")
+        raise ValueError(f"{what} needs no samples; leave x out{instead}")
     if x is None and n_samples is not None:
         raise ValueError("n_samples has no meaning without x")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
@@ -306,8 +307,8 @@ def reencode(
         untrained = _with_unit_rows(start.coder, activation, int(k))
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
         if not is_stream(x):
-            with stored(x) as samples:
-                settings["batch_size"] = _batch_size(samples.samples.rows)
+            with _rows(x, start.coder, seed) as (source, rows):
+                settings["batch_size"], _ = _size(source, rows)
         return fit(
             x,
             start=Dictionary(untrained, start.provenance),

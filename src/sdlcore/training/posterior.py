@@ -1,14 +1,13 @@
 """Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.activations.posterior`)."""
 
-import inspect
 import math
 from collections.abc import Callable
-from warnings import warn
 
 import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
+from sdlcore.errors import warn_at_call
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation, ModelConfig, Searched
@@ -82,7 +81,7 @@ def with_posterior_codes(
             message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
             raise ValueError(f"{message}, or train longer or with a lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
-            _warn(
+            warn_at_call(
                 "posterior codes have no active latent: the dictionary explains too little; keep its encoder, or use "
                 'sdl.search with method="omp"'
             )
@@ -147,18 +146,10 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
 def warn_of_worse_codes(trained: float, final: float, n_samples: int, remedy: str) -> None:
     """Warn if the FVU of posterior codes exceeds the trained encoder's by more than `WORSE`."""
     if final > trained + WORSE:
-        _warn(
+        warn_at_call(
             f"fvu of the posterior codes is {final:.3g} on {n_samples} samples, and {trained:.3g} with the trained "
             f"encoder: they do not suit this dictionary, so {remedy}"
         )
-
-
-def _warn(message: str) -> None:
-    """Warn at the nearest caller outside sdlcore and torch, which wraps functions."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("sdlcore", "torch"):
-        level, frame = level + 1, frame.f_back
-    warn(message, stacklevel=level)
 
 
 def _estimate(
