@@ -149,6 +149,7 @@ def nothing(_):
         ("saelens", {"architecture": "temporal"}, "architecture 'temporal' is not supported; expected"),
         ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input separately"),
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
+        ("saelens", {"architecture": ...}, r"cfg\.json: lacks architecture, but contains k"),
         ("saelens", {"k": 97}, "k must be between 1 and n_q = 96, found 97"),
         ("saelens", {"k": ...}, r"out/cfg\.json: lacks k, a whole number of at least 1"),
         ("saelens", {"activation_fn_str": "tanh-relu"}, "'tanh-relu' is not supported; expected relu or topk"),

@@ -288,6 +288,8 @@ def _current(cfg: Settings) -> Settings:
     activation = cfg.text(before_6, "relu")
     if activation not in ("relu", "topk"):
         raise SourceError(f"{cfg.where}: activation {activation!r} is not supported; expected relu or topk")
+    if "k" in cfg and "architecture" not in cfg:  # releases before 6.0 wrote neither
+        raise SourceError(f"{cfg.where}: lacks architecture, but contains k; name it, such as topk")
     if activation == "topk":
         values["architecture"] = "topk"
         if "activation_fn_kwargs" in cfg and "k" in (arguments := cfg.section("activation_fn_kwargs")):
