@@ -265,6 +265,9 @@ def sentences(folder: Path) -> list[str]:
     encoder = worlds.loc["logistic encoder, four times the samples"]
     one_world = runs[(runs["size"] == "saelens") & (runs["seed"] == 20)].set_index(["rows", "codes"])
     large = one_world["f1_score"]
+    trained_at_full_size = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours") & (runs["codes"] == own)][
+        "f1_score"
+    ]
     three = [large[name] for name in ("ours", LONGER, LONGER_SAELENS)]
     short_ours, longer_ours, longer_saelens = (short(each[own]) for each in three)
     by_l0 = [short(each[equal] - each[own]) for each in three]
@@ -277,7 +280,7 @@ def sentences(folder: Path) -> list[str]:
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
     further = "trained encoder, trained further"
-    scored = real[real["kl_spliced"].notna()].set_index(["rows", "layer", "codes"])["kl_spliced"]
+    scored = real[real["kl_spliced"].notna()].set_index(["rows", "layer", "codes"])["kl_spliced"].sort_index()
     by_layer = scored["TopK"].unstack("layer")
     of_others = {
         name: scored[name, LAYER][[pursuit, "posterior", own, further]] for name in ("BatchTopK", "SAELens BatchTopK")
@@ -348,6 +351,8 @@ def sentences(folder: Path) -> list[str]:
         f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "
         f"{(judged['outcome'] == 'right').sum()} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
+        f"predicted at .54 to .60 and has {short(trained_at_full_size.mean())}",
+        f"encoders of three scored worlds have {short(trained_at_full_size.mean())}",
     ]
 
 
