@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdlstudy.rendering.comparison import MISSED, comparison_table
+from sdlstudy.rendering.comparison import MISSED, comparison_table, figure_comparison
 from sdlstudy.results.tables import read_csv, write_csv
 
 TABLES = Path("docs/results/methods")
@@ -25,6 +25,11 @@ GROUNDS: dict[str, tuple[str, float]] = {
     "smollm2_200k": ("fvu", 32),
 }
 """Source -> the score that ranks methods there, and their L0."""
+PANELS = {
+    **{"plain_200k": "plain", "noisy_200k": "noisy", "nested_200k": "nested", "synth_s": "synth_s"},
+    **{"synth_m": "SynthSAEBench, 4,096", "smollm2_200k": "smollm2_100k"},
+}
+"""Sources in the order of the picture's panels, each with the source whose label it has there, or with a label."""
 SCORES = ("mip_decoder", "detection_f1", "fvu", "l0", "dead_fraction")
 TRIAL = ["ground", "method", "seed", "lr", "own_settings", "steps"]
 
@@ -74,7 +79,10 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(TABLES / "runs_long.csv", runs)
     scores = {ground: score for ground, (score, _) in GROUNDS.items()}
     l0 = {ground: active for ground, (_, active) in GROUNDS.items()}
-    write_csv(TABLES / "comparison_long.csv", comparison_table(runs, scores, ["random_samples"], l0))
+    ranks = comparison_table(runs, scores, ["random_samples"], l0)
+    write_csv(TABLES / "comparison_long.csv", ranks)
+    panels = [ranks[ranks["ground"] == ground].assign(ground=name) for ground, name in PANELS.items()]
+    figure_comparison(pd.concat(panels)).savefig(TABLES / "comparison_long.png", dpi=150)
 
 
 if __name__ == "__main__":
