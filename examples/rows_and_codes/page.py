@@ -282,10 +282,14 @@ def sentences(folder: Path) -> list[str]:
     further = "trained encoder, trained further"
     scored = real[real["kl_spliced"].notna()].set_index(["rows", "layer", "codes"])["kl_spliced"].sort_index()
     by_layer = scored["TopK"].unstack("layer")
-    of_others = {
-        name: scored[name, LAYER][[pursuit, "posterior", own, further]] for name in ("BatchTopK", "SAELens BatchTopK")
-    }
+    columns = [pursuit, "posterior", own, further]
+    of_others = {name: scored[name, LAYER][columns] for name in ("BatchTopK", "SAELens BatchTopK")}
     assert all(divergences.is_monotonic_increasing for divergences in of_others.values())
+    late_saelens = scored["SAELens BatchTopK", 24]
+    for _, divergences in scored.groupby(level=["rows", "layer"]):
+        divergences = divergences.droplevel(["rows", "layer"])
+        assert divergences.idxmin() == pursuit
+        assert divergences["posterior"] < divergences[[equal, further, anew_name]].min()
     by_rows_and_codes = real.groupby(["layer", "rows", "codes"])["fvu"].mean().unstack()
     gains = (by_rows_and_codes[equal] - by_rows_and_codes[further]).dropna()
     means = by_rows_and_codes.loc[LAYER].T
@@ -333,10 +337,11 @@ def sentences(folder: Path) -> list[str]:
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
         f"OMP with a threshold leaves a KL divergence of {listed(by_layer.loc[pursuit])}, posterior codes "
-        f"{listed(by_layer.loc['posterior'])}, the trained encoder {listed(by_layer.loc[own])}, and the one trained "
-        f"further at the lower L0 {listed(by_layer.loc[further])}",
+        f"{listed(by_layer.loc['posterior'])}, the trained encoder, with more active latents, "
+        f"{listed(by_layer.loc[own])}, and the one trained further at the lower L0 {listed(by_layer.loc[further])}",
         f"on the rows of BatchTopK ({listed(of_others['BatchTopK'])}) and of SAELens' trainer "
         f"({listed(of_others['SAELens BatchTopK'])})",
+        f"32.6 active latents ({listed(late_saelens[columns])})",
         f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
         f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
         f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
