@@ -29,7 +29,7 @@ PANELS = {
     **{"plain_200k": "plain", "noisy_200k": "noisy", "nested_200k": "nested", "synth_s": "synth_s"},
     **{"synth_m": "SynthSAEBench, 4,096", "smollm2_200k": "smollm2_100k"},
 }
-"""Sources in the order of the picture's panels, each with the source whose label it has there, or with a label."""
+"""Source -> title of its panel, or a source with this title. The picture shows the panels in this order."""
 SCORES = ("mip_decoder", "detection_f1", "fvu", "l0", "dead_fraction")
 TRIAL = ["ground", "method", "seed", "lr", "own_settings", "steps"]
 

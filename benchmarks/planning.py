@@ -23,7 +23,7 @@ TABLE1_RUNS = 7 * 2 * 2
 """Runs of Table 1 for each seed: methods, protocols, anchorings."""
 
 # Paths among a job's arguments that do not exist are its outputs, and --out is the folder of a run. Snakemake has made
-# the folders of outputs, unlike those of the pattern of finished runs.
+# the folders of outputs, unlike the folders in the pattern of finished runs.
 STUB = """
 import sys
 from pathlib import Path

@@ -246,7 +246,7 @@ def errors(real: pd.DataFrame, clip: pd.DataFrame, stability: pd.DataFrame) -> s
     return "\n".join(lines)
 
 
-def complete(real: pd.DataFrame) -> pd.DataFrame:
+def of_picture(real: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the picture's layer."""
     return real[real["layer"] == LAYER]
 
@@ -376,7 +376,7 @@ def main(folder: Path) -> None:
     write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
     for begins, text in tables(folder).items():
         show(folder / "README.md", begins, text)
-    save_png(picture(runs, complete(real)), folder / "rows_and_codes.png")
+    save_png(picture(runs, of_picture(real)), folder / "rows_and_codes.png")
 
 
 if __name__ == "__main__":

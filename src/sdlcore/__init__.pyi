@@ -9,7 +9,6 @@ from .api.codes import SparseCodes as SparseCodes
 from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
-from .api.dictionary import load as load
 from .api.exporting import export as export
 from .api.exporting import export_set as export_set
 from .api.extracting import extract as extract
@@ -21,6 +20,7 @@ from .api.inside import splice as splice
 from .api.l0_guide import l0_guide as l0_guide
 from .api.language_scoring import language_scores as language_scores
 from .api.layers import fit_layers as fit_layers
+from .api.loading import load as load
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate

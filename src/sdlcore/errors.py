@@ -2,12 +2,8 @@
 
 Messages about files repeat names and values from them. So these exceptions escape control characters: a crafted file
 must not command the terminal that shows its error.
-
-`warn_at_call` gives warnings at the line of the user's call.
 """
 
-import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -58,11 +54,3 @@ def printable_cause(error: BaseException) -> BaseException | None:
     in its message."""
     text = str(error)
     return error if text == printable_lines(text) else None
-
-
-def warn_at_call(message: str) -> None:
-    """Warn at the nearest caller outside sdlcore and torch, which wraps functions."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("sdlcore", "torch"):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import ONLY, ROWS_AT_ONCE, Dictionary, check_sample_shape, coder_of
+from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coder_of
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import Scores
 from sdlcore.evaluation.metric_names import mip_name

@@ -223,7 +223,7 @@ def test_the_long_trainings_on_benches_are_those_of_their_runs():
         f"recovers at most {percent(gated_recovery.max(), 0)} % of nested features",
         f"has a MIP of {short(min(pursuit), 3)} or more",
         f"TopK with such rows, at its own chosen rate of .1, has a MIP of {tied[0]}, {tied[1]} and {tied[2]}",
-        f"takes 16 steps, and {min(active):.1f} to {max(active):.1f} latents are active",
+        f"chooses a latent 16 times for a sample, and {min(active):.1f} to {max(active):.1f} latents are active",
         f"TopK recovers {short(nested['topk'])} of them, instead of {short(early['topk'])} after 250 steps, BatchTopK "
         f"{short(nested['batchtopk'])} instead of {short(early['batchtopk'])}, and matching pursuit "
         f"{nested['matching_pursuit']:.2f} instead of {short(early['matching_pursuit'])}, but ReLU "
@@ -312,9 +312,9 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
         f"pursuit leaves {fvu['matching_pursuit']} at {means.loc['matching_pursuit', 'l0']:.1f}, and takes no longer "
         f"to an error of .18 ({times['matching_pursuit'].min():.0f} and {ours.min():.0f} s at least); JumpReLU leaves "
         f"{fvu['jumprelu']} at {means.loc['jumprelu', 'l0']:.1f}",
-        f"takes {slower['mean']:.1f} (mean) to {slower['min']:.1f} (least) times BatchTopK's time",
-        f"Coding its rows by OMP leaves {short(omp.loc['batchtopk', 'fvu'], 3)}, less than any encoder "
-        f"({short(means['fvu'].min(), 3)} at best)",
+        f"takes {slower['mean']:.1f} (by means over seeds) to {slower['min']:.1f} times (by the least) BatchTopK's",
+        f"Coding BatchTopK's rows by OMP leaves {short(omp.loc['batchtopk', 'fvu'], 3)}, less than any method's "
+        f"encoder ({short(means['fvu'].min(), 3)} at best)",
         f"Matching pursuit leaves {fvu['matching_pursuit']} and recovers "
         f"{short(recovered['matching_pursuit'].mean(), 3)} of the KL divergence",
         f"LISTA ({fvu['lista']}), BatchTopK by SAELens ({fvu['saelens_batchtopk']}) and dictionary_learning "

@@ -1,6 +1,5 @@
 """Anchors and references: class means, directions that a solver discovers, or the user's own rows."""
 
-import warnings
 from typing import Annotated, Any, Unpack
 
 import numpy as np
@@ -17,6 +16,7 @@ from sdlcore.data.settings import ClassMeans
 from sdlcore.settings import Latents, Seed, checked, default_of
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.stable import stable_directions
+from sdlcore.user_warnings import warn_at_call
 
 Cosine = Annotated[float, Gt(0), Le(1)]
 
@@ -53,10 +53,9 @@ def class_means(
         means, listed = means_of_classes(samples, settings.centred, settings.min_class_size)
     nearest = float(np.nanmedian(listed["cosine"]))
     if recovered(nearest):
-        warnings.warn(
+        warn_at_call(
             f"class means are nearly parallel (median cosine with the nearest other class: {nearest:.3f}), so a latent "
-            "that matches one matches others; leave centred and normalise at True",
-            stacklevel=2,
+            "that matches one matches others; leave centred and normalise at True"
         )
     return means
 

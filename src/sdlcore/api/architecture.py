@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.loading import load
 from sdlcore.run import ModelConfig, RunConfig, Searched
 
 NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")

@@ -1,7 +1,6 @@
 """Check the inputs and settings of a run before training, and warn about useless settings and failed trainings."""
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,13 +11,13 @@ from sdlcore.api.streams import ANEW
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
-from sdlcore.errors import warn_at_call
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import ModelConfig, RunConfig, TrainingConfig, is_centred
 from sdlcore.settings import default_of
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.user_warnings import warn_at_call
 
 SETTLED = 100
 """Number of steps after which the initial weights no longer matter."""
@@ -136,10 +135,9 @@ def warn_of_dense(config: RunConfig) -> None:
     if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
         terms = config.loss.own_terms
         hint = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
-        warnings.warn(
+        warn_at_call(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
-            f'set l1 (or l0), or activation="topk" and k{hint}',
-            stacklevel=4,
+            f'set l1 (or l0), or activation="topk" and k{hint}'
         )
 
 
@@ -147,10 +145,9 @@ def warn_of_l0_weight(config: RunConfig) -> None:
     """Warn if the weight of JumpReLU's L0 penalty is so large that it may be meant as the L0."""
     loss = config.loss
     if loss.l0 >= LARGEST_L0_WEIGHT and loss.l0_form == "step" and loss.target_l0 is None:
-        warnings.warn(
+        warn_at_call(
             f"l0={loss.l0:g} is the weight of JumpReLU's L0 penalty; for {loss.l0:g} active latents set "
-            f"target_l0={loss.l0:g}",
-            stacklevel=4,
+            f"target_l0={loss.l0:g}"
         )
 
 
@@ -179,14 +176,14 @@ def warn_of_unused(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """
     messages = [*config.without_effect(settings), *_unused_of_plugins(config, settings)]
     if messages:
-        warnings.warn("; ".join(messages), stacklevel=4)
+        warn_at_call("; ".join(messages))
 
 
 def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
     """Warn about settings of checkpoints in a call without ``out``, the folder that keeps them."""
     usual = default_of(TrainingConfig, "checkpoint_every")
     if any(settings.get("checkpoint_every", usual) != usual for settings in settings_of_runs):
-        warnings.warn("checkpoint_every has no effect without out, the folder of the checkpoints", stacklevel=3)
+        warn_at_call("checkpoint_every has no effect without out, the folder of the checkpoints")
 
 
 def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterator[str]:

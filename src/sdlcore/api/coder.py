@@ -29,7 +29,7 @@ _OF_THE_LOOP = {
     "anchor_cosine": "needs anchors",
     "archetypes": "needs centroids of the activations",
 }
-"""Setting that `fit` handles outside of the loss -> what it does there, for errors."""
+"""Setting that `fit` handles outside of the loss -> its effect, for errors."""
 _OF_ANCHORS_AND_SCHEDULES = {
     *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
     *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),

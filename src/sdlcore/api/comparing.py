@@ -8,7 +8,8 @@ import numpy as np
 import scipy.optimize
 import torch
 
-from sdlcore.api.dictionary import Dictionary, coders_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coders_of
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inputs import activations
 from sdlcore.data.memory import Activations
 from sdlcore.evaluation.samples import batches

@@ -1,8 +1,7 @@
 """`Dictionary`: encode, decode, save, load and share a trained dictionary."""
 
 import json
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -15,25 +14,23 @@ from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import SparseCodes, decoded, encoded
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
-from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, PROVENANCE, run_folder
+from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, PROVENANCE, run_folder
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.device import any_device_of
 from sdlcore.extras import extra
-from sdlcore.interop.formats import OURS, format_at, formats_of, locate
-from sdlcore.interop.load import load as load_coder
-from sdlcore.interop.releases import Release, load_release, may_be_release
+from sdlcore.interop.formats import OURS, formats_of, locate
 from sdlcore.model import coder as model_coder
-from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair, checked
-from sdlcore.sources.language.places import described, located
+from sdlcore.sources.language.places import described
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history
+from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -359,10 +356,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
         check_finite(folder, self.coder.state_dict())  # before an existing file is removed
         if (folder / "README.md").exists():
-            warnings.warn(
-                f"{folder}/README.md is kept, and may describe another dictionary; delete it for a new card",
-                stacklevel=2,
-            )
+            warn_at_call(f"{folder}/README.md is kept, and may describe another dictionary; delete it for a new card")
         super().save_pretrained(folder, model_card_kwargs={"scores": scores, **(model_card_kwargs or {})})
 
     def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:
@@ -440,60 +434,6 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return f"Dictionary({config.pair}, {config.activation}{l0}{k}, {widths}{place})"
 
 
-def load(
-    path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
-) -> Dictionary:
-    """Load a dictionary in sdlcore's or another library's format.
-
-    Parameters
-    ----------
-    path
-        A file, a folder, OWNER/NAME at the Hugging Face hub, or the name of a release in SAELens' list, such as
-        ``gpt2-small-res-jb``. The latter needs sae-lens, whose loaders download and convert the files.
-    format
-        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
-    subfolder, revision
-        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit. Of a release, the id of the
-        dictionary, such as ``blocks.8.hook_resid_pre``; releases have no revisions.
-    **options
-        Options for plain tensors (W_enc, W_dec, b_enc, b_dec), which do not describe how they are used:
-        ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
-        (`sdlcore.interop.tensors.read`).
-
-    Returns
-    -------
-    The dictionary. ``provenance`` contains the path and format of another library's dictionary.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, has no known format or several, or cannot be expressed here; the message names it.
-    """
-    path = user_path(path)
-    if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
-        raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
-    if format is None and not options and may_be_release(path):
-        if revision is not None:
-            raise ValueError(f"{path}: SAELens names no revisions of releases; leave out revision")
-        release = load_release(str(path), subfolder)
-        return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
-    if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
-        local_path = locate(path, subfolder, revision)
-        if format == "sdlcore" or format_at(local_path) == "sdlcore":
-            return Dictionary.load(local_path)
-    coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
-    return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
-
-
-def _where_of(release: Release) -> dict[str, Any]:
-    """Return the provenance of a released dictionary's place, if sdlcore reads that place."""
-    try:
-        layer, place = located(release.facts["hook_name"], None)
-    except ValueError:
-        return {}
-    return {"activations": {"where": {"layer": layer, "place": place}}} if layer else {}
-
-
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     try:
         check_beside(path, json.loads(json.dumps(provenance)))
@@ -509,55 +449,8 @@ def _check_width(samples: Samples, width: int) -> None:
         raise ValueError(f"expected {width} numbers in the last dimension, found {shape}")
 
 
-def coder_of(dictionary: Dictionary | model_coder.SparseCoder) -> model_coder.SparseCoder:
-    """Return the model of a `Dictionary`, or a `SparseCoder` itself; ValueError for anything else."""
-    if not isinstance(dictionary, Dictionary | model_coder.SparseCoder):
-        raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
-    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
-
-
 def _float_type(dtype: str | torch.dtype) -> torch.dtype:
     number_type = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
         raise ValueError(f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16")
     return number_type
-
-
-ONLY = "dictionary"
-"""Name of the only dictionary, where a function also takes several by name."""
-
-
-def by_name(dictionaries: Any) -> Mapping[Any, Any]:
-    """Return several dictionaries, by name or numbered from 0; ValueError for a single one."""
-    if isinstance(dictionaries, Dictionary | model_coder.SparseCoder) or not isinstance(dictionaries, Iterable):
-        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
-    return dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-
-
-def coders_of(dictionaries: Any) -> dict[Any, model_coder.SparseCoder]:
-    """Return the models of several dictionaries, by name or numbered from 0.
-
-    Raises
-    ------
-    ValueError
-        If one is not a dictionary, or contains NaN or infinity.
-    """
-    coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
-    for name, coder in coders.items():
-        if broken := not_finite(coder.state_dict()):
-            raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")
-    return coders
-
-
-def _called(name: Any) -> str:
-    return "the dictionary" if name == ONLY else f"dictionary {name}"
-
-
-def check_sample_shape(name: Any, coder: model_coder.SparseCoder, shape: Sequence[int]) -> None:
-    """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
-    expected = f"N x {coder.W_enc.shape[1]}" + (", its sites side by side" if len(coder.input_sites) > 1 else "")
-    if len(shape) != 2 or shape[1] != coder.W_enc.shape[1]:
-        dimensions = " x ".join(map(str, shape))
-        raise ValueError(f"x has the shape {dimensions}, but {_called(name)} reads {expected}")
-    if not shape[0]:
-        raise ValueError("x contains no samples, expected one or more")

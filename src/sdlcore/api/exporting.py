@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary, by_name, coder_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import by_name, coder_of
 from sdlcore.api.inside import layer_of
 from sdlcore.api.pretrained import config_of
 from sdlcore.interop.export import export as export_coder

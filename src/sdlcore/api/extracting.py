@@ -1,7 +1,6 @@
 """Activations of a language model as a store."""
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
@@ -35,6 +34,7 @@ from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_
 from sdlcore.sources.language.shape import model_shape
 from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.paths import user_path
+from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     from sdlcore.sources.language.preparation import Model
@@ -324,10 +324,9 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
             f"sdl.ActivationStore({str(path)!r}), or choose another file."
         )
     if differences.environment:
-        warnings.warn(
+        warn_at_call(
             f"{path}: opened a finished store, computed with {joined(differences.environment)}. A new extraction can "
-            "differ slightly; choose another file to extract again",
-            stacklevel=4,
+            "differ slightly; choose another file to extract again"
         )
     return store
 

@@ -10,9 +10,10 @@ import torch
 from annotated_types import Ge, Le
 
 from sdlcore.api.bars import bar
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import made_by
 from sdlcore.api.inside import Layer, where_in
+from sdlcore.api.loading import load
 from sdlcore.api.resume import Start
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import READERS, warn_of_environment

@@ -34,10 +34,11 @@ from sdlcore.api.custom_optimizer import (
     refuse_unused,
     unused_settings,
 )
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
+from sdlcore.api.loading import load
 from sdlcore.api.processes import Division, several_processes
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
@@ -58,7 +59,6 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
-from sdlcore.errors import warn_at_call
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Pair, Seed, Split, checked
@@ -70,6 +70,7 @@ from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
+from sdlcore.user_warnings import warn_at_call
 
 
 @listing_settings
@@ -193,10 +194,9 @@ def fit(
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         if not is_chosen and settings["pair"] == "sae" and len(source.widths) > 1:
-            warnings.warn(
+            warn_at_call(
                 f"{source.path} has {len(source.widths)} sites, and an autoencoder of the first is trained; "
-                "set pair to sae, transcoder or crosscoder",
-                stacklevel=2,
+                "set pair to sae, transcoder or crosscoder"
             )
         if division.processes > 1:
             division.check(request, source)
@@ -367,7 +367,10 @@ class Fit:
         return dictionary
 
     def _check_finished(self, folder: Path, source: Source) -> None:
-        """Check that the finished run in a folder has what this request asks for beyond the dictionary."""
+        """Compare a finished run with this request: callbacks that stopped it, learning rates, and its kept state.
+
+        ValueError names a difference. Batches that no run records cannot be compared, which causes a warning.
+        """
         check_stopped(folder, self.custom_parts)
         if isinstance(self.config, RunConfig):
             check_rates(folder, self.custom_parts, self.config, pair_sites(self.config.model.pair, *source.widths))
@@ -381,7 +384,7 @@ class Fit:
             warn_at_call(f"{folder}: {message}")
 
     def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
-        """Return where a training keeps its checkpoint; None for a solver and for a source that cannot start again."""
+        """Return path and identity of a training's checkpoint; None for a solver, and for a source read only once."""
         if isinstance(self.config, SolverConfig):
             return None
         if source.restarts:
@@ -406,24 +409,9 @@ class Fit:
         stop: Event | None,
     ) -> Dictionary:
         """Train or solve for the dictionary."""
-        if isinstance(self.config, RunConfig):
-            return self._train(self.config, source, facts, sinks, checkpoints, stop)
-        samples = source.stored(f"solver {self.config.solver} reads all samples several times")
-        with History(sinks=sinks) as history:
-            atoms = None if self.start is None else self.start.W_dec.cpu()
-            watch = self._watch(self.config.pair)
-            model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
-        return Dictionary(model, facts, history.rows)
-
-    def _train(
-        self,
-        config: RunConfig,
-        source: Source,
-        facts: dict[str, Any],
-        sinks: Sequence[Sink],
-        checkpoints: Checkpointing | None,
-        stop: Event | None,
-    ) -> Dictionary:
+        config = self.config
+        if isinstance(config, SolverConfig):
+            return self._solve(config, source, facts, sinks)
         training_rows, processes = source.training_rows(config, self.seed), current_processes()
         warn_of_a_mean(source, config, self.name)
         custom_parts, stopped_by = naming_who_stops(self.custom_parts)
@@ -453,6 +441,13 @@ class Fit:
             warn_at_call(f"{message}; set steps to {steps}, or {ANEW}")
         warn_of_error(rows[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, rows, self.anchors)
+
+    def _solve(self, config: SolverConfig, source: Source, facts: dict[str, Any], sinks: Sequence[Sink]) -> Dictionary:
+        samples = source.stored(f"solver {config.solver} reads all samples several times")
+        with History(sinks=sinks) as history:
+            atoms = None if self.start is None else self.start.W_dec.cpu()
+            model = solve_dictionary(samples, config, self.seed, history, atoms, self._watch(config.pair))
+        return Dictionary(model, facts, history.rows)
 
     def _watch(self, pair: Pair) -> Watch | None:
         """Return the function that compares weights with the watched directions at each history row."""

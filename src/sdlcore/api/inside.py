@@ -1,12 +1,12 @@
 """Dictionaries inside language models: read, steer and ablate latents."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Unpack
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.fitted_place import fitted_place
 from sdlcore.inside.edits import Edit
 from sdlcore.inside.hooks import Place
@@ -19,6 +19,7 @@ from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.places import described, located
 from sdlcore.sources.language.references import local_model
+from sdlcore.user_warnings import warn_at_call
 
 Layer = int | str | tuple[int | str, ...]
 """A block, counted from 1; or a name of its place, blocks.11.hook_resid_post or model.layers.11; or several."""
@@ -153,12 +154,12 @@ def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
-    """Warn if the name of the language model differs from the one that `fit_layers` or `finetune` recorded."""
+    """Warn if the name of the language model differs from the name that `fit_layers` or `finetune` recorded."""
     origin: Any = (dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None) or {}
     model_name = origin.get("model", {}).get("name") if "where" in origin else None
     name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
     if model_name is not None and Path(model_name).name != Path(name_here).name:
-        warnings.warn(f"the dictionary was fitted on {model_name}, and the language model is {name_here}", stacklevel=4)
+        warn_at_call(f"the dictionary was fitted on {model_name}, and the language model is {name_here}")
 
 
 def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None, place: Place | None) -> dict[str, Any]:
@@ -183,5 +184,5 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
     place = place or ("residual" if pair == "sae" else fit_location["place"])
     if (layer, place) != (fit_location["layer"], fit_location["place"]):
         fit_place, new_place = described(**fit_location, pair=pair), described(layer, place, pair)
-        warnings.warn(f"the dictionary was fitted at {fit_place}, and is put at {new_place}", stacklevel=4)
+        warn_at_call(f"the dictionary was fitted at {fit_place}, and is put at {new_place}")
     return location

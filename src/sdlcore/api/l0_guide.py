@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.api.dictionary import Dictionary, check_sample_shape, coders_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import check_sample_shape, coders_of
 from sdlcore.api.samples import Samples, samples_of
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

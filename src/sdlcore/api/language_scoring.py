@@ -1,6 +1,5 @@
 """Measure the loss of a language model with dictionaries in it."""
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inside import Layer, where_in
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
@@ -24,6 +24,7 @@ from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens
 from sdlcore.text import number, table
+from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,10 +173,9 @@ def warn_of_weak_ablation(scores: LossRecovered) -> None:
     """Warn if an ablation hardly changes the cross-entropy, so that shares of it divide by a number near zero."""
     cost = _cost_of_ablation(scores)
     if cost < LITTLE:
-        warnings.warn(
+        warn_at_call(
             f"an ablation costs only {cost:.2g} nats a token, so recovered_zero or recovered_mean means little; "
-            "compare kl_recovered_zero and kl_recovered_mean",
-            stacklevel=3,
+            "compare kl_recovered_zero and kl_recovered_mean"
         )
 
 

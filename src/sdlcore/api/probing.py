@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.api.dictionary import ONLY, Dictionary, check_sample_shape, coders_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coders_of
 from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.memory import Activations
@@ -102,7 +103,7 @@ def probe(
 
     Returns
     -------
-    A classifier for each kind of features, k and class of ten documents or more.
+    The scores of a classifier for each kind of features, k and class of ten documents or more: a list with `to_frame`.
 
     Raises
     ------

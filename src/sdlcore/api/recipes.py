@@ -90,7 +90,8 @@ class Recipe:
         return origin if is_of_language_model(origin) else None
 
     def first_samples(self, rows: int) -> np.ndarray:
-        """Return the first samples of x_p, at most ``rows``. Call `training_rows` before, which opens the recipe."""
+        """Return the first samples of x_p (N x n_p), at most ``rows``. Call `training_rows` before, which starts to
+        compute the samples."""
         return self._training_rows.sample().read("input", 0, rows)
 
     def stored(self, why: str) -> Activations:

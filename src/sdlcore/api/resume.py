@@ -1,7 +1,6 @@
 """Open a dictionary whose training is to be continued, with the state of its optimiser if that was kept."""
 
 import copy
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from sdlcore.api.checking import warn_of_unused
 from sdlcore.api.coder import settings_of_training
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CHECKPOINT, STATE
 from sdlcore.api.sources import digest_of_arrays
 from sdlcore.data.batches import Readable
@@ -25,6 +25,7 @@ from sdlcore.settings import Total, checked
 from sdlcore.storage.paths import user_path
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint
 from sdlcore.training.normalisation import Normalisation, Scaling, fit_normalisation, no_scaling, scaling_from
+from sdlcore.user_warnings import warn_at_call
 
 
 class Start(NamedTuple):
@@ -68,7 +69,7 @@ class Start(NamedTuple):
         opened_start = cls._of_weights(load(path))
         if "settings" in opened_start.dictionary.provenance:
             message = "contains no state of the optimiser, so Adam starts with fresh moments"
-            warnings.warn(f"{path}: {message}; sdl.fit(..., keep_state=True) keeps it", stacklevel=3)
+            warn_at_call(f"{path}: {message}; sdl.fit(..., keep_state=True) keeps it")
         return opened_start
 
     @classmethod
@@ -157,7 +158,7 @@ class Start(NamedTuple):
         warn_of_unused(config, settings)
         if not (config.model.selects or config.loss.penalised):
             message = f"activation {config.model.activation} without a penalty in the loss does not keep its L0"
-            warnings.warn(f"{message}; give l1, or l0 for jumprelu", stacklevel=3)
+            warn_at_call(f"{message}; give l1, or l0 for jumprelu")
         return config
 
     def anchors(self, config: RunConfig) -> tuple[Tensor, Tensor] | None:

@@ -7,7 +7,6 @@ differences.
 
 import hashlib
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from sdlcore.settings import Json
 from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.text import printable
+from sdlcore.user_warnings import warn_at_call
 
 ENVIRONMENT = ("code", "versions", "device")
 """Facts about the code, packages and device that computed a run."""
@@ -118,9 +118,8 @@ def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
         does = "opened a finished run" if is_finished else "resumed an unfinished run"
         parts.append(f"{folders[0]}{several}: {does}, computed with {environment}")
     if parts:
-        warnings.warn(
-            f"{printable('; '.join(parts))}. A new training can differ slightly; choose another folder to train again",
-            stacklevel=3,
+        warn_at_call(
+            f"{printable('; '.join(parts))}. A new training can differ slightly; choose another folder to train again"
         )
 
 

@@ -1,6 +1,5 @@
 """Evaluate a dictionary by reference directions, or only by its reconstructions."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdlcore.api.anchors import as_anchors, as_references
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inputs import activations, is_pair
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
@@ -34,6 +34,7 @@ from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit_normalisation, no_scaling
+from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,10 +148,9 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
     """Return the anchors of a dictionary's training; warn if it was anchored but the anchors were not saved."""
     anchored = dictionary.settings.get("lambda_anchor") or dictionary.settings.get("anchor_cosine")
     if anchored and dictionary.anchors is None:
-        warnings.warn(
+        warn_at_call(
             "the dictionary was anchored, but its anchors are unknown, so metrics of unanchored features count all "
-            "features. Pass anchors, or save and load the run's folder, which contains them",
-            stacklevel=3,
+            "features. Pass anchors, or save and load the run's folder, which contains them"
         )
     return dictionary.anchors
 
@@ -160,10 +160,9 @@ def _warn_of_other_anchors(training_anchors: Anchors | None, anchors: Anchors) -
     # either may lack further sites
     sites = () if training_anchors is None else zip(training_anchors.sites, anchors.sites, strict=False)
     if not all(w.shape == v.shape and np.allclose(w, v, atol=1e-5) for w, v in sites):
-        warnings.warn(
+        warn_at_call(
             "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
-            "some anchored ones; leave anchors out, since they are stored with the dictionary",
-            stacklevel=3,
+            "some anchored ones; leave anchors out, since they are stored with the dictionary"
         )
 
 
@@ -172,10 +171,9 @@ def _warn_of_another_mean(references: References, normalised: bool) -> None:
     if references.centred in (None, normalised):
         return
     trained, instead = ("raw", "False") if references.centred else ("normalised", "True")
-    warnings.warn(
+    warn_at_call(
         f"the dictionary was trained on {trained} activations, but class means are "
-        f"{'centred' if references.centred else 'not centred'}; use class_means(..., centred={instead})",
-        stacklevel=3,
+        f"{'centred' if references.centred else 'not centred'}; use class_means(..., centred={instead})"
     )
 
 

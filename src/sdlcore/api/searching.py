@@ -2,7 +2,6 @@
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,9 +13,10 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from tqdm import tqdm
 
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.inputs import is_pair
+from sdlcore.api.loading import load
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import warn_of_environment
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
@@ -45,6 +45,7 @@ from sdlcore.training.posterior import (
 from sdlcore.training.read_ahead import NoMoreBatchesError
 from sdlcore.training.refinement import last_round
 from sdlcore.training.refinement import refine as refine_rows
+from sdlcore.user_warnings import warn_at_call
 
 Method = Literal["posterior", "omp", "gradient_pursuit", "nnls"]
 """Ways to find codes of known rows."""
@@ -428,10 +429,9 @@ def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int]
 def _warn_of_l0(coder: SparseCoder, held_out: Tensor, l0: float | None) -> None:
     reached = float(coder(held_out).fires().sum()) / len(held_out)
     if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
-        warnings.warn(
+        warn_at_call(
             f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot divide "
-            "repeated samples, nor make a latent active that the codes never use",
-            stacklevel=6,
+            "repeated samples, nor make a latent active that the codes never use"
         )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sdlcore.api.dictionary import load
 from sdlcore.api.fitting import Fit
+from sdlcore.api.loading import load
 from sdlcore.api.processes import ANCHORS, HOST, START, TASK, WATCH
 from sdlcore.api.sources import stored
 from sdlcore.data.anchors import load_anchors

@@ -8,8 +8,9 @@ import tyro
 
 from sdlcore.api.anchors import as_anchors
 from sdlcore.api.bench import STANDARD, Bench, standard_bench
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import array, is_store
+from sdlcore.api.loading import load
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references

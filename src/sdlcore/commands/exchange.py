@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export as export_dictionary
+from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CONFIG, run_folder
 from sdlcore.commands.arguments import InputPath, opened, with_values
 from sdlcore.interop.tensors import Layout

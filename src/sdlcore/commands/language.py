@@ -5,7 +5,7 @@ from typing import Literal
 
 from sdlcore.api.comparing import Comparison
 from sdlcore.api.comparing import compare as compare_dictionaries
-from sdlcore.api.dictionary import coder_of
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inputs import array
 from sdlcore.api.language_scoring import language_scores as score_dictionaries
 from sdlcore.api.probing import Probes

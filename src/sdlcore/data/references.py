@@ -102,7 +102,7 @@ def means_of_classes(
     classes
         Columns of a table with a row per class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN without
         samples), ``nearest`` (name of the class whose mean has the largest cosine with this mean), ``cosine`` (that
-        cosine), ``left_out`` (the reason, empty if the class is used). Means are those of the input; ``nearest`` and
+        cosine), ``left_out`` (the reason, empty if the class is used). The input's means are taken; ``nearest`` and
         ``cosine`` are None and NaN for classes that are left out.
 
     Raises

@@ -36,8 +36,8 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     Raises
     ------
     StoreError
-        If there is no shard, or one is missing, is an index, contains features, or disagrees with the first one in
-        columns, precisions, dimensions or class names.
+        If there is no shard, or if a shard is missing, is an index, contains features, or disagrees with the first
+        shard in columns, precisions, dimensions or class names.
     """
     index_path = Path(index_path)
     if not paths:

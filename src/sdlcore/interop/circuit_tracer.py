@@ -5,7 +5,6 @@ with the same threshold for every latent. TopK needs ``activation`` and ``k`` in
 repository reads since v0.5.0 of April 2026 (`UNREAD` names the loaders that ignore them).
 """
 
-import warnings
 from collections.abc import Sequence
 
 import yaml
@@ -15,6 +14,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.weights import weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
+from sdlcore.user_warnings import warn_at_call
 
 _FILES = FILES["circuit_tracer"]
 UNREAD = (
@@ -82,7 +82,7 @@ def write(
     }
     if _is_topk(models[0]):
         config |= {"activation": "topk", "k": models[0].config.k}
-        warnings.warn(UNREAD, stacklevel=4)
+        warn_at_call(UNREAD)
     text = yaml.safe_dump(config, sort_keys=False)
     return {**files, _FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
 

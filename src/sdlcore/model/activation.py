@@ -49,7 +49,7 @@ class Activation(nn.Module):
         ``support`` contains the latent (`Support.columns`) and the row (`Support.rows`) of each entry. Row r belongs to
         sample r // ``support.groups``; a sample has several rows with ``multi_k``, ``prefixes`` or the auxiliary loss.
         With the auxiliary loss, ``support`` also contains entries of auxiliary latents, whose pre-activation is -1e9;
-        what `values` returns for them is not used, but must be finite.
+        their values are not used, but must be finite.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 

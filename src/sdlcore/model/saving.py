@@ -1,7 +1,6 @@
 """Save and load models: one safetensors file each, with configuration and provenance in its metadata."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -18,6 +17,7 @@ from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
+from sdlcore.user_warnings import warn_at_call
 
 ENTRY = "sdlcore"
 """Key of the file's metadata that describes the model."""
@@ -36,10 +36,9 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     """
     description = description_of(model)
     if description.get("plugin") == "__main__":
-        warnings.warn(
+        warn_at_call(
             f"{path}: activation {model.config.activation} is defined only in this notebook or script, so nothing else "
-            "can open the file; move it to a module of its own",
-            stacklevel=3,
+            "can open the file; move it to a module of its own"
         )
     tensors = tensors_of(model)
     check_finite(path, tensors)

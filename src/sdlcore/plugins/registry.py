@@ -2,7 +2,6 @@
 
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from sdlcore.errors import PluginError
 from sdlcore.settings import Settings, documents
+from sdlcore.user_warnings import warn_at_call
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
 """What a plugin can add."""
@@ -122,7 +122,7 @@ def _import_installed() -> None:
             point.load()
             _UNNAMED.update(_REGISTERED[key].module for key in _REGISTERED.keys() - before)
         except Exception as error:
-            warnings.warn(f"the plugin {point.value} cannot be imported ({error_text(error)})", stacklevel=2)
+            warn_at_call(f"the plugin {point.value} cannot be imported ({error_text(error)})")
 
 
 def mark_requested(module: str) -> None:

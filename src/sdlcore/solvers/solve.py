@@ -122,7 +122,7 @@ def solve_dictionary(
     config, seed
         Settings, and the seed of the sample order and initial atoms.
     history
-        An open history; receives one row per step, and a last one that describes the finished dictionary.
+        An open history; receives one row per step, and a last row that describes the finished dictionary.
     start
         Initial atoms (K x n_r), instead of drawn ones.
     watch

@@ -78,7 +78,8 @@ def is_regular(path: str | Path) -> bool:
 def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Entry]:
     """Yield all files and folders below a folder, at any depth and in no particular order.
 
-    ``start`` itself is yielded only if it is skipped: if it is a link, or cannot be read.
+    Entries that are skipped, such as links to folders, carry the reason. ``start`` itself is yielded only if it is
+    skipped.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
     Raises
     ------
     ValueError
-        If fewer than ``init_l0`` pre-activations of a sample are positive on average.
+        If the samples have fewer than ``init_l0`` positive pre-activations on average.
     """
     if model.config.init_l0 is not None:
         pre_BQ = x_BP @ model.W_enc.T + model.b_enc

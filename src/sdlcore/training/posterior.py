@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
-from sdlcore.errors import warn_at_call
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation, ModelConfig, Searched
+from sdlcore.user_warnings import warn_at_call
 
 ROUNDS = 2
 """Times that statistics are estimated: from the codes of the trained encoder, then from posterior codes."""

@@ -171,7 +171,7 @@ class Configuration(_StudyWithProducts):
         return ClassMeans(centred=centred, min_class_size=settings.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
-        """Return the seeds to draw a bench with: those of the products in `whole`, or all if none uses the bench."""
+        """Return the seeds to draw a bench with: the seeds of products in `whole`, or all if no product uses it."""
         source_seeds = (source_seed for product in self.whole() for source_seed in product.drawn(self))
         return sorted({seed for name, seed in source_seeds if name == source}) or list(self.seeds)
 

@@ -1,0 +1,12 @@
+"""Warnings that point at the user's line."""
+
+import inspect
+import warnings
+
+
+def warn_at_call(message: str) -> None:
+    """Warn at the nearest calling line outside sdlcore and torch, whose decorators wrap functions."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("sdlcore", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
