@@ -58,4 +58,4 @@ def test_a_sentence_shows_a_name_in_one_line(name):
     sentence = top_images_sentence("figure9", "topk", "none", summary)
     assert printable(sentence) == sentence
     assert len(sentence) < 300
-    assert f"of which 2 are {in_line(name)}" in sentence
+    assert f"2 of the images {in_line(name)}" in sentence

@@ -82,13 +82,13 @@ def test_many_methods_are_summarised_by_a_range():
     [
         (
             {"not reproduced": 39, "inconsistent in the paper": 3},
-            "Table 1 of the paper does not hold. Of 42 numbers, these runs reproduce none: 39 are not reproduced, and "
-            "3 contradict the paper itself.",
+            "Table 1 of the paper is not reproduced. Of 42 numbers, these runs reproduce none: 39 are not reproduced, "
+            "and 3 contradict the paper itself.",
         ),
-        ({"reproduced": 2}, "Table 1 of the paper holds. Of 2 numbers, these runs reproduce all."),
+        ({"reproduced": 2}, "Table 1 of the paper is reproduced. Of 2 numbers, these runs reproduce all."),
         (
             {"reproduced": 2, "not reproduced": 1, "not run at this scale": 5},
-            "Table 1 of the paper holds in part. Of 3 numbers, these runs reproduce 2: 1 is not reproduced.",
+            "Table 1 of the paper is reproduced in part. Of 3 numbers, these runs reproduce 2: 1 is not reproduced.",
         ),
         ({"not run at this scale": 42}, ""),
     ],
@@ -101,8 +101,8 @@ def test_the_report_answers_whether_table_1_holds(verdicts, answer):
 
 
 def test_the_answer_on_table_1_comes_first():
-    first = opening(table(), answer="Table 1 of the paper does not hold.")[0]
-    assert plain(first).startswith("Table 1 of the paper does not hold. 2 methods: decoders recover 50 %")
+    first = opening(table(), answer="Table 1 of the paper is not reproduced.")[0]
+    assert plain(first).startswith("Table 1 of the paper is not reproduced. 2 methods: decoders recover 50 %")
 
 
 def test_the_strongest_null_baseline_is_named_and_is_no_method():

@@ -411,7 +411,7 @@ def test_an_added_method_and_metric_are_compared_outside_folded_sections(tmp_pat
 def test_the_report_says_first_whether_table_1_holds(with_stored, page):
     first, *_ = re.findall(r"<li>(.*?)</li>", dict(sections(with_stored))["header"])
     assert first.startswith(
-        "Table 1 of the paper does not hold. Of 42 numbers, runs stored with the code reproduce none:"
+        "Table 1 of the paper is not reproduced. Of 42 numbers, runs stored with the code reproduce none:"
     )
     assert "Table 1 of the paper" not in dict(sections(page))["header"]
 

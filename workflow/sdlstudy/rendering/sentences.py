@@ -110,14 +110,14 @@ def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
 
 
 def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.DataFrame) -> str:
-    """Return the results of a figure of top images in a sentence: how many classes share each latent's top samples."""
+    """Return the results of a figure of top images in a sentence: how many classes each latent's top images show."""
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
     parts = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
         class_counts = group["class"].value_counts()
         parts.append(
-            f"{len(class_counts)} classes share the top {len(group)} of latent {latent} (matched to "
-            f"{in_line(reference)}), of which {class_counts.iloc[0]} are {in_line(class_counts.index[0])}"
+            f"the {len(group)} images that activate latent {latent} most (matched to {in_line(reference)}) show "
+            f"{len(class_counts)} classes, {class_counts.iloc[0]} of the images {in_line(class_counts.index[0])}"
         )
     number_of = name.removeprefix("figure")
     text = "; ".join(parts) or "no latent shown responds to any image"

@@ -141,7 +141,7 @@ def _plain(table: pd.DataFrame, nulls: Sequence[str]) -> pd.DataFrame:
 
 
 def table1_answer(verdicts: pd.DataFrame, where: str) -> str:
-    """Say whether the paper's Table 1 holds; empty if runs decide none of its numbers.
+    """Say whether runs reproduce the paper's Table 1; empty if runs decide none of its numbers.
 
     Parameters
     ----------
@@ -154,11 +154,11 @@ def table1_answer(verdicts: pd.DataFrame, where: str) -> str:
     if judged.empty:
         return ""
     good, failed, odd = (int(judged.eq(verdict).sum()) for verdict in (REPRODUCED, NOT_REPRODUCED, INCONSISTENT))
-    holds = "does not hold" if not good else "holds" if good == len(judged) else "holds in part"
+    answer = "is not reproduced" if not good else "is reproduced" if good == len(judged) else "is reproduced in part"
     reproduced = "none" if not good else "all" if good == len(judged) else str(good)
     contradict = f", and {odd} contradict{'s' * (odd == 1)} the paper itself" if odd else ""
     remainder = f": {failed} {'is' if failed == 1 else 'are'} not reproduced{contradict}" if good < len(judged) else ""
-    return f"Table 1 of the paper {holds}. Of {len(judged)} numbers, {where} reproduce {reproduced}{remainder}."
+    return f"Table 1 of the paper {answer}. Of {len(judged)} numbers, {where} reproduce {reproduced}{remainder}."
 
 
 def _unexplained(table: pd.DataFrame) -> str:
