@@ -277,10 +277,12 @@ def sentences(folder: Path) -> list[str]:
     by_rows = [short(searched[f"{name}, refined"] - searched[name]) for name in names]
     best = [short(searched[f"{name}, refined"]) for name in names]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
-    model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
-    kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
+    in_the_model = real[real["kl_spliced"].notna()]
+    model = in_the_model.groupby(["rows", "layer", "codes"]).mean(numeric_only=True)
+    topk, refined_topk = model.loc["TopK", LAYER], model.loc["TopK, refined", LAYER]
+    kl, error, l0 = topk["kl_spliced"], topk["fvu"], topk["l0"]
     further = "trained encoder, trained further"
-    scored = real[real["kl_spliced"].notna()].set_index(["rows", "layer", "codes"])["kl_spliced"].sort_index()
+    scored = model["kl_spliced"]
     by_layer = scored["TopK"].unstack("layer")
     columns = [pursuit, "posterior", own, further]
     of_others = {name: scored[name, LAYER][columns] for name in ("BatchTopK", "SAELens BatchTopK")}
@@ -289,7 +291,7 @@ def sentences(folder: Path) -> list[str]:
     for _, divergences in scored.groupby(level=["rows", "layer"]):
         divergences = divergences.droplevel(["rows", "layer"])
         assert divergences.idxmin() == pursuit
-        assert divergences["posterior"] < divergences[[equal, further, anew_name]].min()
+        assert divergences["posterior"] < divergences.reindex([equal, further, anew_name]).min()
     by_rows_and_codes = real.groupby(["layer", "rows", "codes"])["fvu"].mean().unstack()
     gains = (by_rows_and_codes[equal] - by_rows_and_codes[further]).dropna()
     means = by_rows_and_codes.loc[LAYER].T
@@ -355,7 +357,10 @@ def sentences(folder: Path) -> list[str]:
         f"{short(clip[anew_name])}",
         f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "
         f"{(judged['outcome'] == 'right').sum()} are right",
-        f"a cross-entropy of {model['clean'].mean():.2f} nats",
+        f"On refined rows at layer 12, OMP leaves {short(refined_topk['kl_spliced'][pursuit])} at an L0 of "
+        f"{refined_topk['l0'][pursuit]:.1f}, and posterior codes {short(refined_topk['kl_spliced']['posterior'])} at "
+        f"{refined_topk['l0']['posterior']:.1f}",
+        f"a cross-entropy of {in_the_model['clean'].mean():.2f} nats",
         f"predicted at .54 to .60 and has {short(trained_at_full_size.mean())}",
         f"encoders of three scored worlds have {short(trained_at_full_size.mean())}",
     ]
