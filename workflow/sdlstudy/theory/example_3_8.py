@@ -69,7 +69,7 @@ def claims(rng: np.random.Generator, instances: int = 20) -> list[Claim]:
         "this pattern: gradients, loss, pattern, and gradient descent from near it.",
         false=false,
         observed=f"Stuck at a loss of {absorbed:.3g} (median) in {share([not wrong for wrong in false])}. One latent "
-        f"for all four breeds, which the paper calls ideal, loses {together:.3g}: more in "
+        f"for all four breeds, which the paper calls ideal, loses {together:.3g}, with one active latent less: more in "
         f"{share([split < whole for split, whole in losses])}. Absorption is a step from there towards one latent for "
         "each breed, whose loss is zero.",
     )

@@ -131,7 +131,8 @@ def _order(truths: list[GroundTruth]) -> Claim:
 
 
 def _active(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> Claim:
-    mean = [float(each.active.mean() - 1) for each in truths]
+    # the paper says "typically" and "for most features", which a median tests and a few features cannot contradict
+    median = [float(np.median(each.active) - 1) for each in truths]
     silent = []
     for _ in range(60):
         each = at_ground_truth(thresholded(autoencoder(unit_columns(int(rng.integers(4, 12)), 12, rng))))
@@ -139,13 +140,14 @@ def _active(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Genera
     return Claim(
         "Theorem 3.3, proof",
         VERSION_3,
-        says="K_d, the number of latents that a feature alone activates, is O(1).",
-        checked="Its mean, in the same autoencoders; it may double and count as constant.",
-        false=[value > 2 * mean[0] for value in mean[1:]],
-        observed=f"K_d - 1 grows like n^{growth(mean):.2f}, about half of all features. The rest of the proof gives an "
-        "upper bound, which is true but loose.",
-        counterexample=f"The paper's bench (n = 1000, n_p = 768, M = {bench.interference:.3f}): K_d - 1 = "
-        f"{bench.active.mean() - 1:.1f} on average.",
+        says="K_d, the number of latents that a feature alone activates, is typically O(1) for most features, as the "
+        "activation function provides sparsity.",
+        checked="Its median over features, in the same autoencoders under ReLU; it may double and count as constant.",
+        false=[value > 2 * median[0] for value in median[1:]],
+        observed=f"Under ReLU, the median of K_d - 1 grows like n^{growth(median):.2f}: about half of all features. "
+        "The rest of the proof gives an upper bound, which is true but loose.",
+        counterexample=f"The paper's bench under ReLU (n = 1000, n_p = 768, M = {bench.interference:.3f}): K_d - 1 is "
+        f"{bench.active.min() - 1} to {bench.active.max() - 1}, its median {np.median(bench.active) - 1:.1f}.",
         condition="A threshold c with M <= c < 1: K_d = 1 and the loss is zero (TopK: K_d <= k).",
         false_then=[not good for good in silent],
     )
