@@ -12,6 +12,7 @@ from scipy import stats
 from examples.first_author import held_out
 from sdlcore import paired_interval
 from sdlstudy.results.tables import read_csv
+from sdlstudy.verdicts.contradictions import is_share
 from tests.conftest import REPOSITORY
 
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
@@ -954,6 +955,9 @@ def the_paper() -> Iterator[str]:
     contradictory = rows[rows["contradiction"].notna()]
     yield f"{len(contradictory)} of the {len(rows)} numbers contradict others or their definitions"
     yield f"{int((contradictory['table'] == 'table2').sum())} of them are in Table 2, which we did not run"
+    granular = contradictory[contradictory["contradiction"] == "granularity"]
+    assert all(is_share(row["paper"], 4 * 970) or is_share(row["paper"], 4 * 1000) for _, row in granular.iterrows())
+    yield f"{len(granular)} would be possible as averages over four runs"
     claims = frame("paper/claims")
     verdicts = claims["verdict"].value_counts()
     yield (
