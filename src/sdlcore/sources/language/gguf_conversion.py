@@ -15,7 +15,6 @@ from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.sources.language.architectures import paths_of
 from sdlcore.sources.language.checkpoints import undisturbed
-from sdlcore.sources.language.gguf_header import check_header
 from sdlcore.storage.files import atomic_folder, sha256_of
 from sdlcore.storage.parsing import NO_CODE, parsing
 from sdlcore.storage.sharing import made_once
@@ -82,7 +81,6 @@ def _require_gguf(path: Path) -> None:
 def _load(path: Path) -> tuple[Any, Any]:
     """Load the model and the tokenizer of a GGUF file, from a folder that contains no other file."""
     with tempfile.TemporaryDirectory() as alone, parsing(path, "a GGUF file", f"fetch it again; {NO_CODE}"):
-        check_header(path)
         (Path(alone) / path.name).symlink_to(path.resolve())
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         kind: Any = AutoModelForCausalLM  # its annotations leave out the result with output_loading_info
