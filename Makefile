@@ -71,7 +71,7 @@ slurm-quick: slurm ## start Slurm on this machine, and run the default pipeline 
 faults: $(INSTALLED) ## test the tiny pipeline with killed jobs, full disks and damaged files (docs/pipeline.md; select tests: ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
 
-fuzz: $(INSTALLED) ## read odd arrays, texts, images, configurations and dictionaries
+fuzz: $(INSTALLED) ## read odd images, configurations and dictionaries
 	python -m tests.fuzz $(ARGS)
 
 peers: $(BENCHMARK_INSTALLED) ## install other libraries, for methods that train with them (docs/peers.md)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tests.fuzz.harness import KINDS, Result, Worker
 
-NUMBERS = {"arrays": 300, "texts": 100, "images": 200, "configurations": 500, "dictionaries": 400}
+NUMBERS = {"images": 200, "configurations": 500, "dictionaries": 400}
 
 
 def main(arguments: Sequence[str]) -> None:

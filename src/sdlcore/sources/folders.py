@@ -1,21 +1,13 @@
-"""List the files in folders of images or texts, and skipped files with the reason.
-
-The folder itself may be a link. A link to a file inside the folder counts as that file. Links to folders, and links
-that lead out of the folder, are not followed: otherwise files from elsewhere would appear in stores and figures under
-names in this folder.
-"""
+"""List the files in folders of images or texts, and skipped files with the reason."""
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from sdlcore.storage.parsing import describe_error
 from sdlcore.text import printable
-
-LINK_TO_FOLDER = "a link to a folder"
-NO_FILE = "not a regular file"
 
 
 class Skipped(NamedTuple):
@@ -33,131 +25,47 @@ class Skipped(NamedTuple):
     reason: str
 
 
-class Entry(NamedTuple):
-    """An entry of a folder, at any depth.
+def files_below(
+    root: str | Path, called: Callable[[str], bool], start: str = ""
+) -> tuple[dict[str, int], list[Skipped]]:
+    """Return the sizes in bytes of the files below a folder by path, sorted, and what was skipped.
 
-    Attributes
-    ----------
-    path
-        Path relative to the folder, with forward slashes.
-    size
-        Size in bytes; -1 if unknown, as for broken links, whose error appears when they are opened.
-    reason
-        Why it is skipped, or None.
-    folder
-        Whether it is a folder, or a link to one.
-    """
-
-    path: str
-    size: int
-    reason: str | None
-    folder: bool
-
-
-def link_out(kind: str) -> str:
-    """Return the reason to skip a link that leads out of an image or text folder."""
-    return f"a link that leads out of the {kind} folder"
-
-
-def is_folder(path: str | Path) -> bool:
-    """Return whether a path is a folder, or a link to one; False if it cannot be accessed."""
-    try:
-        return Path(path).is_dir()
-    except OSError:
-        return False
-
-
-def is_regular(path: str | Path) -> bool:
-    """Return whether a path is a regular file, or a link to one. Opening a pipe, for example, would wait forever."""
-    try:
-        return Path(path).is_file()
-    except OSError:
-        return False
-
-
-def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Entry]:
-    """Yield all files and folders below a folder, at any depth and in no particular order.
-
-    Entries that are skipped, such as links to folders, carry the reason. ``start`` itself is yielded only if it is
-    skipped.
+    Links are followed, also to other folders. A link to a folder above itself is not, since it has no end.
 
     Parameters
     ----------
     root
-        The folder.
-    kind
-        image or text, for messages.
+        The folder; paths are relative to it, with forward slashes.
+    called
+        Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
     start
         Subfolder to start in, relative to ``root``; empty for all of ``root``.
     """
-    inside = os.path.realpath(root)
-    if start and (Path(root) / start).is_symlink():
-        yield Entry(start, 0, LINK_TO_FOLDER, True)
-        return
-    waiting = [start]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(Path(root) / folder) as entries:
-                listed = [(entry, f"{folder}/{entry.name}" if folder else entry.name) for entry in entries]
-        except OSError as error:
-            yield _unreadable(folder, error, Path(root) / folder)
-            continue
-        for dir_entry, path in listed:
-            entry = _look_at(dir_entry, path, inside, kind)
-            if entry.folder and entry.reason is None:
-                waiting.append(path)
-            yield entry
+    sizes: dict[str, int] = {}
+    skipped: list[Skipped] = []
+
+    def skip(path: str, reason: str) -> None:
+        skipped.append(Skipped(printable(os.path.relpath(path, root)), reason))
+
+    def unreadable(error: OSError) -> None:
+        skip(error.filename, f"a folder that cannot be read ({describe_error(error, error.filename)})")
+
+    for folder, subfolders, names in os.walk(Path(root) / start, onerror=unreadable, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not _is_link_above(f"{folder}/{name}")]
+        for path in (f"{folder}/{name}" for name in names if called(name)):
+            try:
+                status = Path(path).stat()
+            except OSError as error:
+                skip(path, describe_error(error, path))
+                continue
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
+                skip(path, "not a regular file")
+            elif path.encode(errors="replace").decode() != path:  # stores save paths as UTF-8
+                skip(path, "its name is not UTF-8")
+            else:
+                sizes[os.path.relpath(path, root)] = status.st_size
+    return dict(sorted(sizes.items())), sorted(skipped)
 
 
-def sort_out(
-    entries: Iterable[Entry], called: Callable[[str], bool], against: Callable[[Entry], str | None]
-) -> tuple[list[Entry], list[Skipped]]:
-    """Split the entries of a folder into files to use and skipped entries, both sorted by path.
-
-    A folder with the name of a file is reported as skipped if none of its files is used.
-
-    Parameters
-    ----------
-    entries
-        Entries from `walk`.
-    called
-        Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
-    against
-        Returns why an entry is skipped, or None.
-    """
-    # not by reason: an unreadable folder comes twice, once without a reason
-    entries = sorted(entries, key=lambda entry: entry[:2])
-    files = [entry for entry in entries if not entry.folder and called(entry.path) and against(entry) is None]
-    skipped = []
-    for entry in entries:
-        reason = against(entry)
-        if reason is None and entry.folder and called(entry.path):
-            reason = None if any(file.path.startswith(f"{entry.path}/") for file in files) else "a folder"
-        if reason is not None and (entry.folder or called(entry.path)):
-            skipped.append(Skipped(printable(entry.path), reason))
-    return files, skipped
-
-
-def _unreadable(path: str, error: OSError, whole: str | Path) -> Entry:
-    return Entry(path, 0, f"a folder that cannot be read ({describe_error(error, whole)})", True)
-
-
-def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Entry:
-    try:
-        status = entry.stat()
-    except OSError as error:
-        if entry.is_dir(follow_symlinks=False):  # known from the listing, even if the entry's path is too long
-            return _unreadable(path, error, entry.path)
-        status = None
-    folder = status is not None and stat.S_ISDIR(status.st_mode)
-    if entry.is_symlink():
-        if os.path.commonpath([os.path.realpath(entry.path), inside]) != inside:
-            return Entry(path, 0, link_out(kind), folder)
-        if folder:
-            return Entry(path, 0, LINK_TO_FOLDER, True)
-    if status is None:
-        return Entry(path, -1, None, False)
-    if folder or stat.S_ISREG(status.st_mode):
-        return Entry(path, status.st_size, None, folder)
-    return Entry(path, 0, NO_FILE, False)
+def _is_link_above(path: str) -> bool:
+    return Path(path).is_symlink() and Path(path).resolve() in Path(path).parent.resolve().parents

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sdlcore.errors import SourceError
-from sdlcore.sources.folders import is_regular
 from sdlcore.storage.files import atomic_path, sha256_of
 from sdlcore.storage.parsing import describe_error
 
@@ -138,9 +137,7 @@ def _normal(distribution: str) -> str:
 
 
 def _wheel_by_hand(wheel_reference: WheelReference, folder: Path) -> Path | None:
-    wheels = [
-        path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wheel_reference) and is_regular(path)
-    ]
+    wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wheel_reference)]
     if len(wheels) > 1:
         raise SourceError(f"{folder}: several wheels match {wheel_reference.wheel_pattern}; keep only one")
     return wheels[0] if wheels else None

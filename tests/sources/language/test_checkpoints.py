@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -99,11 +98,6 @@ def with_content(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda model: (model / name).write_bytes(content)
 
 
-def with_a_pipe(name: str) -> Callable[[Path], object]:
-    """Return a function that puts a pipe in place of a file."""
-    return lambda model: ((model / name).unlink(missing_ok=True), os.mkfifo(model / name))
-
-
 def without_safetensors(model: Path) -> None:
     (model / "model.safetensors").unlink()
     torch.save({}, model / "pytorch_model.bin")
@@ -123,10 +117,6 @@ def without_safetensors(model: Path) -> None:
         ),
         (open_checkpoint, without_safetensors, "expected a transformers checkpoint"),
         (lambda model: load_stack(model, 1), without_safetensors, "expected a transformers checkpoint"),
-        *(
-            (open_checkpoint, with_a_pipe(name), f"{name}: not a regular file")
-            for name in ("tokenizer.json", "another.safetensors")
-        ),
         *(
             (load_whole, with_content("config.json", content), "MODEL")
             for content in (b"{", b"[]", b"\xff", b"[" * 10**5)

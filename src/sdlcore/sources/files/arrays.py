@@ -78,7 +78,7 @@ def _npy(path: str, key: str | None) -> Iterator[Array]:
 
 @contextmanager
 def _npz(path: str, key: str | None) -> Iterator[Array]:
-    with NpzFile(path) as arrays:
+    with Path(path).open("rb") as file, NpzFile(file) as arrays:
         values = arrays[_choose(path, key, arrays.files)]
     yield _of_rows(path, values)
 

@@ -17,7 +17,6 @@ from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource, parse_array
-from sdlcore.sources.folders import NO_FILE, is_regular
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.parsing import in_a_sentence
 
@@ -139,8 +138,6 @@ def held_out(start: int, stop: int, share: float) -> np.ndarray:
 
 def read_class_names(path: str | Path) -> list[str]:
     """Read class names from a text file with a name per line, or from a JSON list."""
-    if not is_regular(path):  # reading a pipe would wait for a writer
-        raise SourceError(f"{path}: class names cannot be read ({NO_FILE})")
     with in_a_sentence(f"{path}: class names cannot be read", path), Path(path).open(encoding="utf-8") as file:
         # not splitlines, which also splits at characters that may occur in a name
         names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]

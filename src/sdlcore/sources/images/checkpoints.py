@@ -14,7 +14,6 @@ from huggingface_hub import hf_hub_download
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.sources.folders import NO_FILE
 from sdlcore.storage.parsing import NO_CODE, describe_error, nothing_to_read, parsing
 
 with extra("clip"):
@@ -147,8 +146,6 @@ def register_architecture(model: str) -> str:
         return model
     path = Path(model)
     try:
-        if path.exists() and not path.is_file():  # reading a pipe would wait for a writer
-            raise OSError(NO_FILE)
         architecture = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"model {model}: not a readable JSON file ({describe_error(error)})") from error

@@ -1,8 +1,7 @@
 """List image folders, and decode their images in batches.
 
 The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. Unreadable images are skipped with a reason and
-cause no error, since every folder of a million images contains some. `folders` handles links, and `pictures` decodes
-files.
+cause no error, since every folder of a million images contains some. `pictures` decodes files.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.sources.folders import Entry, Skipped, is_folder, sort_out, walk
+from sdlcore.sources.folders import Skipped, files_below
 from sdlcore.sources.images.pictures import open_picture
 from sdlcore.storage.parsing import describe_error, parsing
 
@@ -102,25 +101,22 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     """
     root = Path(root)
     layout = "one folder for each class with its images in it, <root>/<class>/<image>.jpg"
-    if not is_folder(root):
+    if not root.is_dir():
         raise SourceError(f"{root}: no such folder, given as {key}; expected {layout}")
     with parsing(root, "an image folder"), os.scandir(root) as entries:
-        here = {entry.name: is_folder(entry.path) for entry in entries}
+        here = {entry.name: entry.is_dir() for entry in entries}
     classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
     loose = sorted(name for name, folder in here.items() if not folder)
     paths: list[str] = []
     labels: list[int] = []
     skipped: list[Skipped] = []
     lines: list[str] = []
-    others = sum(not _is_called_image(name) for name in loose)
     for label, name in enumerate(classes):
-        files = list(walk(root, "image", name))
-        images, skipped_here = sort_out(files, _is_called_image, _against)
-        paths += [entry.path for entry in images]
-        labels += [label] * len(images)
-        lines += [f"{entry.path} {entry.size}\n" for entry in images]
+        sizes, skipped_here = files_below(root, _is_called_image, name)
+        paths += sizes
+        labels += [label] * len(sizes)
+        lines += [f"{path} {size}\n" for path, size in sizes.items()]
         skipped += skipped_here
-        others += sum(not (entry.folder or _is_called_image(entry.path)) for entry in files)
     if not paths:
         has = f"{len(classes)} class folders without an image" if classes else "no class folder"
         raise SourceError(f"{root}: has {has}, given as {key}; expected {layout} ({', '.join(SUFFIXES)})")
@@ -132,8 +128,6 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     if loose := [name for name in loose if not name.startswith(".")]:
         named = ", ".join(loose[:MOST_NAMED]) + (", ..." if len(loose) > MOST_NAMED else "")
         log.warning("%s: ignored %d files outside of class folders: %s", root, len(loose), named)
-    if others:
-        log.info("%s: ignored %d files without the name of an image", root, others)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
 
@@ -234,14 +228,3 @@ def _collate(items: list[_Item]) -> Batch:
 def _is_called_image(path: str) -> bool:
     name = PurePosixPath(path)
     return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
-
-
-def _against(entry: Entry) -> str | None:
-    """Return why an entry is skipped, or None. Names must be UTF-8, since stores save paths as UTF-8."""
-    if entry.reason is None and not entry.folder and not _is_utf8(entry.path):
-        return "its name is not UTF-8"
-    return entry.reason
-
-
-def _is_utf8(path: str) -> bool:
-    return path.encode(errors="replace").decode() == path

@@ -1,6 +1,5 @@
 """Decode an image file to a picture with eight bits per channel."""
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from sdlcore.extras import extra
-from sdlcore.sources.folders import NO_FILE
 
 with extra("clip"):
     from PIL import Image, ImageFile
@@ -21,7 +19,7 @@ DARKEST = 2**12
 
 
 class PictureError(ValueError):
-    """A file is not a picture, or its numbers have no defined brightness."""
+    """The numbers of a picture have no defined brightness."""
 
 
 @contextmanager
@@ -34,13 +32,11 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
     Raises
     ------
     PictureError
-        If the path is not a regular file, or black and white are undefined: for floats, 32-bit integers, and 16-bit
-        files with only small values (`DARKEST`).
+        If black and white are undefined: for floats, 32-bit integers, and 16-bit files with only small values
+        (`DARKEST`).
     Exception
         Any exception of Pillow, if the file cannot be read.
     """
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for a writer
-        raise PictureError(NO_FILE)
     with Image.open(path, formats=FORMATS) as image:
         yield _opaque(_eight_bits(image))
 

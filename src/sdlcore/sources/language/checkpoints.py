@@ -13,7 +13,6 @@ import torch
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.settings import Json
-from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.architectures import Paths, cuts, paths_of
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
@@ -186,9 +185,6 @@ def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
 def _require_checkpoint(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
-    for path in sorted(Path(folder).iterdir()):
-        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for a writer
-            raise SourceError(f"{path}: {NO_FILE}; remove it, or fetch the checkpoint again")
 
 
 def _check_names_of_weights(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.sources.folders import Entry, Skipped, is_folder, is_regular, sort_out, walk
+from sdlcore.sources.folders import Skipped, files_below
 from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
 
@@ -31,7 +31,7 @@ class TextFiles(NamedTuple):
 
 
 def list_texts(path: str | Path) -> TextFiles:
-    """List the files of a text, without opening them. `folders` handles links in a folder.
+    """List the files of a text, without opening them.
 
     Raises
     ------
@@ -40,9 +40,9 @@ def list_texts(path: str | Path) -> TextFiles:
     """
     path = Path(path)
     readable = ", ".join(READERS)
-    if is_folder(path):
-        entries, skipped = sort_out(walk(path, "text"), _is_called_text, _against)
-        files = sorted(path / entry.path for entry in entries)
+    if path.is_dir():
+        sizes, skipped = files_below(path, _is_called_text)
+        files = sorted(path / name for name in sizes)
         suffixes = sorted({file.suffix for file in files})
         if len(suffixes) != 1:
             formats = " and ".join(suffixes) or "none"
@@ -51,7 +51,7 @@ def list_texts(path: str | Path) -> TextFiles:
                 f"{path}: expected a folder with text files of one format ({readable}), found {formats}{details}"
             )
         return TextFiles(files, skipped)
-    if not is_regular(path) or path.suffix not in READERS:
+    if not path.is_file() or path.suffix not in READERS:
         raise SourceError(
             f"{printable(path)}: expected an existing text: a file ({readable}), a folder of such files, or "
             "dataset:OWNER/NAME"
@@ -62,11 +62,6 @@ def list_texts(path: str | Path) -> TextFiles:
 def _is_called_text(path: str) -> bool:
     name = PurePosixPath(path)
     return name.suffix in READERS and not name.name.startswith(".")
-
-
-def _against(entry: Entry) -> str | None:
-    """Return why an entry of a folder is skipped, or None."""
-    return "a link that leads nowhere" if entry.reason is None and entry.size < 0 else entry.reason
 
 
 def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
@@ -82,7 +77,7 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
     SourceError
         If the text does not exist, or a file cannot be read, is not UTF-8, or has another form.
     """
-    folder = is_folder(path)
+    folder = Path(path).is_dir()
     for file in list_texts(path).files:
         read = _whole_file if folder and file.suffix == ".txt" else READERS[file.suffix]
         form = "Parquet" if file.suffix == ".parquet" else f"UTF-8 {file.suffix[1:]}"
