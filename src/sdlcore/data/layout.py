@@ -82,6 +82,30 @@ def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
+def vanishing_row(values: np.ndarray, stored: np.ndarray, dtype: str, first: int) -> str | None:
+    """Describe the first of B rows that is nonzero, but all zero in the store, for the end of a sentence, or None.
+
+    The smallest positive float16 is 6e-8. Readers of the store could not notice the loss.
+
+    Parameters
+    ----------
+    values, stored
+        B x dimension numbers, and the same numbers as they will be read from the store.
+    dtype
+        Precision of the store.
+    first
+        Number of the first row, for the message.
+    """
+    lost = ~(stored != 0).any(axis=1)
+    lost[lost] = (values[lost] != 0).any(axis=1)
+    if not lost.any():
+        return None
+    row = int(np.argmax(lost))
+    largest = float(np.abs(values[row].astype(np.float64)).max())
+    remedy = "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
+    return f"row {first + row} has a largest magnitude of {largest:.3g}, which is zero in {dtype}; {remedy}"
+
+
 def dtype_of(dataset: h5py.Dataset) -> str:
     """Return the precision of a column; ``bfloat16`` if an attribute marks it so, though it is stored as uint16."""
     return str(dataset.attrs.get("dtype", dataset.dtype.name))

@@ -15,14 +15,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 
 from sdlcore.data.checksums import find_damage
 from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
-from sdlcore.data.underflow import Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, create_store
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json, Settings
@@ -52,8 +51,6 @@ class Record(NamedTuple):
     """Rows of the store up to the end of this part."""
     state: str
     """Progress of the source at the end of this part, as JSON."""
-    underflow: dict[str, Any]
-    """`Underflow` of each column, as JSON."""
 
 
 class ResumableWriter(BlockWriter):
@@ -119,7 +116,6 @@ class ResumableWriter(BlockWriter):
                 log.warning("%s; it is removed with all following parts, and %s", error, then)
                 break
             self.rows, self._state = record.rows, record.state
-            self._underflow = {name: Underflow.from_json(saved) for name, saved in record.underflow.items()}
             self._kinds = self._kinds or kinds
             self._parts += 1
         self.remove_uncommitted()
@@ -164,8 +160,7 @@ class ResumableWriter(BlockWriter):
 
     def _end_part(self, state: str) -> None:
         """Finish the open part with its record; if none is open, write a part without rows."""
-        underflow = {name: counts.to_json() for name, counts in self._underflow.items()}
-        record = Record(self._identity, self.rows, state, underflow)
+        record = Record(self._identity, self.rows, state)
         # a dataset, since an attribute has at most 64 KiB
         self._begun_part().file.create_dataset(RECORD, data=json.dumps(record._asdict()))
         self._columns = None
@@ -181,11 +176,11 @@ class ResumableWriter(BlockWriter):
         if damage is not None:
             raise StoreError(f"{path}: is damaged: {damage}")
         with h5py.File(path, "r") as file:
-            record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
+            saved = json.loads(file[RECORD].asstr()[()]) if RECORD in file else {}
             rows = before + (len(file["input"]) if "input" in file else 0)
-            if record is None or (record.identity, record.rows) != (self._identity, rows):
+            if (saved.get("identity"), saved.get("rows")) != (self._identity, rows):
                 raise StoreError(f"{path}: this part of the store was written with other settings, inputs or code")
-            yield file, record
+            yield file, Record(**saved)
 
 
 @contextmanager
@@ -217,8 +212,8 @@ def resume_store(
     Raises
     ------
     StoreError
-        If ``dtype`` is unknown, another process is writing the same store, the store is empty at the end, a dimension
-        becomes zero in its precision (`sdlcore.data.underflow`), or a part was damaged meanwhile.
+        If ``dtype`` is unknown, another process is writing the same store, the store is empty at the end, or a part was
+        damaged meanwhile.
     OSError
         If the folder of parts cannot be written.
     """

@@ -12,9 +12,8 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.checksums import append_checksums
-from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, write_checksums
+from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, vanishing_row, write_checksums
 from sdlcore.data.pairs import all_sites, is_site, site_column
-from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
@@ -136,7 +135,6 @@ class BlockWriter:
         self._dtype = dtype
         self.class_names = class_names
         self._kinds: dict[str, Kind] = {}
-        self._underflow: dict[str, Underflow] = {}
 
     def append(
         self,
@@ -183,8 +181,8 @@ class BlockWriter:
                 raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
             if not np.isfinite(as_read[name]).all():
                 raise ValueError(f"{name} contains values that are not finite in {self._dtype}")
-            if (row := vanishing_row(values, as_read[name])) is not None:
-                raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
+            if problem := vanishing_row(values, as_read[name], self._dtype, self.rows):
+                raise StoreError(f"{self._path}: {name} {problem}")
         if self._kinds and self._kinds.keys() != columns.keys():
             raise ValueError(f"block has columns {sorted(columns)}, expected {sorted(self._kinds)} as in the store")
         for name, values in columns.items():
@@ -194,19 +192,15 @@ class BlockWriter:
             columns[name] = values if name in site_values else _as_stored(name, values, kind.dtype)
         self._kinds = self._kinds or {name: Kind.from_values(values) for name, values in columns.items()}
         self.append_stored(columns)
-        for name, values in site_values.items():
-            self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
         """Append rows in their stored form, by column name; strings are objects."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Check the complete store; StoreError if it is empty or a dimension became zero in its precision."""
+        """Check the complete store; StoreError if it is empty."""
         if self.rows == 0:
             raise StoreError(f"{self._path}: a store needs at least one sample")
-        for name, underflow in self._underflow.items():
-            underflow.check(self._path, name, self._dtype)
 
 
 def _as_stored(name: str, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -305,8 +299,7 @@ def create_store(
     Raises
     ------
     StoreError
-        If ``dtype`` is unknown, or, at the end of the block, the store is empty or a dimension is zero in its precision
-        (`sdlcore.data.underflow`).
+        If ``dtype`` is unknown, or, at the end of the block, the store is empty.
     OSError
         If the file cannot be written.
     """

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.layout import decode, encode
+from sdlcore.data.layout import decode, encode, vanishing_row
 from sdlcore.data.resumable import Progress, resume_store
-from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
@@ -71,10 +70,7 @@ def write_file_stores(source: FileSource, train_path: str | Path, test_path: str
             facts = provenance(
                 __file__, source=source.to_dict(), split=split, files=files, references="row: in its file, from 0"
             )
-            try:
-                _write(path, arrays, chosen, facts, source.dtype, names)
-            except UnderflowError as error:
-                raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
+            _write(path, arrays, chosen, facts, source.dtype, names)
 
 
 def _check_apart(source: FileSource, files: Mapping[str, str]) -> None:
@@ -273,9 +269,8 @@ def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int)
         raise SourceError(
             f"{array.name}: row {start + row} contains {largest:g}, too large for {dtype}; set another dtype"
         )
-    lost = vanishing_row(values, stored)
-    if lost is not None:
-        raise SourceError(f"{array.name}: {described(start + lost, values[lost], dtype)}")
+    if problem := vanishing_row(values, stored, dtype, start):
+        raise SourceError(f"{array.name}: {problem}")
 
 
 def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | None, start: int) -> None:
