@@ -22,22 +22,13 @@ def read_object(path: Path) -> dict[str, Any]:
     OSError
         If the path is not a regular file.
     SourceError
-        If the file contains something other than an object, or a key twice.
+        If the file contains something other than an object.
     ValueError
         If the file is not JSON in UTF-8. The message does not name the file; `sdlcore.storage.parsing` adds the name.
     """
     if not path.is_file():  # opening a pipe would wait for a writer
         raise FileNotFoundError(f"{path.name}: no such file")
-
-    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise SourceError(f"{path}: contains the key {short_text(twice)} twice in one object; remove one")
-        return values
-
-    content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
+    content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise SourceError(f"{path}: contains a {type(content).__name__}, expected a JSON object")
     return content

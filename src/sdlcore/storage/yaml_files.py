@@ -13,24 +13,12 @@ import yaml
 from sdlcore.settings import Json
 from sdlcore.text import printable
 
-LARGEST_FILE = 2**18
-"""Largest configuration file in bytes; the largest in the package has 2^14."""
-LONGEST_SHOWN = 200
-"""Characters of a problem that is written out once only, if an alias repeats it."""
-
 
 class ConfigError(ValueError):
-    """A configuration was refused. The message has one line for each problem, which begins with the path of the key.
-    A long problem that an alias repeats is written out only once."""
+    """A configuration was refused. The message has one line for each problem, which begins with the path of the key."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        lines, first = [], dict[str, str]()
-        for problem in map(printable, problems):
-            path, _, what = problem.partition(": ")
-            before = first.setdefault(what, path)
-            again = len(what) > LONGEST_SHOWN and before != path
-            lines.append(f"  {path}: the same as {before}" if again else f"  {problem}")
-        super().__init__("\n".join(["configuration refused:", *lines]))
+        super().__init__("\n".join(["configuration refused:", *(f"  {printable(problem)}" for problem in problems)]))
 
 
 def number_as_text(text: str, whole: bool = False) -> str:
@@ -56,10 +44,7 @@ def load_yaml(path: str | Path) -> Json:
         If the file is not readable or not valid. The error names the file and, if known, the line.
     """
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for a writer
-            raise ConfigError([f"{path}: cannot be read (no regular file)"])
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
     return parse(content, str(path))
@@ -71,10 +56,8 @@ def parse(content: str | bytes, name: str = "text") -> Json:
     Raises
     ------
     ConfigError
-        If the text is neither YAML nor JSON, is too large or too deep, or repeats a key.
+        If the text is neither YAML nor JSON, is too deep, or repeats a key.
     """
-    if len(content) > LARGEST_FILE:
-        raise ConfigError([f"{name}: more than {LARGEST_FILE} bytes, expected a configuration"])
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
     except UnicodeDecodeError as error:
