@@ -2,7 +2,6 @@
 
 import logging
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,38 +83,12 @@ def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog
     assert f"{wheel.name} has SHA-256 {sha256_of(wheel)}, which is not pinned" in caplog.text
 
 
-def flip(content: bytes, *, after: bytes, at: int, bits: int = 0xFF) -> bytes:
-    place = content.index(after) + len(after) + at
-    return content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
+def damaged(folder: Path) -> None:
+    content = make_wheel(folder).read_bytes()
+    place = content.index(name := b"some_text/data/words.txt") + len(name) + 2
+    (folder / WHEEL).write_bytes(content[:place] + b"\xff" + content[place + 1 :])
 
 
-def damaged(compression: int, at: int) -> Callable[[Path], None]:
-    """Return a function that writes a wheel whose member has a wrong byte."""
-
-    def write(folder: Path) -> None:
-        words = "".join(f"{number * 7919 % 1009} " for number in range(200))
-        with zipfile.ZipFile(folder / WHEEL, "w", compression) as archive:
-            archive.writestr("some_text/data/words.txt", words)
-        content = flip((folder / WHEEL).read_bytes(), after=b"some_text/data/words.txt", at=at)
-        (folder / WHEEL).write_bytes(content)
-
-    return write
-
-
-def flagged(at: int, bits: int) -> Callable[[Path], None]:
-    """Return a function that writes a wheel whose second member has other flags, in its header and in the list."""
-
-    def write(folder: Path) -> None:
-        content = make_wheel(folder).read_bytes()
-        for header, offset in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
-            place = content.index(header, content.index(header) + 1)
-            content = content[:place] + flip(content[place:], after=header, at=offset - 4, bits=bits)
-        (folder / WHEEL).write_bytes(content)
-
-    return write
-
-
-COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 NO_WHEEL = r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"
 OF = "wheel:some-text==1.2#"
 REFUSED = [
@@ -132,13 +105,7 @@ REFUSED = [
     ),
     ("wrong checksum", make_wheel, REFERENCE, "0" * 64, rf"SHA-256 is \w+, but {'0' * 64} is pinned"),
     ("no archive", lambda folder: (folder / WHEEL).write_bytes(b"no archive"), REFERENCE, None, NO_WHEEL),
-    *(
-        (f"damaged at {at}, compression {compression}", damaged(compression, at), REFERENCE, None, NO_WHEEL)
-        for compression in COMPRESSIONS
-        for at in (2, 9, 40, 60)
-    ),
-    ("encrypted", flagged(6, 1), REFERENCE, None, NO_WHEEL),
-    ("unknown compression", flagged(8, 0x40), REFERENCE, None, NO_WHEEL),
+    ("damaged", damaged, REFERENCE, None, NO_WHEEL),
     (
         "two wheels",
         lambda folder: (make_wheel(folder), make_wheel(folder, "some_text-1.2-py2-none-any.whl")),
