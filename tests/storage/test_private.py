@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from sdlcore.data.resumable import resume_store
 from sdlcore.storage import private
@@ -168,38 +165,12 @@ def test_a_folder_removed_before_its_lock_is_created_again(tmp_path: Path, monke
     assert len(folders) == 2
 
 
-def write_h5(part: Path) -> None:
-    with h5py.File(part, "w") as file:
-        file["x"] = np.arange(3)
-
-
-def read_h5(path: Path) -> list[int]:
-    with h5py.File(path) as file:
-        return file["x"][:].tolist()
-
-
-def write_figure(part: Path) -> None:
-    figure = plt.figure(figsize=(1, 1))
-    figure.savefig(part)
-    plt.close(figure)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "write", "read"),
-    [
-        (".safetensors", lambda part: save_file({"x": np.arange(3)}, part), lambda path: load_file(path)["x"].tolist()),
-        (".h5", write_h5, read_h5),
-        (".npy", lambda part: np.save(part, np.arange(3)), lambda path: np.load(path).tolist()),
-        (".png", write_figure, lambda path: path.read_bytes()[:4] == b"\x89PNG" and [0, 1, 2]),
-        (".pdf", write_figure, lambda path: path.read_bytes()[:4] == b"%PDF" and [0, 1, 2]),
-    ],
-)
 @pytest.mark.parametrize("length", [20, 255])
-def test_whatever_writes_it_a_file_gets_its_name_however_long(tmp_path, suffix, write, read, length):
-    path = tmp_path / f"{'ü' * 5}{'n' * (length - 10 - len(suffix))}{suffix}"
+def test_a_file_gets_its_name_however_long(tmp_path, length):
+    path = tmp_path / f"{'ü' * 5}{'n' * (length - 14)}.npy"
     with atomic_path(path) as part:
-        write(part)
-    assert read(path) == [0, 1, 2]
+        np.save(part, np.arange(3))
+    assert np.load(path).tolist() == [0, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
 

@@ -1,7 +1,6 @@
 """Synthetic models in SAELens' format, written by hand: reading, drawing, storing and rejecting them."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -177,24 +176,11 @@ FOLDED = {"generator_name": "folded_normal"}
 CONFIGURATIONS = [
     ({"num_features": 13}, "num_features: 13, but the source has n: 12"),
     ({"hidden_dim": None}, "hidden_dim is None, expected a whole number"),
-    ({"hidden_dim": True}, "hidden_dim is True, expected a whole number"),
     ({"noise": 0.1}, "noise: unsupported key"),
     ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
     ({"seed": None}, "seed: null, but std_firing_magnitudes of folded_normal are drawn from it"),
-    ({"seed": "7"}, "seed: '7', expected an integer or null"),
-    ({"seed": True}, "seed: True, expected an integer or null"),
-    ({"seed": 2**64}, "seed: 18446744073709551616, expected an integer or null, of at most 62 bits"),
-    ({"mean_firing_magnitudes": math.nan}, "mean_firing_magnitudes: nan, expected a number"),
-    ({"mean_firing_magnitudes": 10**400}, "mean_firing_magnitudes: 1000000"),
-    ({"mean_firing_magnitudes": {"generator_name": ["constant"]}}, r"generator_name: \['constant'\] is not"),
-    (
-        {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
-        "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
-    ),
-    ({"\x1b[2J": 1}, r"\\x1b\[2J: unsupported key"),
     ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
     ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: unknown for folded_normal"),
-    ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
     ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
     ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: expected numbers above 0 for features that scale"),
 ]
@@ -213,11 +199,10 @@ TENSORS = [
     ),
 ]
 HIERARCHIES = [
-    ([], "roots: missing"),
+    ({}, "not readable as a hierarchy .*it lacks 'roots'"),
     ({"roots": [node(12)]}, "feature_index: 12, expected null or one of 0 to 11"),
     ({"roots": [node(1, node(1))]}, "feature_index: 1 is given to two nodes"),
     ({"roots": [node(1) | {"weight": 2}]}, "weight: unknown key of a node"),
-    ({"roots": [node(1, exclusive=1)]}, "mutually_exclusive_children: 1, expected true or false"),
 ]
 
 
