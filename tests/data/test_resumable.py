@@ -5,7 +5,6 @@ What is killed are real processes, by SIGKILL. They are forked from one that has
 
 import errno
 import json
-import logging
 import os
 import random
 import shutil
@@ -517,13 +516,6 @@ def test_joining_parts_takes_memory_for_a_few_chunks_of_them(tmp_path):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 8 * 2**20 < block.nbytes
-
-
-def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
-    begun(tmp_path / "store.h5")
-    with caplog.at_level(logging.INFO), resume_store(tmp_path / "store.h5", {"a": 1}):
-        pass
-    assert "resuming from row 5000" in caplog.text
 
 
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-LONGEST = 200
-"""Longest name, in bytes, that hidden names repeat. File systems allow 255 bytes, endings included."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -64,9 +62,8 @@ def remove_leftovers(path: Path) -> None:
 
 
 def hidden(path: Path, ending: str) -> Path:
-    """Return a hidden path beside ``path``: a dot, its name and ``ending``; a digest instead of a long name."""
-    name = os.fsencode(path.name)
-    return path.with_name(f".{hashlib.sha256(name).hexdigest()[:32] if len(name) > LONGEST else path.name}{ending}")
+    """Return a hidden path beside ``path``: a dot, its name and ``ending``."""
+    return path.with_name(f".{path.name}{ending}")
 
 
 def open_lock(path: Path) -> int:

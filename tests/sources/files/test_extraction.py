@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 
 import h5py
 import numpy as np
@@ -323,19 +322,11 @@ def test_settings_that_do_not_go_together_are_refused(changed, message):
         FileSource(**{"input": "x.npy", **changed})
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        *(("names.json", content, "(class names cannot|expected class names)") for content in ("{}", "[1]", "[", "")),
-        ("names.json", "[" * 10**5, "class names cannot be"),
-        ("names.json", r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_files_of_no_class_names_are_refused(name, content, message, tmp_path):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(SourceError, match=rf"{re.escape(name)}: {message}"):
-        read_class_names(tmp_path / name)
+@pytest.mark.parametrize("content", ["{}", "[1]", "[", ""])
+def test_files_of_no_class_names_are_refused(content, tmp_path):
+    (tmp_path / "names.json").write_text(content)
+    with pytest.raises(SourceError, match=r"names\.json: (class names cannot|expected class names)"):
+        read_class_names(tmp_path / "names.json")
 
 
 def test_a_name_ends_with_its_line(tmp_path):

@@ -139,9 +139,6 @@ def read_class_names(path: str | Path) -> list[str]:
         names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise SourceError(f"{path}: expected class names, one per line or a JSON list of strings")
-    for number, name in enumerate(names):
-        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot store; rename it")
     return names
 
 
