@@ -176,10 +176,10 @@ def test_a_number_that_something_loops_over_is_refused_at_once(path, key, number
         change = {part: change}
     if "hierarchy" in path:
         change["sources"]["bench"]["lrb"]["hierarchy"]["parents"] = 1
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ConfigError, match=rf"  {'.'.join([*path, *([key] if key else [])])}: "):
         configure(change | {"name": "x"}, BASE)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 MANY = {f"m{i}": {"like": "topk"} for i in range(300)}
