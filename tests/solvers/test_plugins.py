@@ -92,6 +92,7 @@ ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1
         ([], "nothing, expected atoms and a history row"),
         ([torch.eye(4)], "Tensor of shape .*, expected atoms and a row"),
         ([(torch.eye(4), {"step": 1})], "a row of the history without samples, loss, "),
+        ([(torch.eye(4), ROW | {"loss": torch.ones(())})], r"a row .* whose loss is Tensor of shape \(\)"),
         ([(torch.eye(4).numpy(), ROW)], "ndarray of shape .*, expected atoms as a Tensor"),
         ([(torch.eye(4)[:, :3], ROW)], r"atoms of shape \(4, 3\), expected one or more of 4 dimensions"),
         ([(2 * torch.eye(4), ROW)], "atoms that are not of norm 1"),
@@ -106,3 +107,17 @@ def test_what_is_no_dictionary_is_refused(steps, message):
     config = SolverConfig.from_dict({**SETTINGS, "solver": "own"})
     with pytest.raises(ValueError, match=f"solver own yielded {message}"):
         find(lambda step: torch.ones(2, 4), config, torch.Generator())
+
+
+def test_a_solver_may_yield_only_the_required_keys_and_one_row_that_it_changes():
+    row = ROW.copy()
+
+    @solver("own")
+    def custom(batches, config, generator, start):
+        for step in range(3):
+            row["step"] = step + 1
+            yield torch.eye(batches(step).shape[1]).requires_grad_(), row
+
+    sae = sdl.fit(torch.rand(300, 6).numpy(), solver="own", progress=False)
+    assert [row["step"] for row in sae.history] == [1, 2, 3, 4]
+    assert list(sae.history[-1]) == list(ROW)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
+from numbers import Real
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -74,7 +75,8 @@ def _run_plugin(
     for yielded in steps if isinstance(steps, Iterable) else ():
         if problem := _problem(yielded, width):
             raise ValueError(f"solver {plugin.name} yielded {problem}")
-        yield yielded
+        atoms, row = yielded
+        yield atoms.detach(), {**row}  # the solver may change its row before the next step
     if yielded is None:
         raise ValueError(f"solver {plugin.name} yielded nothing, expected atoms and a history row for each step")
 
@@ -86,6 +88,8 @@ def _problem(yielded: Any, width: int | None) -> str | None:
     atoms, row = yielded
     if missing := [name for name in ROW if name not in row]:
         return f"a row of the history without {', '.join(missing)}"
+    if wrong := next((name for name, value in row.items() if not isinstance(value, Real)), None):
+        return f"a row of the history whose {wrong} is {in_words(row[wrong])}, expected a number"
     if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.dtype != torch.float32:
         return f"{in_words(atoms)}, expected atoms as a Tensor of shape (K, n_r) and type float32"
     if not len(atoms) or atoms.shape[1] != (width or atoms.shape[1]):

@@ -178,7 +178,7 @@ def solve_dictionary(
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
     # the last row describes the finished dictionary: the error of its codes, and the time including the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss * unit_r**2, "fvu": fvu, "l0": l0}
-    row |= {"replaced": 0, "pruned": 0}
+    row |= dict.fromkeys(row.keys() & {"replaced", "pruned"}, 0)
     row["samples"] += ENCODER_STEPS * len(x_r)
     history.add(row | {"seconds": round(seconds, 3)})
     scaling.fold(model)
