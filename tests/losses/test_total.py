@@ -11,6 +11,8 @@ from sdlcore.losses.l0 import TANH_SCALE
 from sdlcore.losses.l1 import l1
 from sdlcore.losses.orthogonality import drawn_chunks
 from sdlcore.losses.total import needs_norms, scales_of, total_loss
+from sdlcore.model.activation import Activation
+from sdlcore.model.activations.registry import activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
 from sdlcore.random_streams import torch_stream
@@ -350,3 +352,27 @@ def test_terms_that_the_activation_lacks_are_refused():
     out = relu.model(relu.x_p)
     with pytest.raises(TypeError, match="l0 needs activation jumprelu, found relu"):
         total_loss(relu.model, relu.x_r, out, LossConfig(l0=1.0), None)
+
+
+class Detached(Activation):
+    def forward(self, pre):
+        return (pre > 0).to(pre.dtype)
+
+
+class DetachedWithGates(Detached):
+    def gates(self, pre):
+        return pre.relu()
+
+
+@pytest.mark.usefixtures("registry")
+def test_latents_without_a_gradient_are_refused_unless_gates_carry_one_or_the_encoder_is_frozen():
+    def loss(base, **settings):
+        activation("own")(type("Own", (base,), {"__module__": __name__}))
+        model = SparseCoder(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
+        x = torch.randn(B, N_P)
+        return total_loss(model, x, model(x), LossConfig())["loss"]
+
+    with pytest.raises(ValueError, match="activation own returned latents without a gradient"):
+        loss(Detached)
+    loss(DetachedWithGates).backward()
+    loss(Detached, frozen="encoder", bias=False).backward()

@@ -72,7 +72,18 @@ def total_loss(
         Exponent of the latents in l1.
     behaviour_loss
         Replaces the reconstruction error by a summand that also measures a model's behaviour.
+
+    Raises
+    ------
+    ValueError
+        If the encoder would not be trained, because latents without gates carry no gradient.
     """
+    gates_N = model.sigma.gates(out.pre)
+    if gates_N is None and out.pre.requires_grad and not out.values.requires_grad:
+        raise ValueError(
+            f"activation {model.config.activation} returned latents without a gradient, so the encoder would not be "
+            "trained; compute them from pre by differentiable functions, without detach, or define gates(pre)"
+        )
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     extra_terms = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
@@ -91,7 +102,6 @@ def total_loss(
             loss = loss + penalty * _weight(term, config) * terms[term.name]
     # the latents reconstruct only the part that a linear path leaves
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
-    gates_N = model.sigma.gates(out.pre)
     if gates_N is not None:
         terms["gate"] = gate(model, left_BR, out, gates_N)
         loss = loss + terms["gate"] / divisor
