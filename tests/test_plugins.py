@@ -1,6 +1,7 @@
 """The registry of plugins: names, settings, and how plugins are imported."""
 
 import inspect
+import sys
 from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
@@ -90,6 +91,12 @@ def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
     ways = [RunConfig.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5)]
     assert ways[0].used() != ways[1].used()
     assert make_sigma(ways[0].model).relative_bandwidth == 0.3
+
+
+def test_a_script_from_standard_input_has_no_file_for_a_digest(monkeypatch):
+    soft()
+    monkeypatch.setattr(sys.modules[__name__], "__file__", "<stdin>")
+    assert extensions("activation")["soft"].parts == ("sdlcore.model.activation", "sdlcore.model.activations.topk")
 
 
 def test_a_run_without_the_plugin_has_none_of_its_settings():

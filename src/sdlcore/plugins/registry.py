@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from sdlcore.errors import PluginError
@@ -46,7 +47,8 @@ class Extension:
         classes = self.implementation.__mro__ if isinstance(self.implementation, type) else ()
         ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
         file = getattr(sys.modules.get(self.module), "__file__", None)
-        return (file, *ours) if file else tuple(ours)  # a notebook has no file
+        # a notebook has no file, and a script from standard input has the file <stdin>
+        return (file, *ours) if file and Path(file).is_file() else tuple(ours)
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}
