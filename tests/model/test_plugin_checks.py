@@ -83,3 +83,28 @@ def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_sign
     with pytest.raises(ValueError, match="activation halved: forward returned -1 where pre is -2, expected none below"):
         methods[0]["forward"](Halved(1), z)
     assert torch.equal(methods[1]["forward"](Signed(1), z), z / 2)
+
+
+def parameter(values):
+    """Return a constructor that gives an activation a parameter."""
+
+    def __init__(self, n_q):
+        ReLU.__init__(self)
+        self.own = torch.nn.Parameter(values(n_q))
+
+    return __init__
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (lambda n_q: torch.zeros(()), r"has shape \(\), expected one element for each of 8 latents"),
+        (lambda n_q: torch.zeros(3), r"has shape \(3,\), expected one element for each of 8 latents"),
+        (torch.ones, r"starts at other values than 0, .*; start at 0, or return your value from initial"),
+    ],
+)
+def test_a_parameter_has_an_element_for_each_latent_and_its_initial_value(values, message):
+    with pytest.raises(ValueError, match=f"activation own: parameter own {message}"):
+        coder(ReLU, __init__=parameter(values))
+    coder(ReLU, __init__=parameter(torch.zeros))
+    coder(ReLU, __init__=parameter(torch.ones), initial=lambda self, name: 1.0)

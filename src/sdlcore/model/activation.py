@@ -22,7 +22,8 @@ class Activation(nn.Module):
 
     A subclass writes `forward`, and may write `search` with `values`, and `gates`. The subclass's ``__init__`` takes
     settings of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has one
-    element for each latent (n_q), and starts at zero, except for the ``threshold`` of `add_threshold`.
+    element for each latent (n_q), and starts at its `initial` value, which is zero except for the ``threshold`` of
+    `add_threshold`.
     """
 
     threshold: Tensor

@@ -129,6 +129,7 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
+        self._check_activation_parameters()
         n_q, n_p = self.W_enc.shape
         n_r = self.W_dec.shape[1]
         if self.config.initialisation == "linear":
@@ -143,6 +144,21 @@ class SparseCoder(nn.Module):
         self.W_enc.requires_grad_(self.config.frozen not in ("encoder", "both"))
         self.W_dec.requires_grad_(self.config.frozen not in ("decoder", "both"))
         self.constrain()
+
+    def _check_activation_parameters(self) -> None:
+        """Raise ValueError for a parameter of the activation that resampled latents could not get again."""
+        n_q = self.config.n_q
+        for name, parameter in self.sigma.named_parameters():
+            subject = f"activation {self.config.activation}: parameter {name}"
+            if parameter.shape[:1] != (n_q,):
+                shape = tuple(parameter.shape)
+                raise ValueError(f"{subject} has shape {shape}, expected one element for each of {n_q} latents (n_q)")
+            start = self.sigma.initial(name)
+            if bool((parameter != start).any()):
+                raise ValueError(
+                    f"{subject} starts at other values than {float(start):g}, which resampled latents get; start at "
+                    f"{float(start):g}, or return your value from initial(name)"
+                )
 
     @property
     def latent_names(self) -> list[str]:
