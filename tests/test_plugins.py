@@ -173,6 +173,21 @@ def test_what_is_no_plugin_is_refused(register, message):
         register()
 
 
+def test_a_setting_called_like_a_loss_term_of_another_plugin_is_refused():
+    def term():
+        sdl.loss_term("shrink")(lambda inputs: inputs.out.values.sum())
+
+    soft()
+    message = "shrink is a setting of activation soft .* and the weight of loss term shrink .*; rename one of them"
+    with pytest.raises(PluginError, match=f"loss term shrink: {message}"):
+        term()
+    del plugins._REGISTERED["activation", "soft"]
+    term()
+    term()  # twice, as in a notebook
+    with pytest.raises(PluginError, match=f"activation soft: {message}"):
+        soft()
+
+
 def test_constants_and_other_defaults_are_no_new_settings():
     base = subclass_of_topk(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
     activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))

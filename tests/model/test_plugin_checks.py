@@ -88,11 +88,11 @@ def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_sign
 def parameter(values):
     """Return a constructor that gives an activation a parameter."""
 
-    def __init__(self, n_q):
+    def constructor(self, n_q):
         ReLU.__init__(self)
         self.own = torch.nn.Parameter(values(n_q))
 
-    return __init__
+    return constructor
 
 
 @pytest.mark.parametrize(
