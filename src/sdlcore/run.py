@@ -4,8 +4,8 @@ Keys are flat, and no two of these parts share a key, so a method fits on one li
 """
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -531,17 +531,14 @@ class RunConfig(Settings):
         """Return the flat settings that have an effect, without e.g. the settings of other activations."""
         return flat(self.model.used(), self.loss.used(), used(self.training))
 
-    def without_effect(self, names: Collection[str]) -> list[str]:
-        """Return a sentence for each of these settings that has no effect on this run; none for defaults.
-
-        Settings of plugins are left out, because a run contains only the settings of the plugins that it uses.
-        """
+    def without_effect(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return a sentence for each of these written settings that has no effect on this run; none for defaults."""
         sentences = []
         for part in (self.model, self.loss, self.training):
             effective = used(part)
             for name, field in type(part).model_fields.items():
                 mark = marked(field, UsedBy)
-                is_set = name in names and getattr(part, name) != field.default
+                is_set = name in settings and getattr(part, name) != field.default
                 if mark is not None and is_set and name not in effective:
                     sentences.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
         model, loss, training = self.model, self.loss, self.training
@@ -565,7 +562,22 @@ class RunConfig(Settings):
                 "has no effect, since every matrix is frozen or has unit rows",
             ),
         }
-        return sentences + [f"{name} {why}" for name, (holds, why) in others.items() if holds and name in names]
+        sentences += [f"{name} {why}" for name, (holds, why) in others.items() if holds and name in settings]
+        return [*sentences, *self._unused_of_plugins(settings)]
+
+    def _unused_of_plugins(self, settings: Mapping[str, Any]) -> Iterator[str]:
+        """Yield a sentence for each written setting of a plugin that the run does not use."""
+        core_settings = self.to_dict()
+        plugin_settings = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
+        for name in (name for name in settings if name in plugin_settings and name not in core_settings):
+            of = plugin_settings[name]
+            value = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
+            if value in [one.settings.model_fields[name].default for one in of]:
+                continue
+            if any(one.kind == "activation" for one in of):
+                yield f"{name} has no effect on activation {self.model.activation}"
+            else:
+                yield f"{name} has no effect without {' or '.join(one.name for one in of)}"
 
     @property
     def _decays(self) -> bool:

@@ -1,7 +1,7 @@
 """Check the inputs and settings of a run before training, and warn about useless settings and failed trainings."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import ModelConfig, RunConfig, TrainingConfig, is_centred
 from sdlcore.settings import default_of
 from sdlcore.solvers.settings import SolverConfig
@@ -174,8 +173,7 @@ def warn_of_unused(config: RunConfig, settings: Mapping[str, Any]) -> None:
     Such settings cause warnings, not errors, because loops over activations may pass the settings of all activations to
     each.
     """
-    messages = [*config.without_effect(settings), *_unused_of_plugins(config, settings)]
-    if messages:
+    if messages := config.without_effect(settings):
         warn_at_call("; ".join(messages))
 
 
@@ -184,21 +182,6 @@ def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
     usual = default_of(TrainingConfig, "checkpoint_every")
     if any(settings.get("checkpoint_every", usual) != usual for settings in settings_of_runs):
         warn_at_call("checkpoint_every has no effect without out, the folder of the checkpoints")
-
-
-def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a warning for each plugin setting without effect. Settings at their default are not reported."""
-    core_settings = config.to_dict()
-    plugin_settings = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
-    for name in (name for name in settings if name in plugin_settings and name not in core_settings):
-        of = plugin_settings[name]
-        value = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
-        if value in [one.settings.model_fields[name].default for one in of]:
-            continue
-        if any(one.kind == "activation" for one in of):
-            yield f"{name} has no effect on activation {config.model.activation}"
-        else:
-            yield f"{name} has no effect without {' or '.join(one.name for one in of)}"
 
 
 def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None:

@@ -72,6 +72,7 @@ SHRINK = "methods.soft.shrink: expected {} (Constant to subtract from each pre-a
             "'soft_topj' is not one of relu, jumprelu, topk, batchtopk, gated, abstopk,",
         ),
         (of_method(activation="soft_topj"), "soft_topk; did"),
+        (of_method(activation="topk", shrink=0.3), "methods.soft.shrink: has no effect on activation topk"),
         (of_method(k=0), "methods.soft.k: 0 is less than the minimum of 1"),
         (
             {"tables": {"own_shrink": TABLE | {"methods": ["topk"]}}},

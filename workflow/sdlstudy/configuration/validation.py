@@ -139,16 +139,18 @@ def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
     for method, protocol_runs in runs.items():
         yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in protocol_runs])
         for protocol in protocols:
-            names = branch(written, "protocols", protocol, "methods").get(method)
+            settings = branch(written, "protocols", protocol, "methods").get(method)
             path = f"protocols.{protocol}.methods.{method}"
-            yield from _ignored(path, names, [run for run_protocol, run in protocol_runs if run_protocol == protocol])
+            yield from _ignored(
+                path, settings, [run for run_protocol, run in protocol_runs if run_protocol == protocol]
+            )
 
 
-def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
+def _ignored(path: str, written: Any, runs: list[RunConfig]) -> Iterator[str]:
     """Yield the settings under a path that have no effect on any of these runs."""
-    names = set(names or ()) - DEPENDENT_ON_STEPS
-    if names and runs:
-        in_all = set.intersection(*(set(run.without_effect(names)) for run in runs))
+    settings = {name: value for name, value in (written or {}).items() if name not in DEPENDENT_ON_STEPS}
+    if settings and runs:
+        in_all = set.intersection(*(set(run.without_effect(settings)) for run in runs))
         yield from (f"{path}.{sentence.replace(' ', ': ', 1)}" for sentence in sorted(in_all))
 
 
