@@ -146,6 +146,18 @@ def test_a_dictionary_saved_by_the_library_computes_the_same_here(library, tmp_p
 
 
 @pytest.mark.interop
+@pytest.mark.parametrize("kind", ["jumprelu", "batchtopk"])
+def test_a_pursuit_after_a_threshold_computes_the_same_in_saelens(kind, tmp_path):
+    model = model_of(kind, n_q=LATENTS)
+    model.config = model.config.changed(pursuit=4)
+    torch.save(samples(kind, SAMPLES), tmp_path / "samples.pt")
+    export(model, "saelens", tmp_path / "exported")
+    run("saelens", [tmp_path])
+    same, error = compared(model, tmp_path)
+    assert (same, error < LIMIT) == (SAMPLES, True)
+
+
+@pytest.mark.interop
 def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_path):
     kinds = ["topk", "topk with a pursuit", "posterior codes", "lista"]
     folders = [tmp_path / kind for kind in kinds]

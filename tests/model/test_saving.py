@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.saving import load_model, load_provenance, save_model
+from sdlcore.model.saving import described, load_model, load_provenance, save_model
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
@@ -35,6 +35,10 @@ def test_the_file_that_is_crafted_below_is_a_model_without_a_change(tmp_path):
     x = torch.randn(9, 5)
     assert torch.equal(loaded(x).x_hat, MODEL(x).x_hat)
     assert load_provenance(tmp_path / "m.safetensors") == {"made": "here"}
+
+
+def test_a_described_model_is_in_evaluation_mode_before_its_weights_are_loaded():
+    assert not described(DESCRIPTION).training  # SAELens loads weights into it, and never calls eval
 
 
 def model(**changed):

@@ -119,7 +119,7 @@ def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping
                 part.check_state()
             except ValueError as error:
                 raise ValueError(f"{path}: {error}; train again, or save the dictionary again") from error
-    return model.eval()
+    return model
 
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
@@ -142,7 +142,7 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
 
 
 def described(description: Mapping[str, Json]) -> SparseCoder:
-    """Return a model as described, with weights of zero; errors name the wrong entry."""
+    """Return a model as described, with weights of zero, in evaluation mode; errors name the wrong entry."""
     settings = description["model"]
     if not isinstance(settings, dict):
         raise TypeError(f"model is {type(settings).__name__}, expected an object")
@@ -159,7 +159,7 @@ def described(description: Mapping[str, Json]) -> SparseCoder:
         if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
             raise TypeError(f"{name} is {widths!r:.60}, expected widths")
         sites.append(tuple(widths))
-    return SparseCoder(config, sites[0], sites[1])
+    return SparseCoder(config, sites[0], sites[1]).eval()
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
