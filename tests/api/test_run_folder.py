@@ -177,3 +177,13 @@ def test_describe_fit_is_the_provenance_of_the_run(x, tmp_path, settings):
     described = sdlcore.pipeline.describe_fit(x, seed=3, **quiet)
     dictionary = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
     assert described == json.loads(json.dumps(dictionary.provenance))
+
+
+def test_a_folder_of_another_library_is_refused_before_the_training(x, tmp_path):
+    theirs = sdl.export(sdl.fit(x, **SETTINGS), "saelens", tmp_path / "theirs")
+    files = sorted(theirs.iterdir())
+    with pytest.raises(ValueError, match="theirs: contains a dictionary of saelens; choose another folder"):
+        sdl.fit(x, out=theirs, **SETTINGS)
+    with pytest.raises(ValueError, match="theirs: contains a dictionary of saelens; choose another folder"):
+        sdl.refine(theirs, x, rounds=4, out=theirs, progress=False)
+    assert sorted(theirs.iterdir()) == files

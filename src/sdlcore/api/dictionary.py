@@ -14,13 +14,13 @@ from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import SparseCodes, decoded, encoded
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
-from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, PROVENANCE, run_folder
+from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, PROVENANCE, refuse_other_formats, run_folder
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.device import any_device_of
 from sdlcore.extras import extra
-from sdlcore.interop.formats import OURS, formats_of, locate
+from sdlcore.interop.formats import OURS, locate
 from sdlcore.model import coder as model_coder
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
@@ -287,9 +287,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def _write(self, path: Path, last: Mapping[str, Json]) -> None:
         """Write the files of a folder, then ``last`` (JSON by name), whose final file makes the folder whole."""
-        run_folder(path).mkdir(parents=True, exist_ok=True)
-        if others := formats_of([entry.name for entry in path.iterdir()]):
-            raise ValueError(f"{path}: contains a dictionary of {others[0]}; choose another folder")
+        refuse_other_formats(run_folder(path))
+        path.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG, PROVENANCE):  # first, since a folder without them does not count as a finished run
             (path / name).unlink(missing_ok=True)
         save_model(path / OURS, self.coder, self.provenance)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
 from sdlcore.errors import SourceError
+from sdlcore.interop.formats import formats_of
 from sdlcore.storage.files import check_writable
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import remove_leftovers
@@ -40,6 +41,12 @@ def run_folder(path: str | Path) -> Path:
             f"{path}: expected a folder. To write a single file, end its name in .safetensors and call Dictionary.save"
         )
     return path
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Raise `ValueError` if a folder contains another library's dictionary: `load` could not tell which to open."""
+    if folder.is_dir() and (others := formats_of([entry.name for entry in folder.iterdir()])):
+        raise ValueError(f"{folder}: contains a dictionary of {others[0]}; choose another folder")
 
 
 @contextlib.contextmanager
@@ -136,10 +143,11 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
     Raises
     ------
     ValueError
-        If another process or thread has locked the folder.
+        If another process or thread has locked the folder, or it contains another library's dictionary.
     OSError
         If the folder cannot be written.
     """
+    refuse_other_formats(folder)
     check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
     with alone(folder):
         yield partial(csv_rows, folder / HISTORY_PART)
