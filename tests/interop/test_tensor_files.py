@@ -117,7 +117,12 @@ def nothing(_):
         (
             "saelens",
             {"normalize_activations": "expected_average_only_in"},
-            "its inputs are scaled by a factor that is not in the folder; fold",
+            "its inputs are scaled by a factor that is not in the weights; fold",
+        ),
+        (
+            "saelens",
+            {"normalize_activations": "covariance_whitening"},
+            r"its inputs are whitened by a matrix that is not in the weights; fold .*fold_activation_whitening",
         ),
         (
             "saelens",

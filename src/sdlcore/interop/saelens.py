@@ -69,8 +69,12 @@ _NORMALISATIONS = {
     "layer_norm": "it normalises each input separately, which is not supported",
     "constant_norm_rescale": "it normalises each input separately, which is not supported",
     "expected_average_only_in": (
-        "its inputs are scaled by a factor that is not in the folder; fold the factor into the weights in SAELens "
+        "its inputs are scaled by a factor that is not in the weights; fold the factor into the weights in SAELens "
         "(sae.fold_activation_norm_scaling_factor) and save it again"
+    ),
+    "covariance_whitening": (
+        "its inputs are whitened by a matrix that is not in the weights; fold the matrix into the weights in SAELens "
+        "(sae.fold_activation_whitening) and save it again"
     ),
 }
 """Value of ``normalize_activations`` -> why it is not supported; empty if it is."""
