@@ -305,8 +305,11 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
         (lambda d, x: sdl.search(d, method="nnls", k=3), "k has no meaning for method nnls"),
         (lambda d, x: sdl.search(d, x[:, :8]), "x has 8 dimensions, but the dictionary reads 64"),
-        (lambda d, x: sdl.search(d, [x, x]), "x has 2 sites, but an autoencoder reads one"),
-        (lambda d, x: sdl.refine(d, (x, x)), "x has 2 sites, but an autoencoder reads one"),
+        (
+            lambda d, x: sdl.search(d, [x]),
+            "x is a list, as of several sites, but an autoencoder reads one: expected an array",
+        ),
+        (lambda d, x: sdl.refine(d, (x, x)), "x is a tuple, as of several sites, but an autoencoder reads one"),
         (lambda d, x: sdl.search("nowhere", x), "nowhere"),
         (lambda d, x: sdl.search(d.coder, x), "dictionary is a SparseCoder, expected what sdl.fit or sdl.load returns"),
         (

@@ -361,7 +361,9 @@ def _l0_up_to(n_q: int, l0: float) -> float:
 def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
     """Open samples for a dictionary, in batches; ValueError if their dimensions differ from the dictionary's."""
     if is_pair(x):
-        raise ValueError(f"x has {len(x)} sites, but an autoencoder reads one")
+        raise ValueError(
+            f"x is a {type(x).__name__}, as of several sites, but an autoencoder reads one: expected an array"
+        )
     batches = Stream(x) if is_stream(x) else None
     with nullcontext(batches) if batches is not None else stored(x) as source:
         if source.widths[0] != (n_p := coder.W_enc.shape[1]):
