@@ -6,8 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.model.coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
 from sdlcore.training import logistic
 from sdlcore.training.logistic import _bounds, _magnitudes, _State, _take_step, _whitening
+from sdlcore.training.loop import Checkpointing
 
 
 def test_steps_are_those_of_torch_s_adam_on_the_cross_entropy():
@@ -68,3 +72,22 @@ def test_repeated_samples_stay_together_on_the_nearer_side_of_the_bound(requeste
     bounds = _bounds(scores.sort(dim=0, descending=True).values, torch.tensor([requested]))
     assert int((scores > bounds).sum()) == active
     assert (scores - bounds).abs().min() > 0.49  # away from rounding
+
+
+def test_a_resumed_fit_ends_in_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(logistic, "SAVED", 2)
+    config = ModelConfig(activation="topk", k=3, n_q=9, initialisation="tied", init_scale=1.0)
+    teacher = SparseCoder(config, (5,), (5,), torch_stream(0, "x")).eval()
+    x = torch.randn(12, 33, 5, generator=torch.Generator().manual_seed(0))
+    call = (teacher, lambda step: x[step], x[11], 8, None, None)
+    expected = logistic.linear_encoder(*call)
+    checkpoints = Checkpointing(tmp_path / "checkpoint.safetensors", "id", {})
+
+    def interrupt(step):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        logistic.linear_encoder(*call, interrupt, checkpoints)
+    resumed = logistic.linear_encoder(*call, checkpoints=checkpoints)
+    torch.testing.assert_close(resumed.state_dict(), expected.state_dict(), rtol=0, atol=0)

@@ -88,7 +88,9 @@ def linear_encoder(
     state, first_step = _start(teacher, whiten, targets, counts), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
-        state, first_step = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
+        first_step = saved.step
+        for name, tensor in state._asdict().items():  # copies, since other alignments change the last bits of products
+            tensor.copy_(saved.tensors[name])
     active_entries: dict[int, tuple[Tensor, Tensor]] = {}
     for step in range(first_step, steps):
         x_BR = draw(step).to(device)
