@@ -67,7 +67,8 @@ def check_dtype(dtype: Any) -> str:
 def encode(values: np.ndarray, dtype: str) -> np.ndarray:
     """Convert numbers to the stored ``dtype``; bfloat16 is the uint16 of its bits, rounded to nearest even."""
     if dtype != "bfloat16":
-        return np.asarray(values).astype(dtype)
+        with np.errstate(over="ignore"):  # the writer refuses infinity
+            return np.asarray(values).astype(dtype)
     numbers = np.ascontiguousarray(values, dtype=np.float32)
     bits = numbers.view(np.uint32)
     stored = ((bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
