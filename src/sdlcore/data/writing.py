@@ -181,8 +181,10 @@ class BlockWriter:
                 raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
             if not (is_finite := np.isfinite(as_read[name]).all(axis=1)).all():
                 row = self.rows + int(is_finite.argmin())
-                problem = f"{self._path}: {name} row {row} contains values that are not finite in {self._dtype}"
-                raise ValueError(f"{problem}; leave such rows out, or set dtype bfloat16 or float32 if they overflow")
+                raise ValueError(
+                    f"{self._path}: {name} row {row} contains values that are not finite in {self._dtype}; leave such "
+                    "rows out, or set dtype bfloat16 or float32 if they overflow"
+                )
             if problem := vanishing_row(values, as_read[name], self._dtype, self.rows):
                 raise StoreError(f"{self._path}: {name} {problem}")
         if self._kinds and self._kinds.keys() != columns.keys():
