@@ -265,6 +265,11 @@ def test_a_new_encoder_warns_of_an_l0_that_it_misses(trained, x):
         sdl.reencode(trained, x, l0=32, steps=2, **QUIET)
 
 
+def test_a_new_encoder_warns_of_an_error_far_above_that_of_the_codes(trained, x):
+    with pytest.warns(UserWarning, match="fvu of the fitted encoder is .* on 3072 held-out samples, and .* with the"):
+        sdl.reencode(trained, x, l0=2, steps=2, **QUIET)
+
+
 @pytest.mark.parametrize("activation", ["jumprelu", "topk"])
 def test_a_new_encoder_keeps_the_place_in_the_language_model(activation, trained, x):
     place = {"where": {"layer": 5, "place": "residual"}}

@@ -36,6 +36,7 @@ from sdlcore.training.posterior import (
     JUDGED,
     ROUNDS,
     TUNED_ON,
+    WORSE,
     fvu_and_l0,
     on_unit_rows,
     warn_of_worse_codes,
@@ -329,7 +330,7 @@ def reencode(
             held_out, draw, further = _divided(source, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
                 new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
-            _warn_of_l0(new_coder, held_out.to(where), l0)
+            _warn_of_encoder(start.coder, new_coder, held_out, l0)
             return Dictionary(new_coder, facts)
 
         return _make_or_open(start, {"reencoded": record}, source, out, make)
@@ -428,12 +429,20 @@ def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int]
 
 
 @torch.no_grad()
-def _warn_of_l0(coder: SparseCoder, held_out: Tensor, l0: float | None) -> None:
-    reached = float(coder(held_out).fires().sum()) / len(held_out)
+def _warn_of_encoder(start: SparseCoder, fitted: SparseCoder, held_out: Tensor, l0: float | None) -> None:
+    """Warn if a fitted encoder misses its L0, or leaves more unexplained than the dictionary by more than `WORSE`."""
+    reached = fvu_and_l0(fitted, held_out)["l0"]
     if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
         warn_at_call(
             f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot divide "
             "repeated samples, nor make a latent active that the codes never use"
+        )
+    judged = held_out[:JUDGED]
+    before, after = (fvu_and_l0(coder, judged)["fvu"] for coder in (start, fitted))
+    if after > before + WORSE:
+        warn_at_call(
+            f"fvu of the fitted encoder is {after:.3g} on {len(judged)} held-out samples, and {before:.3g} with the "
+            'dictionary\'s codes: choose activation="batchtopk" or more steps, or keep the codes'
         )
 
 
