@@ -77,9 +77,8 @@ def _of_values(values: Any, pre_N: Tensor) -> str | None:
     if least >= 0:
         return None
     place = int(values.detach().argmin())
-    return (
-        f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}, expected none below zero; clamp it"
-    )
+    found = f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}"
+    return f"{found}, expected none below zero; clamp it" if least < 0 else f"{found}, expected finite numbers"
 
 
 def _of_declared(search: Any, _: Any) -> str | None:
