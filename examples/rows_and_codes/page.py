@@ -344,7 +344,7 @@ def sentences(folder: Path) -> list[str]:
         f"on the rows of BatchTopK ({listed(of_others['BatchTopK'])}) and of SAELens' trainer "
         f"({listed(of_others['SAELens BatchTopK'])})",
         f"32.6 active latents ({listed(late_saelens[columns])})",
-        f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
+        f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])}.",
         f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
         f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
         f"{shared['random samples']:.0%}".replace("%", " %"),
