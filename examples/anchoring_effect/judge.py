@@ -47,11 +47,11 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 
 def conditions() -> pd.DataFrame:
-    """Return every planned condition with anchors."""
+    """Return every planned condition with true anchors, with the kinds of anchors that it has."""
     planned = [run for run in scored_runs() if run.anchors != "none" and run.start == 0]
-    return pd.DataFrame(
-        [{name: getattr(run, name) for name in (*CONDITION, "anchors")} for run in planned]
-    ).drop_duplicates()
+    table = pd.DataFrame([{name: getattr(run, name) for name in (*CONDITION, "anchors")} for run in planned])
+    has_true = table["anchors"].eq("true").groupby([table[name] for name in CONDITION]).transform("any")
+    return table[has_true].drop_duplicates()
 
 
 class Values:
