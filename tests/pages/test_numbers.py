@@ -17,7 +17,7 @@ from tests.pages import long_trainings
 from tests.pages.findings import (
     METHODS,
     THEMES,
-    anchored_l0,
+    at_s_95,
     changes,
     effect,
     floor,
@@ -94,7 +94,7 @@ def readme_sentences() -> list[str]:
         return [percent(its.groupby("anchors")["recovery_90"].mean()[kind]) for kind in ("true", "none", "random")]
 
     denser, early = anchored("denser", "relu_paper", 0.1), anchored("paper", "relu", 10.0)
-    l0 = anchored_l0("denser", "relu_paper", 0.1)
+    sparser = {kind: percent(runs["recovery_90"].mean()) for kind, runs in at_s_95("relu_paper_sparser").items()}
     settings = frame("anchoring-effect/settings").query(
         "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
     )
@@ -118,7 +118,7 @@ def readme_sentences() -> list[str]:
         f"then recovers {denser[0]} % of them instead of {denser[1]} %; with random directions, {denser[2]} %.",
         f"it recovers {early[0]} % instead of {early[1]} % (random: {early[2]} %).",
         f"TopK gains {signed(100 * helped)[1:]} points in one of four settings",
-        f"at 5 %, {l0['true']} latents with true anchors, {l0['none']} without",
+        f"it recovers {sparser['none']} % without anchors and {sparser['random']} % with random directions.",
         f"random directions bring {clipped[0]} of ReLU's {clipped[1]} points",
         f"encoder rows recover 0 % of the other features, and decoders {percent(others.min())} to "
         f"{percent(others.max())} %.",
