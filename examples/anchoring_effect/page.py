@@ -238,10 +238,10 @@ def sparsity(tables: Tables) -> str:
     """Return the L0 of ReLU and JumpReLU by kind of anchors, which their penalties do not hold equal."""
     first = tables.runs[(tables.runs.start == 0) & tables.runs.number.isin([0, 100])]
     settings = {
-        "at S = .95": ("denser", "relu_paper", False, 0.1),
-        "in ReLU": ("paper", "relu", False, 10.0),
-        "in ReLU with clipping": ("paper", "relu", True, 10.0),
-        "in JumpReLU": ("paper", "jumprelu", False, 1.0),
+        "at S = .95 (weight .1)": ("denser", "relu_paper", False, 0.1),
+        "in ReLU (weight 10)": ("paper", "relu", False, 10.0),
+        "in ReLU with clipping (weight 10)": ("paper", "relu", True, 10.0),
+        "in JumpReLU (weight 1)": ("paper", "jumprelu", False, 1.0),
     }
     levels = []
     for label, (source, method, clip, weight) in settings.items():
@@ -252,8 +252,8 @@ def sparsity(tables: Tables) -> str:
             "without"
         )
     return (
-        "Protocol `paper` fixes the penalty, and the other trainings end before their penalty brings L0 to its target "
-        f"of 64: {'; '.join(levels)}. So sparser codes may be a part of a gain, or its consequence."
+        "Protocol `paper` fixes the penalty, and the other trainings end before L0 settles at its target of 64: "
+        f"{'; '.join(levels)}. So sparser codes may be a part of a gain, or its consequence."
     )
 
 
@@ -275,8 +275,8 @@ def equal_l0(tables: Tables) -> str:
         f"A penalty of .13 instead of .1, chosen by L0, leads to an L0 of {sparser.l0.mean():.0f} without anchors "
         f"and {random.l0.mean():.0f} with random ones. Without anchors, it brings {interval(gains['penalty'])} points. "
         f"True anchors at the penalty of .1 recover {interval(gains['truth'])} points more than this, and "
-        f"{interval(gains['beyond random'])} more than random anchors at .13. We predicted the first two signs. These "
-        "runs were planned after the others were judged."
+        f"{interval(gains['beyond random'])} more than random anchors at .13. These runs were planned after the others "
+        "were judged; that the first two differences are positive was predicted before them."
     )
 
 
@@ -448,7 +448,10 @@ def cost(tables: Tables) -> str:
     planned = {run.key for run in scored_runs()}
     assert planned <= done, f"{len(planned - done)} planned runs are not finished"
     seconds = tables.runs.core_seconds
-    return f"All {len(planned)} took {seconds.median():.0f} core-seconds each, {seconds.sum() / 3600:.1f} core-hours."
+    return (
+        f"The {len(planned)} runs took {seconds.sum() / 3600:.1f} core-hours, and a median of {seconds.median():.0f} "
+        "core-seconds."
+    )
 
 
 def text(tables: Tables) -> str:

@@ -171,8 +171,8 @@ def first_three() -> Iterator[str]:
     )
     dense, early = anchored_l0("denser", "relu_paper", 0.1), anchored_l0("paper", "relu", 10.0)
     yield (
-        f"L0s are unequal: at S = .95, {dense['true']} with true anchors, {dense['random']} with random directions and "
-        f"{dense['none']} without; early, {early['true']}, {early['random']} and {early['none']}"
+        f"L0s are unequal: at S = .95, {dense['true']} (true), {dense['random']} (random) and {dense['none']} (none), "
+        f"early at S = .99, {early['true']}, {early['random']} and {early['none']}."
     )
     true, sparser = (at_s_95(method) for method in ("relu_paper", "relu_paper_sparser"))
     leads = {
@@ -181,9 +181,9 @@ def first_three() -> Iterator[str]:
     }
     assert min(low for _, low, _ in leads.values()) > 0
     yield (
-        f"at a larger penalty with an L0 of {sparser['random']['l0'].mean():.0f} with random directions and "
-        f"{sparser['none']['l0'].mean():.0f} without, true anchors lead by {percent(leads['random'][0])} and "
-        f"{percent(leads['none'][0])} points at S = .95"
+        f"Against runs with a larger penalty (L0 of {sparser['random']['l0'].mean():.0f} with random directions, "
+        f"{sparser['none']['l0'].mean():.0f} without anchors), true anchors at the old penalty lead by "
+        f"{percent(leads['random'][0])} and {percent(leads['none'][0])} points at S = .95"
     )
 
 
@@ -990,8 +990,8 @@ def the_paper() -> Iterator[str]:
     fails = claims[claims["verdict"] == "does not hold"]
     assert fails["claim"].str.startswith("penalised_fail").sum() == 3
     yield (
-        f"three of the {len(fails)} are that ReLU and JumpReLU fail, under our penalties (L0 {relu['ours']:.0f} and "
-        f"{jumprelu['ours']:.0f}; the paper's {relu['paper']:.0f} and {jumprelu['paper']:.0f})"
+        f"three of the {len(fails)} say that ReLU and JumpReLU fail; our penalties give an L0 of {relu['ours']:.0f} "
+        f"and {jumprelu['ours']:.0f}, the paper's {relu['paper']:.0f} and {jumprelu['paper']:.0f};"
     )
     assert [name for name in fails["claim"] if survives_correction(fails, name)] == [
         name for name in fails["claim"] if name != "anchoring_recovery_not_given"
