@@ -47,7 +47,7 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 
 def conditions() -> pd.DataFrame:
-    """Return every planned condition with true anchors, with the kinds of anchors that it has."""
+    """Return every planned condition with true anchors, in a row for each kind of anchors."""
     planned = [run for run in scored_runs() if run.anchors != "none" and run.start == 0]
     table = pd.DataFrame([{name: getattr(run, name) for name in (*CONDITION, "anchors")} for run in planned])
     has_true = table["anchors"].eq("true").groupby([table[name] for name in CONDITION]).transform("any")

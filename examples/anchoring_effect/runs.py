@@ -87,8 +87,8 @@ than larger steps, twice the learning rate brings it without anchors. Predicted 
 points in both."""
 METHODS["relu_paper_sparser"] = METHODS["relu_paper"] | {"l1": 0.13}
 """Control: the penalty that brings `relu_paper` without anchors to the L0 that true anchors bring it to at S = .95
-(about 500), chosen by L0 alone: on pilot seed 900, .15 gives 451, and true anchors at .1 give 495. Predicted before its
-first run: it recovers more than `relu_paper` without anchors, and less than with true anchors."""
+(about 500), chosen by L0 alone: on pilot seed 900, .15 leads to 451, and true anchors at .1 lead to 495. Predicted
+before its first run: it recovers more than `relu_paper` without anchors, and less than with true anchors."""
 COMMON: dict[str, Any] = {
     **{"n_q": 16_000, "bias": False, "initialisation": "linear", "decoder_norm": "free", "loss_scale": "sum"},
     **{"batch_size": 1024, "lr": 1e-3, "lr_warmup": 0.05, "lr_decay": 0.2, "lr_decay_shape": "linear"},
@@ -123,7 +123,7 @@ STEPS: dict[tuple[str, str], int] = {
     ("paper", "relu_fast"): 75,
 }
 """Source and method -> steps, with which 30 to 80 % of the judged features are recovered without anchors in the pilot.
-`split` takes those of `paper`, and `relu_paper` and its control those of the kept runs."""
+`split` repeats the steps of `paper`; `relu_paper` and its control repeat the steps of the stored runs."""
 
 
 @dataclass(frozen=True)

@@ -570,14 +570,14 @@ class RunConfig(Settings):
         core_settings = self.to_dict()
         plugin_settings = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
         for name in (name for name in settings if name in plugin_settings and name not in core_settings):
-            of = plugin_settings[name]
+            users = plugin_settings[name]
             value = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
-            if value in [one.settings.model_fields[name].default for one in of]:
+            if value in [one.settings.model_fields[name].default for one in users]:
                 continue
-            if any(one.kind == "activation" for one in of):
+            if any(one.kind == "activation" for one in users):
                 yield f"{name} has no effect on activation {self.model.activation}"
             else:
-                yield f"{name} has no effect without {' or '.join(one.name for one in of)}"
+                yield f"{name} has no effect without {' or '.join(one.name for one in users)}"
 
     @property
     def _decays(self) -> bool:

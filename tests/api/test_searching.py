@@ -266,7 +266,7 @@ def test_a_new_encoder_warns_of_an_l0_that_it_misses(trained, x):
 
 
 def test_a_new_encoder_warns_of_an_error_far_above_that_of_the_codes(trained, x):
-    with pytest.warns(UserWarning, match="fvu of the fitted encoder is .* on 3072 held-out samples, and .* with the"):
+    with pytest.warns(UserWarning, match="fvu of the codes of the new encoder is .* on 3072 samples, and .* with the"):
         sdl.reencode(trained, x, l0=2, steps=2, **QUIET)
 
 

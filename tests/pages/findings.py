@@ -113,18 +113,12 @@ def effect(
     return rows.loc[index]
 
 
-def anchored_l0(source: str, method: str, weight: float) -> pd.Series:
-    """Return the rounded L0 of runs without clipping, by kind of anchors ("none", "random", "true")."""
+def anchored_runs(source: str, method: str, weight: float) -> pd.DataFrame:
+    """Return runs without clipping by kind of anchors ("none", "random", "true") and seed: recovery and L0."""
     runs = frame("anchoring-effect/runs").query("not clip and start == 0 and number in (0, 100)")
     runs = runs.query("source == @source and method == @method and weight in (0, @weight)")
     assert runs.groupby("anchors").size().eq(5).all()
-    return runs.groupby("anchors")["l0"].mean().round().astype(int)
-
-
-def at_s_95(method: str) -> dict[str, pd.DataFrame]:
-    """Return the runs of a method at S = .95 by seed, by kind of anchors."""
-    runs = frame("anchoring-effect/runs").query("source == 'denser' and method == @method")
-    return {str(kind): part.set_index("seed") for kind, part in runs.groupby("anchors")}
+    return runs.set_index(["anchors", "seed"])[["recovery_90", "l0"]]
 
 
 def means(table: str, *by: str) -> pd.DataFrame:
@@ -169,20 +163,24 @@ def first_three() -> Iterator[str]:
         f"= .95, random directions {signed(100 * random['mean']).removeprefix('+')}; early in a training at S = .99, "
         f"true anchors add {with_bounds(short_).removeprefix('+')}."
     )
-    dense, early = anchored_l0("denser", "relu_paper", 0.1), anchored_l0("paper", "relu", 10.0)
+    true = anchored_runs("denser", "relu_paper", 0.1)
+    sparser = anchored_runs("denser", "relu_paper_sparser", 0.1)
+    dense, early, sparse = (
+        runs["l0"].groupby("anchors").mean().round().astype(int)
+        for runs in (true, anchored_runs("paper", "relu", 10.0), sparser)
+    )
     yield (
         f"L0s are unequal: at S = .95, {dense['true']} (true), {dense['random']} (random) and {dense['none']} (none), "
         f"early at S = .99, {early['true']}, {early['random']} and {early['none']}."
     )
-    true, sparser = (at_s_95(method) for method in ("relu_paper", "relu_paper_sparser"))
     leads = {
-        kind: paired_interval((true["true"]["recovery_90"] - sparser[kind]["recovery_90"]).to_numpy())
+        kind: paired_interval((true.loc["true"] - sparser.loc[kind])["recovery_90"].to_numpy())
         for kind in ("random", "none")
     }
     assert min(low for _, low, _ in leads.values()) > 0
     yield (
-        f"Against runs with a larger penalty (L0 of {sparser['random']['l0'].mean():.0f} with random directions, "
-        f"{sparser['none']['l0'].mean():.0f} without anchors), true anchors at the old penalty lead by "
+        f"Against runs with a larger penalty (L0 of {sparse['random']} with random directions, "
+        f"{sparse['none']} without anchors), true anchors at the old penalty lead by "
         f"{percent(leads['random'][0])} and {percent(leads['none'][0])} points at S = .95"
     )
 

@@ -17,7 +17,7 @@ from tests.pages import long_trainings
 from tests.pages.findings import (
     METHODS,
     THEMES,
-    at_s_95,
+    anchored_runs,
     changes,
     effect,
     floor,
@@ -86,15 +86,10 @@ def readme_sentences() -> list[str]:
     )
     assert long.drop(["random_samples", "dictionary_learning_batchtopk"]).idxmax() == "saelens_batchtopk"
     solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
-    runs = frame("anchoring-effect/runs").query("not clip and start == 0 and number in (0, 100)")
-
-    def anchored(source: str, method: str, weight: float) -> list[str]:
-        its = runs.query("source == @source and method == @method and weight in (0, @weight)")
-        assert its.groupby("anchors").size().eq(5).all()
-        return [percent(its.groupby("anchors")["recovery_90"].mean()[kind]) for kind in ("true", "none", "random")]
-
-    denser, early = anchored("denser", "relu_paper", 0.1), anchored("paper", "relu", 10.0)
-    sparser = {kind: percent(runs["recovery_90"].mean()) for kind, runs in at_s_95("relu_paper_sparser").items()}
+    denser, early, sparser = (
+        anchored_runs(*setting)["recovery_90"].groupby("anchors").mean().map(percent)
+        for setting in (("denser", "relu_paper", 0.1), ("paper", "relu", 10.0), ("denser", "relu_paper_sparser", 0.1))
+    )
     settings = frame("anchoring-effect/settings").query(
         "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
     )
@@ -115,8 +110,9 @@ def readme_sentences() -> list[str]:
         f"{dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
         f"detect the features nearest to them with an F1 of {short(detached, 3)}.",
         f"[finds {percent(solver, 0)} %]",
-        f"then recovers {denser[0]} % of them instead of {denser[1]} %; with random directions, {denser[2]} %.",
-        f"it recovers {early[0]} % instead of {early[1]} % (random: {early[2]} %).",
+        f"then recovers {denser['true']} % of them instead of {denser['none']} %; with random directions, "
+        f"{denser['random']} %.",
+        f"it recovers {early['true']} % instead of {early['none']} % (random: {early['random']} %).",
         f"TopK gains {signed(100 * helped)[1:]} points in one of four settings",
         f"ReLU recovers {sparser['none']} % without anchors and {sparser['random']} % with random directions.",
         f"random directions bring {clipped[0]} of ReLU's {clipped[1]} points",

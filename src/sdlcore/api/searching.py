@@ -36,7 +36,6 @@ from sdlcore.training.posterior import (
     JUDGED,
     ROUNDS,
     TUNED_ON,
-    WORSE,
     fvu_and_l0,
     on_unit_rows,
     warn_of_worse_codes,
@@ -137,9 +136,10 @@ def search(
         if x is None:
             needs = "posterior needs x, samples" if l0 is None else "l0 needs x, samples that it is reached on"
             raise ValueError(needs)
-        what = method if method == "nnls" else f"{method} without l0"
-        instead = "" if method == "nnls" else ", or give l0" + (" instead of k" if k is not None else "")
-        raise ValueError(f"{what} needs no samples; leave x out{instead}")
+        if method == "nnls":
+            raise ValueError("nnls needs no samples; leave x out")
+        instead = "" if k is None else " instead of k"
+        raise ValueError(f"{method} without l0 needs no samples; leave x out, or give l0{instead}")
     if x is None and n_samples is not None:
         raise ValueError("n_samples has no meaning without x")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
@@ -430,20 +430,16 @@ def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int]
 
 @torch.no_grad()
 def _warn_of_encoder(start: SparseCoder, fitted: SparseCoder, held_out: Tensor, l0: float | None) -> None:
-    """Warn if a fitted encoder misses its L0, or leaves more unexplained than the dictionary by more than `WORSE`."""
-    reached = fvu_and_l0(fitted, held_out)["l0"]
-    if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
+    """Warn if a fitted encoder misses its L0, or leaves far more unexplained than the dictionary."""
+    judged = held_out[:JUDGED]
+    before, after = (fvu_and_l0(coder, judged) for coder in (start, fitted))
+    if l0 is not None and abs(after["l0"] / l0 - 1) > L0_MISSED:
         warn_at_call(
-            f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot divide "
+            f"l0 is {l0:g}, but the encoder activates {after['l0']:.3g} latents on average: thresholds cannot divide "
             "repeated samples, nor make a latent active that the codes never use"
         )
-    judged = held_out[:JUDGED]
-    before, after = (fvu_and_l0(coder, judged)["fvu"] for coder in (start, fitted))
-    if after > before + WORSE:
-        warn_at_call(
-            f"fvu of the fitted encoder is {after:.3g} on {len(judged)} held-out samples, and {before:.3g} with the "
-            'dictionary\'s codes: choose activation="batchtopk" or more steps, or keep the codes'
-        )
+    remedy = 'choose activation="batchtopk" or more steps, or keep the dictionary'
+    warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), remedy, "codes of the new encoder")
 
 
 def _to(bar: tqdm) -> Callable[[int], object]:

@@ -78,7 +78,12 @@ def _of_values(values: Any, pre_N: Tensor) -> str | None:
         return None
     place = int(values.detach().argmin())
     found = f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}"
-    return f"{found}, expected none below zero; clamp it" if least < 0 else f"{found}, expected finite numbers"
+    return f"{found}, {_expected(least)}"
+
+
+def _expected(least: Tensor) -> str:
+    """Return the remedy for latents whose least value is below zero, or NaN."""
+    return "expected none below zero; clamp it" if least < 0 else "expected finite numbers"
 
 
 def _of_declared(search: Any, _: Any) -> str | None:
@@ -101,7 +106,7 @@ def _of_latents(latents: Any, x_BP: Tensor) -> str | None:
     if problem := _of_signed_latents(latents, x_BP):
         return problem
     least = latents.detach().min() if latents.numel() else latents.new_zeros(())
-    return None if least >= 0 else f"{float(least):g}, expected no latent below zero; clamp it"
+    return None if least >= 0 else f"{float(least):g}, {_expected(least)}"
 
 
 _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {

@@ -30,7 +30,7 @@ def files_below(
 ) -> tuple[dict[str, int], list[Skipped]]:
     """Return the sizes in bytes of the files below a folder by path, sorted, and what was skipped.
 
-    Links are followed, also to other folders. A link to a folder above itself is not, since it has no end.
+    Links are followed, also to other folders, but not a link to a folder on the way to it: it would never end.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def files_below(
         skip(error.filename, f"a folder that cannot be read ({describe_error(error, error.filename)})")
 
     for folder, subfolders, names in os.walk(Path(root) / start, onerror=unreadable, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not _is_link_above(f"{folder}/{name}")]
+        subfolders[:] = [name for name in subfolders if not _is_circle(f"{folder}/{name}")]
         for path in (f"{folder}/{name}" for name in names if called(name)):
             try:
                 status = Path(path).stat()
@@ -67,5 +67,7 @@ def files_below(
     return dict(sorted(sizes.items())), sorted(skipped)
 
 
-def _is_link_above(path: str) -> bool:
-    return Path(path).is_symlink() and Path(path).resolve() in Path(path).parent.resolve().parents
+def _is_circle(path: str) -> bool:
+    """Return whether a path is a link to one of the folders that lead to it."""
+    link = Path(path)
+    return link.is_symlink() and link.resolve() in {folder.resolve() for folder in link.parents}

@@ -24,8 +24,7 @@ from the requested L0 at which it stops."""
 JUDGED = 2**13
 """Samples that measure posterior codes, at most."""
 WORSE = 0.05
-"""Share of the variance. `warn_of_worse_codes` warns if posterior codes explain so much less than the trained encoder
-does."""
+"""Share of the variance. `warn_of_worse_codes` warns if new codes explain so much less than the old ones."""
 
 
 def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
@@ -143,12 +142,14 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
     return {"fvu": error / variance if variance else math.nan, "l0": active / len(x_BR)}
 
 
-def warn_of_worse_codes(trained: float, final: float, n_samples: int, remedy: str) -> None:
-    """Warn if the FVU of posterior codes exceeds the trained encoder's by more than `WORSE`."""
-    if final > trained + WORSE:
+def warn_of_worse_codes(
+    before: float, after: float, n_samples: int, remedy: str, codes: str = "posterior codes"
+) -> None:
+    """Warn if the FVU of new codes exceeds the dictionary's by more than `WORSE`."""
+    if after > before + WORSE:
         warn_at_call(
-            f"fvu of the posterior codes is {final:.3g} on {n_samples} samples, and {trained:.3g} with the trained "
-            f"encoder: they do not suit this dictionary, so {remedy}"
+            f"fvu of the {codes} is {after:.3g} on {n_samples} samples, and {before:.3g} with the trained dictionary: "
+            f"they do not suit it, so {remedy}"
         )
 
 

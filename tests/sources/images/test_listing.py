@@ -114,6 +114,8 @@ def test_links_are_followed_and_none_in_a_circle(tmp_path: Path):
     (root / "class/inside.png").symlink_to("image.png")
     (root / "class/out.png").symlink_to(outside / "image.png")
     (root / "class/circle").symlink_to(root)
+    (root / "class/here").symlink_to(root / "class")
+    (outside / "back").symlink_to(root / "linked_class")
     (root / "class/nothing.png").symlink_to("missing.png")
     (root / "class/loop.png").symlink_to("loop.png")
     (root / "linked_class").symlink_to(outside)

@@ -79,7 +79,7 @@ def _positive_weights() -> Claim:
         counterexample="A parent and two children, S = .99: M = ("
         + ", ".join(f"{value:.3g}" for value in single_weights(hierarchy(2, 0.01)))
         + ").",
-        condition="The same number of independent features, each of which is active at times.",
+        condition="The same number of independent features that are all active at times.",
         condition_source="Assumption 2.4",
         false_then=[M.min() <= 0 for M in alone],
     )

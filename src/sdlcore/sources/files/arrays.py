@@ -130,15 +130,13 @@ def _safetensors(path: str, key: str | None) -> Iterator[Array]:
         shape, kind = tuple(header.get_shape()), header.get_dtype()
     if kind not in SAFETENSORS:
         raise SourceError(f"{path}#{name}: contains {kind}, which is not supported; convert it to F32 or BF16")
-    is_bfloat16 = kind == "BF16"  # NumPy lacks it
-
+    dtype, is_bfloat16 = SAFETENSORS[kind], kind == "BF16"  # NumPy lacks bfloat16
     with safe_open(path, "pt" if is_bfloat16 else "np") as file:
 
         def read(start: int, stop: int) -> np.ndarray:
             values: Any = file.get_slice(name)[start : min(stop, shape[0])]
             return values.float().numpy() if is_bfloat16 else values
 
-        dtype = SAFETENSORS[kind]
         yield Array(path, shape, dtype, "f" if is_bfloat16 else np.dtype(dtype).kind, read)
 
 
