@@ -532,7 +532,7 @@ class RunConfig(Settings):
         return flat(self.model.used(), self.loss.used(), used(self.training))
 
     def without_effect(self, settings: Mapping[str, Any]) -> list[str]:
-        """Return a sentence for each of these written settings that has no effect on this run; none for defaults."""
+        """Return a sentence for each setting that a user wrote, other than its default, and that this run ignores."""
         sentences = []
         for part in (self.model, self.loss, self.training):
             effective = used(part)

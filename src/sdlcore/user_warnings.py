@@ -5,7 +5,10 @@ import warnings
 
 
 def warn_at_call(message: str) -> None:
-    """Warn at the nearest calling line outside sdlcore and torch, whose decorators wrap functions."""
+    """Warn at the user's line: the innermost calling line outside sdlcore and torch.
+
+    Torch is left out because its decorators, such as ``no_grad``, wrap functions of sdlcore.
+    """
     level, frame = 1, inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("sdlcore", "torch"):
         level, frame = level + 1, frame.f_back

@@ -367,9 +367,10 @@ class Fit:
         return dictionary
 
     def _check_finished(self, folder: Path, source: Source) -> None:
-        """Compare a finished run with this request: callbacks that stopped it, learning rates, and its kept state.
+        """Raise ValueError if a finished run does not fit this request; warn if its batches cannot be compared.
 
-        ValueError names a difference. Batches that no run records cannot be compared, which causes a warning.
+        It does not fit if a callback stopped it that this request lacks, if its learning rates differ from the
+        schedule, or if the state of the optimiser is requested (``keep_state``) and missing.
         """
         check_stopped(folder, self.custom_parts)
         if isinstance(self.config, RunConfig):

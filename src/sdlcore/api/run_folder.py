@@ -44,7 +44,10 @@ def run_folder(path: str | Path) -> Path:
 
 
 def refuse_other_formats(folder: Path) -> None:
-    """Raise `ValueError` if a folder contains another library's dictionary: `load` could not tell which to open."""
+    """Raise `ValueError` if a folder contains another library's dictionary.
+
+    Call it before a dictionary is saved there, because `load` refuses a folder with dictionaries of two formats.
+    """
     if folder.is_dir() and (others := formats_of([entry.name for entry in folder.iterdir()])):
         raise ValueError(f"{folder}: contains a dictionary of {others[0]}; choose another folder")
 

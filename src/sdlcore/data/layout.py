@@ -84,9 +84,9 @@ def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def vanishing_row(values: np.ndarray, stored: np.ndarray, dtype: str, first: int) -> str | None:
-    """Describe the first of B rows that is nonzero, but all zero in the store, for the end of a sentence, or None.
+    """Describe the first row whose nonzero numbers all become zero in the store; None if there is no such row.
 
-    The smallest positive float16 is 6e-8. Readers of the store could not notice the loss.
+    For example, float16 rounds numbers below 3e-8 to zero. The text follows the name of the rows in a message.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def vanishing_row(values: np.ndarray, stored: np.ndarray, dtype: str, first: int
     dtype
         Precision of the store.
     first
-        Number of the first row, for the message.
+        Number in the store of the first of the B rows, for the message.
     """
     lost = ~(stored != 0).any(axis=1)
     lost[lost] = (values[lost] != 0).any(axis=1)

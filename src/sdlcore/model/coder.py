@@ -146,7 +146,10 @@ class SparseCoder(nn.Module):
         self.constrain()
 
     def _check_activation_parameters(self) -> None:
-        """Raise ValueError for a parameter of the activation that resampled latents could not get again."""
+        """Raise ValueError unless each trainable parameter of the activation has one element per latent, all `initial`.
+
+        Resampling restarts a dead latent, and sets its element of each parameter to `initial`.
+        """
         n_q = self.config.n_q
         for name, parameter in self.sigma.named_parameters():
             subject = f"activation {self.config.activation}: parameter {name}"

@@ -142,7 +142,10 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
 
 
 def described(description: Mapping[str, Json]) -> SparseCoder:
-    """Return a model as described, with weights of zero, in evaluation mode; errors name the wrong entry."""
+    """Build the model of a file's description, to be filled by weights, in evaluation mode.
+
+    An error names the entry of the description that is wrong.
+    """
     settings = description["model"]
     if not isinstance(settings, dict):
         raise TypeError(f"model is {type(settings).__name__}, expected an object")

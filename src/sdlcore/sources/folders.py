@@ -28,16 +28,16 @@ class Skipped(NamedTuple):
 def files_below(
     root: str | Path, called: Callable[[str], bool], start: str = ""
 ) -> tuple[dict[str, int], list[Skipped]]:
-    """Return the sizes in bytes of the files below a folder by path, sorted, and what was skipped.
+    """Return path -> size in bytes of the files below a folder, sorted by path, and what was skipped with the reason.
 
-    Links are followed, also to other folders, but not a link to a folder on the way to it: it would never end.
+    Links are followed, but not a link to one of the folders that contain it, because such a circle never ends.
 
     Parameters
     ----------
     root
         The folder; paths are relative to it, with forward slashes.
     called
-        Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
+        Function that returns whether a path has the name of an image or a text. Other files are in neither result.
     start
         Subfolder to start in, relative to ``root``; empty for all of ``root``.
     """

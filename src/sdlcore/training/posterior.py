@@ -145,7 +145,7 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
 def warn_of_worse_codes(
     before: float, after: float, n_samples: int, remedy: str, codes: str = "posterior codes"
 ) -> None:
-    """Warn if the FVU of new codes exceeds the dictionary's by more than `WORSE`."""
+    """Warn if ``after``, the FVU of new codes, exceeds ``before``, the FVU of the dictionary, by more than `WORSE`."""
     if after > before + WORSE:
         warn_at_call(
             f"fvu of the {codes} is {after:.3g} on {n_samples} samples, and {before:.3g} with the trained dictionary: "

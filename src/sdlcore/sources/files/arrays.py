@@ -108,9 +108,9 @@ def _datasets(file: h5py.File) -> list[str]:
 
 
 def _incomplete(file: h5py.File, dataset: h5py.Dataset) -> str | None:
-    """Describe a dataset whose data are missing, for the end of a sentence, or None. HDF5 would read them as zeros.
+    """Describe why the data of a dataset are incomplete, since HDF5 reads missing data as zeros; None if complete.
 
-    Data in other files count as missing, since a change of those files would go unnoticed.
+    Data in other files (external or virtual) are refused, too, because the digest of this file does not cover them.
     """
     if dataset.is_virtual or dataset.external or dataset.file.filename != file.filename:
         return "keeps its data outside the file"
