@@ -131,8 +131,9 @@ def harder_bench() -> tuple[str, str]:
     short_runs = means("methods/runs", "ground", "method").loc["synth_s", "gt_recovery_decoder"]
     longer = means("synthsaebench/synthsaebench", "method")["gt_recovery_decoder"]
     longest = long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
+    random = longest["random_samples"]
     recovery = pd.concat([short_runs, longer, longest]).drop(index=list(NULLS))
-    return percent(recovery[~recovery.index.str.startswith("acs")].max()), percent(short_runs["random_samples"])
+    return percent(recovery[~recovery.index.str.startswith("acs")].max()), percent(random)
 
 
 def first_three() -> Iterator[str]:
@@ -170,8 +171,9 @@ def first_three() -> Iterator[str]:
         for runs in (true, anchored_runs("paper", "relu", 10.0), sparser)
     )
     yield (
-        f"L0s are unequal: at S = .95, {dense['true']} (true), {dense['random']} (random) and {dense['none']} (none), "
-        f"early at S = .99, {early['true']}, {early['random']} and {early['none']}."
+        f"L0s are unequal. At S = .95 they are {dense['true']} with true anchors, {dense['random']} with random "
+        f"directions and {dense['none']} without anchors; early in a training at S = .99, they are {early['true']}, "
+        f"{early['random']} and {early['none']}."
     )
     leads = {
         kind: paired_interval((true.loc["true"] - sparser.loc[kind])["recovery_90"].to_numpy())
@@ -179,10 +181,13 @@ def first_three() -> Iterator[str]:
     }
     assert min(low for _, low, _ in leads.values()) > 0
     yield (
-        f"Against runs with a larger penalty (L0 of {sparse['random']} with random directions, "
-        f"{sparse['none']} without anchors), true anchors at the old penalty lead by "
-        f"{percent(leads['random'][0])} and {percent(leads['none'][0])} points at S = .95"
+        f"At S = .95, a larger penalty brings the runs with random directions to an L0 of {sparse['random']} and those "
+        f"without anchors to {sparse['none']}; true anchors at the old penalty lead by {percent(leads['random'][0])} "
+        f"and {percent(leads['none'][0])} points."
     )
+    complete = frame("paper/table6").query("value == .95 and anchoring == 'none'").set_index("method")
+    complete = complete.loc[["topk", "batchtopk", "matryoshka"], "gt_recovery_decoder_unanchored_mean"]
+    yield f"TopK, BatchTopK and Matryoshka recover {floor(complete.min())} % there without anchors"
 
 
 def anchoring() -> Iterator[str]:
@@ -193,20 +198,33 @@ def anchoring() -> Iterator[str]:
         f"True anchors change TopK's recovery by {with_bounds(topk)} without clipping, and random directions change "
         f"TopK's and ReLU's by {signed(100 * random_topk['mean'])}."
     )
-    settings = frame("anchoring-effect/settings")
-    settings = settings[(settings["measure"] == "recovery_90") & (settings["contrast"] == "true - none")]
+    settings = frame("anchoring-effect/settings").query("measure == 'recovery_90'")
+    beyond_random = settings[settings["contrast"] == "true - random"]
+    assert len(settings.query("contrast != 'random - none'")) == 28
+    settings = settings[settings["contrast"] == "true - none"]
     helped = settings[(settings["verdict"] == "helps") & ~settings["clip"] & ~settings["method"].str.startswith("relu")]
     assert helped[["source", "method"]].to_numpy().tolist() == [["more", "topk"]]
     yield f"TopK at n = 1,400 gains {with_bounds(helped.iloc[0])}, averaged over weights."
-    verdicts = frame("anchoring-effect/effects")
-    verdicts = verdicts[(verdicts["measure"] == "recovery_90") & (verdicts["contrast"] == "true - none")]["verdict"]
-    count = verdicts.value_counts()
-    assert "harms" not in count
-    yield (
-        f"Of {len(verdicts)} comparisons, {count['helps']} show that true anchors beat none and random directions, "
-        f"{count['any direction helps']} that they beat none only, and none that they harm; {count['not shown']} show "
-        "nothing."
+    denser_topk, beyond = (
+        rows.query("source == 'denser' and method == 'topk'").iloc[0] for rows in (settings, beyond_random)
     )
+    yield (
+        f"TopK at S = .95 gains {with_bounds(denser_topk)[:-1]}; corrected p of {short(denser_topk['p_holm'], 1)}); "
+        f"true anchors beat random directions there by {with_bounds(beyond)[:-1]}; corrected p of "
+        f"{short(beyond['p_holm'], 3)})"
+    )
+    count, gains = settings["verdict"].value_counts(), settings[settings["verdict"] == "helps"]
+    relu = gains["method"].str.startswith("relu")
+    assert set(count.index) == {"helps", "not shown"}
+    assert gains["clip"].groupby(relu).sum().eq(1).all()
+    yield (
+        f"In {len(gains)} of {len(settings)} settings, true anchors beat both no anchors and random directions: in "
+        f"{relu.sum()} of ReLU and {(~relu).sum()} of TopK, one of each with clipping. No setting shows a harm, and "
+        f"{count['not shown']} show nothing."
+    )
+    yield "Holm's correction over the 28 tests of settings"
+    copies = [signed(100 * effect("relu", "true - none", weight=weight)["mean"], 2) for weight in (1.0, 10.0, 100.0)]
+    yield f"ReLU gains {copies[0]}, {copies[1]} and {copies[2]} points at weights of 1, 10 and 100"
     split = [
         effect("relu", "true - none", "split", weight=1.0, measure=f"recovery_{part}_90")
         for part in ("beside", "apart")
@@ -323,9 +341,10 @@ def anchoring() -> Iterator[str]:
     none, eq25 = pairs.loc["none"], pairs.loc["parents_paper"]
     rest = pairs.drop(index=["none", "parents_paper"])["absorbed"]
     yield (
-        f"TopK absorbs {percent(none['absorbed'], 0)} % of the pairs of parent and child; anchored parents (eq. 25) "
-        f"lower this to {percent(eq25['absorbed'], 0)} %, but {percent(eq25['lost'], 0)} % of the parents are then "
-        f"lost, and other forms raise absorption to {percent(rest.min(), 0)} to {percent(rest.max(), 0)} %."
+        f"TopK absorbs {percent(none['absorbed'], 0)} % of the pairs of parent and child. Anchoring the parents by the "
+        f"paper's form (eq. 25) lowers this to {percent(eq25['absorbed'], 0)} %, but then no latent writes the parent "
+        f"in {percent(eq25['lost'], 0)} % of the pairs. All other forms of anchoring raise absorption, to "
+        f"{percent(rest.min(), 0)} to {percent(rest.max(), 0)} %."
     )
     effects = (
         frame("quick/discovery").query("source == 'lrb' and protocol == 'paper'").set_index(["method", "anchoring"])
@@ -460,9 +479,9 @@ def rows_and_codes() -> Iterator[str]:
     l0_alone = [each["trained encoder, equal L0"] - each["trained encoder"] for each in (plain, detached)]
     codes = [each["posterior"] - each["trained encoder, equal L0"] for each in (plain, detached)]
     yield (
-        f"Detached prefixes raise the F1 of a Matryoshka's encoder by {short(gain, 3)}. The L0 of posterior codes "
-        f"alone adds {short(l0_alone[0], 3)} to plain prefixes and {short(l0_alone[1], 3)} to detached ones; the codes "
-        f"add {short(codes[0], 3)} and {short(codes[1], 3)}."
+        f"Detached prefixes raise the F1 of a Matryoshka's encoder by {short(gain, 3)}. Lowering the encoder's L0 to "
+        f"that of posterior codes adds {short(l0_alone[0], 3)} with plain prefixes and {short(l0_alone[1], 3)} with "
+        f"detached ones. At this L0, posterior codes add another {short(codes[0], 3)} and {short(codes[1], 3)}."
     )
     refined = [f1[f"{name}, refined"]["posterior"] - f1[name]["posterior"] for name in ("ours", "ours, detached")]
     yield (
@@ -581,13 +600,21 @@ def models() -> Iterator[str]:
         f"directions {short(model['random_directions'])}."
     )
     law = frame("law/law").query("parameter == 'n'")
-    ours = law[law["method"].isin(["least squares", "acs_bare"])].groupby(["method", "value"])[["law", "cosine"]].mean()
+    ours = law.groupby(["method", "value"])[["law", "cosine"]].mean()
+    gaps = (ours["cosine"] - ours["law"]).abs()
+    spans = {
+        name: f"{short(gaps[name].max(), 3)} (n from {gaps[name].index.min():.0f} to {gaps[name].index.max():.0f})"
+        for name in ("least squares", "acs_bare")
+    }
+    ridge = ours.loc["acs"]
+    assert ridge.index.to_list() == [800]
     yield (
-        "Least-squares read-outs of true features and the search's encoders follow cos = sqrt(1 - n_p / n) within "
-        f"{short((ours['cosine'] - ours['law']).abs().max(), 3)} (n from 800 to 3000)"
+        f"Least-squares read-outs of true features follow cos = sqrt(1 - n_p / n) within {spans['least squares']}. "
+        f"Encoders that the search fits without a ridge follow it within {spans['acs_bare']}, but with the default "
+        f"ridge they have {short(ridge['cosine'].iloc[0])} where the law says {short(ridge['law'].iloc[0])} (n = 800)."
     )
     topk = law[(law["method"] == "topk") & (law["value"] == 1000)].iloc[0]
-    yield f"trained TopK rows do not: {short(topk['cosine'])} where the law says {short(topk['law'])} (n = 1000)"
+    yield f"Trained TopK rows have {short(topk['cosine'])} where the law says {short(topk['law'])} (n = 1000)."
     rows = means("law/real", "activations", "method")
     smollm2, long = rows.loc[("smollm2", "topk")], rows.loc[("smollm2", "topk_1600_steps")]
     yield (
@@ -681,6 +708,9 @@ def comparison() -> Iterator[str]:
     f1, error = after["detection_f1"], after["fvu"]
     assert f1.idxmax() == "nested_detached"
     peers = [f"{name}_batchtopk" for name in ("dictionary_learning", "saelens")]
+    l0 = after.loc[["gated", "relu", "jumprelu_quadratic"], "l0"]
+    assert after["l0"].nlargest(3).index.sort_values().equals(l0.index.sort_values())
+    yield f"at an L0 of 6 (Gated, ReLU and JumpReLU with a quadratic penalty have {l0.min():.2f} to {l0.max():.2f})"
     by_seed = long_runs("synth_s").pivot_table(index="seed", columns="method", values="detection_f1")
     leads = [paired_interval((by_seed[name] - by_seed["batchtopk"]).to_numpy())[1] for name in peers]
     assert min(leads) > 0
@@ -713,8 +743,8 @@ def comparison() -> Iterator[str]:
     yield (
         f"On SmolLM2, OMP leaves {short(trained['fvu'], 3)} of the variance unexplained with the rows of TopK, and "
         f"{short(null['fvu'], 3)} with random samples as rows; TopK's own encoder leaves "
-        f"{short(on_smollm2['topk'], 3)}. Of the KL divergence they recover {short(trained['kl_recovered'], 3)}, "
-        f"{short(null['kl_recovered'], 3)} and {short(kl['topk'], 3)}."
+        f"{short(on_smollm2['topk'], 3)}. These three recover {short(trained['kl_recovered'], 3)}, "
+        f"{short(null['kl_recovered'], 3)} and {short(kl['topk'], 3)} of the KL divergence."
     )
     less = 1 - omp["fvu"].drop("random_samples") / null["fvu"]
     smallest, largest = percent(less.min(), 0), percent(less.max(), 0)
@@ -781,7 +811,7 @@ def comparison() -> Iterator[str]:
     formulas = opened["dictionary"].str.contains("crosscoder") & opened["refused"].isna()
     yield (
         f"Four libraries open {int(opened['refused'].isna().sum() - formulas.sum())} of {len(opened)} pairs of "
-        f"dictionary and library, with outputs within {opened['relative_error'].max():.0e} of ours."
+        f"dictionary and library, with outputs within {opened['relative_error'].max():.1e} of ours."
     )
     yield f"a fork's formulas compute {formulas.sum()} more"
 
@@ -963,9 +993,11 @@ def the_paper() -> Iterator[str]:
     recovery = cells.loc[cells["number"] == "gt_recovery_percent", "paper"]
     mip = int((cells["number"] == "mip").sum())
     nothing, everything = int((recovery == 0).sum()), int((recovery >= 98).sum())
+    among = int(decided["reproduced_under"].notna().sum())
     yield (
-        f"Other readings reproduce {len(cells)} numbers, which is weak evidence: {mip} are MIPs, {nothing} recoveries "
-        f"of 0 %, and {everything} recoveries of 98 % or more."
+        f"Other readings reproduce {len(cells)} of the {len(rows)} numbers, {among} of them among the "
+        f"{len(decided)}. This is weak evidence: {mip} are MIPs, {nothing} recoveries of 0 %, and "
+        f"{everything} recoveries of 98 % or more."
     )
     contradictory = rows[rows["contradiction"].notna()]
     yield f"{len(contradictory)} of the {len(rows)} numbers contradict others or their definitions"
@@ -1043,8 +1075,8 @@ def the_paper() -> Iterator[str]:
     quarter = looks["number"].map(protocols["k"]) / 4
     low = protocols.loc[looks.loc[looks["l0_0"] < 0.95 * quarter, "number"].unique(), "bias"]
     yield (
-        f"Of {len(protocols)} random protocols, {len(low)} have an L0 below 95 % of k at some step, and {low.sum()} of "
-        f"these have biases, as {protocols['bias'].sum()} of all have."
+        f"Of {len(protocols)} random protocols, {len(low)} have an L0 below 95 % of k at some step. {low.sum()} of "
+        f"these {len(low)} have biases, and {protocols['bias'].sum()} of the {len(protocols)}."
     )
     leak = means("quick/seed_leak", "initialisation", "leak", "lr", "steps")["gt_recovery_encoder"].xs(
         117, level="steps"

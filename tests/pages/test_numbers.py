@@ -79,8 +79,9 @@ def readme_sentences() -> list[str]:
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
     nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
     long = 100 * long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
-    ours = long[["topk", "batchtopk", "jumprelu", "lista", "nested_detached"]]
-    span = f"{short(ours.min(), 1)} to {short(ours.max(), 1)}"
+    ours = long.drop(["random_samples", "dictionary_learning_batchtopk", "saelens_batchtopk", "saelens_nested"])
+    assert len(ours) == 11
+    span = f"{short(ours.min())} to {short(ours.max())}"
     saelens, dictionary_learning, random_samples = (
         f"{long[name]:.2g}" for name in ("saelens_batchtopk", "dictionary_learning_batchtopk", "random_samples")
     )
@@ -93,8 +94,14 @@ def readme_sentences() -> list[str]:
     settings = frame("anchoring-effect/settings").query(
         "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
     )
-    (helped,) = settings.loc[settings["verdict"] == "helps", "mean"]
-    assert (len(settings), set(settings["verdict"])) == (4, {"helps", "not shown"})
+    settings = settings.set_index("source")
+    helped, denser_topk = settings.loc["more", "mean"], settings.loc["denser"]
+    assert settings["verdict"].eq("helps").to_dict() == dict.fromkeys(settings.index, False) | {"more": True}
+    assert len(settings) == 4
+    low, high = (signed(100 * denser_topk[name]) for name in ("low", "high"))
+    complete = frame("paper/table6").query("value == .95 and anchoring == 'none'").set_index("method")
+    assert complete.loc[["topk", "batchtopk", "matryoshka"], "gt_recovery_decoder_unanchored_mean"].eq(1).all()
+    assert complete["seeds"].eq(1).all()
     clipped = [signed(100 * effect("relu", f"{kind} - none", clip=True)["mean"])[1:] for kind in ("random", "true")]
     rows = frame("paper/table1")
     rows = rows[rows["method"].isin(METHODS)]
@@ -104,17 +111,21 @@ def readme_sentences() -> list[str]:
     detached = long_runs("synth_s").groupby("method")["detection_f1"].mean()["nested_detached"]
     return [
         f"recover {floor(best.min())} % or more",
-        f"recover {percent(paper.min())} to {percent(paper.max())} %",
+        f"decoders recover {percent(paper.min())} to {percent(paper.max())} %",
+        f"can match {percent(256 / 1024, 0)} % of its 1,024 features at most",
         f"without any training, {percent(nulls['random_samples'])} % of the features",
-        f"recover {span} % of 1,024 features with our trainers, {saelens} % with SAELens' BatchTopK and "
-        f"{dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
+        f"Decoders recover {span} % of the features with eleven trainers of ours, {saelens} % with SAELens' BatchTopK "
+        f"and {dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
         f"detect the features nearest to them with an F1 of {short(detached, 3)}.",
         f"[finds {percent(solver, 0)} %]",
-        f"then recovers {denser['true']} % of them instead of {denser['none']} %; with random directions, "
-        f"{denser['random']} %.",
-        f"it recovers {early['true']} % instead of {early['none']} % (random: {early['random']} %).",
-        f"TopK gains {signed(100 * helped)[1:]} points in one of four settings",
-        f"ReLU recovers {sparser['none']} % without anchors and {sparser['random']} % with random directions.",
+        f"ReLU recovers {denser['true']} % of them with true anchors, {denser['random']} % with random directions and "
+        f"{denser['none']} % without anchors.",
+        f"ReLU then recovers {sparser['random']} % with random directions and {sparser['none']} % without anchors.",
+        "TopK, BatchTopK and Matryoshka recover 100 % there without anchors",
+        f"ReLU recovers {early['true']} % early in a training with true anchors, {early['random']} % with random "
+        f"directions and {early['none']} % without.",
+        f"TopK gains {signed(100 * helped)[1:]} points in one of four settings. In another it gains "
+        f"{signed(100 * denser_topk['mean'])[1:]} ({low} to {high}), which does not survive",
         f"random directions bring {clipped[0]} of ReLU's {clipped[1]} points",
         f"encoder rows recover 0 % of the other features, and decoders {percent(others.min())} to "
         f"{percent(others.max())} %.",
