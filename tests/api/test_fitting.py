@@ -735,11 +735,13 @@ def test_a_bar_learns_nothing_of_the_rate_from_its_first_row(capsys):
     assert "100/100" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.h5"])
 @pytest.mark.parametrize("change", ["cut", "overwritten"])
 def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is_saved(
-    both, tmp_path, monkeypatch, change
+    both, tmp_path, monkeypatch, change, name
 ):
-    np.save(path := tmp_path / "x.npy", both[0])
+    path = tmp_path / name
+    np.save(path, both[0]) if name == "x.npy" else write_store(path, both[0])
     once = loop.TrainingStep.__call__
 
     def meanwhile(self, *args):
@@ -751,7 +753,7 @@ def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", meanwhile)
     # an epoch of 46 steps holds all samples in memory; the next one reads them again
-    with pytest.raises(ValueError, match=r"x\.npy: the file was changed while it was read; repeat the command"):
+    with pytest.raises(ValueError, match=rf"{name}: the file was changed while it was read; repeat the command"):
         sdl.fit(path, out=tmp_path / "run", **{**TOPK, "steps": 60}, **QUIET)
     assert not (tmp_path / "run/model.safetensors").exists()
 

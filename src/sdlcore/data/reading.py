@@ -1,7 +1,9 @@
 """Read activation stores, and verify their checksums."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from sdlcore.data.layout import (
 from sdlcore.errors import StoreError, printable_cause
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
+from sdlcore.storage.npy import FileState, changed_while_read, file_state
 
 REFERENCES = "references/"
 """Beginning of the names of columns with the origin of each sample."""
@@ -57,7 +60,8 @@ class ActivationStore:
     ------
     StoreError
         If the file, or a shard of an index, is missing, damaged or not a store of this version. Samples are not
-        verified (`verify`).
+        verified (`verify`). A read also raises it if the file or a shard was written to since it was opened: HDF5
+        would return zeros beyond the end of a cut file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -68,6 +72,9 @@ class ActivationStore:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise StoreError(f"{path}: not a readable HDF5 file ({error})") from printable_cause(error)
+        # by its descriptor: a file that takes the name of this one does not matter
+        self._descriptor: int = self._file.id.get_vfd_handle()
+        self._state = file_state(os.fstat(self._descriptor))
         try:
             self._open()
         except DAMAGE as error:
@@ -95,6 +102,7 @@ class ActivationStore:
         self.shards: list[Path] = []
         if "shards" in self._file:
             self.shards = _checked_shards(self.path, self._file["shards"])
+        self._shard_states = {shard: file_state(shard.stat()) for shard in self.shards}
 
     @property
     def chunk_rows(self) -> int:
@@ -115,8 +123,20 @@ class ActivationStore:
 
         Numbers keep their stored precision, but bfloat16 is converted to float32. StoreError for an unknown column.
         """
-        dataset = self.dataset(column)
-        return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+        with self._unchanged():
+            dataset = self.dataset(column)
+            return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Raise StoreError after the block, whatever HDF5 says, if the file or a shard was changed since opening."""
+        try:
+            yield
+        finally:
+            if self._file:  # the descriptor of a closed file may belong to another file
+                _check_state(self.path, file_state(os.fstat(self._descriptor)), self._state)
+                for shard, state in self._shard_states.items():
+                    _check_state(shard, file_state(shard.stat()), state)
 
     def dataset(self, column: str) -> h5py.Dataset:
         """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
@@ -141,9 +161,10 @@ class ActivationStore:
         """Return the ground-truth coefficients (N x n), or None if they are unknown."""
         if "features" not in self._file:
             return None
-        group = self._file["features"]
-        parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
-        matrix = scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
+        with self._unchanged():
+            group = self._file["features"]
+            parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
+            matrix = scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
         matrix.check_format(full_check=True)  # scipy trusts indices, and one out of range ends the process
         return matrix
 
@@ -174,8 +195,12 @@ class ActivationStore:
         self.close()
 
 
-def check_bytes(path: str | Path) -> None:
+def check_bytes(path: str | Path) -> FileState:
     """Verify the bytes of a store by the checksums at its end, before HDF5 reads it; shards of an index are skipped.
+
+    Returns
+    -------
+    The state of the file that was verified.
 
     Raises
     ------
@@ -183,6 +208,7 @@ def check_bytes(path: str | Path) -> None:
         If bytes are damaged or there are no checksums; the message names the file and the bytes.
     """
     try:
+        state = file_state(Path(path).stat())
         damage = find_damage(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such activation store") from error
@@ -193,12 +219,24 @@ def check_bytes(path: str | Path) -> None:
         ) from error
     if damage is not None:
         raise StoreError(f"{path}: is damaged: {damage}; write the store again")
+    return state
+
+
+def _check_state(path: str | Path, now: FileState, expected: FileState) -> None:
+    if now != expected:
+        raise StoreError(changed_while_read(path))
 
 
 def open_checked(path: str | Path) -> ActivationStore:
     """Verify the bytes of a store, but not of an index's shards, and open it; errors as for `check_bytes`."""
-    check_bytes(path)
-    return ActivationStore(path)
+    state = check_bytes(path)
+    store = ActivationStore(path)
+    try:
+        _check_state(path, store._state, state)
+    except StoreError:
+        store.close()
+        raise
+    return store
 
 
 def content_digest(path: str | Path) -> str:

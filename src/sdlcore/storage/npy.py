@@ -47,6 +47,23 @@ def read_header(stream: IO[bytes], size: int) -> Header:
     return header
 
 
+class FileState(NamedTuple):
+    """Size and modification time of a file. Writing to the file changes one or both."""
+
+    size: int
+    modified_ns: int
+
+
+def file_state(status: os.stat_result) -> FileState:
+    """Return the state of a file from its status."""
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def changed_while_read(path: str | Path) -> str:
+    """Return the message for a file that was written to while it was read."""
+    return f"{path}: the file was changed while it was read; repeat the command once nothing writes to the file"
+
+
 class Numbers:
     """An array in an open file. Indexing reads rows from the file.
 
@@ -69,9 +86,9 @@ class Numbers:
         with self.path.open("rb") as file:
             self._descriptor = os.dup(file.fileno())
             self._close = weakref.finalize(self, os.close, self._descriptor)
-            self._state = self._now()
+            self._state = file_state(os.fstat(self._descriptor))
             if header is None:
-                header, start = read_header(file, self._state[0]), file.tell()
+                header, start = read_header(file, self._state.size), file.tell()
         self.shape, self._by_columns, self.dtype = header
         self._start = start
 
@@ -100,7 +117,7 @@ class Numbers:
                 self._fill(columns[:, number], number * len(self) + start)
         else:
             self._fill(values.reshape(-1), start * math.prod(self.shape[1:]))
-        if self._now() != self._state:
+        if file_state(os.fstat(self._descriptor)) != self._state:
             self._refuse()
         return values
 
@@ -126,11 +143,5 @@ class Numbers:
                 self._refuse()
             rest, at = rest[count:], at + count
 
-    def _now(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
-
     def _refuse(self) -> None:
-        raise ValueError(
-            f"{self.path}: the file was changed while it was read; repeat the command once nothing writes to the file"
-        )
+        raise ValueError(changed_while_read(self.path))
