@@ -210,7 +210,7 @@ def page(pairs: list[Pair]) -> str:
         "",
         f"The libraries open {len(expressed) - formulas} of {len(pairs)} pairs of dictionary and library by their own "
         f"loaders; a fork's formulas compute {formulas}.",
-        f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.0e} of ours.",
+        f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.1e} of ours.",
         "The other pairs are refused, since the library cannot compute what the dictionary does:",
         "[pairs.csv](pairs.csv) has each reason.",
         "",
