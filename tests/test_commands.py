@@ -641,3 +641,34 @@ def test_codes_by_search_are_written(folder, capsys, tmp_path):
     main(["search", str(folder / "run"), "--method", "omp", "--k", "2", "--out", str(tmp_path / "omp")])
     assert "Dictionary(sae, omp, k=2, n_p=16, n_q=64, n_r=16)" in capsys.readouterr().out
     assert "posterior needs x, samples" in refusal(capsys, f"search {folder}/run --out {tmp_path}/posterior")
+
+
+def test_codes_by_search_replace_no_other_dictionary(folder, capsys, tmp_path):
+    other, unfinished, single = (tmp_path / name for name in ("other", "unfinished", "single"))
+    shutil.copytree(folder / "run", other)
+    shutil.copytree(REPOSITORY / "tests/api/runs/unfinished", unfinished)
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    search = f"search {folder}/run --method omp --k 2 --out"
+    message = f"{other} holds a finished run. Open it with sdl.load({str(other)!r}), or choose another folder."
+    assert message in refusal(capsys, f"{search} {other}")
+    assert "run holds a finished run" in refusal(capsys, f"{search} {folder}/run")
+    assert f"{unfinished} holds an unfinished run. Resume it" in refusal(capsys, f"{search} {unfinished}")
+    sdl.load(folder / "run").save(single / "model.safetensors")
+    own = f"search {single}/model.safetensors --method omp --k 2 --out {single}"
+    assert f"{single / 'model.safetensors'} is another dictionary" in refusal(capsys, own)
+    sdl.export(sdl.load(folder / "run"), "saelens", tmp_path / "theirs")
+    assert "contains a dictionary of saelens" in refusal(capsys, f"{search} {tmp_path}/theirs")
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["search --method omp --k 2", "export --to saelens", "import"])
+def test_a_disk_without_room_is_named_in_a_line(folder, tmp_path, command):
+    name, *options = command.split()
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY));"
+    code = f"{limited} from sdlcore.commands.main import main; main()"
+    arguments = [name, str(folder / "run"), *options, "--out", str(tmp_path / "out")]
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert "File too large: raise the limit on file sizes (ulimit -f), and run this again" in line
+    assert f"{tmp_path}/out/" in line

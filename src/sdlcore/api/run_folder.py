@@ -12,7 +12,7 @@ from typing import Any
 
 from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
 from sdlcore.errors import SourceError
-from sdlcore.interop.formats import formats_of
+from sdlcore.interop.formats import OURS, formats_of
 from sdlcore.storage.files import check_writable
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import remove_leftovers
@@ -41,6 +41,21 @@ def run_folder(path: str | Path) -> Path:
             f"{path}: expected a folder. To write a single file, end its name in .safetensors and call Dictionary.save"
         )
     return path
+
+
+def new_run_folder(path: str | Path) -> Path:
+    """Return a folder for a new dictionary, as `run_folder`; ValueError if it already contains one."""
+    folder = run_folder(path)
+    if (folder / CONFIG).exists():
+        raise ValueError(
+            f"{folder} holds a finished run. Open it with sdl.load({str(folder)!r}), or choose another folder."
+        )
+    if (folder / CHECKPOINT).exists():
+        raise ValueError(f"{folder} holds an unfinished run. Resume it by its own command, or choose another folder.")
+    if (folder / OURS).exists():
+        raise ValueError(f"{folder / OURS} is another dictionary. Delete it, or choose another folder.")
+    refuse_other_formats(folder)
+    return folder
 
 
 def refuse_other_formats(folder: Path) -> None:

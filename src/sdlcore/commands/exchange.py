@@ -7,7 +7,7 @@ import tyro
 
 from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.loading import load
-from sdlcore.api.run_folder import CONFIG, run_folder
+from sdlcore.api.run_folder import new_run_folder
 from sdlcore.commands.arguments import InputPath, opened, with_values
 from sdlcore.interop.tensors import Layout
 
@@ -68,7 +68,7 @@ def import_(
 
     Args:
         dictionary: a folder or a file, or OWNER/NAME at the model hub
-        out: folder to write, without a finished run
+        out: folder to write, without another run
         format: the library; recognised by the names of files if left out
         subfolder: folder in it that holds the dictionary
         revision: the hub's branch, tag or commit
@@ -79,10 +79,9 @@ def import_(
         layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
         apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
-    if (run_folder(out) / CONFIG).exists():
-        raise ValueError(f"{out} holds a finished run. Open it with sdl.load({str(out)!r}), or choose another folder.")
+    folder = new_run_folder(out)
     options = with_values(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     imported_dictionary = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
-    imported_dictionary.save(out)
+    imported_dictionary.save(folder)
     print(f"{imported_dictionary}: {out}")

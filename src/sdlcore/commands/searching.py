@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sdlcore.api.run_folder import new_run_folder
 from sdlcore.api.searching import N_SAMPLES, Encoder, Method
 from sdlcore.api.searching import reencode as reencode_dictionary
 from sdlcore.api.searching import refine as refine_rows
@@ -23,7 +24,7 @@ def search(
 
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        out: folder to write
+        out: folder to write, without another run
         x: samples for the statistics of posterior codes, or for l0: an .npy file, or a store (.h5)
         method: posterior codes, orthogonal matching pursuit, gradient pursuit, or non-negative least squares on the
             latents that the encoder activates
@@ -31,8 +32,9 @@ def search(
         l0: mean number of active latents of a sample (omp, gradient_pursuit), instead of k latents in every sample
         n_samples: number of samples of x to use; 65,536, if left out
     """
+    folder = new_run_folder(out)
     new_dictionary = search_codes(opened(dictionary), x, method, k=k, l0=l0, n_samples=n_samples)
-    new_dictionary.save(out)
+    new_dictionary.save(folder)
     print(f"{new_dictionary}: {out}")
 
 

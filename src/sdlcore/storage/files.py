@@ -18,6 +18,9 @@ from typing import Any
 from sdlcore.storage.digest import source_digest
 from sdlcore.storage.private import private_folder
 
+ROOM = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "raise the limit on file sizes (ulimit -f)"}
+"""Errors of a full disk -> the remedy."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -30,7 +33,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the disk is full; the message names ``path``.
+        If the disk is full, or the file exceeds the limit on file sizes; the message names ``path``.
     """
     path = Path(path)
     with naming_a_full_disk(path), private_folder(path) as folder, _named(path, folder):
@@ -75,16 +78,19 @@ def _named(path: Path, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_a_full_disk(path: str | Path) -> Iterator[None]:
-    """Add the path and a remedy to the error of a full disk, since libraries that write files leave them out."""
+    """Add the path and a remedy to the error of a full disk or of a file that exceeds the limit on file sizes.
+
+    Libraries that write files leave them out.
+    """
     try:
         yield
     except Exception as error:
         # the messages of safetensors and HDF5
         match = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
         code = getattr(error, "errno", None) or (match and int(match[1] or match[2]))
-        if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None) not in (None, str(path)):
+        if code not in ROOM or getattr(error, "filename", None) not in (None, str(path)):
             raise
-        raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
+        raise OSError(code, f"{os.strerror(code)}: {ROOM[code]}, and run this again", str(path)) from error
 
 
 def check_writable(folder: str | Path) -> None:
@@ -101,7 +107,7 @@ def check_writable(folder: str | Path) -> None:
             file.write(bytes(1 << 16))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder that can be written"
+        remedy = ROOM.get(error.errno or 0, "choose a folder that can be written")
         raise OSError(error.errno, f"{why}: {remedy}, and run this again", str(folder)) from error
 
 
