@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -20,15 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.sources.folders import Skipped, files_below
-from sdlcore.sources.images.pictures import open_picture
+from sdlcore.sources.images.pictures import SUFFIXES, open_picture
 from sdlcore.storage.parsing import describe_error, parsing
+from sdlcore.text import printable
 
 with extra("clip"):
     from PIL import Image
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_NAMED = 5
 """Largest number of files that a message names."""
 WNID = re.compile(r"n\d{8}")
@@ -111,17 +112,32 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     labels: list[int] = []
     skipped: list[Skipped] = []
     lines: list[str] = []
+    ignored = Counter[str]()
+
+    def is_called_image(path: str) -> bool:
+        name = PurePosixPath(path)
+        if name.name.startswith("."):
+            return False
+        if (suffix := name.suffix.lower()) not in SUFFIXES:
+            ignored[printable(suffix or name.name)] += 1
+        return suffix in SUFFIXES
+
     for label, name in enumerate(classes):
-        sizes, skipped_here = files_below(root, _is_called_image, name)
+        sizes, skipped_here = files_below(root, is_called_image, name)
         paths += sizes
         labels += [label] * len(sizes)
         lines += [f"{path} {size}\n" for path, size in sizes.items()]
         skipped += skipped_here
     if not paths:
         has = f"{len(classes)} class folders without an image" if classes else "no class folder"
-        raise SourceError(f"{root}: has {has}, given as {key}; expected {layout} ({', '.join(SUFFIXES)})")
+        raise SourceError(
+            f"{root}: has {has}, given as {key}; expected {layout} (or another format that Pillow decodes)"
+        )
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
+    if ignored:
+        counts = ", ".join(f"{number} {kind}" for kind, number in ignored.most_common(MOST_NAMED))
+        log.warning("%s: ignored %d files that are not images by their names: %s", root, ignored.total(), counts)
     filled = set(labels)
     if empty := [name for label, name in enumerate(classes) if label not in filled]:
         log.warning("%s: classes without an image, which are kept: %s", root, ", ".join(empty))
@@ -223,8 +239,3 @@ def _collate(items: list[_Item]) -> Batch:
         [index for index, _, image, _ in items if image is not None],
         [Skipped(path, reason) for _, path, image, reason in items if image is None],
     )
-
-
-def _is_called_image(path: str) -> bool:
-    name = PurePosixPath(path)
-    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")

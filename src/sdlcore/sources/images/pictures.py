@@ -11,8 +11,16 @@ from sdlcore.extras import extra
 with extra("clip"):
     from PIL import Image, ImageFile
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""Allowed formats, detected by content. Pillow supports dozens, and starts external programs for some."""
+Image.preinit()  # usual formats come first
+Image.init()
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow recognises, but decodes by external programs or not at all."""
+FORMATS = [name for name in Image.ID if name not in NOT_DECODED]
+"""Formats that Pillow decodes."""
+SIGNED = [name for name in FORMATS if Image.OPEN[name][1]]
+"""Formats that a file's first bytes show. The others, such as TGA, would take damaged files for pictures."""
+SUFFIXES = {suffix: name for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+"""Suffix of a file's name -> its format."""
 
 DARKEST = 2**12
 """Smallest allowed maximum of 16-bit values. A 12-bit picture stored in 16 bits would become nearly black."""
@@ -37,7 +45,8 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
     Exception
         Any exception of Pillow, if the file cannot be read.
     """
-    with Image.open(path, formats=FORMATS) as image:
+    named = SUFFIXES.get(Path(path).suffix.lower())
+    with Image.open(path, formats=SIGNED if named is None or named in SIGNED else [*SIGNED, named]) as image:
         yield _opaque(_eight_bits(image))
 
 
