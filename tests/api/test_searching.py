@@ -140,6 +140,20 @@ def test_refined_rows_detect_more_features(trained, refined_rows, bench):
     assert refined_rows.settings["k"] == 3  # those of the training
 
 
+def test_refined_rows_keep_their_index_and_the_replaced_ones_are_listed(trained, refined_rows, x, tmp_path):
+    replaced = refined_rows.provenance["replaced"]
+    assert 0 < len(replaced) < 32
+    staying = [i for i in range(32) if i not in replaced]
+    cosines = torch.nn.functional.cosine_similarity(refined_rows.W_dec[:, None], trained.W_dec, dim=2)
+    nearest = cosines[staying].argmax(1).tolist()
+    assert np.mean([nearest[n] == i for n, i in enumerate(staying)]) > 0.9
+    assert f"| replaced | `{replaced}` |" in str(refined_rows.generate_model_card())
+    for activation in ("jumprelu", "topk"):  # the new encoder's rows have the same indices
+        encoder = sdl.reencode(refined_rows, x, activation, 3, steps=2, out=tmp_path / activation, **QUIET)
+        assert encoder.provenance["replaced"] == sdl.load(tmp_path / activation).provenance["replaced"] == replaced
+        sdl.reencode(refined_rows, x, activation, 3, steps=2, out=tmp_path / activation, **QUIET)  # opened
+
+
 def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refined_rows, tmp_path, monkeypatch):
     rounds = []
 
@@ -155,6 +169,7 @@ def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refi
         sdl.refine(trained, x, **call)
     dictionary = sdl.refine(trained, x, **call)
     assert len(rounds) == 4  # the third round, again; the last three of six add no latent
+    assert dictionary.provenance["replaced"] == refined_rows.provenance["replaced"]
     torch.testing.assert_close(dictionary.W_dec, refined_rows.W_dec, rtol=0, atol=1e-6)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors"}
     opened = sdl.refine(trained, x, **call)

@@ -45,7 +45,7 @@ def test_missing_features_take_the_place_of_useless_latents(features):
     start = torch.cat([features[:10], useless])
     before = dictionary_of(start, draw(99))
     assert ((features @ before.W_dec.T).amax(1) > 0.97).sum() == 10
-    after = refine(dictionary_of(start, draw(99)), draw, 12, torch.Generator().manual_seed(4))
+    after, _ = refine(dictionary_of(start, draw(99)), draw, 12, torch.Generator().manual_seed(4))
     # 200 samples with a feature of length 4, and noise of .1 in each of 48 dimensions: cosines above .999
     assert (features @ after.W_dec.T).amax(1).min() > 0.99
     torch.testing.assert_close(after.W_dec.norm(dim=1), torch.ones(N))
@@ -60,7 +60,7 @@ def test_a_dictionary_with_more_latents_than_features_keeps_their_number(feature
     draw = draw_from(features)
     extra = torch.nn.functional.normalize(torch.randn(40, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
     model = dictionary_of(torch.cat([features, extra]), draw(99))
-    after = refine(model, draw, 5, torch.Generator().manual_seed(4))
+    after, _ = refine(model, draw, 5, torch.Generator().manual_seed(4))
     assert after.W_dec.shape == (N + 40, DIMENSIONS)
     assert (features @ after.W_dec.T).amax(1).min() > 0.99
 
@@ -68,8 +68,40 @@ def test_a_dictionary_with_more_latents_than_features_keeps_their_number(feature
 def test_equal_generators_give_equal_dictionaries(features):
     draw = draw_from(features)
     start = features[torch.arange(N) % 12]
-    one, two = (refine(dictionary_of(start, draw(9)), draw, 4, torch.Generator().manual_seed(5)) for _ in range(2))
+    (one, replaced), (two, again) = (
+        refine(dictionary_of(start, draw(9)), draw, 4, torch.Generator().manual_seed(5)) for _ in range(2)
+    )
     torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
+    assert replaced == again
+
+
+def test_latents_that_stay_keep_their_index(features):
+    draw, useless = draw_from(features), [0, 3, 4, 9, 17]
+    start = features.clone()
+    start[useless] = torch.nn.functional.normalize(
+        torch.randn(len(useless), DIMENSIONS, generator=torch.Generator().manual_seed(3))
+    )
+    after, replaced = refine(dictionary_of(start, draw(99)), draw, 8, torch.Generator().manual_seed(4))
+    assert replaced == useless
+    cosines = (features @ after.W_dec.T).detach()
+    staying = [i for i in range(N) if i not in useless]
+    assert cosines.diagonal()[staying].min() > 0.99
+    assert cosines[useless][:, useless].amax(1).min() > 0.99  # the missing features take the free indices
+
+
+def test_refined_latents_keep_their_statistics(features):
+    """Codes of a feature that is twice as frequent belong to the index that its latent has had from the start."""
+    rare = draw_from(features)
+
+    def draw(round_: int) -> torch.Tensor:
+        return rare(round_) + 6 * (torch.arange(SAMPLES) % 5 == 0)[:, None] * features[20]
+
+    start = features.clone()
+    start[:4] = torch.nn.functional.normalize(torch.randn(4, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
+    after, _ = refine(dictionary_of(start, draw(99)), draw, 6, torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        assert (after.encode(draw(98)) > 0).float().mean(0).argmax() == 20
+    assert after.sigma.log_odds.argmax() == 20
 
 
 def test_codes_solve_least_squares_on_their_supports(features):

@@ -50,7 +50,7 @@ from sdlcore.api.run_folder import (
     run_folder,
     unfinished_run,
 )
-from sdlcore.api.run_identity import packages_of, versions_of, warn_of_environment
+from sdlcore.api.run_identity import REPLACED, packages_of, versions_of, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
@@ -315,6 +315,7 @@ class Fit:
             weights = self.start.coder.state_dict()
             parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
             facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
+            facts |= {name: value for name, value in self.start.provenance.items() if name == REPLACED}
         if self.watch is not None:  # the history has columns for it
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         origin = source.activations_made_by()

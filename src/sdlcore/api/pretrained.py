@@ -12,8 +12,8 @@ from sdlcore.settings import Json
 from sdlcore.sources.language.places import hook_names
 
 LIBRARY = "sdlcore"
-CARD_FACTS = ("searched", "refined", "reencoded", "seed", "inputs", "code", "versions")
-"""Facts of the provenance that a card shows; the first three changed codes or rows after the training."""
+CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "seed", "inputs", "code", "versions")
+"""Facts of the provenance that a card shows; the first four describe changes after the training."""
 
 
 def architecture_of(coder: SparseCoder) -> str:

@@ -26,7 +26,9 @@ RESUMED = "resumed"
 """Key of provenance: the code, packages and device of the steps before a run was resumed with others."""
 STOPPED = "stopped"
 """Key of provenance: the step at which a run ended early, and who stopped it: callbacks, or the end of the batches."""
-RECORDED = (*ENVIRONMENT, RESUMED, STOPPED, "processes", "split")
+REPLACED = "replaced"
+"""Key of provenance: the indices of the latents that `refine` replaced."""
+RECORDED = (*ENVIRONMENT, RESUMED, STOPPED, REPLACED, "processes", "split")
 """Keys of provenance that do not identify a run."""
 READERS = ("numpy", "transformers", "tokenizers")
 """Packages besides torch that compute activations from a text."""

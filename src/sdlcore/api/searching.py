@@ -18,7 +18,7 @@ from sdlcore.api.fitting import fit
 from sdlcore.api.inputs import is_pair
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
-from sdlcore.api.run_identity import warn_of_environment
+from sdlcore.api.run_identity import REPLACED, warn_of_environment
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.batches import Readable, TrainingRows, read_pair
@@ -213,8 +213,8 @@ def refine(
 
     Returns
     -------
-    A new dictionary with as many latents and posterior codes. Latents correspond to the latents of ``dictionary``,
-    except where mean shift replaced them.
+    A new dictionary with as many latents and posterior codes. A latent of ``dictionary`` keeps its index unless mean
+    shift replaced it; ``provenance["replaced"]`` lists the indices of replaced latents.
 
     Raises
     ------
@@ -240,8 +240,9 @@ def refine(
                 else _posterior(start.coder, rows.sample(), n_samples, progress)
             )
             with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
-                new_coder = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
-            return Dictionary(new_coder, facts)
+                generator = torch_stream(seed, "mean shift")
+                new_coder, replaced = refine_rows(coder, draw, rounds, generator, _to(bar), keep)
+            return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
         return _make_or_open(start, {"refined": record}, source, out, make)
 

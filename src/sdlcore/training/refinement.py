@@ -71,12 +71,14 @@ class Latents(NamedTuple):
     b_dec: Tensor
     """Decoder bias (R)."""
     statistics: Statistics
+    origins: Tensor
+    """Index of each latent in the dictionary that is refined (Q); -1 for a new latent."""
 
     def take(self, latents: Tensor) -> Self:
         """Return the chosen latents."""
         log_odds, means, variances, noise = self.statistics
         statistics = Statistics(log_odds[latents], means[latents], variances[latents], noise)
-        return self._replace(rows=self.rows[latents], statistics=statistics)
+        return self._replace(rows=self.rows[latents], statistics=statistics, origins=self.origins[latents])
 
     def extend(self, rows: Tensor) -> Self:
         """Return these latents and new ones. Codes of new latents are guessed to be like the typical code."""
@@ -88,7 +90,20 @@ class Latents(NamedTuple):
             torch.cat([variances, 2 * variances.median() * new]),
             noise,
         )
-        return self._replace(rows=torch.cat([self.rows, rows]), statistics=statistics)
+        origins = torch.cat([self.origins, torch.full((len(rows),), -1)])
+        return self._replace(rows=torch.cat([self.rows, rows]), statistics=statistics, origins=origins)
+
+    def in_place(self) -> tuple[Self, list[int]]:
+        """Return the latents in the order of the dictionary, and the indices at which a new one replaced another.
+
+        A latent of the dictionary keeps its index. New latents take the free indices.
+        """
+        is_free = torch.ones(len(self.rows), dtype=torch.bool)
+        is_free[self.origins[self.origins >= 0]] = False
+        replaced = torch.nonzero(is_free).squeeze(1)
+        indices = self.origins.clone()
+        indices[indices < 0] = replaced
+        return self.take(indices.argsort())._replace(origins=indices.sort().values), replaced.tolist()
 
     def encode(self, x_BR: Tensor) -> csr_array:
         """Return the codes of samples (B x Q)."""
@@ -106,10 +121,11 @@ def refine(
     generator: torch.Generator,
     done: Callable[[int], object] = lambda number: None,
     checkpoints: Checkpointing | None = None,
-) -> SparseCoder:
-    """Improve the decoder rows of a dictionary with posterior codes, in place, and return the dictionary.
+) -> tuple[SparseCoder, list[int]]:
+    """Improve the decoder rows of a dictionary with posterior codes, in place.
 
-    The number of latents stays. After ``rounds`` rounds, all rows are refitted to the samples of `REFIT` more.
+    Return the dictionary, and the indices of replaced latents. Other latents keep their index, and the number of
+    latents stays. After ``rounds`` rounds, all rows are refitted to the samples of `REFIT` more.
 
     Parameters
     ----------
@@ -129,7 +145,7 @@ def refine(
     n_q = len(model.W_dec)
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
     scale = model.sigma.get_buffer("scale").cpu()
-    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers))
+    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers), torch.arange(n_q))
 
     def scaled(round_: int) -> Tensor:
         return draw(round_) / scale
@@ -138,7 +154,7 @@ def refine(
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
         statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
-        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics)
+        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics, saved.tensors["origins"])
         ages, first_round = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
     for round_ in range(first_round, rounds):
@@ -160,7 +176,8 @@ def refine(
             ages = torch.cat([ages[frequent_latents], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
         if checkpoints is not None:
-            state = {"rows": latents.rows, "b_dec": latents.b_dec, **latents.statistics._asdict(), "ages": ages}
+            state = {**latents._asdict(), **latents.statistics._asdict(), "ages": ages}
+            del state["statistics"]
             state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
             checkpoint = Checkpoint(round_ + 1, 0.0, [], state)
             save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
@@ -173,10 +190,10 @@ def refine(
     for _ in range(2):
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     done(last_round(rounds) + 1)
-    rows, b_dec, statistics = latents
+    (rows, b_dec, statistics, _), replaced = latents.in_place()
     parameters = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
     model.load_state_dict(model.state_dict() | parameters | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
-    return model
+    return model, replaced
 
 
 def last_round(rounds: int) -> int:

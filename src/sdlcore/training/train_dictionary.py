@@ -147,7 +147,7 @@ def _with_posterior_codes(
     before = fvu_and_l0(trained.eval(), x_BR)
     model = with_posterior_codes(trained, samples, config.training.posterior_samples)
     if rounds := config.training.mean_shift_rounds:
-        model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
+        model, _ = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
     metrics = fvu_and_l0(model, x_BR)
     warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR), "set posterior_samples to 0")
     return model, metrics
