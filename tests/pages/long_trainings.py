@@ -12,6 +12,8 @@ from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "docs/results/methods"
+OF_PAIRS = "shared"
+"""A score of pairs of seeds, which overlap: the values of the seeds are not independent, so it has no interval."""
 DETECTION = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
 
 
@@ -85,7 +87,10 @@ def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], 
     for method in runs.groupby("method")[name].mean().sort_values(ascending=first == "FVU").index:
         seeds = runs[runs["method"] == method]
         cells = [f"{rates[method]:g}".replace("0.", ".") if method in rates else ""]
-        cells += [cell(seeds[name], digits) for name, digits in scores.values()]
+        cells += [
+            cell(pd.Series([seeds[name].mean()]) if name == OF_PAIRS else seeds[name], digits)
+            for name, digits in scores.values()
+        ]
         cells.append("" if pd.isna(seeds["seconds"].min()) else f"{seeds['seconds'].min():.0f}")
         cells.append("" if pd.isna(steps[method]) else f"{steps[method]:.0f}, {times[method]:.0f}")
         lines.append(f"| {label_method(method)} | {' | '.join(cells)} |")

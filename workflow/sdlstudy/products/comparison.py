@@ -68,7 +68,8 @@ class OnGround(BenchTable):
         "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Recovery, MIP, F1 and "
         "MCC need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder "
         "column, MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share "
-        "of decoder columns that match a column of a run with another seed, on sources whose samples all seeds share. "
+        "of decoder columns that match a column of a run with another seed, on sources whose samples all seeds share; "
+        "its pairs of seeds overlap, so its interval is too narrow. "
         "Seconds are wall-clock times on one machine, where other jobs may have run at the same time."
     )
 
