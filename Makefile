@@ -48,7 +48,7 @@ paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results
 test: checked ## set up, check and test everything (with WORKERS=4 processes)
 	$(PYTEST) $(ARGS)
 
-same: $(INSTALLED) ## run the pipeline of a commit and of the working tree, and list numbers that differ (BASE=commit ARGS="tiny quick")
+same: $(INSTALLED) ## run the pipeline of a commit and of the working tree, and list numbers that differ (BASE=commit ARGS="tiny streams quick")
 	python -m tests.same $(BASE) $(ARGS)
 
 test-all: checked ## make test, and the tests marked slow

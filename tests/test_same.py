@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.same import differences, outputs_of
+from tests.conftest import REPOSITORY
+from tests.same import settings
+from tests.same.comparing import differences, outputs_of, read_omissions, without
+from tests.same.versions import configurations
 
 
 @pytest.fixture
@@ -42,6 +45,67 @@ def test_a_metric_that_differs_is_named_by_file_and_key(results):
     lines = list(differences(results(1), results(2, score=0.6)))
     assert "metrics.json: metrics: fvu: 0.5 became 0.6" in lines
     assert [line.split(":")[0] for line in lines] == ["history.csv", "metrics.json", "table.md"]
+
+
+@pytest.mark.parametrize("row", [1, 2])
+def test_a_cell_of_a_printed_table_that_differs_is_named_by_row_and_column(tmp_path, row):
+    text = ["A caption.", "", "| fvu | l0 | fvu |", "|--|--|--|", "| 1 | 2 | 3 |", "| 4 | 5 | 6 |"]
+    (tmp_path / "table.md").write_text("\n".join(text))
+    before = outputs_of(tmp_path)
+    text[3 + row] = text[3 + row][:-3] + "7 |"
+    (tmp_path / "table.md").write_text("\n".join(text))
+    old = 3 * row
+    assert [*differences(before, outputs_of(tmp_path))] == [f"table.md: row {row - 1}: fvu (2): '{old}' became '7'"]
+
+
+OMITTED = """
+# what the change removes
+*/metrics.json fvu
+history.csv  l*ss
+table.md fvu=0.*
+train.h5
+"""
+
+
+def test_files_columns_rows_and_keys_that_are_listed_are_left_out(results):
+    before, after = results(1), results(2, score=0.6, weight=2.0)
+    before, after = (
+        {f"a/{name}" if name == "metrics.json" else name: c for name, c in v.items()} for v in (before, after)
+    )
+    omissions = read_omissions(OMITTED)
+    before, used = without(before, omissions)
+    assert used == set(omissions)
+    assert [*differences(before, without(after, omissions)[0])] == [
+        line for line in differences(before, after) if line.startswith("model.safetensors")
+    ]
+
+
+def test_rows_after_one_that_is_left_out_are_compared():
+    table = {"t.csv": {"row 0": {"m": "a"}, "row 1": {"m": "b"}, "row 2": {"m": "c"}}}
+    kept, used = without(table, read_omissions("t.csv m=b"))
+    assert kept == {"t.csv": {"row 0": {"m": "a"}, "row 1": {"m": "c"}}}
+    assert without(kept, used)[1] == set()
+
+
+def test_configurations_are_found_in_subfolders_and_files_without_a_name_are_no_configurations(tmp_path):
+    for path, text in {"a": "name: a", "deep/b": "name: b", "deep/c": "methods: {}"}.items():
+        file = tmp_path / f"config/{path}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert {name: path.stem for name, path in configurations(tmp_path).items()} == {"a": "a", "b": "b"}
+    assert {"quick", "tiny", "streams"} <= configurations(REPOSITORY).keys()
+
+
+@pytest.mark.parametrize("name", settings.KEPT)
+def test_runs_of_kept_configurations_have_the_saved_settings(name):
+    assert [*differences(settings.read(name), settings.resolve(settings.load(name)))] == []
+
+
+def test_saved_settings_are_read_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "SAVED", tmp_path)
+    groups = settings.resolve(settings.load("config"))
+    settings.save("config", groups)
+    assert settings.read("config") == groups
 
 
 def test_files_that_come_and_go_are_differences(results):

@@ -1,0 +1,1 @@
+"""Run the pipeline on two versions of the code, and list every number that differs."""

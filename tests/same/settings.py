@@ -1,0 +1,117 @@
+"""Compare the resolved settings of every run of the kept configurations with the saved ones (resolved/*.json).
+
+`python -m tests.same.settings` lists differences, and `--save` saves the settings as they are now. Settings that all
+trainings of a configuration share are in the group `common` of its file, and likewise for solvers and other libraries.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sdlstudy.configuration.loading import configure, load_yaml, read_given
+from sdlstudy.configuration.whole import Configuration
+from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
+from tests.conftest import REPOSITORY
+from tests.same.comparing import differences
+
+Groups = dict[str, dict[str, dict[str, Any]]]
+"""Group of entries, such as solvers -> entry -> its settings."""
+KINDS = {"solvers": "solver", "other libraries": "peer", "trainings": "steps"}
+"""Kind of runs -> a setting that its runs have, and runs of the kinds before have not."""
+SAVED = Path(__file__).parent / "resolved"
+CONFIG = REPOSITORY / "config"
+KEPT = {
+    "config": ["config"],
+    "tiny": ["tiny"],
+    "paper": ["paper"],
+    "peers": ["peers"],
+    "anchoring": ["anchoring"],
+    "harder": ["harder"],
+    "judged": ["judged"],
+    "law": ["paper", "law"],
+    "methods": ["methods"],
+    "methods_tuning": ["methods", "methods_tuning"],
+    "methods_long": ["methods", "methods_full", "methods_long"],
+    "methods_long_tuning": ["methods", "methods_full", "methods_long", "methods_long_tuning"],
+    "synthsaebench": ["synthsaebench"],
+    "synthsaebench16k": ["synthsaebench16k"],
+}
+"""Name of a kept configuration -> the files in `CONFIG` that are merged over the default."""
+
+
+def load(name: str) -> Configuration:
+    """Return a kept configuration as the pipeline reads it."""
+    given = read_given([CONFIG / f"{file}.yaml" for file in KEPT[name]], {})
+    return configure(given, load_yaml(CONFIG / "config.yaml"))
+
+
+def resolve(study: Configuration) -> Groups:
+    """Return the settings of all runs that products need, seeds included, and of their sources and anchorings.
+
+    Runs are named source/method/protocol/anchoring. Settings without an effect on a run are left out.
+    """
+    products = study.products_by_path().values()
+    cells = {cell for product in products for cell in (*product.cells(study), *product.cells_without_metrics(study))}
+    groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}
+    for cell in sorted(cells, key=lambda cell: (*_names(cell), cell.seed)):
+        settings = run_settings(study, cell).used()
+        kind = next(kind for kind, setting in KINDS.items() if setting in settings)
+        if (start := start_cell(study, cell)) is not None:
+            settings = settings | {"start": "/".join(_names(start))}
+        groups[kind].setdefault("/".join(_names(cell)), {"seeds": [], **settings})["seeds"].append(cell.seed)
+        source = study.source(cell.source)
+        groups["sources"][cell.source] = {"kind": source.kind, **source.model_dump(mode="json", exclude={"run"})}
+        if cell.anchoring != "none":
+            discovery = discovery_of(study, cell.anchoring)
+            solver = {} if discovery is None else {"discover": discovery.to_dict()}
+            groups["anchorings"][cell.anchoring] = study.anchorings[cell.anchoring].model_dump(mode="json") | solver
+    return {group: json.loads(json.dumps(entries)) for group, entries in groups.items() if entries}
+
+
+def read(name: str) -> Groups:
+    """Return the saved settings of a configuration."""
+    groups: Groups = json.loads((SAVED / f"{name}.json").read_text())
+    for kind, common in groups.pop("common").items():
+        groups[kind] = {run: common | settings for run, settings in groups[kind].items()}
+    return groups
+
+
+def save(name: str, groups: Groups) -> None:
+    """Save the settings of a configuration, an entry in a line."""
+    common = {kind: _common([*groups[kind].values()]) for kind in KINDS if kind in groups}
+    for kind, shared in common.items():
+        own = {run: _beyond(shared, settings) for run, settings in groups[kind].items()}
+        groups = groups | {kind: own}
+    lines = {
+        group: ",\n".join(f"{json.dumps(entry)}: {json.dumps(value)}" for entry, value in entries.items())
+        for group, entries in ({"common": common} | groups).items()
+    }
+    text = ",\n".join(f"{json.dumps(group)}: {{\n{entries}\n}}" for group, entries in lines.items())
+    (SAVED / f"{name}.json").write_text(f"{{\n{text}\n}}\n")
+
+
+def _names(cell: Cell) -> tuple[str, str, str, str]:
+    return cell.source, cell.method, cell.protocol, cell.anchoring
+
+
+def _common(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the settings that all runs have with the same value."""
+    first = runs[0] if runs else {}
+    return {key: value for key, value in first.items() if all(key in run and run[key] == value for run in runs)}
+
+
+def _beyond(common: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in common}
+
+
+if __name__ == "__main__":
+    wrong = []
+    for configuration in KEPT:
+        now = resolve(load(configuration))
+        if sys.argv[1:] == ["--save"]:
+            save(configuration, now)
+        else:
+            wrong += [f"{configuration}: {line}" for line in differences(read(configuration), now)]
+    print("\n".join(wrong) or "the same")
+    sys.exit(bool(wrong))
