@@ -12,7 +12,7 @@ from sdlcore.training.normalisation import Normalisation
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 D, T, LAYER, K = SIZES["hidden_size"], 16, 2, 4
-SCALING = Normalisation(*(part for scale in (2.0, 2.0) for part in (torch.linspace(-1, 1, D), torch.full((D,), scale))))
+SCALING = Normalisation(*(torch.linspace(-1, 1, D), torch.full((D,), 2.0)) * 2, torch.ones(()))
 
 
 @pytest.fixture(scope="module")

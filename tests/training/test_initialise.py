@@ -75,7 +75,7 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
     with torch.no_grad():
         start.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
     mean = torch.randn(12, generator=torch_stream(3, "mean"))
-    normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3))
+    normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3), torch.tensor(5.0))
     model = fresh(activation="relu", bias=True)
     start_from_model(model, start, normalisation)
     normalisation.fold(model)

@@ -68,7 +68,7 @@ def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
 
 
 def test_directions_are_unit_vectors_whatever_the_unit_of_activations():
-    few = Normalisation(torch.zeros(3), torch.full((3,), 1e15), torch.zeros(3), torch.full((3,), 1e-15))
+    few = Normalisation(torch.zeros(3), torch.full((3,), 1e15), torch.zeros(3), torch.full((3,), 1e-15), torch.ones(()))
     for rows in directions(few, torch.eye(3), torch.eye(3)):
         torch.testing.assert_close(rows, torch.eye(3))
 
@@ -90,12 +90,13 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
         torch.nn.init.normal_(model.W_skip)
     normalisation = fit(store, pair)
     scaling = type(normalisation)(*(value.double() for value in normalisation))
+    scaling = scaling._replace(latent_scale=torch.tensor(3.0, dtype=torch.float64))
     x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
     normalised, weights = model(scaling(x_p, x_r)[0]), copy.deepcopy(model.state_dict())
     scaling.fold(model)
     raw = model(x_p)
     # Sigma^1/2 and Sigma^-1/2 are stored in float32
-    torch.testing.assert_close(raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(3 * raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling.raw(normalised.x_hat), raw.x_hat, rtol=1e-4, atol=1e-4)
     restored_scaling = scaling_from(state_of(scaling))

@@ -15,7 +15,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.normalisation import Scaling
+from sdlcore.training.normalisation import Scaling, scale_latents
 
 
 def initial_model(
@@ -75,8 +75,6 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
     return largest[-1]
 
 
-IN_UNITS_OF_LATENTS = ("threshold", "start", "offset")
-"""Parameters and buffers of built-in activations that are compared with, or added to, pre-activations."""
 PER_CENTROID = 32
 """Samples that k-means gets for each centroid."""
 
@@ -194,7 +192,7 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     copied.load_state_dict(start.state_dict())
     start = copied
     normalisation.unfold(start)
-    _scale_latents(start, model.config)
+    _balance_latents(start, model.config)
     # the encoder rows last, because tied models start from them
     model.W_dec[:n] = start.W_dec
     model.W_enc[:n] = start.W_enc
@@ -210,7 +208,7 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     model.constrain()
 
 
-def _scale_latents(model: SparseCoder, config: ModelConfig) -> None:
+def _balance_latents(model: SparseCoder, config: ModelConfig) -> None:
     """Change the units of latents in place: unit decoder rows if they will be constrained, equal rows if tied.
 
     Each decoder row is divided by a number; its latent's encoder row, bias and threshold are multiplied by it. So the
@@ -223,10 +221,4 @@ def _scale_latents(model: SparseCoder, config: ModelConfig) -> None:
         units_Q = (norms_Q / model.W_enc.norm(dim=1)).sqrt()
     else:
         return
-    units_Q = torch.where(units_Q.isfinite() & (units_Q > 0), units_Q, 1.0)
-    model.W_dec.div_(units_Q[:, None])
-    model.W_enc.mul_(units_Q[:, None])
-    model.b_enc.mul_(units_Q)
-    for name, value in model.sigma.state_dict().items():
-        if name in IN_UNITS_OF_LATENTS:
-            value.mul_(units_Q if value.ndim else units_Q.mean())
+    scale_latents(model, torch.where(units_Q.isfinite() & (units_Q > 0), units_Q, 1.0))

@@ -20,14 +20,23 @@ SMALLEST = 1e-34
 """Smallest mean distance from the mean that can be normalised: float32 ends at 1e38, and the weights for raw
 activations grow as the distance shrinks."""
 
+IN_UNITS_OF_LATENTS = ("threshold", "start", "offset")
+"""Parameters and buffers of built-in activations that are compared with, or added to, pre-activations."""
+EQUAL_NORMS = 0.01
+"""Rows whose norms differ by less than this share count as equally long."""
+
 
 class Normalisation(NamedTuple):
-    """x -> (x - mean) * scale, for each dimension; all dimensions of a site share one scale."""
+    """x -> (x - mean) * scale, for each dimension; all dimensions of a site share one scale.
+
+    A latent is multiplied by ``latent_scale``, and its decoder row divided by it.
+    """
 
     mean_p: Tensor
     scale_p: Tensor
     mean_r: Tensor
     scale_r: Tensor
+    latent_scale: Tensor
 
     def to(self, device: torch.device) -> "Normalisation":
         return Normalisation(*(value.to(device) for value in self))
@@ -47,9 +56,9 @@ class Normalisation(NamedTuple):
     def fold(self, model: SparseCoder) -> None:
         """Convert ``model`` in place from normalised to raw activations.
 
-        Latents do not change; reconstructions are in raw units.
+        Latents are divided by ``latent_scale``; reconstructions are in raw units.
         """
-        mean_p, scale_p, mean_r, scale_r = self
+        mean_p, scale_p, mean_r, scale_r, latent_scale = self
         model.untie()
         model.W_enc.mul_(scale_p)
         model.b_enc.sub_(model.W_enc @ mean_p)
@@ -58,11 +67,12 @@ class Normalisation(NamedTuple):
         if model.config.skip:
             model.W_skip.mul_(scale_p[:, None]).div_(scale_r)
             model.b_dec.sub_(mean_p @ model.W_skip)
+        scale_latents(model, 1 / latent_scale)
 
     @torch.no_grad()
     def unfold(self, model: SparseCoder) -> None:
         """Convert ``model`` in place from raw to normalised activations: the inverse of `fold`, up to rounding."""
-        mean_p, scale_p, mean_r, scale_r = self
+        mean_p, scale_p, mean_r, scale_r, latent_scale = self
         if model.config.skip:
             model.b_dec.add_(mean_p @ model.W_skip)
             model.W_skip.div_(scale_p[:, None]).mul_(scale_r)
@@ -70,6 +80,7 @@ class Normalisation(NamedTuple):
         model.W_dec.mul_(scale_r)
         model.b_enc.add_(model.W_enc @ mean_p)
         model.W_enc.div_(scale_p)
+        scale_latents(model, latent_scale)
 
     def raw(self, x_r: Tensor) -> Tensor:
         """Return normalised targets in raw units."""
@@ -95,6 +106,8 @@ class Whitening(NamedTuple):
     mean_r: Tensor
     inverse_root_r: Tensor
     root_r: Tensor
+    latent_scale: Tensor
+    """As in `Normalisation`."""
 
     def to(self, device: torch.device) -> "Whitening":
         return Whitening(*(value.to(device) for value in self))
@@ -115,6 +128,7 @@ class Whitening(NamedTuple):
         model.b_enc.sub_(model.W_enc @ self.mean_p)
         model.W_dec.copy_(model.W_dec @ self.root_r)
         model.b_dec.copy_(model.b_dec @ self.root_r + self.mean_r)
+        scale_latents(model, 1 / self.latent_scale)
 
     @torch.no_grad()
     def unfold(self, model: SparseCoder) -> None:
@@ -123,6 +137,7 @@ class Whitening(NamedTuple):
         model.W_dec.copy_(model.W_dec @ self.inverse_root_r)
         model.b_enc.add_(model.W_enc @ self.mean_p)
         model.W_enc.copy_(model.W_enc @ self.root_p)
+        scale_latents(model, self.latent_scale)
 
     def raw(self, x_r: Tensor) -> Tensor:
         """Return whitened targets in raw units."""
@@ -136,6 +151,36 @@ class Whitening(NamedTuple):
 Scaling = Normalisation | Whitening
 _PREFIX = "scaling/"
 """Prefix of a checkpoint's tensors that belong to the scaling."""
+
+
+@torch.no_grad()
+def scale_latents(model: SparseCoder, factors: Tensor) -> None:
+    """Multiply latents by factors (n_q, or one for all) and divide their decoder rows by them, in place.
+
+    The model stays the same, except that a selection of the largest latents changes if factors differ.
+    """
+    model.W_dec.div_(factors[:, None] if factors.ndim else factors)
+    model.W_enc.mul_(factors[:, None] if factors.ndim else factors)
+    model.b_enc.mul_(factors)
+    for name, value in model.sigma.state_dict().items():
+        if name in IN_UNITS_OF_LATENTS:
+            value.mul_(factors if value.ndim else factors.mean())
+
+
+@torch.no_grad()
+def with_latents_of(scaling: Scaling, start: SparseCoder) -> Scaling:
+    """Return the scaling for a training that starts from a dictionary of raw activations.
+
+    If its decoder rows are equally long, as after a search for codes, their length says nothing about the unit of the
+    activations. They then get a mean norm of 1 in training, so that the result is the same in every unit.
+    """
+    W_enc, W_dec = start.W_enc.float().cpu(), start.W_dec.float().cpu()
+    norms_Q = W_dec.double().norm(dim=1)
+    is_row = norms_Q > 0
+    if not is_row.any() or norms_Q[is_row].max() > (1 + EQUAL_NORMS) * norms_Q[is_row].min():
+        return scaling
+    _, rows_QR = scaling.rows(W_enc, W_dec)
+    return scaling._replace(latent_scale=rows_QR[is_row].double().norm(dim=1).mean().float())
 
 
 def state_of(scaling: Scaling) -> dict[str, Tensor]:
@@ -162,7 +207,7 @@ def no_scaling(n_p: int, n_r: int) -> Normalisation:
     """Return the scaling that does not change activations."""
     kind = torch.float32
     p, r = ((torch.zeros(n, dtype=kind), torch.ones(n, dtype=kind)) for n in (n_p, n_r))
-    return Normalisation(*p, *r)
+    return Normalisation(*p, *r, torch.ones(()))
 
 
 def fit_normalisation(store: Readable, pair: str) -> Normalisation:
@@ -188,7 +233,7 @@ def fit_whitening(store: Readable, pair: str) -> Whitening:
 
 
 def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Return the statistics of x_p, then of x_r, from the statistics of their sites."""
+    """Return the statistics of x_p, then of x_r, from the statistics of their sites, and the scale of latents, 1."""
     wiring = wiring_of(pair, len(store.widths))
     statistics = {site: of_site(site_column(site)) for site in wiring.sites}
 
@@ -197,7 +242,7 @@ def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, 
         return tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts)
 
     x_p = beside(wiring.reads)
-    return *x_p, *(x_p if wiring.writes == wiring.reads else beside(wiring.writes))
+    return *x_p, *(x_p if wiring.writes == wiring.reads else beside(wiring.writes)), torch.ones(())
 
 
 def _scale(store: Readable, column: str) -> tuple[Tensor, Tensor]:

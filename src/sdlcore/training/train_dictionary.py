@@ -13,7 +13,7 @@ from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
+from sdlcore.run import RunConfig, is_centred
 from sdlcore.training import normalisation
 from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.distributed import divide, unite
@@ -86,6 +86,9 @@ def train_dictionary(
         scaling = normalisation.fit_normalisation(rows.sample(), pair)
     else:
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
+
+    if start is not None and is_centred(config.training.to_dict()) and config.model.decoder_norm == "free":
+        scaling = normalisation.with_latents_of(scaling, start)
 
     def initial() -> SparseCoder:
         model = initial_model(config.model, rows.widths, seed, scaling, rows.sample)
