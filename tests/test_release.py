@@ -50,12 +50,12 @@ def built(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.registry
-def test_the_source_distribution_has_what_git_tracks_but_results(built):
+def test_the_source_distribution_has_what_git_tracks(built):
     assert {path.name for path in built.iterdir()} == {f"{RELEASE}-py3-none-any.whl", f"{RELEASE}.tar.gz"}
     with tarfile.open(built / f"{RELEASE}.tar.gz") as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if not member.isdir()}
     generated = {"PKG-INFO", "setup.cfg", *(name for name in names if ".egg-info/" in name)}
-    expected = {name for name in tracked() if not name.startswith("docs/results/") and name != "profiles"}
+    expected = {name for name in tracked() if name != "profiles"}
     assert names - generated == expected
 
 

@@ -29,8 +29,8 @@ def test_parts_sum_to_the_logit_and_ablations_confirm_edges(tmp_path):
     sdl.export_set(transcoders, "circuit_tracer", tmp_path / "set")
     python = ENVIRONMENTS / "circuit_tracer/bin/python"
     assert python.exists(), f"{python} is missing: make interop-test sets it up"
-    script = REPOSITORY / "examples/circuits/attribute.py"
-    command = [python, script, lm, tmp_path / "set", " river stone cloud lantern", tmp_path / "out"]
+    script = REPOSITORY / "studies/synthetic/circuits.py"
+    command = [python, script, "attribute", lm, tmp_path / "set", " river stone cloud lantern", tmp_path / "out"]
     env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

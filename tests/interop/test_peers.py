@@ -1,6 +1,6 @@
 """Each library's own loader opens every export and computes the same; dictionaries saved by libraries open here.
 
-`make interop-test` runs this, each library in an environment of its own, and writes docs/results/interop.
+`make interop-test` runs this, each library in an environment of its own, and writes the kept table of all pairs.
 """
 
 import csv
@@ -24,7 +24,8 @@ from tests.interop.models import KINDS, agreement, model_of, samples
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
-RESULTS = REPOSITORY / "docs/results/interop"
+TABLE = REPOSITORY / "resources/kept/interop_pairs.csv"
+PAGE = REPOSITORY / "docs/results/interop/README.md"
 SOURCE = "CIRCUIT_TRACER_SOURCE"
 """Environment variable: a checkout of circuit-tracer's repository, v0.5.0 or later. The release on PyPI opens no TopK;
 without a checkout, the kept numbers of its TopK transcoders stay."""
@@ -69,7 +70,7 @@ def is_unreleased(kind: str, library: str) -> bool:
 
 
 def stored_rows() -> list[dict[str, str]]:
-    with (RESULTS / "pairs.csv").open(newline="", encoding="utf-8") as file:
+    with TABLE.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -192,8 +193,8 @@ def test_the_table_of_all_pairs_is_written():
     header = ["dictionary", "library", "samples_equal", "relative_error", "refused"]
     numbers = [["", ""] if pair.refused else [str(pair.same), f"{pair.error:.1e}"] for pair in pairs]
     rows = zip(pairs, numbers, strict=True)
-    write_rows(RESULTS / "pairs.csv", [header, *([p.kind, p.library, *cells, p.refused] for p, cells in rows)])
-    write_text(RESULTS / "README.md", page(pairs))
+    write_rows(TABLE, [header, *([p.kind, p.library, *cells, p.refused] for p, cells in rows)])
+    write_text(PAGE, page(pairs))
     print(page(pairs))
     assert len(pairs) == len(KINDS) * len(FORMATS)
 
@@ -212,7 +213,7 @@ def page(pairs: list[Pair]) -> str:
         f"loaders; a fork's formulas compute {formulas}.",
         f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.1e} of ours.",
         "The other pairs are refused, since the library cannot compute what the dictionary does:",
-        "[pairs.csv](pairs.csv) has each reason.",
+        "`interop_pairs.csv` has each reason.",
         "",
         f"| dictionary | {' | '.join(titles)} |",
         f"|---|{'---|' * len(titles)}",
@@ -232,7 +233,7 @@ def page(pairs: list[Pair]) -> str:
         "",
         "<!-- needs: peers -->",
         "```sh",
-        "make interop-test      # an environment for each library below cache, then this page and pairs.csv",
+        "make interop-test      # an environment for each library below cache, then this page and interop_pairs.csv",
         f"{SOURCE}=circuit-tracer make interop-test    # also circuit-tracer's TopK, from a checkout of its repository",
         "```",
     ]

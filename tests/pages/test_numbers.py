@@ -1,15 +1,11 @@
 """Numbers in the README, the findings and other pages equal the kept tables, so pages cannot drift from their data."""
 
 import itertools
-import json
 import re
 from functools import cache
 
 import pytest
 
-from benchmarks.default_settings import OLD, RESAMPLED, SCALED
-from benchmarks.real_activations import label
-from examples.rows_and_codes.page import cell
 from sdlcore import paired_interval
 from sdlstudy.verdicts.judging import matches
 from tests.conftest import REPOSITORY
@@ -18,6 +14,7 @@ from tests.pages.findings import (
     METHODS,
     THEMES,
     anchored_runs,
+    cell,
     changes,
     effect,
     floor,
@@ -77,7 +74,7 @@ def test_every_number_of_the_findings_is_recomputed():
 def readme_sentences() -> list[str]:
     """Return the numbers of the README's three findings, in their words."""
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
-    nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
+    nulls = frame("paper_table1").set_index("method")["gt_recovery_decoder_mean"]
     long = 100 * long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
     ours = long.drop(["random_samples", "dictionary_learning_batchtopk", "saelens_batchtopk", "saelens_nested"])
     assert len(ours) == 11
@@ -86,12 +83,12 @@ def readme_sentences() -> list[str]:
         f"{long[name]:.2g}" for name in ("saelens_batchtopk", "dictionary_learning_batchtopk", "random_samples")
     )
     assert long.drop(["random_samples", "dictionary_learning_batchtopk"]).idxmax() == "saelens_batchtopk"
-    solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
+    solver = frame("synthsaebench_runs").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
     denser, early, sparser = (
         anchored_runs(*setting)["recovery_90"].groupby("anchors").mean().map(percent)
         for setting in (("denser", "relu_paper", 0.1), ("paper", "relu", 10.0), ("denser", "relu_paper_sparser", 0.1))
     )
-    settings = frame("anchoring-effect/settings").query(
+    settings = frame("anchoring_effect_settings").query(
         "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
     )
     settings = settings.set_index("source")
@@ -99,11 +96,12 @@ def readme_sentences() -> list[str]:
     assert settings["verdict"].eq("helps").to_dict() == dict.fromkeys(settings.index, False) | {"more": True}
     assert len(settings) == 4
     low, high = (signed(100 * denser_topk[name]) for name in ("low", "high"))
-    complete = frame("paper/table6").query("value == .95 and anchoring == 'none'").set_index("method")
-    assert complete.loc[["topk", "batchtopk", "matryoshka"], "gt_recovery_decoder_unanchored_mean"].eq(1).all()
-    assert complete["seeds"].eq(1).all()
+    complete = frame("paper_sweeps_runs").query("value == .95 and anchoring == 'none'").set_index("method")
+    complete = complete.loc[["topk", "batchtopk", "matryoshka"]]
+    assert complete["gt_recovery_decoder_unanchored"].eq(1).all()
+    assert complete["seed"].eq(0).all()
     clipped = [signed(100 * effect("relu", f"{kind} - none", clip=True)["mean"])[1:] for kind in ("random", "true")]
-    rows = frame("paper/table1")
+    rows = frame("paper_table1")
     rows = rows[rows["method"].isin(METHODS)]
     assert len(rows) == 4 * len(METHODS)
     assert (rows["gt_recovery_encoder_unanchored_mean"] == 0).all()
@@ -143,13 +141,13 @@ def test_every_number_of_the_readmes_findings_is_recomputed():
 def test_numbers_that_other_pages_repeat():
     largest = max(abs(values.mean()) for values in changes().values())
     assert_says("docs/results/paper/README.md", f"change {largest:.2f} (")
-    runs = frame("explain/first_author/anchoring_dose_paper_runs")
+    runs = frame("explain_dose_paper_runs")
     levels = 100 * runs.groupby("method")["recovery_none"].mean()
     assert_says(
         "docs/results/explain/README.md",
         f"All four recover {levels.min():.0f} to {levels.max():.0f} %. No random anchors",
     )
-    search = frame("benchmarks/results/convex_search").query("n == 1000")
+    search = frame("convex_search").query("n == 1000")
     assert_says(SOLVERS, f"in {search['seconds'].median():.1f} s on two cores")
 
 
@@ -159,13 +157,13 @@ def test_tables_of_longer_trainings_are_those_of_their_runs():
         assert f"{long_trainings.begins(name)}\n{table}\n" in text
     f1 = long_runs("synth_s").pivot_table(index="seed", columns="method", values="detection_f1")
     peers = f1[["dictionary_learning_batchtopk", "saelens_batchtopk"]].mean()
-    early = frame("methods/runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
-    tried = frame("methods/trials").query("ground == 'synth_s' and method == 'jumprelu' and steps == 2000")
+    early = frame("methods_runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
+    tried = frame("methods_trials").query("ground == 'synth_s' and method == 'jumprelu' and steps == 2000")
     tried = tried[tried["l0"].between(4.5, 7.5)].groupby("own_settings")["detection_f1"].max()
     means = {name: short(value, 3) for name, value in f1.mean().items()}
     last = ["gated", "matching_pursuit", "relu", "topk"]
     assert list(f1.mean().drop("random_samples").sort_values().index[:4]) == last
-    pursuit = frame("methods/trials").query("ground == 'synth_s' and method == 'matching_pursuit'").set_index("lr")
+    pursuit = frame("methods_trials").query("ground == 'synth_s' and method == 'matching_pursuit'").set_index("lr")
     assert list(pursuit["detection_f1"].nlargest(2).index) == [0.0001, 0.0003]
     won, second = pursuit.loc[0.0001], pursuit.loc[0.0003]
     assert len(f1.columns) == 15
@@ -196,9 +194,9 @@ def test_the_long_trainings_on_benches_are_those_of_their_runs():
     plain = late["plain"].groupby("method").mean(numeric_only=True)
     recovered = {name: runs.groupby("method")["gt_recovery_decoder"].mean() for name, runs in late.items()}
     nested = recovered["nested"]
-    early = frame("methods/runs").query("ground == 'nested'").groupby("method")["gt_recovery_decoder"].mean()
+    early = frame("methods_runs").query("ground == 'nested'").groupby("method")["gt_recovery_decoder"].mean()
     high = plain.loc[["topk", "batchtopk", "ortsae", "jumprelu"]]
-    tried = frame("methods/trials").query("ground == 'plain_200k' and method == 'batchtopk' and lr == .003").iloc[0]
+    tried = frame("methods_trials").query("ground == 'plain_200k' and method == 'batchtopk' and lr == .003").iloc[0]
     mip = {name: runs.pivot_table(index="seed", columns="method", values="mip_decoder") for name, runs in late.items()}
     above_random, steps_behind = set(), []
     for ground in grounds:
@@ -223,7 +221,7 @@ def test_the_long_trainings_on_benches_are_those_of_their_runs():
     pursuit = [mip[ground]["matching_pursuit"].mean() for ground in grounds]
     tied = [short(mip[ground]["topk_tied"].mean(), 3) for ground in grounds]
     active = [runs.groupby("method")["l0"].mean()["matching_pursuit"] for runs in late.values()]
-    trials = frame("methods/trials").query("ground == 'plain_200k' and method == 'matching_pursuit'")
+    trials = frame("methods_trials").query("ground == 'plain_200k' and method == 'matching_pursuit'")
     trials = trials.set_index("lr")["mip_decoder"].sort_index()
     by_rate = [short(value, 3) for value in trials.iloc[:3]]
     gated_recovery = late["nested"].query("method == 'gated'")["gt_recovery_decoder"]
@@ -255,7 +253,7 @@ def test_the_long_trainings_on_benches_are_those_of_their_runs():
 
 def test_the_long_trainings_with_4096_features_are_those_of_their_runs():
     f1 = long_runs("synth_m").pivot_table(index="seed", columns="method", values="detection_f1")
-    trials = frame("methods/trials").query("ground == 'synth_m'")
+    trials = frame("methods_trials").query("ground == 'synth_m'")
     rates = trials[trials["chosen"] == 1].set_index("method")["lr"]
     own, dictionary_learning = f1.columns.drop("random_samples"), "dictionary_learning_batchtopk"
     assert dict(rates[own]) == dict.fromkeys(own, 0.001) | {dictionary_learning: 0.003}
@@ -283,27 +281,27 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
     fvu = {name: short(value, 3) for name, value in means["fvu"].items()}
     assert set(means.index[means["fvu"] < means.loc["batchtopk", "fvu"]]) == {"matching_pursuit", "jumprelu"}
     assert len(means) == 11  # ten methods and random samples
-    ranks = frame("methods/comparison_long").query("ground == 'smollm2_200k'").dropna().set_index("method")
+    ranks = frame("methods_comparison_long").query("ground == 'smollm2_200k'").dropna().set_index("method")
     open_ranks = ranks.index[ranks["best_rank"] != ranks["worst_rank"]]
     assert set(open_ranks) == {"lista", "saelens_batchtopk", "batchtopk", "ortsae"}
     by_seed = long_runs("smollm2_200k").pivot_table(index="seed", columns="method", values="fvu")
     ortsae, low, high = paired_interval((by_seed["ortsae"] - by_seed["batchtopk"]).to_numpy())
-    recovered = frame("methods/model_long").pivot_table(index="seed", columns="method", values="kl_recovered")
+    recovered = frame("methods_model_long").pivot_table(index="seed", columns="method", values="kl_recovered")
     others = recovered.mean().drop(["matching_pursuit", "jumprelu", "batchtopk", "ortsae"])
     more_kl, low_kl, high_kl = paired_interval((recovered["ortsae"] - recovered["batchtopk"]).to_numpy())
-    tried = frame("methods/trials").query("ground == 'smollm2_200k' and method == 'jumprelu'")
-    omp = frame("methods/omp_long").groupby("method").mean(numeric_only=True)
+    tried = frame("methods_trials").query("ground == 'smollm2_200k' and method == 'jumprelu'")
+    omp = frame("methods_omp_long").groupby("method").mean(numeric_only=True)
     rows, null = omp.loc["topk"], omp.loc["random_samples"]
     trained = omp["fvu"].drop("random_samples")
     assert omp["l0"].max() < means["l0"].drop("random_samples").min()
     assert trained.max() < means["fvu"].min()  # every method's rows by OMP, the encoder of every method
     wide, narrow = (tried[tried["own_settings"] == f"l0_gain {gain}"] for gain in ("0.1", "0.01"))
     (chosen_l0,) = narrow.loc[narrow["chosen"] == 1, "l0"]
-    times = frame("methods/time_to_error").query("ground == 'smollm2_200k'").set_index("method")["seconds"]
+    times = frame("methods_time_to_error").query("ground == 'smollm2_200k'").set_index("method")["seconds"]
     seconds = long_runs("smollm2_200k").groupby("method")["seconds"].agg(["min", "mean"])
     slower = seconds.loc["matching_pursuit"] / seconds.loc["batchtopk"]
     aucs = {
-        k: frame("methods/model_long").pivot_table(index="seed", columns="method", values=f"probe_{k}") for k in (1, 16)
+        k: frame("methods_model_long").pivot_table(index="seed", columns="method", values=f"probe_{k}") for k in (1, 16)
     }
     ahead = {
         k: [name for name in auc if paired_interval((auc[name] - auc["random_samples"]).to_numpy())[1] > 0]
@@ -314,7 +312,7 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
         name for name in aucs[1] if paired_interval((aucs[1]["random_samples"] - aucs[1][name]).to_numpy())[1] > 0
     ]
     assert len(behind) == 4
-    by_seed = frame("methods/omp_long").pivot_table(index="seed", columns="method", values="kl_recovered")
+    by_seed = frame("methods_omp_long").pivot_table(index="seed", columns="method", values="kl_recovered")
     for one, other in itertools.combinations(["matching_pursuit", "topk", "batchtopk"], 2):
         assert paired_interval((by_seed[one] - by_seed[other]).to_numpy())[1] <= 0
         assert paired_interval((by_seed[other] - by_seed[one]).to_numpy())[1] <= 0
@@ -360,7 +358,7 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
         f"a learning rate of .003, at {chosen_l0:.1f}",
     )
     assert_says("docs/sparsity.md", f"and .01 at {chosen_l0:.0f}")
-    matryoshka = frame("methods/trials").query("ground == 'synth_s' and method == 'saelens_nested'")
+    matryoshka = frame("methods_trials").query("ground == 'synth_s' and method == 'saelens_nested'")
     by_rate = matryoshka.set_index("lr")["detection_f1"]
     assert_says(
         "docs/results/posterior/README.md",
@@ -374,7 +372,7 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
 
 
 def test_mean_shift_beside_posterior_codes_alone():
-    page, runs = "docs/results/methods/README.md", frame("methods/runs_mean_shift")
+    page, runs = "docs/results/methods/README.md", frame("methods_runs_mean_shift")
     f1 = runs.groupby(["ground", "method"])["detection_f1"].mean()
     for ground in ("zipf", "synth_s"):
         before, after = (short(f1[ground, f"batchtopk_{name}"], 3) for name in ("posterior", "mean_shift"))
@@ -382,7 +380,7 @@ def test_mean_shift_beside_posterior_codes_alone():
 
 
 def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_protocol():
-    rows = frame("paper/verdicts")
+    rows = frame("paper_verdicts")
     decided = rows[~rows["verdict"].str.startswith("not run")]
     for page in (VERDICTS, "docs/results/paper/README.md"):
         assert_says(page, f"{len(decided)} numbers that we ran is reproduced")
@@ -390,15 +388,14 @@ def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_pr
     near = []
     for method in METHODS:
         for anchors, suffix in (("none", ""), ("ground_truth_30", "_unanchored")):
-            folder = REPOSITORY / "docs/results/paper/runs"
-            files = [folder / f"lrb.{method}.best.{anchors}.seed{seed}.json" for seed in range(3)]
-            metrics = [json.loads(file.read_text())["metrics"] for file in files]
-            table = frame("paper/table1").set_index(["method", "protocol", "anchoring"]).loc[(method, "best", anchors)]
-            recovery = [100 * metric[f"gt_recovery_encoder_raw{suffix}_tau95"] for metric in metrics]
+            runs = frame("paper_table1_runs").query("method == @method and protocol == 'best'")
+            metrics = runs[runs["anchoring"] == anchors]
+            table = frame("paper_table1").set_index(["method", "protocol", "anchoring"]).loc[(method, "best", anchors)]
+            recovery = list(100 * metrics[f"gt_recovery_encoder_raw{suffix}_tau95"])
             good = {
                 "gt_recovery_percent": matches(100 * table["paper_gt_recovery"], recovery, "gt_recovery_percent"),
-                "mip": matches(table["paper_mip"], [metric[f"mip_encoder_raw{suffix}"] for metric in metrics], "mip"),
-                "l0": matches(table["paper_l0"], [metric["l0"] for metric in metrics], "l0"),
+                "mip": matches(table["paper_mip"], list(metrics[f"mip_encoder_raw{suffix}"]), "mip"),
+                "l0": matches(table["paper_l0"], list(metrics["l0"]), "l0"),
             }
             near += [(method, anchors, number) for number, holds in good.items() if holds]
     assert near == [("relu", anchors, "gt_recovery_percent") for anchors in ("none", "ground_truth_30")]
@@ -412,7 +409,7 @@ def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_pr
 
 
 def test_numbers_that_other_readings_reproduce():
-    rows = frame("paper/verdicts")
+    rows = frame("paper_verdicts")
     cells = rows[rows["reproduced_under"].notna()]
     recovery = cells.loc[cells["number"] == "gt_recovery_percent", "paper"]
     mip, nothing, all_ = int((cells["number"] == "mip").sum()), int((recovery == 0).sum()), int((recovery >= 98).sum())
@@ -423,9 +420,11 @@ def test_numbers_that_other_readings_reproduce():
 
 
 def test_the_default_settings_beside_those_without_centring_and_resampling():
-    rows = frame("benchmarks/results/default_settings")
+    rows = frame("default_settings")
     means = rows[rows["method"] == "topk"].groupby(["data", "settings"])[["fvu", "dead_fraction"]].mean()
-    old, scaled, chosen = (label(candidate) for candidate in (OLD, SCALED, RESAMPLED))
+    scaled = "`normalise: true`, `bias: true`, `resample_every: none`"
+    old = scaled.replace("true", "false")
+    chosen = scaled.replace("none`", "50`, `resample_until: 0.5`")
     before, after = means.loc["CLIP", old], means.loc["CLIP", chosen]
     dead = f"dead latents from {percent(before['dead_fraction'], 0)} to {percent(after['dead_fraction'], 0)} %"
     assert_says(
@@ -436,7 +435,7 @@ def test_the_default_settings_beside_those_without_centring_and_resampling():
 
 
 def test_the_seed_leak():
-    rows = frame("quick/seed_leak")
+    rows = frame("quick_seed_leak")
     trained = rows[rows["steps"] > 0]
     means = trained.groupby(["initialisation", "leak", "lr"])[["gt_recovery_encoder", "mip_encoder"]].mean()
     leaked, none = means.loc["tied", True], means.loc["tied", False]
@@ -445,7 +444,7 @@ def test_the_seed_leak():
 
 
 def test_encoders_that_can_be_read():
-    means = frame("quick/encoders").groupby("method")[["fvu", "mip_encoder"]].mean()
+    means = frame("quick_encoders").groupby("method")[["fvu", "mip_encoder"]].mean()
     less = [1 - means.loc[f"{name}_white", "fvu"] / means.loc[name, "fvu"] for name in ("jumprelu", "topk", "relu")]
     assert_says(SOLVERS, f"Whitening takes {percent(min(less), 0)} to {percent(max(less), 0)} % off the error")
     cosine, white = (short(means.loc[name, "mip_encoder"]) for name in ("topk", "topk_white"))
@@ -521,7 +520,7 @@ def test_times_of_codes_by_search_are_those_of_the_table():
 
 
 def test_better_codes_on_a_language_model_and_the_time_of_fitting_an_encoder():
-    real = frame("posterior/real").groupby(["layer", "rows", "codes"])[["l0", "fvu"]].mean().unstack()
+    real = frame("posterior_real").groupby(["layer", "rows", "codes"])[["l0", "fvu"]].mean().unstack()
     logistic, trained, omp = (
         f"{short(real['fvu', codes].min())} to {short(real['fvu', codes].max())}"
         for codes in ("logistic encoder", "trained encoder, equal L0", "OMP with a threshold")
@@ -531,14 +530,14 @@ def test_better_codes_on_a_language_model_and_the_time_of_fitting_an_encoder():
         f"It leaves {logistic} of the variance; trained encoders leave {trained} at about the same L0, and OMP leaves "
         f"{omp}",
     )
-    minutes = frame("posterior/rows_and_codes").query("codes.str.endswith('four times the samples')")
+    minutes = frame("posterior_rows_and_codes").query("codes.str.endswith('four times the samples')")
     minutes = minutes["tuning_seconds"] / 60
     assert_says(BETTER_CODES, f"{minutes.min():.0f} to {minutes.max():.0f} minutes of processor time for 4 million")
 
 
 def test_times_of_other_methods_are_those_of_the_table():
     names = {"hierarchical": "HierarchicalTopK", "ortsae": "OrtSAE", "ra_sae": "RA-SAE", "lista": "LISTA"}
-    rows = frame("benchmarks/results/amd-avx-512-vnni/step_ratios").set_index(["method", "instructions"])
+    rows = frame("speed_step_ratios").set_index(["method", "instructions"])
     for method in rows.index.unique("method"):
         cells = []
         for row in (rows.loc[method, "AVX512"], rows.loc[method, "AVX2"]):
@@ -548,7 +547,7 @@ def test_times_of_other_methods_are_those_of_the_table():
 
 
 def test_shares_that_principal_directions_leave_are_those_of_the_table():
-    rows = frame("benchmarks/results/skipping")
+    rows = frame("speed_skipping")
     rows = rows[rows["bound"] == "principal directions"].set_index(["source", "cost"])["left"]
     best = {
         "smollm2": (0.5, "half of the directions leave"),
@@ -562,7 +561,7 @@ def test_shares_that_principal_directions_leave_are_those_of_the_table():
 
 
 def test_probes_and_stability_of_dictionaries_of_a_language_model():
-    page, probes, pairs = "docs/results/judged/README.md", frame("judged/probes"), frame("judged/stability")
+    page, probes, pairs = "docs/results/judged/README.md", frame("judged_probes"), frame("judged_stability")
     names = {"topk_real": "TopK", "batchtopk_real": "BatchTopK", "relu_real": "ReLU", "raw": "raw activations"}
     names |= {"pca": "principal components", "null: samples": "random samples", "null: directions": "random directions"}
     for features, its in probes.groupby("features"):

@@ -447,28 +447,6 @@ def test_stores_hold_the_samples_of_the_bench(finished):
 
 
 @pytest.mark.slow
-def test_published_metrics_are_restored_where_the_configuration_says_the_same(finished):
-    runs, moved_runs = finished.path / "results/tiny/runs", finished.path / "results/tiny/kept"
-    table = "results/tiny/tables/table1.csv"
-    before = (finished.path / RUN / "metrics.json").read_bytes()
-    finished.snakemake("publish")
-    published = list((finished.path / "docs/results/tiny/runs").iterdir())
-    assert len(published) == 6  # the configuration's own; other tests left runs with other settings
-    runs.rename(moved_runs)
-    try:
-        finished.snakemake("restore", change={"methods": {"topk": {"k": 5}}})
-        assert not (finished.path / RUN).exists(), "another k is another run"
-        assert (finished.path / RUN.replace("topk", "crosscoder") / "metrics.json").exists()
-        finished.snakemake("restore")
-        assert (finished.path / RUN / "metrics.json").read_bytes() == before
-        assert finished.plan(table).rules() <= {"make_table1"}
-    finally:
-        shutil.rmtree(runs, ignore_errors=True)
-        moved_runs.rename(runs)
-        shutil.rmtree(finished.path / "docs")
-
-
-@pytest.mark.slow
 def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finished, tmp_path):
     page = tmp_path / "report.html"
     finished.snakemake("--report", str(page))

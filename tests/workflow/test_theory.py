@@ -84,7 +84,7 @@ def test_each_claim_has_its_verdict(page):
 
 
 def test_the_published_table_has_these_verdicts(page):
-    with (REPOSITORY / "docs/results/theory/theory.csv").open() as file:
+    with (REPOSITORY / "resources/kept/theory.csv").open() as file:
         stored = list(csv.DictReader(file))
     columns = ("statement", "version", "origin", "claim", "verdict", "condition_source")
     assert [[row[name] for name in columns] for row in page[0]] == [[row[name] for name in columns] for row in stored]

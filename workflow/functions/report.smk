@@ -1,18 +1,8 @@
-# The plan of a configuration, its report, and the runs that are kept with the code.
+# The plan of a configuration, and its report.
 import shutil
 
-from sdlstudy.configuration.cost import measured_trainings, plan_lines, runs_by_product, stages, too_large
+from sdlstudy.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
 from sdlstudy.configuration.plan import lines as large_activations
-from sdlstudy.results.kept import publish, restore
-
-PUBLISHED = REPOSITORY / "docs/results" / study.name / "runs"
-
-
-def say(log, paths):
-    """Print and log the paths of written files."""
-    text = "\n".join([*map(str, paths), f"{len(paths)} files written"])
-    Path(log).write_text(f"{text}\n")
-    print(text)
 
 
 def report_inputs():
@@ -23,8 +13,8 @@ def report_inputs():
     ] + PUBLISHED_FILES
 
 
-# results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes docs/
-PUBLISHED_FILES = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+# results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes them
+PUBLISHED_FILES = [f"resources/kept/paper_{name}.csv" for name in ("verdicts", "claims", "table1")]
 PUBLISHED_FILES = [
     in_checkout(path) for path in PUBLISHED_FILES if study.name != "paper" and (REPOSITORY / path).exists()
 ]
@@ -52,14 +42,14 @@ def say_plan(log, name=None):
     """Print and log the plan of the configuration, or of one table or figure; fail if the disk is clearly too small."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
-    measured = measured_trainings(folder.parent)
+    rate, runs = measured_rate(folder.parent) or (RATE, 0)
     config = study.only(name) if name else study
     shapes = source_shapes()
     all_stages, remaining_stages = (
-        stages(config, train_memory, extraction_memory, measured, missing, shapes)
+        stages(config, train_memory, extraction_memory, rate, missing, shapes)
         for missing in (lambda path: True, lambda path: not Path(path).exists())
     )
-    lines = plan_lines(all_stages, remaining_stages, free, runs_by_product(config))
+    lines = plan_lines(all_stages, remaining_stages, free, rate, runs)
     absent = {f"{source.kind}.{name}": missing_files(name) for name, source in config.all_sources().items()}
     lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)

@@ -19,7 +19,7 @@ def main(*, config: dict[str, Any], published: list[Path], output: Path) -> None
     """
     configuration = Configuration.model_validate(config)
     paths = {name: Path(path) for name, path in report_files(configuration, configuration.files()).items()}
-    paths |= {f"published_{path.stem}": path for path in published}
+    paths |= {f"published_{path.stem.removeprefix('paper_')}": path for path in published}
     frames = {name: read_csv(path) for name, path in paths.items() if path.suffix == ".csv"}
     images = {name: path.read_bytes() for name, path in paths.items() if path.suffix == ".png"}
     page = report(configuration, frames, images)

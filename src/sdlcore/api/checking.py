@@ -154,7 +154,7 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
     """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
 
     The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
-    does not help (benchmarks/results/dead_by_mean.csv).
+    does not help (resources/kept/dead_by_mean.csv).
     """
     if is_centred(config.to_dict()):
         return

@@ -4,9 +4,6 @@ import pytest
 
 from sdlstudy.report.findings import opening, percent, table1_answer
 from sdlstudy.results.tables import effect_metrics
-from tests.conftest import REPOSITORY
-
-PAPER = REPOSITORY / "docs/results/paper"
 
 
 def table(**columns: list[float | str]) -> pd.DataFrame:

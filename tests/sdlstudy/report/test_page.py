@@ -159,7 +159,7 @@ def page(results, config):
 @pytest.fixture(scope="module")
 def with_stored(results, config):
     """The page in the folder of kept runs at the paper's scale."""
-    published = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+    published = [REPOSITORY / f"resources/kept/paper_{name}.csv" for name in ("verdicts", "claims", "table1")]
     published.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
     with chdir(results.parents[1]):
         script("report")(
@@ -273,7 +273,7 @@ def test_words_are_explained_once(page):
 
 def test_numbers_and_claims_are_counted_once_by_whose_runs(with_stored):
     contents = dict(sections(with_stored))
-    verdicts, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
+    verdicts, claims = (read_csv(REPOSITORY / f"resources/kept/paper_{name}.csv") for name in ("verdicts", "claims"))
     text = text_of(with_stored)
     assert text.count(f"{len(verdicts)} numbers") == text_of(contents["published-numbers"]).count("220 numbers") == 1
     for verdict, count in verdicts["verdict"].value_counts().items():
@@ -287,9 +287,9 @@ def test_numbers_and_claims_are_counted_once_by_whose_runs(with_stored):
 
 def test_the_page_has_every_stored_verdict_and_claim(with_stored):
     text = " ".join(Page(with_stored).text.split())
-    for _, claim in read_csv(REPOSITORY / "docs/results/paper/claims.csv").iterrows():
+    for _, claim in read_csv(REPOSITORY / "resources/kept/paper_claims.csv").iterrows():
         assert f"“{claim['quote']}” ({claim['section']})" in text
-    for _, row in read_csv(REPOSITORY / "docs/results/paper/verdicts.csv").iterrows():
+    for _, row in read_csv(REPOSITORY / "resources/kept/paper_verdicts.csv").iterrows():
         assert " ".join(str(row["reason"]).split()) in text
 
 
@@ -301,7 +301,7 @@ def test_a_run_that_decides_no_number_lists_none_but_says_what_it_shows_of_claim
 
 
 def test_a_run_at_the_papers_scale_lists_its_numbers(results, config):
-    stored_tables = {name: read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims")}
+    stored_tables = {name: read_csv(REPOSITORY / f"resources/kept/paper_{name}.csv") for name in ("verdicts", "claims")}
     page = report(config, stored_tables, {})
     contents = dict(sections(page))
     assert "verdicts" in contents

@@ -76,7 +76,7 @@ def test_counts_say_how_many_readings_were_tried():
 
 
 def test_counts_say_which_numbers_other_readings_reproduce():
-    numbers = read_csv(REPOSITORY / "docs/results/paper/verdicts.csv")
+    numbers = read_csv(REPOSITORY / "resources/kept/paper_verdicts.csv")
     assert counts_sentence(numbers).endswith(
         "92 are reproduced under another one, of up to 32 readings tried for each: 49 MIP, 33 recoveries of 0 %, "
         "8 recoveries of 98 % or more, 2 other recoveries."
@@ -167,7 +167,7 @@ def test_another_protocol_than_the_papers_is_named():
 
 
 def test_what_runs_say_in_short_is_what_they_have():
-    numbers, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
+    numbers, claims = (read_csv(REPOSITORY / f"resources/kept/paper_{name}.csv") for name in ("verdicts", "claims"))
     summary = in_short(numbers, claims)
     judged = ["reproduced", "not reproduced", "inconsistent in the paper"]
     rows = numbers[numbers["number"].str.startswith("gt_recovery") & numbers["verdict"].isin(judged)]

@@ -140,5 +140,5 @@ class Files:
 
     @property
     def nearest_protocol(self) -> str:
-        """The path of the numbers of the way of training nearest to Table 1 (docs/results/explain), in its format."""
+        """The path of the numbers of the way of training nearest to Table 1, in its format."""
         return self.of_paper("nearest_protocol")

@@ -26,7 +26,7 @@ LEAST = 1 << 33
 (some 50 TFLOP/s); rounding both factors and waiting for the GPU take about half of that."""
 _CANDIDATES = 4
 """Factor on k: entries of each sample that float16 proposes. For normally distributed numbers in 4096 dimensions, the
-bounds leave 1.6 k on average (`python -m benchmarks.left_open`)."""
+bounds leave 1.6 k on average."""
 _DENSE = 0.01
 """Share of entries above their bound beyond which all entries are computed in float32. A single entry takes as long as
 30 entries of a dense product, by an H100's rates: 4 n_p bytes at 3 TB/s, and 2 n_p operations at 50 TFLOP/s."""
