@@ -22,6 +22,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt 
 NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR)/workflow $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
+GPU_TESTS = tests/sparse/test_triton_kernels.py tests/sparse/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # the packages sdlstudy, offline and peers, which are not installed
 export PYTHONPATH := $(CURDIR)/workflow
@@ -34,7 +35,7 @@ WORKERS ?= 4
 # test processes share the cores, so each computes on one thread; tests of threading set their own number
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-study gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
+.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -82,7 +83,7 @@ peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## test adapters and re-implemen
 neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents with Neuronpedia's client to a server on this machine (port 3000)
 	pytest -m peers tests/inside $(ARGS)
 
-interop-test: $(INSTALLED) $(INTEROP_INSTALLED) ## load every export with each library's own loader: docs/results/interop
+interop-test: $(INSTALLED) $(INTEROP_INSTALLED) ## load every export with each library's own loader: resources/kept/interop_pairs.csv
 	pytest -m interop tests/interop $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## build the docs site with Zensical and with mkdocs-material, without a warning: site/
@@ -101,7 +102,6 @@ pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial picture
 	python -m tests.pages.python_in_full
 	python -m tests.pages.metrics > docs/metrics.md
 	python -m tests.pages.long_trainings
-	python -m benchmarks.history
 
 checked: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
@@ -114,7 +114,7 @@ check: $(INSTALLED) ## run linters, formatters, type checks and import rules
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
-	mypy benchmarks
+	mypy benchmarks studies
 	lint-imports
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
@@ -128,12 +128,9 @@ benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: bench
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(ARGS)
 
 gpu-test: ## test the GPU kernels, on a GPU or else with Triton's interpreter (installs nothing)
-	$(ON_GPU) -m benchmarks.gpu_tests $(ARGS)
+	$(ON_GPU) -m pytest -m "kernels or not kernels" $(GPU_TESTS) $(ARGS)
 
-gpu-study: ## run the most valuable measurements on a GPU, resumable, nine minutes a call: benchmarks/results/gpu (installs nothing)
-	$(ON_GPU) -m benchmarks.gpu_study $(ARGS)
-
-gpu-benchmark: ## time training on a GPU beside other libraries: benchmarks/results/gpu (installs nothing)
+gpu-benchmark: ## measure equality, speed, memory and recovery on a GPU, nine minutes a call: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu $(ARGS)
 
 workflow-report: $(INSTALLED) ## write Snakemake's own report of the last run: results/snakemake-report.html

@@ -1,4 +1,4 @@
-"""Speed and memory of a training step, and time to recovery, side by side with other libraries (see README.md)."""
+"""Speed and memory of a training step, side by side with other libraries (see README.md)."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Time training steps, memory and recovery of sdlcore and its peers, in one run: see benchmarks/README.md."""
+"""Time training steps and memory of sdlcore and its peers, in one run: see benchmarks/README.md."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cases import BATCHES, LATENTS, LIBRARIES, METHODS
 
 if TYPE_CHECKING:
-    from benchmarks.record import Record
+    from benchmarks.results import Record
 
 log = logging.getLogger("benchmarks")
 
@@ -32,11 +32,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), metavar="LIBRARY")
     parser.add_argument("--batch", nargs="+", type=int, choices=BATCHES, default=list(BATCHES), help="batch sizes")
     parser.add_argument("--rounds", type=int, help="rounds at every batch size (default: 4 at 1024, 2 at 4096)")
-    parser.add_argument("--skip-steps", action="store_true", help="no steps.csv")
-    parser.add_argument("--skip-recovery", action="store_true", help="no recovery.csv")
-    parser.add_argument(
-        "--recovery-seconds", type=float, default=300.0, help="training a library, at most (default: 300)"
-    )
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each library (default: all)"
     )
@@ -50,8 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def is_partial(options: argparse.Namespace) -> bool:
     """Return whether something is left out, so that results of a part do not replace results of the whole."""
     everything = parse([])
-    parts = ("only", "libraries", "batch", "skip_steps", "skip_recovery")
-    return any(getattr(options, name) != getattr(everything, name) for name in parts)
+    return any(getattr(options, name) != getattr(everything, name) for name in ("only", "libraries", "batch"))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -67,7 +61,6 @@ def main(arguments: Sequence[str]) -> None:
     # before numpy, torch and everything that loads them are imported, because they read it then
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from benchmarks import machine, results
-    from benchmarks.record import Record
 
     load = machine.load()
     if load > BUSY:
@@ -84,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         "arguments": shlex.join(arguments),
     }
     # results of the whole are replaced only by results of another whole
-    record = Record(options.results or RESULTS / "partial", facts)
+    record = results.Record(options.results or RESULTS / "partial", facts)
     with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
         _measure(options, Path(folder), record)
     record.write(finished=True)
@@ -103,43 +96,24 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
     import numpy as np
     import torch
 
-    from benchmarks import machine, recovery, states, timing
+    from benchmarks import machine, states, timing
     from benchmarks.cases import groups
     from sdlcore.storage.files import atomic_path
 
     torch.set_num_threads(options.threads)
-    samples, features, dictionary = (
-        folder / name for name in ("samples.npy", "features.npy", "dictionary.safetensors")
-    )
+    samples, dictionary = folder / "samples.npy", folder / "dictionary.safetensors"
     log.info("drawing the bench")
-    bench = states.bench(options.seed, recovery.N_SAMPLES if not options.skip_recovery else max(BATCHES))
-    for path, array in ((samples, bench.x), (features, np.ascontiguousarray(bench.W.T))):
-        with atomic_path(path) as part:
-            np.save(part, array)
-
-    if not options.skip_steps:
-        x = bench.x[: max(BATCHES)].copy()
-        rows = states.dictionary(bench.W, LATENTS, options.seed)
-        states.save_dictionary(dictionary, rows)
-        bound = cache(lambda batch, l0: states.bound_for(x[:batch], rows, l0))
-        for group in groups(options.only, options.batch, options.libraries, machine.dtypes(record.facts)):
-            effort = timing.effort(group, options.rounds)
-            found, team = timing.measure(
-                group, samples, dictionary, partial(bound, group.batch), effort, options.threads
-            )
-            record.steps += [{"processor": record.facts["processor"], **row} for row in found]
-            record.note(team.versions, team.failed)
-        del x, rows, bound
-    del bench
-    if not options.skip_recovery:
-
-        def keep(rows: list[dict[str, Any]]) -> None:
-            record.recovery = list(rows)
-            record.write()
-
-        limit = options.recovery_seconds
-        race = recovery.run(options.libraries, samples, features, limit, options.threads, options.seed, keep)
-        record.note(race.versions, race.failed)
+    bench = states.bench(options.seed, max(BATCHES))
+    with atomic_path(samples) as part:
+        np.save(part, bench.x)
+    rows = states.dictionary(bench.W, LATENTS, options.seed)
+    states.save_dictionary(dictionary, rows)
+    bound = cache(lambda batch, l0: states.bound_for(bench.x[:batch], rows, l0))
+    for group in groups(options.only, options.batch, options.libraries, machine.dtypes(record.facts)):
+        effort = timing.effort(group, options.rounds)
+        found, team = timing.measure(group, samples, dictionary, partial(bound, group.batch), effort, options.threads)
+        processor = {"processor": record.facts["processor"]}
+        record.add([processor | row for row in found], team.versions, team.failed)
 
 
 if __name__ == "__main__":

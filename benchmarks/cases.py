@@ -52,14 +52,9 @@ class Setting:
     batch: int = 1024
     lr: float = 1e-6
     """A learning rate so small that a timed training keeps its number of active latents."""
-    warmup: int = 0
-    """Steps over which the learning rate rises."""
-    optimizer: str = "adam"
     device: str = "cpu"
     kernels: str = ""
     """Our kernels, torch or triton; empty for the device's default."""
-    recommended: bool = False
-    """Whether ours uses the settings of config/paper.yaml, instead of settings that match the peers' defaults."""
     seed: int = 0
 
     @property

@@ -1,34 +1,108 @@
-"""Time training steps of sdlcore and its peers on a GPU: see benchmarks/README.md."""
+"""Measure on a GPU what a CPU cannot show: `make gpu-benchmark`, resumable, nine minutes a call.
+
+    make gpu-benchmark                                       # on a GPU; no network, nothing is installed
+    make gpu-benchmark ARGS="--only memory"                  # one measurement
+    make gpu-benchmark ARGS="--device cpu --tiny"            # a rehearsal on a CPU: Triton's kernels are interpreted
+
+Measurements, in order: `equality` (does training on the GPU follow training on the CPU?), `steps` (milliseconds and
+memory of a TopK step, beside sparsify, SAELens and dictionary_learning), `memory` (by batch size), `table1` (what TopK
+recovers at the scale of Table 1), and `extraction` (tokens a second, and the model's share). Each writes a CSV table in
+benchmarks/results/gpu/CARD/ row by row. A call skips the rows that the tables contain for this commit. Libraries that
+cannot be imported are named and left out; a row that fails is named at the end. `make gpu-test` tests the kernels.
+"""
 
 import argparse
 import json
 import logging
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+import sdlcore as sdl
 from benchmarks import machine
 from benchmarks.cases import K, Setting
-from benchmarks.gpu_results import write
+from benchmarks.libraries import load
+from benchmarks.results import Row, read, to_csv
+from benchmarks.states import weights
+from peers.settings import DISTRIBUTIONS
+from sdlcore.device import Device
+from sdlcore.storage.files import atomic_path
 
 log = logging.getLogger("benchmarks.gpu")
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 540
-"""Time limit of a run, so that it needs less than ten minutes."""
-_LEAST = 20
-"""Least remaining seconds for starting another case."""
+"""Time of one call, so that it ends within ten minutes."""
+LEAST = 20
+"""No row is started with fewer seconds left."""
+
+
+class OutOfTimeError(Exception):
+    """The call has used its time; the next one continues."""
+
+
+class CaseError(RuntimeError):
+    """A timed process failed; the message ends with the cause."""
+
+
+@dataclass
+class Call:
+    """One call of the command: its device, its folder, and the time when it ends."""
+
+    folder: Path
+    device: Device
+    tiny: bool
+    ends: float
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left.
+
+        Raises
+        ------
+        OutOfTimeError
+            If they are too few for a row.
+        """
+        left = self.ends - time.monotonic()
+        if left < LEAST:
+            raise OutOfTimeError
+        return left
+
+
+class Table:
+    """A CSV file that grows row by row. Rows of another commit are measured again."""
+
+    def __init__(self, path: Path, keys: Sequence[str], columns: Sequence[str]) -> None:
+        self.path, self.keys, self.columns = path, keys, (*keys, *columns, "commit")
+        self.commit = machine.commit()
+        kept = read(path) if path.exists() else []
+        self.rows: list[Row] = [row for row in kept if row["commit"] == self.commit]
+
+    def missing(self, *key: Any) -> bool:
+        """Whether the table lacks the row with these values of its key columns."""
+        return not any([str(row[name]) for name in self.keys] == [str(value) for value in key] for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Append a row and write the file; values without a column are left out."""
+        self.rows.append({name: value for name, value in row.items() if name in self.columns} | {"commit": self.commit})
+        with atomic_path(self.path) as part:
+            part.write_text(to_csv(self.rows, self.columns))
+        log.info("%s", ", ".join(f"{name} {row[name]}" for name in self.columns if name in row))
 
 
 @dataclass(frozen=True)
@@ -59,6 +133,8 @@ torch is set to."""
 
 @dataclass(frozen=True)
 class Size:
+    """The shape of a timed step."""
+
     dimension: int
     latents: int
     batch: int
@@ -66,82 +142,170 @@ class Size:
 
 
 SIZES = (Size(4096, 131_072, 4096), Size(4096, 131_072, 16_384), Size(768, 16_000, 4096), Size(768, 16_000, 16_384))
-TINY = (Size(16, 96, 8, k=4),)
-"""A size that shows whether the benchmark runs, when Triton's kernels are interpreted."""
+TINY = Size(16, 96, 8, k=4)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument(
-        "--device", default="cuda", choices=("cuda", "cpu"), help="cpu: Triton's kernels are interpreted"
-    )
-    parser.add_argument("--tiny", action="store_true", help="a size that shows that the benchmark runs")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="in which it ends (default: %(default)s)")
-    parser.add_argument("--results", type=Path, help="folder (default: benchmarks/results/gpu/CARD)")
-    return parser.parse_args(arguments)
-
-
-def cases(sizes: Sequence[Size]) -> Iterator[tuple[Way, Size]]:
-    """Yield the cases in the order of timing: for each way, all sizes."""
-    for way in WAYS:
-        for size in sizes:
-            yield way, size
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Time all cases, and write every row as soon as it is known.
+def steps(call: Call) -> None:
+    """Time a step of each way at each size.
 
     Raises
     ------
-    SystemExit
-        If there is no such device; or if a case failed, after all others were timed.
+    CaseError
+        If a case failed, after all others were timed.
     """
-    options = parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("torch sees no GPU; --device cpu --tiny shows whether the benchmark runs")
-    ends = time.monotonic() + options.seconds
-    card = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    folder = options.results or Path(__file__).parent / "results/gpu" / re.sub(r"[^a-z0-9]+", "-", card.lower())
-    missing = sorted({way.package for way in WAYS if find_spec(way.package) is None})
-    facts: dict[str, Any] = {
-        "card": card,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": machine.commit(),
-        "missing": missing,
-        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
-        "failed": {},
-        "left_out": [],
-    }
-    rows: list[dict[str, Any]] = []
-    write(folder, rows, facts)
-    for way, size in cases(TINY if options.tiny else SIZES):
-        if way.package in missing:
+    keys = ("library", "kernels", "dtype", "dimension", "latents", "batch", "k")
+    table = Table(call.folder / "steps.csv", keys, ("ms_per_step", "peak_mb", "ms_least", "ms_most", "steps", "l0"))
+    failed = []
+    for way in WAYS:
+        if find_spec(way.package) is None:
+            log.warning("not installed, and so not timed: %s", way.package)
             continue
-        kernels = f" ({way.kernels})" if way.kernels else ""
-        name = f"{way.library}{kernels} {way.dtype}: {size.dimension} -> {size.latents}, batch {size.batch}"
-        left = ends - time.monotonic()
-        if left < _LEAST:
-            facts["left_out"].append(name)
-            continue
-        try:
-            answer = timed_case(way, size, options.device, left)
-            facts["versions"] |= answer.pop("versions")
-            rows.append({**asdict(way), **asdict(size), **answer})
-            log.info("%-70s %9.2f ms %9.0f MiB", name, answer["ms_per_step"], answer["peak_mb"])
-        except CaseError as error:
-            log.error("failed: %s: %s", name, error)
-            facts["failed"][name] = str(error).splitlines()[-1]
-        write(folder, rows, facts)
-    write(folder, rows, facts)
-    log.info("wrote %s; not installed: %s", folder, ", ".join(missing) or "nothing")
-    if facts["failed"]:
-        sys.exit(f"{len(facts['failed'])} cases failed, and all others are in {folder}")
+        for size in (TINY,) if call.tiny else SIZES:
+            case = asdict(way) | asdict(size)
+            if table.missing(*(case[key] for key in keys)):
+                try:
+                    table.add(case | timed_case(way, size, call.device, call.left))
+                except CaseError as error:
+                    log.error("failed: %s at %s: %s", way, size, error)
+                    failed.append(f"{way.library} {way.dtype}")
+    if failed:
+        raise CaseError(f"{len(failed)} cases failed: {', '.join(failed)}")
 
 
-class CaseError(RuntimeError):
-    """A case failed; the message ends with the cause."""
+def memory(call: Call) -> None:
+    """Measure peak memory by batch size, beside four copies of the weights (weights, gradients, Adam's moments).
+
+    Gradients of sparse codes need no dense copy, so less than four copies is possible.
+    """
+    table = Table(call.folder / "memory.csv", ("dtype", "batch"), ("peak_mb", "four_copies_mb", "ms_per_step"))
+    first = TINY if call.tiny else SIZES[0]
+    for dtype in ("float32", "bfloat16"):
+        for batch in (TINY.batch,) if call.tiny else (1024, 4096, 16_384, 65_536):
+            if table.missing(dtype, batch):
+                size = Size(first.dimension, first.latents, batch, first.k)
+                row = timed_case(Way("sdlcore", "triton", dtype, kernels="triton"), size, call.device, call.left)
+                copies = 4 * 2 * size.dimension * size.latents * 4 / machine.MIB
+                table.add(row | {"dtype": dtype, "batch": batch, "four_copies_mb": copies})
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "topk": {"activation": "topk", "k": 8},
+    "batchtopk": {"activation": "batchtopk", "k": 8},
+    "matryoshka": {"activation": "batchtopk", "k": 8, "prefixes": [32, 128, 512]},
+    "relu": {"activation": "relu", "l1": 0.05},
+    "jumprelu": {"activation": "jumprelu", "l0": 0.001},
+    "gated": {"activation": "gated", "l1": 0.05},
+}
+
+
+def equality(call: Call) -> None:
+    """Train each method on the CPU and on the device from equal weights and batches, and compare.
+
+    The first step starts from equal weights, so its losses differ by rounding alone: a reconstruction error sums
+    products of n_p terms, each with a relative error of at most n_p eps, so the squared error differs by at most a few
+    times n_p eps. Later steps may choose other latents at near ties, so later differences are reported, not judged.
+
+    Raises
+    ------
+    CaseError
+        If a first loss differs by more than 8 n_p eps.
+    """
+    bench = sdl.standard_bench("lrb-s")
+    x, _ = bench.sample(2_000 if call.tiny else None)
+    columns = ("first_loss", "last_loss", "recovery_cpu", "recovery_device", "seconds_cpu", "seconds_device")
+    table = Table(call.folder / "equality.csv", ("method",), columns)
+    how: dict[str, Any] = {"n_q": 512, "steps": 10 if call.tiny else 300, "batch_size": 256, "log_every": 1}
+    how |= {"normalise": False, "resample_every": None, "progress": False}
+    for name, settings in METHODS.items():
+        if not table.missing(name) or not call.left:
+            continue
+        losses, recovery, seconds = [], [], []
+        for where in ("cpu", call.device):
+            started = time.perf_counter()
+            trained = sdl.fit(x, device=where, **how, **settings)
+            seconds.append(time.perf_counter() - started)
+            losses.append([row["loss"] for row in trained.history])
+            recovery.append(sdl.evaluate(trained, bench)["gt_recovery_decoder_tau95"])
+        relative = [abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)]
+        values = (relative[0], relative[-1], *recovery, *seconds)
+        table.add({"method": name} | dict(zip(columns, values, strict=True)))
+    bound = 8 * x.shape[1] * float(np.finfo(np.float32).eps)
+    if wrong := [str(row["method"]) for row in table.rows if float(row["first_loss"]) > bound]:
+        raise CaseError(f"the first loss differs by more than {bound:.1e} for {', '.join(wrong)}")
+
+
+def table1(call: Call) -> None:
+    """Train the TopK row of Table 1 at the paper's scale, three seeds, with the settings of config/paper.yaml."""
+    bench = sdl.standard_bench("lrb-s" if call.tiny else "lrb-m")
+    sizes: dict[str, Any] = {"n_q": 512, "k": 8, "steps": 20} if call.tiny else {"n_q": 16_000, "k": 64, "steps": 784}
+    sizes |= {"normalise": False, "bias": False, "resample_every": None, "batch_size": 1024, "progress": False}
+    columns = ("gt_recovery_encoder_tau95", "gt_recovery_decoder_tau95", "mip_encoder", "mip_decoder", "fvu", "l0")
+    table = Table(call.folder / "table1.csv", ("method", "seed"), (*columns, "seconds"))
+    x, _ = bench.sample(4_000 if call.tiny else None)
+    for seed in (0,) if call.tiny else (0, 1, 2):
+        if table.missing("topk", seed) and call.left:
+            started = time.perf_counter()
+            trained = sdl.fit(x, activation="topk", seed=seed, device=call.device, **sizes)
+            seconds = time.perf_counter() - started
+            scores = sdl.evaluate(trained, bench)
+            table.add({"method": "topk", "seed": seed, "seconds": seconds} | {name: scores[name] for name in columns})
+
+
+def extraction(call: Call) -> None:
+    """Time extraction from a language model with random weights, beside its bare forward pass over as many tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    width, blocks, context, tokens = (32, 4, 64, 2_000) if call.tiny else (2048, 16, 1024, 400_000)
+    words = [f"w{number}" for number in range(1000)]
+    rules = Tokenizer(models.WordLevel({word: number for number, word in enumerate([*words, "<eos>"])}, "w0"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rules, eos_token="<eos>")
+    config = LlamaConfig(
+        **{"vocab_size": len(words) + 1, "hidden_size": width, "intermediate_size": 4 * width},
+        **{"num_hidden_layers": blocks, "num_attention_heads": width // 16 if call.tiny else 32},
+        **{"num_key_value_heads": 2, "max_position_embeddings": context},
+    )
+    torch.manual_seed(0)
+    dtype = torch.float32 if call.device == "cpu" else torch.bfloat16
+    model = LlamaForCausalLM(config).to(device=call.device, dtype=dtype).eval()
+    layer = 3 * blocks // 4
+    draws = np.random.default_rng(0)
+    documents = [" ".join(draws.choice(words, context)) for _ in range(2 * tokens // context)]
+    table = Table(call.folder / "extraction.csv", ("contexts_per_batch",), ("tokens_per_second", "bare", "share"))
+    for batch in (4,) if call.tiny else (8, 16, 32):
+        if not table.missing(batch) or not call.left:
+            continue
+        ids = torch.randint(len(words), (batch, context), device=call.device)
+
+        def bare(ids: Tensor = ids) -> None:
+            with torch.inference_mode():
+                model.model(ids)
+
+        forward = ids.numel() / _seconds(bare, call.device) * blocks / layer
+        path = call.folder / "extraction.h5"
+        path.unlink(missing_ok=True)
+        started = time.perf_counter()
+        sdl.extract(
+            model, documents, layer=layer, out=path, tokens=tokens, tokenizer=tokenizer, context_length=context,
+            contexts_per_batch=batch, progress=False,
+        )  # fmt: skip
+        rate = tokens / (time.perf_counter() - started)
+        path.unlink()
+        table.add({"contexts_per_batch": batch, "tokens_per_second": rate, "bare": forward, "share": rate / forward})
+
+
+def _seconds(function: Callable[[], None], device: str) -> float:
+    """Return the median time of three calls after one that warms up."""
+
+    def times() -> Iterator[float]:
+        for _ in range(4):
+            started = time.perf_counter()
+            function()
+            _wait(device)
+            yield time.perf_counter() - started
+
+    return statistics.median(list(times())[1:])
 
 
 def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, Any]:
@@ -156,19 +320,126 @@ def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, A
     )
     if device == "cpu":
         environment["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, "-m", "benchmarks.gpu_case", request]
     with tempfile.NamedTemporaryFile("r", prefix="sdlcore-gpu-") as answer:
+        command = [sys.executable, "-m", "benchmarks.gpu", "--case", request, "--answer", answer.name]
         try:
             process = subprocess.run(
-                [*command, answer.name], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds
             )
         except subprocess.TimeoutExpired:
             raise CaseError("it took all the time that was left") from None
         if process.returncode:
-            said = process.stderr[-4000:].strip() or f"its process ended with {process.returncode}"
-            raise CaseError(said)
+            raise CaseError(process.stderr[-4000:].strip() or f"its process ended with {process.returncode}")
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def samples(W: Tensor, batch: int, seed: int) -> Tensor:
+    """Return sums of 32 dictionary rows with noise. Frequencies are skewed: a row's number is u^3 n with uniform u."""
+    generator = torch.Generator(W.device).manual_seed(seed)
+    parts = []
+    for start in range(0, batch, 1024):
+        shape = min(1024, batch - start), 32
+        features = (torch.rand(shape, generator=generator, device=W.device) ** 3 * len(W)).long()
+        sizes = torch.rand(shape, generator=generator, device=W.device)
+        parts.append(functional.embedding_bag(features, W, mode="sum", per_sample_weights=sizes))
+    x = torch.cat(parts)
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device=W.device) / x.shape[1] ** 0.5
+
+
+def timed(library: str, setting: Setting, tf32: bool) -> dict[str, Any]:
+    """Return the median milliseconds of up to 20 steps, and the peak memory of training in MiB, weights included."""
+    make = load(library)
+    if tf32:
+        torch.set_float32_matmul_precision("high")
+    device = setting.device
+    generator = torch.Generator(device).manual_seed(setting.seed)
+    W = functional.normalize(torch.randn(setting.latents, setting.dimension, generator=generator, device=device))
+    x = samples(W, setting.batch, setting.seed)
+    trainee = make(setting, weights(W.cpu(), torch.zeros(()), setting.method))
+    del W
+    _wait(device)
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        machine.reset_peak()
+    for _ in range(3):
+        trainee.step(x)
+    times: list[float] = []
+    while len(times) < 3 or (len(times) < 20 and sum(times) < 6000):
+        _wait(device)
+        started = time.perf_counter()
+        trainee.step(x)
+        _wait(device)
+        times.append(1000 * (time.perf_counter() - started))
+    peak = torch.cuda.max_memory_allocated() / machine.MIB if device == "cuda" else machine.peak()
+    median, least, most = statistics.median(times), min(times), max(times)
+    found = {"ms_per_step": median, "ms_least": least, "ms_most": most, "steps": len(times), "peak_mb": peak}
+    return found | {"l0": trainee.l0(x)}
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _versions() -> Iterator[str]:
+    for name in ("torch", "triton", "numpy", *DISTRIBUTIONS.values()):
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+
+
+MEASUREMENTS = (equality, steps, memory, table1, extraction)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the measurements whose rows are missing, as far as the time goes.
+
+    Raises
+    ------
+    SystemExit
+        If torch finds no GPU, or, after the last measurement, if one failed.
+    """
+    names = [measurement.__name__ for measurement in MEASUREMENTS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for a rehearsal")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time of this call (default: %(default)s)")
+    parser.add_argument("--results", type=Path, help="folder (default: benchmarks/results/gpu/CARD)")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.case:
+        request = json.loads(options.case)
+        setting = Setting(**{**request["setting"], "prefixes": tuple(request["setting"]["prefixes"])})
+        options.answer.write_text(json.dumps(timed(request["library"], setting, request["tf32"])))
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("torch finds no GPU; --device cpu --tiny rehearses the measurements on a CPU")
+    card = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    folder = options.results or Path(__file__).parent / "results/gpu" / re.sub(r"[^a-z0-9]+", "-", card.lower())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "versions.txt").write_text("\n".join(_versions()) + "\n")
+    call = Call(folder, options.device, options.tiny, time.monotonic() + options.seconds)
+    failed = {}
+    for measurement in MEASUREMENTS:
+        if measurement.__name__ in options.only:
+            try:
+                measurement(call)
+            except OutOfTimeError:
+                log.info("no time is left; the same command continues with %s", measurement.__name__)
+                break
+            except Exception as error:  # the other measurements are still worth their time
+                log.exception("failed: %s", measurement.__name__)
+                failed[measurement.__name__] = str(error).splitlines()[-1] if str(error) else repr(error)
+    if failed:
+        sys.exit("\n".join(f"{name} failed: {why}" for name, why in failed.items()))
 
 
 if __name__ == "__main__":

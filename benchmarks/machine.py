@@ -1,4 +1,4 @@
-"""Describe the machine and the code under measurement."""
+"""Describe the machine and the code under measurement, and measure the memory of this process."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+MIB = 2**20
 WORTH_NAMING = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
 
 
@@ -77,3 +78,25 @@ def commit() -> str:
 def load() -> float:
     """Return the mean number of runnable processes over the last minute (the load average)."""
     return os.getloadavg()[0]
+
+
+def resident() -> float:
+    """Return the resident memory of this process, in MiB."""
+    return _status("VmRSS")
+
+
+def peak() -> float:
+    """Return the largest resident memory of this process since `reset_peak`, in MiB."""
+    return _status("VmHWM")
+
+
+def reset_peak() -> None:
+    """Reset the peak that `peak` returns (Linux, `man 5 proc_pid_clear_refs`)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(key: str) -> float:
+    found = re.search(rf"^{key}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
+    return int(found[1]) / 1024

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from sdlcore.plugins.importing import load_plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training.initialise import initial_model, start_from_data
@@ -40,9 +39,7 @@ def settings(method: str, l0: int) -> dict[str, Any]:
     return {**shared, "activation": method, "k": l0}
 
 
-def main(method: str, l0: int, repository: str) -> None:
-    if "squared" in method:
-        load_plugins([f"{repository}/examples/dense_method/squared_topk.py"])
+def main(method: str, l0: int) -> None:
     config = RunConfig.from_dict(settings(method, l0))
     nothing: Any = None  # weights are drawn, so neither samples nor their scaling are used
     # versions before crosscoders of several widths take n_p and n_r
@@ -71,4 +68,4 @@ def main(method: str, l0: int, repository: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]))

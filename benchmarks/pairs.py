@@ -3,7 +3,6 @@
     git worktree add ../before COMMIT
     python -m benchmarks.pairs ../before                      # every method: some fifteen minutes of a quiet machine
     python -m benchmarks.pairs ../before --only topk gated    # some methods: rows of others stay
-    python -m benchmarks.pairs . --examples                   # examples/dense_method: densely, and by a search
 
 Each checkout trains in a process of its own (`benchmarks.pair_worker`), on the same data from the same start. A pair is
 a few steps of one and as many of the other, in alternating order. Its number is the ratio of their fastest steps, since
@@ -50,7 +49,7 @@ class Worker:
 
     def __init__(self, side: Side, l0: int) -> None:
         path = os.pathsep.join(map(str, (side.checkout / "src", side.checkout / "workflow", side.checkout)))
-        command = [sys.executable, str(HERE / "pair_worker.py"), side.method, str(l0), str(HERE.parent)]
+        command = [sys.executable, str(HERE / "pair_worker.py"), side.method, str(l0)]
         environment = os.environ | {"PYTHONPATH": path}
         self.process = subprocess.Popen(
             command, cwd=side.checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -124,17 +123,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--l0", nargs="+", type=int, default=L0)
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--examples", action="store_true", help="compare the two forms of examples/dense_method")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     here, before = HERE.parent, arguments.before.resolve()
     folder = machine.folder_of(machine.processor(machine.describe()))
-    path = HERE / "results" / folder / ("dense_method.csv" if arguments.examples else "pairs.csv")
-    methods = [("squared_topk", "fast_squared_topk")] if arguments.examples else [(m, m) for m in arguments.only]
-    for first, second in methods:
+    path = HERE / "results" / folder / "pairs.csv"
+    for method in arguments.only:
         for l0 in arguments.l0:
-            row = measure(Side(before, first), Side(here, second), l0, arguments.pairs)
-            log.info("%-18s L0 %5.0f: %7.1f -> %7.1f ms, ratio %.3f (%.3f to %.3f)", second, row["l0"],
+            row = measure(Side(before, method), Side(here, method), l0, arguments.pairs)
+            log.info("%-18s L0 %5.0f: %7.1f -> %7.1f ms, ratio %.3f (%.3f to %.3f)", method, row["l0"],
                      row["before_ms"], row["after_ms"], row["ratio"], row["low"], row["high"])  # fmt: skip
             keep(path, row)
 

@@ -3,13 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import BATCHES, LIBRARIES
-from benchmarks.shown import show
 from sdlcore.storage.files import atomic_path
 
 Row = Mapping[str, Any]
@@ -19,21 +19,37 @@ STEPS = (
     *("state", "l0", "probe_ms", "probe_onednn_ms", "probe_bfloat16_ms", "budget_mb", "peak_to_budget"),
     *("ms_least", "ms_most", "rounds", "steps"),
 )
-RECOVERY = (
-    *("library", "lr", "seed", "threshold", "seconds", "steps", "reached", "final_recovery"),
-    *("dtype", "optimizer", "rule"),
-)
 BEGINS = {batch: f"<!-- batches of {batch}, made by make benchmark -->" for batch in BATCHES}
 """Markers in docs/speed.md for the table of each batch size."""
-RACE_BEGINS = "<!-- the race, made by make benchmark -->"
-"""Marker in docs/speed.md for the race."""
+ENDS = "<!-- end -->"
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
-OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
-"""Types of our encoder's product, and their suffixes in tables."""
-COLUMNS = [*(("sdlcore", dtype) for dtype in OURS), *((peer, "float32") for peer in PEERS)]
-COLUMNS += [("saelens", "bfloat16")]
-PRODUCTS = {"product (MKL)": "probe_ms", "product (oneDNN)": "probe_onednn_ms"}
-"""Libraries that compute the dense float32 product, and the columns of steps.csv with their milliseconds."""
+
+
+@dataclass
+class Record:
+    """Rows and failures so far. A killed run leaves all cases that it had finished."""
+
+    folder: Path
+    facts: dict[str, Any]
+    """Date, machine, arguments and similar facts about the run."""
+    steps: list[Row] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Cause of each failure, by the name of the case."""
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, steps: Iterable[Row], versions: dict[str, str], failed: dict[str, str]) -> None:
+        """Add rows, versions and failures, and write everything."""
+        self.steps += steps
+        self.versions |= versions
+        self.failed |= failed
+        self.write()
+
+    def write(self, finished: bool = False) -> None:
+        """Write everything so far, each file atomically."""
+        minutes = (time.monotonic() - self.started) / 60
+        found = {"minutes": minutes, "versions": self.versions, "failed": self.failed, "finished": finished}
+        write(self.folder, self.steps, {**self.facts, **found})
 
 
 def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
@@ -52,11 +68,9 @@ def read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> None:
-    """Write steps.csv, recovery.csv and README.md, each atomically."""
-    contents = {"steps.csv": to_csv(steps, STEPS), "recovery.csv": to_csv(recovery, RECOVERY)}
-    contents["README.md"] = page(steps, recovery, facts)
-    for name, content in contents.items():
+def write(folder: Path, steps: Sequence[Row], facts: Row) -> None:
+    """Write steps.csv and README.md, each atomically."""
+    for name, content in {"steps.csv": to_csv(steps, STEPS), "README.md": page(facts)}.items():
         with atomic_path(folder / name) as part:
             part.write_text(content)
 
@@ -83,81 +97,44 @@ def summary(steps: Iterable[Row], batch: int) -> str:
     return _table(header, lines)
 
 
-def by_processor(results: Path, summarise: Callable[[Path], str]) -> str:
-    """Return the text of one place in docs/speed.md: a table for each processor, headed by its name.
+def by_processor(results: Path, batch: int) -> str:
+    """Return the tables of docs/speed.md for one batch size: one for each processor, headed by its name.
 
-    Parameters
-    ----------
-    results
-        Folder of folders, each with the results of one processor.
-    summarise
-        Returns the table of such a folder; empty tables are left out.
+    ``results`` is a folder of folders, each with the results of one processor. Empty tables are left out.
     """
     parts = []
-    for folder in sorted(path.parent for path in results.glob("*/steps.csv") if path.parent.name != "partial"):
-        table = summarise(folder)
+    for path in sorted(results.glob("*/steps.csv")):
+        steps = read(path) if path.parent.name != "partial" else []
+        table = summary(steps, batch)
         if len(table.splitlines()) > 2:
-            parts.append(f"**{read(folder / 'steps.csv')[0]['processor']}**\n\n{table}")
+            parts.append(f"**{steps[0]['processor']}**\n\n{table}")
     return "\n\n".join(parts)
+
+
+def show(page: Path, begins: str, text: str) -> None:
+    """Insert a text between the line ``begins`` of a page and the next `ENDS`, atomically.
+
+    Raises
+    ------
+    ValueError
+        If the page has no such markers.
+    """
+    head, found, rest = page.read_text().partition(begins)
+    _, ends, tail = rest.partition(ENDS)
+    if not (found and ends):
+        raise ValueError(f"{page}: nothing between {begins} and {ENDS}, where the benchmark's table belongs")
+    with atomic_path(page) as part:
+        part.write_text(f"{head}{begins}\n{text.rstrip()}\n{ENDS}{tail}")
 
 
 def show_all(results: Path, page: Path) -> None:
     """Insert the tables of all processors into docs/speed.md."""
-
-    def steps(batch: int, folder: Path) -> str:
-        return summary(read(folder / "steps.csv"), batch)
-
     for batch, begins in BEGINS.items():
-        show(page, begins, by_processor(results, partial(steps, batch)))
-    show(page, RACE_BEGINS, by_processor(results, lambda folder: race_summary(read(folder / "recovery.csv"))))
+        show(page, begins, by_processor(results, batch))
 
 
-def race_summary(recovery: Iterable[Row]) -> str:
-    """Return the table of the race in docs/speed.md: the better learning rate of each library, in float32.
-
-    Parameters
-    ----------
-    recovery
-        Rows of recovery.csv.
-    """
-    best = _best(row for row in recovery if row["dtype"] == "float32")
-    thresholds = sorted({threshold for *_, threshold in best})
-    header = ["library", *(f"seconds to {threshold:.0%}" for threshold in thresholds), "steps", "learning rate"]
-    lines = []
-    for library in dict.fromkeys(library for library, *_ in best):
-        rows = [best[library, "float32", threshold] for threshold in thresholds]
-        cells = ["ours" if library == "sdlcore" else library, *(_seconds(row) for row in rows)]
-        lines.append([*cells, str(rows[-1]["steps"]), f"{float(rows[-1]['lr']):.2g}"])
-    return _table(header, lines)
-
-
-def _best(recovery: Iterable[Row]) -> dict[tuple[str, str, float], Row]:
-    """Return the row of the better learning rate of each library, type and threshold."""
-    best: dict[tuple[str, str, float], Row] = {}
-    for row in recovery:
-        key = (row["library"], row["dtype"], float(row["threshold"]))
-        if key not in best or _rank(row) < _rank(best[key]):
-            best[key] = row
-    return best
-
-
-def _seconds(row: Row) -> str:
-    reached = "" if _is_reached(row) else f"not reached ({float(row['final_recovery']):.3f}) after "
-    return f"{reached}{float(row['seconds']):.1f}"
-
-
-def _is_reached(row: Row) -> bool:
-    """Whether a threshold was reached, for a row in memory or read from CSV."""
-    return row["reached"] in (True, "true")
-
-
-def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:
-    """Return the page of ratios, with the machine and the versions of the measurement."""
-    parts = [_head(facts), _ratios(steps), _milliseconds(steps), _memory(steps), _race(recovery)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _head(facts: Row) -> str:
+def page(facts: Row) -> str:
+    """Return the page of a run: its date, machine and versions, and what failed."""
     flags = ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in facts["flags"].items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     warnings = f"\n**Part of the benchmark only: `{facts['arguments']}`.**\n" if facts["partial"] else ""
@@ -168,120 +145,14 @@ def _head(facts: Row) -> str:
     return f"""# Results of the benchmark
 
 Made by `make benchmark`; do not edit. `benchmarks/README.md` describes the measurements; all numbers in
-`steps.csv` and `recovery.csv` beside this page.
+`steps.csv` beside this page.
 {warnings}
 - Date: {facts["date"]}; the run took {facts["minutes"]:.0f} minutes; load average before it {facts["load"]:.2f}
 - Commit: {facts["commit"]}
 - Machine: {facts["cpu"]}, {facts["cores"]} cores, {facts["memory_gib"]:.0f} GiB; {flags}
 - Threads: {facts["threads"]} in every library, waiting without spinning (OMP_WAIT_POLICY=PASSIVE)
-- Versions: {versions}; Python {facts["python"]}; {facts["system"]}"""
-
-
-def _ratios(steps: Sequence[Row]) -> str:
-    """Return the section of ratios: a peer's step over ours, and our step over dense products."""
-    if not steps:
-        return ""
-    header = ["method", "L0", "B"]
-    header += [f"{library} / ours{name}" for library in PEERS for name in OURS.values()]
-    header += ["saelens bf16 / ours bf16", *(f"ours / {product}" for product in PRODUCTS)]
-    header += ["ours bf16 / bf16 product", "ours int8 / bf16 product"]
-    lines = []
-    for group in _groups(steps):
-        ours = {dtype: group.get(("sdlcore", dtype)) for dtype in OURS}
-        cells = _names(group)
-        for peer in PEERS:
-            row = group.get((peer, "float32"))
-            cells += [_ratio(_ms(row), _ms(ours[dtype])) for dtype in OURS]
-        cells += [_ratio(_ms(group.get(("saelens", "bfloat16"))), _ms(ours["bfloat16"]))]
-        cells += [_ratio(_ms(ours["float32"]), _field(ours["float32"], name)) for name in PRODUCTS.values()]
-        for dtype in ("bfloat16", "int8"):
-            cells += [_ratio(_ms(ours[dtype]), _field(ours[dtype], "probe_bfloat16_ms"))]
-        lines.append(cells)
-    return f"""## Speed
-
-A peer's milliseconds a step (float32) over ours, so above 1 is faster than the peer; and ours over the dense product
-x @ W_enc.T alone. torch asks MKL for that product, and oneDNN computes it, too. "bf16" and "int8" are our step with the
-encoder's product in bfloat16 and in int8; the latents that it proposes are computed again in float32, and kept by that.
-
-{_table(header, lines)}"""
-
-
-def _milliseconds(steps: Sequence[Row]) -> str:
-    if not steps:
-        return ""
-    header = ["method", "L0", "B", *map(_title, COLUMNS), *PRODUCTS, "product bf16"]
-    lines = []
-    for group in _groups(steps):
-        any_row = next(iter(group.values()))
-        cells = [*_names(group), *(_number(_ms(group.get(column)), 0) for column in COLUMNS)]
-        cells += [_number(_field(any_row, name), 0) for name in (*PRODUCTS.values(), "probe_bfloat16_ms")]
-        lines.append(cells)
-    spread = max(float(row["ms_most"]) / float(row["ms_least"]) for row in steps)
-    return f"""Milliseconds a step, the median over rounds. In no row did the slowest round take more than {spread:.2f}
-times the fastest.
-
-{_table(header, lines)}"""
-
-
-def _memory(steps: Sequence[Row]) -> str:
-    if not steps:
-        return ""
-    header = ["method", "L0", "B", *map(_title, COLUMNS), *(f"ours{name} / budget" for name in OURS.values())]
-    lines = []
-    for group in _groups(steps):
-        ours = [group.get(("sdlcore", dtype)) for dtype in OURS]
-        cells = [*_names(group), *(_number(_field(group.get(column), "peak_mb"), 0) for column in COLUMNS)]
-        cells += [_number(_field(row, "peak_to_budget"), 2) for row in ours]
-        lines.append(cells)
-    return f"""## Memory
-
-MiB that training steps take at most, beyond the process with everything imported and nothing in training. The budget is
-parameters, Adam's moments, gradients, the batch, and one batch x n_q buffer in the encoder's type.
-
-{_table(header, lines)}"""
-
-
-def _race(recovery: Sequence[Row]) -> str:
-    if not recovery:
-        return ""
-    best = _best(recovery)
-    header = ["library", "recovery", "seconds", "steps", "learning rate", "optimiser", "others tried"]
-    lines = []
-    for (library, dtype, threshold), row in best.items():
-        others = [other for other in recovery if other is not row and _same_race(other, row)]
-        lines.append(
-            [
-                _title((library, dtype)),
-                f"{threshold:g}",
-                _seconds(row),
-                str(row["steps"]),
-                f"{float(row['lr']):.2g} ({row['rule']})",
-                str(row["optimizer"]),
-                "; ".join(_outcome(other) for other in others) or "-",
-            ]
-        )
-    return f"""## Time to recovery
-
-Seconds of TopK training (evaluation excluded, looked at every ten steps) until the given share of the 1000 true
-features has a decoder row with |cosine| above .9, for the better of a library's learning rates.
-
-{_table(header, lines)}"""
-
-
-def _rank(row: Row) -> tuple[bool, float, float]:
-    reached = _is_reached(row)
-    return (not reached, float(row["seconds"]) if reached else 0.0, -float(row["final_recovery"]))
-
-
-def _same_race(a: Row, b: Row) -> bool:
-    return all(a[key] == b[key] for key in ("library", "dtype", "threshold"))
-
-
-def _outcome(row: Row) -> str:
-    end = f"{float(row['seconds']):.1f} s"
-    if not _is_reached(row):
-        end = f"{float(row['final_recovery']):.3f} when stopped after {end}"
-    return f"{float(row['lr']):.2g}, {row['optimizer']}: {end}"
+- Versions: {versions}; Python {facts["python"]}; {facts["system"]}
+"""
 
 
 def _groups(steps: Sequence[Row]) -> list[dict[tuple[str, str], Row]]:
@@ -307,17 +178,8 @@ def _field(row: Row | None, name: str) -> float | None:
     return None if value == "" else float(value)
 
 
-def _ratio(a: float | None, b: float | None) -> str:
-    return _number(a / b if a is not None and b is not None else None, 2)
-
-
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _title(column: tuple[str, str]) -> str:
-    library, dtype = column
-    return library + OURS[dtype]
 
 
 def _cell(value: Any) -> Any:

@@ -11,16 +11,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks import memory
+from benchmarks import machine
 from benchmarks.cases import Setting
 from benchmarks.libraries import Make, Trainee, load
 from benchmarks.states import bound_for, dictionary, load_state, weights
@@ -37,7 +36,7 @@ class Session:
         self.make: Make = load(library)
         self.trainee: Trainee | None = None
         self.started = False
-        self.batches: Iterator[Tensor] = iter(())
+        self.batch = torch.empty(0)
         self.baseline = 0.0
 
     def versions(self) -> dict[str, Any]:
@@ -50,27 +49,18 @@ class Session:
                 continue
         return {"versions": found}
 
-    def create(
-        self, setting: dict[str, Any], samples: str, dictionary: str | None = None, bound: float = 0.0
-    ) -> dict[str, Any]:
-        """Create a training, either on one fixed batch (given a dictionary and a bound), or on shuffled passes over the
-        samples. It replaces the previous training."""
+    def create(self, setting: dict[str, Any], samples: str, dictionary: str, bound: float = 0.0) -> dict[str, Any]:
+        """Create a training on one fixed batch, in place of the previous one."""
         wanted = Setting(**{**setting, "prefixes": tuple(setting["prefixes"])})
         self.trainee = None
         gc.collect()
         if not self.started:
-            self._pay_once(wanted, from_state=dictionary is not None)
-            self.baseline = memory.resident()
+            self._pay_once(wanted)
+            self.baseline = machine.resident()
             self.started = True
-        x = np.load(samples, mmap_mode="r")
-        if dictionary is not None:
-            batch = torch.from_numpy(np.array(x[: wanted.batch]))
-            self.batches = iter(lambda: batch, None)
-        else:
-            self.batches = _shuffled(x, wanted.batch, wanted.seed)
-        start = load_state(Path(dictionary), bound, wanted.method) if dictionary is not None else None
-        self.trainee = self.make(wanted, start)
-        memory.reset_peak()
+        self.batch = torch.from_numpy(np.array(np.load(samples, mmap_mode="r")[: wanted.batch]))
+        self.trainee = self.make(wanted, load_state(Path(dictionary), bound, wanted.method))
+        machine.reset_peak()
         return {}
 
     def steps(self, count: int) -> dict[str, Any]:
@@ -78,62 +68,42 @@ class Session:
         trainee = self._trainee()
         times = []
         for _ in range(count):
-            x = next(self.batches)
             started = time.perf_counter()
-            trainee.step(x)
+            trainee.step(self.batch)
             times.append(1000 * (time.perf_counter() - started))
         return {"ms": times}
 
     def forget(self) -> dict[str, Any]:
         """Reset `peak`."""
-        memory.reset_peak()
+        machine.reset_peak()
         return {}
 
     def peak(self) -> dict[str, Any]:
         """Return the peak memory of steps in MiB, beyond the memory of the process before it had a model."""
-        return {"mb": memory.peak() - self.baseline}
+        return {"mb": machine.peak() - self.baseline}
 
     def l0(self) -> dict[str, Any]:
         """Return the number of active latents."""
-        return {"l0": self._trainee().l0(next(self.batches))}
-
-    def recovery(self, features: str, threshold: float) -> dict[str, Any]:
-        """Return the share of true features (rows of a .npy file) that some direction is close to, and their mean best
-        cosine."""
-        decoder = torch.nn.functional.normalize(self._trainee().decoder())
-        best = (torch.from_numpy(np.load(features)) @ decoder.T).abs().amax(1)
-        return {"recovered": float((best > threshold).double().mean()), "mean": float(best.mean())}
+        return {"l0": self._trainee().l0(self.batch)}
 
     def _trainee(self) -> Trainee:
         if self.trainee is None:
             raise RuntimeError("nothing is in training yet; send create first")
         return self.trainee
 
-    def _pay_once(self, setting: Setting, from_state: bool) -> None:
+    def _pay_once(self, setting: Setting) -> None:
         """Train a tiny model first, so that one-time costs of a process (compiling, loading code) are not measured.
 
         It is as sparse as the following training, because sparsity may decide which code runs.
         """
         small = setting.toy
         x = np.random.default_rng(0).standard_normal((small.batch, small.dimension), dtype=np.float32)
-        start = None
-        if from_state:
-            rows = dictionary(np.eye(small.dimension, dtype=np.float32), small.latents, small.seed)
-            bound = bound_for(x, rows, small.k)
-            start = weights(torch.from_numpy(rows), torch.tensor(bound), small.method)
-        toy = self.make(small, start)
+        rows = dictionary(np.eye(small.dimension, dtype=np.float32), small.latents, small.seed)
+        bound = bound_for(x, rows, small.k)
+        toy = self.make(small, weights(torch.from_numpy(rows), torch.tensor(bound), small.method))
         for _ in range(2):
             toy.step(torch.from_numpy(x))
         toy.l0(torch.from_numpy(x))
-
-
-def _shuffled(x: np.ndarray, batch: int, seed: int) -> Iterator[Tensor]:
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(len(x))
-        for start in range(0, len(x) - batch + 1, batch):
-            # sorted, because files are read faster forwards; only the choice of samples must be random
-            yield torch.from_numpy(np.array(x[np.sort(order[start : start + batch])]))
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def test_the_reference_of_python_has_every_name():
 def test_links_and_files_that_pages_name_exist(page):
     text = (REPOSITORY / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    named = re.findall(r"`((?:src|docs|config|workflow|tests|benchmarks)/\w[\w./]+)`", text)
+    named = re.findall(r"`((?:src|docs|config|workflow|tests|benchmarks|studies|examples|resources)/\w[\w./]+)`", text)
     for path in links:
         assert ((REPOSITORY / page).parent / path).exists(), path
     for path in named:

@@ -25,9 +25,6 @@ class Trainee(Protocol):
     def l0(self, x: Tensor) -> float:
         """Return the mean number of active latents, selected as in training."""
 
-    def decoder(self) -> Tensor:
-        """Return the decoder's directions, latents x dimension."""
-
 
 Make = Callable[[Setting, State | None], Trainee]
 

@@ -66,10 +66,6 @@ class _DictionaryLearning:
     def l0(self, x: Tensor) -> float:
         return active(self.trainer.ae.encode(x, **self.selects))
 
-    def decoder(self) -> Tensor:
-        decoder = self.trainer.ae.decoder.weight.T if hasattr(self.trainer.ae, "decoder") else self.trainer.ae.W_dec
-        return decoder.detach()
-
 
 def _move(trainer: Any, device: str) -> None:
     """Move a trainer to a device. Its optimiser keeps the same parameter objects."""
@@ -81,7 +77,7 @@ def _move(trainer: Any, device: str) -> None:
 
 
 def _trainer(setting: Setting) -> Any:
-    options: dict[str, Any] = {"steps": STEPS, "lr": setting.lr, "warmup_steps": setting.warmup, "seed": setting.seed}
+    options: dict[str, Any] = {"steps": STEPS, "lr": setting.lr, "warmup_steps": 0, "seed": setting.seed}
     if setting.method in WITHOUT_K:
         # no warm-up of the penalty, because nobody wants steps with zero weight timed
         options["sparsity_warmup_steps"] = None

@@ -36,7 +36,7 @@ class _SAELens:
             train_batch_size_samples=setting.batch,
             lr=setting.lr,
             lr_end=setting.lr,
-            lr_warm_up_steps=setting.warmup,
+            lr_warm_up_steps=0,
             autocast=setting.dtype == "bfloat16",
             device=setting.device,
         )
@@ -50,9 +50,6 @@ class _SAELens:
     def l0(self, x: Tensor) -> float:
         with self.trainer.autocast_if_enabled:
             return active(self.sae.encode(x))
-
-    def decoder(self) -> Tensor:
-        return self.sae.W_dec.detach()
 
 
 def _sae(setting: Setting) -> Any:

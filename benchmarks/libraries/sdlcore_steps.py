@@ -6,8 +6,6 @@ statistics. Biases are trained, as by the peers. With bfloat16 only the encoder'
 pre-activations then decide which latents are active. Parameters and the rest of the step stay float32.
 """
 
-from pathlib import Path
-
 from torch import Tensor
 
 from benchmarks.cases import ARCHETYPES, OF_T_SAE, WITHOUT_K, Setting
@@ -20,8 +18,6 @@ from sdlcore.settings import Json
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.step import TrainingStep
-
-CONFIG = Path(__file__).parents[2] / "config"
 
 _METHODS: dict[str, dict[str, Json]] = {
     "topk": {"activation": "topk", "decoder_norm": "unit"},
@@ -49,15 +45,6 @@ def make(setting: Setting, weights: State | None) -> Trainee:
     return _Ours(setting, weights)
 
 
-def recommended(method: str) -> dict[str, Json]:
-    """Return a method's settings at the paper's scale, from the pipeline's configuration."""
-    from sdlstudy.configuration.loading import read_given, validate
-    from sdlstudy.settings.cells import Cell, trained_settings
-
-    study = validate(read_given([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {}))
-    return trained_settings(study, Cell("lrb", method, "best", "none", seed=0)).to_dict()
-
-
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
         own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype, "lr": setting.lr}
@@ -67,12 +54,7 @@ class _Ours:
             own["prefixes"] = list(setting.prefixes)
         if setting.method == "t_sae":
             own["prefixes"] = [setting.latents * first // OF_T_SAE[-1] for first in OF_T_SAE]
-        if setting.recommended:
-            config = RunConfig.from_dict({**recommended(setting.method), **own})
-        else:
-            config = RunConfig.from_dict(
-                {**_METHODS[setting.method], "bias": True, "lr_warmup": 0, "lr_decay": 0, **own}
-            )
+        config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, "lr_warmup": 0, "lr_decay": 0, **own})
         sites = (setting.dimension,)
         # with given weights there is no need to draw them, which is slow for large dictionaries; drawing also ties them
         draws = weights is None or config.model.tied
@@ -98,10 +80,6 @@ class _Ours:
 
     def l0(self, x: Tensor) -> float:
         return float(self.terms["l0"])
-
-    def decoder(self) -> Tensor:
-        self.model.write_rows()
-        return self.model.W_dec.detach()
 
 
 def _kernels(name: str) -> Kernels:

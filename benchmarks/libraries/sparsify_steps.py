@@ -6,13 +6,11 @@ decode, its path for CPUs); firing statistics; the loss, read; backward; removal
 directions; optimiser; scheduler; counts of silent samples. It does not clip. Work for the language model is left out
 (hooks, token masks and their copies). The auxiliary loss is off by default.
 
-Steps are timed with Adam, as for the others; sparsify's own default, signum, is a setting of the race to recovery.
+Steps are timed with Adam, as for the others. sparsify's own default is signum.
 """
 
 import torch
-from schedulefree import ScheduleFreeWrapper  # type: ignore[import-not-found]
 from sparsify import SparseCoder, SparseCoderConfig
-from sparsify.sign_sgd import SignSGD
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
@@ -39,13 +37,8 @@ class _Sparsify:
         if weights is not None:
             names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
             fill(self.coder, {names.get(name, name): tensor for name, tensor in weights.items()})
-        self.scheduler = None
-        if setting.optimizer == "signum":
-            self.optimizer = ScheduleFreeWrapper(SignSGD(self.coder.parameters(), lr=setting.lr), momentum=0.95)
-            self.optimizer.train()
-        else:
-            self.optimizer = torch.optim.Adam(self.coder.parameters(), lr=setting.lr)
-            self.scheduler = get_linear_schedule_with_warmup(self.optimizer, setting.warmup, STEPS)
+        self.optimizer = torch.optim.Adam(self.coder.parameters(), lr=setting.lr)
+        self.scheduler = get_linear_schedule_with_warmup(self.optimizer, 0, STEPS)
         self.silent = torch.zeros(setting.latents, dtype=torch.long, device=setting.device)
         self.fired = torch.zeros(setting.latents, dtype=torch.bool, device=setting.device)
         self.fvu = 0.0
@@ -65,8 +58,7 @@ class _Sparsify:
         coder.remove_gradient_parallel_to_decoder_directions()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.scheduler is not None:
-            self.scheduler.step()
+        self.scheduler.step()
         self.silent += len(x)
         self.silent[self.fired] = 0
         self.fired.zero_()
@@ -74,12 +66,3 @@ class _Sparsify:
     @torch.no_grad()
     def l0(self, x: Tensor) -> float:
         return active(self.coder.encode(x).top_acts)
-
-    def decoder(self) -> Tensor:
-        if self.scheduler is not None:
-            return self.coder.W_dec.detach()
-        # sparsify saves a schedule-free optimiser's running average, so it is judged by that
-        self.optimizer.eval()
-        averaged = self.coder.W_dec.detach().clone()
-        self.optimizer.train()
-        return averaged

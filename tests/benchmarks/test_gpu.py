@@ -1,46 +1,53 @@
-"""The GPU benchmark, run on a CPU: its output, also if a library is missing or fails."""
+"""The GPU benchmark, rehearsed on a CPU: its tables, what a second call skips, and what a failing case leaves."""
 
 import pytest
 
-from benchmarks import gpu, gpu_study, results
+from benchmarks import gpu, results
 from benchmarks.gpu import Way
 
 TORCH = Way("sdlcore", "torch", kernels="torch")
-TINY = ("--device", "cpu", "--tiny", "--results")
+REHEARSAL = ("--device", "cpu", "--tiny", "--results")
 
 
 @pytest.mark.slow
-def test_missing_and_failing_ways_are_named_and_the_others_are_stored(monkeypatch, tmp_path):
+def test_missing_and_failing_ways_are_named_and_the_others_are_stored(monkeypatch, tmp_path, caplog):
     # the test environment has no sparsify
     monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))
-    with pytest.raises(SystemExit, match="1 cases failed, and all others are in"):
-        gpu.main([*TINY, str(tmp_path)])
+    with pytest.raises(SystemExit, match="steps failed: 1 cases failed: sparsify tf32"):
+        gpu.main([*REHEARSAL, str(tmp_path), "--only", "steps"])
     (row,) = results.read(tmp_path / "steps.csv")
     assert (row["library"], row["kernels"], float(row["l0"])) == ("sdlcore", "torch", 4.0)
     assert float(row["ms_per_step"]) > 0
-    page = (tmp_path / "README.md").read_text()
-    assert "not timed: no_such_package" in page
-    assert "failed: sparsify tf32: 16 -> 96, batch 8: " in page
-    assert "| 16 | 96 | 8 | sdlcore | torch | float32 |" in page
+    assert "not installed, and so not timed: no_such_package" in caplog.text
 
 
-def test_a_run_ends_in_its_time_and_names_the_cases_that_it_skipped(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu, "WAYS", (TORCH,))
-    gpu.main([*TINY, str(tmp_path), "--seconds", "0"])
-    assert results.read(tmp_path / "steps.csv") == []
-    assert "no time was left: sdlcore (torch) float32: 16 -> 96, batch 8" in (tmp_path / "README.md").read_text()
+def test_a_call_without_time_measures_nothing_and_says_what_the_next_one_continues_with(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        gpu.main([*REHEARSAL, str(tmp_path), "--seconds", "5", "--only", "steps"])
+    assert not list(tmp_path.glob("*.csv"))
+    assert "the same command continues with steps" in caplog.text
 
 
-@pytest.mark.parametrize("command", [gpu, gpu_study])
-def test_a_missing_gpu_is_an_error(command, monkeypatch):
+def test_a_missing_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
-        command.main([])
+        gpu.main([])
 
 
-@pytest.mark.kernels
-def test_tritons_kernels_are_timed(monkeypatch, tmp_path):
+def test_rows_of_this_commit_are_reused_and_others_measured_again(monkeypatch, tmp_path):
+    path = tmp_path / "rows.csv"
+    gpu.Table(path, ("seed",), ("value",)).add({"seed": 0, "value": 1.5, "other": 2})
+    again = gpu.Table(path, ("seed",), ("value",))
+    assert not again.missing(0)
+    assert again.missing(1)
+    monkeypatch.setattr("benchmarks.machine.commit", lambda: "another")
+    assert gpu.Table(path, ("seed",), ("value",)).missing(0)
+
+
+@pytest.mark.slow
+def test_every_measurement_runs_in_a_rehearsal(tmp_path):
     pytest.importorskip("triton", reason="Triton has no package for this system")
-    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.library == "sdlcore"))
-    gpu.main([*TINY, str(tmp_path)])
+    gpu.main([*REHEARSAL, str(tmp_path), "--seconds", "1000"])
+    tables = {path.stem for path in tmp_path.glob("*.csv")}
+    assert tables == {"equality", "steps", "memory", "table1", "extraction"}
     assert len(results.read(tmp_path / "steps.csv")) == 4

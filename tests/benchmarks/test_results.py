@@ -1,25 +1,14 @@
-"""The page and the tables of a benchmark run."""
+"""The tables and the page of a benchmark run, also of one that fails or is ended half-way."""
 
-import csv
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.machine import describe, dtypes, processor
-from benchmarks.results import (
-    BEGINS,
-    RECOVERY,
-    STEPS,
-    by_processor,
-    page,
-    race_summary,
-    read,
-    show_all,
-    summary,
-    to_csv,
-    write,
-)
-from benchmarks.shown import ENDS, show
+from benchmarks import machine, results, states, timing
+from benchmarks.cases import groups
+from benchmarks.results import BEGINS, ENDS, STEPS, by_processor, page, show, show_all, summary, to_csv, write
 
 
 def step(library, ms, dtype="float32", **more):
@@ -31,25 +20,7 @@ def step(library, ms, dtype="float32", **more):
     return row | {"ms_least": 0.9 * ms, "ms_most": 1.1 * ms, "rounds": 4, "steps": 4} | more
 
 
-def raced(library, lr, seconds, reached, final, threshold=0.9):
-    row = {"library": library, "lr": lr, "seed": 0, "threshold": threshold, "seconds": seconds, "steps": 100}
-    row |= {"reached": reached, "final_recovery": final}
-    return row | {"dtype": "float32", "optimizer": "adam", "rule": "default"}
-
-
-OURS = [
-    step("sdlcore", 200.0, peak_mb=440.0, budget_mb=400.0, peak_to_budget=1.1),
-    step("sdlcore", 80.0, "bfloat16", peak_mb=420.0, budget_mb=400.0, peak_to_budget=1.05),
-    step("sdlcore", 60.0, "int8", peak_mb=400.0, budget_mb=400.0, peak_to_budget=1.0),
-]
-TIMES = [*OURS, step("saelens", 1200.0), step("saelens", 600.0, "bfloat16"), step("sparsify", 460.0)]
-RACE = [
-    raced("sdlcore", 1e-3, 20.0, True, 1.0),
-    raced("saelens", 3e-4, 60.0, False, 0.1),
-    raced("saelens", 1e-3, 130.0, True, 0.995),
-    raced("sparsify", 5e-3, 60.0, False, 0.2),
-    raced("sparsify", 1e-3, 40.0, False, 0.8),
-]
+TIMES = [step("sdlcore", 200.0), step("sdlcore", 80.0, "bfloat16"), step("saelens", 1200.0), step("sparsify", 460.0)]
 FACTS = {
     **{"date": "2026-01-01 00:00 UTC", "commit": "0123456ab", "minutes": 24.6, "load": 0.1, "cpu": "A Processor"},
     **{"flags": {"avx512_bf16": True, "amx_tile": False}, "cores": 2, "memory_gib": 23.6, "threads": 2},
@@ -66,16 +37,6 @@ def cells(text, first):
     ]
 
 
-def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
-    ratios, times, memory = cells(page(TIMES, [], FACTS), "topk")
-    # saelens, dictionary_learning (not measured) and sparsify: by ours, in each type; saelens' bfloat16 by ours
-    of_saelens, of_dictionary_learning, of_sparsify = ["6.00", "15.00", "20.00"], [""] * 3, ["2.30", "5.75", "7.67"]
-    products = ["2.00", "2.50", "1.60", "1.20"]
-    assert ratios[3:] == [*of_saelens, *of_dictionary_learning, *of_sparsify, "7.50", *products]
-    assert times[3:] == ["200", "80", "60", "1200", "", "460", "600", "100", "80", "50"]
-    assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
-
-
 def test_the_page_of_speed_gets_the_table_of_a_batch_size_and_nothing_else_changes(tmp_path):
     page_of_speed = tmp_path / "speed.md"
     begins, times = BEGINS[1024], [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)]
@@ -87,11 +48,10 @@ def test_the_page_of_speed_gets_the_table_of_a_batch_size_and_nothing_else_chang
     (row,) = cells(text, "topk")
     # the fastest peer is sparsify, with 460 ms
     assert row == ["topk", "64", "200", "1200", "", "460", "2.3"]
-    assert cells(summary([row | {"method": "lista"} for row in OURS], 1024), "lista") == []  # no peer has it
+    assert cells(summary([row | {"method": "lista"} for row in TIMES[:2]], 1024), "lista") == []  # no peer has it
     page_of_speed.write_text("no place")
     with pytest.raises(ValueError, match="nothing between"):
         show(page_of_speed, begins, summary(TIMES, 1024))
-    assert page_of_speed.read_text() == "no place"
 
 
 def test_the_page_of_speed_shows_what_was_measured(tmp_path):
@@ -106,78 +66,36 @@ def test_the_page_of_speed_shows_what_was_measured(tmp_path):
 def test_every_processor_has_a_separate_table_under_its_name(tmp_path):
     for name, ms in (("AMD AVX2", 200.0), ("Intel AMX", 100.0)):
         rows = [step("sdlcore", ms, processor=name), step("sparsify", 400.0, processor=name)]
-        write(tmp_path / name.lower().replace(" ", "-"), rows, [], FACTS)
-    write(tmp_path / "partial", TIMES, RACE, FACTS)
-    text = by_processor(tmp_path, lambda folder: summary(read(folder / "steps.csv"), 1024))
+        write(tmp_path / name.lower().replace(" ", "-"), rows, FACTS)
+    write(tmp_path / "partial", TIMES, FACTS)
+    text = by_processor(tmp_path, 1024)
     assert [line for line in text.splitlines() if line.startswith("**")] == ["**AMD AVX2**", "**Intel AMX**"]
     assert [row[-1] for row in cells(text, "topk")] == ["2.0", "4.0"]
-    # neither processor ran a race
-    assert by_processor(tmp_path, lambda folder: race_summary(read(folder / "recovery.csv"))) == ""
 
 
 @pytest.mark.parametrize(
-    ("cpu", "has", "name"),
+    ("cpu", "flags", "name", "types"),
     [
-        ("AMD EPYC", ["avx2"], "AMD AVX2"),
-        ("AMD EPYC", ["avx2", "avx512f", "avx512_vnni"], "AMD AVX-512 VNNI"),
-        ("Intel(R) Xeon(R) Gold", ["avx2", "avx512f"], "Intel AVX-512"),
-        ("Intel(R) Xeon(R) Platinum", ["avx2", "avx512f", "avx512_vnni", "amx_tile"], "Intel AMX"),
+        ("AMD EPYC", "avx2", "AMD AVX2", ["float32"]),
+        ("AMD EPYC", "avx2 avx512f avx512_vnni", "AMD AVX-512 VNNI", ["float32", "int8"]),
+        ("Intel(R) Xeon(R) Gold", "avx2 avx512f", "Intel AVX-512", ["float32"]),
+        ("Intel(R) Xeon(R)", "avx2 avx512f amx_tile amx_bf16", "Intel AMX", ["float32", "bfloat16", "int8"]),
     ],
 )
-def test_a_processor_is_named_by_its_maker_and_its_widest_instructions(cpu, has, name):
-    assert processor(describe(f"model name : {cpu}\nflags : {' '.join(has)}\n")) == name
+def test_a_processor_is_named_by_its_widest_instructions_and_timed_in_types_that_it_multiplies(cpu, flags, name, types):
+    facts = machine.describe(f"model name : {cpu}\nflags : fpu {flags}\n")
+    assert (machine.processor(facts), machine.dtypes(facts)) == (name, types)
 
 
-def test_the_race_shows_the_better_learning_rate_as_it_is_and_as_it_is_read_back(tmp_path):
-    (tmp_path / "recovery.csv").write_text(to_csv(RACE, RECOVERY))
-    for rows in (RACE, read(tmp_path / "recovery.csv")):
-        (ours,), (saelens,) = (cells(race_summary(rows), name) for name in ("ours", "saelens"))
-        assert ours == ["ours", "20.0", "100", "0.001"]
-        assert saelens == ["saelens", "130.0", "100", "0.001"]
-
-
-def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
-    text = page([], RACE, FACTS)
-    ((ours,), (saelens,), (sparsify,)) = (cells(text, name) for name in ("sdlcore", "saelens", "sparsify"))
-    assert ours[1:4] == ["0.9", "20.0", "100"]
-    assert saelens[2] == "130.0"
-    assert saelens[4].startswith("0.001")
-    assert saelens[6] == "0.0003, adam: 0.100 when stopped after 60.0 s"
-    assert sparsify[2] == "not reached (0.800) after 40.0"
-
-
-def test_the_page_says_on_what_and_with_what_it_was_measured():
-    text = page(TIMES, RACE, FACTS)
-    for sentence in (
-        *("A Processor", "2 cores", "avx512_bf16 yes", "amx_tile no", "Threads: 2", "sae-lens 6.54.12", "2026-01-01"),
-    ):
-        assert sentence in text
-    assert "do not edit" in text
-    assert "Part of" not in text
-    assert "`--only topk`" in page(TIMES, [], {**FACTS, "partial": True, "arguments": "--only topk"})
-
-
-def test_the_page_of_a_run_that_fell_short_says_so():
+def test_the_page_says_on_what_it_was_measured_and_what_fell_short():
+    text = page(FACTS)
+    assert all(fact in text for fact in ("A Processor", "2 cores", "amx_tile no", "sae-lens 6.54.12", "2026-01-01"))
+    assert not any(warning in text for warning in ("Part of", "not finished", "failed"))
     failed = {"saelens float32: relu": "saelens: Traceback\n  a line\nMemoryError: none left\n"}
-    text = page(TIMES, [], {**FACTS, "finished": False, "failed": failed})
+    text = page(FACTS | {"finished": False, "failed": failed, "partial": True, "arguments": "--only topk"})
+    assert "`--only topk`" in text
     assert "had not finished" in text
     assert "- saelens float32: relu: MemoryError: none left\n" in text
-    assert "not finished" not in page(TIMES, [], FACTS)
-    assert "failed" not in page(TIMES, [], FACTS)
-
-
-def test_tables_are_written_whole_with_their_columns_in_order(tmp_path):
-    write(tmp_path, TIMES, RACE, FACTS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "recovery.csv", "steps.csv"]
-    with (tmp_path / "steps.csv").open(newline="") as file:
-        read = list(csv.DictReader(file))
-    assert list(read[0])[:6] == ["processor", "library", "method", "batch", "dtype", "ms_per_step"]
-    assert float(read[0]["peak_to_budget"]) == pytest.approx(1.1)
-    assert read[3]["budget_mb"] == ""
-    with (tmp_path / "recovery.csv").open(newline="") as file:
-        raced_rows = list(csv.DictReader(file))
-    assert list(raced_rows[0]) == list(RECOVERY)
-    assert [row["reached"] for row in raced_rows] == ["true", "false", "true", "false", "false"]
 
 
 def test_a_number_that_no_column_holds_is_refused():
@@ -185,21 +103,57 @@ def test_a_number_that_no_column_holds_is_refused():
         to_csv([{"surprise": 1}], STEPS)
 
 
-def test_a_machine_is_described_by_what_matters_to_products():
-    facts = describe("model name\t: A Processor\nflags\t\t: fpu avx2 avx512_bf16 amx_tile\n")
-    assert facts["cpu"] == "A Processor"
-    assert [flag for flag, has in facts["flags"].items() if has] == ["avx2", "avx512_bf16", "amx_tile"]
-    assert facts["cores"] >= 1
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run the command with a tiny bench, and a given function instead of the measurement of a group."""
+    monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
+    monkeypatch.setattr(command, "LATENTS", 16)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+
+    def run(measure, *arguments):
+        monkeypatch.setattr(timing, "measure", measure)
+        command.main(["--threads", "1", *arguments])
+
+    return run
 
 
-@pytest.mark.parametrize(
-    ("flags", "multiplied"),
-    [
-        ("avx2", ["float32"]),
-        ("avx2 avx512f avx512_vnni", ["float32", "int8"]),
-        ("avx2 avx512f avx512_vnni avx512_bf16", ["float32", "bfloat16", "int8"]),
-        ("avx2 avx512f amx_tile amx_bf16", ["float32", "bfloat16", "int8"]),
-    ],
-)
-def test_types_without_matching_instructions_are_not_timed(flags, multiplied):
-    assert dtypes(describe(f"model name : A Processor\nflags : {flags}\n")) == multiplied
+def measured(group, *failed):
+    rows = [step("sdlcore", 200.0, method=group.method, batch=group.batch, state=group.state)]
+    return rows, SimpleNamespace(versions={"torch": "2"}, failed=dict.fromkeys(failed, "it broke"))
+
+
+def rows_in(folder):
+    return [(row["method"], row["batch"]) for row in results.read(folder / "steps.csv")]
+
+
+PART = ("--only", "topk", "relu", "--batch", "1024")
+
+
+def test_rows_measured_before_the_end_are_stored(run, tmp_path):
+    def measure(group, *_):
+        if group.method == "relu":
+            raise KeyboardInterrupt
+        return measured(group)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(measure, *PART)
+    folder = tmp_path / "results/partial"
+    assert rows_in(folder) == [("topk", "1024")]
+    assert "had not finished" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("part", [(), PART])
+def test_only_a_whole_run_replaces_another_and_updates_the_page(run, monkeypatch, tmp_path, part, fails):
+    pages = []
+    monkeypatch.setattr(results, "show_all", lambda folder, page: pages.append((folder, page.name)))
+    if fails:
+        with pytest.raises(SystemExit, match=r"these cases failed(?s:.*)a case"):
+            run(lambda group, *_: measured(group, "a case"), *part)
+    else:
+        run(lambda group, *_: measured(group), *part)
+    assert len(rows_in(tmp_path / "results/partial")) == (3 if part else len(list(groups())))
+    whole = not part and not fails
+    stored_table = tmp_path / "results" / machine.folder_of(machine.processor(machine.describe())) / "steps.csv"
+    assert stored_table.exists() == whole
+    assert pages == ([(tmp_path / "results", "speed.md")] if whole else [])

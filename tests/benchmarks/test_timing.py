@@ -1,14 +1,16 @@
-"""Turns, and the summary of their times."""
+"""Turns, the summary of their times, and memory."""
 
+import mmap
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.cases import BATCHES, LIBRARIES, METHODS, SLOW, Case, groups
-from benchmarks.probe import PRODUCTS, Probe
-from benchmarks.timing import EFFORTS, SLOW_EFFORT, L0Error, check_l0, effort, summarise, turns
+from benchmarks import machine, timing
+from benchmarks.cases import BATCHES, LIBRARIES, METHODS, SLOW, Case, Setting, groups
+from benchmarks.libraries.sdlcore_steps import make
+from benchmarks.timing import EFFORTS, PRODUCTS, SLOW_EFFORT, L0Error, Probe, check_l0, effort, summarise, turns
 
 
 @given(st.integers(1, 6), st.integers(1, 12))
@@ -78,3 +80,29 @@ def test_a_part_has_the_selected_methods_batches_and_libraries():
 def test_the_probe_times_every_product():
     probe = Probe(4, dimension=8, latents=16)
     assert all(probe(product) > 0 for product in PRODUCTS)
+
+
+def test_the_budget_is_parameters_moments_gradients_batch_and_one_buffer():
+    # 100 parameters, four times in float32; 8 samples of 5 numbers; 8 x 16 pre-activations
+    assert timing.budget(100, 8, 5, 16, "float32") * 2**20 == 1600 + 160 + 512
+    assert timing.budget(100, 8, 5, 16, "bfloat16") * 2**20 == 1600 + 160 + 256
+
+
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
+def test_parameters_are_those_that_are_trained(method):
+    setting = Setting(method=method).toy
+    model = make(setting, None).model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert timing.parameters(method, setting.dimension, setting.latents) == trained
+
+
+def test_a_peak_outlasts_its_memory_and_is_forgotten_on_request():
+    machine.reset_peak()
+    before = machine.resident()
+    # from the system, because the allocator may have as much memory left from before
+    with mmap.mmap(-1, 64 * 2**20) as fresh:
+        for page in range(0, len(fresh), mmap.PAGESIZE):
+            fresh[page] = 1
+    assert machine.peak() - before > 60
+    machine.reset_peak()
+    assert machine.peak() - before < 30

@@ -36,7 +36,6 @@ PLUGINS = {
     "topk_ista": REPOSITORY / "examples/dense_method/topk_ista.py",
     "squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
     "fast_squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
-    "topk_of_jump": REPOSITORY / "examples/first_author/plugins.py",
     "near_largest": REPOSITORY / "tests/model/near_largest.py",
 }
 SEARCHED = [*OURS, *(name for name in PLUGINS if name not in ("topk_ista", "squared_topk"))]

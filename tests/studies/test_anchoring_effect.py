@@ -1,0 +1,109 @@
+"""The experiment on anchors: its plan, its samples, its table and its test."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from studies import KEPT
+from studies.anchoring_effect import judge, runs
+
+
+def test_every_anchored_run_comes_after_its_run_without_anchors() -> None:
+    planned = runs.scored_runs()
+    assert len(planned) == len(set(planned))
+    at = {run: number for number, run in enumerate(planned)}
+    for run in planned:
+        without = runs.replace(run, anchors="none", number=0, weight=0.0)
+        assert at[without] <= at[run]
+        if run.start:
+            assert at[runs.replace(run, start=0)] < at[run]
+    assert not {run.seed for run in planned} & set(runs.PILOT_SEEDS)
+
+
+def test_features_of_split_samples_are_equally_frequent_and_apart() -> None:
+    codes = runs.split_coefficients(30_000, 300, np.random.default_rng(0))
+    active = (codes != 0).toarray()
+    some = active[:, :100].any(1)
+    beside, apart = active[:, 100::2], active[:, 101::2]
+    assert not beside[~some].any()
+    assert not apart[some].any()
+    for part in (active[:, :100], beside, apart):  # a mean over n features has a standard error of .1 / sqrt(30,000 n)
+        assert abs(part.mean() - 0.01) < 5 * 0.1 / np.sqrt(30_000 * part.shape[1])
+
+
+def test_shuffled_anchors_pair_different_features() -> None:
+    eye = np.eye(8, dtype=np.float32)
+    data = runs.Data(eye, eye, None, None, np.zeros(8))
+    inputs, outputs = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), data)
+    assert (inputs == eye[:4]).all()
+    assert sorted(outputs.argmax(1)) == [0, 1, 2, 3]
+    assert not (inputs * outputs).any()
+
+
+def test_a_table_keeps_rows_of_other_processes(tmp_path: Path) -> None:
+    first, second = (runs.Table(tmp_path / "runs.csv", runs.COLUMNS, runs.MEASURES) for _ in range(2))
+    for table, seed in ((first, 0), (second, 1)):
+        table.add(runs.asdict(runs.Run("paper", "topk", True, 80, seed=seed)) | {"fvu": 0.123456789})
+    read = runs.Table(tmp_path / "runs.csv", runs.COLUMNS, runs.MEASURES)
+    assert read.keys == {runs.Run("paper", "topk", True, 80, seed=seed).key for seed in (0, 1)}
+    assert [row["fvu"] for row in read.rows] == ["0.12346"] * 2
+
+
+def test_holm_equals_its_definition() -> None:
+    p = np.array([0.01, np.nan, 0.04, 0.03])
+    np.testing.assert_allclose(judge.holm(p), [0.04, np.nan, 0.09, 0.09])
+
+
+def test_paired_summary_equals_the_t_test() -> None:
+    differences = np.array([0.1, 0.3, 0.2, 0.25, 0.05])
+    expected = stats.ttest_1samp(differences, 0)
+    interval = expected.confidence_interval()
+    got = judge.summary(differences)
+    np.testing.assert_allclose(
+        [got["p"], got["low"], got["high"]], [expected.pvalue, interval.low, interval.high], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("none", "random", "expected"),
+    [
+        ((0.2, 0.001), (0.1, 0.001), "helps"),
+        ((0.2, 0.001), (0.1, 0.2), "any direction helps"),
+        ((-0.2, 0.001), (-0.1, 0.001), "harms"),
+        ((0.2, 0.3), (0.1, 0.001), "not shown"),
+    ],
+)
+def test_verdicts(none: tuple[float, float], random: tuple[float, float], expected: str) -> None:
+    rows = pd.DataFrame(
+        [
+            {"measure": judge.MAIN, "contrast": contrast, "seeds": 5, "mean": mean, "p_holm": p}
+            for contrast, (mean, p) in (("true - none", none), ("true - random", random))
+        ]
+    )
+    assert judge.verdict(rows) == expected
+    assert judge.verdict(rows.assign(seeds=4)) == "not complete"
+
+
+@pytest.mark.parametrize(
+    ("prediction", "effect", "expected"),
+    [
+        ({"expected": "positive", "margin": 0}, (0.1, 0.05, 0.15), "right"),
+        ({"expected": "positive", "margin": 0}, (0.1, -0.05, 0.25), "undecided"),
+        ({"expected": "positive", "margin": 0}, (-0.1, -0.25, 0.05), "wrong"),
+        ({"expected": "within", "margin": 0.03}, (0.0, -0.02, 0.02), "right"),
+        ({"expected": "within", "margin": 0.03}, (0.0, -0.05, 0.05), "undecided"),
+        ({"expected": "within", "margin": 0.03}, (0.05, 0.01, 0.09), "wrong"),
+    ],
+)
+def test_outcomes(prediction: dict[str, object], effect: tuple[float, float, float], expected: str) -> None:
+    mean, low, high = effect
+    assert judge.outcome(prediction, {"seeds": 5, "mean": mean, "low": low, "high": high}) == expected
+
+
+def test_the_kept_tables_follow_from_the_kept_runs() -> None:
+    for name, table in judge.tables():
+        kept = pd.read_csv(KEPT / f"anchoring_effect_{name}.csv", keep_default_na=False, na_values=[""])
+        pd.testing.assert_frame_equal(table.round(6), kept, check_dtype=False, atol=2e-6)

@@ -1,0 +1,48 @@
+"""The page on circuits says what its tables say, and the kept parts and ablations agree with each other."""
+
+import csv
+
+import pytest
+
+from studies import KEPT
+from tests.conftest import REPOSITORY
+from tests.pages.findings import percent, short
+
+
+def read(name):
+    with (KEPT / f"circuits_{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return {row["part"]: row["value"] for row in read("parts")}
+
+
+def test_parts_sum_to_the_logit_and_frozen_ablations_equal_edges(parts):
+    assert float(parts["sum of the parts"]) == pytest.approx(float(parts["logit minus the mean"]), rel=1e-4)
+    for row in read("ablations"):
+        assert float(row["frozen_change"]) == pytest.approx(-float(row["edge"]), rel=1e-3)
+
+
+def test_the_page_says_what_the_tables_say(parts):
+    page = " ".join((REPOSITORY / "docs/circuits.md").read_text().split())
+    fvu, l0 = ([float(row[name]) for row in read("fvu")] for name in ("fvu", "l0"))
+    logit, feature = (
+        [float(row[name]) for name in ("edge", "frozen_change", "free_change")] for row in read("ablations")
+    )
+    errors = float(parts["errors"]) / float(parts["logit minus the mean"])
+    score = float(parts["replacement score"])
+    for sentence in (
+        f"(probability {short(float(parts['probability']))})",
+        f"Errors are {percent(errors, 0)} % of the logit directly",
+        f"{percent(1 - score, 0)} % of the influence comes from errors instead of tokens",
+        f"(replacement score of {short(score)})",
+        f"the FVU of the 30 layers is {short(min(fvu))} to {short(max(fvu))}, at an L0 of {min(l0)} to {max(l0)}",
+        f"It adds {logit[0]:.2f} to the logit",
+        " | ".join(short(value) for value in logit),
+        " | ".join(f"{value:.3f}".replace("0.", ".") for value in feature),
+        f"{parts['circuit-tracer']} with TransformerLens {parts['transformer-lens']}",
+        f"transformers {parts['transformers']}",
+    ):
+        assert sentence in page

@@ -1,0 +1,38 @@
+"""Probes by sae-probes: means follow from the kept runs, and intervals draw sources and seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sdlstudy.results.tables import read_csv
+from studies import KEPT
+from studies.language import sae_probes
+
+
+@pytest.fixture(scope="module")
+def tables():
+    names = ("runs", "sets", "predictions", "summary", "outcomes")
+    runs, sets, *others = (read_csv(KEPT / f"judged_sae_probes_{name}.csv") for name in names)
+    return runs, sets.set_index("set")["source"], *others
+
+
+def test_every_kind_of_features_has_all_sets_and_seeds(tables):
+    runs, source = tables[:2]
+    assert len(source) >= 20
+    sizes = runs.groupby(["features", "k"], sort=False).size()
+    assert set(sizes) == {len(source) * runs["seed"].nunique()}
+
+
+def test_means_and_outcomes_are_recomputed(tables):
+    runs, source, predictions, summary, outcomes = tables
+    means, judged = sae_probes.summary(runs, source), sae_probes.outcomes(runs, source, predictions)
+    for name in ("auc", "low", "high"):
+        np.testing.assert_allclose(means[name], summary[name], atol=1e-4)
+    np.testing.assert_allclose(judged["mean"], outcomes["mean"], atol=1e-4)
+    assert list(judged["outcome"]) == list(outcomes["outcome"])
+
+
+def test_an_interval_draws_whole_sources_and_seeds():
+    source = pd.Series({"a": "one", "b": "one", "c": "two"})
+    values = pd.DataFrame({0: [0.2, 0.2, 0.8], 1: [0.2, 0.2, 0.8]}, index=["a", "b", "c"])
+    assert sae_probes.interval(values, source) == pytest.approx((0.4, 0.2, 0.8))
