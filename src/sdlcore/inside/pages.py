@@ -61,7 +61,7 @@ class Pages(Features):
     def to_html(self, folder: str | Path) -> Path:
         """Write ``index.html`` and ``latent_N.html`` for each latent to a folder; return the path of ``index.html``.
 
-        The pages are self-contained: styles and pictures are inside.
+        The pages are self-contained: styles and pictures are inside. The index can be searched and sorted.
         """
         from sdlcore.inside.html_pages import write_pages  # imported here, since only this method needs jinja2
 
