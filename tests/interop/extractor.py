@@ -2,6 +2,8 @@
 
     python tests/interop/extractor.py FOLDER
 
+Needs TransformerLens 3: version 4 has no HookedTransformer.
+
 The folder contains a tokenizer and ``texts.json``. Prints JSON: the largest difference of activations by hook.
 """
 

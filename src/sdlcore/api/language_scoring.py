@@ -21,6 +21,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
+from sdlcore.sources.language.hooked import refuse_bridge
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens
 from sdlcore.text import number, table
@@ -140,6 +141,7 @@ def language_scores(
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
     contexts = checked("contexts", Batch, contexts)
+    refuse_bridge(lm)
     coders, where = {}, {}
     for name, one in by_name.items():
         with _naming(name):

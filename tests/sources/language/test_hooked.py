@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import sdlcore as sdl
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.sources.language.places import HOOKS
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
@@ -73,3 +74,16 @@ def test_what_a_hooked_transformer_needs_is_named(lm, tmp_path, monkeypatch):
     monkeypatch.setattr(lm, "tokenizer", None)
     with pytest.raises(ValueError, match="lm is a HookedTransformer without a tokenizer; give tokenizer"):
         sdl.extract(lm, ["text"], layer=1, out=tmp_path / "a.h5", **READING)
+
+
+class TransformerBridge(HookedTransformer):
+    pass
+
+
+def test_a_bridge_is_refused_with_what_to_give_instead(lm, tmp_path):
+    bridge, dictionary = TransformerBridge(lm.tokenizer), object()
+    message = "TransformerBridge of TransformerLens, which is not supported yet; give .* lm.original_model, with tokeni"
+    with pytest.raises(SourceError, match=message):
+        sdl.extract(bridge, ["text"], layer=1, out=tmp_path / "a.h5", **READING)
+    with pytest.raises(SourceError, match=message):
+        sdl.language_scores(dictionary, bridge, ["text"], layer=1)

@@ -172,7 +172,16 @@ COLUMNS = {"id": [1], "body": ["one"]}
         ("a.json", b"\xef\xbb\xbf[]", r"a\.json: not readable as UTF-8 json .*BOM"),
         ("a.json", b'["one", "\\ud800"]', r"a\.json: document 2 contains half of a character \(\\ud800\)"),
         ("a.jsonl", b'"x"\n{', "line 2 is not JSON"),
-        ("a.jsonl", b'{"body": "x", "id": 3}', r'line 1 has no text; .*"text", found body, id; set text_column'),
+        (
+            "a.jsonl",
+            b'{"body": "x", "id": 3}',
+            r'line 1 has no text; .*"text", found body, id; set text_column; in Python, text_opt',
+        ),
+        (
+            "a.jsonl",
+            b'{"text": [{"role": "user", "content": "x"}]}',
+            r'line 1: "text" is a list, expected a string; write each chat as one string',
+        ),
         ("a.jsonl", b'"x"\n\xff', r"a\.jsonl: not readable as UTF-8 jsonl"),
         ("a.jsonl", b'"one"\n' + DEEP_JSON, r"a\.jsonl: line 2 is not JSON \(RecursionError: nested too deeply\)"),
         ("a.txt", b"\xff\xfe", r"a\.txt: not readable as UTF-8 txt"),

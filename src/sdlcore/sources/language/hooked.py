@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.architectures import Paths
 
 PATHS = Paths(
@@ -43,6 +44,16 @@ class Hooked:
 
     def get_input_embeddings(self) -> Any:
         return SimpleNamespace(weight=self.lm.W_E)
+
+
+def refuse_bridge(lm: Any) -> None:
+    """Raise SourceError for a TransformerBridge, which has no hooks of a HookedTransformer."""
+    if any(kind.__name__ == "TransformerBridge" for kind in type(lm).__mro__):
+        raise SourceError(
+            "lm is a TransformerBridge of TransformerLens, which is not supported yet; give the transformers model "
+            "inside it, lm.original_model, with tokenizer=lm.tokenizer, before enable_compatibility_mode changes its "
+            "weights"
+        )
 
 
 def is_hooked(lm: Any) -> bool:

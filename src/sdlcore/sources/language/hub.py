@@ -27,6 +27,7 @@ from huggingface_hub.utils import disable_progress_bars
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
+from sdlcore.sources.language.text import SET_COLUMN
 from sdlcore.storage.external_json import read_object
 from sdlcore.storage.parsing import describe_error
 
@@ -95,13 +96,15 @@ def dataset_texts(
         try:
             rows = datasets.load_dataset(name, config, split=split, streaming=True, revision=commit)
         except ValueError as error:  # the message lists the configurations and splits
-            raise SourceError(f"{name}: {error}; set text_config and text_split") from error
+            raise SourceError(
+                f"{name}: {error}; set text_config and text_split (in Python, config and split in text_options)"
+            ) from error
         for row in rows.shuffle(seed=seed, buffer_size=buffer) if buffer > 1 else rows:
             if column not in row:
-                raise SourceError(f"{name}: has no column {column!r}, only {', '.join(sorted(row))}; set text_column")
+                raise SourceError(f"{name}: has no column {column!r}, only {', '.join(sorted(row))}; {SET_COLUMN}")
             if not isinstance(row[column], str | None):
                 kind = type(row[column]).__name__
-                raise SourceError(f"{name}: column {column!r} contains {kind}, expected text; set text_column")
+                raise SourceError(f"{name}: column {column!r} contains {kind}, expected text; {SET_COLUMN}")
             yield row[column] or ""
 
 

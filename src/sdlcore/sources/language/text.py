@@ -11,6 +11,8 @@ from sdlcore.sources.folders import Skipped, files_below
 from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
 
+SET_COLUMN = 'set text_column; in Python, text_options={"column": NAME}'
+"""Advice where a text has other columns than expected, for the end of a message."""
 PARQUET_ROWS = 1024
 """Number of rows to decode at once from a Parquet file."""
 
@@ -171,10 +173,15 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
     for number, entry in _lines(path):
         text = entry.get(column, 0) if isinstance(entry, dict) else entry
         if text is not None and not isinstance(text, str):
+            if isinstance(text, list):
+                raise SourceError(
+                    f'{path}: line {number}: "{column}" is a list, expected a string; write each chat as one string, '
+                    "by the tokenizer's apply_chat_template(..., tokenize=False)"
+                )
             columns = f", found {', '.join(sorted(entry))}" if isinstance(entry, dict) else ""
             raise SourceError(
                 f'{path}: line {number} has no text; expected a string or an object with "{column}"{columns}; '
-                "set text_column"
+                f"{SET_COLUMN}"
             )
         yield text or ""
 
@@ -209,12 +216,10 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
     with pyarrow.parquet.ParquetFile(path) as file:
         schema = file.schema_arrow
         if column not in schema.names:
-            raise SourceError(
-                f"{path}: has no column {column!r}, only {', '.join(schema.names)}; set text_column to one of them"
-            )
+            raise SourceError(f"{path}: has no column {column!r}, only {', '.join(schema.names)}; {SET_COLUMN}")
         kind = schema.field(column).type
         if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-            raise SourceError(f"{path}: column {column!r} contains {kind}, expected strings; set text_column")
+            raise SourceError(f"{path}: column {column!r} contains {kind}, expected strings; {SET_COLUMN}")
         for batch in file.iter_batches(PARQUET_ROWS, columns=[column]):
             for text in batch.column(0):
                 yield text.as_py() or ""
