@@ -43,7 +43,8 @@ _load = cache(load_yaml)
 
 def _valid() -> dict[str, dict[str, Any]]:
     """Return valid configurations, each with its own name."""
-    files = {name: _load(CONFIG / f"{name}.yaml") for name in ("tiny", "paper", "harder", "encoders")}
+    paths = ("tiny.yaml", "paper.yaml", "studies/harder.yaml", "studies/law.yaml")
+    files = {Path(path).stem: _load(CONFIG / path) for path in paths}
     return {name: {"name": name, **mapping} for name, mapping in files.items()} | {"own": OWN}
 
 

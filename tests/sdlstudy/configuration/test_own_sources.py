@@ -81,7 +81,7 @@ def test_a_configuration_without_new_activations_changes_the_default(tree):
     assert over_default(BASE, tree) == merge(BASE, tree)
 
 
-@pytest.mark.parametrize("name", ["paper", "tiny", "harder", "peers", "anchoring"])
+@pytest.mark.parametrize("name", ["paper", "tiny", "studies/harder", "peers", "studies/anchoring"])
 def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     tree = load_yaml(f"config/{name}.yaml")
     merged = merge(BASE, tree)

@@ -35,7 +35,7 @@ def test_configurations_of_the_repository_are_suggested():
     config = REPOSITORY / "config"
     whole = f"{config}/config.yaml and {config}/paper.yaml do. Try: snakemake table5 --configfile {config}/config.yaml"
     assert message("table5", config).endswith(whole)
-    assert message("law", config).endswith(f"the first lines of {config}/law.yaml say how to")
+    assert message("law", config).endswith(f"the first lines of {config}/studies/law.yaml say how to")
 
 
 def test_a_table_of_the_default_configuration_is_suggested_to_another():

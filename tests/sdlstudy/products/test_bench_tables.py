@@ -86,13 +86,8 @@ def test_a_table_has_a_row_a_run_and_means_for_people(name, table, values, tmp_p
     assert cells == ["lrb", "TopK SAE", "3", *values]
 
 
-def test_the_configuration_of_encoders_asks_for_them():
-    config = studies.configuration(None, "encoders")
-    assert config.encoders.cells(config)
-
-
 def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_bench_with_the_option_that_names_it():
-    config = studies.configuration(None, "harder")
+    config = studies.configuration(None, "studies/harder")
     cells, benches = config.harder.cells(config), config.sources.bench
     assert len(cells) == 6 * 5 * 3
     plain = benches["plain"].model_dump()
@@ -106,14 +101,10 @@ def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_benc
     }
 
 
-def test_the_benches_of_synthsaebench_are_the_published_one_scaled_down():
-    config = studies.configuration(None, "synthsaebench")
-    for name, quarters in (("synth_s", 2), ("synth_m", 1)):
-        bench = config.source(name)
-        assert bench.n == 16384 / 4**quarters
-        assert bench.roots == 128 / 4**quarters
-        assert bench.n_p == 768 / 2**quarters
-        assert bench.run.n_q == bench.n / 4
+def test_the_bench_of_synthsaebench_is_the_published_one_scaled_down():
+    config = studies.configuration(None, "studies/synthsaebench")
+    bench = config.source("synth_s")
+    assert (bench.n, bench.roots, bench.n_p, bench.run.n_q) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)
     assert {cell.seed for cell in config.synthsaebench.cells(config)} == {0, 1, 2, 3, 4}
 
 

@@ -111,20 +111,22 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
 @pytest.mark.parametrize(
     ("more", "l0"),
     [
-        ("methods_full", {"plain": 16, "smollm2_100k": 32, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6}),
+        ([], {"plain": 16, "smollm2_100k": 32}),
         (
-            "methods_l0",
-            {"plain_8": 8, "plain_16": 16, "plain_32": 32, "smollm2_16": 16, "smollm2_32": 32, "smollm2_64": 64},
+            ["studies/methods_long"],
+            {
+                **{"synth_s": 6, "synth_m": 12, "plain_200k": 16, "nested_200k": 16, "noisy_200k": 16},
+                "smollm2_200k": 32,
+            },
         ),
-        ("methods_paper", {"paper_scale": 64}),
     ],
 )
 def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, l0):
-    config = studies.configuration(None, "methods", more)
+    config = studies.configuration(None, "studies/methods", *more)
     assert {ground: entry.l0 for ground, entry in config.comparison.entries().items()} == l0
     for ground in l0:
         for cell in config.comparison.cells_on(ground, config):
-            if cell.method == "acs":  # a solver chooses its L0
+            if cell.method == "acs" or config.methods[cell.method].is_peer:  # a solver chooses its L0
                 continue
             run = trained_settings(config, cell)
             assert (run.model.k or run.loss.target_l0) == l0[ground], cell
@@ -132,7 +134,9 @@ def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(mor
 
 
 def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
-    tuned, compared = studies.configuration(None, "methods", "methods_tuning"), studies.configuration(None, "methods")
+    tuned, compared = (
+        studies.configuration(None, "studies/methods", *more) for more in (["studies/methods_tuning"], [])
+    )
     assert not set(tuned.seeds) & set(compared.seeds)
     tried = {method for table in tuned.tables.values() for method in table.methods}
     untuned = {*compared.comparison.nulls, "acs", "t_sae"}  # t_sae takes the settings of batchtopk

@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_features_and_of_the_dictionaries(rows):
 
 
 def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say():
-    config = studies.configuration(None, "paper", "law")
+    config = studies.configuration(None, "paper", "studies/law")
     settings = {
         method: run_settings(config, Cell("lrb_sae", method, "best", "none", 0)).to_dict() for method in config.law.runs
     }

@@ -343,7 +343,7 @@ def test_licences_stand_only_beside_the_data_that_need_them(results, config, pag
 
 
 def test_the_table_of_what_dictionaries_cost_a_model_names_the_model_and_its_licence():
-    config = products.configuration(None, "judged")
+    config = products.configuration(None, "studies/judged")
     scores = dict.fromkeys(SCORES, 0.5) | {"source": "smollm2_topics", "method": "topk_real", "seed": 0}
     text = " ".join(Page(report(config, {"language_scores": pd.DataFrame([scores])}, {})).text.split())
     assert "KL recovered: zero" in text

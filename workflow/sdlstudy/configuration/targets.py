@@ -23,7 +23,8 @@ def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterabl
     rules, files
         All targets that exist.
     folder
-        Folder of configurations, with ``config.yaml`` as the default. Files that are not configurations are skipped.
+        Folder of configurations, with ``config.yaml`` as the default, and more of them in ``studies/``. Files that are
+        not configurations are skipped.
     """
     if "/" in target:
         return _unknown_path(target, study, files)
@@ -67,7 +68,7 @@ def configurations_with(product: str, folder: Path) -> dict[Path, bool]:
         configurations = {first: True} if product in configure({}, default).products() else {}
     except ConfigError:
         return {}
-    for path in sorted(file for file in folder.glob("*.yaml") if file != first):
+    for path in sorted(file for file in (*folder.glob("*.yaml"), *folder.glob("studies/*.yaml")) if file != first):
         try:
             config = read_given([path], {})
             is_named = product in {*config, *branch(config, "tables"), *branch(config, "figures")}

@@ -20,19 +20,12 @@ METHODS = {
     "ksvd": "K-SVD",
     "dbksvd": "Double-batch K-SVD",
     "odl": "Online dictionary learning",
-    # of config/judged.yaml
+    # of config/studies/judged.yaml
     "relu_real": "ReLU SAE",
-    # of config/encoders.yaml
-    "acs_tied": "ACS, encoder tied",
-    "acs_covariance": "ACS, encoder tied by the covariance",
-    "acs_pursuit": "ACS, encoder by pursuit",
-    "topk_white": "TopK SAE, whitened",
-    "relu_white": "ReLU SAE, whitened",
-    "jumprelu_white": "JumpReLU SAE, whitened",
-    # of config/law.yaml
+    # of config/studies/law.yaml
     "acs_bare": "ACS, encoder without ridge",
     "topk_tied": "TopK SAE, tied",
-    # of config/anchoring.yaml
+    # of config/studies/anchoring.yaml
     "topk_short": "TopK SAE, few steps",
     "topk_short_tied": "TopK SAE, tied, few steps",
     "topk_narrow": "TopK SAE, n_q near n",
@@ -41,9 +34,6 @@ METHODS = {
     "relu_short_tied": "ReLU SAE, tied",
     "topk_few_tied": "TopK SAE, tied",
     "topk_real_tied": "TopK SAE, tied",
-    # of config/dose.yaml
-    "topk_unclipped": "TopK SAE, not clipped",
-    "relu_short_unclipped": "ReLU SAE, not clipped",
     # of config/peers.yaml
     "nested": "Matryoshka SAE by prefixes",
     "saelens_topk": "SAELens TopK",
@@ -59,14 +49,10 @@ METHODS = {
     "dictionary_learning_nested": "dictionary_learning Matryoshka",
     "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
     "sparsify_topk": "sparsify TopK",
-    # of config/synthsaebench.yaml
+    # of config/studies/synthsaebench.yaml
     "acs_narrow": "ACS from n_q atoms",
     "acs_denoised": "ACS, codes denoised",
-    "topk_m": "TopK SAE",
-    "batchtopk_m": "BatchTopK SAE",
-    "nested_m": "Matryoshka SAE by prefixes",
-    "saelens_nested_3e3_m": "SAELens Matryoshka at 3e-3",
-    # of config/methods.yaml
+    # of config/studies/methods.yaml
     "p_annealing": "ReLU SAE, p-annealing",
     "gated": "Gated SAE",
     "jumprelu_tanh": "JumpReLU SAE, tanh penalty",
