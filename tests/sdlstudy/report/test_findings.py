@@ -65,7 +65,18 @@ def test_an_added_method_is_named_beside_the_built_in_ones():
     frame = table(method=["topk", "soft"], gt_recovery_decoder_mean=[0.9, 0.4])
     assert plain(opening(frame)[0]).endswith("encoders 50 %. The decoder of soft recovers 40 %.")
     unlabelled = frame[["method", "anchoring", "protocol", "seeds", "fvu_mean", "l0_mean", "dead_fraction_mean"]]
-    assert plain(opening(unlabelled)[0]) == "TopK SAE leaves 1 % of the held-out variance unexplained, soft 30 %."
+    assert plain(opening(unlabelled.assign(l0_mean=[16.0, 15.5]))[0]) == (
+        "TopK SAE leaves 1 % of the held-out variance unexplained (L0 16), soft 30 % (L0 15.5)."
+    )
+
+
+def test_methods_of_unequal_l0_are_not_ranked():
+    frame = table(fvu_mean=[0.454, 0.434], l0_mean=[16.0, 32.7])
+    frame = frame[["method", "anchoring", "protocol", "seeds", "fvu_mean", "l0_mean", "dead_fraction_mean"]]
+    assert plain(opening(frame)[0]) == (
+        "TopK SAE leaves 45.4 % of the held-out variance unexplained (L0 16), ReLU SAE 43.4 % (L0 32.7). Their L0 "
+        "differs, so this does not rank the methods."
+    )
 
 
 def test_many_methods_are_summarised_by_a_range():
@@ -120,7 +131,7 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
             "excludes zero, so no change is shown.",
         ),
         (-0.3, -0.1, 3, "by −20 points. 2 of 2 intervals (one for each method, over 3 seeds) exclude zero."),
-        (np.nan, np.nan, 1, "TopK SAE leaves 1 % of the held-out variance unexplained, ReLU SAE 30 %."),
+        (np.nan, np.nan, 1, "(L0 16), ReLU SAE 30 % (L0 40). Their L0 differs, so this does not rank the methods."),
     ],
 )
 def test_anchoring_is_summarised_or_the_sentence_is_about_variance(low, high, seeds, sentence):
@@ -136,7 +147,8 @@ def test_few_seeds_cannot_show_what_anchoring_does():
 def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
     frame = table()[["method", "anchoring", "protocol", "seeds", "fvu_mean", "l0_mean", "dead_fraction_mean"]]
     assert [plain(sentence) for sentence in opening(frame)] == [
-        "TopK SAE leaves 1 % of the held-out variance unexplained, ReLU SAE 30 %.",
+        "TopK SAE leaves 1 % of the held-out variance unexplained (L0 16), ReLU SAE 30 % (L0 40). "
+        "Their L0 differs, so this does not rank the methods.",
         "A sample activates 16 to 40 latents.",
         "0 to 12.5 % of the latents are dead: no held-out sample activates them.",
     ]

@@ -18,6 +18,8 @@ NAMED = 2
 """Largest number of methods that a sentence lists by name."""
 COMPARED = 5
 """Largest number of methods whose numbers a sentence lists."""
+SIMILAR_L0 = 1.05
+"""Largest ratio between the L0 of methods that a sentence ranks by their error."""
 ANCHORS_ALONE = f"{recovery_name('decoder', features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY)}_mean"
 """Column with the share of the other features that the anchors alone match, without any training."""
 CLASSES = ("class means", "match")
@@ -162,14 +164,20 @@ def table1_answer(verdicts: pd.DataFrame, where: str) -> str:
 
 
 def _unexplained(table: pd.DataFrame) -> str:
-    """Compare the methods by the variance that they leave unexplained, the best first."""
-    unexplained = table.groupby("method", sort=False)["fvu_mean"].mean().dropna().sort_values(kind="stable")
-    if 1 < len(unexplained) <= COMPARED:
-        (best, least), *others = unexplained.items()
-        other_methods = ", ".join(f"{label_method(str(method))} {percent(fvu)}" for method, fvu in others)
-        return (
-            f"{label_method(str(best))} leaves {percent(least)} of the held-out variance unexplained, {other_methods}."
+    """Name the variance that each method leaves unexplained, with its L0; the methods are ranked only at similar L0."""
+    means = table.groupby("method", sort=False)[["fvu_mean", "l0_mean"]].mean().dropna(subset=["fvu_mean"])
+    if 1 < len(means) <= COMPARED:
+        has_similar_l0 = means["l0_mean"].max() <= SIMILAR_L0 * means["l0_mean"].min()
+        if has_similar_l0:
+            means = means.sort_values("fvu_mean", kind="stable")
+        names = map(label_method, map(str, means.index))
+        first, *others = (
+            (name, percent(fvu), f"(L0 {l0:.3g})")
+            for name, fvu, l0 in zip(names, means["fvu_mean"], means["l0_mean"], strict=True)
         )
+        sentence = f"{first[0]} leaves {first[1]} of the held-out variance unexplained {first[2]}"
+        sentence = ", ".join([sentence, *map(" ".join, others)])
+        return f"{sentence}." if has_similar_l0 else f"{sentence}. Their L0 differs, so this does not rank the methods."
     return f"Reconstructions leave {_range(table['fvu_mean'])} of the held-out variance unexplained."
 
 
