@@ -5,7 +5,9 @@ import sys
 from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import pytest
+import torch
 from annotated_types import Ge
 from torch import Tensor
 
@@ -83,6 +85,49 @@ def test_they_are_checked_as_ours_are(settings, message):
         RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **settings})
 
 
+class KeepsK(sdl.Activation):
+    """The k largest, by a formula alone."""
+
+    k: int
+    shrink: float = 0.1
+
+    def forward(self, pre):
+        values, places = pre.topk(self.k)
+        return torch.zeros_like(pre).scatter(1, places, (values - self.shrink).clamp(min=0))
+
+
+class ShrunkTopK(TopK):
+    """The same, with the search of TopK."""
+
+    shrink: float = 0.1
+
+    def values(self, pre, support):
+        return (super().values(pre, support) - self.shrink).clamp(min=0)
+
+
+def test_a_formula_that_declares_k_has_the_built_in_setting():
+    activation("keeps_k")(KeepsK)
+    config = ModelConfig.from_dict({"activation": "keeps_k", "k": 3, "shrink": 0.2})
+    sigma = make_sigma(config)
+    assert (sigma.k, sigma.shrink, config.settings_of_plugin) == (3, 0.2, {"shrink": 0.2})
+    with pytest.raises(ValueError, match="activation keeps_k needs k"):
+        ModelConfig.from_dict({"activation": "keeps_k"})
+
+
+@pytest.mark.parametrize("more", [{}, {"k_start": 9}, {"prefixes": [16, 64]}, {"resample_every": 5, "dead_after": 300}])
+def test_a_formula_that_declares_k_trains_as_a_subclass_of_topk(tmp_path, more):
+    activation("keeps_k")(KeepsK)
+    activation("shrunk")(ShrunkTopK)
+    x = np.random.default_rng(0).standard_normal((1000, 16), dtype=np.float32)
+    settings = {"k": 3, "n_q": 64, "steps": 20, "batch_size": 100, "progress": False, "seed": 0, **more}
+    formula, searched = (sdl.fit(x, activation=name, **settings) for name in ("keeps_k", "shrunk"))
+    assert [row["l0"] for row in formula.history] == [row["l0"] for row in searched.history]
+    assert torch.allclose(formula.W_dec, searched.W_dec, atol=1e-4)
+    assert (formula.encode(x) > 0).sum(1).max() == 3
+    formula.save(tmp_path / "formula.safetensors")
+    assert np.array_equal(sdl.load(tmp_path / "formula.safetensors").encode(x), formula.encode(x))
+
+
 def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
     @activation("own_jump")
     class OwnJump(JumpReLU):
@@ -158,6 +203,15 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
         (
             lambda: subclass_of_topk(sizes=(1, 2)),
             r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)",
+        ),
+        (lambda: subclass_of_topk(k=4), "k of activation own is sdlcore's setting k; write k: int, without a default$"),
+        (
+            lambda: subclass_of_topk(__annotations__={"k": float}),
+            "k of activation own is sdlcore's setting k; write k: int",
+        ),
+        (
+            lambda: activation("own")(type("Own", (sdl.Activation,), {"__init__": lambda self, k: None})),
+            "activation own takes k in __init__; declare k: int in the class, and read self.k$",
         ),
         (lambda: subclass_of_topk(__annotations__={"values": int}), "setting values of Own hides a method; rename it"),
         (lambda: subclass_of_topk(forward=lambda self, pre, support: pre), "forward of activation own must take pre$"),

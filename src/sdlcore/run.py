@@ -137,7 +137,8 @@ class ModelConfig(Extensible):
             raise ValueError(f"activation {self.activation} needs k")
         if not self.selects and self.k is not None:
             keep = ", ".join(SELECTING)
-            raise ValueError(f"k has no meaning for activation {self.activation}; k latents are kept by {keep}")
+            remedy = "; the class of a plugin that uses it declares k: int" if self.by_plugin else ""
+            raise ValueError(f"k has no meaning for activation {self.activation}; k latents are kept by {keep}{remedy}")
         if self.k is not None and not 1 <= self.k <= self.n_q:
             raise ValueError(f"k must be between 1 and n_q = {self.n_q}, found {self.k}")
         if self.init_l0 is not None and self.selects:

@@ -21,9 +21,9 @@ class Activation(nn.Module):
     """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
 
     A subclass writes `forward`, and may write `search` with `values`, and `gates`. The subclass's ``__init__`` takes
-    settings of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has one
-    element for each latent (n_q), and starts at its `initial` value, which is zero except for the ``threshold`` of
-    `add_threshold`.
+    settings of the model by their names, such as ``n_q`` (`sdlcore.run.ModelConfig`). A class that keeps k latents
+    declares ``k: int`` and reads ``self.k``. A parameter has one element for each latent (n_q), and starts at its
+    `initial` value, which is zero except for the ``threshold`` of `add_threshold`.
     """
 
     threshold: Tensor
@@ -84,6 +84,10 @@ class Activation(nn.Module):
         else:
             b_enc.sub_(threshold)
 
+    def set_k(self, k: int) -> None:
+        """Set the setting k of an activation that has it. Training with ``k_start`` changes it from step to step."""
+        self.k = k
+
     def check_state(self) -> None:
         """Raise ValueError, naming the tensor, if a loaded parameter or buffer has a value that no training gives.
 
@@ -113,10 +117,6 @@ class Selecting(Activation):
         super().__init__()
         if k is None:
             raise ValueError(f"{type(self).__name__} needs k")
-        self.k = k
-
-    def set_k(self, k: int) -> None:
-        """Set k. Training with ``k_start`` changes it from step to step."""
         self.k = k
 
 

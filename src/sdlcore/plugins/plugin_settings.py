@@ -16,7 +16,11 @@ _PLAIN = (bool, int, float, str)
 
 
 def settings_class(
-    implementation: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None, takes: Sequence[str] = ()
+    implementation: Any,
+    called: str,
+    more: Mapping[str, tuple[Any, Any]] | None = None,
+    takes: Sequence[str] = (),
+    counts: Sequence[str] = (),
 ) -> type[Settings]:
     """Return a model of the settings that a class or a function declares.
 
@@ -33,6 +37,8 @@ def settings_class(
         Further settings: name -> type and default.
     takes
         The parameters that a function must have before its settings; empty for no check.
+    counts
+        Built-in settings that a class may declare as ``int``, to be given their values. They stay built-in settings.
 
     Raises
     ------
@@ -46,6 +52,12 @@ def settings_class(
         **(more or {}),
         **(_of_class(implementation) if isinstance(implementation, type) else _of_function(implementation)),
     }
+    for name in declared.keys() & counts:
+        if declared.pop(name) != (int, MISSING):
+            raise PluginError(
+                f"{implementation.__module__}: {name} of {called} is sdlcore's setting {name}; write {name}: int, "
+                "without a default"
+            )
     for name, (kind, default) in declared.items():
         if kind is None:
             written = f"{name}: {_type_of(default)}" + ("" if default is MISSING else f" = {default!r}")

@@ -8,7 +8,6 @@ from torch import Tensor
 from sdlcore.losses.term import TermInputs, term_of
 from sdlcore.losses.total import BehaviourLoss, needs_norms, scales_of, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
-from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
 from sdlcore.run import RunConfig
@@ -155,7 +154,7 @@ class TrainingStep:
             self.now = self.now._replace(lr=self.schedule.lr)
         if not math.isfinite(self.now.lr):
             raise FloatingPointError(f"the learning rate of step {step + 1} is {self.now.lr}")
-        if self.now.k is not None and isinstance(self.model.sigma, Selecting):
+        if self.now.k is not None:
             self.model.sigma.set_k(self.now.k)
         loss = self.config.loss
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
@@ -227,7 +226,7 @@ class TrainingStep:
     def finish(self) -> None:
         """Set the model's final k, which an early end may not have reached, and compute its decoder rows."""
         self.model.write_rows()
-        if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
+        if self.config.model.k is not None:
             self.model.sigma.set_k(self.config.model.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from sdlcore.losses.term import loss_term
+from sdlcore.model.activation import Activation
+from sdlcore.model.activations.registry import activation
 from sdlcore.plugins import registry as plugins
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
@@ -32,6 +34,21 @@ def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs()
     assert run.sigma_parts[0] == str(EXAMPLE / "my_method.py")
     assert "shrink" not in run_settings(config, Cell("lrb", "topk", "best", "none", 0)).to_dict()
     assert config.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}
+
+
+def test_a_formula_of_its_own_takes_k_from_the_method_that_it_is_like_if_it_declares_k():
+    @activation("keeps_k")
+    class KeepsK(Activation):
+        k: int
+
+    @activation("keeps_another")
+    class KeepsAnother(Activation):
+        kept: int = 3
+
+    methods = {name: {"like": "topk_real", "activation": name} for name in ("keeps_k", "keeps_another")}
+    config = study(methods=methods)
+    runs = {name: run_settings(config, Cell("lrb", name, "best", "none", 0)).to_dict() for name in methods}
+    assert (runs["keeps_k"]["k"], runs["keeps_another"]["k"], runs["keeps_another"]["kept"]) == (8, None, 3)
 
 
 def samples():

@@ -69,6 +69,19 @@ def test_what_a_method_says_itself_is_not_what_protocols_have_for_the_other():
     assert settings_of(config, "lrb", "jumprelu", "best")["bandwidth"] == 1.5
 
 
+def test_an_activation_without_k_inherits_none():
+    methods = {
+        "other": {"like": "topk", "activation": "relu"},
+        "wider": {"like": "other", "activation": "batchtopk", "k": 3},
+    }
+    config = changed({"methods": methods, "protocols": {"best": {"methods": {"topk": {"k": 5}}}}})
+    assert settings_of(config, "lrb", "other", "best")["k"] is None
+    assert settings_of(config, "lrb", "wider", "best")["k"] == 3
+    table = {"table1": {"methods": ["other"]}}
+    with pytest.raises(ConfigError, match="k has no meaning for activation relu"):
+        changed({"methods": {"other": {"like": "topk", "activation": "relu", "k": 4}}, "tables": table})
+
+
 VARIANTS = [
     ({"sources.bench.a.like": "b"}, ": b is not a key of sources.bench (lrb,"),
     (

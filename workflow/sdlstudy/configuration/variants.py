@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from sdlcore.pipeline import Json, did_you_mean
+from sdlcore.pipeline import Json, ModelConfig, did_you_mean
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.study import Study
 from sdlstudy.settings.trees import Tree, branch, merge
@@ -127,12 +127,21 @@ def _protocol_layer(methods: Group, layers: Group, name: str) -> dict[str, Json]
     """Return one protocol's settings for a method, with those for its ``like``; ``layers`` maps methods to settings."""
     layer: dict[str, Json] = {}
     for above in reversed(_chain(methods, name)):
-        layer = {key: value for key, value in layer.items() if key not in methods[above]} | layers.get(above, {})
+        inherited = _inherited(layer, methods[above])
+        layer = {key: value for key, value in inherited.items() if key not in methods[above]} | layers.get(above, {})
     return layer
+
+
+def _inherited(settings: dict[str, Json], heir: Tree) -> dict[str, Json]:
+    """Return the settings that a source or method inherits. A method whose activation has no k inherits none."""
+    activation = heir.get("activation")
+    if not isinstance(activation, str) or ModelConfig.model_construct(activation=activation).selects:
+        return settings
+    return {key: value for key, value in settings.items() if key != "k"}
 
 
 def _laid_over(group: Group, chain: list[str]) -> dict[str, Json]:
     settings: dict[str, Json] = {}
     for name in reversed(chain):
-        settings = merge(settings, group[name])
+        settings = merge(_inherited(settings, group[name]), group[name])
     return {key: value for key, value in settings.items() if key != "like"}

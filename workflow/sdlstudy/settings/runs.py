@@ -180,7 +180,7 @@ class Method(Layer):
     dictionary of the run with the same source, protocol and seed, without anchors."""
     like: Identifier | None = left_out()
     """Another method to inherit from. This method takes its settings, including settings in protocols, and overrides
-    them with its own."""
+    them with its own. An activation without k inherits no k."""
 
     @property
     def settings(self) -> type[RunSettings]:

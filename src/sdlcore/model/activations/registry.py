@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
+from sdlcore.errors import PluginError
 from sdlcore.model.activation import Activation, Selecting
 from sdlcore.model.plugin_checks import checked_methods, derived
 from sdlcore.plugins.plugin_settings import settings_class
@@ -18,8 +19,9 @@ AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
 def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     """Register a class as an activation under a name, for configurations and `ModelConfig`.
 
-    Its annotated fields become settings, checked like the built-in ones. Models use a subclass that stores
-    the values of the settings and checks the results of the methods (`sdlcore.model.plugin_checks`).
+    Its annotated fields become settings, checked like the built-in ones. The field ``k: int`` takes the built-in
+    setting k. Models use a subclass that stores the values of the settings and checks the results of the methods
+    (`sdlcore.model.plugin_checks`).
 
     Parameters
     ----------
@@ -43,8 +45,13 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(
                 f"activation {name}: expected a subclass of sdl.Activation, found {kind}; define forward(self, pre)"
             )
-        settings = settings_class(cls, f"activation {name}")
-        facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
+        settings = settings_class(cls, f"activation {name}", counts=["k"])
+        selects = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
+        if not selects and "k" in inspect.signature(cls).parameters:
+            raise PluginError(
+                f"{cls.__module__}: activation {name} takes k in __init__; declare k: int in the class, and read self.k"
+            )
+        facts = {"selects": selects, "checked": checked_methods(cls, f"activation {name}")}
         reserved = [*RunConfig().to_dict(), *TAKEN]
         register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved)
         return cls
@@ -68,9 +75,10 @@ def make_sigma(config: ModelConfig) -> Activation:
         # settings become attributes of a subclass, because `__init__` may already read them
         plugin, settings = extension.implementation, config.settings_of_plugin
         body = {**derived(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
+        body |= {"k": config.k} if config.selects else {}
         subclass: Any = type(plugin.__name__, (plugin,), body)
         sigma = subclass(**_arguments(subclass, config))
-    if config.selects and not isinstance(sigma, Selecting):
+    if extension is None and config.selects and not isinstance(sigma, Selecting):
         raise TypeError(f"{type(sigma).__name__}: expected a subclass of Selecting, since SELECTING has its name")
     return sigma
 
