@@ -17,7 +17,6 @@ from .api.finetuning import finetune as finetune
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
-from .api.l0_guide import l0_guide as l0_guide
 from .api.language_scoring import language_scores as language_scores
 from .api.layers import fit_layers as fit_layers
 from .api.loading import load as load
