@@ -5,7 +5,6 @@ from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
 from .api.bench import standard_bench as standard_bench
 from .api.coder import SparseCoder as SparseCoder
-from .api.codes import SparseCodes as SparseCodes
 from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary

@@ -138,9 +138,9 @@ def random_directions(number: int, x: np.ndarray, seed: int) -> np.ndarray:
     return unit(mixed).astype(np.float32)
 
 
-def f1_scores(codes: sdl.SparseCodes, labels: np.ndarray, classes: int) -> np.ndarray:
+def f1_scores(codes: csr_array, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the F1 with which the activity of each latent tells each class, latents x classes."""
-    active = csr_array(codes.to_csr() > 0, dtype=np.float32)
+    active = csr_array(codes > 0, dtype=np.float32)
     known = np.flatnonzero(labels >= 0)
     of_class = csr_array((np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), classes))
     both = np.asarray((active.T @ of_class).todense())

@@ -393,7 +393,7 @@ def measured(run: Run, cache: Path, keep: bool) -> dict[str, Any]:
     if run.start:
         x: Any = known.test if run.pair == "crosscoder" else known.test[0]
         codes = found.encode(x, sparse=True)
-        active = np.bincount(codes.indices.ravel(), codes.values.ravel(), minlength=found.n_q) > 0
+        active = np.bincount(codes.indices, codes.data, minlength=found.n_q) > 0
         row |= agreement(run, columns, columns_of_first(run, cache), known, active)
     row["core_seconds"] = round(time.process_time() - began, 1)
     row["wall_seconds"] = round(time.time() - clock, 1)

@@ -71,7 +71,7 @@ def scores(
         codes = dictionary.encode(x, sparse=True)
         residual = x - dictionary.decode(codes)
         measured = {
-            "l0": np.count_nonzero(codes.values) / len(x),
+            "l0": codes.nnz / len(x),
             "fvu": float((residual**2).sum() / ((x - x.mean(0)) ** 2).sum()),
             "kl": losses[seed].kl_spliced,
             "kl_recovered": losses[seed].kl_recovered_mean,

@@ -122,7 +122,7 @@ def dedicated_to(table: pd.DataFrame, rule: str) -> np.ndarray:
 
 def names_of_latents(crosscoder: sdl.Dictionary, both: Models) -> np.ndarray:
     """Return the name of the feature whose presence each latent's activity matches best; empty below `NAMED`."""
-    active = scipy.sparse.csr_array(crosscoder.encode(both.test, sparse=True).to_csr()) > 0
+    active = crosscoder.encode(both.test, sparse=True) > 0
     together = active.astype(np.float64).T @ both.present.astype(np.float64)
     f1 = 2 * together / np.maximum(1, active.sum(axis=0)[:, None] + both.present.sum(axis=0))
     return np.where(f1.max(axis=1) > NAMED, both.names[f1.argmax(axis=1)], "")

@@ -162,7 +162,7 @@ def test_sparse_codes_of_batches_of_positions_say_how_to_flatten(sae, both):
     x = both[0][:6].reshape(2, 3, 8)
     with pytest.raises(ValueError, match=r"a row per sample, but x is 2 x 3 x 8; flatten it by x.reshape\(-1, 8\)"):
         sae.encode(x, sparse=True)
-    assert len(sae.encode(x.reshape(-1, 8), sparse=True)) == 6
+    assert sae.encode(x.reshape(-1, 8), sparse=True).shape[0] == 6
 
 
 def test_an_exported_and_imported_dictionary_takes_batches_of_positions(sae, both, tmp_path):

@@ -91,7 +91,7 @@ def test_searches_reconstruct_better_than_an_encoder_and_are_saved(method, x, un
     dictionary.save(tmp_path / "found")
     np.testing.assert_array_equal(sdl.load(tmp_path / "found").encode(unseen), dictionary.encode(unseen))
     sparse = dictionary.encode(unseen[:50], sparse=True)
-    np.testing.assert_array_equal(sparse.to_dense(), dictionary.encode(unseen[:50]))
+    np.testing.assert_array_equal(sparse.toarray(), dictionary.encode(unseen[:50]))
 
 
 def test_omp_keeps_at_most_k_latents_and_lowers_the_error_with_each(trained, unseen):

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
+import scipy.sparse
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.api.coder import SparseCoder, made_outside
-from sdlcore.api.codes import SparseCodes, decoded, encoded
+from sdlcore.api.codes import decode_sparse, encode_sparse
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
 from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, PROVENANCE, refuse_other_formats, run_folder
@@ -154,7 +155,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def encode(self, x: Sequence[np.ndarray], sparse: Literal[False] = False) -> np.ndarray: ...
 
     @overload
-    def encode(self, x: Any, sparse: Literal[True]) -> SparseCodes: ...
+    def encode(self, x: Any, sparse: Literal[True]) -> scipy.sparse.csr_array: ...
 
     def encode(self, x: Any, sparse: bool = False) -> Any:
         """Encode samples x_p (... x n_p) to latents (... x n_q), with any leading dimensions, such as batch x position.
@@ -168,7 +169,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         x
             The samples.
         sparse
-            Return `SparseCodes`, only the active latents, in NumPy arrays, for N x n_p samples. Latents are computed in
+            Return only the active latents of N x n_p samples, as a `scipy.sparse.csr_array`. Latents are computed in
             batches and without gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is
             loaded into memory.
 
@@ -186,10 +187,12 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
                 raise ValueError(
                     f"sparse codes have a row per sample, but x is {shape}; flatten it by x.reshape(-1, {n_p})"
                 )
-            return encoded(self.coder, samples, ROWS_AT_ONCE) if sparse else self._mapped(self.coder.encode, samples)
+            if sparse:
+                return encode_sparse(self.coder, samples, ROWS_AT_ONCE)
+            return self._mapped(self.coder.encode, samples)
 
     @overload
-    def decode(self, latents: np.ndarray | SparseCodes) -> np.ndarray: ...
+    def decode(self, latents: np.ndarray | scipy.sparse.sparray) -> np.ndarray: ...
 
     @overload
     def decode(self, latents: Tensor) -> Tensor: ...
@@ -197,8 +200,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def decode(self, latents: Any) -> Any:
         """Decode latents (... x n_q) to reconstructions of x_r (... x n_r).
 
-        The leading dimensions stay. The skip connection of a transcoder is not added. `SparseCodes` return an array,
-        without gradients.
+        The leading dimensions stay. The skip connection of a transcoder is not added. A sparse
+        matrix (N x n_q) of scipy returns an array, without gradients.
 
         Raises
         ------
@@ -206,8 +209,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If latents are not floating-point numbers, do not have n_q numbers in their last dimension, or contain NaN
             or infinity.
         """
-        if isinstance(latents, SparseCodes):
-            return decoded(self.coder, latents, ROWS_AT_ONCE)
+        if scipy.sparse.issparse(latents):
+            return decode_sparse(self.coder, scipy.sparse.csr_array(latents), ROWS_AT_ONCE)
         samples = beside([numbers(latents, "latents")])
         _check_width(samples, self.n_q)
         return self._mapped(self.coder.decode, samples)
