@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sdlcore.settings import Json
-from sdlcore.text import printable
+from sdlcore.text import printable, short_text
 
 
 class ConfigError(ValueError):
@@ -103,7 +103,7 @@ def _parse_json(text: str, name: str) -> Json:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses repeated keys in a mapping."""
+    """PyYAML's safe loader, which also refuses repeated keys in a mapping and numbers of base 60."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -121,6 +121,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if node.tag.endswith((":int", ":float")) and ":" in node.value:
+            message = f"{short_text(node.value)} is a number of base 60; list every number, or write a text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except yaml.YAMLError:

@@ -41,6 +41,12 @@ REFUSED = {
     "an integer that is none": ("wandb: !!int ''", "line 1: not readable as YAML"),
     "a truth that is none": ("wandb: !!bool x", "line 1: not readable as YAML"),
     "a number in base 60 that is too large": ("wandb: " + "1:" * 2000 + "1.0", "line 1: not readable as YAML"),
+    "a range": (
+        "name: x\nseeds: [1:30]",
+        "line 2: not readable as YAML (1:30 is a number of base 60; list every number, or write a text in quotes)",
+    ),
+    "a number in base 60 with a fraction": ("lr: 1:30.5", "line 1: not readable as YAML (1:30.5 is a number of base"),
+    "a key in base 60": ("name: x\n1:30: a\n", "line 2: not readable as YAML (1:30 is a number of base 60"),
     "a tuple of Python's": ("seeds: !!python/tuple [0]", "line 1: not readable as YAML"),
     "an object of Python's": ("name: !!python/object/apply:os.system ['x']", "line 1: not readable as YAML"),
     "a tag of somebody's own": (
