@@ -22,6 +22,7 @@ from sdlcore.sources.language.checkpoints import (
     open_checkpoint,
     undisturbed,
 )
+from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import Site
 from tests.sources.language.tiny_llama import BLOCKS, save_tiny_llama
 
@@ -108,6 +109,8 @@ def without_safetensors(model: Path) -> None:
     ("load", "change", "message"),
     [
         (lambda _: load_any("a/b/c"), None, "no such folder on this machine, and no OWNER/NAME at the hub"),
+        (lambda _: open_checkpoint("a/b/c"), None, "a/b/c: no such folder on this machine, and no OWNER/NAME at"),
+        (lambda _: local_model("./models/llama"), None, r"\./models/llama: no such file or folder on this machine"),
         (lambda model: load_stack(model, BLOCKS + 1), None, "layer is 5, but the model has 4 blocks"),
         # transformers would fill the gap with random numbers and only log it
         (

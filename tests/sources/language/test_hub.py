@@ -169,3 +169,26 @@ def test_a_model_that_is_not_in_the_cache_needs_a_network(hub: tuple[str, Path],
     code = f"from sdlcore.sources.language import hub; hub.model_config({MODEL!r}, None)"
     done = run(["-c", code], hub[0], tmp_path, HF_HUB_OFFLINE="1")
     assert re.search(f"SourceError: {MODEL}: .* the hub cannot be reached", last_line(done))
+
+
+@pytest.mark.parametrize("way", ["hub.model_config(NAME, None)", "checkpoints.load_any(NAME)"])
+def test_a_path_that_is_wrong_does_not_wait_for_a_hub_that_cannot_be_reached(tmp_path: Path, way: str):
+    code = f"""
+import time
+from sdlcore.sources.language import checkpoints, hub
+time.sleep = None  # a retry would be another error
+{way.replace("NAME", repr("models/llama"))}
+"""
+    done = run(["-c", code], "http://127.0.0.1:9", tmp_path)
+    message = last_line(done)
+    assert "SourceError: models/llama: no such file or folder on this machine, and not in the hub's cache" in message
+    assert "Correct the path" in message
+
+
+def test_a_repository_without_a_configuration_is_no_model(tmp_path: Path):
+    with fake_hub(tmp_path / "hub") as address:
+        (tmp_path / "hub/models/somebody/weights").mkdir(parents=True)
+        (tmp_path / "hub/models/somebody/weights/README.md").write_text("words")
+        code = "from sdlcore.sources.language import hub; hub.model_config('somebody/weights', None)"
+        done = run(["-c", code], address, tmp_path / "home")
+    assert "SourceError: somebody/weights: the hub's model lacks config.json" in last_line(done)

@@ -132,13 +132,10 @@ def load_any(name: str | Path) -> Any:
     """
     here = Path(name).exists()
     if not here and not is_hub_model(str(name)):
-        raise SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub")
-    try:
-        return _pretrained(AutoModelForCausalLM, name, dtype="auto")
-    except SourceError as error:
-        if here:
-            raise
-        raise SourceError(f"{name}: no such folder on this machine; at the hub: {error}") from error
+        raise _missing(name)
+    if not here:
+        model_config(str(name), None)  # transformers would try for 23 seconds to reach the hub
+    return _pretrained(AutoModelForCausalLM, name, dtype="auto")
 
 
 def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
@@ -182,7 +179,13 @@ def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
     return model.eval()
 
 
+def _missing(name: str | Path) -> SourceError:
+    return SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub; correct the path")
+
+
 def _require_checkpoint(folder: str | Path) -> None:
+    if not Path(folder).exists():
+        raise _missing(folder)
     if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
 

