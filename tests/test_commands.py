@@ -409,6 +409,8 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("probe run --x x.h5", "--labels"),
         ("probe run --x x.h5 --labels t.jsonl --k some", "--k cannot be 'some'|--k must be"),
         ("plan", "no Snakefile here"),
+        ("fit x.npy --out run --device cuda:1", "cuda:1.*; write cuda, and choose the GPU .* CUDA_VISIBLE_DEVICES=1"),
+        ("fit x.pt --out run --activation topk --k 2", "x.pt: expected an .npy file .*; convert a saved tensor by"),
         ("plan mine.yaml", "mine.yaml is a configuration; write --configfile mine.yaml"),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sdlcore.device import any_device_of, choose_device
+from sdlcore.device import any_device_of, choose_device, device_of
 
 
 def test_a_missing_gpu_is_not_silently_replaced():
@@ -14,7 +14,7 @@ def test_a_missing_gpu_is_not_silently_replaced():
             any_device_of(torch.device("cuda:1"))
         assert choose_device("auto").type == "cpu"
     assert any_device_of(torch.device("cpu")) == any_device_of("cpu") == torch.device("cpu")
-    assert choose_device("cpu").type == "cpu"
+    assert choose_device("cpu").type == device_of(torch.device("cpu")).type == "cpu"
 
 
 def test_a_process_without_a_gpu_for_its_rank_is_refused(monkeypatch):

@@ -28,7 +28,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Settings
-from sdlcore.suggestions import answers, quoted
+from sdlcore.suggestions import answers, did_you_mean, quoted
 from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -153,6 +153,8 @@ def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) ->
         return f"{unread[1]} cannot be {unread[2]}; --help shows its values"
     if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, names)):
         return f"{line}; {hint}"
+    if wrong := re.search(r"invalid choice '(.*?)' for argument '--[\w-]+'\. Expected one of \((.*)\)", line):
+        return line.rstrip(".") + did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
     return (match[1] if match else line) + (f"; did you mean {meant[1]}?" if meant else "")
 

@@ -45,9 +45,9 @@ def any_device_of(device: str | torch.device) -> torch.device:
     return torch.device(device) if number else known_device
 
 
-def device_of(device: Device) -> torch.device:
-    """Check a device name and return the torch device; ValueError for names outside `Device`, such as ``cuda:1``.
+def device_of(device: Device | torch.device) -> torch.device:
+    """Check a device and return it; ValueError for anything but `Device` by name, such as ``cuda:1``.
 
     `choose_device` does not check the name, because scripts and commands check their options when they read them.
     """
-    return choose_device(checked("device", Device, device))
+    return choose_device(checked("device", Device, str(device) if isinstance(device, torch.device) else device))

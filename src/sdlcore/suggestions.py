@@ -39,8 +39,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
     A setting of another library (`sdlcore.other_libraries`) brings the sdlcore setting. If a solver is named, a setting
-    of trainings brings the solver's setting. Otherwise the message suggests the candidate with the most similar
-    letters.
+    of trainings brings the solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message
+    suggests the candidate with the most similar letters.
     """
     names = {one.lower(): one for one in candidates}
     advice = [quoted.sub(r"\1", answer) for answer in answers(name, set(names.values()))]
@@ -50,6 +50,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
         return "; " + "; ".join(advice)
     if name == "gpu" and "cuda" in names:
         return "; did you mean cuda?"
+    if "cuda" in names and (number := name.removeprefix("cuda:")).isdigit():
+        return f"; write cuda, and choose the GPU in the environment by CUDA_VISIBLE_DEVICES={number}"
     close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65 if len(name) < 6 else 0.75)
     return f"; did you mean {names[close[0]]}?" if close else ""
 

@@ -551,7 +551,11 @@ def fit(*arguments, **settings):
         (fit(steps=0), "steps must be at least 1, found 0"),
         (fit(steps=np.int64(-3)), "steps must be at least 1, found -3"),
         (fit(device="gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
-        (fit(device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
+        (fit(device="cuda:1"), "found 'cuda:1'; write cuda, and choose the GPU in the environment by CUDA_VISIBLE_DEV"),
+        (
+            fit(device=torch.device("cuda:0")),
+            r"must be one of auto, cpu, cuda, found 'cuda:0'; .* CUDA_VISIBLE_DEVICES=0$",
+        ),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
         (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
         (fit(processes=0), "processes must be at least 1, found 0"),
@@ -603,6 +607,10 @@ def fit(*arguments, **settings):
         (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
         (fit(sed=3), r"unknown run settings: sed; did you mean seed\?"),
         (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file as np.save writes it, or an activation store"),
+        (
+            lambda x: sdl.fit("a/x.pt"),
+            r"x.pt: expected an .npy file .*; convert a saved tensor by np.save\('a/x.npy', torch.load\('a/x.pt', weig",
+        ),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),

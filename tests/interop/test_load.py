@@ -161,7 +161,11 @@ def folder(tmp_path_factory):
         ("nowhere", {}, "nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"),
         ("a.txt", {}, r"a.txt: expected a folder, or a file that ends in .safetensors or .npz"),
         ("pipe.npz", {}, r"pipe\.npz: neither a regular file nor a folder"),
-        ("ae.pt", {}, "is not a whole dictionary; give the folder that it belongs to"),
+        (
+            "ae.pt",
+            {},
+            "is not a whole dictionary; give the folder that it belongs to, or write its tensors to a .safet",
+        ),
         ("tensors", {"format": "tensors"}, r"is a folder; give the file with the tensors \(params\.npz\)"),
         ("tensors", {}, r"params\.npz may contain plain tensors: give the file and their options"),
     ],

@@ -86,9 +86,8 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
     if isinstance(values, str | Path):
         values = user_path(values, name)
         if values.suffix != ".npy":
-            raise ValueError(
-                f"{values}: expected an .npy file as np.save writes it, or an activation store ({', '.join(STORES)})"
-            )
+            expected = f"expected an .npy file as np.save writes it, or an activation store ({', '.join(STORES)})"
+            raise ValueError(f"{values}: {expected}{_of_torch(values)}")
         try:
             return Numbers(values)
         except FileNotFoundError as error:
@@ -104,6 +103,14 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array, but masks are not supported; remove the masked rows")
     return values
+
+
+def _of_torch(path: Path) -> str:
+    """Return how to convert a file of `torch.save`, for the end of a message; empty for other files."""
+    if path.suffix not in (".pt", ".pth"):
+        return ""
+    to, name = str(path.with_suffix(".npy")), str(path)
+    return f"; convert a saved tensor by np.save({to!r}, torch.load({name!r}, weights_only=True).float().numpy())"
 
 
 @contextmanager

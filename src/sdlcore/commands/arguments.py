@@ -116,7 +116,7 @@ def read_bench(name: str) -> Bench:
 
 def read_anchors(path: Path) -> Anchors:
     """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
-    return as_anchors(array(path, "anchors")) if path.suffix == ".npy" else load_anchors(path)
+    return load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
 
 
 def with_values(**options: Any) -> dict[str, Any]:

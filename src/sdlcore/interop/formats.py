@@ -133,7 +133,10 @@ def _format_of_file(path: Path) -> str:
     if path.suffix == ".npz":
         return "tensors"
     if path.suffix != ".safetensors":
-        raise SourceError(f"{path}: is not a whole dictionary; give the folder that it belongs to")
+        plain = (
+            ", or write its tensors to a .safetensors file by safetensors' save_file" if path.suffix == ".pt" else ""
+        )
+        raise SourceError(f"{path}: is not a whole dictionary; give the folder that it belongs to{plain}")
     try:
         with safe_open(path, "np") as file:
             return "sdlcore" if "sdlcore" in (file.metadata() or {}) else "tensors"

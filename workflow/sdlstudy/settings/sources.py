@@ -40,7 +40,7 @@ Array = TypeAliasType(
         pydantic.Field(
             pattern=r"^[^#]+\.(npy|npz|h5|hdf5|safetensors)(#.+)?\Z",
             description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key if the file contains "
-            "several arrays",
+            "several arrays; convert other files, such as .pt, by np.save",
         ),
     ],
 )
