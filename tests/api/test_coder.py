@@ -37,6 +37,30 @@ def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
     assert (loaded.provenance["seed"], loaded.settings["k"], loaded.settings["lambda_aux"]) == (0, 3, 0.0)
 
 
+def test_a_loop_on_scaled_samples_trains_to_the_weights_of_fit_with_normalise():
+    """The four lines that fold the scaling into the weights are those of docs/own-training.md."""
+    samples = 5 * X + torch.arange(8)
+    mean = samples.mean(0)
+    scale = samples.shape[1] ** 0.5 / (samples - mean).norm(dim=1).mean()
+    coder = sdl.SparseCoder(n_p=8, **TOPK)
+    optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)
+    for batch in samples.split(64):
+        loss = coder.loss((batch - mean) * scale)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        coder.constrain()
+    with torch.no_grad():
+        coder.W_enc.mul_(scale)
+        coder.b_enc.sub_(coder.W_enc @ mean)
+        coder.W_dec.div_(scale)
+        coder.b_dec.div_(scale).add_(mean)
+    plain = {"lr": 1e-3, "lr_warmup": 0.0, "lr_decay": 0.0, "gradient_clip": None, "normalise": True}
+    expected = sdl.fit(lambda step: samples.split(64)[step % 10], steps=10, **plain, **TOPK, **QUIET)
+    torch.testing.assert_close(sdl.Dictionary(coder).W_enc, expected.W_enc, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sdl.Dictionary(coder).b_dec, expected.b_dec, rtol=0, atol=1e-4)
+
+
 def test_gradients_are_dense_tensors_and_zero_for_latents_without_a_sample():
     coder = sdl.SparseCoder(n_p=8, **TOPK)
     coder.loss(X[:2]).backward()
@@ -84,8 +108,13 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
     [
         (
             {"lr": 1e-3, "steps": 10},
-            "lr, steps: your own training loop replaces these settings of sdl.fit; leave them out",
+            "lr, steps: your own training loop replaces these settings of sdl.fit; leave them out$",
         ),
+        (
+            {"normalise": True},
+            r"leave them out\. Instead of normalise, scale samples yourself, .*: \(x - mean\) \* scale, with",
+        ),
+        ({"whiten": True}, "leave them out. Instead of whiten, scale samples yourself"),
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),

@@ -86,9 +86,11 @@ class SparseCoder(model_coder.SparseCoder):
         **settings: Unpack[CoderSettings],
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
-            raise ValueError(
-                f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
-            )
+            message = f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
+            if scalings := [name for name in others if name in ("normalise", "whiten")]:
+                message += f". Instead of {scalings[0]}, scale samples yourself, for loss and for the dictionary: "
+                message += "(x - mean) * scale, with scale = sqrt(n_p) / mean norm of x - mean"
+            raise ValueError(message)
         pair = "sae" if n_r is None else "transcoder"
         config = RunConfig.from_dict(cast(dict[str, Json], {"pair": pair, **settings}))
         for name, work in _OF_THE_LOOP.items():
