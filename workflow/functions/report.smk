@@ -1,7 +1,7 @@
 # The plan of a configuration, and its report.
 import shutil
 
-from sdlstudy.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
+from sdlstudy.configuration.cost import measured_trainings, plan_lines, runs_by_product, stages, too_large
 from sdlstudy.configuration.plan import lines as large_activations
 
 
@@ -42,14 +42,14 @@ def say_plan(log, name=None):
     """Print and log the plan of the configuration, or of one table or figure; fail if the disk is clearly too small."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
-    rate, runs = measured_rate(folder.parent) or (RATE, 0)
+    measured = measured_trainings(folder.parent)
     config = study.only(name) if name else study
     shapes = source_shapes()
     all_stages, remaining_stages = (
-        stages(config, train_memory, extraction_memory, rate, missing, shapes)
+        stages(config, train_memory, extraction_memory, measured, missing, shapes)
         for missing in (lambda path: True, lambda path: not Path(path).exists())
     )
-    lines = plan_lines(all_stages, remaining_stages, free, rate, runs)
+    lines = plan_lines(all_stages, remaining_stages, free, runs_by_product(config))
     absent = {f"{source.kind}.{name}": missing_files(name) for name, source in config.all_sources().items()}
     lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +12,22 @@ from safetensors import safe_open
 
 from peers.settings import PeerConfig
 from sdlcore.pipeline import ImportConfig, RunConfig, SolverConfig, read_history
-from sdlstudy.configuration.plan import NOTHING_FOUND, Shapes, duration, need, shape
+from sdlstudy.configuration.plan import NOTHING_FOUND, Need, Shapes, duration, need, shape
 from sdlstudy.configuration.whole import Configuration
+from sdlstudy.products.language_scores import LanguageScores
 from sdlstudy.settings.cells import Cell, run_settings, trained_settings
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.runs import MADE_BY
 
 RATE = 8e10
 """Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32). The plan uses this speed
-until a run has finished on this machine."""
+for trainings without a comparable one that finished on this machine."""
+COMPARABLE = 10
+"""Largest factor between the steps, in weights x samples, of two trainings whose speeds are comparable. Smaller steps
+have a lower speed, because each step has a fixed cost."""
 METRICS_BYTES = 10_000
+SCORES = "language scores"
+"""The stage that passes text through a model with each dictionary spliced in."""
 MEMORY = (
     "Memory a job is the memory that a job reserves on a cluster, more than it needs: 4 GB of a training's memory are "
     "for Python and its libraries. `--set-resources train:mem_mb=8000` reserves another amount. Memory a GPU is the "
@@ -44,6 +50,10 @@ class Stage(NamedTuple):
     """Megabytes that the largest job needs on each GPU."""
     seconds: float | None = None
     """Time of all jobs, one after the other."""
+    unmeasured: int = 0
+    """Number of trainings whose time is computed from `RATE`."""
+    passes: tuple[str, ...] = ()
+    """Sources whose model passes are not in ``seconds``, because their speed is unknown."""
 
     @property
     def is_training(self) -> bool:
@@ -74,28 +84,58 @@ def samples(config: Configuration, cell: Cell) -> int:
     return training.steps * training.batch_size
 
 
-def measured_rate(results: Path) -> tuple[float, int] | None:
-    """Return the median speed of the runs trained on this machine, in weights x samples a second, and their number.
+class Measured(NamedTuple):
+    """A training that finished on this machine."""
 
-    Return None if no run has finished. Solvers, other libraries and imported dictionaries are left out, since their
-    speed differs. Other jobs may have slowed the runs down.
+    step: int
+    """Its dictionary's weights times the samples of a step."""
+    rate: float
+    """Its speed in weights x samples a second."""
+
+
+def measured_trainings(results: Path) -> list[Measured]:
+    """Return the trainings that finished on this machine.
+
+    Solvers, other libraries and imported dictionaries are left out, since their speed differs. Other jobs may have
+    slowed the trainings down.
     """
-    rates = []
+    trainings = []
     for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
         model, config = history.with_name("model.safetensors"), history.with_name("config.json")
-        if not config.is_file() or json.loads(config.read_text())["settings"].keys() & MADE_BY.keys():
+        settings = json.loads(config.read_text())["settings"] if config.is_file() else {}
+        if not settings or settings.keys() & MADE_BY.keys():
             continue
         rows = read_history(history)
         if rows and model.is_file() and rows[-1]["seconds"] > 0:
-            rates.append(_weights_of(model) * rows[-1]["samples"] / rows[-1]["seconds"])
-    return (statistics.median(rates), len(rates)) if rates else None
+            weights = _weights_of(model)
+            rate = weights * rows[-1]["samples"] / rows[-1]["seconds"]
+            trainings.append(Measured(weights * settings["batch_size"], rate))
+    return trainings
+
+
+def comparable_rate(step: float, measured: Iterable[Measured]) -> float | None:
+    """Return the median speed of the trainings with steps of a comparable size, or None if there are none."""
+    rates = [training.rate for training in measured if step / COMPARABLE <= training.step <= step * COMPARABLE]
+    return statistics.median(rates) if rates else None
+
+
+def runs_by_product(config: Configuration) -> dict[str, int]:
+    """Return the number of runs of each table and figure. A run of several counts for the first of them."""
+    counted: set[Cell] = set()
+    numbers = {}
+    for path, product in config.products_by_path().items():
+        if not product.alone:
+            cells = {*product.cells(config), *product.cells_without_metrics(config)} - counted
+            counted |= cells
+            numbers[path.rpartition(".")[-1]] = len(cells)
+    return {name: number for name, number in numbers.items() if number}
 
 
 def stages(
     config: Configuration,
     memory: Callable[[Cell], int],
     extraction_memory: Callable[[str], int | None],
-    rate: float,
+    measured: Sequence[Measured] = (),
     missing: Callable[[str], bool] = lambda path: True,
     shapes: Shapes = NOTHING_FOUND,
 ) -> list[Stage]:
@@ -107,8 +147,8 @@ def stages(
         The configuration.
     memory, extraction_memory
         Megabytes that the training of a run, and an extraction job of a source, reserve.
-    rate
-        Speed of a training, in weights x samples a second.
+    measured
+        The trainings that finished on this machine.
     missing
         Return whether a file is missing. The default plans all files, present or not.
     shapes
@@ -129,7 +169,7 @@ def stages(
         stores = {source: parts for source, parts in stores.items() if parts}
         extraction_stages += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
         if cells := [cell for cell in trained_cells if kinds[cell.source] == kind]:
-            run_stages.append(_training(config, kind, cells, memory, rate, shapes))
+            run_stages.append(_training(config, kind, cells, memory, measured, shapes))
     # the number of atoms, and with it the size, is unknown before a solver has run
     run_stages += [Stage("solvers", len(solver_cells), None)] if solver_cells else []
     # the speed of other libraries is unknown
@@ -139,6 +179,10 @@ def stages(
         else []
     )
     run_stages += [Stage("imported dictionaries", len(imported_cells), None)] if imported_cells else []
+    scores = config.products_by_path().get("language_scores")
+    scored = scores.entries() if isinstance(scores, LanguageScores) else ()
+    if passes := [source for source in scored if missing(files.language_losses(source))]:
+        run_stages.append(Stage(SCORES, len(passes), METRICS_BYTES * len(passes)))
     evaluations = Stage("evaluations", len(evaluated_cells), METRICS_BYTES * len(evaluated_cells))
     return [*extraction_stages, *run_stages, *([evaluations] if evaluated_cells else [])]
 
@@ -167,6 +211,7 @@ def _extraction(
         _sum(sizes),
         max((megabytes for source in stores if (megabytes := memory(source)) is not None), default=None),
         seconds=float(sum(seconds)) if seconds else None,
+        passes=_without_speed(config, (source_need for source_need in needs.values() if source_need.streamed is None)),
     )
 
 
@@ -175,7 +220,7 @@ def _training(
     kind: str,
     cells: list[Cell],
     memory: Callable[[Cell], int],
-    rate: float,
+    measured: Sequence[Measured],
     shapes: Shapes,
 ) -> Stage:
     sizes = {cell: weights(config, cell, shapes) for cell in cells}
@@ -183,9 +228,12 @@ def _training(
     # each process has its part of a batch's latents; with split latents, also only its part of the dictionary
     processes = config.processes
     parts = processes if config.split == "latents" else 1
-    streamed = sum(
-        need(config, cell.source, shapes).seconds or 0 for cell in cells if config.source(cell.source).is_streamed
-    )
+    streams = [need(config, cell.source, shapes) for cell in cells if config.source(cell.source).is_streamed]
+    work = {cell: size * samples(config, cell) for cell, size in known_sizes.items()}
+    rates = {
+        cell: comparable_rate(size * trained_settings(config, cell).training.batch_size, measured)
+        for cell, size in known_sizes.items()
+    }
     return Stage(
         f"trainings on {kind}",
         len(cells),
@@ -201,8 +249,16 @@ def _training(
         ),
         None
         if len(known_sizes) < len(cells)
-        else streamed + sum(size * samples(config, cell) for cell, size in known_sizes.items()) / rate,
+        else sum(stream.seconds or 0 for stream in streams) + sum(work[cell] / (rates[cell] or RATE) for cell in work),
+        [*rates.values()].count(None),
+        _without_speed(config, streams),
     )
+
+
+def _without_speed(config: Configuration, needs: Iterable[Need]) -> tuple[str, ...]:
+    """Return the sources whose model passes take an unknown time."""
+    sources = dict.fromkeys(source_need.source for source_need in needs if source_need.rate is None)
+    return tuple(source for source in sources if "samples_per_second" in type(config.source(source)).model_fields)
 
 
 def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | None:
@@ -212,7 +268,10 @@ def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | N
 
 
 def plan_lines(
-    all_stages: Iterable[Stage], remaining_stages: Iterable[Stage], free: int, rate: float, runs: int
+    all_stages: Iterable[Stage],
+    remaining_stages: Iterable[Stage],
+    free: int,
+    products: Mapping[str, int],
 ) -> list[str]:
     """Return the plan as lines of text: the progress, a table of stages, and the basis of the estimates.
 
@@ -222,8 +281,8 @@ def plan_lines(
         The stages with all jobs, and the stages with the jobs whose files are missing.
     free
         Free bytes on the disk that stores the results.
-    rate, runs
-        Speed in weights x samples a second, and the number of runs measured here; 0 if measured on another machine.
+    products
+        The number of runs of each table and figure (`runs_by_product`).
     """
     rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "time", "time left")]
     all_stages, remaining = list(all_stages), {stage.name: stage for stage in remaining_stages}
@@ -243,18 +302,18 @@ def plan_lines(
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    basis = f", the median of the {runs} runs trained here."
-    if not runs:
-        basis = ", measured on one core of another machine. After the first finished run, the plan uses this machine's."
+    by_product = ", ".join(f"{name} {number:,}" for name, number in products.items())
     known_bytes = sum(stage.disk or 0 for stage in remaining.values())
     unknown_size = " and an unknown amount more" * any(stage.disk is None for stage in remaining.values())
     return [
         _progress(all_stages, list(remaining.values())),
         "",
         *lines,
+        *[f"Runs by table and figure: {by_product}. A run of several counts for the first."] * (len(products) > 1),
         *[MEMORY] * any(stage.memory is not None for stage in all_stages),
         "Times are for jobs one after the other. The time of a training is its dictionary's weights times its samples, "
-        f"divided by {_count(rate)} a second{basis}",
+        f"divided by {_speeds(all_stages)}.",
+        *_not_counted(remaining.values()),
         f"The jobs left need {_size(known_bytes)} of disk{unknown_size}; {_size(free)} are free.",
         "A run counts as finished if its files exist; `snakemake -n` lists the runs that a changed setting repeats.",
     ]
@@ -265,13 +324,36 @@ def _progress(all_stages: list[Stage], remaining_stages: list[Stage]) -> str:
     jobs, remaining_jobs = (
         sum(stage.jobs for stage in part if stage.is_training) for part in (all_stages, remaining_stages)
     )
-    times = [stage.seconds for stage in remaining_stages if stage.is_training]
-    known_seconds = sum(seconds or 0 for seconds in times)
-    took = f"about {duration(known_seconds)} one after the other" if known_seconds else "an unknown time"
-    unknown_time = ", and an unknown time for the rest" if known_seconds and None in times else ""
     if not remaining_jobs:
         return f"All {jobs:,} runs are finished."
-    return f"{jobs - remaining_jobs:,} of {jobs:,} runs are finished, {remaining_jobs:,} left: {took}{unknown_time}."
+    progress = f"{jobs - remaining_jobs:,} of {jobs:,} runs are finished, {remaining_jobs:,} left"
+    left = [stage for stage in remaining_stages if stage.is_training]
+    known_seconds = sum(stage.seconds or 0 for stage in left)
+    if not known_seconds:
+        return f"{progress}: an unknown time."
+    passes = ", without passes of the model" * any(stage.passes for stage in left)
+    rest = ", and an unknown time for the rest" * any(stage.seconds is None for stage in left)
+    return f"{progress}: about {duration(known_seconds)} one after the other{passes}{rest}."
+
+
+def _speeds(all_stages: Iterable[Stage]) -> str:
+    """Return the speed of trainings in words."""
+    timed = [stage for stage in all_stages if stage.name.startswith("trainings on") and stage.seconds is not None]
+    unmeasured, trainings = sum(stage.unmeasured for stage in timed), sum(stage.jobs for stage in timed)
+    elsewhere = f"{RATE / 1e9:g} billion a second, measured on one core of another machine"
+    if unmeasured == trainings:
+        return elsewhere
+    here = "the median speed of the trainings that finished here with steps of a similar size"
+    return f"{here}; for {unmeasured:,} of {trainings:,} there is none, so by {elsewhere}" if unmeasured else here
+
+
+def _not_counted(remaining_stages: Iterable[Stage]) -> list[str]:
+    """Return a line that names the jobs without an estimate of time, or none."""
+    stages = list(remaining_stages)
+    sources = dict.fromkeys(source for stage in stages for source in stage.passes)
+    names = [f"passes of the model for {', '.join(sources)} (set samples_per_second)"] if sources else []
+    names += [stage.name for stage in stages if stage.seconds is None and not stage.name.startswith("activations")]
+    return [f"These times do not count: {'; '.join(names)}."] if names else []
 
 
 def too_large(all_stages: Iterable[Stage], free: int) -> str | None:
@@ -281,11 +363,6 @@ def too_large(all_stages: Iterable[Stage], free: int) -> str | None:
         return None
     sizes = f"the plan needs {_size(known_bytes)}, but the disk of the results has only {_size(free)} free"
     return f"{sizes}; free some space, or plan fewer runs"
-
-
-def _count(number: float) -> str:
-    """Return a large number in words."""
-    return f"{number / 1e9:,.2g} billion" if number >= 1e9 else f"{number / 1e6:,.2g} million"
 
 
 def _size(number: int) -> str:
