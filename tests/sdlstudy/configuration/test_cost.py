@@ -181,10 +181,11 @@ def test_sources_whose_model_has_no_given_speed_are_not_counted(config):
     runs = {"smollm2": {"methods": ["topk_real"]}, "timed": {"methods": ["topk_real"]}}
     plan = planned(validate(merge(BASE, {"sources": change, "language_scores": {"runs": runs}})))
     assert plan["trainings on language"].passes == ("smollm2",)
-    assert plan["activations of language"].passes == ()
+    assert plan["activations of language"].passes == ("smollm2",)
     assert plan["activations of clip"].passes == ("fashion_clip",)
     assert plan["activations of bench"].passes == ()
     assert plan["language scores"].jobs == 2
+    assert plan["activations of language"].seconds == 4000 / 100  # the evaluation rows of the source timed
     assert planned(config)["activations of language"].passes == ("smollm2",)
 
 

@@ -196,11 +196,11 @@ def _extraction(
 ) -> Stage:
     """Return the extraction stage of some sources, each with the share of its stores that is missing."""
     needs = {source: need(config, source, shapes) for source in stores}
-    # streamed rows are made during each training, so their time counts there
+    # rows of the stores alone: streamed rows are made during each training, so their time counts there
     seconds = [
-        source_need.seconds * share
+        source_need.rows / source_need.rate * share
         for source_need, share in zip(needs.values(), stores.values(), strict=True)
-        if source_need.seconds is not None and source_need.streamed is None
+        if source_need.rows and source_need.rate
     ]
     sizes = [
         None if needs[source].bytes is None else int((needs[source].bytes or 0) * stores[source]) for source in stores
@@ -211,7 +211,7 @@ def _extraction(
         _sum(sizes),
         max((megabytes for source in stores if (megabytes := memory(source)) is not None), default=None),
         seconds=float(sum(seconds)) if seconds else None,
-        passes=_without_speed(config, (source_need for source_need in needs.values() if source_need.streamed is None)),
+        passes=_without_speed(config, needs.values()),
     )
 
 
