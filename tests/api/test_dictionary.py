@@ -118,6 +118,24 @@ def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
     assert np.isfinite(half.to(torch.float32).encode(both[0][:5])).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("method", ["matching_pursuit", "omp", "gradient_pursuit", "posterior"])
+def test_codes_by_search_refuse_weights_in_half_precision(method, dtype, sae, both):
+    x = both[0]
+    if method == "matching_pursuit":
+        settings = TOPK | {"activation": method, "tied": True, "decoder_norm": "unit"}
+        dictionary = sdl.fit(x, **settings, **QUIET)
+    else:
+        dictionary = sdl.search(sae, x if method == "posterior" else None, method, progress=False)
+    message = (
+        rf"weights are {dtype}, but activation {method} computes with float32 or float64; call \.to\(torch\.float32"
+    )
+    for size in (5, 500):  # with and without the inner products of all latents
+        with pytest.raises(ValueError, match=message):
+            dictionary.to(dtype).encode(torch.from_numpy(x[:size]).to(dtype))
+    assert np.isfinite(dictionary.to(torch.float32).encode(x)).all()
+
+
 @pytest.mark.parametrize(
     "x",
     [

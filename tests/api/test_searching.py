@@ -12,6 +12,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import refined
 from sdlcore.run import ModelConfig
 from sdlcore.training import logistic, refinement
+from sdlcore.training.normalisation import Normalisation
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
 QUIET = {"progress": False}
@@ -308,6 +309,47 @@ def test_a_new_encoder_warns_where_the_user_calls_of_samples_without_variance(tr
     with pytest.warns(UserWarning, match="the variance of the samples is zero") as caught:
         sdl.reencode(trained, np.ones_like(x), "topk", 2, steps=1, **QUIET)
     assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_codes_by_search_do_not_depend_on_the_unit_of_activations(scale, trained, x, unseen):
+    def in_unit(dictionary):
+        dictionary = copy.deepcopy(dictionary)
+        mean, factor = torch.zeros(64), torch.full((64,), 1 / scale)
+        Normalisation(mean, factor, mean, factor, torch.ones(())).fold(dictionary.coder)
+        return dictionary
+
+    def found(dictionary, x):
+        yield from (sdl.search(dictionary, method=method, k=3) for method in ("omp", "gradient_pursuit"))
+        yield from (sdl.search(dictionary, x, method, l0=3) for method in ("omp", "gradient_pursuit"))
+        yield sdl.search(dictionary, method="nnls")
+        yield sdl.search(dictionary, x, n_samples=2000, **QUIET)
+        yield sdl.reencode(dictionary, x[:2000], steps=20, **QUIET)
+
+    def fvu_in_unit(dictionary):
+        errors = dictionary.reconstruct(scale * unseen).astype(np.float64) / scale - unseen
+        return (errors**2).sum() / ((unseen - unseen.mean(0)) ** 2).sum()
+
+    for expected, dictionary in zip(found(trained, x), found(in_unit(trained), scale * x), strict=True):
+        # rounding decides about latents at a threshold
+        assert fvu_in_unit(dictionary) == pytest.approx(fvu(expected, unseen), rel=1e-2)
+        assert l0(dictionary, scale * unseen) == pytest.approx(l0(expected, unseen), rel=1e-2)
+
+
+@pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
+def test_a_search_warns_of_an_l0_that_no_threshold_reaches(method, trained, x):
+    repeated, zeros = np.repeat(x[:1], 500, axis=0), np.concatenate([x[:500], np.zeros((1500, 64), np.float32)])
+    for samples, asked in ((repeated, 1.5), (zeros, 2.5)):
+        with pytest.warns(
+            UserWarning, match=f"l0 is {asked}, but the search activates .* latents on average: no thr"
+        ) as caught:
+            dictionary = sdl.search(trained, samples, method, l0=asked, **QUIET)
+        assert {warning.filename for warning in caught} == {__file__}
+        reached = l0(dictionary, samples)
+        assert f"activates {reached:.3g} latents" in str(caught[0].message)
+        # rounding, which differs with the number of samples in a call, must not decide
+        few = np.concatenate([dictionary.encode(part) for part in np.split(samples[-200:], 200)])
+        assert ((few > 0) == (dictionary.encode(samples)[-200:] > 0)).all()
 
 
 def test_a_search_records_its_samples_and_its_l0(trained, x):

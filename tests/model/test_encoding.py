@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,14 @@ def test_many_sweeps_reach_non_negative_least_squares_for_rows_of_any_norm():
     for sample, start, end in zip(x, support.offsets, support.offsets[1:], strict=False):
         exact, _ = nnls(rows[support.columns[start:end].long()].numpy().T, sample.double().numpy())
         np.testing.assert_allclose(values[start:end].numpy(), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize(("x_exponent", "row_exponent"), [(0, 100), (100, 0), (100, 100), (-100, -100), (-60, 60)])
+def test_values_of_least_squares_have_the_units_of_samples_and_rows(x_exponent, row_exponent):
+    """Powers of two change no significant bit, and squares of these numbers do not fit into float32."""
+    x, atoms, support = problem()
+    values = refined(2.0**x_exponent * x, 2.0**row_exponent * atoms, support, 5)
+    assert torch.equal(values, 2.0 ** (x_exponent - row_exponent) * refined(x, atoms, support, 5))
 
 
 def test_samples_without_latents_have_no_values():

@@ -7,7 +7,10 @@ import torch
 
 from sdlcore.model.activations import matching_pursuit
 from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, gram, pursue
+from sdlcore.model.coder import SparseCoder
+from sdlcore.run import ModelConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.training.normalisation import Normalisation
 
 
 def problem(n_q, B, seed=0, dtype=torch.float32):
@@ -51,6 +54,26 @@ def test_compiled_gradients_are_those_of_torch(tied):
         _Amounts.apply(residual, W_enc, W_dec, chosen, amounts, compiled).backward(slopes)
         gradients.append([residual.grad, W_enc.grad, W_dec.grad])
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("exponent", [-100, -20, 20, 100])
+@pytest.mark.parametrize("B", [3, 400])  # without and with the products of all latents
+def test_latents_do_not_depend_on_the_unit_that_normalisation_folds_into_the_weights(exponent, B):
+    x, rows = problem(60, B)
+    x[0] = 2 * rows[7]  # one step leaves rounding errors alone
+    config = ModelConfig(activation="matching_pursuit", n_q=60, k=6, tied=True, decoder_norm="unit", bias=True)
+    coder = SparseCoder(config, (16,), (16,)).eval()
+    coder.load_state_dict(dict.fromkeys(("W_enc", "W_dec"), rows), strict=False)
+    expected = coder.encode(x)
+    # a power of two, so that numbers are rounded alike
+    mean, scale = torch.zeros(16), torch.full((16,), 2.0**-exponent)
+    Normalisation(mean, scale, mean, scale, torch.ones(())).fold(coder)
+    with torch.no_grad():
+        for latents in (coder.encode(2.0**exponent * x), coder.sigma.encode(2.0**exponent * x, coder.weights)):
+            # the definition rounds a residual in another order
+            torch.testing.assert_close(latents, expected, rtol=0, atol=1e-5)
+    assert torch.equal(coder.encode(2.0**exponent * x), expected)
+    assert (expected[0] > 0).sum() == 1
 
 
 def test_more_products_than_memory_has_give_the_same_steps(monkeypatch):

@@ -148,6 +148,37 @@ def test_rows_of_other_norms_have_the_same_reconstructions(activation, planted):
     np.testing.assert_allclose(codes(x, scales * rows, activation) * scales[:, 0].numpy(), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+@pytest.mark.parametrize("activation", PLAIN)
+@pytest.mark.parametrize("exponent", [-100, 100])
+def test_codes_have_the_unit_of_the_samples(exponent, activation, most, planted, monkeypatch):
+    """A power of two changes no significant bit of a number, and squares of these samples do not fit into float32."""
+    monkeypatch.setattr(omp, "MOST", most)
+    x, rows = planted
+    for threshold in (0.0, 0.6):
+        coder = model(rows, activation)
+        latents = []
+        for unit in (1.0, 2.0**exponent):
+            coder.sigma.threshold.fill_(unit * threshold)
+            with torch.no_grad():
+                latents.append(coder.encode(unit * x) / unit)
+        assert latents[0].any()
+        assert torch.equal(*latents)
+
+
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+@pytest.mark.parametrize("activation", PLAIN)
+def test_a_copy_of_a_row_never_joins_the_row(activation, most, planted, monkeypatch):
+    """The ridge of least squares leaves a millionth of a code in the residual."""
+    monkeypatch.setattr(omp, "MOST", most)
+    rows = torch.cat([planted[1], planted[1][:1]])
+    x = torch.linspace(0.5, 5, 300)[:, None] * rows[0]
+    for size in (300, 1):  # products are rounded in another way
+        latents = np.concatenate([codes(part, rows, activation) for part in x.split(size)])
+        assert ((latents > 0).sum(1) == 1).all()
+        np.testing.assert_allclose(latents.max(1), torch.linspace(0.5, 5, 300), rtol=1e-5)
+
+
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_latents_are_few_and_the_residual_has_no_product_with_them(k, seed):
     generator = torch.Generator().manual_seed(seed)

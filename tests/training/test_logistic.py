@@ -42,6 +42,13 @@ def test_whitened_samples_have_unit_covariance():
     np.testing.assert_allclose(torch.cov(((x - mean) @ whiten).T), np.eye(4), rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-20, 1e20])
+def test_whitened_samples_do_not_depend_on_the_unit(unit):
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) + 5
+    (mean, whiten), (unit_mean, unit_whiten) = _whitening(x), _whitening(unit * x)
+    torch.testing.assert_close((unit * x - unit_mean) @ unit_whiten, (x - mean) @ whiten, rtol=0, atol=1e-4)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_latents_are_active_in_the_requested_numbers_of_samples_with_their_mean_codes(seed):
     generator = torch.Generator().manual_seed(seed)

@@ -103,8 +103,9 @@ def search(
         four times ``l0``, or the dictionary's k without ``l0``.
     l0
         Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
-        product with the residual exceeds a threshold, which suits samples that differ in their number of features.
-        None for k steps, which end early only where no latent fits the residual.
+        product with the residual exceeds a threshold, which suits samples that differ in their number of features. A
+        warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, which
+        end early only where no latent's product with the residual exceeds a hundred-thousandth of the sample's norm.
     n_samples
         Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
         ``l0`` uses at most 8,192.

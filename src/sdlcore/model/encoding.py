@@ -6,7 +6,7 @@ latents, if a loss needs them.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,13 +15,15 @@ from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
-from sdlcore.run import LossConfig, ModelConfig
+from sdlcore.run import LossConfig, ModelConfig, Searched
 from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
+from sdlcore.sparse.units import units_of_rows
 
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
@@ -172,6 +174,7 @@ class Encoding:
         if self.processes.latents.size > 1:
             name = self.config.activation
             raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
+        self.refuse_half_precision()
 
         def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
             return self.find(each, x, W, b, precision)
@@ -184,6 +187,15 @@ class Encoding:
             pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
             pre_aux_N = pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
         return self.in_parts(code, divided(search, self.processes), scales, aux, pre_aux_N)
+
+    def refuse_half_precision(self) -> None:
+        """Raise ValueError for weights in half precision, which compiled loops and searches do not compute with."""
+        dtype, name = self.weights.W_enc.dtype, self.config.activation
+        on_cpu = isinstance(self.kernels, NumbaKernels)
+        if dtype not in (torch.float32, torch.float64) and (on_cpu or name in get_args(Searched)):
+            raise ValueError(
+                f"weights are {dtype}, but activation {name} computes with float32 or float64; call .to(torch.float32)"
+            )
 
     def in_parts(
         self,
@@ -296,6 +308,8 @@ def refined(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Te
     columns_BK = torch.zeros(shape, dtype=torch.long, device=x_BR.device)
     columns_BK[support.rows, place_N] = support.columns.long()
     there_BK = place_N.new_tensor(range(shape[1])) < numbers_B[:, None]
+    x_units_B1, row_units_Q1 = units_of_rows(x_BR), units_of_rows(W_dec_QR)
+    x_BR, W_dec_QR = x_BR / x_units_B1, W_dec_QR / row_units_Q1
     gram_QQ = W_dec_QR @ W_dec_QR.T
     at_once = max(1, ENTRIES_AT_ONCE // max(1, shape[1]) ** 2)
     values = []
@@ -312,4 +326,5 @@ def refined(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Te
                 slope -= (new - c[:, i])[:, None] * G[:, :, i]
                 c[:, i] = new
         values.append(c)
-    return torch.cat(values)[there_BK]
+    units_N = x_units_B1.squeeze(1)[support.rows] / row_units_Q1.squeeze(1)[support.columns]
+    return torch.cat(values)[there_BK] * units_N

@@ -15,6 +15,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
+from sdlcore.sparse.units import units_of_rows
 from sdlcore.training.normalisation import Scaling, scale_latents
 
 
@@ -151,9 +152,7 @@ def _unit_rows(x: Tensor) -> Tensor:
     """Normalise rows of any size: in float32, squares overflow beyond 1e19 and vanish below 1e-22."""
     if not len(x):
         return x
-    # scale by a power of two, which is exact; float32's powers of two end at 2^127
-    exponents = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent.clamp(min=-120)
-    return torch.nn.functional.normalize(torch.ldexp(x, -exponents))
+    return torch.nn.functional.normalize(x / units_of_rows(x))
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
+from sdlcore.training.normalisation import SMALLEST
 
 LR = 0.02
 """Adam's learning rate at the start, for whitened inputs. It falls linearly to zero."""
@@ -125,7 +126,7 @@ def _whitening(x_BR: Tensor) -> tuple[Tensor, Tensor]:
     wide = x_BR.double()
     mean = wide.mean(0)
     covariance = (wide.T @ wide) / len(wide) - torch.outer(mean, mean)
-    covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), torch.finfo(torch.float32).tiny))
+    covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), SMALLEST**2))
     values, vectors = torch.linalg.eigh(covariance)
     return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
 

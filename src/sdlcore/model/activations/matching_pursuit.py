@@ -12,6 +12,7 @@ from sdlcore.sparse.kernels.calling import array, pursuits
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.search import LargestPerSample, Search
+from sdlcore.sparse.units import norms_of_rows
 
 AT_ONCE = 1 << 20
 """Products with the residual that are in memory at once: as many as a cache holds."""
@@ -22,7 +23,8 @@ KEPT = 1 << 14
 BLOCK = 1024
 """Latents of a block of these products."""
 LEAST = 1e-6
-"""Smallest product that adds to a latent, as a share of the norm of x - b_D; smaller ones may be rounding errors."""
+"""Smallest product that adds to a latent, as a share of the norm of x - b_D times the largest norm of an encoder row.
+Smaller products may be rounding errors."""
 
 
 class MatchingPursuit(Encoder, Selecting):
@@ -37,7 +39,7 @@ class MatchingPursuit(Encoder, Selecting):
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
         residual = x - weights.b_dec
-        least = LEAST * residual.detach().norm(dim=1, keepdim=True)
+        least = least_products(residual, weights.W_enc, weights.W_dec)[:, None]
         latents = x.new_zeros(len(x), len(weights.W_enc))
         for _ in range(self.k):
             products = residual @ weights.W_enc.T
@@ -78,7 +80,7 @@ def pursue(
     gram_QQ = gram(W_dec_QP, W_enc_QP, compiled) if n_q <= min(k * B, MOST) else None
     chosen_BK = torch.zeros(B, k, dtype=torch.int64, device=residual_BP.device)
     amounts_BK = residual_BP.new_zeros(B, k)
-    least_B = LEAST * residual_BP.norm(dim=1)
+    least_B = least_products(residual_BP, W_enc_QP, W_dec_QP)
     rows = max(1, AT_ONCE // n_q)
     for start in range(0, B, rows):
         part = slice(start, start + rows)
@@ -97,6 +99,16 @@ def pursue(
     if compiled is not None and gram_QQ is not None:
         compiled.give(gram_QQ)
     return chosen_BK, amounts_BK
+
+
+@torch.no_grad()
+def least_products(residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor) -> Tensor:
+    """Return the product that each sample's steps must exceed (B): the share `LEAST` of the largest possible product.
+
+    During training, encoder and decoder are one matrix, whose rows have norm 1.
+    """
+    largest = 1.0 if W_enc_QP is W_dec_QP else norms_of_rows(W_enc_QP).max()
+    return LEAST * (norms_of_rows(residual_BP) * largest)
 
 
 def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: NumbaKernels | None = None) -> Tensor:

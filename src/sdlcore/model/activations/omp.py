@@ -6,18 +6,22 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
-from sdlcore.model.activations.matching_pursuit import LEAST, MOST, Gram
+from sdlcore.model.activations.matching_pursuit import MOST, Gram
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.kernels.calling import array, pursuits
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.search import LargestPerSample, Search
+from sdlcore.sparse.units import units_of_rows
 
 AT_ONCE = 2**22
 """Products with the residual in memory at once."""
 RIDGE = 1e-6
 """Ridge of least squares beside the rows' squared norms of 1, which keeps systems of dependent rows solvable."""
+LEAST = 1e-5
+"""Smallest product of a new latent, as a share of the norm of x - b_D. It is above `RIDGE`: the ridge leaves that share
+of a code in the residual, and rounding must not decide whether a copy of an active row becomes active, too."""
 
 Update = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Returns the codes of the chosen latents (B x s), given their codes so far, their products with the samples and with
@@ -33,8 +37,9 @@ class OMP(Encoder, Selecting):
     and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
     latents are active. No gradient passes.
 
-    A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples. With a threshold
-    above zero, the number of active latents varies (`sdlcore.training.posterior.with_mean_l0`).
+    A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples, or the share
+    `LEAST` of the norm of x - b_D. With a threshold above zero, the number of active latents varies
+    (`sdlcore.training.posterior.with_mean_l0`).
 
     If k steps of a batch are more work than the inner products of all latents, these are computed and kept (`Gram`).
     They take n_q^2 numbers of memory, 1 GiB at 16,000 latents. Above `MOST` latents (4 GiB), each step multiplies the
@@ -115,7 +120,7 @@ def greedy(
     k
         Number of steps. Each chooses a latent that is not yet active.
     threshold
-        A step adds no latent if no product with the residual exceeds this number.
+        A step adds no latent if no product with the residual exceeds this number, or `LEAST` of the sample's norm.
     update, by_gradient
         Sets the codes after each choice, and whether it does so by gradient steps.
     kernels
@@ -127,24 +132,27 @@ def greedy(
     rows_QR = W_dec_QR / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[:, None]
     B, n_q = len(x_BR), len(rows_QR)
     compiled = isinstance(kernels, NumbaKernels)
+    units_B1 = units_of_rows(x_BR)
+    x_BR = x_BR / units_B1
+    least_B = torch.maximum(LEAST * x_BR.norm(dim=1), threshold / units_B1.squeeze(1))
     # known for all pairs of latents if that is less work than products of each residual, and fits into memory
     gram_QQ = gram(rows_QR, compiled) if n_q <= min(k * B, MOST) else None
 
-    def steps(part_BR: Tensor) -> tuple[Tensor, Tensor]:
+    def steps(part_BR: Tensor, least_B: Tensor) -> tuple[Tensor, Tensor]:
         if compiled and gram_QQ is not None:
-            return _compiled(part_BR, rows_QR, gram_QQ, k, threshold, by_gradient)
-        return _greedy(part_BR, rows_QR, gram_QQ, k, threshold, update, kernels)
+            return _compiled(part_BR, rows_QR, gram_QQ, k, least_B, by_gradient)
+        return _greedy(part_BR, rows_QR, gram_QQ, k, least_B, update, kernels)
 
-    parts = [steps(part) for part in x_BR.split(max(1, AT_ONCE // n_q))]
+    at_once = max(1, AT_ONCE // n_q)
+    parts = [steps(*part) for part in zip(x_BR.split(at_once), least_B.split(at_once), strict=True)]
     latents_BK, codes_BK = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
+    return latents_BK, units_B1 * codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
 
 
 def _compiled(
-    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, threshold: float, by_gradient: bool
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, least_B: Tensor, by_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Return what `_greedy` returns, in a compiled loop; latents that are not active are 0."""
-    least_B = (LEAST * x_BR.norm(dim=1)).clamp(min=threshold)
     latents_BK, codes_BK = torch.zeros(len(x_BR), k, dtype=torch.int64), x_BR.new_zeros(len(x_BR), k)
     inputs = array(x_BR @ rows_QR.T), array(gram_QQ), array(least_B)
     pursuits().pursue_orthogonally(*inputs, RIDGE, by_gradient, array(latents_BK), array(codes_BK))
@@ -152,11 +160,10 @@ def _compiled(
 
 
 def _greedy(
-    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, threshold: float, update: Update, kernels: Kernels
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, least_B: Tensor, update: Update, kernels: Kernels
 ) -> tuple[Tensor, Tensor]:
     B = len(x_BR)
     products_BQ = x_BR @ rows_QR.T
-    least_B = (LEAST * x_BR.norm(dim=1)).clamp(min=threshold)
     latents_BK = torch.zeros(B, k, dtype=torch.int64, device=x_BR.device)
     codes_BK, inner_BKK = x_BR.new_zeros(B, k), x_BR.new_zeros(B, k, k)
     residual_BQ = products_BQ
