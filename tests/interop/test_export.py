@@ -84,9 +84,12 @@ def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matri
         model.W_enc.div_(3)
         model.W_dec.mul_(3)
     out = model(x)
-    other = load(export(model, "saelens", tmp_path / "one"))(x)
+    folder = export(model, "saelens", tmp_path / "one")
+    other = load(folder)(x)
     assert torch.equal(other.latents() > 0, out.latents() > 0)
-    torch.testing.assert_close(other.latents(), 3 * out.latents())
+    scale = json.loads((folder / "cfg.json").read_text())["metadata"]["latent_scale"]
+    assert scale == pytest.approx(3)
+    torch.testing.assert_close(other.latents(), scale * out.latents())
     torch.testing.assert_close(other.x_hat, out.x_hat)
     with torch.no_grad():
         model.W_enc[0] *= 1.01  # two matrices, as whitening leaves

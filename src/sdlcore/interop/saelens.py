@@ -119,8 +119,9 @@ def write(
     """Return the files for a dictionary: for a class of SAELens if one computes its latents, otherwise for the class of
     `sdlcore.saelens`, which has to be imported before SAELens opens the folder.
 
-    SAELens' matching pursuit has one matrix for encoder and decoder. If normalisation has scaled the two differently,
-    its latents are ours times one factor; active latents and outputs are the same.
+    SAELens' matching pursuit has one matrix, of unit rows. If the training normalised activations, sdlcore's encoder
+    and decoder are this matrix in different units. SAELens' latents are then sdlcore's times the number
+    ``latent_scale`` in the metadata. Active latents and outputs are the same.
 
     Parameters
     ----------
@@ -134,6 +135,8 @@ def write(
     """
     config, architecture = model.config, _native(model)
     facts = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
+    if architecture == "matching_pursuit":
+        facts["latent_scale"] = _tied_scale(model)
     cfg: dict[str, Json] = {
         "architecture": architecture or ARCHITECTURE,
         "d_in": model.W_enc.shape[1],
