@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import sdlcore as sdl
 from sdlcore.api import streams
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.api.sources import digest_of_arrays
 from sdlcore.api.streams import Stream
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.memory import Arrays
@@ -136,8 +137,13 @@ def test_provenance_describes_batches_without_their_content(tmp_path):
         "type": f"{of_step.__module__}.of_step",
         "n_p": 8,
         "n_r": None,
-        "content": "not recorded",
+        "first_batch": digest_of_arrays(of_step(0)),
     }
+
+
+def unless_compared(x, message):
+    """Expect a warning, except for a function, whose first batch is compared."""
+    return no_warning() if x is of_step else pytest.warns(UserWarning, match=message)
 
 
 @pytest.mark.parametrize("x", [of_step, passes, Anew(), loader()])
@@ -146,14 +152,34 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
     call = partial(sdl.fit, x, out=tmp_path / "run", normalise=True, **SETTINGS)
     interrupt(monkeypatch, call, 23)
     assert (tmp_path / "run" / CHECKPOINT).exists()
-    dictionary = call()
+    with unless_compared(x, "resumed the unfinished run; its batches were not compared"):
+        dictionary = call()
     assert same(dictionary, sdl.fit(x, normalise=True, **SETTINGS))
     assert dictionary.history[-1]["samples"] == 30 * 64
-    with pytest.warns(UserWarning, match="opened the finished run; its batches were not compared"):
+    with unless_compared(x, "opened the finished run; its batches were not compared"):
         assert same(call(), dictionary)
     other = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32)
     with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.fit(other, out=tmp_path / "run", normalise=True, **SETTINGS)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_function_whose_data_changed_is_refused(tmp_path, monkeypatch):
+    data = X.copy()
+
+    def batches(step):
+        return data[64 * (step % 10) :][:64]
+
+    call = partial(sdl.fit, batches, out=tmp_path / "run", **SETTINGS)
+    interrupt(monkeypatch, call, 23)
+    data[5] += 1
+    with pytest.raises(sdl.SourceError, match=r"contains 23 steps of a different run \(other first batch of x\)"):
+        call()
+    data[5] = X[5]
+    call()
+    data[5] += 1
+    with pytest.raises(sdl.SourceError, match=r"belongs to a different run \(other first batch of x\)"):
+        call()
 
 
 def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):

@@ -50,7 +50,7 @@ from sdlcore.api.run_folder import (
     run_folder,
     unfinished_run,
 )
-from sdlcore.api.run_identity import REPLACED, packages_of, versions_of, warn_of_environment
+from sdlcore.api.run_identity import REPLACED, packages_of, versions_of, warn_of_batches, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
@@ -141,7 +141,8 @@ def fit(
         A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
         and the same call resumes it. A finished run is opened if settings, seed and data agree; other versions of
         sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
-        Batches are compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
+        Batches are compared by kind, type and number, and a function's also by the first batch; a warning appears if
+        their content was not compared. A training on an iterator keeps no checkpoint.
     keep_state
         Also leave ``state.safetensors`` in ``out``, three times the size of the dictionary: weights, moments of the
         optimiser and counts of dead latents after the last step. `finetune` continues this state.
@@ -355,6 +356,7 @@ class Fit:
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
         run = existing_run(folder, facts) if leads else None
+        warn_of_batches(folder, run, source.recorded)
         if processes.counts(int(run is not None and run.is_finished))[0]:
             self._check_finished(folder, source)
             return self.finished(folder)
@@ -368,7 +370,7 @@ class Fit:
         return dictionary
 
     def _check_finished(self, folder: Path, source: Source) -> None:
-        """Raise ValueError if a finished run does not fit this request; warn if its batches cannot be compared.
+        """Raise ValueError if a finished run does not fit this request.
 
         It does not fit if a callback stopped it that this request lacks, if its learning rates differ from the
         schedule, or if the state of the optimiser is requested (``keep_state``) and missing.
@@ -381,9 +383,6 @@ class Fit:
                 f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
                 "keep_state out"
             )
-        if not source.recorded:
-            message = "opened the finished run; its batches were not compared with these, since no run records them"
-            warn_at_call(f"{folder}: {message}")
 
     def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
         """Return path and identity of a training's checkpoint; None for a solver, and for a source read only once."""

@@ -125,6 +125,13 @@ def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
         )
 
 
+def warn_of_batches(folder: Path, run: ExistingRun | None, recorded: bool) -> None:
+    """Warn if a call opens or resumes a run whose batches were not ``recorded``, and so cannot be compared."""
+    if run is not None and not recorded:
+        does = "opened the finished run" if run.is_finished else "resumed the unfinished run"
+        warn_at_call(f"{folder}: {does}; its batches were not compared with these, since no run records them")
+
+
 def joined(parts: list[str]) -> str:
     """Return parts as an enumeration in text: "a, b and c"."""
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
@@ -147,7 +154,8 @@ def _differences(name: str, stored_value: Any, requested_value: Any) -> Iterator
 
 _PARTS = ("inputs", "activations", "source", "finetuned", "where")
 """Facts whose keys are compared one by one."""
-_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch", "tokenizer": "tokenizer"}
+_CALLED = {"store": "activations", "first_batch": "first batch of x"}
+_CALLED |= {name: name for name in ("anchors", "start", "watch", "tokenizer")}
 """Inputs that are compared by digest, and what messages call them."""
 
 

@@ -18,7 +18,7 @@ from sdlcore.api.fitting import fit
 from sdlcore.api.inputs import is_pair
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
-from sdlcore.api.run_identity import REPLACED, warn_of_environment
+from sdlcore.api.run_identity import REPLACED, warn_of_batches, warn_of_environment
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.batches import Readable, TrainingRows, read_pair
@@ -467,6 +467,7 @@ def _make_or_open(
     folder = run_folder(out)
     run = existing_run(folder, facts)
     warn_of_environment({folder: run})
+    warn_of_batches(folder, run, source.recorded)
     if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder)

@@ -86,14 +86,13 @@ class Share:
     """One training's share in a stream: all batches. A `Source` for `fit`."""
 
     unused = Stream.unused
-    recorded = Stream.recorded
     rows = None
 
     def __init__(self, shared: SharedStream, training: int) -> None:
         self._shared, self._training = shared, training
         stream = shared.stream
         self.path, self.widths, self.digest = stream.path, stream.widths, stream.digest
-        self.restarts = stream.restarts
+        self.restarts, self.recorded = stream.restarts, stream.recorded
 
     def activations_made_by(self) -> Json:
         return None

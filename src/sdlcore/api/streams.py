@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sdlcore.api.inputs import floats, is_pair
+from sdlcore.api.sources import digest_of_arrays
 from sdlcore.data.batches import TrainingRows, read_pair
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.pairs import input_target_more, site_column, site_columns
@@ -58,7 +59,6 @@ class Stream:
     path = Path("x")
     rows = None
     unused = ("batch_size",)
-    recorded = False
 
     def __init__(self, x: Any, target: Any = None) -> None:
         if target is not None:
@@ -71,11 +71,18 @@ class Stream:
         """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
         self.widths, self.batch_size = first.widths, first.rows
+        self._first_batch = digest_of_arrays(*first.sites)
 
     @property
     def restarts(self) -> bool:
         """Whether batches can be read again from the first one on."""
         return self._reader.restarts
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the digest depends on the samples: a function returns the same batch for the same step, while others
+        may shuffle."""
+        return isinstance(self._reader, _OfStep)
 
     def pair_of(self, settings: Mapping[str, Any]) -> Pair:
         """Return the pair in the settings; without one, sae for single batches and transcoder for pairs."""
@@ -85,16 +92,17 @@ class Stream:
 
     @property
     def digest(self) -> Json:
-        """The batches' entry in provenance: kind, type and number. The content is not recorded."""
+        """The batches' entry in provenance: kind, type, number, and a digest of a function's first batch."""
         entry: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
         dataset = getattr(self._x, "dataset", None)
         if isinstance(self._x, torch.utils.data.DataLoader):
             entry["dataset"] = qualified_name(dataset)
         if (length := _length(self._x)) is not None:
             entry["batches"] = length
+        content = {"first_batch": self._first_batch} if self.recorded else {"content": NOT_RECORDED}
         n_p, n_r, more = input_target_more(self.widths)
         further = {site_column(site): width for site, width in enumerate(more, start=2)}
-        return {**entry, "n_p": n_p, "n_r": n_r, **further, "content": NOT_RECORDED}
+        return {**entry, "n_p": n_p, "n_r": n_r, **further, **content}
 
     def activations_made_by(self) -> Json:
         """Return None: batches do not say what made them."""
