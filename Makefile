@@ -101,7 +101,6 @@ pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial picture
 	python -m tests.pages.python_names
 	python -m tests.pages.python_in_full
 	python -m tests.pages.metrics > docs/metrics.md
-	python -m tests.pages.long_trainings
 
 checked: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled

@@ -31,7 +31,7 @@ def test_what_the_page_of_the_theorems_shows_runs():
 
 
 def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
-    (code,) = blocks("docs/reading-latents.md", "python")
+    code = blocks("docs/inside-a-model.md", "python")[-1]
     done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *rows, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
@@ -104,7 +104,7 @@ def test_pages_of_the_site_link_to_nothing_outside_it():
             assert (page.parent / link).resolve().is_relative_to(REPOSITORY / "docs"), f"{page}: {link}"
 
 
-def test_the_site_shows_every_page_but_tables_of_results_in_its_navigation():
+def test_the_site_shows_every_page_in_its_navigation():
     class Loader(yaml.SafeLoader):
         """Ignores tags of other libraries."""
 
@@ -117,8 +117,13 @@ def test_the_site_shows_every_page_but_tables_of_results_in_its_navigation():
             yield from leaves(value) if isinstance(value, list) else [value]
 
     pages = {str(path.relative_to(REPOSITORY / "docs")) for path in (REPOSITORY / "docs").rglob("*.md")}
-    tables = {page for page in pages if re.fullmatch(r"results/\w+/(?!README)\w+\.md", page)}
-    assert set(leaves(settings["nav"])) == pages - tables
+    assert set(leaves(settings["nav"])) == pages
+
+
+def test_pictures_of_the_docs_are_small():
+    sizes = {path.name: path.stat().st_size for path in (REPOSITORY / "docs").rglob("*.png")}
+    assert sizes
+    assert max(sizes.values()) < 60_000, sizes
 
 
 def test_the_makefile_has_the_targets_that_pages_name():

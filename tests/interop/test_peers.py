@@ -17,7 +17,7 @@ from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.sources.language.checkpoints import load_tokenizer
-from sdlcore.storage.files import write_rows, write_text
+from sdlcore.storage.files import write_rows
 from tests.conftest import REPOSITORY
 from tests.interop.crosscoder_fork import computed
 from tests.interop.models import KINDS, agreement, model_of, samples
@@ -25,7 +25,6 @@ from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
 TABLE = REPOSITORY / "resources/kept/interop_pairs.csv"
-PAGE = REPOSITORY / "docs/results/interop/README.md"
 SOURCE = "CIRCUIT_TRACER_SOURCE"
 """Environment variable: a checkout of circuit-tracer's repository, v0.5.0 or later. The release on PyPI opens no TopK;
 without a checkout, the kept numbers of its TopK transcoders stay."""
@@ -194,58 +193,8 @@ def test_the_table_of_all_pairs_is_written():
     numbers = [["", ""] if pair.refused else [str(pair.same), f"{pair.error:.1e}"] for pair in pairs]
     rows = zip(pairs, numbers, strict=True)
     write_rows(TABLE, [header, *([p.kind, p.library, *cells, p.refused] for p, cells in rows)])
-    write_text(PAGE, page(pairs))
-    print(page(pairs))
+    print(VERSIONS)  # docs/exporting.md names them
     assert len(pairs) == len(KINDS) * len(FORMATS)
-
-
-def page(pairs: list[Pair]) -> str:
-    """Return the table as a page."""
-    expressed = [pair for pair in pairs if not pair.refused]
-    formulas = sum("crosscoder" in pair.kind for pair in expressed)
-    worst = max(pair.error for pair in expressed)
-    titles = [f"{file_format.title} {VERSIONS[name]}" for name, file_format in FORMATS.items()]
-    cells = {kind: " | ".join(cell(pair) for pair in pairs if pair.kind == kind) for kind in KINDS}
-    lines = [
-        "# What each library opens",
-        "",
-        f"The libraries open {len(expressed) - formulas} of {len(pairs)} pairs of dictionary and library by their own "
-        f"loaders; a fork's formulas compute {formulas}.",
-        f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.1e} of ours.",
-        "The other pairs are refused, since the library cannot compute what the dictionary does:",
-        "`interop_pairs.csv` has each reason.",
-        "",
-        f"| dictionary | {' | '.join(titles)} |",
-        f"|---|{'---|' * len(titles)}",
-        *(f"| {kind} | {row} |" for kind, row in cells.items()),
-        "",
-        "A number is the largest relative error of an output; 0 means equal bits. A bold number counts samples with",
-        f"equal active sets where these are not all {SAMPLES}. Weights are random, {LATENTS} latents each.",
-        "A trained Matryoshka is a topk or a batchtopk. SAELens and circuit-tracer hold a batchtopk as JumpReLU.",
-        "`import sdlcore.saelens` registers a class in SAELens, which opens lista, a pursuit, posterior codes, and",
-        "transcoders other than relu, jumprelu and batchtopk. The others open in SAELens' own classes.",
-        "Crosscoders are those of dictionary_learning's fork for model diffing, which is on no index: its formulas,",
-        "written out in tests/interop/crosscoder_fork.py, compute them.",
-        "The release of circuit-tracer on PyPI opens TopK as ReLU. Its numbers for topk transcoders come from the",
-        "repository decoderesearch/circuit-tracer at v0.5.0, opened by load_transcoders.",
-        "",
-        "## How to repeat it",
-        "",
-        "<!-- needs: peers -->",
-        "```sh",
-        "make interop-test      # an environment for each library below cache, then this page and interop_pairs.csv",
-        f"{SOURCE}=circuit-tracer make interop-test    # also circuit-tracer's TopK, from a checkout of its repository",
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def cell(pair: Pair) -> str:
-    if pair.refused:
-        return "refused"
-    if pair.same < SAMPLES:
-        return f"**{pair.same}**"
-    return f"{pair.error:.0e}" if pair.error else "0"
 
 
 def test_the_committed_table_has_every_pair_and_no_other():

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import matplotlib
+from PIL import Image
 
 from tests.conftest import REPOSITORY
 
@@ -67,6 +68,8 @@ def draw(path: Path) -> None:
     ax.text(10.6, 0.9 - 1.6 * (len(BATCH) + 1), "A room imports only rooms below it.", fontsize=9, color="0.4")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+    with Image.open(path) as picture:  # a picture of the docs has 60 kB at most
+        picture.convert("RGB").quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def _cell(text: str) -> str:
 _FIRST = """# Which metrics are there?
 
 `print(scores)` shows these metrics, `scores.to_frame()` all metrics of a dictionary. Beside each value are `chance` and
-two [null baselines](verdicts.md#what-a-score-is-worth-null-baselines), `directions` and `samples`.
+two [null baselines](paper.md#what-a-score-is-worth-null-baselines), `directions` and `samples`.
 """
 _HEADS = ("| metric | meaning | better | runs |", "|---|---|---|---|")
 _PAGE = """\
@@ -53,7 +53,7 @@ the table, in this order. Not every combination exists.
 | `_raw` | inner products, as in the paper's formula (section 5.1), instead of cosines |
 | `_pattern` | [patterns](solvers.md#what-rows-respond-to) of encoder rows instead of the rows |
 | `_site0`, `_site1`, ... | one site of a crosscoder alone, over the features that occur there |
-| `_anchored`, `_unanchored` | features with or without an [anchor](anchors.md), in this or the compared run |
+| `_anchored`, `_unanchored` | features with or without an [anchor](paper.md), in this or the compared run |
 | `_tau95` | threshold .95 instead of .9 |
 
 ## All other metrics

@@ -26,22 +26,23 @@ def test_parts_sum_to_the_logit_and_frozen_ablations_equal_edges(parts):
 
 
 def test_the_page_says_what_the_tables_say(parts):
-    page = " ".join((REPOSITORY / "docs/circuits.md").read_text().split())
-    fvu, l0 = ([float(row[name]) for row in read("fvu")] for name in ("fvu", "l0"))
-    logit, feature = (
-        [float(row[name]) for name in ("edge", "frozen_change", "free_change")] for row in read("ablations")
-    )
+    page = " ".join((REPOSITORY / "docs/inside-a-model.md").read_text().split())
+    fvu = [float(row["fvu"]) for row in read("fvu")]
+    logit, _ = ([float(row[name]) for name in ("edge", "frozen_change", "free_change")] for row in read("ablations"))
+    named = ("features", "errors", "token embeddings", "decoder biases", "MLP outputs at the first token")
+    shares = {name: short(float(parts[name])) for name in named}
     errors = float(parts["errors"]) / float(parts["logit minus the mean"])
     score = float(parts["replacement score"])
     for sentence in (
-        f"(probability {short(float(parts['probability']))})",
+        f"minus the mean logit, {float(parts['logit minus the mean']):.2f}: features write {shares['features']} of it, "
+        f"errors {shares['errors']}, token embeddings {shares['token embeddings']}, decoder biases "
+        f"{shares['decoder biases']}, and MLP outputs at the first token {shares['MLP outputs at the first token']}",
         f"Errors are {percent(errors, 0)} % of the logit directly",
         f"{percent(1 - score, 0)} % of the influence comes from errors instead of tokens",
         f"(replacement score of {short(score)})",
-        f"the FVU of the 30 layers is {short(min(fvu))} to {short(max(fvu))}, at an L0 of {min(l0)} to {max(l0)}",
-        f"It adds {logit[0]:.2f} to the logit",
-        " | ".join(short(value) for value in logit),
-        " | ".join(f"{value:.3f}".replace("0.", ".") for value in feature),
+        f"the FVU of the 30 layers is {short(min(fvu))} to {short(max(fvu))}",
+        f"adds {logit[0]:.2f} to the logit",
+        f"changes the logit by {logit[1]:.2f} if all else is frozen, and by {logit[2]:.2f} in the free model",
         f"{parts['circuit-tracer']} with TransformerLens {parts['transformer-lens']}",
         f"transformers {parts['transformers']}",
     ):

@@ -23,7 +23,7 @@ def test_snakefile_and_package_and_documentation_agree_on_the_oldest_snakemake()
     assert minimum[1] == OLDEST
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert f"snakemake>={OLDEST},<10" in extras["workflow"]
-    assert f"Snakemake {OLDEST} or newer" in (REPOSITORY / "docs/cluster.md").read_text()
+    assert f"Snakemake {OLDEST} or newer" in (REPOSITORY / "docs/pipeline.md").read_text()
     locked = re.search(r"^snakemake==(\d+)\.(\d+)", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE)
     assert (int(locked[1]), int(locked[2])) >= tuple(map(int, OLDEST.split(".")))
 

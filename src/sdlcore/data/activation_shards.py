@@ -1,6 +1,6 @@
 """Read activations that another engine wrote as shards, into a store.
 
-A folder holds safetensors or Parquet files and a manifest.json, which docs/store.md describes.
+A folder holds safetensors or Parquet files and a manifest.json, which docs/activations.md describes.
 """
 
 from collections.abc import Iterator
@@ -105,7 +105,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
     Parameters
     ----------
     folder
-        Shards in safetensors or Parquet, and their manifest.json (docs/store.md).
+        Shards in safetensors or Parquet, and their manifest.json (docs/activations.md).
     out
         The store to write (.h5).
 

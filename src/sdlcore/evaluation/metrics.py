@@ -295,7 +295,7 @@ _SITE, _TAU = re.compile(r"_site(\d+)"), re.compile(r"_tau(\d{2,6})$")
 
 EXPLAINED = {
     recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "
-    "This share stays low even where every feature is found ([why](reading-latents.md)).",
+    "This share stays low even where every feature is found ([why](inside-a-model.md#the-law-of-encoder-rows)).",
     recovery_name("decoder"): "The share of true features that some decoder column "
     "points along, with a cosine above .9. At 1 all features are found.",
     mip_name("encoder"): "Maximum inner product: the best cosine of a feature with encoder rows, on average over "

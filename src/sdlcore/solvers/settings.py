@@ -79,7 +79,7 @@ class SolverConfig(Extensible):
     the solver's own code step."""
     encoder_ridge: Annotated[Positive, UsedBy("encoder", "regression", "covariance")] = 1e-3
     """Ridge of regression and covariance rows, as a share of the mean variance of an input dimension. It turns rows as
-    much as noise of that variance would (docs/reading-latents.md)."""
+    much as noise of that variance would (docs/inside-a-model.md)."""
 
     def check_together(self) -> None:
         super().check_together()

@@ -41,7 +41,7 @@ class AnchoredPair(NamedTuple):
 
 
 class AnchoringMap(Picture):
-    """Map of where anchoring helps and where it harms, over sources, methods and anchorings (docs/anchors.md); null for
+    """Map of where anchoring helps and where it harms, over sources, methods and anchorings (docs/paper.md); null for
     none."""
 
     keys = ("anchoring_map",)

@@ -134,7 +134,7 @@ class OnGround(BenchTable):
 
 
 class Comparison(OnGround, Picture):
-    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/results/methods); null for
+    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/training.md); null for
     none."""
 
     keys = ("comparison",)

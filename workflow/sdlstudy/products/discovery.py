@@ -30,7 +30,7 @@ class Discovered(Settings):
 
 
 class Discovery(Product):
-    """Runs of the table that compares discovered anchors, given anchors and no anchors (docs/anchors.md); null for
+    """Runs of the table that compares discovered anchors, given anchors and no anchors (docs/paper.md); null for
     none."""
 
     keys = ("discovery",)

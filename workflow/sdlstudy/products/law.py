@@ -48,7 +48,7 @@ class LawRun(NamedTuple):
 
 
 class Law(Picture):
-    """Figure of the cosine between encoder rows and their features, over n and over noise (docs/reading-latents.md)."""
+    """Figure of the cosine between encoder rows and their features, over n and over noise (docs/inside-a-model.md)."""
 
     keys = ("law",)
     title = "How much an encoder row looks like its feature"

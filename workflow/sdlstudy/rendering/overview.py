@@ -15,7 +15,7 @@ COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
 NEAREST = "nearest protocol"
 """The way of training nearest to the paper's Table 1 that we know: the first author's recipe at ten times his learning
-rate (docs/verdicts.md). Matryoshka and JumpReLU were not trained with it, so they have no such mark."""
+rate (docs/paper.md). Matryoshka and JumpReLU were not trained with it, so they have no such mark."""
 NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")

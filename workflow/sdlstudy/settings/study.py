@@ -38,12 +38,12 @@ class Anchoring(Settings):
     anchors are released. Null for a constant weight."""
     anchor_cosine: Annotated[float, Gt(0), Lt(1), AsGiven] | None = left_out()
     """Choose lambda_anchor for each run by trial trainings: the smallest weight of a grid with which anchored decoder
-    columns reach this cosine with their anchors (docs/anchors.md). The trials use neither features nor classes."""
+    columns reach this cosine with their anchors (docs/paper.md). The trials use neither features nor classes."""
     features: Literal["parents"] | None = left_out()
     """Features of a bench that anchors are drawn from: the parents of its hierarchy; null for all features."""
     discover: Discover | None = left_out()
     """Anchor to directions that a solver finds in both halves of the training data, instead of true features or class
-    means (docs/anchors.md)."""
+    means (docs/paper.md)."""
 
     @property
     def of_runs(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def leaked_start(dimension: int, n: int, seed: int) -> np.ndarray:
 
     Drawing features from this stream reproduces a mistake on purpose. If the same seed is set before drawing the
     features and again before creating the model, the first n latents start at the features. It is unknown whether the
-    paper's authors set the same seed twice; docs/verdicts.md shows the effect on recovery. With tied (normal)
+    paper's authors set the same seed twice; docs/paper.md shows the effect on recovery. With tied (normal)
     initialisation, column i equals the initial latent i. With linear (uniform) initialisation, the two are correlated.
     """
     import torch  # imported here, since a bench without the leak does not need it

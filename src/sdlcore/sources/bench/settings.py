@@ -39,7 +39,7 @@ class BenchFeatures(FeatureMatrixConfig):
     crosscoders; None for none."""
     seed_leak: bool = False
     """Reproduce a mistake: features start where the first latents of models start, as if both used the same seed
-    (docs/verdicts.md)."""
+    (docs/paper.md)."""
 
 
 class Hierarchy(Settings):
