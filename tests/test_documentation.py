@@ -15,6 +15,8 @@ from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks as blocks_of
 from tests.pages.blocks import pages
 
+STUDY = {**os.environ, "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow"))}
+"""Environment of code that imports the study."""
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
 
 
@@ -24,7 +26,7 @@ def blocks(page, language):
 
 def test_what_the_page_of_the_theorems_shows_runs():
     (code,) = blocks("docs/theory.md", "python")
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=STUDY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1.0 ")
     assert float(done.stdout.splitlines()[-1]) == 0
@@ -32,7 +34,7 @@ def test_what_the_page_of_the_theorems_shows_runs():
 
 def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
     code = blocks("docs/inside-a-model.md", "python")[-1]
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=STUDY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *rows, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
     for cosine, expected in rows:
@@ -44,10 +46,9 @@ def test_the_reference_of_python_has_every_name():
     page = (REPOSITORY / "docs/reference/python.md").read_text()
     paths = re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)
     entries = {path.rsplit(".", 1)[1]: pkgutil.resolve_name(path) for path in paths}
-    for module in (sdl.plot, sdl.theory):
-        members = {name for name, item in vars(module).items() if getattr(item, "__module__", None) == module.__name__}
-        assert {name for name in members if not name.startswith("_")} <= entries.keys()
-    names = set(dir(sdl)) - {"plot", "theory"}
+    members = {name for name, item in vars(sdl.plot).items() if getattr(item, "__module__", None) == "sdlcore.plot"}
+    assert {name for name in members if not name.startswith("_")} <= entries.keys()
+    names = set(dir(sdl)) - {"plot"}
     assert sorted(names - entries.keys()) == []
     for name in names:
         assert entries[name] is getattr(sdl, name)

@@ -1,5 +1,4 @@
 from . import plot as plot
-from . import theory as theory
 from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench

@@ -1,6 +1,6 @@
 """Names for pipeline stages that notebooks do not need: settings, files between stages, metrics, parts of methods.
 
-The workflow uses only the names of this module, of `sdlcore` and of `sdlcore.theory`, as another package would.
+The workflow uses only the names of this module and of `sdlcore`, as another package would.
 `pipeline.pyi` lists them. Each name is imported at its first use, so planning a pipeline loads neither torch nor HDF5.
 """
 

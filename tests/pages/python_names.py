@@ -39,7 +39,7 @@ def with_table(page: str) -> str:
 def _row(path: str) -> str:
     module, name = path.rsplit(".", 1)
     item = pkgutil.resolve_name(path)
-    parts = {"sdlcore.plot": "sdl.plot.", "sdlcore.theory": "sdl.theory."}
+    parts = {"sdlcore.plot": "sdl.plot."}
     prefix = parts.get(module, "sdl." if name in dir(sdl) else "")
     words = text_of(path) or (item if isinstance(item, str) else inspect.getdoc(item) or "")
     words = " ".join(words.partition("\n\n")[0].split())

@@ -9,7 +9,7 @@ from types import FunctionType
 import pytest
 
 import sdlcore
-from sdlcore import pipeline, theory
+from sdlcore import pipeline
 from tests.conftest import REPOSITORY
 from tests.pages.python_names import text_of
 
@@ -17,7 +17,6 @@ WORKFLOW = REPOSITORY / "workflow"
 PUBLIC = {
     "sdlcore": set(dir(sdlcore)),
     "sdlcore.pipeline": set(dir(pipeline)),
-    "sdlcore.theory": {name for name in vars(theory) if not name.startswith("_")},
 }
 MOST_NAMES = {"sdlstudy": 105, "": 190}
 """Part of the workflow -> the most names that it may import from sdlcore and sdlcore.pipeline together."""
@@ -105,4 +104,4 @@ def test_the_linter_forbids_the_workflow_every_other_part_of_the_library():
         if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
     forbidden = {module.removeprefix("sdlcore.") for module in contract["forbidden_modules"]}
-    assert forbidden == rooms - {"__init__", "pipeline", "theory"}
+    assert forbidden == rooms - {"__init__", "__main__", "pipeline"}

@@ -3,8 +3,8 @@
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import law, own_cosines, own_products, read_outs
 from sdlstudy.settings.cells import Cell, run_settings
+from sdlstudy.theory.encoder_law import law, own_cosines, own_products, read_outs
 from sdlstudy.theory.landscape import unit_columns
 from tests.sdlstudy.products import studies
 

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import Problem, Weights, approximate_loss, certify_top_1
 from sdlstudy.theory.appendix_f import nearly_opposite
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, certify_top_1
 from sdlstudy.theory.branch_and_bound import certify, rank_bound, realise
 from sdlstudy.theory.example_3_5 import example_3_5
 from sdlstudy.theory.landscape import descend, pattern, unit_columns, with_best_decoder

@@ -10,7 +10,7 @@ from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlcore.theory import Weights, approximate_loss, autoencoder, codes, gradients
+from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, codes, gradients
 from sdlstudy.theory.landscape import ACTIVATIONS, alternate, best_encoder, pattern, random_problem, with_best_decoder
 
 instances = st.tuples(st.integers(0, 10_000), st.sampled_from(ACTIVATIONS))

@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import approximate_loss, autoencoder, codes, gradients
+from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder, codes, gradients
 from sdlstudy.theory.landscape import alternate, gradient_norm, pattern, unit_columns, with_best_decoder
 from sdlstudy.theory.partial_minima import (
     expected_share,

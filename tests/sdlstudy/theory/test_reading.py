@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import read_outs
+from sdlstudy.theory.encoder_law import read_outs
 from sdlstudy.theory.landscape import unit_columns
 from sdlstudy.theory.reading import nearest_ridge, read
 

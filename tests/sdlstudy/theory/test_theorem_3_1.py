@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
-from sdlcore.theory import Problem, Weights, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.exact_loss import (
     CHANCES,
     MAGNITUDES,

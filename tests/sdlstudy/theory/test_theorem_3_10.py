@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder
 from sdlstudy.theory.example_3_8 import ABSORBED, WHOLE, dogs
 from sdlstudy.theory.landscape import descend, gradient_norm, pattern, perturbed, unit_columns
 from sdlstudy.theory.partial_minima import groups_to_pattern, partial_minimum

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import Weights, activate, autoencoder
+from sdlstudy.theory.approximate_loss import Weights, activate, autoencoder
 from sdlstudy.theory.exact_loss import ONE, independent
 from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
 from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, exact_bend, largest_bend

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder
 from sdlstudy.theory.landscape import ACTIVATIONS, random_problem, unit_columns
 from sdlstudy.theory.theorem_3_3 import (
     PAIR,

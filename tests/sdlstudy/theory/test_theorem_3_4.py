@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, residuals
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.landscape import best_decoder, pattern, random_problem, unit_columns
 from sdlstudy.theory.theorem_3_3 import basis_with_opposite, ground_truth
 from sdlstudy.theory.theorem_3_4 import cosines, freedom, own_latents

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.theory import approximate_loss, autoencoder, gradients
+from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder, gradients
 from sdlstudy.theory.example_3_5 import example_3_5
 from sdlstudy.theory.landscape import alternate, descend, gradient_norm, perturbed, with_best_decoder
 from sdlstudy.theory.partial_minima import group_points, partial_minimum

@@ -143,8 +143,8 @@ class Law(Picture):
         import pandas as pd
 
         from sdlcore.pipeline import load_model, load_references
-        from sdlcore.theory import law, own_cosines, own_products, read_outs
         from sdlstudy.rendering.law import COLUMNS, EXACT
+        from sdlstudy.theory.encoder_law import law, own_cosines, own_products, read_outs
         from sdlstudy.theory.reading import Read, nearest_ridge, read
 
         study, rows = files.study, []
@@ -184,8 +184,8 @@ class Law(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.theory import gain, law
         from sdlstudy.rendering.law import CURVES
+        from sdlstudy.theory.encoder_law import gain, law
 
         bench = study.sources.bench[self.source]
         # the curve starts where n exceeds n_p, since the benches are overcomplete

@@ -1,4 +1,4 @@
-"""Draw the cosine between encoder rows and their features, beside the law for it (`sdlcore.theory.law`)."""
+"""Draw the cosine between encoder rows and their features, beside the law for it (`sdlstudy.theory.encoder_law`)."""
 
 from collections.abc import Iterator
 from typing import Any

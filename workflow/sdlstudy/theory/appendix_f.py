@@ -14,7 +14,7 @@ of the others; without any loss, the columns would have to be the first two targ
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, certify_top_1, codes
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, certify_top_1, codes
 from sdlstudy.theory.branch_and_bound import certify, rank_bound, realise
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.landscape import descend, unit_columns

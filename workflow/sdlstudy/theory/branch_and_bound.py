@@ -2,7 +2,7 @@
 
 GOP (Floudas and Visweswaran 1990) branches on one block of variables of a biconvex problem, and bounds the loss by
 optimising the other block. This module has such a search for the least L~ (eq. 11) if any latents may be active
-together, and a bound without any search. `sdlcore.theory.certify_top_1` is the search for Top-1.
+together, and a bound without any search. `sdlstudy.theory.approximate_loss.certify_top_1` is the search for Top-1.
 The bounds only assume nonnegative codes, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders
 that are not linear. If the w_p^d are linearly independent, some W_E has the codes of the optimum, so the bound is
 reached. Computations are in float64 without control of rounding: accurate to about 1e-9, but no proof in exact
@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 import scipy.optimize
 
-from sdlcore.theory import Certificate, Problem, Weights
+from sdlstudy.theory.approximate_loss import Certificate, Problem, Weights
 
 MULTIPLIERS = (0.0, 1e-3, 1e-2, 1e-1)
 """Lagrange multipliers of the bound on the sum of codes."""

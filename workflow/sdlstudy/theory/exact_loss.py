@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
-from sdlcore.theory import Problem, Weights, activate, approximate_loss
+from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss
 
 MAGNITUDES, CHANCES = np.array([0.5, 1.0, 2.0]), np.array([0.5, 0.3, 0.2])
 """The values of an active feature in random instances, and their probabilities."""

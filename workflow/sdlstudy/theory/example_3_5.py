@@ -11,7 +11,7 @@ the dead latent, which takes one of the features.
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, Claim, share
 from sdlstudy.theory.landscape import alternate, descend, gradient_norm, perturbed
 

@@ -11,7 +11,7 @@ a step from one latent towards a latent for each breed, which loses nothing.
 
 import numpy as np
 
-from sdlcore.theory import Problem, approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, Claim, share
 from sdlstudy.theory.landscape import descend, gradient_norm, pattern, perturbed
 from sdlstudy.theory.partial_minima import Groups, groups_to_pattern, partial_minimum

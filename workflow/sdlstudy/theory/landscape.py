@@ -1,10 +1,10 @@
-"""Patterns and descent of the approximate loss (`sdlcore.theory`), and the random problems that checks use."""
+"""Patterns and descent of the approximate loss, and the random problems that checks use."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, approximate_loss, codes, gradients, residuals
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, codes, gradients, residuals
 
 ACTIVATIONS = ("relu", "jumprelu", "topk")
 PAPER_BENCHES = [

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-from sdlcore.theory import Problem, Weights
+from sdlstudy.theory.approximate_loss import Problem, Weights
 from sdlstudy.theory.landscape import unit_columns
 
 TOLERANCE = 1e-9

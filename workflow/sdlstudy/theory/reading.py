@@ -6,7 +6,7 @@ import numpy as np
 import scipy.optimize
 
 from sdlcore.pipeline import normalise_rows, recovered
-from sdlcore.theory import own_cosines, own_products
+from sdlstudy.theory.encoder_law import own_cosines, own_products
 
 
 class Read(NamedTuple):
@@ -85,7 +85,7 @@ def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = N
     Returns
     -------
     noise
-        See `sdlcore.theory.law`; between 1e-9 and 1e6.
+        See `sdlstudy.theory.encoder_law.law`; between 1e-9 and 1e6.
     explained
         Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
     """

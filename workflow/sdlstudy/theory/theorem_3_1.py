@@ -18,7 +18,7 @@ no feature is ever active alone. The probability of two active features is not a
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import BOTH, PROJECT, VERSION_3, Claim, share
 from sdlstudy.theory.exact_loss import (
     ONE,

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-from sdlcore.theory import Problem, approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.landscape import pattern, unit_columns
 from sdlstudy.theory.partial_minima import partial_minimum

@@ -16,7 +16,7 @@ infinite.
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import LATER, PROJECT, Claim, share
 from sdlstudy.theory.exact_loss import (
     MAGNITUDES,

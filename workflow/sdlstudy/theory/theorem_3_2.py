@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.theory import Problem, Weights, activate, approximate_loss, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
 from sdlstudy.theory.exact_loss import ONE, States, independent, state_errors
 from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdlcore.theory import Problem, autoencoder
+from sdlstudy.theory.approximate_loss import Problem, autoencoder
 from sdlstudy.theory.claims import LATER, PROJECT, Claim, share
 from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, random_problem
 from sdlstudy.theory.theorem_3_3 import (

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdlcore.pipeline import TAU, recovered
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, residuals
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.exact_loss import ONE, hierarchy, independent, single_weights
 from sdlstudy.theory.landscape import pattern, random_problem, unit_columns, with_best_decoder

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, gradients
+from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, gradients
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.landscape import (
     alternate,

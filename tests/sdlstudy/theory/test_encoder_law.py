@@ -6,18 +6,8 @@ from hypothesis import strategies as st
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from sdlcore.theory import (
-    Weights,
-    approximate_loss,
-    autoencoder,
-    certify_top_1,
-    gain,
-    gradients,
-    law,
-    own_cosines,
-    own_products,
-    read_outs,
-)
+from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, certify_top_1, gradients
+from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
 
 N_P = 160
 noises = st.floats(1e-6, 100)
