@@ -80,9 +80,7 @@ def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(ben
     assert errors["pursuit"] < errors["regression"] < errors["tied"]
 
 
-@pytest.mark.parametrize(
-    "solver", ["acs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ksvd", "odl", "dbksvd"))]
-)
+@pytest.mark.parametrize("solver", ["acs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ksvd", "odl"))])
 def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, solver):
     settings = {"solver": solver, "max_steps": 8}
     alone = solve(store, tmp_path / "alone", settings)

@@ -13,7 +13,7 @@ def test_settings_go_to_json_and_back():
     [
         (
             {"solver": "magic"},
-            r"solver must be one of acs, ksvd, odl, kmeans, dbksvd, or of a plugin \(.*\), found 'magic'",
+            r"solver must be one of acs, ksvd, odl, kmeans, or of a plugin \(.*\), found 'magic'",
         ),
         ({"pair": "both"}, "pair must be one of"),
         ({"precision": "int8"}, "precision must be one of float32, bfloat16"),
@@ -22,8 +22,6 @@ def test_settings_go_to_json_and_back():
         ({"support": 8, "max_support": 4}, "max_support must be at least support = 8"),
         ({"forgetting": 1.0}, "forgetting must be below 1"),
         ({"ridge": 0.0}, "ridge must be above 0"),
-        ({"solver": "dbksvd", "atom_batch": 0}, "atom_batch must be at least 1"),
-        ({"solver": "dbksvd", "power_steps": 0}, "power_steps must be at least 1"),
         ({"steps": 3}, "unknown settings of a solver: steps; expected some of solver"),
     ],
 )

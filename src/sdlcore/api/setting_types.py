@@ -99,7 +99,7 @@ class LayerSettings(ModelSettings, FinetuneSettings, total=False):
     """Settings of a training or of a solver; the pair is a parameter."""
 
     steps: int
-    solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
+    solver: Literal["acs", "ksvd", "odl", "kmeans"] | str
     n_atoms: int
     support: int
     max_support: int
@@ -112,9 +112,6 @@ class LayerSettings(ModelSettings, FinetuneSettings, total=False):
     ridge: float
     min_worth: float
     replace_steps: int
-    atom_batch: int
-    power_steps: int
-    signed: bool
     encoder: Literal["regression", "tied", "covariance", "pursuit"]
     encoder_ridge: float
 
@@ -128,7 +125,7 @@ class FitSettings(LayerSettings, total=False):
 class SolverSettings(TypedDict, total=False):
     """Settings of a solver."""
 
-    solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
+    solver: Literal["acs", "ksvd", "odl", "kmeans"] | str
     pair: Literal["sae", "transcoder", "crosscoder"]
     n_atoms: int
     support: int
@@ -144,9 +141,6 @@ class SolverSettings(TypedDict, total=False):
     min_worth: float
     replace_steps: int
     l1: float
-    atom_batch: int
-    power_steps: int
-    signed: bool
     precision: Literal["float32", "bfloat16"]
     normalise: bool
     encoder: Literal["regression", "tied", "covariance", "pursuit"]

@@ -10,7 +10,7 @@ from sdlcore.plugins.registry import Kind, registered
 from sdlcore.run import MOST_SWEEPS, Activation
 from sdlcore.settings import AsGiven, Batch, Latents, Pair, Positive, Precision, Total, UsedBy, Weight
 
-Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
+Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """The built-in solvers; each is a module in `sdlcore.solvers`."""
 AnySolver = Annotated[str, Name("solver", get_args(Solver))]
 """Name of a built-in solver or of a plugin's."""
@@ -28,8 +28,7 @@ class SolverConfig(Extensible):
 
     solver: AnySolver = "acs"
     """The solver that replaces gradient descent (docs/solvers.md). acs: alternating convex search; ksvd: approximate
-    K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means; dbksvd: double-batch K-SVD;
-    or a plugin's solver."""
+    K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means; or a plugin's solver."""
     pair: Pair = "sae"
     """sae, transcoder or crosscoder. The atoms belong to x_r, the encoder reads x_p."""
     n_atoms: Latents = 2000
@@ -63,12 +62,6 @@ class SolverConfig(Extensible):
     """Number of first steps that replace a removed atom by the residual of a badly reconstructed sample."""
     l1: Annotated[Weight, UsedBy("solver", "odl")] = 0.1
     """Weight of odl's lasso (scikit-learn's alpha)."""
-    atom_batch: Annotated[Batch, UsedBy("solver", "dbksvd")] = 64
-    """Atoms that dbksvd updates from the same residual; 1 updates one after the other, like K-SVD."""
-    power_steps: Annotated[Batch, UsedBy("solver", "dbksvd")] = 4
-    """Power-method steps for dbksvd's update of an atom and its codes, starting from its current codes."""
-    signed: Annotated[bool, UsedBy("solver", "dbksvd")] = True
-    """Allow dbksvd negative codes during the search, as its paper does. The dictionary's latents stay non-negative."""
     precision: Precision = "float32"
     """Type of the product that selects supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False

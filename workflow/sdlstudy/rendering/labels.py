@@ -18,7 +18,6 @@ METHODS = {
     "random_samples": "Random samples",
     "acs": "ACS",
     "ksvd": "K-SVD",
-    "dbksvd": "Double-batch K-SVD",
     "odl": "Online dictionary learning",
     # of config/studies/judged.yaml
     "relu_real": "ReLU SAE",
