@@ -1,5 +1,6 @@
 """`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack, cast, get_args
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from sdlcore.api.inputs import floats
 from sdlcore.api.setting_types import CoderSettings
-from sdlcore.api.streams import columns_of, refuse_more
+from sdlcore.api.streams import arrays_of, columns_of, refuse_more
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model import coder as model_coder
@@ -17,6 +18,7 @@ from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, RunConfig, Searched, TrainingConfig
 from sdlcore.settings import Json, Latents, Seed, Total, checked
+from sdlcore.training.normalisation import Normalisation, fit_normalisation, no_scaling
 from sdlcore.training.resampling import DeadLatents
 
 OUTSIDE = "trained outside sdl.fit"
@@ -52,6 +54,9 @@ class SparseCoder(model_coder.SparseCoder):
     model. `Dictionary.coder` is such a model, too; its `loss` has the settings of the dictionary's training, without
     anchors and schedules.
 
+    With ``normalise``, `loss` centres and scales raw activations as `fit` does. The model itself then reads and writes
+    normalised activations; `Dictionary` folds the scaling into a copy of the weights, which reads raw activations.
+
     Parameters
     ----------
     n_p
@@ -63,6 +68,9 @@ class SparseCoder(model_coder.SparseCoder):
         Seed of the initial weights, which are the same as in `fit`.
     dead_after
         Number of samples after which a latent that did not fire counts as dead for ``lambda_aux``.
+    normalise
+        Centre and scale the batches given to `loss`, by the mean and the scale of the first one, which should therefore
+        be large. False by default, unlike in `fit`.
     **settings
         Settings of the model and the loss, as in `fit`: ``n_q`` (d_sae), ``activation``, ``k``, ``l1``, ``lambda_aux``,
         ...
@@ -75,6 +83,7 @@ class SparseCoder(model_coder.SparseCoder):
 
     silent: Tensor
     seed: int | None
+    normalise = False
 
     def __init__(
         self,
@@ -83,14 +92,13 @@ class SparseCoder(model_coder.SparseCoder):
         *,
         seed: int = 0,
         dead_after: int = TrainingConfig().dead_after,
+        normalise: bool = False,
         **settings: Unpack[CoderSettings],
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
-            message = f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
-            if scalings := [name for name in others if name in ("normalise", "whiten")]:
-                message += f". Instead of {scalings[0]}, scale samples yourself, for loss and for the dictionary: "
-                message += "(x - mean) * scale, with scale = sqrt(n_p) / mean norm of x - mean"
-            raise ValueError(message)
+            raise ValueError(
+                f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
+            )
         pair = "sae" if n_r is None else "transcoder"
         config = RunConfig.from_dict(cast(dict[str, Json], {"pair": pair, **settings}))
         for name, work in _OF_THE_LOOP.items():
@@ -106,6 +114,10 @@ class SparseCoder(model_coder.SparseCoder):
         self.seed = checked("seed", Seed, seed)
         super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))
         self._prepare_loss(config.loss, checked("dead_after", Total, dead_after))
+        self.normalise = checked("normalise", bool, normalise)
+        if self.normalise:  # part of the state dict, so that a loop can resume; zero before the first batch
+            for name, value in no_scaling(*map(sum, sites))._asdict().items():
+                self.register_buffer(name, torch.zeros_like(value))
 
     def _prepare_loss(self, config: LossConfig, dead_after: int) -> None:
         self.loss_config, self.dead_after = config, dead_after
@@ -115,9 +127,12 @@ class SparseCoder(model_coder.SparseCoder):
 
     @classmethod
     def of(cls, coder: model_coder.SparseCoder, provenance: Mapping[str, Any]) -> Self:
-        """Return the model of a dictionary with a `loss`: the same parameters, and the settings in its provenance."""
+        """Return the model of a dictionary with a `loss`: the same parameters, and the settings in its provenance.
+
+        With ``normalise``, it has parameters of its own, for raw activations.
+        """
         if isinstance(coder, cls):
-            return coder
+            return coder._folded() if coder.normalise else coder
         trainable = cls.__new__(cls)
         with torch.device("meta"):  # the parameters are replaced
             model_coder.SparseCoder.__init__(trainable, coder.config, coder.input_sites, coder.target_sites)
@@ -165,6 +180,10 @@ class SparseCoder(model_coder.SparseCoder):
         if (x_BP.shape[-1], x_BR.shape[-1]) != widths or len(x_BP) != len(x_BR):
             shapes = " and ".join(" x ".join(map(str, one.shape)) for one in (x_BP, x_BR))
             raise ValueError(f"pair {pair} needs B x {widths[0]} inputs and B x {widths[1]} targets, found {shapes}")
+        if self.normalise:
+            if not self._scaling().scale_p.any():
+                self._fit_scaling(x_BP, x_BR)
+            x_BP, x_BR = self._scaling()(x_BP, x_BR)
         config = self.loss_config
         dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
         dead.silent = self.silent
@@ -176,6 +195,26 @@ class SparseCoder(model_coder.SparseCoder):
             dead.update(fired_Q, len(x_BP))
             self.silent = dead.silent
         return total_loss(self, x_BR, out, config)["loss"]
+
+    def _scaling(self) -> Normalisation:
+        return Normalisation(*(self.get_buffer(name) for name in Normalisation._fields))
+
+    def _fit_scaling(self, x_BP: Tensor, x_BR: Tensor) -> None:
+        """Measure mean and scale of the first batch."""
+        sites = [*x_BP.split(self.input_sites, 1), *([x_BR] if self.config.pair == "transcoder" else [])]
+        samples = arrays_of([site.detach().float().cpu().numpy() for site in sites])
+        for buffer, value in zip(self._scaling(), fit_normalisation(samples, self.config.pair), strict=True):
+            buffer.copy_(value)
+
+    def _folded(self) -> Self:
+        """Return a copy for raw activations."""
+        raw = copy.deepcopy(self)
+        if raw._scaling().scale_p.any():
+            raw._scaling().fold(raw)
+        raw.normalise = False
+        for name in Normalisation._fields:
+            delattr(raw, name)
+        return raw
 
     def _tensor(self, values: Any, name: str) -> Tensor:
         tensor = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
@@ -202,6 +241,6 @@ def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
     provenance: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):
         settings = coder.config.to_dict() | coder.loss_config.to_dict()
-        provenance |= {"settings": {**settings, "dead_after": coder.dead_after}}
+        provenance |= {"settings": {**settings, "dead_after": coder.dead_after, "normalise": coder.normalise}}
         provenance |= {} if coder.seed is None else {"seed": coder.seed}
     return provenance

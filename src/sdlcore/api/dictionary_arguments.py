@@ -12,9 +12,11 @@ ONLY = "dictionary"
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
-    """Return the model of a `Dictionary`, or a `SparseCoder` itself; ValueError for anything else."""
+    """Return the model of a `Dictionary`, or a `SparseCoder` itself, for raw activations; ValueError for others."""
     if not isinstance(dictionary, Dictionary | SparseCoder):
         raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
+    if getattr(dictionary, "normalise", False):
+        raise ValueError("dictionary is a SparseCoder for normalised activations; give sdl.Dictionary(coder)")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
 
 
