@@ -11,12 +11,10 @@ from .api.exporting import export as export
 from .api.exporting import export_set as export_set
 from .api.extracting import extract as extract
 from .api.extracting import extract_layers as extract_layers
-from .api.finetuning import finetune as finetune
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
 from .api.language_scoring import language_scores as language_scores
-from .api.layers import fit_layers as fit_layers
 from .api.loading import load as load
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores

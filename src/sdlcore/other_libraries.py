@@ -8,15 +8,17 @@ its SAEs and of ``train_sae``). Names that mean the same in both libraries, such
 
 _NO = "not a setting here: "
 _MODEL = (
-    "`fit` takes activations; to read them from a language model, see sdl.fit_layers, or sources.language of the "
-    "pipeline"
+    "`fit` takes activations; to read them from a language model, see sdl.extract, or sources.language of the pipeline"
 )
-_LAYERS = "give `layers` to sdl.fit_layers, or `layer` to sources.language of the pipeline; " + _MODEL
-_CONTEXT = "give `context_length` to sdl.fit_layers, or to sources.language of the pipeline"
-_TOKENS_LEFT_OUT = "list the tokens to leave out in `drop`, in sdl.fit_layers or in sources.language of the pipeline"
+_LAYERS = "give `layers` to sdl.extract, or `layer` to sources.language of the pipeline; " + _MODEL
+_CONTEXT = "give `context_length` to sdl.extract, or to sources.language of the pipeline"
+_TOKENS_LEFT_OUT = "list the tokens to leave out in `drop`, in sdl.extract or in sources.language of the pipeline"
 _WIDTH = _NO + "the dimensions are read from x and the target"
-_ADAM = _NO + "the optimiser is Adam with betas (0.9, 0.999)"
-_SCHEDULE = "the learning rate rises over `lr_warmup` and falls to zero over `lr_decay`, each a share of the steps"
+_ADAM = _NO + "the optimiser is Adam with betas (0.9, 0.999); for another, write a loop with sdl.SparseCoder"
+_SCHEDULE = (
+    "the learning rate rises over `lr_warmup` and falls to zero over `lr_decay`, each a share of the steps; for "
+    "another schedule, write a loop with sdl.SparseCoder"
+)
 _LR_WARMUP = "set `lr_warmup`, a share of the steps"
 _LR_DECAY = "set `lr_decay`, the share of the steps at the end over which the learning rate falls to zero"
 _PENALTY_WARMUP = "set `penalty_warmup`, a share of the steps"
@@ -110,7 +112,7 @@ _NAMES: dict[str, dict[str, str]] = {
             "sequence_separator_token"
         ),
         _CONTEXT: "context_size",
-        "give `contexts_per_batch` to sdl.fit_layers, or to sources.language of the pipeline": (
+        "give `contexts_per_batch` to sdl.extract, or to sources.language of the pipeline": (
             "store_batch_size_prompts"
         ),
         _TOKENS_LEFT_OUT: "prepend_bos exclude_special_tokens seqpos_slice",
@@ -163,13 +165,13 @@ _NAMES: dict[str, dict[str, str]] = {
         "call fit(x, target), which trains a transcoder": "transcode",
         "multiply `batch_size` by it, and set `accumulate` to it": "grad_acc_steps",
         "accumulate": "micro_acc_steps",
-        _NO + "dictionaries are trained to reconstruct activations; sdl.splice puts one into the model": "loss_fn",
+        _NO + "`fit` reconstructs activations; for KL divergence, write a loop with sdl.SparseCoder": "loss_fn",
         _LR_WARMUP: "lr_warmup_steps",
         _K_START: "k_decay_steps",
         "lambda_aux": "auxk_alpha",
         "dead_after": "dead_feature_threshold",
         "call sdl.fit_many with a `seed` for each run": "init_seeds",
-        "set processes and split (docs/training.md#several-gpus-for-one-dictionary)": "distribute_modules",
+        "start it by torchrun, and set split (docs/training.md#several-gpus-for-one-dictionary)": "distribute_modules",
         _CHECKPOINTS: "save_every",
         _NO + "the dictionary after the last step is kept": "save_best",
         _FOLDER: "save_dir",
@@ -203,8 +205,9 @@ _NAMES: dict[str, dict[str, str]] = {
         _STEPS: "epochs n_epochs num_epochs",
         "k": "top_k",
         "l1": "l1_coeff l1_coef l1_lambda l1_weight sparsity_coefficient",
-        _SCHEDULE: "scheduler lr_scheduler lr_schedule",
-        _ADAM: "beta1 beta2 betas momentum",
+        _SCHEDULE: "schedule scheduler lr_scheduler lr_schedule",
+        _ADAM: "optimizer beta1 beta2 betas momentum",
+        "start the same script or command by torchrun": "processes",
         _AUTOCAST: "amp fp16 bf16 mixed_precision",
         "gradient_clip": "clip_grad_norm grad_clip max_grad_norm",
         "accumulate": "gradient_accumulation_steps accumulation_steps",

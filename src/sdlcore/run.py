@@ -59,13 +59,9 @@ FIT = (
     "start",
     "watch",
     "device",
-    "processes",
     "split",
     "progress",
     "out",
-    "keep_state",
-    "optimizer",
-    "schedule",
     "callbacks",
 )
 """Arguments of `sdl.fit` that are not settings."""

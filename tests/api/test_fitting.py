@@ -557,21 +557,7 @@ def fit(*arguments, **settings):
             r"must be one of auto, cpu, cuda, found 'cuda:0'; .* CUDA_VISIBLE_DEVICES=0$",
         ),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
-        (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
-        (fit(processes=0), "processes must be at least 1, found 0"),
-        (fit(processes=1.5), "processes must be a whole number, found 1.5"),
         (fit(split="rows"), "split must be one of samples, latents, found 'rows'"),
-        (fit(processes=3, **SMALL), "batch_size = 50 must be a multiple of 3 processes that divide"),
-        (fit(processes=3, split="latents", **SMALL), "n_q = 4 must be a multiple of 3 processes"),
-        (fit(processes=2, solver="acs"), "processes is 2, but a solver runs in one process; leave"),
-        (
-            lambda x: sdl.fit(lambda step: x[:50], processes=2, l1=0.1),
-            "several processes .*, but x gives batches; give an array",
-        ),
-        (
-            fit(processes=2, optimizer=torch.optim.SGD, **SMALL),
-            "processes is 2, but optimizer is a function, which other processes cannot receive; leave one out",
-        ),
         (fit(seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
         (lambda x: sdl.discover(DataLoader(x)), "x is a DataLoader, expected an array, a tensor or a path"),
@@ -702,7 +688,6 @@ def test_help_begins_with_the_settings_that_matter_and_lists_all_with_the_config
         entry = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
         assert entry in all_of_them
         assert (entry in first[:1600]) == (name in MAIN)
-    assert "\npair = " not in inspect.getdoc(sdl.fit_layers)  # a parameter with a default of its own
 
 
 def test_class_means_are_unit_means_of_names_or_numbers(both):

@@ -1,124 +1,92 @@
-"""Several processes train one dictionary, started by `sdl.fit` and `sdlcore fit`."""
+"""Several processes, which torchrun starts, train one dictionary by `sdl.fit` and `sdlcore fit`."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CHECKPOINT
-from tests.api.test_fitting import QUIET, TOPK, same, weights
+from tests.api.test_fitting import QUIET, SMALL, TOPK, same, weights
+from tests.api.together import X, all_inputs
 from tests.conftest import REPOSITORY
+from tests.training.test_distributed import Together
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 """Of float32 sums in another order (tests/training/test_distributed.py)."""
-
-
-@pytest.fixture(scope="module")
-def bench():
-    return sdl.Bench.draw(seed=0, n=12, n_p=8, sparsity=0.85, max_interference=0.5)
-
-
-@pytest.fixture(scope="module")
-def x(bench):
-    return bench.sample(3000)
 
 
 def assert_close(dictionary, expected):
     torch.testing.assert_close(weights(dictionary), weights(expected), **TOLERANCE)
 
 
-def other_processes() -> list[int]:
-    return [int(number) for number in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return the folder in which two processes have run `tests.api.together`."""
+    folder, processes = tmp_path_factory.mktemp("together"), Together()
+    processes.train(folder / "log", command=[str(REPOSITORY / "tests/api/together.py"), str(folder)])
+    assert processes.end() == [0, 0], (folder / "log").read_text()
+    processes.close()
+    return folder
 
 
-def test_two_processes_train_the_dictionary_of_one_and_an_interruption_is_resumed(bench, x, tmp_path, interruptible):
-    """The training with anchors, a start, a watch and callbacks is interrupted, then resumed by two processes."""
-    start = sdl.fit(x, **TOPK, **QUIET)
-    settings = TOPK | {"anchors": bench.anchors(3), "start": start, "watch": bench, "normalise": True, **QUIET}
-    expected = sdl.fit(x, **settings)
-    rows = []
-
-    def interrupt(row):
-        rows.append(row["step"])
-        if rows == [10]:
-            signal.raise_signal(signal.SIGINT)
-
-    several = settings | {"processes": 2, "split": "latents", "out": tmp_path / "run", "callbacks": [interrupt]}
-    threads = torch.get_num_threads()
-    message = f"interrupted after step 11 of 30; the same call resumes from the checkpoint of step 11 in {tmp_path}"
-    with pytest.raises(KeyboardInterrupt, match=message):
-        sdl.fit(x, **several)
-    assert (tmp_path / "run" / CHECKPOINT).exists()
-    dictionary = sdl.fit(x, **several)
-    assert rows == [10, 10, 20, 30]
-    assert torch.get_num_threads() == threads
+def test_each_of_two_processes_returns_the_dictionary_of_one(folder):
+    start = sdl.load(folder / "samples0")
+    assert_close(start, sdl.fit(X, **TOPK, **QUIET))
+    early = {"callbacks": [lambda row: row["step"] == 20], "normalise": True}
+    expected = sdl.fit(X, **early, **all_inputs(start), **TOPK, **QUIET)
+    dictionary = sdl.load(folder / "latents0")
     assert_close(dictionary, expected)
+    for name in ("samples", "latents"):
+        assert same(sdl.load(folder / f"{name}1"), sdl.load(folder / f"{name}0"))
     recovered = [[row["gt_recovery_decoder"] for row in one.history] for one in (dictionary, expected)]
     assert recovered[0] == recovered[1]
-    facts = json.loads((tmp_path / "run/config.json").read_text())
-    assert (facts["processes"], facts["split"]) == (2, "latents")
-    assert same(sdl.fit(x, **several), dictionary)  # opened
-    assert rows == [10, 10, 20, 30]
+    assert sdl.load(folder / "latents1").provenance["stopped"]["by"] == dictionary.provenance["stopped"]["by"] != []
+    splits = [sdl.load(folder / f"{name}0").provenance for name in ("samples", "latents")]
+    assert [(facts["processes"], facts["split"]) for facts in splits] == [(2, "samples"), (2, "latents")]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_the_death_of_a_process_is_one_sentence_and_leaves_the_checkpoint(x, tmp_path):
-    def kill(row):
-        if row["step"] == 20:
-            os.kill(other_processes()[-1], signal.SIGKILL)
-
-    settings = TOPK | {"checkpoint_every": 10, "processes": 2, "out": tmp_path / "run", **QUIET}
-    with pytest.raises(ChildProcessError, match=r"^process 1 of 2 \(from 0\): ended by SIGKILL, perhaps for lack"):
-        sdl.fit(x, callbacks=[kill], **settings)
-    assert (tmp_path / "run" / CHECKPOINT).exists()
+def test_an_interruption_of_one_process_stops_both_and_the_same_call_resumes(folder):
+    message = f"interrupted after step 11 of 30; the same call resumes from the checkpoint of step 11 in {folder}"
+    for rank in range(2):
+        assert message in (folder / f"interrupted{rank}").read_text()
+        assert same(sdl.load(folder / f"opened{rank}"), sdl.load(folder / "latents0"))
+    assert json.loads((folder / "rows0.json").read_text()) == [10, 10, 20]
+    assert json.loads((folder / "rows1.json").read_text()) == []
 
 
-PLUGIN = """
-import os
-import sdlcore as sdl
-
-if "LOCAL_RANK" in os.environ:
-    raise ValueError("no plugin in this process")
+def test_the_first_process_alone_warns_and_shows_its_progress(folder):
+    log = (folder / "log").read_text()
+    assert log.count("checkpoint_every has no effect without out") == 1
+    assert log.count(" 0/30 [") == 1  # the resumed bar begins at 10
 
 
-@sdl.activation("absent")
-class Absent(sdl.TopK): ...
-"""
-
-
-@pytest.mark.usefixtures("registry")
-def test_an_error_of_another_process_arrives_as_its_sentence(x, tmp_path, monkeypatch):
-    (tmp_path / "absent.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    __import__("absent")
-    with pytest.raises(ChildProcessError, match=r"^process 1 of 2 \(from 0\): no plugin in this process$"):
-        sdl.fit(x, processes=2, **TOPK | {"activation": "absent"}, **QUIET)
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_method_in_the_main_script_is_refused(x, monkeypatch):
-    class Main(sdl.TopK): ...
-
-    Main.__module__ = "__main__"
-    sdl.activation("in_main")(Main)
-    with pytest.raises(ValueError, match=r"activation in_main is defined in the main script or notebook, .*; move it"):
-        sdl.fit(x, processes=2, **TOPK | {"activation": "in_main"}, **QUIET)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (SMALL, "batch_size = 50 must be a multiple of 3 processes that divide"),
+        ({**SMALL, "split": "latents"}, "n_q = 4 must be a multiple of 3 processes"),
+        ({"solver": "acs", **QUIET}, "a solver runs in one process, but torchrun started 3; start it without torchrun"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:activation relu")
+def test_what_cannot_be_divided_is_refused(settings, message, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match=message):
+        sdl.fit(X[:200], **settings)
 
 
 @pytest.mark.slow
-def test_the_installed_command_trains_with_two_processes_outside_a_clone(x, tmp_path):
-    np.save(tmp_path / "x.npy", x)
+def test_torchrun_starts_the_command_which_prints_one_line(tmp_path):
+    np.save(tmp_path / "x.npy", X)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TOPK.items()]
-    call = "fit x.npy --out run --processes 2 --device cpu"
-    command = [sys.executable, "-c", "from sdlcore.commands.main import main; main()", *call.split(), *options]
+    command = "-m torch.distributed.run --standalone --nproc-per-node 2 -m sdlcore fit x.npy --out run --device cpu"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    call = [sys.executable, *command.split(), *options]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert_close(sdl.load(tmp_path / "run"), sdl.fit(x, **TOPK, **QUIET))
+    assert done.stdout.splitlines() == [f"{sdl.load(tmp_path / 'run')}: run"]
+    assert_close(sdl.load(tmp_path / "run"), sdl.fit(X, **TOPK, **QUIET))

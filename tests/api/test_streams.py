@@ -92,15 +92,15 @@ def test_settings_that_need_all_samples_use_the_first_pass():
     # a step of 1e-30 is lost in float32's rounding, so only the initial weights, and the mean in b_dec, remain
     assert torch.equal(dictionary.b_dec, expected.b_dec)
     assert torch.equal(dictionary.W_dec, expected.W_dec)
-    whole = Stream(of_step).sample(10)
+    whole = Stream(of_step)._sample(10)
     assert np.array_equal(whole.read("input"), X)
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
     monkeypatch.setattr(streams, "SAMPLE_ROWS", 100)
-    assert Stream(of_step).sample(30).rows == 128
-    assert Stream(loader()).sample(1).rows == 64
-    assert Stream(passes()).sample(30).rows == 128
+    assert Stream(of_step)._sample(30).rows == 128
+    assert Stream(loader())._sample(1).rows == 64
+    assert Stream(passes())._sample(30).rows == 128
 
 
 def test_pairs_train_a_transcoder_or_the_requested_pair():
@@ -274,8 +274,6 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     # at most log(pairs), which random codes have
     assert 0 < dictionary.history[-1]["contrast"] < np.log(32) + 0.1
     assert not same(dictionary, sdl.fit(of_step, **SETTINGS))
-    runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
-    assert same(runs["one"], dictionary)
 
 
 ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}
@@ -285,12 +283,6 @@ def test_posterior_codes_of_an_iterator_use_samples_from_before_the_training():
     codes = {**SETTINGS, "posterior_samples": 640}
     of_array, of_iterator = sdl.fit(of_step, **codes), sdl.fit(map(of_step, range(30)), **codes)
     assert same(of_array, of_iterator)
-
-
-def test_runs_that_share_a_stream_have_posterior_codes():
-    codes = {"posterior_samples": 640}
-    (shared,) = sdl.fit_many(of_step, {"a": codes}, **SETTINGS).values()
-    assert same(shared, sdl.fit(of_step, **codes, **SETTINGS))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sdlcore as sdl
 from sdlcore.sources.language.checkpoints import load_whole
 from tests.conftest import REPOSITORY
 from tests.interop.test_peers import ENVIRONMENTS
-from tests.sources.language.tiny_llama import documents, save_tiny_llama
+from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 SETTINGS = {"activation": "batchtopk", "k": 4, "n_q": 40, "batch_size": 64, "steps": 20}
 
@@ -23,9 +23,10 @@ def read(path):
 @pytest.mark.interop
 def test_parts_sum_to_the_logit_and_ablations_confirm_edges(tmp_path):
     lm = save_tiny_llama(tmp_path / "lm")
-    transcoders = sdl.fit_layers(
-        load_whole(lm), documents(60), context_length=16, device="cpu", progress=False, **SETTINGS
-    )
+    reading = {"context_length": 16, "device": "cpu", "progress": False}
+    model, layers = load_whole(lm), range(1, SIZES["num_hidden_layers"] + 1)
+    stores = sdl.extract_layers(model, documents(60), layers=layers, place="mlp", out=tmp_path / "stores", **reading)
+    transcoders = [sdl.fit(store, pair="transcoder", device="cpu", progress=False, **SETTINGS) for store in stores]
     sdl.export_set(transcoders, "circuit_tracer", tmp_path / "set")
     python = ENVIRONMENTS / "circuit_tracer/bin/python"
     assert python.exists(), f"{python} is missing: make interop-test sets it up"

@@ -65,22 +65,16 @@ def types_of(*parts: type[Settings], without: Collection[str] = ()) -> dict[str,
 def source() -> str:
     """Return the source of the module."""
     model, loss, training = PARTS.values()
-    pair = {"pair": types_of(model)["pair"]}
-    training_types = types_of(training, without=["steps"])
     # settings of a training have the same types for solvers, or wider ones
     solver_types = types_of(SolverConfig, without=[*PART_OF])
     classes: list[tuple[str, str, str, dict[str, str]]] = [
-        ("ModelSettings", "TypedDict", "Settings of a model, without its pair.", types_of(model, without=pair)),
-        ("LossSettings", "TypedDict", "Settings of a loss.", types_of(loss)),
-        ("CoderSettings", "ModelSettings, LossSettings", "Settings of a model and of its loss.", pair),
-        ("FinetuneSettings", "LossSettings", "Settings of a loss and a training.", training_types),
+        ("CoderSettings", "TypedDict", "Settings of a model and of its loss.", types_of(model, loss)),
         (
-            "LayerSettings",
-            "ModelSettings, FinetuneSettings",
-            "Settings of a training or of a solver; the pair is a parameter.",
-            {"steps": types_of(training)["steps"], **solver_types},
+            "FitSettings",
+            "CoderSettings",
+            "Settings of a training by gradient descent or of a solver.",
+            {**types_of(training), **solver_types},
         ),
-        ("FitSettings", "LayerSettings", "Settings of a training by gradient descent or of a solver.", pair),
         ("SolverSettings", "TypedDict", "Settings of a solver.", types_of(SolverConfig)),
         ("BenchSettings", "TypedDict", "Settings of a Linear Representation Bench.", types_of(BenchSource)),
         ("SynthSettings", "TypedDict", "Settings of a bench with SynthSAEBench's distribution.", types_of(SynthSource)),

@@ -18,7 +18,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import sdlcore as sdl
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.parallel.groups import Group, Processes
@@ -134,6 +133,8 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
     for split in splits_of(settings):
         whole, rows = tensors_and_history(trained / f"{case}.{split}.0.safetensors", "whole")
         torch.testing.assert_close(whole, dict(model.state_dict()), **tolerance)
+        second, _ = tensors_and_history(trained / f"{case}.{split}.1.safetensors", "whole")
+        torch.testing.assert_close(second, whole, rtol=0, atol=0)
         for row, expected in zip(rows, history, strict=True):
             assert row.keys() == expected.keys()
             names = row.keys() - {"seconds"}
@@ -204,22 +205,6 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     together.train(log, command=command(store, killed, split))  # finished: all processes open it
     assert together.end() == [0, 0], log.read_text()
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("split", [pytest.param("samples", marks=pytest.mark.slow), "latents"])
-def test_fit_starts_the_processes_that_torchrun_starts(together, store, tmp_path, split):
-    together.train(tmp_path / "log", command=command(store, tmp_path / "run", split))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        several = {"processes": 2, "split": split, "progress": False}
-        dictionary = sdl.fit(store, seed=3, device="cpu", **several, **RUN)
-    finally:
-        torch.set_num_threads(threads)
-    assert together.end() == [0, 0], (tmp_path / "log").read_text()
-    by_torchrun = sdl.load(tmp_path / "run")
-    torch.testing.assert_close(dictionary.coder.state_dict(), by_torchrun.coder.state_dict(), rtol=0, atol=0)
-    assert {**dictionary.provenance, "code": ""} == {**by_torchrun.provenance, "code": ""}
 
 
 @pytest.mark.slow
@@ -296,6 +281,17 @@ def test_processes_that_find_different_checkpoints_are_refused():
     with pytest.raises(
         ValueError, match=r"checkpoints of different steps, \[0, 20\]; give all processes the same run folder"
     ):
+        training(CASES["topk"], Processes(samples=Apart()))
+
+
+def test_processes_that_read_different_batches_are_refused():
+    class Apart(Group):
+        size = 2
+
+        def counts(self, n):
+            return [n, n // 2]
+
+    with pytest.raises(ValueError, match="processes read different first batches; give all of them the same x"):
         training(CASES["topk"], Processes(samples=Apart()))
 
 

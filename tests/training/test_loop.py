@@ -13,7 +13,6 @@ from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.normalisation import no_scaling
@@ -171,8 +170,7 @@ def test_k_follows_its_schedule_and_the_history_shows_it(method):
 
 
 def test_a_training_that_stops_early_has_the_k_of_its_settings():
-    custom_parts = CustomParts(callbacks=[lambda row: True])
-    model, (row,) = run({**METHODS["lista_scales"], "k_start": 20, "k_decay": 1}, custom_parts=custom_parts)
+    model, (row,) = run({**METHODS["lista_scales"], "k_start": 20, "k_decay": 1}, callbacks=[lambda row: True])
     assert row["k"] > 4
     assert model.sigma.k == 4
 

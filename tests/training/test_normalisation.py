@@ -17,8 +17,6 @@ from sdlcore.training.normalisation import (
     fit_normalisation,
     fit_whitening,
     no_scaling,
-    scaling_from,
-    state_of,
 )
 from tests.stores import write_store
 
@@ -98,10 +96,6 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     # Sigma^1/2 and Sigma^-1/2 are stored in float32
     torch.testing.assert_close(3 * raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(scaling.raw(normalised.x_hat), raw.x_hat, rtol=1e-4, atol=1e-4)
-    restored_scaling = scaling_from(state_of(scaling))
-    assert type(restored_scaling) is type(scaling)
-    assert all(torch.equal(one, other) for one, other in zip(restored_scaling, scaling, strict=True))
     if isinstance(scaling, Normalisation):
         scaling.unfold(model)
         # some roundings of float64 in numbers of size one

@@ -15,14 +15,14 @@ from tests.training.test_loop import METHODS, run
 shares = st.floats(0, 1)
 
 
-def values(name, steps=100, peak=1.0, **settings):
+def values(name, steps=100, **settings):
     """Return a scheduled value in each step."""
     config = RunConfig.from_dict({"steps": steps, **settings})
-    return [getattr(scheduled(config, step, peak), name) for step in range(steps)]
+    return [getattr(scheduled(config, step), name) for step in range(steps)]
 
 
 def rates(steps, peak, warmup, decay, shape="linear"):
-    return values("lr", steps, peak, lr_warmup=warmup, lr_decay=decay, lr_decay_shape=shape)
+    return values("lr", steps, lr=peak, lr_warmup=warmup, lr_decay=decay, lr_decay_shape=shape)
 
 
 @given(steps=st.integers(1, 500), warmup=shares, decay=shares, cosine=st.booleans())
@@ -109,8 +109,8 @@ def test_rows_and_sorted_latents_come_at_regular_steps_and_the_last_step_has_a_r
 
 def test_values_are_those_of_the_step():
     run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
-    config = RunConfig.from_dict({**run, "lr_warmup": 0.1, "lr_decay": 0.5})
-    schedule = {step: scheduled(config, step, 0.2) for step in (0, 25, 50, 99)}
+    config = RunConfig.from_dict({**run, "lr": 0.2, "lr_warmup": 0.1, "lr_decay": 0.5})
+    schedule = {step: scheduled(config, step) for step in (0, 25, 50, 99)}
     assert [now.k for now in schedule.values()] == [12, 8, 4, 4]
     assert [now.lr for now in schedule.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
     assert [now.penalty for now in schedule.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])

@@ -63,8 +63,8 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
 def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
     """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
 
-    Parameters and errors as in `export`. Dictionaries from `fit_layers`, whose layers are recorded, must be in the
-    order of the layers, from layer 1 on; ValueError otherwise.
+    Parameters and errors as in `export`. Dictionaries fitted on stores of `extract_layers`, whose layers are recorded,
+    must be in the order of the layers, from layer 1 on; ValueError otherwise.
     """
     dictionaries = list(by_name(dictionaries).values())
     layers = [layer_of(dictionary) for dictionary in dictionaries]

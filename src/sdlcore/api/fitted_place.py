@@ -20,7 +20,7 @@ def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | 
     activations = provenance.get("activations")
     if not activations:
         return None
-    where = activations.get("where")  # recorded without a store, as by `fit_layers` and `finetune`
+    where = activations.get("where")  # recorded without a store, as by `SparseCoder` in a loop over a model
     return dict(where or where_of(Made.read("the dictionary", activations).source, pair))
 
 

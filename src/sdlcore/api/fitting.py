@@ -16,6 +16,7 @@ import torch
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.architecture import opened_start, with_architecture
 from sdlcore.api.bars import bar
+from sdlcore.api.callbacks import END_OF_BATCHES, check_stopped, names_of_stopping, record_stops
 from sdlcore.api.checking import (
     check_inputs,
     warn_of_a_mean,
@@ -25,24 +26,13 @@ from sdlcore.api.checking import (
     warn_of_no_folder,
     warn_of_unused,
 )
-from sdlcore.api.custom_optimizer import (
-    END_OF_BATCHES,
-    check_rates,
-    check_stopped,
-    naming_who_stops,
-    provenance_of_parts,
-    refuse_unused,
-    unused_settings,
-)
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.loading import load
-from sdlcore.api.processes import Division, several_processes
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
-    STATE,
     checkpointing,
     existing_run,
     finished_run,
@@ -56,7 +46,6 @@ from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.parallel.groups import current_processes
@@ -65,7 +54,8 @@ from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
 from sdlcore.storage.files import provenance
-from sdlcore.training.custom_optimizer import Callback, CustomParts, MakeOptimizer, MakeSchedule, check_callbacks
+from sdlcore.training.callbacks import Callback, check_callbacks
+from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
@@ -83,13 +73,9 @@ def fit(
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
-    processes: int = 1,
     split: Split = "samples",
     progress: bool = True,
     out: str | Path | None = None,
-    keep_state: bool = False,
-    optimizer: MakeOptimizer | None = None,
-    schedule: MakeSchedule | None = None,
     callbacks: Sequence[Callback] = (),
     **settings: Unpack[FitSettings],
 ) -> Dictionary:
@@ -129,12 +115,9 @@ def fit(
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
         auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` selects the GPU.
-    processes
-        Number of processes on this machine that train the dictionary together, each on its own GPU or its share of the
-        threads. This process is one of them. Arrays in memory are written to a temporary file for the others.
     split
-        Whether processes divide the samples of each batch (data parallel) or the latents, for a dictionary larger than
-        one GPU.
+        Of several processes that torchrun started, each trains on some samples of every batch (data parallel), or on
+        some latents, for a dictionary larger than one GPU. All of them call this function with the same arguments.
     progress
         Show a progress bar.
     out
@@ -143,21 +126,11 @@ def fit(
         sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
         Batches are compared by kind, type and number, and a function's also by the first batch; a warning appears if
         their content was not compared. A training on an iterator keeps no checkpoint.
-    keep_state
-        Also leave ``state.safetensors`` in ``out``, three times the size of the dictionary: weights, moments of the
-        optimiser and counts of dead latents after the last step. `finetune` continues this state.
-    optimizer
-        Makes a torch optimiser from the list of parameters, instead of Adam: ``lambda p: torch.optim.RAdam(p,
-        lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and
-        ``lr_decay`` scale its learning rate. ``lr`` and ``weight_decay`` are refused.
-    schedule
-        Makes a schedule from the optimiser, instead of ``lr_warmup`` and ``lr_decay``: ``lambda optimizer:
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)``. It advances with every step, and also works
-        with Adam.
     callbacks
         Functions that receive each row of the history as a dictionary, every ``log_every`` steps. A function that
         returns True stops the training, and the run is finished. After an interruption, they first receive the rows
-        so far.
+        so far. Of several processes, the first calls them. For another optimiser, schedule or loss, write a loop of
+        your own with `SparseCoder`.
     **settings
         Settings of a training (listed below; `sdlcore.run`), or of a ``solver`` (`sdlcore.solvers.settings`). They are
         the keys of methods and protocols in a configuration, with the same defaults.
@@ -172,26 +145,19 @@ def fit(
     ValueError
         Naming the setting, or the input, that is wrong.
     DivergedError
-        If a loss, a weight or a learning rate is not finite; the message suggests changes.
-    ChildProcessError
-        If another of several processes fails, with its message.
+        If a loss or a weight is not finite; the message suggests changes.
+    TimeoutError, ConnectionError
+        If another of several processes does not respond, or has ended.
     """
-    division = Division.of(processes, split)
-    custom_parts = CustomParts(optimizer, schedule, check_callbacks(callbacks))
+    split, callbacks = checked("split", Split, split), check_callbacks(callbacks)
     start = opened_start(start)
     is_chosen = "pair" in settings or start is not None
-    batches = batches_of(x, target, start, cast(dict[str, Any], settings), custom_parts)
+    batches = batches_of(x, target, start, cast(dict[str, Any], settings))
     if out is None:
         warn_of_no_folder(settings)
-    if keep_state and out is None:
-        raise ValueError("keep_state needs out, the folder that keeps the state")
-    request = replace(
-        Fit.of(settings, seed, anchors, start, watch, device_of(device)),
-        custom_parts=custom_parts,
-        keep_state=keep_state,
-    )
-    if keep_state and isinstance(request.config, SolverConfig):
-        raise ValueError("keep_state has no meaning for a solver, which trains nothing")
+    request = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), callbacks=callbacks)
+    if callbacks and isinstance(request.config, SolverConfig):
+        raise ValueError("callbacks has no meaning for a solver, which trains nothing; leave it out")
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         if not is_chosen and settings["pair"] == "sae" and len(source.widths) > 1:
@@ -199,20 +165,15 @@ def fit(
                 f"{source.path} has {len(source.widths)} sites, and an autoencoder of the first is trained; "
                 "set pair to sae, transcoder or crosscoder"
             )
-        if division.processes > 1:
-            division.check(request, source)
-        facts, run = request.facts(source), None
-        if folder is not None and not current_processes().all.rank:
-            run = existing_run(folder, facts)
-            warn_of_environment({folder: run})
-        alone = division.processes == 1 or (run is not None and run.is_finished)
-        with nullcontext() if alone else several_processes(division, request, source, facts, folder):
-            return request.find(source, facts, request.sinks(progress), folder)
+        facts = request.facts(source)
+        with processes_of(split, request.config) as processes:
+            leads = processes.all.rank == 0
+            if folder is not None and leads:
+                warn_of_environment({folder: existing_run(folder, facts)})
+            return request.find(source, facts, request.sinks(progress and leads), folder)
 
 
-def batches_of(
-    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], custom_parts: CustomParts
-) -> Stream | Recipe | None:
+def batches_of(x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any]) -> Stream | Recipe | None:
     """Return ``x`` as a source of batches, or None if it is samples.
 
     It also writes the pair, and the batch size of a stream, into ``settings``. ValueError if they do not fit ``x``.
@@ -221,7 +182,9 @@ def batches_of(
     if start is not None and (is_store(x) or batches is not None):  # the batches may contain a target for another pair
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
-    refuse_unused(settings, batches, custom_parts)
+    if batches is not None:
+        for name in settings.keys() & set(batches.unused):
+            raise ValueError(f"{name} has no meaning together with batches, which determine it already; leave it out")
     if isinstance(batches, Stream):
         settings["batch_size"] = batches.batch_size  # of the first batch; accumulate must divide it
     return batches
@@ -242,7 +205,7 @@ def describe_fit(
     It is known before the training, so a caller can look for a run of the same code; `fit` compares only settings, seed
     and data. Only `fit` gives the warnings.
     """
-    batches = batches_of(x, None, start, settings, CustomParts())
+    batches = batches_of(x, None, start, settings)
     with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         facts = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)
@@ -260,11 +223,9 @@ class Fit:
     start: Dictionary | None
     watch: References | None
     device: torch.device
-    custom_parts: CustomParts = CustomParts()  # noqa: RUF009, a tuple
+    callbacks: tuple[Callback, ...] = ()
     name: str = ""
     """Its name among several runs."""
-    keep_state: bool = False
-    """Whether a training leaves the state of its last step in its folder."""
 
     @classmethod
     def of(
@@ -305,11 +266,8 @@ class Fit:
         check_inputs(source, self.config, self.anchors, start, self.watch)
         of_source = (source.packages, source.parts) if isinstance(source, Recipe) else ()
         facts = made_by(self.config, self.seed, self.device, *of_source)
-        for name in unused_settings(source, self.custom_parts):
+        for name in source.unused:
             del facts["settings"][name]
-        if isinstance(self.config, RunConfig):
-            sites = pair_sites(self.config.model.pair, *source.widths)
-            facts |= provenance_of_parts(self.custom_parts, self.config, sites)
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
@@ -358,7 +316,7 @@ class Fit:
         run = existing_run(folder, facts) if leads else None
         warn_of_batches(folder, run, source.recorded)
         if processes.counts(int(run is not None and run.is_finished))[0]:
-            self._check_finished(folder, source)
+            check_stopped(folder, self.callbacks)
             return self.finished(folder)
         history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
         with history as rows:
@@ -369,29 +327,12 @@ class Fit:
                 dictionary.save(folder)
         return dictionary
 
-    def _check_finished(self, folder: Path, source: Source) -> None:
-        """Raise ValueError if a finished run does not fit this request.
-
-        It does not fit if a callback stopped it that this request lacks, if its learning rates differ from the
-        schedule, or if the state of the optimiser is requested (``keep_state``) and missing.
-        """
-        check_stopped(folder, self.custom_parts)
-        if isinstance(self.config, RunConfig):
-            check_rates(folder, self.custom_parts, self.config, pair_sites(self.config.model.pair, *source.widths))
-        if self.keep_state and not (folder / STATE).is_file():
-            raise ValueError(
-                f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
-                "keep_state out"
-            )
-
     def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
         """Return path and identity of a training's checkpoint; None for a solver, and for a source read only once."""
         if isinstance(self.config, SolverConfig):
             return None
         if source.restarts:
-            return checkpointing(folder, facts, folder / STATE if self.keep_state else None)
-        if self.keep_state:
-            raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
+            return checkpointing(folder, facts)
         message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
         warn_at_call(f"{folder}: {message}; {ANEW}")
         return None
@@ -415,7 +356,7 @@ class Fit:
             return self._solve(config, source, facts, sinks)
         training_rows, processes = source.training_rows(config, self.seed), current_processes()
         warn_of_a_mean(source, config, self.name)
-        custom_parts, stopped_by = naming_who_stops(self.custom_parts)
+        callbacks, stopping = record_stops(self.callbacks)
         model, rows = train_dictionary(
             training_rows,
             config,
@@ -428,13 +369,13 @@ class Fit:
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
-            custom_parts=custom_parts,
+            callbacks=callbacks,
         )
         steps = int(rows[-1]["step"])
         if processes.all.size > 1:
             split = "samples" if processes.samples.size > 1 else "latents"
             facts = facts | {"processes": processes.all.size, "split": split}
-        if stopped_by:
+        if stopped_by := names_of_stopping(self.callbacks, stopping, processes.all):
             facts = facts | {"stopped": {"step": steps, "by": stopped_by}}
         elif steps < self.steps:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}

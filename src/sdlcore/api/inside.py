@@ -18,7 +18,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.places import described, located
-from sdlcore.sources.language.references import local_model
 from sdlcore.user_warnings import warn_at_call
 
 Layer = int | str | tuple[int | str, ...]
@@ -48,8 +47,8 @@ def splice(
     layer
         Block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
         ``model.layers.11`` (transformers) are layer 12. Two of them for a transcoder between residual streams. None for
-        the layer in the dictionary's provenance, which `fit` records for a language model's store, and `fit_layers` and
-        the pipeline record too. A layer or place that differs from the recorded one brings a warning.
+        the layer in the dictionary's provenance, which `fit` and the pipeline record for a language model's store. A
+        layer or place that differs from the recorded one brings a warning.
     dictionary
         An autoencoder or transcoder.
     edit
@@ -84,7 +83,7 @@ def splice(
         keep_error=keep_error,
         first_position=first_position,
         paths=read_paths(paths),
-        **where_in(dictionary, lm, layer, place),
+        **where_in(dictionary, layer, place),
     )
 
 
@@ -134,7 +133,7 @@ def contexts(
     ValueError
         If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
     """
-    where = where_in(dictionary, lm, layer, place)
+    where = where_in(dictionary, layer, place)
     several = None
     if latents is not None:
         several = [checked("latent", int, one) for one in (latents if isinstance(latents, Iterable) else [latents])]
@@ -153,25 +152,12 @@ def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None
     return fitted_place(provenance, coder_of(dictionary).config.pair)
 
 
-def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
-    """Warn if the name of the language model differs from the name that `fit_layers` or `finetune` recorded."""
-    origin: Any = (dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None) or {}
-    model_name = origin.get("model", {}).get("name") if "where" in origin else None
-    name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
-    if model_name is not None and Path(model_name).name != Path(name_here).name:
-        warn_at_call(f"the dictionary was fitted on {model_name}, and the language model is {name_here}")
-
-
-def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+def where_in(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
     """Return layer and place at which a dictionary is put into a language model.
 
-    It warns if that is another model or place than the one where the dictionary was fitted.
+    It warns if the dictionary was fitted at another place.
     """
-    _warn_of_another_model(dictionary, lm)
-    return _where(dictionary, *located(layer, place))
-
-
-def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    layer, place = located(layer, place)
     fit_location = _fit_location(dictionary)
     if fit_location is None and layer is None:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")

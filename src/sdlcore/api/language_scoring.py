@@ -145,7 +145,7 @@ def language_scores(
     coders, where = {}, {}
     for name, one in by_name.items():
         with _naming(name):
-            coders[name], where[name] = coder_of(one), where_in(one, lm, layer, place)
+            coders[name], where[name] = coder_of(one), where_in(one, layer, place)
     paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)

@@ -27,7 +27,6 @@ PROVENANCE = "provenance.json"
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""
-STATE = "state.safetensors"
 """The state after the last step of a finished training, a checkpoint; only if the call asked for it."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """Suffixes of data files; a path with such a suffix was not meant as a folder."""
@@ -172,8 +171,8 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
         remove_unfinished(folder)
 
 
-def checkpointing(folder: Path, facts: dict[str, Any], final: Path | None = None) -> Checkpointing:
-    """Return the path, identity and facts of a run's checkpoint, and where the state after the last step goes.
+def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
+    """Return the path, identity and facts of a run's checkpoint.
 
     If the run resumes with other code, packages or another device, the facts also list the earlier code, packages or
     device.
@@ -181,12 +180,12 @@ def checkpointing(folder: Path, facts: dict[str, Any], final: Path | None = None
     path = folder / CHECKPOINT
     checkpoint = describe_checkpoint(path)
     if checkpoint is None:
-        return Checkpointing(path, identity_of(facts), facts, final)
+        return Checkpointing(path, identity_of(facts), facts)
     earlier = checkpoint.facts.get(RESUMED, [])
     if compare(checkpoint.facts, facts).environment:
         computed_by = {name: checkpoint.facts.get(name) for name in ENVIRONMENT}
         earlier = [*earlier, {"until_step": checkpoint.step, **computed_by}]
-    return Checkpointing(path, checkpoint.identity, facts | ({RESUMED: earlier} if earlier else {}), final)
+    return Checkpointing(path, checkpoint.identity, facts | ({RESUMED: earlier} if earlier else {}))
 
 
 def remove_unfinished(folder: Path) -> None:

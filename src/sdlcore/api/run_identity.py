@@ -85,8 +85,8 @@ def compare(run: Mapping[str, Any], request: Mapping[str, Any]) -> Differences:
     """Compare the facts of a run in a folder with the facts of a requested run.
 
     The digest of a store identifies activations that were read from it. Where a language model computes the activations
-    during the training, as in `finetune`, or before their digest is known, as in `fit_layers`, their description
-    identifies them: text, model, place and settings. Packages are compared if both runs name them.
+    during the training, their description identifies them: text, model, place and settings. Packages are compared if
+    both runs name them.
     """
     request = json.loads(json.dumps(request))
     inputs = request.get("inputs")
@@ -152,7 +152,7 @@ def _differences(name: str, stored_value: Any, requested_value: Any) -> Iterator
         yield f"{name} {_text(stored_value)}, here {_text(requested_value)}"
 
 
-_PARTS = ("inputs", "activations", "source", "finetuned", "where")
+_PARTS = ("inputs", "activations", "source", "where")
 """Facts whose keys are compared one by one."""
 _CALLED = {"store": "activations", "first_batch": "first batch of x"}
 _CALLED |= {name: name for name in ("anchors", "start", "watch", "tokenizer")}

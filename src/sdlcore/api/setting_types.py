@@ -10,9 +10,10 @@ from typing import Any, Literal, TypedDict
 from sdlcore.sources.bench.settings import Hierarchy
 
 
-class ModelSettings(TypedDict, total=False):
-    """Settings of a model, without its pair."""
+class CoderSettings(TypedDict, total=False):
+    """Settings of a model and of its loss."""
 
+    pair: Literal["sae", "transcoder", "crosscoder"]
     activation: Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"] | str
     n_q: int
     k: int | None
@@ -29,11 +30,6 @@ class ModelSettings(TypedDict, total=False):
     archetypes: int | None
     relaxation: float
     skip: bool
-
-
-class LossSettings(TypedDict, total=False):
-    """Settings of a loss."""
-
     loss_scale: Literal["sum", "mean"]
     l1: float
     l1_scale: Literal["decoder", "none"]
@@ -63,15 +59,10 @@ class LossSettings(TypedDict, total=False):
     l0_gain: float
 
 
-class CoderSettings(ModelSettings, LossSettings, total=False):
-    """Settings of a model and of its loss."""
+class FitSettings(CoderSettings, total=False):
+    """Settings of a training by gradient descent or of a solver."""
 
-    pair: Literal["sae", "transcoder", "crosscoder"]
-
-
-class FinetuneSettings(LossSettings, total=False):
-    """Settings of a loss and a training."""
-
+    steps: int
     batch_size: int
     lr: float
     lr_warmup: float
@@ -93,12 +84,6 @@ class FinetuneSettings(LossSettings, total=False):
     checkpoint_every: int
     posterior_samples: int
     mean_shift_rounds: int
-
-
-class LayerSettings(ModelSettings, FinetuneSettings, total=False):
-    """Settings of a training or of a solver; the pair is a parameter."""
-
-    steps: int
     solver: Literal["acs", "ksvd", "odl", "kmeans"] | str
     n_atoms: int
     support: int
@@ -114,12 +99,6 @@ class LayerSettings(ModelSettings, FinetuneSettings, total=False):
     replace_steps: int
     encoder: Literal["regression", "tied", "covariance", "pursuit"]
     encoder_ridge: float
-
-
-class FitSettings(LayerSettings, total=False):
-    """Settings of a training by gradient descent or of a solver."""
-
-    pair: Literal["sae", "transcoder", "crosscoder"]
 
 
 class SolverSettings(TypedDict, total=False):

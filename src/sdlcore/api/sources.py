@@ -24,7 +24,7 @@ from sdlcore.storage.npy import Numbers
 class Source(Protocol):
     """Interface of activations for a training.
 
-    `Stored`, `sdlcore.api.streams.Stream`, `sdlcore.api.shared_stream.Share` and `sdlcore.api.recipes.Recipe` have it.
+    `Stored`, `sdlcore.api.streams.Stream` and `sdlcore.api.recipes.Recipe` have it.
     """
 
     @property

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -118,11 +118,14 @@ class Stream:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
-        self.check_settings(config)
+        self._check_settings(config)
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.widths, batches, sample_of(config, partial(self.sample, config.training.steps)))
+        if not config.training.posterior_samples:
+            return TrainingRows(self.widths, batches, partial(self._sample, config.training.steps))
+        drawn = self._sample(config.training.steps)  # now, because the batches may be gone after the training
+        return TrainingRows(self.widths, batches, lambda: drawn)
 
-    def check_settings(self, config: RunConfig) -> None:
+    def _check_settings(self, config: RunConfig) -> None:
         """Raise `ValueError` if a training with these settings would need other batches than there are.
 
         Batches must be pairs of neighbours where the loss compares these, and only there. A function of the step must
@@ -143,39 +146,23 @@ class Stream:
         if self.paired and not config.loss.contrast:
             raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
-    def read_once(self, step: int) -> "InPass":
-        """Return a batch, which is not kept: steps must come in their order."""
-        batch = self._batches[step] if step in self._batches else self._checked(self._reader(step), step)
-        return InPass(batch, self._reader.passes)
-
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         batch = self._read(step)
         for before in [one for one in self._batches if one < step]:
             del self._batches[before]
-        return self.pair_from(batch, pair, accumulate, step)
-
-    def pair_from(self, batch: Arrays, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_p and x_r of a batch; ValueError if ``accumulate`` does not divide it."""
         if batch.rows % accumulate:
             raise ValueError(f"batch {step} of x has {batch.rows} samples, which accumulate = {accumulate} must divide")
         return read_pair(batch, pair, 0, batch.rows)
 
-    def _read_in_pass(self, step: int) -> "InPass":
-        return InPass(self._read(step), self._reader.passes)
-
-    def sample(self, steps: int, read: "Callable[[int], InPass] | None" = None) -> Arrays:
-        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most.
-
-        ``read`` gives the batches; None for this stream itself.
-        """
-        read = read or self._read_in_pass
+    def _sample(self, steps: int) -> Arrays:
+        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
         parts: list[Arrays] = []
         for step in range(steps):
             try:
-                batch, passes = read(step)
+                batch = self._read(step)
             except NoMoreBatchesError:
                 break
-            if passes or sum(one.rows for one in parts) >= SAMPLE_ROWS:
+            if self._reader.passes or sum(one.rows for one in parts) >= SAMPLE_ROWS:
                 break
             parts.append(batch)
         return arrays_of([np.concatenate([one.read(name) for one in parts]) for name in site_columns(len(self.widths))])
@@ -209,24 +196,6 @@ class Stream:
             shapes = [" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths)]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
         return arrays
-
-
-def sample_of(config: RunConfig, sample: Callable[[], Arrays]) -> Callable[[], Arrays]:
-    """Return a function that returns the first samples, for a training.
-
-    Posterior codes need the samples after the training, when the batches are gone, so they are read now.
-    """
-    if not config.training.posterior_samples:
-        return sample
-    drawn = sample()
-    return lambda: drawn
-
-
-class InPass(NamedTuple):
-    """A batch, and how often the batches began again before it."""
-
-    batch: Arrays
-    passes: int
 
 
 class _OfStep:

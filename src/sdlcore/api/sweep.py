@@ -1,7 +1,6 @@
 """`fit_many`: train several dictionaries on the same activations in parallel."""
 
 import logging
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
@@ -17,7 +16,6 @@ import torch
 from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
 from sdlcore.api.checking import warn_of_no_folder
-from sdlcore.api.custom_optimizer import refuse_unused
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of
@@ -25,19 +23,16 @@ from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
-from sdlcore.api.shared_stream import SharedStream
 from sdlcore.api.signatures import listing_settings
-from sdlcore.api.sources import Source, stored
-from sdlcore.api.streams import Stream, is_stream
+from sdlcore.api.sources import stored
+from sdlcore.api.streams import is_stream
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
-from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
-from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.history import Row, Sink, Write
 from sdlcore.training.interruption import terminable
 
@@ -70,8 +65,7 @@ def fit_many(
     Parameters
     ----------
     x, target
-        As in `fit`. Activations are read and checked once. Each batch of a stream is read once, and all runs train on
-        it in parallel, at most 16 batches apart.
+        As in `fit`, but an array, a path or a store, which is read and checked once.
     runs
         Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
@@ -109,15 +103,14 @@ def fit_many(
         warn_of_no_folder(settings, *runs.values())
     where = device_of(device)
     start = opened_start(start)
-    batches = Stream(x, target) if is_stream(x) else None
-    if start is not None and (is_store(x) or batches is not None):
+    if is_stream(x):
+        raise ValueError(
+            "fit_many trains on an array, a path or a store, found batches; write them to a store with sdl.extract or "
+            "sdl.import_activations, or call fit for each run"
+        )
+    if start is not None and is_store(x):
         settings.setdefault("pair", start.pair)
-    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
-    if batches is not None:
-        for name, run_settings in runs.items():
-            with _naming(name):
-                refuse_unused({**settings, **run_settings}, batches, CustomParts())
-        settings["batch_size"] = batches.batch_size  # of the first batch; accumulate must divide it
+    settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
     folder_of = {str(name): name for name in runs}
     for name in runs:
@@ -129,37 +122,28 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
-    if batches is not None:
-        for name, one in fits.items():
-            if isinstance(one.config, RunConfig) and one.config.loss.anchor_cosine is not None:
-                text = "anchor_cosine trains several times, but a shared stream is read once; give an array or a store"
-                raise ValueError(f"run {name!r}: {text}")
-        side_by_side = _all_at_once(at_once, len(fits), where)
     with (
-        _sources(x, target, batches, fits) as (sources, shared),
+        stored(x, target) as source,
         SweepBar([one.steps for one in fits.values()], progress) as bar,
     ):
         facts, existing_runs = {}, dict[Path, ExistingRun | None]()
         folders = {name: None if folder is None else folder / str(name) for name in fits}
         for name, one in fits.items():
             with _naming(name):
-                facts[name] = one.facts(sources[name])
+                facts[name] = one.facts(source)
                 its = folders[name]
                 if its is None:
                     continue
                 existing_runs[its] = run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
-                    if shared is not None:  # this run reads no batch, so the others must not wait for it
-                        shared.move(list(fits).index(name), math.inf)
         warn_of_environment(existing_runs)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
             one = fits[name]
             sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            with nullcontext() if shared is None else shared.used_by(list(fits).index(name)):
-                dictionary = one.find(sources[name], facts[name], sinks, folders[name], stop)
+            dictionary = one.find(source, facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 
@@ -225,27 +209,6 @@ def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
         f"at_once is {at_once}, but numba can run one training at a time on this machine; "
         "set at_once to 1, or install tbb"
     )
-
-
-@contextmanager
-def _sources(
-    x: Any, target: Any, batches: Stream | None, names: Iterable[Name]
-) -> Iterator[tuple[dict[Name, Source], SharedStream | None]]:
-    """Yield the source of each run, and for a stream the `SharedStream` behind these sources; otherwise None."""
-    if batches is None:
-        with stored(x, target) as source:
-            yield dict.fromkeys(names, source), None
-        return
-    several = list(names)
-    shared = SharedStream(batches, len(several))
-    yield {name: shared.share(number) for number, name in enumerate(several)}, shared
-
-
-def _all_at_once(at_once: int | None, runs: int, where: torch.device) -> int:
-    """Return the number of runs. All train at once on one stream; ValueError if ``at_once`` is another number."""
-    if at_once not in (None, runs):
-        raise ValueError(f"at_once is {at_once}, but all {runs} runs train on each batch of a stream; leave it out")
-    return _at_once(runs, runs, where)
 
 
 def _requested_fit(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:

@@ -41,8 +41,7 @@ FittedLayer = Annotated[
     int | str | None,
     tyro.conf.arg(
         help="block that the dictionary was fitted on, counted from 1, or blocks.11.hook_resid_post or model.layers.11 "
-        "for block 12. Runs of the pipeline, of `sdlcore fit` on a "
-        "language model's store, and of `sdlcore fit-layers` record it"
+        "for block 12. Runs of the pipeline, and of `sdlcore fit` on a language model's store, record it"
     ),
 ]
 FittedPlace = Annotated[

@@ -2,28 +2,21 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.architecture import with_architecture
 from sdlcore.api.bench import Bench
-from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.known_features import Part
-from sdlcore.api.layers import fit_layers as fit_every_layer
-from sdlcore.api.layers import folder_of
 from sdlcore.api.run_folder import run_folder
 from sdlcore.api.setting_types import BenchSettings
 from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.commands.arguments import (
     FEATURES,
     REFERENCES,
-    ContextLength,
-    Documents,
     InputPath,
-    LanguageModel,
-    TextColumn,
     opened,
     read_anchors,
     read_bench,
@@ -33,20 +26,18 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
-from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import Settings, Split
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import provenance
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.yaml_files import load_yaml, number_as_text
 from sdlcore.suggestions import did_you_mean
+from sdlcore.user_warnings import is_first_process
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
-SetFormat = Literal["circuit_tracer"]
 
 
 def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> None:
@@ -94,10 +85,8 @@ def fit(
     anchors: str | None = None,
     n_anchors: float | None = None,
     start: Path | None = None,
-    keep_state: bool = False,
     seed: int = 0,
     device: Device = "auto",
-    processes: int = 1,
     split: Split = "samples",
     model: ModelOptions = ModelOptions(),
     loss: LossConfig = LossConfig(),
@@ -121,12 +110,9 @@ def fit(
         n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
             left out
         start: a dictionary to continue from: its weights, and its architecture, unless options name another
-        keep_state: also write the optimiser's state (state.safetensors), so that `sdlcore finetune` can continue it
         seed: everything is drawn from it
         device: where to train
-        processes: how many processes of this machine train the dictionary together, each on its own GPU or its share of
-            the threads
-        split: whether these processes divide the samples of each batch or the latents
+        split: whether the processes of torchrun divide the samples of each batch or the latents
     """
     run_folder(out)
     settings = _named_settings(named_options, model, loss, training)
@@ -146,12 +132,12 @@ def fit(
         anchors=directions,
         start=opened_start,
         device=device,
-        processes=processes,
         split=split,
         out=out,
-        keep_state=keep_state,
         **settings,
     )
+    if not is_first_process():
+        return
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{dictionary}: {out}")
@@ -257,62 +243,6 @@ def fit_many(
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
         print(f"{dictionary}: {out / str(name)}")
-
-
-def fit_layers(
-    model: LanguageModel,
-    text: Documents,
-    out: Path,
-    layers: tuple[int | str, ...] = (),
-    tokens: int = 200_000,
-    context_length: ContextLength = None,
-    text_column: TextColumn = "text",
-    to: SetFormat | None = None,
-    model_name: str | None = None,
-    seed: int = 0,
-    device: Device = "auto",
-    dictionary: ModelConfig = ModelConfig(pair="transcoder"),
-    loss: LossConfig = LossConfig(),
-    training: TrainingConfig = TrainingConfig(),
-    named_options: Collection[str] = (),
-) -> None:
-    """Train a dictionary for each layer of a language model: a transcoder of its MLP, or with --pair sae an autoencoder
-    of the residual stream.
-
-    Writes a run's folder for each layer: layer_1, layer_2 and so on. The same command resumes
-    interrupted layers, and opens finished ones.
-
-    Args:
-        out: folder to write
-        layers: blocks, counted from 1, e.g. 3 4, or names such as model.layers.2; all if left out
-        tokens: number of tokens to read, rounded up to whole contexts
-        to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
-            library cannot express it
-        model_name: name of the language model in that set; --model if left out
-        seed: everything is drawn from it, the same for each layer
-        device: where the model runs and dictionaries are trained
-    """
-    if to is not None:
-        check_settings(dictionary, to)
-        if layers:
-            raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
-    settings = {"pair": dictionary.pair, **_named_settings(named_options, dictionary, loss, training)}
-    dictionaries = fit_every_layer(
-        model,
-        text,
-        layers=layers or None,
-        tokens=tokens,
-        out=out,
-        seed=seed,
-        device=device,
-        context_length=context_length,
-        text_options=TextOptions(column=text_column),
-        **settings,
-    )
-    for one in dictionaries:
-        print(f"{one}: {out / folder_of(one.provenance['activations']['where']['layer'])}")
-    if to is not None:
-        print(export_set(dictionaries, to, out / to, model_name=model_name or model))
 
 
 def solve(

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import logging
 import os
 import sys
 import warnings
@@ -13,8 +14,7 @@ import sdlcore
 from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
 from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
-from sdlcore.commands.finetuning import finetune
-from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
+from sdlcore.commands.fitting import bench, fit, fit_many, solve
 from sdlcore.commands.help import method_in_help, showing
 from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
@@ -23,12 +23,13 @@ from sdlcore.commands.searching import reencode, refine, search
 from sdlcore.errors import DivergedError, FitManyError
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, printable_lines
+from sdlcore.user_warnings import is_first_process
 
 PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
-        *(bench, fit, fit_many, fit_layers, finetune, solve),
+        *(bench, fit, fit_many, solve),
         *(search, refine, reencode),
         *(evaluate, language_scores, probe, compare),
         *(export, import_, contexts, plan),
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{PROGRAM}: no such command {printable(first)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     import_plugins(PROGRAM)
+    if not is_first_process():
+        logging.disable(logging.WARNING)
     warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
     commands = {name: with_named_options(command, argv) for name, command in COMMANDS.items()}
     callables = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}

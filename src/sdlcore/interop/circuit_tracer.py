@@ -28,7 +28,8 @@ UNREAD = (
 def refusal(model: SparseCoder) -> str | None:
     config = model.config
     if config.pair != "transcoder":
-        return f"it opens transcoders, from a layer's MLP input to its output; fit these by fit_layers, or {SAVE_OURS}"
+        remedy = "fit one on each store of sdl.extract_layers"
+        return f"it opens transcoders, from a layer's MLP input to its output; {remedy}, or {SAVE_OURS}"
     if config.activation not in ("relu", "jumprelu", "batchtopk", "topk"):
         remedy = "train it with activation batchtopk, whose threshold JumpReLU can hold"
         return f"its loaders know relu, jumprelu and topk; {remedy}, or {SAVE_OURS}"

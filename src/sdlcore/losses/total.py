@@ -1,7 +1,5 @@
 """The loss of a training: the reconstruction error and the configured terms (eq. 3)."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -11,10 +9,6 @@ from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.model.encoding import Scales
 from sdlcore.run import LossConfig
 from sdlcore.sparse.products import decode_at
-
-BehaviourLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""Takes a reconstruction (B x n_r) and its error in the loss (0-d). Returns the summand that replaces the error, and
-further terms by name (`sdlcore.training.behaviour`)."""
 
 
 def needs_norms(config: LossConfig) -> bool:
@@ -42,7 +36,6 @@ def total_loss(
     anchoring: float = 1.0,
     step: int = 0,
     exponent: float = 1.0,
-    behaviour_loss: BehaviourLoss | None = None,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
@@ -70,8 +63,6 @@ def total_loss(
         Number of the step, for terms that draw at random.
     exponent
         Exponent of the latents in l1.
-    behaviour_loss
-        Replaces the reconstruction error by a summand that also measures a model's behaviour.
 
     Raises
     ------
@@ -93,9 +84,6 @@ def total_loss(
         if term.weight is None:
             loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
-    if behaviour_loss is not None:
-        loss, behaviour_terms = behaviour_loss(out.x_hat, loss)
-        terms |= behaviour_terms
     for term in extra_terms:
         if term.rises:
             terms[term.name] = term.compute(inputs)

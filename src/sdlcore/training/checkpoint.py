@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -16,8 +15,6 @@ from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "training"
 """Key of the file's metadata that describes the training."""
-_REST = "#rest"
-"""Name of the tensor that holds the rest of the state, as JSON."""
 log = logging.getLogger(__name__)
 
 
@@ -109,60 +106,3 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]
     return Checkpoint(state["step"], state["seconds"], history, tensors)
-
-
-def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return a state as tensors whose names begin with ``name``.
-
-    Parameters
-    ----------
-    name
-        Name of the state in the checkpoint.
-    owner
-        Owner of the state, for the error message.
-    state
-        Nested dictionaries, lists and tuples of tensors, numbers, strings and None, as ``state_dict()`` returns them.
-
-    Raises
-    ------
-    ValueError
-        If the state contains any other type.
-    """
-    tensors: list[Tensor] = []
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            tensors.append(value.detach().clone())  # a file cannot hold two tensors that share memory
-            return {"tensor": len(tensors) - 1}
-        if isinstance(value, Mapping):
-            return {"dict": [[plain(key), plain(one)] for key, one in value.items()]}
-        if isinstance(value, list | tuple):
-            return {type(value).__name__: [plain(one) for one in value]}
-        if value is None or type(value) in (bool, int, float, str):
-            return value
-        raise ValueError(
-            f"the state of {type(owner).__name__} holds a {type(value).__name__}, which a checkpoint cannot keep; "
-            "omit out=, and save the dictionary when it is trained"
-        )
-
-    text = json.dumps(plain(state)).encode()
-    entries = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
-    return entries | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
-
-
-def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the state that was packed under this name."""
-
-    def nested(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        ((kind, content),) = value.items()
-        if kind == "tensor":
-            return tensors[f"{name}/{content}"]
-        if kind == "dict":
-            return {nested(key): nested(one) for key, one in content}
-        several = [nested(one) for one in content]
-        return tuple(several) if kind == "tuple" else several
-
-    state: dict[str, Any] = nested(json.loads(bytes(tensors[f"{name}/{_REST}"].tolist())))
-    return state

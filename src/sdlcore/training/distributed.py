@@ -1,5 +1,6 @@
 """Distribute one training over processes of torch.distributed."""
 
+import atexit
 import ctypes
 import os
 import signal
@@ -14,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.parallel.groups import ALONE, Group, Processes, together
+from sdlcore.parallel.groups import ALONE, Group, Processes, current_processes, together
 from sdlcore.run import RunConfig, check_division
-from sdlcore.settings import Split
+from sdlcore.settings import Settings, Split
 
 PATIENCE = timedelta(minutes=10)
 """Timeout for other processes, which may be compiling kernels, evaluating a row or writing a checkpoint."""
@@ -90,11 +91,11 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
+def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
     """Join the processes that torchrun started, by its environment variables; without these, yield `ALONE`.
 
-    In the block, all processes train each dictionary of `fit` together. Only the first process writes the run's folder
-    and gets the whole dictionary.
+    In the block, all processes train each dictionary of `fit` together. Only the first process writes the run's folder.
+    Processes that the caller has joined already (`together`) are yielded as they are.
 
     Parameters
     ----------
@@ -110,43 +111,27 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     TimeoutError, ConnectionError
         If another process does not respond within `PATIENCE`, or has ended.
     """
+    if current_processes().all.size > 1:
+        yield current_processes()
+        return
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if problem := check_division(config, size, split):
-        raise ValueError(problem)
     if size == 1:
         yield ALONE
         return
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"a solver runs in one process, but torchrun started {size}; start it without torchrun")
+    if problem := check_division(config, size, split):
+        raise ValueError(problem)
     end_with_parent()
-    with joined(split) as several:
-        yield several
-
-
-@contextmanager
-def joined(split: Split, **rendezvous: Any) -> Iterator[Processes]:
-    """Join a process group; in the block, its processes train each dictionary together.
-
-    Parameters
-    ----------
-    split
-        Whether processes divide the samples or the latents.
-    **rendezvous
-        ``store``, ``rank`` and ``world_size`` of `torch.distributed.init_process_group`; without them, torchrun's
-        environment variables.
-
-    Raises
-    ------
-    TimeoutError, ConnectionError
-        If another process does not respond within `PATIENCE`, or has ended.
-    """
-    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backends, timeout=PATIENCE, **rendezvous)
+    if not dist.is_initialized():  # once a process, for all its trainings
+        backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backends, timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
     try:
         with together(Processes(samples=Several()) if split == "samples" else Processes(latents=Several())) as several:
             yield several
     except RuntimeError as error:
         raise _in_words(error) from error
-    finally:
-        dist.destroy_process_group()
 
 
 def end_with_parent() -> None:
@@ -189,12 +174,15 @@ def divide(model: SparseCoder, processes: Processes) -> None:
 def unite(model: SparseCoder) -> None:
     """Collect a model whose latents were divided among processes. All processes must call it.
 
-    The first process's model then has all latents, on the CPU. The models of the other processes must not be used any
-    more. If each process has all latents, the model only leaves its process groups.
+    Each process's model then has all latents, on the CPU. If each process has all latents already, the model only
+    leaves its process groups.
     """
     latents = model.processes.latents
     if latents.size > 1:
-        for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once
-            parameter.data = latents.whole(parameter)
         model.cpu()
+        for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once
+            whole = latents.whole(parameter)
+            if latents.rank:
+                whole = parameter.new_empty(model.config.n_q, *parameter.shape[1:])
+            parameter.data = latents.first(whole)
     model.processes = ALONE

@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -18,14 +18,13 @@ from sdlcore.errors import DivergedError, SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
-from sdlcore.training.behaviour import Behaviour
+from sdlcore.training.callbacks import Callback, stops
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from sdlcore.training.custom_optimizer import CustomParts, stops
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import Interruption, interruptible
-from sdlcore.training.normalisation import Scaling, directions, state_of
-from sdlcore.training.read_ahead import Batch, Batches, ReadAhead, in_turn
+from sdlcore.training.normalisation import Scaling, directions
+from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
@@ -45,24 +44,11 @@ class Checkpointing(NamedTuple):
     identity: str
     facts: Mapping[str, Any] = MappingProxyType({})
     """Facts about the training, stored in the checkpoint."""
-    final: Path | None = None
-    """Path for the state after the last step, which `sdlcore.finetune` can continue; None to keep none."""
-
-
-class Earlier(NamedTuple):
-    """A training that another one continues, with the same model."""
-
-    steps: int
-    """Number of completed steps; the schedule goes on from there."""
-    samples: int = 0
-    """Number of samples that these steps saw."""
-    tensors: Mapping[str, Tensor] | None = None
-    """The state in its checkpoint; None to begin with fresh moments of the optimiser and counts of dead latents."""
 
 
 def train(
     model: SparseCoder,
-    batches: Batches | Behaviour,
+    batches: Batches,
     config: RunConfig,
     generator: torch.Generator,
     normalisation: Scaling,
@@ -71,8 +57,7 @@ def train(
     sinks: Sequence[Sink] = (),
     watch: Watch | None = None,
     stop: Event | None = None,
-    custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
-    earlier: Earlier | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[dict[str, float]]:
     """Train ``model`` in place, on its device, and return its history.
 
@@ -84,8 +69,7 @@ def train(
         (`sdlcore.training.distributed.divide`).
     batches
         A function of the step, counted from 0, that returns x_p (B x n_p) and x_r (B x n_r) in float32. It is called in
-        a background thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is
-        called in this thread, and also returns the loss that measures the behaviour.
+        a background thread. If it raises `NoMoreBatchesError`, training ends early, without an error.
     config
         Settings of the run. Of `config.model` only ``k`` is used; ``model`` has all other settings of its own.
     generator
@@ -103,11 +87,9 @@ def train(
         Called with the weights; returns further entries for each history row. Its time does not count.
     stop
         An event that interrupts the training from another thread.
-    custom_parts
-        The user's optimiser, schedule and callbacks. Callbacks first receive the rows of the checkpoint.
-    earlier
-        The training that this one continues: ``model`` is its result in normalised units, and ``steps`` of ``config``
-        counts its steps, too. The history contains only new rows.
+    callbacks
+        The user's functions, which receive each history row and may stop the training. They first receive the rows of
+        the checkpoint. Of several processes, only the first calls them.
 
     Returns
     -------
@@ -120,14 +102,13 @@ def train(
     Raises
     ------
     DivergedError
-        At the first history row with a loss or a weight that is not finite, or at the first learning rate that is not
-        finite. The last checkpoint stays.
+        At the first history row with a loss or a weight that is not finite. The last checkpoint stays.
     KeyboardInterrupt, SystemExit
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
         checkpoints, signals are not handled. If several processes train, a signal to one of them interrupts all.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, if the checkpoint is damaged, if processes read
-        different checkpoints, or if the user's schedule gives other learning rates than before the checkpoint.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, if the checkpoint is damaged, or if processes
+        read different checkpoints or batches.
     """
     if (anchors is None) != (config.loss.lambda_anchor == 0):
         state = "none are" if anchors is None else "anchors are"
@@ -138,18 +119,22 @@ def train(
     if anchors is not None:
         anchors = directions(normalisation, anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
-    take_step = TrainingStep(model, config, anchors, custom_parts)
-    training = _Training(take_step, generator, normalisation, checkpointing, custom_parts, watch, History(sinks=sinks))
-    training.resume(earlier)
-    behaviour_loss = batches.behaviour_loss if isinstance(batches, Behaviour) else None
-    if not isinstance(batches, Behaviour) and earlier is None and not training.done:
+    take_step = TrainingStep(model, config, anchors)
+    training = _Training(take_step, generator, normalisation, checkpointing, callbacks, watch, History(sinks=sinks))
+    training.resume()
+    if not training.done:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
+        if len(set(model.processes.all.counts(zlib.crc32(x_p.cpu().numpy().tobytes())))) > 1:
+            raise ValueError(
+                "processes read different first batches; give all of them the same x, and a DataLoader that shuffles a "
+                "generator with a seed"
+            )
         start_from_data(model, normalisation(x_p, x_r)[0])
     training.started += time.perf_counter()
     with (
         training.history as history,
-        _in_order(batches, training.done, settings.steps, device) as ahead,
+        ReadAhead(batches, training.done, settings.steps, device, AHEAD) as ahead,
         interruptible(checkpointing is not None, stop, model.processes.all) as interruption,
     ):
         for row in history.rows:
@@ -157,7 +142,7 @@ def train(
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             try:
-                training.add(take_step(x_BP, x_BR, step, behaviour_loss), x_BP, x_BR)
+                training.add(take_step(x_BP, x_BR, step), x_BP, x_BR)
                 if take_step.now.resample:
                     training.window.resampled += resample(
                         model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
@@ -173,18 +158,8 @@ def train(
                 raise training.interrupted(interruption)
         if training.window.steps:  # the batches ended between two rows
             training.add_row(interruption)
-        if checkpointing and checkpointing.final:
-            training.save(checkpointing.final)
     take_step.finish()
     return history.rows
-
-
-def _in_order(
-    batches: Batches | Behaviour, first_step: int, steps: int, device: torch.device
-) -> AbstractContextManager[Iterator[Batch]]:
-    if isinstance(batches, Behaviour):
-        return in_turn(batches.batch, first_step, steps)
-    return ReadAhead(batches, first_step, steps, device, AHEAD)
 
 
 @dataclass
@@ -195,7 +170,7 @@ class _Training:
     generator: torch.Generator
     normalisation: Scaling
     checkpointing: Checkpointing | None
-    custom_parts: CustomParts
+    callbacks: Sequence[Callback]
     watch: Watch | None
     history: History
     done: int = 0
@@ -212,13 +187,8 @@ class _Training:
         self.settings = self.take_step.config.training
         self.window = _Window()
 
-    def resume(self, earlier: Earlier | None) -> None:
-        """Restore the state of an earlier training, then the checkpoint of this training, if they exist."""
-        if earlier is not None:
-            self.done, self.samples = earlier.steps, earlier.samples
-            if earlier.tensors is not None:
-                self.take_step.restore(dict(earlier.tensors))
-                self.generator.set_state(earlier.tensors["generator"])
+    def resume(self) -> None:
+        """Restore the checkpoint of this training, if it exists."""
         if self.checkpointing and (checkpoint := load_checkpoint(self.checkpointing.path, self.checkpointing.identity)):
             self._restore(checkpoint, self.checkpointing.path)
         if len(steps := set(self.processes.all.counts(self.done))) > 1:
@@ -236,7 +206,7 @@ class _Training:
                 f"{path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
-        except (ValueError, RuntimeError) as error:  # from the user's schedule, or for tensors that do not fit
+        except (ValueError, RuntimeError) as error:  # for tensors that do not fit
             message = " ".join(str(error).split())
             raise SourceError(f"{path}: {message}") from printable_cause(error)
         self.generator.set_state(checkpoint.tensors["generator"])
@@ -293,15 +263,16 @@ class _Training:
         return row
 
     def call_back(self, row: Row) -> bool:
-        """Call the user's callbacks; return whether one of them, in any process, stops the training."""
-        stopping = [stops(callback(dict(row))) for callback in self.custom_parts.callbacks]  # calls all of them
+        """Call the user's callbacks in the first process; return whether one of them stops the training."""
+        callbacks = () if self.processes.all.rank else self.callbacks  # rows of the others lack the watch
+        stopping = [stops(callback(dict(row))) for callback in callbacks]  # calls all of them
         return any(self.processes.all.counts(sum(stopping)))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         assert self.checkpointing is not None
         counters = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
-        tensors = self.take_step.state() | counters | self.window.state() | state_of(self.normalisation)
+        tensors = self.take_step.state() | counters | self.window.state()
         if self.processes.all.rank == 0:
             checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
             save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
@@ -318,11 +289,9 @@ class _Training:
 
     def diverged(self, what: str, step: int) -> DivergedError:
         """Return the error for a training that diverged after the last row, at ``step`` at the latest."""
-        parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(self.custom_parts, name))
-        check = f"Check your {parts}, lower" if parts else "Lower"
         return DivergedError(
-            f"training diverged in steps {self.done - self.window.steps + 1} to {step}: {what}. {check} lr from "
-            f"{self.take_step.peak}, set normalise if activations are huge, or look for activations that are not "
+            f"training diverged in steps {self.done - self.window.steps + 1} to {step}: {what}. Lower lr from "
+            f"{self.settings.lr}, set normalise if activations are huge, or look for activations that are not "
             f"finite. Last good checkpoint: {self._last_checkpoint() or 'none yet'}"
         )
 

@@ -1,6 +1,6 @@
 """Centre, scale or whiten activations for training, and fold the scaling into the trained weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -82,10 +82,6 @@ class Normalisation(NamedTuple):
         model.W_enc.div_(scale_p)
         scale_latents(model, latent_scale)
 
-    def raw(self, x_r: Tensor) -> Tensor:
-        """Return normalised targets in raw units."""
-        return x_r / self.scale_r + self.mean_r
-
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
         """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc * self.scale_p, "decoder": model.W_dec / self.scale_r}
@@ -139,18 +135,12 @@ class Whitening(NamedTuple):
         model.W_enc.copy_(model.W_enc @ self.root_p)
         scale_latents(model, self.latent_scale)
 
-    def raw(self, x_r: Tensor) -> Tensor:
-        """Return whitened targets in raw units."""
-        return x_r @ self.root_r + self.mean_r
-
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
         """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc @ self.inverse_root_p, "decoder": model.W_dec @ self.root_r}
 
 
 Scaling = Normalisation | Whitening
-_PREFIX = "scaling/"
-"""Prefix of a checkpoint's tensors that belong to the scaling."""
 
 
 @torch.no_grad()
@@ -181,17 +171,6 @@ def with_latents_of(scaling: Scaling, start: SparseCoder) -> Scaling:
         return scaling
     _, rows_QR = scaling.rows(W_enc, W_dec)
     return scaling._replace(latent_scale=rows_QR[is_row].double().norm(dim=1).mean().float())
-
-
-def state_of(scaling: Scaling) -> dict[str, Tensor]:
-    """Return the tensors of a scaling for a checkpoint."""
-    return {f"{_PREFIX}{name}": value.clone() for name, value in scaling._asdict().items()}
-
-
-def scaling_from(tensors: Mapping[str, Tensor]) -> Scaling:
-    """Return the scaling in a checkpoint; KeyError if the checkpoint was written before scalings were saved."""
-    kind = Whitening if f"{_PREFIX}root_p" in tensors else Normalisation
-    return kind(*(tensors[f"{_PREFIX}{name}"] for name in kind._fields))
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -112,9 +111,3 @@ class ReadAhead(Iterator[Batch]):
     def _tensor(self, x: np.ndarray) -> Tensor:
         # only copies from pinned memory overlap with a GPU's work
         return torch.from_numpy(x).pin_memory() if self._device.type == "cuda" else torch.from_numpy(x)
-
-
-@contextmanager
-def in_turn(batch: Callable[[int], tuple[Tensor, Tensor]], first_step: int, steps: int) -> Iterator[Iterator[Batch]]:
-    """Yield an iterator over batches that are read in the caller's thread, each when the step before it is done."""
-    yield (Batch(step, *batch(step)) for step in range(first_step, steps))

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
 from sdlcore.training.adam import Adam
-from sdlcore.training.custom_optimizer import TorchOptimizer
 
 
 class DeadLatents:
@@ -32,7 +31,7 @@ activation selects the largest pre-activations, it would rarely select such a sh
 @torch.no_grad()
 def resample(
     model: SparseCoder,
-    optimizer: Adam | TorchOptimizer,
+    optimizer: Adam,
     dead: DeadLatents,
     x_BP: Tensor,
     x_BR: Tensor,

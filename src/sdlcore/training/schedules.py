@@ -52,8 +52,8 @@ class Scheduled(NamedTuple):
     """Whether the history gets a row after the step."""
 
 
-def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
-    """Return the values of a step, for a run whose peak learning rate is ``peak``."""
+def scheduled(config: RunConfig, step: int) -> Scheduled:
+    """Return the values of a step."""
     model, loss, training = config.model, config.loss, config.training
     steps, steps_done = training.steps, step + 1
     down = fall(step, steps, training.lr_decay)
@@ -64,7 +64,7 @@ def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
         k = round(model.k + (training.k_start - model.k) * fall(step, steps, training.k_decay, training.k_decay))
     every, last = training.resample_every, training.resample_until * steps
     return Scheduled(
-        lr=peak * min(rise(step, steps, training.lr_warmup), down),
+        lr=training.lr * min(rise(step, steps, training.lr_warmup), down),
         k=k,
         penalty=rise(step, steps, loss.penalty_warmup),
         anchoring=fall(step, steps, loss.anchor_fall, 1.0 if loss.anchor_until is None else loss.anchor_until),

@@ -1,12 +1,10 @@
 """One optimiser step: forward, backward, clipping, Adam, constraints."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from sdlcore.losses.term import TermInputs, term_of
-from sdlcore.losses.total import BehaviourLoss, needs_norms, scales_of, total_loss
+from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
@@ -15,8 +13,6 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
-from sdlcore.training.checkpoint import pack, unpack
-from sdlcore.training.custom_optimizer import CustomParts, Schedule, TorchOptimizer
 from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
 
@@ -42,8 +38,6 @@ class TrainingStep:
         The run's settings.
     anchors
         k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
-    custom_parts
-        The user's optimiser and schedule, for a training by a single process.
 
     Raises
     ------
@@ -51,13 +45,7 @@ class TrainingStep:
         If the loss ``hierarchical`` needs a search that the activation does not declare.
     """
 
-    def __init__(
-        self,
-        model: SparseCoder,
-        config: RunConfig,
-        anchors: tuple[Tensor, Tensor] | None = None,
-        custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
-    ) -> None:
+    def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
         self.model = model
         self.config = config
         self.processes = model.processes
@@ -70,18 +58,9 @@ class TrainingStep:
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """Kernels of all steps, which keep large buffers for the next step."""
-        lr, decay = config.training.lr, config.training.weight_decay
-        self.optimizer: Adam | TorchOptimizer
-        if custom_parts.optimizer is None:
-            self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
-            self.peak, torch_optimizer = lr, None
-        else:
-            self.optimizer = TorchOptimizer(
-                custom_parts.optimizer, self.names, clip, on_sphere, self.kernels, custom_parts.schedule is not None
-            )
-            self.peak, torch_optimizer = self.optimizer.peak, self.optimizer.optimizer
-        self.schedule = None if custom_parts.schedule is None else Schedule(custom_parts.schedule, torch_optimizer, lr)
-        self.now = scheduled(config, 0, self.peak)
+        decay = config.training.weight_decay
+        self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
+        self.now = scheduled(config, 0)
         """Scheduled values of the last step."""
         keep_freed_memory()
         for p in model.parameters():
@@ -109,9 +88,7 @@ class TrainingStep:
             columns["penalty_factor"] = float(self.penalty.used)
         return columns
 
-    def __call__(
-        self, x_BP: Tensor, x_BR: Tensor, step: int = 0, behaviour_loss: BehaviourLoss | None = None
-    ) -> dict[str, Tensor]:
+    def __call__(self, x_BP: Tensor, x_BR: Tensor, step: int = 0) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -121,16 +98,9 @@ class TrainingStep:
             Inputs (B x n_p) and targets (B x n_r) of the batch; the same tensor for an autoencoder.
         step
             Number of the step, from 0, which determines its scheduled values.
-        behaviour_loss
-            As in `total_loss`; it needs the whole batch at once, that is, ``accumulate = 1``.
-
-        Raises
-        ------
-        FloatingPointError
-            If the learning rate of the user's schedule is not finite.
         """
         self._schedule(step)
-        metrics, firings_Q, row_norms = self._gradients(x_BP, x_BR, step, behaviour_loss)
+        metrics, firings_Q, row_norms = self._gradients(x_BP, x_BR, step)
         sample_group = self.processes.samples
         if len(self.firings):
             self.firings += sample_group.sum(firings_Q.float())
@@ -149,20 +119,14 @@ class TrainingStep:
 
     def _schedule(self, step: int) -> None:
         """Set the scheduled values of a step: learning rate, k, and the dead latents of the auxiliary loss."""
-        self.now = scheduled(self.config, step, self.peak)
-        if self.schedule is not None:
-            self.now = self.now._replace(lr=self.schedule.lr)
-        if not math.isfinite(self.now.lr):
-            raise FloatingPointError(f"the learning rate of step {step + 1} is {self.now.lr}")
+        self.now = scheduled(self.config, step)
         if self.now.k is not None:
             self.model.sigma.set_k(self.now.k)
         loss = self.config.loss
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
 
-    def _gradients(
-        self, x_BP: Tensor, x_BR: Tensor, step: int, behaviour_loss: BehaviourLoss | None
-    ) -> tuple[dict[str, Tensor], Tensor, RowNorms]:
+    def _gradients(self, x_BP: Tensor, x_BR: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor, RowNorms]:
         """Compute the gradients of the weights from this process's share of each of the batch's ``accumulate`` parts.
 
         Return the loss and its terms (means over the parts), how many samples activated each latent, and the norms of
@@ -187,7 +151,6 @@ class TrainingStep:
                 anchoring=now.anchoring,
                 step=step,
                 exponent=now.exponent,
-                behaviour_loss=behaviour_loss,
             )
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (n_parts * group.size)).backward()
@@ -260,8 +223,6 @@ class TrainingStep:
     @torch.no_grad()
     def _descend(self, row_norms: RowNorms) -> None:
         self.optimizer.step(self.now.lr, row_norms)
-        if self.schedule is not None:
-            self.schedule.step()
         # return the gradients of encoder and decoder, which kernels made, to the workspace; the rest is not reused
         archetypes = self.model.archetypes
         decoder = [self.model.W_dec] if archetypes is None else list(archetypes.parameters())
@@ -280,13 +241,8 @@ class TrainingStep:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
             del tensors["model/W_dec"]  # equal to the encoder
-        if isinstance(self.optimizer, TorchOptimizer):
-            tensors |= pack("optimizer", self.optimizer.optimizer, self.optimizer.optimizer.state_dict())
-        else:
-            for p, name in self.names.items():
-                tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
-        if self.schedule is not None:
-            tensors |= pack("schedule", self.schedule.scheduler, self.schedule.state())
+        for p, name in self.names.items():
+            tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         if len(self.firings):
             tensors["firings"] = self.firings
         tensors |= {"silent": self.dead.silent, "log_penalty": self.penalty.log}
@@ -299,7 +255,7 @@ class TrainingStep:
         return tensors | {"auxiliary": tensors["auxiliary"].nonzero().squeeze(1)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore a state that `state` returned; ValueError if the user's schedule gave other rates so far."""
+        """Restore a state that `state` returned."""
         device, part = self.model.W_enc.device, self.processes.latents.part(self.model.config.n_q)
         chosen_Q = torch.zeros(self.model.config.n_q, dtype=torch.bool)
         chosen_Q[tensors["auxiliary"]] = True
@@ -307,16 +263,11 @@ class TrainingStep:
         tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
         weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
-        if self.schedule is not None:  # before the optimiser, whose groups it changes while it catches up
-            self.schedule.restore(unpack("schedule", tensors))
-        if isinstance(self.optimizer, TorchOptimizer):
-            self.optimizer.optimizer.load_state_dict(unpack("optimizer", tensors))
-        else:
-            for p, name in self.names.items():
-                state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
-                if state:
-                    moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
-                    self.optimizer.state[p] = moments
+        for p, name in self.names.items():
+            state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
+            if state:
+                moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
+                self.optimizer.state[p] = moments
         self.dead.silent = tensors["silent"].to(device)
         self.penalty.log = tensors["log_penalty"].to(device)
         if len(self.firings):

@@ -15,7 +15,7 @@ from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig, is_centred
 from sdlcore.training import normalisation
-from sdlcore.training.custom_optimizer import CustomParts
+from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
@@ -48,7 +48,7 @@ def train_dictionary(
     checkpoints: Checkpointing | None = None,
     processes: Processes = ALONE,
     stop: Event | None = None,
-    custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[SparseCoder, list[Row]]:
     """Train a dictionary of raw activations; return it with the history of its training.
 
@@ -67,10 +67,10 @@ def train_dictionary(
         Directions that the first latents are anchored to.
     start
         A model whose latents initialise the first latents.
-    sinks, watch, checkpoints, stop, custom_parts
+    sinks, watch, checkpoints, stop, callbacks
         As in `sdlcore.training.loop.train`.
     processes
-        Processes that train the dictionary together. Only the first gets the whole dictionary.
+        Processes that train the dictionary together. Each gets the whole dictionary.
 
     Raises
     ------
@@ -110,9 +110,8 @@ def train_dictionary(
 
         def share_held(trial: RunConfig) -> float:
             model = initial()
-            trial_parts = custom_parts._replace(callbacks=())
             generator = torch_stream(seed, "resampling")
-            train(model, rows.batches, trial, generator, scaling, directions, custom_parts=trial_parts)
+            train(model, rows.batches, trial, generator, scaling, directions)
             return anchored_share(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
@@ -129,14 +128,13 @@ def train_dictionary(
         sinks=sinks,
         watch=watch,
         stop=stop,
-        custom_parts=custom_parts,
+        callbacks=callbacks,
     )
     unite(model)
-    if processes.all.rank == 0:
-        scaling.to(model.W_enc.device).fold(model)
-        if config.training.posterior_samples:
-            model, metrics = _with_posterior_codes(model, rows, config, seed)
-            history[-1] |= metrics
+    scaling.to(model.W_enc.device).fold(model)
+    if config.training.posterior_samples:
+        model, metrics = _with_posterior_codes(model, rows, config, seed)
+        history[-1] |= metrics
     return model, history
 
 
