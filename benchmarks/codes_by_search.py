@@ -10,12 +10,17 @@ Posterior codes estimate their statistics from half of the samples. Pursuits and
 One thread encodes the other half in one call, all methods in turns. The table has the median over rounds of the
 process' processor time, and the time that the first call took longer, since it computes the inner products of all
 latents, which later calls use again. Rows go to ``benchmarks/results/PROCESSOR/codes_by_search.csv``.
+
+With ``--few``, the command only prints how long `SparseCoder.encode` takes for 1 to 16 samples, beside plain torch: the
+least time of calls in turns.
 """
 
 import argparse
 import logging
+import math
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +100,42 @@ def measure(latents: int, n_samples: int, rounds: int) -> list[dict[str, object]
     ]
 
 
+@torch.no_grad()
+def measure_few(latents: int, seconds: float) -> Iterator[dict[str, object]]:
+    """Yield the times of TopK's encoder for few samples, and of plain torch."""
+    x, rows = samples_and_rows(latents, 64)
+    model = dictionary("topk", x, rows)
+
+    def plain(x: Tensor) -> Tensor:
+        pre = torch.relu(torch.addmm(model.b_enc, x, model.W_enc.T))
+        values, indices = pre.topk(K, dim=1)
+        return torch.zeros_like(pre).scatter_(1, indices, values)
+
+    for n_samples in (1, 2, 4, 8, 16):
+        few, times = x[:n_samples], {"torch": math.inf, "sdlcore": math.inf}
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            for name, encode in (("torch", plain), ("sdlcore", model.encode)):
+                for _ in range(3):
+                    begun = time.perf_counter()
+                    encode(few)
+                    times[name] = min(times[name], 1e6 * (time.perf_counter() - begun))
+        yield {"latents": latents, "dimensions": x.shape[1], "samples": n_samples, **times}
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latents", nargs="+", type=int, default=[256, 4096, 16_000])
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--few", action="store_true", help="only time TopK's encoder for 1 to 16 samples")
     arguments = parser.parse_args(argv)
     logging.disable()
     torch.set_num_threads(1)
+    if arguments.few:
+        few = [row for latents in arguments.latents for row in measure_few(latents, seconds=arguments.rounds)]
+        print(pd.DataFrame(few).round(0).to_string(index=False))
+        return
     measure(256, 64, 1)  # compiles
     folder = machine.folder_of(machine.processor(machine.describe()))
     rows: list[dict[str, object]] = []

@@ -145,7 +145,7 @@ def activity(sae: Any, store: Any, keep: Callable[[Any], None] = lambda codes: N
     """Return in how many samples each latent is active. Each block's latents are passed on to ``keep``."""
     counts = np.zeros(sae.n_q, dtype=np.int64)
     for x in blocks(store):
-        codes = sae.coder(torch.from_numpy(x)).csr()
+        codes = sae.coder.encode_csr(torch.from_numpy(x))
         counts += np.bincount(codes.indices, minlength=sae.n_q)
         keep(codes)
     return counts

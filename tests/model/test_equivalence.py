@@ -25,6 +25,7 @@ from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import Activation, ModelConfig, RunConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.products import WEIGHTS
 from sdlcore.training.distributed import divide
 from sdlcore.training.step import TrainingStep
 from tests.conftest import REPOSITORY
@@ -62,10 +63,10 @@ def plugins():
             del sys.modules[name]
 
 
-def pre_activations(batch: str) -> torch.Tensor:
+def pre_activations(batch: str, rows: int = 8) -> torch.Tensor:
     """Return the pre-activations of a batch, B x n_q."""
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(1 if batch == "one sample" else 8, N_Q, generator=generator)
+    z = torch.randn(1 if batch == "one sample" else rows, N_Q, generator=generator)
     if batch == "ties":
         return torch.randint(-2, 4, z.shape, generator=generator).float()
     return {"nothing positive": -1 - z.abs(), "all positive": 0.5 + z.abs()}.get(batch, z)
@@ -81,9 +82,9 @@ def settings(name: str, batch: str) -> RunConfig:
     return RunConfig.from_dict(items)
 
 
-def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
+def case(name: str, batch: str, rows: int = 8) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
     """Return a model, samples that produce the batch's pre-activations, targets and settings."""
-    config, z = settings(name, batch), pre_activations(batch)
+    config, z = settings(name, batch), pre_activations(batch, rows)
     x = torch.eye(len(z))
     generator = torch.Generator().manual_seed(1)
     model = SparseCoder(config.model, (len(z),), (len(z),), generator).train()
@@ -135,6 +136,43 @@ def test_the_fast_path_computes_the_definition(name, batch, training):
     if not training:  # JumpReLU's search then omits entries that only its threshold's gradient needs
         actual, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (actual, expected))
     assert_equal(actual, expected)
+
+
+def encoded(encode, model, x, weights):
+    """Return latents, gradients of their weighted sum, and buffers."""
+    model, x = copy.deepcopy(model), x.clone().requires_grad_()
+    latents = encode(model, x)
+    if latents.requires_grad:
+        (latents * weights).sum().backward()
+    gradients = {name: p.grad for name, p in [("x", x), *model.named_parameters()] if p.grad is not None}
+    return {"latents": latents.detach(), **gradients, **dict(model.named_buffers())}
+
+
+# `encode` uses the definition for up to 16 samples, and oneDNN from 4 samples on if there are enough weights
+@pytest.mark.parametrize("weights", [WEIGHTS, 0])
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [case for case in product([*OURS, *PLUGINS], ["random", "ties"]) if case != ("matching_pursuit", "ties")],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_any_number_of_samples_is_encoded_as_by_forward(name, batch, training, weights, monkeypatch):
+    monkeypatch.setattr("sdlcore.sparse.products.WEIGHTS", weights)
+    model, x, _, _ = case(name, batch, rows=17)
+    if name == "batchtopk":
+        model.sigma.threshold.fill_(0.4)  # as after some batches of training
+    model.b_enc.data.copy_(torch.arange(N_Q) % 3 - 1)  # whole numbers, so that ties stay ties
+    model.train(training)
+    factors = torch.randn(len(x), N_Q, generator=torch.Generator().manual_seed(2))
+    for n in (1, 2, 3, 4, 8, 16, 17):
+        actual = encoded(SparseCoder.encode, model, x[:n], factors[:n])
+        expected = encoded(lambda model, x: model(x).latents(), model, x[:n], factors[:n])
+        assert torch.equal(actual["latents"] != 0, expected["latents"] != 0)
+        if training or name != "jumprelu":  # whose search omits entries that only the threshold's gradient needs
+            assert_equal(actual, expected)
+        torch.testing.assert_close(actual["latents"], expected["latents"], rtol=0, atol=1e-4)
+        matrix = copy.deepcopy(model).encode_csr(x[:n])
+        assert matrix.nnz == (actual["latents"] != 0).sum()
+        np.testing.assert_array_equal(matrix.toarray(), actual["latents"])
 
 
 # torch's operators keep any of several equal entries

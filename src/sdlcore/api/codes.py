@@ -19,7 +19,7 @@ def encode_sparse(coder: SparseCoder, samples: Samples, rows: int) -> scipy.spar
 
     Offsets are 64-bit integers from 2^31 active latents on, and 32-bit integers below.
     """
-    blocks = [coder(block).csr() for block in samples.blocks(rows, coder.W_enc)]
+    blocks = [coder.encode_csr(block) for block in samples.blocks(rows, coder.W_enc)]
     counts = np.concatenate([np.diff(block.indptr) for block in blocks])
     columns, values = [block.indices for block in blocks], [block.data for block in blocks]
     blocks.clear()

@@ -164,7 +164,7 @@ def _l0(coder: SparseCoder, samples: Activations) -> float:
     """Return the mean number of active latents over the first samples."""
     first = torch.from_numpy(samples.read("input", 0, ROWS_AT_ONCE).astype(np.float32))
     with torch.no_grad():
-        return float(coder(first.to(coder.W_enc.device)).csr().nnz / len(first))
+        return float(coder.encode_csr(first.to(coder.W_enc.device)).nnz / len(first))
 
 
 def _documents(samples: Activations, documents: Any) -> np.ndarray:
@@ -216,7 +216,7 @@ def _pooled(pool: scipy.sparse.csr_array, samples: Activations, coder: SparseCod
     means: Any = 0
     for start in range(0, samples.rows, ROWS_AT_ONCE):
         x = samples.read("input", start, start + ROWS_AT_ONCE).astype(np.float32)
-        values = x if coder is None else coder(torch.from_numpy(x).to(coder.W_enc.device)).csr()
+        values = x if coder is None else coder.encode_csr(torch.from_numpy(x).to(coder.W_enc.device))
         part = pool[:, start : start + len(x)] @ values
         means = means + (part if isinstance(part, np.ndarray) else part.toarray())
     return np.asarray(means, dtype=np.float64)

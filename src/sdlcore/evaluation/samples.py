@@ -152,5 +152,5 @@ def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray
     with torch.no_grad():
         for start in range(0, store.rows, ROWS_AT_ONCE):
             x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
-            top = top.with_batch(model(x).csr()[:, latents], start)
+            top = top.with_batch(model.encode_csr(x)[:, latents], start)
     return top

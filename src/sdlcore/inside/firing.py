@@ -109,7 +109,7 @@ def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
     """Return the latents of B samples (B x n_p) as a sparse matrix, B x n_q."""
     require_width(coder, x_p)
     with torch.inference_mode():
-        return coder(torch.from_numpy(x_p).to(coder.W_enc.device)).csr()
+        return coder.encode_csr(torch.from_numpy(x_p).to(coder.W_enc.device))
 
 
 def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) -> Firings:

@@ -40,7 +40,8 @@ class Activation(nn.Module):
         """Return the search that finds the entries of a batch whose latent may be positive or pass a gradient on.
 
         The default, None, means all entries: every pre-activation is then computed and kept, which is slower. With a
-        search, training and encoding use `values`, and `forward` remains the definition that tests compare it with.
+        search, training and encoding use `values`, and `forward` remains the definition: tests compare the two, and
+        `SparseCoder.encode` computes the definition for few samples.
         """
         return None
 

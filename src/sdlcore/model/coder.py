@@ -11,17 +11,21 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
-from sdlcore.model.activation import Activation, Weights
+from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.archetypes import Archetypes
-from sdlcore.model.encoding import Auxiliary, Encoding, Scales
+from sdlcore.model.encoding import WHOLE, Auxiliary, Encoding, Scales
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.run import ModelConfig
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.kernels.interface import Kernels, SparseRows
+from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
-from sdlcore.sparse.products import decode_at
-from sdlcore.sparse.support import Support
+from sdlcore.sparse.preactivations import check_type
+from sdlcore.sparse.products import decode_at, encode_all
+from sdlcore.sparse.support import Support, everything
+
+FEW = 16
+"""Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
 
 
 class Forward(NamedTuple):
@@ -50,12 +54,7 @@ class Forward(NamedTuple):
 
     def csr(self) -> scipy.sparse.csr_array:
         """Return the active latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
-        rows = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
-        offsets, columns, values = (part.cpu() for part in rows.where(self.fires()))
-        values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
-        # 32 bits for both, because scipy would widen the columns to match offsets of 64 bits
-        parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()
-        return scipy.sparse.csr_array(parts, shape=(self.support.n_rows, self.support.n_q))
+        return self.support.csr(self.values)
 
     def active(self) -> Tensor:
         """Return the number of active latents of each sample (B)."""
@@ -64,9 +63,6 @@ class Forward(NamedTuple):
     def fires(self) -> Tensor:
         """Return N booleans: whether each entry's latent is active, that is, not zero. NaN counts as inactive."""
         return self.values.detach().abs() > 0
-
-
-_WHOLE = Scales()
 
 
 class SparseCoder(nn.Module):
@@ -187,7 +183,29 @@ class SparseCoder(nn.Module):
 
     def encode(self, x_BP: Tensor) -> Tensor:
         """Return the latents (B x n_q) of B samples of x_p (B x n_p)."""
-        return self(x_BP).latents()
+        if self._needs_search(x_BP):
+            code = self._encoding(kernels_for(self.W_enc.device))(x_BP)
+            return code.support.dense(code.values)
+        check_type(self.W_enc)
+        latents_BQ: Tensor = self.sigma(encode_all(x_BP, self.W_enc, self.b_enc))
+        return latents_BQ
+
+    def encode_csr(self, x_BP: Tensor) -> scipy.sparse.csr_array:
+        """Return the active latents (B x n_q) of B samples of x_p (B x n_p), without gradients."""
+        kernels = kernels_for(self.W_enc.device)
+        if self._needs_search(x_BP):
+            code = self._encoding(kernels)(x_BP)
+            return code.support.csr(code.values)
+        latents_BQ = self.encode(x_BP)
+        return everything(len(x_BP), len(self.W_enc), kernels, x_BP.device).csr(latents_BQ.flatten())
+
+    def _needs_search(self, x_BP: Tensor) -> bool:
+        """Return whether `Encoding` encodes these samples, instead of the activation's definition alone."""
+        is_more = isinstance(self.sigma, Encoder) or self.config.pursuit > 0 or self.processes.all.size > 1
+        return is_more or len(x_BP) > FEW
+
+    def _encoding(self, kernels: Kernels) -> Encoding:
+        return Encoding(self.config, self.sigma, self.weights, self.processes, kernels)
 
     def decode(self, latents_BQ: Tensor) -> Tensor:
         """Return W_D x_q + b_D (B x n_r), without the linear path of a transcoder."""
@@ -196,7 +214,7 @@ class SparseCoder(nn.Module):
     def forward(
         self,
         x_BP: Tensor,
-        scales: Scales = _WHOLE,
+        scales: Scales = WHOLE,
         auxiliary: Auxiliary | None = None,
         precision: torch.dtype | None = None,
         norms: bool = False,
@@ -226,8 +244,7 @@ class SparseCoder(nn.Module):
         """
         kernels = kernels or kernels_for(self.W_enc.device)
         # encoder and activation: the latents, at the entries where they may be nonzero
-        encoding = Encoding(self.config, self.sigma, self.weights, self.processes, kernels)
-        code = encoding(x_BP, scales, auxiliary, precision, row_norms)
+        code = self._encoding(kernels)(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
         groups = scales.number, row_norms, scales.detached
         norms_Q = None

@@ -57,6 +57,9 @@ class Scales(NamedTuple):
         return max(len(self.multi_k), len(self.prefixes), 1)
 
 
+WHOLE = Scales()
+
+
 class Auxiliary(NamedTuple):
     """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest pre-activations of dead latents are
     decoded, through a ReLU, to a second reconstruction. For signed activations, the largest in absolute value
@@ -96,10 +99,10 @@ class Encoding:
     def __call__(
         self,
         x_BP: Tensor,
-        scales: Scales,
-        auxiliary: Auxiliary | None,
-        precision: torch.dtype | None,
-        row_norms: RowNorms | None,
+        scales: Scales = WHOLE,
+        auxiliary: Auxiliary | None = None,
+        precision: torch.dtype | None = None,
+        row_norms: RowNorms | None = None,
     ) -> Code:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)

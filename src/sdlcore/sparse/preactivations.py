@@ -12,6 +12,13 @@ from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.support import Entries, Support
 
 
+def check_type(W_enc_QP: Tensor) -> None:
+    """Raise ValueError if a CPU gets weights in another type than float32 or float64."""
+    if W_enc_QP.dtype not in (torch.float32, torch.float64) and W_enc_QP.device.type == "cpu":
+        expected = "but a CPU computes with float32 or float64; call .to(torch.float32)"
+        raise ValueError(f"weights are {W_enc_QP.dtype}, {expected}")
+
+
 class Preactivations:
     """Searchable pre-activations W_E x_p + b_E of B samples.
 
@@ -48,10 +55,8 @@ class Preactivations:
         x, W, b = x_BP.detach(), W_enc_QP.detach(), b_enc_Q.detach()
         self.product = Product(x, W, b, dtype or W.dtype)
         self.kernels = kernels or kernels_for(W.device)
+        check_type(W)
         compiled = isinstance(self.kernels, NumbaKernels)
-        if compiled and W.dtype not in (torch.float32, torch.float64):
-            expected = "but a CPU computes with float32 or float64; call .to(torch.float32)"
-            raise ValueError(f"weights are {W.dtype}, {expected}")
         if screened is None:
             screened = x.numel() * len(W) >= screening.LEAST and screening.pays()
         of_type = self.exact and W.dtype == torch.float32 and compiled

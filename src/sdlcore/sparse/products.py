@@ -8,10 +8,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sdlcore.sparse.kernels.row_norms import RowNorms
+from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.support import Support
 
 DENSE = 0.6
 """Share of entries above which dense products are at least as fast as the sparse kernels."""
+ROWS, WEIGHTS = 4, 1 << 22
+"""`multiply` is the fastest dense product from this number of samples and of weights; below, `torch.addmm` is."""
+
+
+def encode_all(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor) -> Tensor:
+    """Return the pre-activations W_E x_p + b_E of all latents (B x n_q), differentiably."""
+    if len(x_BP) < ROWS or W_enc_QP.numel() < WEIGHTS:
+        return torch.addmm(b_enc_Q, x_BP, W_enc_QP.T)
+    return _EncodeAll.apply(x_BP, W_enc_QP, b_enc_Q)
 
 
 def encode_at(
@@ -75,6 +85,20 @@ def decode_at(
         Give each nested group the gradient of its own sum alone, as if the sum before it were detached.
     """
     return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms, detached))
+
+
+class _EncodeAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(x, W)
+        return multiply(x, W).add_(b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x, W), needed = ctx.saved_tensors, ctx.needs_input_grad
+        to_x, to_W = gradient @ W if needed[0] else None, gradient.T @ x if needed[1] else None
+        return to_x, to_W, gradient.sum(0) if needed[2] else None
 
 
 class _EncodeAt(torch.autograd.Function):

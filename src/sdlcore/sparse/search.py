@@ -205,6 +205,9 @@ def merged(above: Entries, below: Entries) -> Entries:
 
 def largest(z: Tensor, k: int) -> Tensor:
     """Return a mask of the k largest numbers along the last dimension; of equal numbers, the first."""
-    least = z.topk(min(k, z.shape[-1]), dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    number = min(k, z.shape[-1])
+    least = z.topk(number, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    if int((z < least).count_nonzero()) == z.numel() - number * least.numel():
+        return z >= least  # no other number equals the smallest of the k
     above, equal = z > least, z == least
     return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))

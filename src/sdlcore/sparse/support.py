@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.interface import Kernels, SparseRows
 
 
 class ByLatent(NamedTuple):
@@ -80,6 +81,15 @@ class Support:
         """Return the values as B x n_q, with zeros elsewhere; groups of a sample are added."""
         out = values_N.new_zeros(self.n_samples, self.n_q)
         return out.index_put((self.rows // self.groups, self.columns), values_N, accumulate=True)
+
+    def csr(self, values_N: Tensor) -> scipy.sparse.csr_array:
+        """Return the values that are not zero as B x n_q, without gradients; NaN counts as zero. For one group."""
+        rows = SparseRows(self.offsets, self.columns, values_N.detach()).where(values_N.detach().abs() > 0)
+        offsets, columns, values = (part.cpu() for part in rows)
+        values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
+        # 32 bits for both, because scipy would widen the columns to match offsets of 64 bits
+        parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()
+        return scipy.sparse.csr_array(parts, shape=(self.n_rows, self.n_q))
 
     def sum_by_sample(self, values_N: Tensor) -> Tensor:
         """Return the sum of each sample's values (B)."""

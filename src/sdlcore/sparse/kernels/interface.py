@@ -50,8 +50,7 @@ class SparseRows(NamedTuple):
     def where(self, mask_N: Tensor) -> "SparseRows":
         """Return the entries selected by a mask."""
         places = mask_N.nonzero().squeeze(1)
-        before = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
-        return SparseRows(before[self.offsets], self.columns[places], self.values[places])
+        return SparseRows(torch.searchsorted(places, self.offsets), self.columns[places], self.values[places])
 
 
 class Backward(NamedTuple):
