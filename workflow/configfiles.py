@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "workflow")]
 
-from sdlcore.pipeline import ConfigError, load_yaml  # noqa: E402
+from sdlcore.storage.yaml_files import ConfigError, load_yaml  # noqa: E402
 from sdlstudy.configuration.limits import mapping  # noqa: E402
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import write_text
+from sdlcore.storage.files import write_text
 
 RESAMPLES = 1000
 FEWEST = 4

@@ -28,10 +28,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
+from sdlcore.data.reading import open_checked
 from sdlcore.inside.reader import reader_of
 from sdlcore.inside.splicing import replacing
-from sdlcore.pipeline import open_checked, write_text
 from sdlcore.sources.language.settings import Site
+from sdlcore.storage.files import write_text
 from studies import KEPT
 from studies.language.encoder_law import Basis, activity, add, blocks, covariance_of, dictionaries, fitted_rho
 

@@ -19,7 +19,9 @@ import scipy.optimize
 import torch
 
 import sdlcore as sdl
-from sdlcore.pipeline import normalise_rows, open_checked, write_text
+from sdlcore.data.reading import open_checked
+from sdlcore.evaluation.recovery import normalise_rows
+from sdlcore.storage.files import write_text
 
 ROWS_AT_ONCE = 8192
 FEWEST = 10

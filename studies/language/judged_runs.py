@@ -16,8 +16,10 @@ import pandas as pd
 import torch
 
 import sdlcore as sdl
+from sdlcore.data.reading import open_checked
 from sdlcore.inside.held_out import HeldOut
-from sdlcore.pipeline import load_model, open_checked, read_labels
+from sdlcore.model.saving import load_model
+from sdlcore.sources.language.text import read_labels
 from studies.language.encoder_law import add
 
 K = (1, 4, 16)

@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 
 import sdlcore as sdl
+from sdlcore.data.reading import open_checked
 from sdlcore.inside.held_out import HeldOut
-from sdlcore.pipeline import open_checked
 from studies.language.encoder_law import add
 
 TUNING = 8192

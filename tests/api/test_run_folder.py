@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-import sdlcore.pipeline
 from sdlcore.api import run_folder
+from sdlcore.api.fitting import describe_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
@@ -174,7 +174,7 @@ def test_a_file_system_that_cannot_lock_folders_leaves_them_unlocked(x, tmp_path
 @pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])
 def test_describe_fit_is_the_provenance_of_the_run(x, tmp_path, settings):
     quiet = {name: value for name, value in settings.items() if name != "progress"}
-    described = sdlcore.pipeline.describe_fit(x, seed=3, **quiet)
+    described = describe_fit(x, seed=3, **quiet)
     dictionary = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
     assert described == json.loads(json.dumps(dictionary.provenance))
 

@@ -1,6 +1,6 @@
-"""The tables of names in the references of Python, for readers of a checkout, where mkdocstrings shows nothing.
+"""The table of names in the reference of Python, for readers of a checkout, where mkdocstrings shows nothing.
 
-`python -m tests.pages.python_names` writes them anew, from the names that the pages list and their docstrings.
+`python -m tests.pages.python_names` writes it anew, from the names that the page lists and their docstrings.
 """
 
 import ast
@@ -13,7 +13,6 @@ import sdlcore as sdl
 from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs/reference/python.md"
-PAGES = (PAGE, REPOSITORY / "docs/reference/pipeline.md")
 HEAD = "| name | what it is |\n|---|---|\n"
 
 
@@ -61,6 +60,5 @@ def text_of(path: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(with_table(page.read_text()))
-        print(page.relative_to(REPOSITORY))
+    PAGE.write_text(with_table(PAGE.read_text()))
+    print(PAGE.relative_to(REPOSITORY))

@@ -11,7 +11,7 @@ from tests.pages import python_in_full
 from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count, pages
 from tests.pages.command_line import page as command_line
 from tests.pages.execution import configuration
-from tests.pages.python_names import PAGE, PAGES, with_table
+from tests.pages.python_names import PAGE, with_table
 
 BLOCKS = all_blocks()
 
@@ -67,9 +67,8 @@ def test_the_reference_of_the_command_line_is_current():
     assert page == command_line(), "make pages-made writes it"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_tables_of_names_in_python_are_current(page):
-    assert page.read_text() == with_table(page.read_text()), "make pages-made writes it"
+def test_the_table_of_names_in_python_is_current():
+    assert PAGE.read_text() == with_table(PAGE.read_text()), "make pages-made writes it"
 
 
 def test_the_table_of_names_in_python_has_their_first_sentences():

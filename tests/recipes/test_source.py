@@ -1,4 +1,4 @@
-"""A new source takes five files: the code for its stores, its public name, its kind, a script and a rule."""
+"""A new source takes four files: the code for its stores, its kind, a script and a rule."""
 
 import pytest
 import yaml
@@ -39,7 +39,8 @@ def write_noise_stores(source: NoiseSource, train: Path, test: Path) -> None:
 
 from pathlib import Path
 
-from sdlcore.pipeline import NoiseSource, cli, write_noise_stores
+from sdlcore.command_line import cli
+from sdlcore.sources.noise import NoiseSource, write_noise_stores
 
 
 def main(*, source: NoiseSource, train: Path, test: Path) -> None:
@@ -67,7 +68,7 @@ if __name__ == "__main__":
         " > {log:q} 2>&1"
 
 
-from sdlcore.pipeline import NoiseSource
+from sdlcore.sources.noise import NoiseSource
 """,
 }
 """New files, and their content."""
@@ -92,10 +93,9 @@ RECIPE = {
     "    file: dict[Identifier, File] = {}": '''    noise: dict[Identifier, Noise] = {}
     """Gaussian noise."""
 ''',
-    "from sdlstudy.settings.fields import": "from sdlcore.pipeline import NoiseSource\n",
+    "from sdlstudy.settings.fields import": "from sdlcore.sources.noise import NoiseSource\n",
 }
 """Text in the file of kinds -> the text to insert before it."""
-PUBLIC = "src/sdlcore/pipeline.pyi"
 MINE = {
     "sources": {"noise": {"mine": {"dimension": 6, "run": {"n_q": 64, "steps": 5, "batch_size": 32}}}},
     "name": "trial",
@@ -104,9 +104,9 @@ MINE = {
 
 
 @pytest.mark.slow
-def test_a_source_of_five_files_is_checked_planned_extracted_and_trained_on(tmp_path):
+def test_a_source_of_four_files_is_checked_planned_extracted_and_trained_on(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
-    assert len([*NEW, KINDS, PUBLIC]) <= 5
+    assert len([*NEW, KINDS]) <= 4
     before = _training(checkout)
     for name, text in NEW.items():
         assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
@@ -116,9 +116,6 @@ def test_a_source_of_five_files_is_checked_planned_extracted_and_trained_on(tmp_
         assert kinds.count(place) == 1, f"{KINDS} has changed: the recipe no longer fits"
         kinds = kinds.replace(place, text + place)
     (checkout.path / KINDS).write_text(kinds)
-    with (checkout.path / PUBLIC).open("a") as file:
-        for name in ("NoiseSource", "write_noise_stores"):
-            file.write(f"from .sources.noise import {name} as {name}\n")
     assert _training(checkout) == before  # trainings on other sources stay valid
 
     (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))

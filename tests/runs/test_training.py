@@ -13,10 +13,12 @@ from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.data.reading import open_checked
 from sdlcore.errors import DivergedError
-from sdlcore.pipeline import RunConfig, SolverConfig, describe_checkpoint, read_history
 from sdlcore.random_streams import stream
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training import loop
-from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
+from sdlcore.training.history import read_history
 from tests.stores import write_store
 
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "batch_size": 16, "log_every": 3, "checkpoint_every": 3}

@@ -5,7 +5,7 @@ from functools import cache
 
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("src", "workflow")]
 
-from sdlcore.pipeline import source_digest
+from sdlcore.storage.digest import source_digest
 from sdlstudy.configuration.limits import unfit_text
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
 

@@ -2,7 +2,9 @@
 import hashlib
 
 from sdlcore import SourceError
-from sdlcore.pipeline import is_hub_model, is_hub_text, model_problems, model_shape, wheel_path
+from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
+from sdlcore.sources.language.shape import model_problems, model_shape
+from sdlcore.sources.wheels import wheel_path
 
 
 def wheel_files():

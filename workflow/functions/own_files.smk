@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 from sdlcore import SourceError
-from sdlcore.pipeline import FileSource, LanguageSource, SaelensSource
+from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.saelens.settings import SaelensSource
 from sdlstudy.configuration.plan import Shape
 from sdlstudy.configuration.validation import batches_beyond_rows
 
@@ -38,7 +40,7 @@ def outlives_its_files(name):
     source = study.source(name)
     if source.is_streamed or not missing_files(name):
         return False
-    from sdlcore.pipeline import were_made_by  # only here: it loads HDF5
+    from sdlcore.sources.origins import were_made_by  # only here: it loads HDF5
 
     kind = {"file": FileSource, "language": LanguageSource, "saelens": SaelensSource}[source.kind]
     seeds = study.bench_seeds(name) if source.n_features is not None else [0]
@@ -83,14 +85,14 @@ def arrays_shape(name):
     """Return the numbers of samples and dimensions in a source's files; None if a file is missing."""
     if name not in study.sources.file or missing_files(name):
         return None
-    from sdlcore.pipeline import file_shapes  # only here: it loads HDF5
+    from sdlcore.sources.files.extraction import file_shapes  # only here: it loads HDF5
 
     return Shape(*read_arrays(file_shapes, name))
 
 
 def check_arrays(name):
     """Refuse early what jobs would refuse: batches with more rows than the files, and more anchors than classes."""
-    from sdlcore.pipeline import count_classes  # only here: it loads HDF5
+    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
 
     shape = arrays_shape(name)
     for problem in batches_beyond_rows(study, name, shape.rows[0], shape.widths[0]):
@@ -112,7 +114,7 @@ def check_arrays(name):
 
 def check_synthetic_model(name):
     """Refuse early a synthetic model that the job would refuse, by its configuration file alone."""
-    from sdlcore.pipeline import read_synthetic_config  # only here: it loads scipy
+    from sdlcore.sources.saelens.model import read_synthetic_config  # only here: it loads scipy
 
     try:
         read_synthetic_config(as_read(SaelensSource, name))

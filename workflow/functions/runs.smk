@@ -2,7 +2,9 @@
 import shutil
 from functools import cache
 
-from sdlcore.pipeline import RunConfig, locate_files, parts_of_metrics
+from sdlcore.evaluation.plugin_metrics import parts_of_metrics
+from sdlcore.interop.formats import locate_files
+from sdlcore.run import RunConfig
 from sdlstudy.settings.cells import (
     Cell,
     discovery_of,

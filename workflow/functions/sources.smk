@@ -1,7 +1,11 @@
 # Stores and settings of sources.
 from types import SimpleNamespace
 
-from sdlcore.pipeline import BenchFeatures, BenchSamples, ClipSource, LanguageSource, PluginSource, SynthSource
+from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.plugins.settings import PluginSource
+from sdlcore.sources.synth.settings import SynthSource
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]

@@ -1,5 +1,5 @@
 # Fail early if .snakemake or logs cannot be written. Snakemake's own errors do not name the folder.
-from sdlcore.pipeline import check_writable
+from sdlcore.storage.files import check_writable
 
 
 def unwritable():

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from sdlcore import SourceError
-from sdlcore.pipeline import atomic_folder, provenance, write_json
+from sdlcore.storage.files import atomic_folder, provenance, write_json
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from sdlcore.pipeline import ClipSource, Positive, Seed, Settings, Text, Total
+from sdlcore.settings import Positive, Seed, Settings, Text, Total
+from sdlcore.sources.images.settings import ClipSource
 
 FASHION_MNIST = "fashion_mnist"
 """The name of the images that the pipeline downloads and prepares itself."""

@@ -18,16 +18,11 @@ from safetensors.torch import save_file
 
 from offline.settings import ClipTraining
 from sdlcore import SourceError
-from sdlcore.pipeline import (
-    atomic_path,
-    choose_device,
-    decoded_images,
-    list_images,
-    new_clip,
-    provenance,
-    stream,
-    write_json,
-)
+from sdlcore.device import choose_device
+from sdlcore.random_streams import stream
+from sdlcore.sources.images.checkpoints import new_clip
+from sdlcore.sources.images.listing import decoded_images, list_images
+from sdlcore.storage.files import atomic_path, provenance, write_json
 
 log = logging.getLogger(__name__)
 

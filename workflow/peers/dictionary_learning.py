@@ -15,7 +15,7 @@ from torch import Tensor
 
 from peers.settings import PeerConfig
 from peers.trainer import Note, pace
-from sdlcore.pipeline import from_dictionary_learning
+from sdlcore.interop.dictionary_learning import from_dictionary_learning
 
 # dictionary_learning imports nnsight for its buffer of language-model activations, which is not used here. The version
 # that it requires (< 0.4) has many old dependencies, so an empty module replaces it.

@@ -15,19 +15,13 @@ from torch import Tensor
 from peers.settings import PeerConfig
 from peers.trainer import Train
 from sdlcore import DivergedError
-from sdlcore.pipeline import (
-    BatchReader,
-    History,
-    Row,
-    Sink,
-    Watch,
-    batch_scores,
-    fit_normalisation,
-    open_checked,
-    recovery_watch,
-    stream,
-    torch_stream,
-)
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.reading import open_checked
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.training.history import History, Row, Sink, Watch
+from sdlcore.training.normalisation import fit_normalisation
+from sdlcore.training.variance import batch_scores
+from sdlcore.training.watch import recovery_watch
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from peers.settings import PeerConfig
 from peers.trainer import Note, pace
-from sdlcore.pipeline import from_saelens
+from sdlcore.interop.saelens import from_saelens
 
 _CLASSES = {
     "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from sdlcore.pipeline import Batch, Json, Latents, Positive, Settings, Sizes, Total, Weight
+from sdlcore.settings import Batch, Json, Latents, Positive, Settings, Sizes, Total, Weight
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]

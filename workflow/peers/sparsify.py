@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from peers.settings import PeerConfig
 from peers.trainer import Note
-from sdlcore.pipeline import from_sparsify
+from sdlcore.interop.sparsify import from_sparsify
 
 LAYER = "rows"
 

@@ -18,20 +18,13 @@ from typing import Any
 import torch
 
 from sdlcore import References
-from sdlcore.pipeline import (
-    Settings,
-    atomic_path,
-    content_digest,
-    describe_checkpoint,
-    is_of_language_model,
-    load_model,
-    load_provenance,
-    load_references,
-    provenance,
-    provenance_of_rows,
-    read_history,
-    sha256_of,
-)
+from sdlcore.data.reading import content_digest, is_of_language_model, provenance_of_rows
+from sdlcore.data.references import load_references
+from sdlcore.model.saving import load_model, load_provenance
+from sdlcore.settings import Settings
+from sdlcore.storage.files import atomic_path, provenance, sha256_of
+from sdlcore.training.checkpoint import describe_checkpoint
+from sdlcore.training.history import read_history
 
 log = logging.getLogger(__name__)
 

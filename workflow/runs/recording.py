@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sdlcore.pipeline import announcing, extra
+from sdlcore.extras import extra
+from sdlcore.sparse.kernels.calling import announcing
 
 log = logging.getLogger(__name__)
 

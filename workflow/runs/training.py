@@ -12,7 +12,13 @@ from typing import Any
 from runs.folder import CHECKPOINT, Run, begin
 from runs.recording import Callback, Row, progress, tensorboard, weights_and_biases
 from sdlcore import fit, load
-from sdlcore.pipeline import Device, RunConfig, SolverConfig, Split, describe_checkpoint, describe_fit, load_anchors
+from sdlcore.api.fitting import describe_fit
+from sdlcore.data.anchors import load_anchors
+from sdlcore.device import Device
+from sdlcore.run import RunConfig
+from sdlcore.settings import Split
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.checkpoint import describe_checkpoint
 
 
 @dataclass(frozen=True)

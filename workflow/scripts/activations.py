@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import (
-    Device,
-    LanguageSource,
-    choose_device,
-    cli,
-    write_language_recipe,
-    write_language_shard,
-    write_language_stores,
-)
+from sdlcore.command_line import cli
+from sdlcore.device import Device, choose_device
+from sdlcore.sources.language.extraction import write_language_shard, write_language_stores
+from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.language.streaming import write_language_recipe
 
 
 def main(

@@ -3,7 +3,10 @@
 import logging
 from pathlib import Path
 
-from sdlcore.pipeline import cli, load_references, provenance, save_anchors
+from sdlcore.command_line import cli
+from sdlcore.data.anchors import save_anchors
+from sdlcore.data.references import load_references
+from sdlcore.storage.files import provenance
 
 
 def main(*, n_anchors: float, seed: int, references: Path, first: int | None = None, output: Path) -> None:

@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.pipeline import (
-    ClassMeans,
-    cli,
-    content_digest,
-    means_of_classes,
-    open_checked,
-    provenance,
-    save_references,
-)
+from sdlcore.command_line import cli
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.references import means_of_classes, save_references
+from sdlcore.data.settings import ClassMeans
+from sdlcore.storage.files import provenance
 from sdlstudy.results.tables import write_csv
 
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import ClipSource, Device, cli, clip_extraction
+from sdlcore.command_line import cli
+from sdlcore.device import Device
+from sdlcore.sources.images.embedding import clip_extraction
+from sdlcore.sources.images.settings import ClipSource
 
 
 def main(

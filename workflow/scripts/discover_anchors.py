@@ -6,16 +6,12 @@ from typing import Any
 
 import torch
 
-from sdlcore.pipeline import (
-    SolverConfig,
-    cli,
-    content_digest,
-    open_checked,
-    provenance,
-    save_anchors,
-    stable_directions,
-    write_json,
-)
+from sdlcore.command_line import cli
+from sdlcore.data.anchors import save_anchors
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.stable import stable_directions
+from sdlcore.storage.files import provenance, write_json
 
 
 def main(

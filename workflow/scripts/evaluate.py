@@ -7,28 +7,24 @@ from typing import Any
 import torch
 
 from peers.settings import PeerConfig
-from sdlcore.pipeline import (
-    GroundTruth,
-    Hierarchy,
-    ImportConfig,
-    Json,
-    RunConfig,
-    SolverConfig,
-    check_origin,
-    cli,
-    content_digest,
-    evaluate_coder,
-    finished_metrics,
-    load_anchors,
-    load_model,
-    load_references,
-    open_checked,
-    parts_of_metrics,
-    provenance,
-    stream,
-    with_checksum,
-    write_json,
-)
+from sdlcore.command_line import cli
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.references import load_references
+from sdlcore.evaluation.evaluate import evaluate_coder
+from sdlcore.evaluation.ground_truth import GroundTruth
+from sdlcore.evaluation.metric_cache import finished_metrics
+from sdlcore.evaluation.origin import check_origin
+from sdlcore.evaluation.plugin_metrics import parts_of_metrics
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.model.saving import load_model
+from sdlcore.random_streams import stream
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench.settings import Hierarchy
+from sdlcore.storage.checksums import with_checksum
+from sdlcore.storage.files import provenance, write_json
 
 
 def main(

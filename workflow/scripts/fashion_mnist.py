@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from offline.fashion_mnist import make_tree, tree_name
-from sdlcore.pipeline import cli, link, made_once
+from sdlcore.command_line import cli
+from sdlcore.storage.sharing import link, made_once
 
 
 def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, output: Path) -> None:

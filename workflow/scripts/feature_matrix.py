@@ -4,7 +4,11 @@ import logging
 from pathlib import Path
 
 from sdlcore import References
-from sdlcore.pipeline import BenchFeatures, cli, draw_matrices, provenance, save_references
+from sdlcore.command_line import cli
+from sdlcore.data.references import save_references
+from sdlcore.sources.bench.feature_matrix import draw_matrices
+from sdlcore.sources.bench.settings import BenchFeatures
+from sdlcore.storage.files import provenance
 
 
 def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import FileSource, cli, write_file_stores
+from sdlcore.command_line import cli
+from sdlcore.sources.files.extraction import write_file_stores
+from sdlcore.sources.files.settings import FileSource
 
 
 def main(*, source: FileSource, train: Path, test: Path) -> None:

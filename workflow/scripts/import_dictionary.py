@@ -2,7 +2,9 @@
 
 from runs.folder import Run, describe
 from sdlcore import Dictionary
-from sdlcore.pipeline import ImportConfig, cli, import_dictionary
+from sdlcore.command_line import cli
+from sdlcore.interop.run_import import import_dictionary
+from sdlcore.interop.settings import ImportConfig
 
 
 def main(run: Run, *, settings: ImportConfig) -> None:

@@ -4,17 +4,12 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.pipeline import (
-    Device,
-    HeldOut,
-    choose_device,
-    cli,
-    content_digest,
-    load_model,
-    open_checked,
-    provenance,
-    write_json,
-)
+from sdlcore.command_line import cli
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.device import Device, choose_device
+from sdlcore.inside.held_out import HeldOut
+from sdlcore.model.saving import load_model
+from sdlcore.storage.files import provenance, write_json
 
 
 def main(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import cli, converted_gguf, link
+from sdlcore.command_line import cli
+from sdlcore.sources.language.gguf_conversion import converted_gguf
+from sdlcore.storage.sharing import link
 
 
 def main(*, gguf: Path, cache: Path, output: Path) -> None:

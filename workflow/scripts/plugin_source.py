@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import PluginSource, cli, write_plugin_stores
+from sdlcore.command_line import cli
+from sdlcore.sources.plugins.filling import write_plugin_stores
+from sdlcore.sources.plugins.settings import PluginSource
 
 
 def main(*, source: PluginSource, train: Path, test: Path) -> None:

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sdlcore.pipeline import cli
+from sdlcore.command_line import cli
 from sdlstudy.products.product import Product
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import PartialStudy

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from sdlcore.pipeline import cli, write_text
+from sdlcore.command_line import cli
+from sdlcore.storage.files import write_text
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.report.page import report, report_files
 from sdlstudy.results.tables import read_csv

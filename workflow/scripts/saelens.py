@@ -4,15 +4,13 @@ import logging
 from pathlib import Path
 
 from sdlcore import References
-from sdlcore.pipeline import (
-    SaelensSource,
-    cli,
-    content_digest,
-    create_store,
-    provenance,
-    read_synthetic_model,
-    save_references,
-)
+from sdlcore.command_line import cli
+from sdlcore.data.reading import content_digest
+from sdlcore.data.references import save_references
+from sdlcore.data.writing import create_store
+from sdlcore.sources.saelens.model import read_synthetic_model
+from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.storage.files import provenance
 
 
 def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

@@ -3,7 +3,12 @@
 import logging
 from pathlib import Path
 
-from sdlcore.pipeline import BenchSamples, cli, create_store, draw_samples, load_references, provenance
+from sdlcore.command_line import cli
+from sdlcore.data.references import load_references
+from sdlcore.data.writing import create_store
+from sdlcore.sources.bench.samples import draw_samples
+from sdlcore.sources.bench.settings import BenchSamples
+from sdlcore.storage.files import provenance
 
 
 def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from runs.folder import Run
 from runs.training import Training, train
-from sdlcore.pipeline import SolverConfig, cli, open_checked
+from sdlcore.command_line import cli
+from sdlcore.data.reading import open_checked
+from sdlcore.solvers.settings import SolverConfig
 
 
 def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None:

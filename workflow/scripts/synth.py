@@ -4,7 +4,13 @@ import logging
 from pathlib import Path
 
 from sdlcore import References
-from sdlcore.pipeline import SynthSource, World, cli, create_store, provenance, save_references, write_synth_recipe
+from sdlcore.command_line import cli
+from sdlcore.data.references import save_references
+from sdlcore.data.writing import create_store
+from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.synth.streaming import write_synth_recipe
+from sdlcore.sources.synth.world import World
+from sdlcore.storage.files import provenance
 
 
 def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.pipeline import cli, write_text
+from sdlcore.command_line import cli
+from sdlcore.storage.files import write_text
 from sdlstudy.results.tables import write_csv
 from sdlstudy.theory.check import check
 from sdlstudy.theory.claims import counts_sentence, page

@@ -2,7 +2,10 @@
 
 from runs.folder import Run
 from runs.training import Training, train
-from sdlcore.pipeline import RunConfig, cli, open_checked, processes_of
+from sdlcore.command_line import cli
+from sdlcore.data.reading import open_checked
+from sdlcore.run import RunConfig
+from sdlcore.training.distributed import processes_of
 
 
 def main(run: Run, training: Training, *, settings: RunConfig) -> None:

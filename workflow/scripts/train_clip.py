@@ -5,7 +5,8 @@ from pathlib import Path
 from offline.fashion_mnist import garment_of
 from offline.settings import ClipTraining
 from offline.training import train_clip
-from sdlcore.pipeline import Device, cli
+from sdlcore.command_line import cli
+from sdlcore.device import Device
 
 
 def main(

@@ -2,7 +2,11 @@
 
 from runs.folder import Run
 from runs.training import Training, train
-from sdlcore.pipeline import Recipe, RunConfig, cli, open_synth_stream, processes_of
+from sdlcore.api.recipes import Recipe
+from sdlcore.command_line import cli
+from sdlcore.run import RunConfig
+from sdlcore.sources.synth.streaming import open_synth_stream
+from sdlcore.training.distributed import processes_of
 
 
 def main(run: Run, training: Training, *, settings: RunConfig) -> None:

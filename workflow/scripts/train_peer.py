@@ -6,7 +6,8 @@ from peers.run_peer import run_peer
 from peers.settings import DISTRIBUTIONS, PeerConfig
 from runs.folder import Run, begin, describe
 from sdlcore import Dictionary
-from sdlcore.pipeline import cli, unfinished_run
+from sdlcore.api.run_folder import unfinished_run
+from sdlcore.command_line import cli
 
 
 def main(run: Run, *, settings: PeerConfig) -> None:

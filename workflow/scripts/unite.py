@@ -3,7 +3,9 @@
 import logging
 from pathlib import Path
 
-from sdlcore.pipeline import cli, provenance, unite
+from sdlcore.command_line import cli
+from sdlcore.data.shards import unite
+from sdlcore.storage.files import provenance
 
 
 def main(*, shards: list[Path], index: Path) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sdlcore.pipeline import cli, write_text
+from sdlcore.command_line import cli
+from sdlcore.storage.files import write_text
 
 
 def main(*, tables: list[Path], output: Path) -> None:

@@ -1,6 +1,6 @@
 """Digests of source code: the statements of a script and of its imports, without comments and docstrings.
 
-A name imported from a lazy package (`sdlcore`, `sdlcore.pipeline`) counts as the module that the package's stub imports
+A name imported from a lazy package (`sdlcore`) counts as the module that the package's stub imports
 it from. So a script depends on the names that it imports, not on the whole package.
 
 Some modules are imported by a name in the settings: activations, loss terms, solvers, other libraries. Only the modules

@@ -11,7 +11,10 @@ from typing import NamedTuple
 from safetensors import safe_open
 
 from peers.settings import PeerConfig
-from sdlcore.pipeline import ImportConfig, RunConfig, SolverConfig, read_history
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.history import read_history
 from sdlstudy.configuration.plan import NOTHING_FOUND, Need, Shapes, duration, need, shape
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.language_scores import LanguageScores

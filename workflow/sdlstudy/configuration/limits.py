@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sdlcore.pipeline import ConfigError, Json
+from sdlcore.settings import Json
+from sdlcore.storage.yaml_files import ConfigError
 
 MOST_VALUES = 20_000
 """Values in a configuration. Values repeated by an alias count each time, so the limit also ends cycles of aliases."""

@@ -11,7 +11,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sdlcore import PluginError
-from sdlcore.pipeline import ConfigError, Json, load_plugins, load_yaml, locate_plugin, source_gives
+from sdlcore.plugins.importing import load_plugins, locate_plugin
+from sdlcore.settings import Json
+from sdlcore.sources.plugins.settings import source_gives
+from sdlcore.storage.yaml_files import ConfigError, load_yaml
 from sdlstudy.configuration.cost import MOST_RUNS, number_of_runs
 from sdlstudy.configuration.limits import mapping, unbounded
 from sdlstudy.configuration.refusals import problems

@@ -7,7 +7,9 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
-from sdlcore.pipeline import did_you_mean, number_as_text, own_settings
+from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.storage.yaml_files import number_as_text
+from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.limits import key_path, short_repr
 from sdlstudy.configuration.schema import schema
 from sdlstudy.settings.runs import OF_PLUGINS, Method, Run, defined

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sdlcore.pipeline import did_you_mean
+from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.loading import ConfigError, configure, read_given
 from sdlstudy.settings.trees import branch
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from sdlcore.pipeline import Json, ModelConfig, did_you_mean
+from sdlcore.run import ModelConfig
+from sdlcore.settings import Json
+from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.study import Study
 from sdlstudy.settings.trees import Tree, branch, merge

@@ -120,7 +120,7 @@ class AnchoringMap(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.pipeline import write_text
+        from sdlcore.storage.files import write_text
         from sdlstudy.rendering.anchoring_map import RUN_COLUMNS, figure_map, map_table
         from sdlstudy.results.tables import write_csv
 
@@ -136,14 +136,10 @@ class AnchoringMap(Picture):
         """Score a run with anchors and the same run without, on the features that no anchoring of the map anchors."""
         import numpy as np
 
-        from sdlcore.pipeline import (
-            TAU_STRICT,
-            anchored_features,
-            load_anchors,
-            load_references,
-            near_anchors,
-            recovered,
-        )
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.recovery_rule import TAU_STRICT, recovered
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.ground_truth import anchored_features, near_anchors
         from sdlstudy.results.runs import read_metrics
         from sdlstudy.results.tables import read_csv
 

@@ -74,7 +74,7 @@ def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If the store does not come from a bench.
     """
-    from sdlcore.pipeline import open_checked
+    from sdlcore.data.reading import open_checked
 
     with open_checked(store) as opened:
         features = opened.features()

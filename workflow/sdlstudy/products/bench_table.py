@@ -97,7 +97,7 @@ class BenchTable(Product):
         return bench_text(self.columns, self.caption, rows, self.finer)
 
     def make(self, name: str, files: Files) -> None:
-        from sdlcore.pipeline import write_text
+        from sdlcore.storage.files import write_text
         from sdlstudy.results.tables import write_csv
 
         rows = self.rows(name, files)

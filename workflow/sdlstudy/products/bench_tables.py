@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from sdlcore.pipeline import METRICS, TAU, Baseline, FeatureSet, Similarity, baseline_name, mip_name, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import Baseline, FeatureSet, Similarity, baseline_name, mip_name, recovery_name
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.products.bench_table import BenchTable
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study

@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sdlcore.pipeline import FEWEST_SAMPLES, GT_RECOVERY, METRICS, MIP, SIDES, TAU, TAU_STRICT, TOP_SAMPLES
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.top_samples import FEWEST_SAMPLES, TOP_SAMPLES
 from sdlstudy.products.run_table import OWN, RunTable
 from sdlstudy.rendering.symbols import SYMBOLS, symbol
 from sdlstudy.settings.cells import Cell, run_settings

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MinLen
 
-from sdlcore.pipeline import METRICS, Positive, mip_name, recovery_name
+from sdlcore.evaluation.metric_names import mip_name, recovery_name
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.settings import Positive
 from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.products.product import Picture, Product
 from sdlstudy.settings.cells import Cell
@@ -170,7 +172,7 @@ class Comparison(OnGround, Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.pipeline import write_text
+        from sdlcore.storage.files import write_text
         from sdlstudy.rendering.comparison import comparison_table, figure_comparison
         from sdlstudy.results.tables import read_csv, write_csv
 
@@ -201,7 +203,7 @@ def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, floa
     from dataclasses import replace
 
     from sdlcore import compare
-    from sdlcore.pipeline import load_model
+    from sdlcore.model.saving import load_model
 
     groups: dict[Cell, list[Cell]] = {}
     for cell in cells:

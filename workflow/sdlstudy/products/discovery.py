@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MinLen
 
-from sdlcore.pipeline import write_text
+from sdlcore.storage.files import write_text
 from sdlstudy.products.product import Product
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
@@ -110,13 +110,10 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
     """Score runs of one source and seed on their `unanchored_features`, those not near any anchor; one row a run."""
     from dataclasses import asdict, replace
 
-    from sdlcore.pipeline import (
-        best_cosines,
-        load_anchors,
-        load_model,
-        load_references,
-        near_anchors,
-    )
+    from sdlcore.data.anchors import load_anchors
+    from sdlcore.data.references import load_references
+    from sdlcore.evaluation.ground_truth import best_cosines, near_anchors
+    from sdlcore.model.saving import load_model
     from sdlstudy.results.discovered import recovery_over, unanchored_features
     from sdlstudy.results.runs import read_metrics
 

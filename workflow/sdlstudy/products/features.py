@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sdlcore.pipeline import Seed
+from sdlcore.settings import Seed
 from sdlstudy.products.product import Picture
 from sdlstudy.products.run_table import RunTable
 from sdlstudy.settings.cells import Cell
@@ -72,7 +72,10 @@ class Features(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.pipeline import anchored_features, best_cosines, load_anchors, load_model, load_references
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.ground_truth import anchored_features, best_cosines
+        from sdlcore.model.saving import load_model
         from sdlstudy.rendering.features import FEATURE_COLUMNS, figure_features
 
         features, anchors = self._judges(files)

@@ -38,7 +38,9 @@ class Figure4(BenchFigure):
     def make(self, name: str, files: Files) -> None:
         import torch
 
-        from sdlcore.pipeline import Solution, load_model, load_references
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.zero_loss import Solution
+        from sdlcore.model.saving import load_model
         from sdlstudy.rendering.figure4 import Learned, figure4, figure4_rows, least_recovering
         from sdlstudy.rendering.labels import label_method
 

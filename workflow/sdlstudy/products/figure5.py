@@ -39,7 +39,9 @@ class Figure5(BenchFigure):
         import pandas as pd
         import torch
 
-        from sdlcore.pipeline import absorption, absorption_score, families, load_model, load_references, match_latents
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
+        from sdlcore.model.saving import load_model
         from sdlstudy.rendering.figure5 import Shown, family_of, figure5
         from sdlstudy.rendering.labels import label_method
 

@@ -35,7 +35,7 @@ class Figure8(Product):
         return [files.figure(name), files.figure(name, "pdf")]
 
     def make(self, name: str, files: Files) -> None:
-        from sdlcore.pipeline import load_references
+        from sdlcore.data.references import load_references
         from sdlstudy.rendering.figure8 import figure8
         from sdlstudy.rendering.figures import save_figure
 

@@ -142,7 +142,8 @@ class Law(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.pipeline import load_model, load_references
+        from sdlcore.data.references import load_references
+        from sdlcore.model.saving import load_model
         from sdlstudy.rendering.law import COLUMNS, EXACT
         from sdlstudy.theory.encoder_law import law, own_cosines, own_products, read_outs
         from sdlstudy.theory.reading import Read, nearest_ridge, read

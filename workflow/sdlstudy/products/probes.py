@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MinLen
 
-from sdlcore.pipeline import Text, write_text
+from sdlcore.settings import Text
+from sdlcore.storage.files import write_text
 from sdlstudy.products.bench_table import OnSource
 from sdlstudy.products.dictionary_table import DictionaryTable
 from sdlstudy.settings.cells import Cell
@@ -87,7 +88,9 @@ class Probes(DictionaryTable):
         import pandas as pd
 
         from sdlcore import probe
-        from sdlcore.pipeline import load_model, open_checked, read_labels
+        from sdlcore.data.reading import open_checked
+        from sdlcore.model.saving import load_model
+        from sdlcore.sources.language.text import read_labels
 
         frames = []
         for source, entry in self.entries().items():

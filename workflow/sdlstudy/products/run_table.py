@@ -5,7 +5,8 @@ from itertools import product
 from typing import Annotated
 
 from peers.settings import PeerConfig
-from sdlcore.pipeline import RunConfig, own_settings
+from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.run import RunConfig
 from sdlstudy.products.product import AnyStudy, Product, partial_study
 from sdlstudy.rendering.layout import Layout, Point
 from sdlstudy.settings.cells import Cell, setting_of, variant_name

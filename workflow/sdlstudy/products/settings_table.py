@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.pipeline import write_text
+from sdlcore.storage.files import write_text
 from sdlstudy.products.product import Product, partial_study
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files

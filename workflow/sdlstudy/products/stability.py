@@ -42,7 +42,7 @@ class Stability(DictionaryTable):
         import pandas as pd
 
         from sdlcore import compare
-        from sdlcore.pipeline import load_model
+        from sdlcore.model.saving import load_model
 
         frames = []
         for source, entry in self.entries().items():

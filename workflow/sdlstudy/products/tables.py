@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from sdlcore.pipeline import write_text
+from sdlcore.storage.files import write_text
 from sdlstudy.products.features import Features
 from sdlstudy.products.overview import Overview
 from sdlstudy.products.product import Product

@@ -81,15 +81,13 @@ class TopImages(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.pipeline import (
-            anchored_features,
-            find_top_samples,
-            load_anchors,
-            load_model,
-            load_references,
-            one_to_one,
-            open_checked,
-        )
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.reading import open_checked
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.ground_truth import anchored_features
+        from sdlcore.evaluation.recovery import one_to_one
+        from sdlcore.evaluation.samples import find_top_samples
+        from sdlcore.model.saving import load_model
         from sdlstudy.rendering.labels import label_anchoring, label_method
         from sdlstudy.rendering.top_images import ShownLatent, figure_top_images, records
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from sdlcore.pipeline import write_text
+from sdlcore.storage.files import write_text
 from sdlstudy.products.figure6 import Figure6
 from sdlstudy.products.product import Product
 from sdlstudy.settings.files import Files

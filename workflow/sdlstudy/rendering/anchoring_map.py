@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import TAU_STRICT
+from sdlcore.data.recovery_rule import TAU_STRICT
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import METRICS
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.solvers_table import last_row, latents_of

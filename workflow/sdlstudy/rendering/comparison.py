@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import METRICS, Better
+from sdlcore.evaluation.metrics import METRICS, Better
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method, label_source
 from sdlstudy.rendering.markup import number

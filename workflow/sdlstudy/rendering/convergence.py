@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from sdlcore.pipeline import recovery_name
+from sdlcore.evaluation.metric_names import recovery_name
 from sdlstudy.rendering.figures import PALETTE, style
 from sdlstudy.rendering.labels import label_method
 

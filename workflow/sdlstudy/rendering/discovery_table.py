@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import METRICS, TAU, mip_name, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import mip_name, recovery_name
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable

@@ -8,7 +8,9 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from sdlcore.pipeline import TAU, Match, Solution, chance_recovery, normalise_rows, recovered
+from sdlcore.data.recovery_rule import TAU, recovered
+from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
+from sdlcore.evaluation.zero_loss import Solution
 from sdlstudy.rendering.figures import PALETTE, style
 from sdlstudy.rendering.space import draw_features, draw_sphere, frame, open_view
 

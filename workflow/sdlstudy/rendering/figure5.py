@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sdlcore.pipeline import Family
+from sdlcore.evaluation.absorption import Family
 from sdlstudy.rendering.figures import style
 
 # a diverging and a sequential colour map, both readable with colour blindness

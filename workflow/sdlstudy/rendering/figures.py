@@ -12,7 +12,7 @@ import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdlcore.pipeline import atomic_path
+from sdlcore.storage.files import atomic_path
 
 DOTS_PER_INCH = 200
 # seaborn's colour-blind palette: blue, orange, green, vermilion, ...

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import METRICS, stream
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.random_streams import stream
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable

@@ -5,7 +5,8 @@ from itertools import groupby
 
 import pandas as pd
 
-from sdlcore.pipeline import GT_RECOVERY, printable
+from sdlcore.evaluation.metric_names import GT_RECOVERY
+from sdlcore.text import printable
 from sdlstudy.rendering.markup import Cell, Column, Readable, readable
 
 _LATEX = {

@@ -6,21 +6,20 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import (
+from sdlcore.data.recovery_rule import TAU_STRICT
+from sdlcore.evaluation.metric_names import (
     GT_RECOVERY,
-    METRICS,
     MIP,
-    TAU_STRICT,
     Baseline,
     FeatureSet,
     Matched,
     Similarity,
     baseline_name,
-    declared,
     mip_name,
     part_name,
     recovery_name,
 )
+from sdlcore.evaluation.metrics import METRICS, declared
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
 from sdlstudy.rendering.symbols import symbol
 from sdlstudy.rendering.text_table import TextTable

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.pipeline import TAU, Baseline, baseline_name, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import Baseline, baseline_name, recovery_name
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import PAPER_METHODS

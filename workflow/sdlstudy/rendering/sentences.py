@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import ABSORBED_SHARE, NEAR_ZERO, absorption_score, in_line
+from sdlcore.evaluation.absorption import ABSORBED_SHARE, absorption_score
+from sdlcore.evaluation.recovery import NEAR_ZERO
+from sdlcore.text import in_line
 from sdlstudy.rendering.figure6 import NEVER_FIRED
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.settings.sources import Bench

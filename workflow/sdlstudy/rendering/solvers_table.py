@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, TAU, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import recovery_name
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import RunsError, read_metrics

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdlcore.pipeline import SIDES, recovery_name
+from sdlcore.evaluation.metric_names import SIDES, recovery_name
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.rendering.symbols import symbol

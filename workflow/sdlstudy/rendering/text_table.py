@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import in_line
+from sdlcore.text import in_line
 
 LONGEST = 1000
 """Number of characters after which a cell is cut off."""

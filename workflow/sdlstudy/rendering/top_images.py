@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdlcore.pipeline import TopSamples, describe_error, in_figure, open_picture, printable
+from sdlcore.evaluation.top_samples import TopSamples
+from sdlcore.sources.images.pictures import open_picture
+from sdlcore.storage.parsing import describe_error
+from sdlcore.text import in_figure, printable
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 
 CLASSES_SHOWN = 6

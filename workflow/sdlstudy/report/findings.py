@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sdlcore.pipeline import TAU, Baseline, FeatureSet, baseline_name, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, recovery_name
 from sdlstudy.rendering.labels import label_method, without_label
 from sdlstudy.rendering.markup import has_values
 from sdlstudy.rendering.overview import strongest_null

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import provenance, templates
+from sdlcore.storage.files import provenance
+from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.bench_table import BenchTable
 from sdlstudy.products.captions import table_numbers

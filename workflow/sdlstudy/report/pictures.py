@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import TAU, TOP_SAMPLES
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.top_samples import TOP_SAMPLES
 from sdlstudy.products.bench_figure import BenchFigure
 from sdlstudy.products.convergence import Convergence
 from sdlstudy.products.features import Features

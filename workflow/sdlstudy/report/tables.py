@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, TAU, Better, FeatureSet, recovery_name
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metric_names import FeatureSet, recovery_name
+from sdlcore.evaluation.metrics import METRICS, Better
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
 from sdlstudy.rendering.markup import has_values, number, readable
 from sdlstudy.rendering.settings_table import setting_text

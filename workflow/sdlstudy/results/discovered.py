@@ -5,7 +5,9 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from sdlcore import Anchors, References
-from sdlcore.pipeline import mip_name, near_anchors, recovered, recovery_name
+from sdlcore.data.recovery_rule import recovered
+from sdlcore.evaluation.ground_truth import near_anchors
+from sdlcore.evaluation.metric_names import mip_name, recovery_name
 
 
 def unanchored_features(

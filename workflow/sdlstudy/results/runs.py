@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, recovery_at, with_checksum
+from sdlcore.evaluation.metric_names import Baseline, baseline_name
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_at
+from sdlcore.storage.checksums import with_checksum
 from sdlstudy.settings.cells import Cell
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_name, declared
+from sdlcore.evaluation.metric_names import Baseline, baseline_name
+from sdlcore.evaluation.metrics import METRICS, Metric, declared
+from sdlcore.storage.files import atomic_path
 from sdlstudy.results.runs import RunsError, check_runs
 
 CLASSES = ("class", "reference")

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from peers.settings import PeerConfig
-from sdlcore.pipeline import Json, RunConfig, SolverConfig, own_settings
+from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json
+from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.settings.runs import Layer, Method, RunSettings
 from sdlstudy.settings.study import Study
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from sdlcore.pipeline import AsGiven, Seed, Settings, Unique
+from sdlcore.settings import AsGiven, Seed, Settings, Unique
 
 __all__ = ["AnchoringName", "AsGiven", "Identifier", "Names", "Numbers", "Seeds", "Settings", "Unique", "left_out"]
 

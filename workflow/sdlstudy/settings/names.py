@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from sdlcore.pipeline import did_you_mean
+from sdlcore.suggestions import did_you_mean
 
 METHOD = "a key of methods"
 PROTOCOL = "a key of protocols"

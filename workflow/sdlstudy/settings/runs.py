@@ -10,19 +10,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from peers.settings import PeerConfig
-from sdlcore.pipeline import (
-    Extension,
-    ImportConfig,
-    Kind,
-    LossConfig,
-    ModelConfig,
-    RunConfig,
-    Settings,
-    SolverConfig,
-    TrainingConfig,
-    expectation,
-    own_settings,
-)
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.plugins.registry import Extension, Kind
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.setting_errors import expectation
+from sdlcore.settings import Settings
+from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.settings.fields import Identifier, left_out
 from sdlstudy.settings.json_schema import Generator
 

@@ -11,20 +11,15 @@ from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
 from offline.settings import TRAINED_HERE, OfflineClip
-from sdlcore.pipeline import (
-    Batch,
-    BenchSource,
-    FileSource,
-    LanguageSource,
-    PluginSource,
-    Positive,
-    SaelensSource,
-    SynthSource,
-    Unique,
-    source_gives,
-)
-from sdlcore.pipeline import ClassMeans as LibraryClassMeans
-from sdlcore.pipeline import Hierarchy as BenchHierarchy
+from sdlcore.data.settings import ClassMeans as LibraryClassMeans
+from sdlcore.settings import Batch, Positive, Unique
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.bench.settings import Hierarchy as BenchHierarchy
+from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.plugins.settings import PluginSource, source_gives
+from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.sources.synth.settings import SynthSource
 from sdlstudy.settings.fields import Identifier, Settings, left_out
 from sdlstudy.settings.runs import Run, with_extras
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sdlcore.pipeline import Json
+from sdlcore.settings import Json
 
 Tree = Mapping[str, Json]
 

@@ -1,6 +1,6 @@
 """Check every claim of the paper's theorems: one module per theorem or example."""
 
-from sdlcore.pipeline import stream
+from sdlcore.random_streams import stream
 from sdlstudy.theory import (
     appendix_f,
     example_3_5,

@@ -49,7 +49,6 @@ Limits
 import math
 
 import numpy as np
-
 from sdlcore.pipeline import normalise_rows
 
 

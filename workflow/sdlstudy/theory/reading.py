@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-from sdlcore.pipeline import normalise_rows, recovered
+from sdlcore.data.recovery_rule import recovered
+from sdlcore.evaluation.recovery import normalise_rows
 from sdlstudy.theory.encoder_law import own_cosines, own_products
 
 

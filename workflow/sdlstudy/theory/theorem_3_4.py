@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdlcore.pipeline import TAU, recovered
+from sdlcore.data.recovery_rule import TAU, recovered
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.exact_loss import ONE, hierarchy, independent, single_weights

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.pipeline import Similarity
+from sdlcore.evaluation.metric_names import Similarity
 from sdlstudy.verdicts.claims import Band, Claim, Contrast
 from sdlstudy.verdicts.contradictions import TOLERANCE
 from sdlstudy.verdicts.evidence import MISSING, PROTOCOL, Evidence

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 import yaml
 
-from sdlcore.pipeline import METRICS, Baseline
+from sdlcore.evaluation.metric_names import Baseline
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.settings.fields import Settings
 from sdlstudy.verdicts.evidence import Place
 from sdlstudy.verdicts.observed import FIGURE6, Lookup, Observed, number_of

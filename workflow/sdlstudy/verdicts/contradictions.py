@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import FeatureSet, Similarity
+from sdlcore.evaluation.metric_names import FeatureSet, Similarity
 from sdlstudy.verdicts.paper import KEY, MEASURES, anchored, bench_setting, features, setting, title
 from sdlstudy.verdicts.readings import JUDGED, Reading, describe, readings, stated
 

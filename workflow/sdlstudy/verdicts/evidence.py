@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import Json
+from sdlcore.settings import Json
 from sdlstudy.results.runs import KEY
 from sdlstudy.results.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlstudy.settings.cells import Cell as Named

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import Similarity
+from sdlcore.evaluation.metric_names import Similarity
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlstudy.verdicts.contradictions import WRONG

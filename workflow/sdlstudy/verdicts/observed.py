@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, FeatureSet, Matched
+from sdlcore.evaluation.metric_names import FeatureSet, Matched
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.verdicts.contradictions import half_unit
 from sdlstudy.verdicts.evidence import NOTHING, Cell, Evidence, Place, cells, shortfall
 from sdlstudy.verdicts.paper import MEASURES

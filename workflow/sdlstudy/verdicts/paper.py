@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import GT_RECOVERY, METRICS, MIP
+from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.symbols import symbol
 from sdlstudy.results.tables import read_csv
 from sdlstudy.verdicts.readings import WITH_K, Reading, question

@@ -11,7 +11,8 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from sdlcore.pipeline import GT_RECOVERY, MIP, SIDES, TAU, TAU_STRICT, FeatureSet, Matched, Measure, Similarity
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, Matched, Measure, Similarity
 
 
 class Reading(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sdlcore.pipeline import Json
+from sdlcore.settings import Json
 from sdlstudy.rendering.symbols import symbol
 from sdlstudy.settings.cells import Cell, trained_settings
 from sdlstudy.settings.sources import Clip, Hierarchy
