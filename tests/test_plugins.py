@@ -21,6 +21,7 @@ from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.plugins.registry import extensions
 from sdlcore.run import FIT, ModelConfig, RunConfig
+from sdlcore.storage.files import sha256_of
 from tests.refusals import no_warning
 
 PLUGIN = '''"""A plugin."""
@@ -57,7 +58,7 @@ def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation(
     soft()
     config = RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, "shrink": 1, "sizes": [4]})
     assert config.model.settings_of_plugin == {"shrink": 1, "sizes": (4,), "mode": "fast", "most": None}
-    assert config.used()["shrink"] == config.to_dict()["shrink"] == 1
+    assert config.given()["shrink"] == config.to_dict()["shrink"] == 1
     assert RunConfig.from_dict(config.to_dict()) == config
     assert config.model.selects
     sigma = make_sigma(config.model)
@@ -134,21 +135,22 @@ def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
         pass
 
     ways = [RunConfig.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5)]
-    assert ways[0].used() != ways[1].used()
+    assert ways[0].given() != ways[1].given()
     assert make_sigma(ways[0].model).relative_bandwidth == 0.3
 
 
 def test_a_script_from_standard_input_has_no_file_for_a_digest(monkeypatch):
     soft()
     monkeypatch.setattr(sys.modules[__name__], "__file__", "<stdin>")
-    assert extensions("activation")["soft"].parts == ("sdlcore.model.activation", "sdlcore.model.activations.topk")
+    assert extensions("activation")["soft"].digest is None
+    assert RunConfig.from_dict({"activation": "soft", "k": 3}).plugins == {}
 
 
 def test_a_run_without_the_plugin_has_none_of_its_settings():
     before = RunConfig.from_dict({"activation": "topk", "k": 3})
     soft()
     assert RunConfig.from_dict({"activation": "topk", "k": 3}) == before
-    assert RunConfig.from_dict({"activation": "topk", "k": 3, "shrink": 2}).used() == before.used()
+    assert RunConfig.from_dict({"activation": "topk", "k": 3, "shrink": 2}).given() == before.given()
     assert before.to_dict().keys() == RunConfig().to_dict().keys()
 
 
@@ -294,8 +296,7 @@ def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
     load_plugins([str(tmp_path / "own_plugin.py")])
     plugin = extensions("activation")["by_path"]
     assert plugin.module == "own_plugin"
-    assert plugin.parts[0] == str(tmp_path / "own_plugin.py")
-    assert {"sdlcore.model.activations.topk", "sdlcore.model.activation"} <= set(plugin.parts)
+    assert plugin.digest == sha256_of(tmp_path / "own_plugin.py")
 
 
 @pytest.mark.parametrize(

@@ -103,34 +103,24 @@ def test_whitening_replaces_normalisation():
     assert RunConfig.from_dict({"whiten": True}).training.whiten
 
 
-def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
-    assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
-        *("l0_form", "frequency", "ista_step", "hierarchical"),
-        *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
-        *("l1_exponent_end", "l1_anneal_start", "contrast", "contrast_similarity", "archetypes", "relaxation"),
-    }
-    settings = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
-    config = RunConfig.from_dict(settings)
-    assert config.used().items() >= settings.items()
-    assert "sdlcore.losses.frequency" in config.parts
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"activation": "topk", "k": 2, "prefixes": [2, 8], "n_q": 8, "init_scale": 1},
+        {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2},
+        {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95},
+    ],
+)
+def test_given_settings_are_those_that_differ_from_the_defaults(settings):
+    given = RunConfig.from_dict(settings).given()
+    assert given == settings | {"resample_every": 50 if "k" in settings else None}
+    assert RunConfig.from_dict(given) == RunConfig.from_dict(settings)
 
 
-def test_anchor_settings_make_no_other_run_where_they_are_defaults():
-    """Runs from before these settings existed keep their identity, anchored or not."""
-    younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
-    for weight in (0.0, 0.1):
-        assert not RunConfig.from_dict({"lambda_anchor": weight}).used().keys() & younger
-    settings = {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95}
-    config = RunConfig.from_dict(settings)
-    assert config.used().items() >= settings.items()
-    assert "sdlcore.losses.anchor" in config.parts
-    assert "lambda_anchor" not in config.used()
-
-
-def test_loss_scale_and_schedule_shape_make_no_other_run_where_they_are_defaults():
-    younger = {"loss_scale": "mean", "lr_decay_shape": "cosine"}
-    assert not RunConfig().used().keys() & younger.keys()
-    assert RunConfig.from_dict(younger).used().items() >= younger.items()
+def test_resampling_is_given_always_since_its_default_hangs_on_other_settings():
+    config = RunConfig.from_dict({"activation": "relu", "resample_every": 50})
+    assert RunConfig.from_dict(config.given()) == config
 
 
 @pytest.mark.parametrize(

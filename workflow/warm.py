@@ -129,11 +129,8 @@ def _load(modules: list[str]) -> Loaded:
             importlib.import_module(module)
     if "numba" in modules and (numba := sys.modules.get("numba")):
         numba.njit(lambda: None)()  # the first compilation takes a fifth of a second more than later ones
-    if digest := sys.modules.get("sdlcore.storage.digest"):
-        for module in modules:
-            if module.startswith(("sdlcore.", "sdlstudy.")) and module in sys.modules:
-                # the digest caches all files that it parsed
-                digest.source_digest(Path(str(sys.modules[module].__file__)), digest.HOME)
+    if identity := sys.modules.get("sdlcore.identity"):
+        identity.provenance()  # caches versions and the digest of the package
     gc.freeze()
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in entries if folder)

@@ -9,12 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins.extensible import Extensible, parts_of
+from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, extensions, registered
 from sdlcore.settings import (
-    AddedLater,
     AsGiven,
     Batch,
     Json,
@@ -31,7 +30,6 @@ from sdlcore.settings import (
     WeightOf,
     default_of,
     marked,
-    used,
 )
 from sdlcore.suggestions import hints
 from sdlcore.text import printable
@@ -111,7 +109,7 @@ class ModelConfig(Extensible):
     """Weights that keep their initial values, for null baselines. Biases and thresholds are still trained."""
     decoder_norm: Literal["free", "unit"] = "free"
     """unit: decoder rows stay on the unit sphere, and their gradients are tangent to it; free: no constraint."""
-    archetypes: Annotated[Latents | None, AddedLater()] = None
+    archetypes: Latents | None = None
     """Number of k-means centroids of the target (RA-SAE). Each decoder row is a mixture of them, up to a relaxation;
     None for free rows. The memory and time that they add to a step grow with n_q times their number."""
     relaxation: Annotated[Weight, UsedBy("archetypes")] = 1.0
@@ -187,7 +185,7 @@ class LossConfig(Extensible):
 
     extended_by: ClassVar[Kind] = "loss term"
 
-    loss_scale: Annotated[Literal["sum", "mean"], AddedLater()] = "sum"
+    loss_scale: Literal["sum", "mean"] = "sum"
     """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
     penalties and anchors stay as given, so under mean they count n_r times as much. Clipping applies to the
     resulting gradient."""
@@ -195,7 +193,7 @@ class LossConfig(Extensible):
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Annotated[Literal["decoder", "none"], UsedBy("l1")] = "decoder"
     """decoder: each latent is multiplied by the norm of its decoder row; none: eq. 5 as written."""
-    l1_exponent_end: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, AddedLater()] = None
+    l1_exponent_end: Annotated[float, Gt(0), Lt(1), AsGiven] | None = None
     """Exponent of the latents in l1 at the end of training (p-annealing); it falls linearly from 1. The weight is
     adjusted to keep the penalty of a batch as large; None for 1 throughout."""
     l1_anneal_start: Annotated[Annotated[float, Ge(0), Lt(1), AsGiven], UsedBy("l1_exponent_end")] = 0.0
@@ -203,7 +201,7 @@ class LossConfig(Extensible):
     l0: Annotated[Weight, WeightOf("l0")] = 0.0
     """Weight of JumpReLU's L0 penalty (eq. 6). Set the number of active latents by ``target_l0``; only in `search` and
     `reencode` is ``l0`` that number."""
-    l0_form: Annotated[L0Form, AddedLater()] = "step"
+    l0_form: L0Form = "step"
     """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
     norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
     frequency: Annotated[Weight, WeightOf("frequency")] = 0.0
@@ -214,7 +212,7 @@ class LossConfig(Extensible):
     prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """Sizes of nested dictionaries, the last n_q. Their multi-scale loss (Bussmann et al. 2025) replaces the
     reconstruction loss; empty for none."""
-    prefix_detached: Annotated[bool, AddedLater()] = False
+    prefix_detached: bool = False
     """Train each latent only by the reconstruction of the smallest prefix that contains it: larger prefixes add the
     sums of smaller ones without their gradients."""
     hierarchical: Annotated[bool, WeightOf("hierarchical")] = False
@@ -237,12 +235,12 @@ class LossConfig(Extensible):
     """How contrast compares latents: by their cosine, or by their inner product, as in the authors' code."""
     lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
     """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
-    anchor_form: Annotated[AnchorForm, AddedLater()] = "frobenius"
+    anchor_form: AnchorForm = "frobenius"
     """frobenius: squared distance from rows to unit anchors (eq. 25); matched: to anchors of the row's own norm;
     cosine: 1 - cosine."""
-    anchor_until: Annotated[Annotated[float, Gt(0), Le(1), AsGiven] | None, AddedLater()] = None
+    anchor_until: Annotated[float, Gt(0), Le(1), AsGiven] | None = None
     """Share of the steps after which anchors are released; None for never."""
-    anchor_fall: Annotated[Share, AddedLater()] = 0.0
+    anchor_fall: Share = 0.0
     """Share of the steps over which the weight of anchors falls linearly to zero. The fall ends at anchor_until, or
     with the training."""
     anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
@@ -318,7 +316,7 @@ class LossConfig(Extensible):
             raise ValueError("l0_form quadratic needs target_l0, which L0 is drawn to")
         if self.lambda_anchor and self.anchor_cosine:
             raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
-        without = {} if self.anchors else used(self)
+        without = {} if self.anchors else self.given()
         for name in ("anchor_form", "anchor_until", "anchor_fall"):
             if name in without:
                 raise ValueError(f"{name} needs lambda_anchor or anchor_cosine")
@@ -341,9 +339,9 @@ class TrainingConfig(Settings):
     """Share of the steps over which the learning rate rises linearly."""
     lr_decay: Share = 0.2
     """Share of the steps, at the end, over which the learning rate falls to zero."""
-    lr_decay_shape: Annotated[Literal["linear", "cosine"], AddedLater()] = "linear"
+    lr_decay_shape: Literal["linear", "cosine"] = "linear"
     """Shape of this fall: linear, or half a period of a cosine (Loshchilov and Hutter 2017)."""
-    k_start: Annotated[Latents | None, AddedLater()] = None
+    k_start: Latents | None = None
     """Active latents of a sample at the start; their number then changes linearly to k. None for k throughout."""
     k_decay: Annotated[Share, UsedBy("k_start")] = 0.5
     """Share of the steps over which the number of active latents changes from k_start to k."""
@@ -369,17 +367,17 @@ class TrainingConfig(Settings):
     for activations without k, frozen weights and archetypes."""
     resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
     """Share of the steps after which no resampling happens."""
-    reorder_every: Annotated[Total | None, AddedLater()] = None
+    reorder_every: Total | None = None
     """Steps between sortings of the latents by how often they fired since the last one, so that prefixes contain the
     most frequent; None for never."""
     log_every: Total = 20
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
     """Steps between checkpoints, rounded up to a row of the history."""
-    posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
+    posterior_samples: Annotated[int, Ge(0), Le(10**7)] = 0
     """After training, replace the encoder by posterior codes, as `sdl.search` does, with the statistics of this number
     of training samples. 0 keeps the trained encoder."""
-    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples"), AddedLater()] = 0
+    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples")] = 0
     """Rounds after training that replace unused latents by features found in residuals, and then refit all rows, as
     `sdl.refine` does. Each round reads `posterior_samples` samples. 0 for none, or at least 4, since the last three add
     no latent."""
@@ -524,19 +522,19 @@ class RunConfig(Settings):
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
         return flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
 
-    def used(self) -> dict[str, Json]:
-        """Return the flat settings that have an effect, without e.g. the settings of other activations."""
-        return flat(self.model.used(), self.loss.used(), used(self.training))
+    def given(self) -> dict[str, Json]:
+        """Return the flat settings that differ from the defaults, and resample_every, whose default others decide."""
+        resampled: dict[str, Json] = {"resample_every": self.training.resample_every}
+        return flat(self.model.given(), self.loss.given(), self.training.given(), resampled)
 
     def without_effect(self, settings: Mapping[str, Any]) -> list[str]:
         """Return a sentence for each setting that a user wrote, other than its default, and that this run ignores."""
         sentences = []
         for part in (self.model, self.loss, self.training):
-            effective = used(part)
             for name, field in type(part).model_fields.items():
                 mark = marked(field, UsedBy)
                 is_set = name in settings and getattr(part, name) != field.default
-                if mark is not None and is_set and name not in effective:
+                if mark is not None and is_set and not mark.holds(part):
                     sentences.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
         model, loss, training = self.model, self.loss, self.training
         last = math.floor(training.resample_until * training.steps)
@@ -587,15 +585,9 @@ class RunConfig(Settings):
         return encoder or (model.frozen not in ("decoder", "both") and not unit)
 
     @property
-    def sigma_parts(self) -> tuple[str, ...]:
-        """The modules that the dictionary's activation is imported from by its name."""
-        return parts_of("activation", self.model.activation, "sdlcore.model.activations")
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules that the run imports by names in its settings: the dictionary's activation, then loss terms."""
-        losses = (part for term in self.loss.terms for part in parts_of("loss term", term, "sdlcore.losses"))
-        return (*self.sigma_parts, *losses)
+    def plugins(self) -> dict[str, str]:
+        """Digests of the files of the plugins that the run uses, by name of activation or loss term."""
+        return {**self.model.plugins, **self.loss.plugins}
 
 
 def is_centred(settings: Mapping[str, Json]) -> bool:
@@ -606,7 +598,7 @@ def is_centred(settings: Mapping[str, Json]) -> bool:
 def flat(*parts: dict[str, Json]) -> dict[str, Json]:
     """Merge the settings of a run's parts into one dictionary for JSON."""
     merged = {key: value for part in parts for key, value in part.items()}
-    del merged["pursuit"]  # no setting of a training
+    merged.pop("pursuit", None)  # no setting of a training
     return merged
 
 

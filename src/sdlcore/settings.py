@@ -9,7 +9,7 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cache
 from itertools import pairwise
 from numbers import Real
@@ -116,23 +116,20 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 class UsedBy:
     """Marks a setting that takes effect only if another setting has one of the given values.
 
-    Without values, the other setting must not be zero, None or empty. The identity of a run leaves out settings without
-    effect, so the settings of a new activation or loss term change no run that does not use it.
+    Without values, the other setting must not be zero, None or empty.
     """
 
     def __init__(self, setting: str, *values: Any) -> None:
         self.setting, self.values = setting, values
 
-
-class AddedLater:
-    """Marks a setting that the identity of a run contains only if it differs from its default.
-
-    So a run that leaves it out keeps the identity that it had before the setting was added.
-    """
+    def holds(self, settings: "Settings") -> bool:
+        """Return whether the other setting has such a value."""
+        other = getattr(settings, self.setting)
+        return other in self.values if self.values else bool(other)
 
 
 @dataclass(frozen=True)
-class WeightOf(AddedLater):
+class WeightOf:
     """Marks a setting that adds a loss term to the run when it is given, such as the weight of the term."""
 
     term: str
@@ -194,6 +191,8 @@ class Settings(BaseModel):
     )
     called: ClassVar[str] = "settings"
     """What errors call them."""
+    always_given: ClassVar[tuple[str, ...]] = ()
+    """Settings that `given` has even at their defaults: they say which kind of run it is."""
 
     def __init__(self, /, *values: Any, **settings: Any) -> None:
         names = list(type(self).model_fields)[: len(values)]
@@ -237,6 +236,16 @@ class Settings(BaseModel):
         """Return all settings by name, defaults included, as `from_dict` and JSON take them."""
         return {name: _as_json(value) for name, value in self}
 
+    def given(self) -> dict[str, Json]:
+        """Return the settings that differ from the defaults, which identify a run. `from_dict` completes them again."""
+        return self.differing(self.to_dict())
+
+    @classmethod
+    def differing(cls, settings: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the settings, in the form of `to_dict`, that differ from the defaults, and those `always_given`."""
+        defaults = {name: value for name, value in _defaults_of(cls).items() if name not in cls.always_given}
+        return {name: value for name, value in settings.items() if value != defaults.get(name, MISSING)}
+
     def changed(self, **settings: Any) -> Self:
         """Return a copy with other values of some settings, checked again."""
         return type(self)(**{**dict(self), **settings})
@@ -252,25 +261,10 @@ class Settings(BaseModel):
         return _adapter_of(cls, name)
 
 
-def used(settings: Settings) -> dict[str, Json]:
-    """Return the settings that identify a run, by name: all that have an effect (`UsedBy`, `AddedLater`)."""
-    values = settings.to_dict()
-    for name, condition in _conditions(type(settings)).items():
-        if isinstance(condition, UsedBy):
-            other = getattr(settings, condition.setting)
-            has_effect = other in condition.values if condition.values else bool(other)
-        else:
-            has_effect = getattr(settings, name) != default_of(type(settings), name)
-        if not has_effect:
-            del values[name]
-    return values
-
-
 @cache
-def _conditions(cls: type[Settings]) -> dict[str, UsedBy | AddedLater]:
-    """Return the marks of the conditional settings of a class. Cached, since a plan calls it thousands of times."""
-    marks = {name: marked(field, UsedBy) or marked(field, AddedLater) for name, field in cls.model_fields.items()}
-    return {name: mark for name, mark in marks.items() if mark is not None}
+def _defaults_of(cls: type[Settings]) -> dict[str, Any]:
+    """Return the defaults of a class as JSON. Cached, since a plan needs them thousands of times."""
+    return {name: _as_json(default_of(cls, name)) for name in cls.model_fields}
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import zipfile
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def test_a_notebook_and_a_pipeline_extract_the_same_bits(folder, text, tmp_path,
         assert (store.checksum, store.rows) == (expected.checksum, TOKENS)
         assert store.columns() == expected.columns()
         assert all(np.array_equal(store.read(name), expected.read(name)) for name in store.columns())
-        for fact in ("model", "text", "input", "separator", "largest_norm", "precision", "rows_by_kind", "code"):
+        for fact in ("model", "text", "input", "separator", "largest_norm", "precision", "rows_by_kind", "package"):
             assert store.provenance[fact] == expected.provenance[fact]
         source_facts = store.provenance["source"]
         assert {name: options[name] for name in source_facts.keys() - {"model", "text"}} == {
@@ -176,31 +177,28 @@ def other_tokenizer(folder):
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(words)), eos_token="<|im_end|>")
 
 
-def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path, monkeypatch, recwarn):
+def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path, monkeypatch, caplog):
     call = {"lm": folder, "texts": documents(60), "out": tmp_path / "acts.h5", "tokens": TOKENS, **READING}
     with sdl.extract(layer=2, **call) as store:
         checksum = store.checksum
     written = (tmp_path / "acts.h5").stat().st_mtime_ns
     with sdl.extract(layer=2, **call) as store:
         assert store.checksum == checksum
-    assert not [one for one in recwarn if "opened" in str(one.message)]
-    refused = (
-        r"acts\.h5 holds other activations \({}\)\. Open it with sdl\.ActivationStore\('.*'\), or choose another file"
-    )
+    refused = r"acts\.h5 belongs to another run: {}.*\. Delete it, or choose another file"
     for other, message in [
-        ({"layer": 3}, "layer 2, here 3"),
-        ({"tokens": 200}, "tokens 300, here 200"),
-        ({"texts": documents(50)}, "other text"),
-        ({"dtype": "bfloat16"}, "precision float32, here bfloat16"),
-        ({"tokenizer": other_tokenizer(folder)}, "other model, other tokenizer"),
+        ({"layer": 3}, "layer is 2, here 3"),
+        ({"tokens": 200}, "tokens is 300, here 200"),
+        ({"texts": documents(50)}, r"inputs\.text\."),
+        ({"dtype": "bfloat16"}, "dtype is missing, here bfloat16"),
+        ({"tokenizer": other_tokenizer(folder)}, r"inputs\.model\."),
     ]:
         with pytest.raises(ValueError, match=refused.format(message)):
             sdl.extract(**{"layer": 2, **call, **other})
-    monkeypatch.setattr(
-        preparation, "provenance", lambda *_, **facts: {**facts, "code": "x", "versions": {"torch": "3"}}
-    )
-    with pytest.warns(UserWarning, match=r"opened a finished store, computed with torch .* \(here 3\) and other code"):
-        sdl.extract(layer=2, **call).close()
+    assert not caplog.text
+    others = {"package": "x", "versions": {"torch": "3"}}
+    monkeypatch.setattr(preparation, "provenance", lambda **facts: facts | others)
+    sdl.extract(layer=2, **call).close()
+    assert re.search(r"acts\.h5 was computed with torch .* \(here 3\), other code of sdlcore", caplog.text)
     assert (tmp_path / "acts.h5").stat().st_mtime_ns == written
 
 
@@ -355,7 +353,7 @@ def test_contexts_begin_with_the_bos_token_as_the_user_says(lm, tmp_path, bos, b
         assert (firsts == tokenizer.bos_token_id).all() == begins
         assert (store.provenance["opening"] is None) != begins
     if bos is not None:
-        with pytest.raises(ValueError, match=r"holds other activations .*bos"):
+        with pytest.raises(ValueError, match="belongs to another run: bos is"):
             sdl.extract(lm, documents(60), out=tmp_path / "acts.h5", bos=not bos, **call)
 
 

@@ -1,4 +1,4 @@
-"""A run folder opens for a call with the same settings, seed and data, for any version of code and packages."""
+"""A run folder opens for the same run, whatever code, packages and device computed it, and refuses any other."""
 
 import errno
 import json
@@ -11,18 +11,19 @@ import pytest
 
 import sdlcore as sdl
 from sdlcore.api import run_folder
-from sdlcore.api.fitting import describe_fit
+from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.identity import NUMBERS
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
 from tests.api.test_fitting import cut_off
 
 RUNS = Path(__file__).parent / "runs"
+"""Runs that an earlier version wrote."""
 QUIET = {"device": "cpu", "progress": False}
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 32, "steps": 20, "log_every": 5, **QUIET}
-SETTINGS |= {"normalise": False, "bias": False, "resample_every": None}
+SETTINGS |= {"normalise": False, "bias": False, "resample_every": None, "checkpoint_every": 5}
 SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2, **QUIET}
-"""The code that wrote `RUNS`, before run folders were opened by settings, seed and data alone."""
 
 
 @pytest.fixture
@@ -35,111 +36,136 @@ def x():
     return np.load(RUNS / "x.npy")
 
 
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that trainings take."""
+    taken, once = [], loop.TrainingStep.__call__
+    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (taken.append(1), once(self, *args))[1])
+    return taken
+
+
 def fitted(x, folder, **settings):
-    """Return the dictionary and the warnings of a call."""
-    with warnings.catch_warnings(record=True) as records:
-        warnings.simplefilter("always")
-        dictionary = sdl.fit(x, out=folder, **{**SETTINGS, **settings})
-    return dictionary, [str(one.message) for one in records if "fvu" not in str(one.message)]
+    with warnings.catch_warnings(action="ignore"):
+        return sdl.fit(x, out=folder, **{**SETTINGS, **settings})
 
 
 def changed(folder, **facts):
     """Change the provenance of a finished run."""
     dictionary = sdl.load(folder)
     dictionary.provenance |= facts
+    shutil.rmtree(folder)
     dictionary.save(folder)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS | {"resample_until": 0.8}), ("solved", SOLVED)])
-def test_a_run_of_other_code_opens_with_one_warning(runs, x, name, settings):
-    with pytest.warns(UserWarning, match=r"opened a finished run, computed with .*other code of sdlcore") as records:
-        dictionary = sdl.fit(x, out=runs / name, **settings)
-    # a file that an earlier test left open can add a ResourceWarning
-    records = [one for one in records if one.category is UserWarning and "resample_until" not in str(one.message)]
-    assert len(records) == 1
-    assert Path(records[0].filename) == Path(__file__)
+@pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS), ("solved", SOLVED)])
+def test_a_run_of_an_earlier_version_opens(runs, x, name, settings, steps, caplog):
+    dictionary = sdl.fit(x, out=runs / name, **settings)
+    assert not steps
+    assert f"{name} was computed with " in caplog.text
+    assert "other code of sdlcore; results can differ by rounding" in caplog.text
     assert np.array_equal(dictionary.W_dec, sdl.load(RUNS / name).W_dec)
 
 
-def test_a_checkpoint_without_settings_is_not_overwritten(runs, x):
-    before = (runs / "unfinished" / CHECKPOINT).read_bytes()
-    with pytest.raises(ValueError, match=r"10 steps of a different run \(.*settings.*\)\. .* choose another folder"):
-        sdl.fit(x, out=runs / "unfinished", **SETTINGS)
-    assert (runs / "unfinished" / CHECKPOINT).read_bytes() == before
+def test_an_unfinished_run_of_an_earlier_version_resumes(runs, x, steps, caplog):
+    fitted(x, runs / "unfinished")
+    assert len(steps) == 10
+    assert "other code of sdlcore" in caplog.text
 
 
-def test_a_finished_run_warns_of_packages_that_compute_and_of_no_others(x, tmp_path):
-    first, messages = fitted(x, tmp_path / "run")
-    assert not messages
+def test_other_packages_and_devices_are_logged_and_make_no_other_run(x, tmp_path, steps, caplog):
+    first = fitted(x, tmp_path / "run")
     versions = first.provenance["versions"]
-    others = dict.fromkeys(("python", "pillow", "h5py", "transformers"), "1.0")
-    changed(tmp_path / "run", versions={**versions, **others})
-    assert not fitted(x, tmp_path / "run")[1]
-    changed(tmp_path / "run", versions={**versions, "torch": "1.0", "numpy": "1.1"})
-    again, messages = fitted(x, tmp_path / "run")
-    torch, numpy = versions["torch"], versions["numpy"]
-    assert messages == [
-        f"{tmp_path / 'run'}: opened a finished run, computed with numpy 1.1 (here {numpy}) and torch 1.0 (here "
-        f"{torch}). A new training can differ slightly; choose another folder to train again"
-    ]
+    taken = len(steps)
+    fitted(x, tmp_path / "run")
+    assert not caplog.text
+    changed(tmp_path / "run", versions={**versions, "torch": "1.0", "numpy": "1.1"}, device="cuda", package="other")
+    again = fitted(x, tmp_path / "run")
+    others = f"numpy 1.1 (here {versions['numpy']}), torch 1.0 (here {versions['torch']}), device cuda (here cpu)"
+    assert f"run was computed with {others}, other code of sdlcore" in caplog.text
+    assert len(steps) == taken
     assert np.array_equal(again.W_dec, first.W_dec)
-    changed(tmp_path / "run", versions=versions, device="cuda", code="other")
-    assert "device cuda (here cpu) and other code of sdlcore" in fitted(x, tmp_path / "run")[1][0]
 
 
-def test_a_setting_that_a_later_version_adds_makes_no_other_run(x, tmp_path):
-    settings = fitted(x, tmp_path / "run")[0].provenance["settings"]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gradient_clip": 2.0}, "gradient_clip is 1.0, here 2.0"),
+        ({"k": 3, "lr": 0.1}, "k is 2, here 3"),
+        ({"seed": 1}, "seed is 0, here 1"),
+        ({"solver": "kmeans", "n_atoms": 4, "support": 2}, "stage is train, here solve"),
+    ],
+)
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_another_run_is_refused_by_its_first_difference(x, tmp_path, monkeypatch, change, message, is_finished):
+    folder = tmp_path / "run"
+    if is_finished:
+        fitted(x, folder)
+    else:
+        cut_off(monkeypatch, x, 11, out=folder, **SETTINGS)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(
+        ValueError, match=rf"run belongs to another run: {message}\. Delete it, or choose another folder"
+    ):
+        sdl.fit(x, out=folder, **(change | QUIET if "solver" in change else SETTINGS | change))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_other_data_are_refused_by_their_digests(x, tmp_path):
+    fitted(x, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another run: inputs\.store is [0-9a-f]{59}…?[0-9a-f]*, here [0-9a-f]{59}"):
+        fitted(x + 1, tmp_path / "run")
+
+
+def test_a_raised_number_of_the_stage_makes_another_run(x, tmp_path, monkeypatch):
+    fitted(x, tmp_path / "run")
+    monkeypatch.setitem(NUMBERS, "train", 7)
+    with pytest.raises(ValueError, match=r"another run: NUMBERS\['train'\] is 1, here 7"):
+        fitted(x, tmp_path / "run")
+
+
+def test_a_setting_that_a_later_version_adds_makes_no_other_run(x, tmp_path, steps):
+    settings = fitted(x, tmp_path / "run").provenance["settings"]
+    taken = len(steps)
     changed(tmp_path / "run", settings={name: value for name, value in settings.items() if name != "gradient_clip"})
-    assert not fitted(x, tmp_path / "run")[1]
-    with pytest.raises(ValueError, match=r"a different run \(gradient_clip 1\.0, here 2\.0\)\. Open it with sdl\.load"):
-        fitted(x, tmp_path / "run", gradient_clip=2.0)
-
-
-def test_one_warning_tells_of_all_runs_of_a_sweep(x, tmp_path):
-    sweep = {str(k): {"k": k} for k in (1, 2, 3)}
-    sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
-    for name in sweep:
-        changed(tmp_path / name, code="other")
-    with pytest.warns(UserWarning, match=r"1 and 2 more: opened a finished run, computed with other code") as records:
-        sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
-    assert len(records) == 1
-    assert Path(records[0].filename) == Path(__file__)
+    fitted(x, tmp_path / "run")
+    assert len(steps) == taken
 
 
 def rewritten(path, drop="", **facts):
     """Change the facts of a checkpoint, and remove one of its tensors."""
-    description = describe_checkpoint(path)
-    checkpoint = load_checkpoint(path, description.identity)
+    checkpoint = load_checkpoint(path)
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}
-    save_checkpoint(path, description.identity, checkpoint._replace(tensors=tensors), {**description.facts, **facts})
+    save_checkpoint(path, checkpoint._replace(tensors=tensors), {**describe_checkpoint(path).facts, **facts})
 
 
-def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monkeypatch):
-    """Days of training outweigh a rounding difference; the saved provenance names the code of both parts."""
+def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monkeypatch, caplog, request):
+    """Days of training outweigh a rounding difference."""
     folder = tmp_path / "run"
-    whole, _ = fitted(x, None, checkpoint_every=5)
-    cut_off(monkeypatch, x, 11, out=folder, checkpoint_every=5, **SETTINGS)
-    rewritten(folder / CHECKPOINT, code="other")
-    steps, once = [], loop.TrainingStep.__call__
-    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
-    dictionary, messages = fitted(x, folder, checkpoint_every=5)
-    assert len(messages) == 1
-    assert "run: resumed an unfinished run, computed with other code of sdlcore" in messages[0]
+    whole = fitted(x, None)
+    cut_off(monkeypatch, x, 11, out=folder, **SETTINGS)
+    rewritten(folder / CHECKPOINT, package="other")
+    steps = request.getfixturevalue("steps")
+    dictionary = fitted(x, folder)
+    assert "run was computed with other code of sdlcore" in caplog.text
     assert len(steps) == 10
     assert np.array_equal(dictionary.W_dec, whole.W_dec)
-    (earlier,) = sdl.load(folder).provenance["resumed"]
-    assert (earlier["until_step"], earlier["code"], earlier["device"]) == (10, "other", "cpu")
-    assert dictionary.provenance["code"] == whole.provenance["code"]
-    assert fitted(x, folder, checkpoint_every=5)[1] == []  # opened
+    assert dictionary.provenance == whole.provenance
+
+
+def of_no_run(x, folder, _):
+    fitted(x, folder)
+    facts = json.loads((folder / CONFIG).read_text())
+    del facts["identity"]
+    (folder / CONFIG).write_text(json.dumps(facts))
 
 
 def finished_from_a_start(x, folder, _):
-    inputs = fitted(x, folder, checkpoint_every=5)[0].provenance["inputs"]
-    changed(folder, inputs={**inputs, "start": "a digest"})
+    run = fitted(x, folder).provenance["identity"]
+    changed(folder, identity={**run, "inputs": {**run["inputs"], "start": "a digest"}})
 
 
 def cut_off_in_another_version(x, folder, monkeypatch):
-    cut_off(monkeypatch, x, 11, out=folder, checkpoint_every=5, **SETTINGS)
+    cut_off(monkeypatch, x, 11, out=folder, **SETTINGS)
     rewritten(folder / CHECKPOINT, drop="silent")
 
 
@@ -151,7 +177,8 @@ def without_settings(x, folder, _):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (finished_from_a_start, r"a different run \(other start\)"),
+        (of_no_run, "another run: stage is missing, here train"),
+        (finished_from_a_start, r"another run: inputs\.start is a digest, here missing"),
         (cut_off_in_another_version, r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"),
         (without_settings, r"config\.json does not describe a run: .* Choose another folder"),
     ],
@@ -159,7 +186,13 @@ def without_settings(x, folder, _):
 def test_folders_of_other_runs_are_refused(prepare, message, x, tmp_path, monkeypatch):
     prepare(x, tmp_path / "run", monkeypatch)
     with pytest.raises(ValueError, match=message):
-        sdl.fit(x, out=tmp_path / "run", checkpoint_every=5, **SETTINGS)
+        fitted(x, tmp_path / "run")
+
+
+def test_codes_by_search_in_a_folder_are_no_finished_training(x, tmp_path):
+    sdl.search(fitted(x, None), method="omp").save(tmp_path / "run")
+    with pytest.raises(ValueError, match="another run: stage is missing, here train"):
+        fitted(x, tmp_path / "run")
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
@@ -168,15 +201,14 @@ def test_a_file_system_that_cannot_lock_folders_leaves_them_unlocked(x, tmp_path
         raise OSError(number, "a network file system")
 
     monkeypatch.setattr(run_folder.fcntl, "flock", flock)
-    assert fitted(x, tmp_path / "run")[0].n_q == 8
+    assert fitted(x, tmp_path / "run").n_q == 8
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])
-def test_describe_fit_is_the_provenance_of_the_run(x, tmp_path, settings):
+def test_the_identity_of_a_fit_is_that_of_its_run(x, tmp_path, settings):
     quiet = {name: value for name, value in settings.items() if name != "progress"}
-    described = describe_fit(x, seed=3, **quiet)
-    dictionary = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
-    assert described == json.loads(json.dumps(dictionary.provenance))
+    sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
+    assert identity_of_fit(x, seed=3, **quiet) == json.loads((tmp_path / "run" / CONFIG).read_text())["identity"]
 
 
 def test_a_folder_of_another_library_is_refused_before_the_training(x, tmp_path):

@@ -178,7 +178,7 @@ def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refi
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors"}
     opened = sdl.refine(trained, x, **call)
     torch.testing.assert_close(opened.W_dec, dictionary.W_dec, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="belongs to a different run"):
+    with pytest.raises(ValueError, match="belongs to another run: rounds is 6, here 5"):
         sdl.refine(trained, x, **call | {"rounds": 5})
 
 

@@ -130,9 +130,9 @@ def test_provenance_describes_batches_without_their_content(tmp_path):
     facts = json.loads((tmp_path / "run" / CONFIG).read_text())
     inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
     inputs |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
-    assert facts["inputs"]["store"] == inputs
-    assert "batch_size" not in facts["settings"]
-    assert sdl.fit(of_step, **SETTINGS).provenance["inputs"]["store"] == {
+    assert facts["identity"]["inputs"]["store"] == inputs
+    assert "batch_size" not in {**facts["settings"], **facts["identity"]["settings"]}
+    assert sdl.fit(of_step, **SETTINGS).provenance["identity"]["inputs"]["store"] == {
         "kind": "function of the step",
         "type": f"{of_step.__module__}.of_step",
         "n_p": 8,
@@ -159,7 +159,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
     with unless_compared(x, "opened the finished run; its batches were not compared"):
         assert same(call(), dictionary)
     other = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32)
-    with pytest.raises(ValueError, match="belongs to a different run"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         sdl.fit(other, out=tmp_path / "run", normalise=True, **SETTINGS)
 
 
@@ -173,12 +173,12 @@ def test_a_function_whose_data_changed_is_refused(tmp_path, monkeypatch):
     call = partial(sdl.fit, batches, out=tmp_path / "run", **SETTINGS)
     interrupt(monkeypatch, call, 23)
     data[5] += 1
-    with pytest.raises(sdl.SourceError, match=r"contains 23 steps of a different run \(other first batch of x\)"):
+    with pytest.raises(sdl.SourceError, match=r"belongs to another run: inputs.store.first_batch is"):
         call()
     data[5] = X[5]
     call()
     data[5] += 1
-    with pytest.raises(sdl.SourceError, match=r"belongs to a different run \(other first batch of x\)"):
+    with pytest.raises(sdl.SourceError, match=r"belongs to another run: inputs.store.first_batch is"):
         call()
 
 
@@ -192,7 +192,7 @@ def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
     assert dictionary.provenance["stopped"] == {"step": 10, "by": "the end of the batches"}
     with pytest.warns(UserWarning, match="run: keeps no checkpoint, since x is an iterator"):
         sdl.fit(passes(), out=tmp_path / "run", **SETTINGS | {"steps": 10})
-    assert sdl.load(tmp_path / "run").provenance["inputs"]["store"]["kind"] == "iterator"
+    assert sdl.load(tmp_path / "run").provenance["identity"]["inputs"]["store"]["kind"] == "iterator"
 
 
 class Exhausted:

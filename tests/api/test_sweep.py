@@ -79,7 +79,7 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
         patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
         dictionaries = sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
         assert len(steps) == 20 + 30
-        with pytest.raises(ValueError, match=r"run 'two': .*two belongs to a different run \(seed 1, here 3\)"):
+        with pytest.raises(ValueError, match=r"run 'two': .*two belongs to another run: seed is 1, here 3"):
             sdl.fit_many(x, runs | {"two": {"seed": 3}}, out=tmp_path, **settings, **QUIET)
         again = sdl.fit_many(x, runs | {"four": {"seed": 3}}, out=tmp_path, **settings, **QUIET)
         assert len(steps) == 20 + 30 + 30

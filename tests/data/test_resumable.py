@@ -318,7 +318,7 @@ def test_a_store_begun_with_other_settings_is_written_anew_with_a_message(tmp_pa
     with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
         assert (writer.rows, writer.state(Progress(7))) == (0, Progress(7))
         writer.append(np.ones((2, 3)))
-    assert "this part of the store was written with other settings, inputs or code; it is removed" in caplog.text
+    assert "this part of the store was written with other settings or inputs; it is removed" in caplog.text
     assert "writing starts again" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 

@@ -12,11 +12,12 @@ from sdlcore.errors import PluginError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN
-from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
+from sdlcore.evaluation.plugin_metrics import metric, plugins_of_metrics
 from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import ModelConfig
+from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import effect_metrics, table_columns
 from tests.stores import write_store
 
@@ -68,10 +69,10 @@ def test_other_metrics_are_what_they_were(store, registry):
 
 
 def test_their_file_counts_for_the_runs_that_have_them():
-    assert parts_of_metrics(judged=True, bench=True) == ()
+    assert plugins_of_metrics(judged=True, bench=True) == {}
     metric("rows", "Rows", "samples of a bench", runs=BENCH)(lambda judged: 1.0)
-    assert parts_of_metrics(judged=True, bench=True) == (__file__,)
-    assert parts_of_metrics(judged=True, bench=False) == parts_of_metrics(judged=False, bench=False) == ()
+    assert plugins_of_metrics(judged=True, bench=True) == {"rows": sha256_of(__file__)}
+    assert plugins_of_metrics(judged=True, bench=False) == plugins_of_metrics(judged=False, bench=False) == {}
 
 
 def test_a_package_that_is_merely_installed_adds_metrics_to_no_run(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from sdlcore.losses.term import TermInputs, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
+from sdlcore.storage.files import sha256_of
 from sdlcore.training.schedules import rise
 
 SETTINGS = {"activation": "relu", "n_q": 8}
@@ -31,8 +32,8 @@ def power(registry):
 def test_a_loss_term_is_weighted_and_reported_by_its_name():
     config = RunConfig.from_dict({**SETTINGS, "power": 0.5, "exponent": 3})
     assert config.loss.terms == ("power",)
-    more = {"power": 0.5, "exponent": 3, "penalty_warmup": 0.0}  # the term rises, as penalties do
-    assert config.used() == {**RunConfig.from_dict(SETTINGS).used(), **more}
+    more = {"power": 0.5, "exponent": 3}
+    assert config.given() == {**RunConfig.from_dict(SETTINGS).given(), **more}
     assert RunConfig.from_dict(config.to_dict()) == config
     assert needs_norms(config.loss)
     model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))
@@ -50,7 +51,7 @@ def test_a_run_that_does_not_ask_for_it_is_the_run_that_it_was():
     config = RunConfig.from_dict({**SETTINGS, "power": 0, "exponent": 3})
     assert config.loss.terms == ()
     assert config.to_dict() == RunConfig.from_dict(SETTINGS).to_dict()
-    assert config.parts == ("sdlcore.model.activations.relu",)
+    assert config.plugins == {}
 
 
 def run(**settings):
@@ -89,8 +90,8 @@ def test_a_weight_of_zero_is_no_mistake_and_a_setting_without_its_term_is():
     assert unused(**chosen, power=1, exponent=3) == ""
 
 
-def test_its_file_is_a_part_of_the_runs_that_ask_for_it():
-    assert run(l1=0.1, power=1).parts[1:] == ("sdlcore.losses.l1", __file__)
+def test_its_file_identifies_the_runs_that_ask_for_it():
+    assert run(l1=0.1, power=1).plugins == {"power": sha256_of(__file__)}
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_adjectives_cut_each_garment_into_thirds(number: int):
 
 
 def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path):
-    make_tree(tmp_path / "tree", by_hand, 250, 50, script=__file__)
+    make_tree(tmp_path / "tree", by_hand, 250, 50)
     data = read_pictures(by_hand, "train")
     folders = {split: list_images(tmp_path / "tree" / split) for split in ("train", "test")}
     assert [len(folder.paths) for folder in folders.values()] == [250, 50]
@@ -165,7 +165,7 @@ def test_a_refusal_changes_no_folder(tree: str, test_images: int, message: str, 
     (tmp_path / "existing/file").touch()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SourceError, match=message):
-        make_tree(tmp_path / tree, by_hand, 10, test_images, script=__file__)
+        make_tree(tmp_path / tree, by_hand, 10, test_images)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -187,7 +187,7 @@ def test_a_failure_halfway_leaves_nothing(by_hand: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(fashion_mnist, "write_json", fails)
     with pytest.raises(OSError, match="disk full"):
-        make_tree(tmp_path / "out/tree", by_hand, 10, 10, script=__file__)
+        make_tree(tmp_path / "out/tree", by_hand, 10, 10)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -44,7 +44,7 @@ def train(colours: tuple[Path, Path], files: ClipFiles, out: Path, training: Cli
         return name.split()[-1]
 
     weights, metrics = out / "model.safetensors", out / "metrics.json"
-    train_clip(training, files.architecture, *colours, weights, metrics, __file__, group_of=shape, threads=2)
+    train_clip(training, files.architecture, *colours, weights, metrics, group_of=shape, threads=2)
     scores: dict[str, Any] = json.loads(metrics.read_text())
     return scores
 
@@ -121,4 +121,4 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
 def test_a_missing_gpu_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
-        train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, __file__, device="cuda")
+        train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, device="cuda")

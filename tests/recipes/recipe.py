@@ -18,31 +18,21 @@ from tests.conftest import REPOSITORY
 SCRIPTS = REPOSITORY / "workflow/scripts"
 RUNS = """
 import json
-from functools import cache
 from pathlib import Path
 
-from sdlcore.storage.digest import source_digest
 from sdlstudy.configuration.loading import configure, load_yaml
 from sdlstudy.settings.cells import run_settings
-
-
-@cache
-def digest(script, parts):
-    return source_digest(Path(SCRIPTS) / f"{script}.py", Path("src"), parts)
-
 
 folder, found = Path(CONFIG), {}
 default = load_yaml(folder / "config.yaml")
 for name in ("config", "paper"):
     study = configure({} if name == "config" else load_yaml(folder / f"{name}.yaml"), default)
     for cell in study.all_cells():
-        run, method = run_settings(study, cell), study.methods[cell.method]
-        script = "solve" if method.is_solver else "train_peer" if method.is_peer else "train"
         key = "/".join([name, cell.source, cell.method, cell.protocol, cell.anchoring, str(cell.seed)])
-        found[key] = [run.used(), digest(script, run.parts)]
+        found[key] = run_settings(study, cell).given()
 print(json.dumps(found))
 """
-"""Prints each run of the default and the paper's configuration: its settings and the digest of its code, as params."""
+"""Prints the settings of each run of the default and the paper's configuration."""
 
 
 class Copy:
@@ -82,9 +72,8 @@ class Copy:
         return done.stdout
 
     def runs(self) -> dict[str, Any]:
-        """Return everything that determines each run: its settings, and the digest of its code."""
-        code = RUNS.replace("SCRIPTS", repr(str(SCRIPTS))).replace("CONFIG", repr(str(REPOSITORY / "config")))
-        runs: dict[str, Any] = json.loads(self.run("-c", code))
+        """Return the settings that identify each run."""
+        runs: dict[str, Any] = json.loads(self.run("-c", RUNS.replace("CONFIG", repr(str(REPOSITORY / "config")))))
         return runs
 
     def schema(self) -> str:

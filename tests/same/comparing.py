@@ -13,7 +13,7 @@ import safetensors
 
 from tests.stores import contents
 
-WHO_MADE_IT = {"provenance", "code", "versions", "inputs", "crc32", "device", "threads"}
+WHO_MADE_IT = {"provenance", "code", "package", "versions", "inputs", "identity", "crc32", "device", "threads"}
 """JSON keys that contain provenance."""
 
 

@@ -49,14 +49,14 @@ def load(name: str) -> Configuration:
 def resolve(study: Configuration) -> Groups:
     """Return the settings of all runs that products need, seeds included, and of their sources and anchorings.
 
-    Runs are named source/method/protocol/anchoring. Settings without an effect on a run are left out.
+    Runs are named source/method/protocol/anchoring. Settings at their defaults (tests/defaults.json) are left out.
     """
     products = study.products_by_path().values()
     cells = {cell for product in products for cell in (*product.cells(study), *product.cells_without_metrics(study))}
     groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}
     for cell in sorted(cells, key=lambda cell: (*_names(cell), cell.seed)):
-        settings = run_settings(study, cell).used()
-        kind = next(kind for kind, setting in KINDS.items() if setting in settings)
+        run = run_settings(study, cell)
+        kind, settings = next(kind for kind, setting in KINDS.items() if setting in run.to_dict()), run.given()
         if (start := start_cell(study, cell)) is not None:
             settings = settings | {"start": "/".join(_names(start))}
         groups[kind].setdefault("/".join(_names(cell)), {"seeds": [], **settings})["seeds"].append(cell.seed)

@@ -33,7 +33,7 @@ def classes():
 
 def stores(tmp_path, **settings):
     paths = [tmp_path / "train.h5", tmp_path / "test.h5"]
-    write_plugin_stores(PluginSource.from_dict(settings), *paths, __file__)
+    write_plugin_stores(PluginSource.from_dict(settings), *paths)
     return [ActivationStore(path) for path in paths]
 
 

@@ -33,9 +33,9 @@ FILES = {
     "model": (write_model, load_model),
     "checkpoint": (
         lambda path: save_checkpoint(
-            path, "me", Checkpoint(7, 0.1, [{"step": 7.0}], {"a": torch.eye(5), "b": torch.tensor(3)})
+            path, Checkpoint(7, 0.1, [{"step": 7.0}], {"a": torch.eye(5), "b": torch.tensor(3)})
         ),
-        lambda path: load_checkpoint(path, "me"),
+        lambda path: load_checkpoint(path),
     ),
     "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], None, np.arange(2)), {"seed": 1}), load_anchors),
     "references": (lambda path: save_references(path, References(W, W, None), {"seed": 1}), load_references),

@@ -13,17 +13,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from sdlcore.storage.digest import source_digest
 from sdlcore.storage.files import (
     atomic_path,
     check_writable,
-    provenance,
     sha256_of,
     write_json,
     write_rows,
     write_text,
 )
-from tests.conftest import REPOSITORY
 
 
 def test_a_file_appears_whole_and_nothing_stays_beside_it(tmp_path):
@@ -157,13 +154,6 @@ def test_other_errors_stay_what_they_are(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "empty").touch()
     assert sha256_of(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def test_provenance_holds_facts_and_versions():
-    facts = provenance(__file__, seed=3)
-    assert facts["seed"] == 3
-    assert facts["code"] == source_digest(Path(__file__), REPOSITORY / "src")
-    assert {"python", "torch", "numpy", "h5py"} <= facts["versions"].keys()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -88,7 +88,7 @@ def test_a_resumed_fit_ends_in_the_same_bits(tmp_path, monkeypatch):
     x = torch.randn(12, 33, 5, generator=torch.Generator().manual_seed(0))
     call = (teacher, lambda step: x[step], x[11], 8, None, None)
     expected = logistic.linear_encoder(*call)
-    checkpoints = Checkpointing(tmp_path / "checkpoint.safetensors", "id", {})
+    checkpoints = Checkpointing(tmp_path / "checkpoint.safetensors")
 
     def interrupt(step):
         if step == 4:

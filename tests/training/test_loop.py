@@ -113,7 +113,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
             raise Stop
         return batches(step)
 
-    place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
+    place = Checkpointing(tmp_path / "checkpoint.safetensors")
     with pytest.raises(Stop):
         run(settings, place, stopping)
     steps = []
@@ -233,7 +233,7 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
         # only the input: no latent is active then, so the loss stays finite
         return (x, x) if step < 65 else (np.full_like(x, np.inf), x)
 
-    place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
+    place = Checkpointing(tmp_path / "checkpoint.safetensors")
     with pytest.raises(
         DivergedError, match=r"in steps 61 to 70: input_norm is inf.*of step 60 in .*checkpoint\.safetensors"
     ):

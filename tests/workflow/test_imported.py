@@ -42,7 +42,7 @@ def test_an_imported_dictionary_is_a_row_like_that_of_the_one_that_was_exported(
 def test_the_run_says_which_files_it_is(checkout):
     run_config = json.loads((checkout.path / MINE / "config.json").read_text())
     files = {name: sha256_of(checkout.path / THEIRS / name) for name in ("cfg.json", "sae_weights.safetensors")}
-    assert run_config["inputs"].items() >= files.items()
+    assert run_config["identity"]["inputs"].items() >= files.items()
     assert run_config["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
     assert run_config["imported"]["says"]["architecture"] == "topk"
     assert "Imported dictionaries: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()

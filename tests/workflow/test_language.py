@@ -60,7 +60,9 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
         "test.h5",
     }
     facts = json.loads((words.path / RUNS[1] / "config.json").read_text())
-    assert facts["inputs"]["store"] == sha256_of(words.path / "results/tiny/activations/streamed/train.json")
+    assert facts["identity"]["inputs"]["store"] == sha256_of(
+        words.path / "results/tiny/activations/streamed/train.json"
+    )
     lm = AutoModelForCausalLM.from_pretrained(words.path / "models/tiny")
     clean, changed = lm(torch.arange(4)[None]).logits, []
     for run in RUNS:

@@ -1,15 +1,14 @@
-# Shared by all stages: the validated configuration, paths, and functions that track settings and code.
+# Shared by all stages: the validated configuration, paths, and functions that track settings. As a param of a rule, the
+# number of its stage (NUMBERS) repeats the stage when it is raised.
 import json
 import sys
-from functools import cache
 
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("src", "workflow")]
 
-from sdlcore.storage.digest import source_digest
+from sdlcore.identity import NUMBERS
 from sdlstudy.configuration.limits import unfit_text
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
 
-SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
 PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 # Snakemake formats paths of environments and scripts as templates, so some characters break them
@@ -68,18 +67,6 @@ wildcard_constraints:
 def as_json(value):
     """Return JSON with sorted keys, because Snakemake compares params as text."""
     return json.dumps(value, sort_keys=True)
-
-
-# Cached, because a plan of hundreds of runs would parse the same files as often. Rules call this in functions of
-# wildcards, because a process that runs one job on a node reads all rules but needs only one digest.
-@cache
-def code_digest(script, *parts):
-    """Return the digest of a script and of all code that it imports from sdlcore and from the packages of the workflow.
-
-    As a param, it reruns a stage when that code changes. `parts` are modules that the script imports by names in its
-    settings. Scripts that only read dictionaries leave out the dictionaries' parts: a change of these makes the
-    dictionaries again anyway."""
-    return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src", parts)
 
 
 def in_checkout(path):

@@ -1,5 +1,6 @@
 # Checks of the user's files: whether they exist, whether they fit the configuration, and whether finished stores can be
 # used without them.
+from functools import cache
 from types import SimpleNamespace
 
 from sdlcore import SourceError

@@ -1,4 +1,4 @@
-# The files, settings and digest of each table and figure. `product_files` decides what `snakemake NAME` makes.
+# The files and settings of each table and figure. `product_files` decides what `snakemake NAME` makes.
 PRODUCTS = study.products()
 # products that the target all makes; the others have to be named as targets
 WHOLE = [name for name, product in PRODUCTS.items() if not product.alone]
@@ -46,11 +46,6 @@ def product_divided_by(name):
             if source in FILES.divided_by
         }
     )
-
-
-def product_code(name):
-    """Return the digest of the code that makes a product, so that editing another product's module remakes nothing."""
-    return lambda wildcards: code_digest("product", type(PRODUCTS[name]).__module__)
 
 
 def product_files(name):

@@ -2,7 +2,7 @@
 import shutil
 from functools import cache
 
-from sdlcore.evaluation.plugin_metrics import parts_of_metrics
+from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
 from sdlcore.interop.formats import locate_files
 from sdlcore.run import RunConfig
 from sdlstudy.settings.cells import (
@@ -36,9 +36,19 @@ def run_of(wildcards):
     return settings_of(run.source, run.method, run.protocol, run.anchoring)
 
 
-def used_settings(wildcards):
-    """Return the settings of a run as JSON, without settings that do not apply to it."""
-    return as_json(run_of(wildcards).used())
+def run_settings_given(wildcards):
+    """Return the settings of a run that differ from the defaults as JSON."""
+    return as_json(run_of(wildcards).given())
+
+
+def plugins_of(wildcards):
+    """Return the digests of the files of the plugins that a run uses; only runs made here use any."""
+    return {} if wildcards.method in (*PEERS, *IMPORTED) else run_of(wildcards).plugins
+
+
+def run_plugins(wildcards):
+    """Return `plugins_of` as JSON, so that an edit of a plugin's file repeats its runs."""
+    return as_json(plugins_of(wildcards))
 
 
 def solver_threads(settings):
@@ -68,14 +78,9 @@ def discovering(wildcards):
 
 
 def discover_settings(wildcards):
-    """Return the settings for finding anchors as JSON, without solver settings that do not apply."""
+    """Return the settings for finding anchors as JSON, solver settings without defaults."""
     discovery = discovering(wildcards)
-    return as_json({"solver": discovery.solver.used(), "min_cosine": discovery.min_cosine})
-
-
-def discover_code(wildcards):
-    """Return the digest of the code that finds anchors, without the activation, since no dictionary is made."""
-    return code_digest("discover_anchors", *discovering(wildcards).solver.parts[1:])
+    return as_json({"solver": discovery.solver.given(), "min_cosine": discovery.min_cosine})
 
 
 def train_script(wildcards):
@@ -172,11 +177,11 @@ def evaluate_anchors(wildcards):
     return FILES.judging_anchors(cell_of(wildcards)) or []
 
 
-def evaluate_parts(wildcards):
-    """Return the modules that a run's metrics need besides the common ones: its sigma, and metrics of plugins."""
+def evaluate_plugins(wildcards):
+    """Return the digests of the files of the plugins that a run's metrics need: the run's own, and metrics, as JSON."""
     judged = bool(references_file(wildcards))
     bench = study.source(wildcards.source).n_features is not None
-    return (*run_of(wildcards).sigma_parts, *parts_of_metrics(judged, bench))
+    return as_json(plugins_of(wildcards) | plugins_of_metrics(judged, bench))
 
 
 def evaluate_hierarchy(wildcards):

@@ -12,9 +12,10 @@ LABELLED = [name for name, source in study.all_sources().items() if source.is_la
 
 
 def settings_for(kind, wildcards):
-    """Return the settings of a source that a script's class declares, so that other settings do not rerun it."""
+    """Return the settings of a source that a script's class declares and that differ from its defaults, so that other
+    settings do not rerun it."""
     source = study.source(wildcards.source)
-    return source.model_dump(include={*kind.model_fields, *(source.model_extra or {})})
+    return kind.differing(source.model_dump(include={*kind.model_fields, *(source.model_extra or {})}))
 
 
 def store(part):
@@ -49,9 +50,9 @@ def shard_files(source, split, suffix):
     return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
 
 
-def plugin_parts(wildcards):
-    """Return the module of the plugin that makes a source's activations."""
-    return PluginSource.from_dict(settings_for(PluginSource, wildcards)).parts
+def source_plugins(wildcards):
+    """Return the digest of the file of the plugin that makes a source's activations, as JSON."""
+    return as_json(PluginSource.from_dict(settings_for(PluginSource, wildcards)).plugins)
 
 
 def extraction_memory(source):

@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from sdlcore import SourceError
-from sdlcore.storage.files import atomic_folder, provenance, write_json
+from sdlcore.identity import NUMBERS, provenance
+from sdlcore.storage.files import atomic_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ GARMENTS = (
 )
 BRIGHTNESS = ("dark", "grey", "bright")
 TEXTURE = ("plain", "textured", "patterned")
-TREE = 1
-"""Version in the folder's name; increase it if `make_tree` writes something else."""
 # of the unpacked files, since Debian recompressed them
 SHA256 = {
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -67,10 +66,10 @@ class Terciles(NamedTuple):
 
 def tree_name(train_images: int, test_images: int) -> str:
     """Return the name of the cache folder for `make_tree`."""
-    return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
+    return f"fashion_mnist_{train_images}_{test_images}-{NUMBERS['fashion_mnist']}"
 
 
-def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_images: int, *, script: str) -> None:
+def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_images: int) -> None:
     """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
 
     All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
@@ -84,8 +83,6 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_
         Folder to search first for the four files, for machines without downloads.
     train_images, test_images
         Number of images, from the start of the files.
-    script
-        The calling script; the provenance has a digest of its code.
 
     Raises
     ------
@@ -110,7 +107,6 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_
         for split, pictures in data.items():
             _write_pictures(part / split, pictures, class_folders(pictures, terciles))
         facts = provenance(
-            script,
             data=where,
             sha256=SHA256,
             images=image_counts,

@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from offline.settings import ClipTraining
 from sdlcore import SourceError
 from sdlcore.device import choose_device
+from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
 from sdlcore.sources.images.checkpoints import new_clip
 from sdlcore.sources.images.listing import decoded_images, list_images
-from sdlcore.storage.files import atomic_path, provenance, write_json
+from sdlcore.storage.files import atomic_path, write_json
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,6 @@ def train_clip(
     test_images: str | Path,
     model_path: str | Path,
     metrics_path: str | Path,
-    script: str,
     *,
     group_of: Callable[[str], str] | None = None,
     workers: int = 0,
@@ -97,8 +97,6 @@ def train_clip(
         Safetensors file to write, which ``open_clip.create_model_and_transforms(model, pretrained=model_path)`` loads.
     metrics_path
         JSON file to write.
-    script
-        The calling script; the provenance has a digest of its code.
     group_of
         Function from a class name to the name of its coarser class; the model is also evaluated on coarser classes.
     workers, device, threads
@@ -131,7 +129,6 @@ def train_clip(
     losses = _train(clip, data, tokens, training, device)
     test = _load(test_folder, preprocess, workers)
     facts = provenance(
-        script,
         training=training.to_dict(),
         architecture=open_clip.get_model_config(name),
         caption=CAPTION,

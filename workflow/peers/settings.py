@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from sdlcore.settings import Batch, Json, Latents, Positive, Settings, Sizes, Total, Weight
+from sdlcore.settings import Batch, Latents, Positive, Settings, Sizes, Total, Weight
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
@@ -28,6 +28,7 @@ class PeerConfig(Settings):
     that are not listed here."""
 
     called: ClassVar[str] = "settings of a peer"
+    always_given: ClassVar[tuple[str, ...]] = ("peer",)
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
     """Settings that a peer takes from protocols and sources, so that it sees the same batches as sdlcore's
     trainings."""
@@ -81,20 +82,6 @@ class PeerConfig(Settings):
             raise ValueError(f"target_l0 has no meaning for peer {self.peer}, whose penalty has a fixed weight")
 
     @property
-    def sigma_parts(self) -> tuple[str, ...]:
-        """The module of the dictionary's activation."""
-        return (f"sdlcore.model.activations.{self.activation}",)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules that the run imports by names in its settings: the activation's, then the library's adapter."""
-        return (*self.sigma_parts, f"peers.{self.peer}")
-
-    @property
     def method(self) -> str:
         """Key of the library's class: the activation, or matryoshka."""
         return "matryoshka" if self.prefixes else self.activation
-
-    def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run, which are all settings."""
-        return self.to_dict()

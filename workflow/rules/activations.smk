@@ -53,7 +53,7 @@ rule language_model:
         mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
         runtime=60,
     params:
-        code=lambda wildcards: code_digest("language_model"),
+        number=NUMBERS["language_model"],
     shell:
         'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q}'
         ' --cache "$CACHE"/models --output {output:q} > {log:q} 2>&1'
@@ -87,7 +87,7 @@ rule activations:
         model=language_model,
         text=language_text,
         source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
-        code=lambda wildcards: code_digest("activations"),
+        number=NUMBERS["activations"],
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
@@ -125,7 +125,7 @@ for one_pass, names in PASSES.items():
             model=language_model(SimpleNamespace(source=names[0])),
             text=language_text(SimpleNamespace(source=names[0])),
             sources=[as_json(settings_for(LanguageSource, SimpleNamespace(source=name))) for name in names],
-            code=lambda wildcards: code_digest("activations"),
+            number=NUMBERS["activations"],
         shell:
             '{params.environment} python "$SCRIPTS"/activations.py --sources {params.sources:q} --device $DEVICE'
             " --model {params.model:q} --text {params.text:q} --threads {threads} --trains {output.train} --tests {output.test} > {log} 2>&1"
@@ -163,7 +163,7 @@ rule language_shard:
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
             n_shards(wildcards.source, "train"),
         ],
-        code=lambda wildcards: code_digest("activations"),
+        number=NUMBERS["activations"],
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --shard {params.shard} --output {output} > {log} 2>&1"
@@ -196,7 +196,7 @@ rule stream_recipe:
         text=language_text,
         source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
         buffer_rows=lambda wildcards: study.language(wildcards.source).buffer_rows,
-        code=lambda wildcards: code_digest("activations"),
+        number=NUMBERS["activations"],
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --recipe {output.recipe} --test {output.test} --buffer-rows {params.buffer_rows} > {log} 2>&1"

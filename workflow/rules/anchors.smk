@@ -20,7 +20,7 @@ rule class_means:
         runtime=30,
     params:
         settings=lambda wildcards: as_json(study.class_means(wildcards.source).to_dict()),
-        code=lambda wildcards: code_digest("class_means"),
+        number=NUMBERS["class_means"],
     shell:
         '$PYTHON "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
         " --references {output.references:q} --classes {output.classes:q} > {log:q} 2>&1"
@@ -47,7 +47,7 @@ rule anchors:
     params:
         n_anchors=lambda wildcards: study.anchorings[wildcards.anchoring].n_anchors,
         first=anchors_first,
-        code=lambda wildcards: code_digest("anchors"),
+        number=NUMBERS["anchors"],
     shell:
         '$PYTHON "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed} --first {params.first}'
         " --references {input} --output {output} > {log} 2>&1"

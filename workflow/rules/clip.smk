@@ -23,7 +23,7 @@ rule fashion_mnist:
         mem_mb=1000,
         runtime=30,
     params:
-        code=lambda wildcards: code_digest("fashion_mnist"),
+        number=NUMBERS["fashion_mnist"],
     shell:
         'python "$SCRIPTS"/fashion_mnist.py --train-images {wildcards.train_images}'
         ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist'
@@ -60,7 +60,7 @@ rule train_clip:
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=lambda wildcards: clip_folders(wildcards)[1],
         garments=lambda wildcards: "--garments" if is_fashion_mnist(wildcards) else "",
-        code=lambda wildcards: code_digest("train_clip"),
+        number=NUMBERS["clip"],
     shell:
         'python "$SCRIPTS"/train_clip.py --training {params.training:q} --model {params.model:q}'
         " --images {params.images:q} --test-images {params.test_images:q} {params.garments}"
@@ -100,7 +100,7 @@ rule clip_activations:
         # folder and its expected content
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
-        code=lambda wildcards: code_digest("clip_activations"),
+        number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
@@ -141,7 +141,7 @@ rule clip_shard:
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
         shard=lambda wildcards: [wildcards.split, int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
-        code=lambda wildcards: code_digest("clip_activations"),
+        number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
@@ -170,6 +170,6 @@ rule unite_skipped:
         mem_mb=1000,
         runtime=10,
     params:
-        code=lambda wildcards: code_digest("unite_tables"),
+        number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/unite_tables.py --tables {input:q} --output {output:q} > {log:q} 2>&1'

@@ -20,7 +20,8 @@ rule discover_anchors:
     params:
         settings=discover_settings,
         n_anchors=lambda wildcards: study.anchorings[wildcards.anchoring].n_anchors or "",
-        code=discover_code,
+        number=NUMBERS["anchors"],
+        plugins=lambda wildcards: as_json(discovering(wildcards).solver.plugins),
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --threads {threads} --store {input:q} --output {output.anchors:q} --summary {output.summary:q} > {log:q} 2>&1"

@@ -20,10 +20,11 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=used_settings,
+        settings=run_settings_given,
         trained_on=store("train"),
         hierarchy=evaluate_hierarchy,
-        code=lambda wildcards: code_digest("evaluate", *evaluate_parts(wildcards)),
+        number=NUMBERS["evaluate"],
+        plugins=evaluate_plugins,
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"

@@ -17,7 +17,7 @@ rule feature_matrix:
         runtime=30,
     params:
         bench=lambda wildcards: as_json(settings_for(BenchFeatures, wildcards)),
-        code=lambda wildcards: code_digest("feature_matrix"),
+        number=NUMBERS["feature_matrix"],
     shell:
         '$PYTHON "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'
         " --output {output} > {log} 2>&1"

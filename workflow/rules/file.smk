@@ -22,7 +22,7 @@ rule file_activations:
         runtime=240,
     params:
         source=lambda wildcards: as_json(settings_for(FileSource, wildcards)),
-        code=lambda wildcards: code_digest("file_activations"),
+        number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/file_activations.py --source {params.source:q} --train {output.train:q}'
         " --test {output.test:q} > {log:q} 2>&1"

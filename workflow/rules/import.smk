@@ -23,8 +23,8 @@ rule import_dictionary:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=used_settings,
-        code=lambda wildcards: code_digest("import_dictionary", *run_of(wildcards).parts),
+        settings=run_settings_given,
+        number=NUMBERS["import"],
     shell:
         '$PYTHON "$SCRIPTS"/import_dictionary.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --watch {input.watch}"

@@ -27,7 +27,7 @@ rule language:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        code=lambda wildcards: code_digest("language"),
+        number=NUMBERS["language"],
     shell:
         '{params.environment} python "$SCRIPTS"/language.py --cell {wildcards.source} {wildcards.method}'
         " {wildcards.protocol} {wildcards.anchoring} {wildcards.seed} --device $DEVICE --threads {threads}"
@@ -63,7 +63,7 @@ rule language_losses:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        code=lambda wildcards: code_digest("language_losses"),
+        number=NUMBERS["language"],
     shell:
         '{params.environment} python "$SCRIPTS"/language_losses.py --dictionaries {input.dictionaries}'
         " --device $DEVICE --threads {threads} --store {input.store} --model {params.model:q} --text {params.text:q}"

@@ -22,8 +22,8 @@ rule train_peer:
         mem_mb=peer_memory,
         runtime=240,
     params:
-        settings=used_settings,
-        code=lambda wildcards: code_digest("train_peer", *run_of(wildcards).parts),
+        settings=run_settings_given,
+        number=NUMBERS["peer"],
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'

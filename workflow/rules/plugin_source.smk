@@ -18,7 +18,8 @@ rule plugin_source:
         runtime=240,
     params:
         source=lambda wildcards: as_json(settings_for(PluginSource, wildcards)),
-        code=lambda wildcards: code_digest("plugin_source", *plugin_parts(wildcards)),
+        number=NUMBERS["activations"],
+        plugins=source_plugins,
     shell:
         'python "$SCRIPTS"/plugin_source.py --source {params.source:q} --train {output.train:q} --test {output.test:q}'
         " > {log:q} 2>&1"

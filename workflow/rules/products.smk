@@ -24,7 +24,7 @@ for product_name, product in PRODUCTS.items():
             settings=product_settings(product_name),
             study=product_study(product_name),
             divided_by=product_divided_by(product_name),
-            code=product_code(product_name),
+            number=NUMBERS["products"],
         shell:
             '$PYTHON "$SCRIPTS"/product.py --name {params.name} --product {params.product} --settings {params.settings:q}'
             ' --study {params.study:q} --divided-by {params.divided_by:q} --paper "$PAPER" > {log:q} 2>&1'

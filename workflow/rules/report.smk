@@ -5,7 +5,6 @@ rule report:
     """Write one page with everything that the configuration makes"""
     input:
         parts=report_inputs(),
-        # an input, because code_digest covers only imported Python modules
         template=in_checkout("workflow/sdlstudy/report/page.html.j2"),
     output:
         "<results>/report.html",
@@ -22,6 +21,6 @@ rule report:
     params:
         config=lambda wildcards: as_json(study.model_dump()),
         published=PUBLISHED_FILES,
-        code=lambda wildcards: code_digest("report"),
+        number=NUMBERS["products"],
     shell:
         'python "$SCRIPTS"/report.py --config {params.config:q} --published {params.published:q} --output {output:q} > {log:q} 2>&1'

@@ -22,7 +22,7 @@ rule saelens:
         runtime=120,
     params:
         source=lambda wildcards: as_json(settings_for(SaelensSource, wildcards)),
-        code=lambda wildcards: code_digest("saelens"),
+        number=NUMBERS["samples"],
     shell:
         'python "$SCRIPTS"/saelens.py --source {params.source:q} --seed {wildcards.seed}'
         " --feature-matrix {output.feature_matrix:q} --train {output.train:q} --test {output.test:q} > {log:q} 2>&1"

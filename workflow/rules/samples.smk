@@ -20,7 +20,7 @@ rule samples:
         runtime=30,
     params:
         bench=lambda wildcards: as_json(settings_for(BenchSamples, wildcards)),
-        code=lambda wildcards: code_digest("samples"),
+        number=NUMBERS["samples"],
     shell:
         '$PYTHON "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'
         " --train {output.train} --test {output.test} > {log} 2>&1"

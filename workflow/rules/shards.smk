@@ -21,6 +21,6 @@ rule unite_shards:
         mem_mb=2000,
         runtime=60,
     params:
-        code=lambda wildcards: code_digest("unite"),
+        number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/unite.py --shards {input:q} --index {output:q} > {log:q} 2>&1'

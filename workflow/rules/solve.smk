@@ -22,8 +22,9 @@ rule solve:
         mem_mb=lambda wildcards: solver_memory(run_of(wildcards)),
         runtime=240,
     params:
-        settings=used_settings,
-        code=lambda wildcards: code_digest("solve", *run_of(wildcards).parts),
+        settings=run_settings_given,
+        number=NUMBERS["solve"],
+        plugins=run_plugins,
     shell:
         '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --start {input.start} --watch {input.watch}"

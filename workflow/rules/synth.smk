@@ -19,7 +19,7 @@ rule synth_stream:
         runtime=120,
     params:
         source=lambda wildcards: as_json(settings_for(SynthSource, wildcards)),
-        code=lambda wildcards: code_digest("synth"),
+        number=NUMBERS["samples"],
     shell:
         'python "$SCRIPTS"/synth.py --source {params.source:q} --seed {wildcards.seed}'
         " --feature-matrix {output.feature_matrix} --train {output.train} --test {output.test} > {log} 2>&1"
@@ -46,7 +46,7 @@ rule synth:
         runtime=120,
     params:
         source=lambda wildcards: as_json(settings_for(SynthSource, wildcards)),
-        code=lambda wildcards: code_digest("synth"),
+        number=NUMBERS["samples"],
     shell:
         'python "$SCRIPTS"/synth.py --source {params.source:q} --seed {wildcards.seed}'
         " --feature-matrix {output.feature_matrix} --train {output.train} --test {output.test} > {log} 2>&1"

@@ -19,6 +19,6 @@ rule theory:
         mem_mb=1000,
         runtime=10,
     params:
-        code=lambda wildcards: code_digest("theory"),
+        number=NUMBERS["theory"],
     shell:
         'python "$SCRIPTS"/theory.py --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1'

@@ -24,10 +24,11 @@ rule train:
         runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
         gpu=lambda wildcards: study.processes * train_gpus(wildcards),
     params:
-        settings=used_settings,
+        settings=run_settings_given,
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
         script=train_script,
-        code=lambda wildcards: code_digest(train_script(wildcards), *run_of(wildcards).parts),
+        number=NUMBERS["train"],
+        plugins=run_plugins,
     shell:
         '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs.folder import CHECKPOINT, Run, begin
+from runs.folder import Run, copy_finished
 from runs.recording import Callback, Row, progress, tensorboard, weights_and_biases
 from sdlcore import fit, load
-from sdlcore.api.fitting import describe_fit
+from sdlcore.api.fitting import identity_of_fit
+from sdlcore.api.run_folder import CHECKPOINT
 from sdlcore.data.anchors import load_anchors
 from sdlcore.device import Device
+from sdlcore.identity import ENTRY
 from sdlcore.run import RunConfig
 from sdlcore.settings import Split
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.checkpoint import describe_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,34 +67,41 @@ def train(x: Any, run: Run, training: Training, settings: RunConfig | SolverConf
         logging.getLogger().setLevel(logging.WARNING)
         fit(x, out=run.out, progress=False, **arguments)
         return
-    provenance = describe_fit(x, **arguments)
-    begin(run, provenance)
+    made = identity_of_fit(x, **arguments)
+    if not copy_finished(run, made):
+        _remove_other_checkpoint(run.out / CHECKPOINT, made)
     if isinstance(settings, SolverConfig):
         fit(x, out=run.out, progress=False, **arguments)
         return
     logged_rows: list[Row] = []
-    with _recording(run, training, settings, provenance) as callbacks:
+    with _recording(run, training, settings, made) as callbacks:
         dictionary = fit(x, out=run.out, progress=False, callbacks=[*callbacks, logged_rows.append], **arguments)
     if logged_rows != dictionary.history:  # the run was finished, or posterior codes replaced the trained encoder
-        with _others(run, training, provenance) as callbacks:
+        with _others(run, training, settings, made) as callbacks:
             for row in dictionary.history:
                 for callback in callbacks:
                     callback(row)
 
 
+def _remove_other_checkpoint(path: Path, made: Mapping[str, Any]) -> None:
+    """Remove the checkpoint of another run: a folder of the workflow belongs to the run that its name says."""
+    described = describe_checkpoint(path)
+    if described is not None and described.facts.get(ENTRY) != made:
+        log.warning("%s belongs to a run with other settings or data; starting afresh", path)
+        path.unlink()
+
+
 @contextmanager
-def _recording(
-    run: Run, training: Training, settings: RunConfig, provenance: Mapping[str, Any]
-) -> Iterator[list[Callback]]:
+def _recording(run: Run, training: Training, settings: RunConfig, made: Mapping[str, Any]) -> Iterator[list[Callback]]:
     described = describe_checkpoint(run.out / CHECKPOINT)
     step, seconds = (described.step, described.seconds) if described else (0, 0.0)
-    with progress(settings.training.steps, step) as log, _others(run, training, provenance, seconds) as others:
-        yield [log, *others]
+    with progress(settings.training.steps, step) as log_row, _others(run, training, settings, made, seconds) as others:
+        yield [log_row, *others]
 
 
 @contextmanager
 def _others(
-    run: Run, training: Training, provenance: Mapping[str, Any], seconds: float = 0.0
+    run: Run, training: Training, settings: RunConfig, made: Mapping[str, Any], seconds: float = 0.0
 ) -> Iterator[list[Callback]]:
     """Yield the callbacks of TensorBoard and Weights & Biases, if they are configured."""
     with ExitStack() as opened:
@@ -98,8 +109,8 @@ def _others(
         if training.tensorboard:
             callbacks.append(opened.enter_context(tensorboard(training.tensorboard, seconds)))
         if training.wandb:
-            # the identity is the run's id, so that a resumed training continues the same run
-            identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:32]
-            run_config = {**provenance["settings"], "seed": run.seed}
-            callbacks.append(opened.enter_context(weights_and_biases(training.wandb, identity, run.out, run_config)))
+            # the run's identity, so that a resumed training continues the same run
+            name = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:32]
+            run_config = {**settings.to_dict(), "seed": run.seed}
+            callbacks.append(opened.enter_context(weights_and_biases(training.wandb, name, run.out, run_config)))
         yield callbacks

@@ -6,7 +6,7 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.references import load_references
-from sdlcore.storage.files import provenance
+from sdlcore.identity import provenance
 
 
 def main(*, n_anchors: float, seed: int, references: Path, first: int | None = None, output: Path) -> None:
@@ -19,7 +19,7 @@ def main(*, n_anchors: float, seed: int, references: Path, first: int | None = N
     judges = load_references(references)
     anchors = judges.choose(n_anchors, seed, first)
     kind = "ground_truth" if judges.classes is None else "class_means"
-    facts = provenance(__file__, kind=kind, n_anchors=len(anchors.w_p), first=first, seed=seed)
+    facts = provenance(kind=kind, n_anchors=len(anchors.w_p), first=first, seed=seed)
     save_anchors(output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature)
 

@@ -9,7 +9,7 @@ from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import means_of_classes, save_references
 from sdlcore.data.settings import ClassMeans
-from sdlcore.storage.files import provenance
+from sdlcore.identity import provenance
 from sdlstudy.results.tables import write_csv
 
 
@@ -24,7 +24,7 @@ def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) 
     with open_checked(store) as opened:
         means, columns = means_of_classes(opened, settings.centred, settings.min_class_size)
     listed = pd.DataFrame(columns)
-    facts = provenance(__file__, settings=settings.to_dict(), inputs={"store": content_digest(store)})
+    facts = provenance(settings=settings.to_dict(), inputs={"store": content_digest(store)})
     save_references(references, means, facts)
     write_csv(classes, listed)
     left_out = listed[listed["left_out"] != ""]

@@ -9,9 +9,10 @@ import torch
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.identity import provenance
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions
-from sdlcore.storage.files import provenance, write_json
+from sdlcore.storage.files import write_json
 
 
 def main(
@@ -36,8 +37,14 @@ def main(
     with open_checked(store) as opened:
         stable = stable_directions(opened, config, settings["min_cosine"], seed)
     anchors = stable.strongest(n_anchors)
-    facts = provenance(__file__, config.parts[1:], kind="discovered", settings=settings, n_anchors=n_anchors, seed=seed)
-    facts["inputs"] = {"store": content_digest(store)}
+    facts = provenance(
+        kind="discovered",
+        settings=settings,
+        n_anchors=n_anchors,
+        seed=seed,
+        inputs={"store": content_digest(store)},
+        plugins=config.plugins,
+    )
     save_anchors(output, anchors, facts)
     shared: dict[str, Any] = {"atoms": list(stable.atoms), "stable": len(stable.cosines), "anchors": len(anchors.w_p)}
     shared |= {name: [round(float(x), 6) for x in getattr(stable, name)] for name in ("cosines", "energies")}

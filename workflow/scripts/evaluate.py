@@ -1,5 +1,6 @@
 """Evaluate one trained dictionary on samples that it did not see."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,17 @@ from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_cache import finished_metrics
-from sdlcore.evaluation.origin import check_origin
-from sdlcore.evaluation.plugin_metrics import parts_of_metrics
+from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
+from sdlcore.identity import ENTRY, finished_files, identity, provenance, require_same
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.model.saving import load_model
+from sdlcore.model.saving import load_model, load_provenance
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import Hierarchy
 from sdlcore.storage.checksums import with_checksum
-from sdlcore.storage.files import provenance, write_json
+from sdlcore.storage.files import write_json
 
 
 def main(
@@ -44,7 +44,7 @@ def main(
     Args:
         cell: source, method, protocol, anchoring and seed of the run
         trained_on: training store that the run must have used; it may have been deleted
-        settings: the run's settings; defaults and settings that do not apply may be left out
+        settings: the run's settings; defaults may be left out
         references: true features or class means of the source, if it has them
         anchors: anchors that decide which features count as anchored
         hierarchy: parents and children of the bench, if it has a hierarchy
@@ -56,31 +56,43 @@ def main(
     kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
     kind = next((kind for key, kind in kinds.items() if key in settings), RunConfig)
     config = kind.from_dict(settings)
-    check_origin(model, config.to_dict(), seed, trained_on)
+    _require_run(model, config.given(), seed, trained_on)
     run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))
-    inputs: dict[str, Json] = {"model": content_digest(model), "store": content_digest(store)}
-    given_files = {"references": references, "anchors": anchors}
-    inputs |= {name: content_digest(path) if path else None for name, path in given_files.items()}
-    judged_by = hierarchy and hierarchy.to_dict()
+    given_files = {"model": model, "store": store, "references": references, "anchors": anchors}
+    inputs = {name: content_digest(path) for name, path in given_files.items() if path}
     judges = load_references(references) if references else None
-    metric_parts = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
-    facts = provenance(__file__, [*config.sigma_parts, *metric_parts], inputs=inputs, hierarchy=judged_by)
-    if stored_metrics := finished_metrics(finished, output.name, facts, seed):
-        write_json(output, with_checksum(stored_metrics | {"run": run}))
-        return
+    coder = load_model(model)
+    metrics = plugins_of_metrics(judges is not None, judges is not None and judges.classes is None)
+    judged_by = {} if hierarchy is None else {"hierarchy": hierarchy.to_dict()}
+    made = identity("evaluate", judged_by, seed, inputs, coder.config.plugins | metrics)
+    for path in finished_files(f"{finished}/{output.name}", made) if finished else ():
+        content = json.loads(path.read_text())
+        if content == with_checksum(content):
+            logging.info("%s evaluates the same dictionary and is finished; its metrics are reused", path)
+            write_json(output, with_checksum(content | {"run": run}))
+            return
     truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
     with open_checked(store) as opened:
-        evaluation = evaluate_coder(load_model(model), opened, truth, stream(seed, "chance"))
-    content: dict[str, Json] = {
+        evaluation = evaluate_coder(coder, opened, truth, stream(seed, "chance"))
+    content = {
         "run": run,
         "metrics": evaluation.metrics,
         "chance": evaluation.chance,
         "features": evaluation.features,
-        "provenance": facts,
+        "provenance": provenance(identity=made),
     }
     write_json(output, with_checksum(content))
     for name, value in evaluation.metrics.items():
         logging.info("%s %s", name, value)
+
+
+def _require_run(model: Path, settings: dict[str, Json], seed: int, trained_on: Path) -> None:
+    """Raise `ValueError` if a model has other settings, another seed or another training store than its run."""
+    made = load_provenance(model)
+    run: Any = made.get(ENTRY, {})
+    inputs = run.get("inputs", {}) | ({"store": content_digest(trained_on)} if trained_on.is_file() else {})
+    asked = identity(run.get("stage", "train"), settings, seed, inputs, run.get("plugins"))
+    require_same(model, made, {**made, ENTRY: asked})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, out
     """
     images = train_images, test_images
     folder = cache / tree_name(*images)
-    made_once(folder, lambda path: make_tree(path, by_hand, *images, script=__file__))
+    made_once(folder, lambda path: make_tree(path, by_hand, *images))
     link(folder, output)
 
 

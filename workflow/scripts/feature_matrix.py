@@ -6,9 +6,9 @@ from pathlib import Path
 from sdlcore import References
 from sdlcore.command_line import cli
 from sdlcore.data.references import save_references
+from sdlcore.identity import provenance
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchFeatures
-from sdlcore.storage.files import provenance
 
 
 def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
@@ -25,7 +25,7 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         }
         dimension = len(matrix.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
-    facts = provenance(__file__, bench=bench.to_dict(), seed=seed, reached=reached)
+    facts = provenance(bench=bench.to_dict(), seed=seed, reached=reached)
     save_references(output, References(drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None), facts)
 
 

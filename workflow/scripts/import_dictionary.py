@@ -10,7 +10,7 @@ from sdlcore.interop.settings import ImportConfig
 def main(run: Run, *, settings: ImportConfig) -> None:
     run.limit_threads()
     result = import_dictionary(settings, run.store, run.watch)
-    provenance = describe(run, settings, __file__, settings.parts, result.files) | {"imported": result.description}
+    provenance = describe("import", run, settings, result.files) | {"imported": result.description}
     Dictionary(result.coder, provenance, [result.row]).save(run.out)
 
 

@@ -8,10 +8,11 @@ import torch
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import Device, choose_device
+from sdlcore.identity import provenance
 from sdlcore.inside.contexts import contexts_page
 from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
-from sdlcore.storage.files import provenance, write_json, write_text
+from sdlcore.storage.files import write_json, write_text
 
 
 def main(
@@ -57,9 +58,7 @@ def main(
         "run": run,
         "loss": None if losses is None else losses._asdict(),
         "latents": {latent: [context.to_dict() for context in its] for latent, its in latent_contexts.items()},
-        "provenance": provenance(
-            __file__, inputs={"dictionary": content_digest(dictionary), "store": content_digest(store)}
-        ),
+        "provenance": provenance(inputs={"dictionary": content_digest(dictionary), "store": content_digest(store)}),
     }
     write_text(page, contexts_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", latent_contexts))
     write_json(output, content)

@@ -7,9 +7,10 @@ import torch
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import Device, choose_device
+from sdlcore.identity import provenance
 from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
-from sdlcore.storage.files import provenance, write_json
+from sdlcore.storage.files import write_json
 
 
 def main(
@@ -41,7 +42,7 @@ def main(
         inputs = {str(path): content_digest(path) for path in dictionaries} | {"store": content_digest(store)}
     content = {
         "losses": {path: loss._asdict() for path, loss in losses.items()},
-        "provenance": provenance(__file__, inputs=inputs),
+        "provenance": provenance(inputs=inputs),
     }
     write_json(output, content)
 

@@ -14,7 +14,7 @@ def main(*, source: PluginSource, train: Path, test: Path) -> None:
         train: training store to write
         test: evaluation store to write
     """
-    write_plugin_stores(source, train, test, __file__)
+    write_plugin_stores(source, train, test)
 
 
 if __name__ == "__main__":

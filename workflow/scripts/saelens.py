@@ -8,9 +8,9 @@ from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
+from sdlcore.identity import provenance
 from sdlcore.sources.saelens.model import read_synthetic_model
 from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.storage.files import provenance
 
 
 def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
@@ -24,7 +24,7 @@ def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path,
     """
     model = read_synthetic_model(source)
     files = {Path(file).name: content_digest(file) for file in source.files}
-    made_by = provenance(__file__, source=source.to_dict(), files=files, seed=seed)
+    made_by = provenance(source=source.to_dict(), files=files, seed=seed)
     save_references(feature_matrix, References(model.W_p), made_by)
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         active = 0

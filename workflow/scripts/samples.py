@@ -6,9 +6,9 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.data.references import load_references
 from sdlcore.data.writing import create_store
+from sdlcore.identity import provenance
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSamples
-from sdlcore.storage.files import provenance
 
 
 def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
@@ -20,7 +20,7 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
     """
     W_p, W_r, *_ = load_references(feature_matrix)
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
-        with create_store(path, provenance(__file__, bench=bench.to_dict(), seed=seed, part=part)) as store:
+        with create_store(path, provenance(bench=bench.to_dict(), seed=seed, part=part)) as store:
             for block in draw_samples(bench, W_p, W_r, seed, part, rows):
                 store.append(block.input, target=block.target, features=block.features)
         logging.info("%s: %d samples", part, rows)

@@ -7,10 +7,10 @@ from sdlcore import References
 from sdlcore.command_line import cli
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
+from sdlcore.identity import provenance
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.sources.synth.streaming import write_synth_recipe
 from sdlcore.sources.synth.world import World
-from sdlcore.storage.files import provenance
 
 
 def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
@@ -22,14 +22,14 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
         test: store for evaluation to write
     """
     world = World.draw(source, seed)
-    save_references(feature_matrix, References(world.W_p), provenance(__file__, source=source.to_dict(), seed=seed))
+    save_references(feature_matrix, References(world.W_p), provenance(source=source.to_dict(), seed=seed))
     stores = [("train", train, source.train_samples), ("test", test, source.test_samples)]
     if train.suffix == ".json":
-        write_synth_recipe(train, source, seed, provenance(__file__, source=source.to_dict(), seed=seed, part="train"))
+        write_synth_recipe(train, source, seed, provenance(source=source.to_dict(), seed=seed, part="train"))
         del stores[0]
     for part, path, rows in stores:
         active = 0
-        with create_store(path, provenance(__file__, source=source.to_dict(), seed=seed, part=part)) as store:
+        with create_store(path, provenance(source=source.to_dict(), seed=seed, part=part)) as store:
             for block in world.draw_samples(part, rows):
                 store.append(block.input, features=block.features)
                 active += block.features.nnz

@@ -40,7 +40,6 @@ def main(
         test_images,
         weights,
         metrics,
-        __file__,
         group_of=garment_of if garments else None,
         workers=workers,
         device=device,

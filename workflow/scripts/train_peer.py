@@ -4,18 +4,19 @@ from importlib.metadata import version
 
 from peers.run_peer import run_peer
 from peers.settings import DISTRIBUTIONS, PeerConfig
-from runs.folder import Run, begin, describe
+from runs.folder import Run, copy_finished, describe
 from sdlcore import Dictionary
 from sdlcore.api.run_folder import unfinished_run
 from sdlcore.command_line import cli
+from sdlcore.identity import ENTRY
 
 
 def main(run: Run, *, settings: PeerConfig) -> None:
     run.limit_threads()
-    provenance = describe(run, settings, __file__, settings.parts)
+    provenance = describe("peer", run, settings)
     library = DISTRIBUTIONS[settings.peer]
-    provenance["versions"] |= {library: version(library)}
-    if begin(run, provenance):
+    provenance["versions"][library] = version(library)
+    if copy_finished(run, provenance[ENTRY]):
         return
     with unfinished_run(run.out) as history:
         coder, rows = run_peer(run.store, settings, run.seed, run.watch, [history])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.data.shards import unite
-from sdlcore.storage.files import provenance
+from sdlcore.identity import provenance
 
 
 def main(*, shards: list[Path], index: Path) -> None:
@@ -14,7 +14,7 @@ def main(*, shards: list[Path], index: Path) -> None:
         shards: the parts, in order
         index: index to write
     """
-    unite(shards, index, provenance(__file__, shards=[path.name for path in shards]))
+    unite(shards, index, provenance(shards=[path.name for path in shards]))
     logging.info("%s: %d shards", index, len(shards))
 
 

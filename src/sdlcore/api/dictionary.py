@@ -1,6 +1,5 @@
 """`Dictionary`: encode, decode, save, load and share a trained dictionary."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -15,7 +14,15 @@ from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import decode_sparse, encode_sparse
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
-from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, PROVENANCE, refuse_other_formats, run_folder
+from sdlcore.api.run_folder import (
+    ANCHORS,
+    CONFIG,
+    HISTORY,
+    PROVENANCE,
+    finished_run,
+    refuse_other_formats,
+    run_folder,
+)
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
@@ -23,7 +30,6 @@ from sdlcore.device import any_device_of
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate
 from sdlcore.model import coder as model_coder
-from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair, checked
@@ -54,8 +60,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     coder
         The model, in evaluation mode.
     provenance
-        How it was made: settings, seed, inputs, code and versions. None for a coder that was trained outside `fit`,
-        which is then recorded.
+        How it was made: its identity (stage, settings, seed, inputs), all its settings, and versions. None for a coder
+        that was trained outside `fit`, which is then recorded.
     history
         Rows of the training history.
     anchors
@@ -277,13 +283,14 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If weights are not finite, the path has the suffix of another kind of file, or the file would be called
-            model.safetensors beside the ``config.json`` of another run, where `load` refuses it.
+            If weights are not finite, the path has the suffix of another kind of file, or the file would replace the
+            model.safetensors of another run.
         """
         path = user_path(path)
         check_finite(path, self.coder.state_dict())  # before an existing file is removed
         if path.suffix == ".safetensors":
-            _check_neighbour(path, self.provenance)
+            if path.name == OURS:
+                finished_run(path.parent, self.provenance)  # the folder of another run
             save_model(path, self.coder, self.provenance)
             return
         self._write(path, {CONFIG: self.provenance})
@@ -434,14 +441,6 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         where = known_place(self.provenance, config.pair)
         place = "" if where is None else f", {described(where['layer'], where['place'], config.pair)}"
         return f"Dictionary({config.pair}, {config.activation}{l0}{k}, {widths}{place})"
-
-
-def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
-    try:
-        check_beside(path, json.loads(json.dumps(provenance)))
-    except ValueError as error:
-        message = f"the {CONFIG} beside it belongs to another dictionary"
-        raise ValueError(f"{path}: {message}; save to another folder or under another name") from error
 
 
 def _check_width(samples: Samples, width: int) -> None:

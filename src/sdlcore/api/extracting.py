@@ -1,6 +1,5 @@
 """Activations of a language model as a store."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
@@ -9,9 +8,9 @@ import torch
 from tqdm.auto import tqdm
 
 from sdlcore.api.inputs import STORES
-from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
+from sdlcore.identity import ENTRY, identity, log_other_computer, require_same
 from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import (
     DROP,
@@ -34,7 +33,6 @@ from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_
 from sdlcore.sources.language.shape import model_shape
 from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.paths import user_path
-from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     from sdlcore.sources.language.preparation import Model
@@ -249,6 +247,7 @@ def _extracted(
     for path, work in zip(where, works, strict=True):
         facts: dict[str, Any] = work.facts | forward_facts
         facts["source"] = {name: value for name, value in facts["source"].items() if name not in OF_PIPELINES}
+        facts[ENTRY] = _identity(facts)
         if path.exists():
             stores[path] = _existing(path, facts)
         else:
@@ -313,28 +312,18 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
 def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
     """Open a finished store that holds these activations; ValueError if it holds others."""
     store = open_checked(path)
-    request = _compared(json.loads(json.dumps(facts)))
-    request["versions"] = {
-        name: request["versions"][name] for name in ("torch", *READERS) if name in request["versions"]
-    }
-    differences = compare(_compared(store.provenance), request)
-    if differences.identity:
+    try:
+        require_same(path, store.provenance, facts)
+    except ValueError:
         store.close()
-        raise ValueError(
-            f"{path} holds other activations ({differences.listed()}). Open it with "
-            f"sdl.ActivationStore({str(path)!r}), or choose another file."
-        )
-    if differences.environment:
-        warn_at_call(
-            f"{path}: opened a finished store, computed with {joined(differences.environment)}. A new extraction can "
-            "differ slightly; choose another file to extract again"
-        )
+        raise
+    log_other_computer(path, store.provenance, facts)
     return store
 
 
-def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts that say which activations a store holds, and what computed them."""
-    origin = {name: facts.get(name) for name in ("model", "text", "tokenizer", "tokens", *ENVIRONMENT)}
-    # names of model and text may change: other facts identify their content
-    origin["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in origin}
-    return {**origin, "precision": (facts.get("precision") or {}).get("forward")}
+def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {name: facts[name] for name in ("model", "text", "tokenizer")}
+    # names of model and text may change: the inputs identify their content
+    settings = {name: value for name, value in facts["source"].items() if name not in inputs}
+    settings |= {"tokens": facts["tokens"], "dtype": facts["precision"]["forward"]}
+    return identity("activations", LanguageSource.differing(settings), inputs=inputs)

@@ -1,6 +1,5 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -33,14 +32,15 @@ from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.loading import load
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
-    checkpointing,
+    CHECKPOINT,
+    REPLACED,
     existing_run,
     finished_run,
     remove_unfinished,
     run_folder,
     unfinished_run,
+    warn_of_batches,
 )
-from sdlcore.api.run_identity import REPLACED, packages_of, versions_of, warn_of_batches, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
@@ -48,12 +48,12 @@ from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
+from sdlcore.identity import ENTRY, identity, log_other_computer, provenance
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
-from sdlcore.storage.files import provenance
 from sdlcore.training.callbacks import Callback, check_callbacks
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import History, Sink, Watch
@@ -122,10 +122,10 @@ def fit(
         Show a progress bar.
     out
         A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
-        and the same call resumes it. A finished run is opened if settings, seed and data agree; other versions of
-        sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
-        Batches are compared by kind, type and number, and a function's also by the first batch; a warning appears if
-        their content was not compared. A training on an iterator keeps no checkpoint.
+        and the same call resumes it. A finished run is opened if settings, seed, data and plugins agree; other versions
+        of sdlcore and its packages, and another device, are logged. Another run is never overwritten. Batches are
+        compared by kind, type and number, and a function's also by the first batch; a warning appears if their content
+        was not compared. A training on an iterator keeps no checkpoint.
     callbacks
         Functions that receive each row of the history as a dictionary, every ``log_every`` steps. A function that
         returns True stops the training, and the run is finished. After an interruption, they first receive the rows
@@ -167,10 +167,7 @@ def fit(
             )
         facts = request.facts(source)
         with processes_of(split, request.config) as processes:
-            leads = processes.all.rank == 0
-            if folder is not None and leads:
-                warn_of_environment({folder: existing_run(folder, facts)})
-            return request.find(source, facts, request.sinks(progress and leads), folder)
+            return request.find(source, facts, request.sinks(progress and processes.all.rank == 0), folder)
 
 
 def batches_of(x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any]) -> Stream | Recipe | None:
@@ -190,7 +187,7 @@ def batches_of(x: Any, target: Any, start: Dictionary | None, settings: dict[str
     return batches
 
 
-def describe_fit(
+def identity_of_fit(
     x: Any,
     *,
     seed: int = 0,
@@ -200,17 +197,15 @@ def describe_fit(
     device: Device = "auto",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Return the provenance that `fit` records for the same arguments: settings, seed, data, code, versions, device.
+    """Return the identity of the run that `fit` makes of the same arguments (`sdlcore.identity`).
 
-    It is known before the training, so a caller can look for a run of the same code; `fit` compares only settings, seed
-    and data. Only `fit` gives the warnings.
+    It is known before the training, so a caller can look for the finished run elsewhere. Only `fit` gives the warnings.
     """
     batches = batches_of(x, None, start, settings)
     with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        facts = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)
-    provenance: dict[str, Any] = json.loads(json.dumps(facts))
-    return provenance
+        run: dict[str, Any] = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)[ENTRY]
+    return run
 
 
 @dataclass(frozen=True)
@@ -264,19 +259,20 @@ class Fit:
         """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
         check_inputs(source, self.config, self.anchors, start, self.watch)
-        of_source = (source.packages, source.parts) if isinstance(source, Recipe) else ()
-        facts = made_by(self.config, self.seed, self.device, *of_source)
-        for name in source.unused:
-            del facts["settings"][name]
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
-        facts["inputs"] = {"store": source.digest, "anchors": anchors}
+        inputs = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
             weights = self.start.coder.state_dict()
             parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
-            facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
-            facts |= {name: value for name, value in self.start.provenance.items() if name == REPLACED}
+            inputs["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
         if self.watch is not None:  # the history has columns for it
-            facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
+            inputs["watch"] = digest_of_arrays(*self.watch.sites)
+        facts = made_by(self.config, self.seed, self.device, inputs)
+        for name in source.unused:
+            del facts["settings"][name]
+            facts[ENTRY]["settings"].pop(name, None)
+        if self.start is not None and REPLACED in self.start.provenance:
+            facts[REPLACED] = self.start.provenance[REPLACED]
         origin = source.activations_made_by()
         if origin is None and self.start is not None:
             # assume that an array comes from the place that the start was trained on, but not from the same text
@@ -315,24 +311,25 @@ class Fit:
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
         run = existing_run(folder, facts) if leads else None
         warn_of_batches(folder, run, source.recorded)
+        if run is not None:
+            log_other_computer(folder, run.provenance, facts)
         if processes.counts(int(run is not None and run.is_finished))[0]:
             check_stopped(folder, self.callbacks)
             return self.finished(folder)
         history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
         with history as rows:
             checkpoints = self._checkpoints(folder, source, facts)
-            facts = facts if checkpoints is None else dict(checkpoints.facts)
             dictionary = self._compute(source, facts, [*sinks, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 dictionary.save(folder)
         return dictionary
 
     def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
-        """Return path and identity of a training's checkpoint; None for a solver, and for a source read only once."""
+        """Return path and provenance of a training's checkpoint; None for a solver, and for a source read only once."""
         if isinstance(self.config, SolverConfig):
             return None
         if source.restarts:
-            return checkpointing(folder, facts)
+            return Checkpointing(folder / CHECKPOINT, facts)
         message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
         warn_at_call(f"{folder}: {message}; {ANEW}")
         return None
@@ -405,15 +402,11 @@ def made_by(
     config: RunConfig | SolverConfig,
     seed: int,
     device: torch.device,
-    packages: Sequence[str] = (),
-    parts: Sequence[str] = (),
+    inputs: Mapping[str, Any],
+    stage: str = "train",
 ) -> dict[str, Any]:
-    """Return the facts about a dictionary that do not depend on its data.
-
-    ``packages`` and ``parts`` (modules) compute the data, if that happens in the same call.
-    """
-    # solvers compute on the CPU, whatever the machine has
-    where = "cpu" if isinstance(config, SolverConfig) else device.type
-    facts = provenance(__file__, (*config.parts, *parts), settings=config.to_dict(), seed=seed, device=where)
-    facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*packages_of(config, where), *packages))}
-    return facts
+    """Return the provenance of a dictionary, given the digests or descriptions of its inputs."""
+    if isinstance(config, SolverConfig):
+        stage, device = "solve", torch.device("cpu")  # solvers compute on the CPU, whatever the machine has
+    run = identity(stage, config.given(), seed, inputs, config.plugins)
+    return provenance(identity=run, settings=config.to_dict(), seed=seed, device=device.type)

@@ -7,12 +7,13 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sdlcore.api.fitted_place import known_place
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.identity import ENTRY
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.sources.language.places import hook_names
 
 LIBRARY = "sdlcore"
-CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "seed", "inputs", "code", "versions")
+CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "seed", "inputs", "versions", "package")
 """Facts of the provenance that a card shows; the first four describe changes after the training."""
 
 
@@ -73,7 +74,8 @@ def card_of(
     if settings:
         rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
         lines.append("\n".join(["## Settings of the training", "", "| setting | value |", "|---|---|", *rows]))
-    origin = {name: provenance[name] for name in CARD_FACTS if name in provenance}
+    facts = {**provenance.get(ENTRY, {}), **provenance}
+    origin = {name: facts[name] for name in CARD_FACTS if name in facts}
     if origin:
         rows = [f"| {name} | `{value}` |" for name, value in origin.items()]
         lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))

@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from sdlcore.api.run_identity import READERS
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import all_sites
@@ -69,16 +68,6 @@ class Recipe:
     def pair_of(self, settings: Mapping[str, Any]) -> Pair:
         """Return the pair in the settings; sae without one."""
         return checked("pair", Pair, settings.get("pair") or "sae")
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The module that computes the samples."""
-        return (self._open_rows.__module__,)
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Packages besides torch that compute the samples."""
-        return () if self.activations_made_by() is None else READERS
 
     @property
     def digest(self) -> str:

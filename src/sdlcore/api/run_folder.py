@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its lock, and the comparison with an existing run."""
+"""The folder of a run: its files, its lock, and the run that is in it."""
 
 import contextlib
 import errno
@@ -8,17 +8,16 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
-from sdlcore.errors import SourceError
+from sdlcore.identity import require_same
 from sdlcore.interop.formats import OURS, formats_of
 from sdlcore.storage.files import check_writable
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.history import Sink, csv_rows
-from sdlcore.training.loop import Checkpointing
+from sdlcore.user_warnings import warn_at_call
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model. The configuration is written last."""
@@ -27,7 +26,8 @@ PROVENANCE = "provenance.json"
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""
-"""The state after the last step of a finished training, a checkpoint; only if the call asked for it."""
+REPLACED = "replaced"
+"""Key of provenance: the indices of the latents that `refine` replaced."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """Suffixes of data files; a path with such a suffix was not meant as a folder."""
 
@@ -98,6 +98,13 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+class ExistingRun(NamedTuple):
+    """A run in a folder. A call opens a finished run, and resumes an unfinished one."""
+
+    is_finished: bool
+    provenance: dict[str, Any]
+
+
 def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     """Return the run in a folder, finished or not; None if there is none.
 
@@ -106,32 +113,34 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     folder
         The run's folder.
     facts
-        Facts that describe the requested run (`sdlcore.api.run_identity`).
+        Provenance that the requested run will have.
 
     Raises
     ------
     ValueError
-        If the folder contains a run with other settings, another seed or other data, which is never overwritten; or if
-        another process is training in the folder.
+        If the folder contains another run (`sdlcore.identity`), which is never overwritten; or if another process is
+        training in the folder.
     """
     finished = finished_run(folder, facts)
-    if finished is not None or not (folder / CHECKPOINT).exists():
+    if finished is not None or not (folder / CHECKPOINT).is_file():
         return finished
     with alone(folder):
         checkpoint = describe_checkpoint(folder / CHECKPOINT)
     if checkpoint is None:  # damaged; the training reports it
         return None
-    differences = compare(checkpoint.facts, facts)
-    if differences.identity:
-        raise SourceError(
-            f"{folder} contains {checkpoint.step} steps of a different run ({differences.listed()}). Resume it with "
-            "its own settings and data, or choose another folder."
-        )
-    return ExistingRun(False, differences.environment)
+    require_same(folder, checkpoint.facts, facts)
+    return ExistingRun(False, checkpoint.facts)
+
+
+def warn_of_batches(folder: Path, run: ExistingRun | None, recorded: bool) -> None:
+    """Warn if a call opens or resumes a run whose batches were not ``recorded``, and so cannot be compared."""
+    if run is not None and not recorded:
+        does = "opened the finished run" if run.is_finished else "resumed the unfinished run"
+        warn_at_call(f"{folder}: {does}; its batches were not compared with these, since no run records them")
 
 
 def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
-    """Return the finished run in a folder, None if there is none; ValueError if it is a different run."""
+    """Return the finished run in a folder, None if there is none; ValueError if it is another run."""
     path = folder / CONFIG
     if not path.is_file():
         return None
@@ -141,13 +150,8 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         config = None
     if not isinstance(config, dict):
         raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
-    differences = compare(config, facts)
-    if differences.identity:
-        raise SourceError(
-            f"{folder} belongs to a different run ({differences.listed()}). Open it with "
-            f"sdl.load({str(folder)!r}), or choose another folder."
-        )
-    return ExistingRun(True, differences.environment)
+    require_same(folder, config, facts)
+    return ExistingRun(True, config)
 
 
 @contextlib.contextmanager
@@ -169,23 +173,6 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
     with alone(folder):
         yield partial(csv_rows, folder / HISTORY_PART)
         remove_unfinished(folder)
-
-
-def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return the path, identity and facts of a run's checkpoint.
-
-    If the run resumes with other code, packages or another device, the facts also list the earlier code, packages or
-    device.
-    """
-    path = folder / CHECKPOINT
-    checkpoint = describe_checkpoint(path)
-    if checkpoint is None:
-        return Checkpointing(path, identity_of(facts), facts)
-    earlier = checkpoint.facts.get(RESUMED, [])
-    if compare(checkpoint.facts, facts).environment:
-        computed_by = {name: checkpoint.facts.get(name) for name in ENVIRONMENT}
-        earlier = [*earlier, {"until_step": checkpoint.step, **computed_by}]
-    return Checkpointing(path, checkpoint.identity, facts | ({RESUMED: earlier} if earlier else {}))
 
 
 def remove_unfinished(folder: Path) -> None:

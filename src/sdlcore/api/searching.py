@@ -17,19 +17,26 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.inputs import is_pair
 from sdlcore.api.loading import load
-from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
-from sdlcore.api.run_identity import REPLACED, warn_of_batches, warn_of_environment
+from sdlcore.api.run_folder import (
+    CHECKPOINT,
+    REPLACED,
+    existing_run,
+    remove_unfinished,
+    run_folder,
+    unfinished_run,
+    warn_of_batches,
+)
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.batches import Readable, TrainingRows, read_pair
 from sdlcore.device import Device, device_of
+from sdlcore.identity import ENTRY, identity, log_other_computer, provenance
 from sdlcore.model.activation import Encoder as NonlinearEncoder
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import MOST_SWEEPS, PURSUITS, RunConfig, Searched
 from sdlcore.settings import Latents, Positive, Seed, Total, checked
-from sdlcore.storage.files import provenance
 from sdlcore.training.logistic import linear_encoder
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.posterior import (
@@ -174,7 +181,8 @@ def search(
                 samples = rows.sample()
                 record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
                 new_coder = with_mean_l0(new_coder, samples, number, l0)
-    return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
+    facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
+    return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
 
 
 def refine(
@@ -245,7 +253,7 @@ def refine(
                 new_coder, replaced = refine_rows(coder, draw, rounds, generator, _to(bar), keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
-        return _make_or_open(start, {"refined": record}, source, out, make)
+        return _make_or_open(start, "refine", {"refined": record}, source, out, make)
 
 
 def reencode(
@@ -335,7 +343,7 @@ def reencode(
             _warn_of_encoder(start.coder, new_coder, held_out, l0)
             return Dictionary(new_coder, facts)
 
-        return _make_or_open(start, {"reencoded": record}, source, out, make)
+        return _make_or_open(start, "reencode", {"reencoded": record}, source, out, make)
 
 
 def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
@@ -451,28 +459,30 @@ def _to(bar: tqdm) -> Callable[[int], object]:
 
 def _make_or_open(
     start: Dictionary,
-    record: dict[str, Any],
+    stage: str,
+    record: dict[str, dict[str, Any]],
     source: Source,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
     """Return the result of ``make``. With ``out``, write it to this folder, or open the finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    facts = {**start.provenance, **provenance(__file__), **record}
-    facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    inputs = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    (settings,) = record.values()
+    facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
     if (origin := source.activations_made_by()) is not None:
         facts["activations"] = origin
     if out is None:
         return make(facts, None)
     folder = run_folder(out)
     run = existing_run(folder, facts)
-    warn_of_environment({folder: run})
+    if run is not None:
+        log_other_computer(folder, run.provenance, facts)
     warn_of_batches(folder, run, source.recorded)
     if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder)
     with unfinished_run(folder):
-        keep = checkpointing(folder, facts) if source.restarts else None
-        dictionary = make(facts if keep is None else dict(keep.facts), keep)
+        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if source.restarts else None)
         dictionary.save(folder)
     return dictionary

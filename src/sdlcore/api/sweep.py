@@ -21,7 +21,6 @@ from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.run_folder import existing_run, run_folder
-from sdlcore.api.run_identity import ExistingRun, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
@@ -126,7 +125,7 @@ def fit_many(
         stored(x, target) as source,
         SweepBar([one.steps for one in fits.values()], progress) as bar,
     ):
-        facts, existing_runs = {}, dict[Path, ExistingRun | None]()
+        facts = {}
         folders = {name: None if folder is None else folder / str(name) for name in fits}
         for name, one in fits.items():
             with _naming(name):
@@ -134,10 +133,9 @@ def fit_many(
                 its = folders[name]
                 if its is None:
                     continue
-                existing_runs[its] = run = existing_run(its, facts[name])
+                run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
-        warn_of_environment(existing_runs)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))

@@ -26,12 +26,11 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
+from sdlcore.identity import provenance
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import Settings, Split
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.storage.files import provenance
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.yaml_files import load_yaml, number_as_text
 from sdlcore.suggestions import did_you_mean
@@ -50,7 +49,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         seed: everything is drawn from it
     """
     new_bench = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
-    facts = provenance(samples.__file__, bench=settings.to_dict(), seed=seed)
+    facts = provenance(bench=settings.to_dict(), seed=seed)
     if (out / FEATURES).exists():
         stored_bench = read_bench(str(out))
         if (stored_bench.settings, stored_bench.seed) != (settings, seed):

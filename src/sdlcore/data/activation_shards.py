@@ -15,9 +15,10 @@ from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
+from sdlcore.identity import identity, provenance, require_same
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
-from sdlcore.storage.files import provenance, sha256_of
+from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
 from sdlcore.storage.paths import user_path
 from sdlcore.text import short_text
@@ -121,18 +122,17 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
         If ``out`` holds other activations.
     """
     manifest, path = Manifest.read(user_path(folder, "folder")), user_path(out, "out")
-    facts = provenance(
-        __file__,
-        manifest=sha256_of(manifest.path),
-        shards={shard.path.name: shard.sha256 or sha256_of(shard.path) for shard in manifest.shards},
-        made_by=manifest.made_by,
-    )
+    shards = {shard.path.name: shard.sha256 or sha256_of(shard.path) for shard in manifest.shards}
+    run = identity("activations", {}, inputs={"manifest": sha256_of(manifest.path), "shards": shards})
+    facts = provenance(identity=run, made_by=manifest.made_by)
     if path.exists():
         store = open_checked(path)
-        if all(store.provenance.get(name) == facts[name] for name in ("manifest", "shards")):
-            return store
-        store.close()
-        raise ValueError(f"{path} holds other activations than {manifest.path.parent}; choose another file")
+        try:
+            require_same(path, store.provenance, facts)
+        except ValueError:
+            store.close()
+            raise
+        return store
     with resume_store(path, facts, dtype=manifest.dtype) as writer:
         for number in range(writer.state(Progress()).next, len(manifest.shards)):
             shard = manifest.shards[number]

@@ -24,6 +24,7 @@ from sdlcore.data.checksums import find_damage
 from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
 from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, create_store
 from sdlcore.errors import StoreError
+from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings
 from sdlcore.storage.files import naming_a_full_disk
 from sdlcore.storage.private import hidden, open_lock
@@ -46,7 +47,7 @@ class Record(NamedTuple):
     """The state of a store, recorded in each of its parts."""
 
     identity: str
-    """Digest of the store's provenance, precision and class names."""
+    """Digest of what determines the store's rows: provenance, precision, class names, number of the stage."""
     rows: int
     """Rows of the store up to the end of this part."""
     state: str
@@ -74,7 +75,8 @@ class ResumableWriter(BlockWriter):
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
         self._state: str | None = None  # at the last commit
-        identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
+        facts = {name: fact for name, fact in provenance.items() if name not in RECORDED}
+        identity = json.dumps([VERSION, NUMBERS["activations"], dtype, class_names, facts], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
         self._folder = folder
         self._open = folder / "open.h5"
@@ -179,7 +181,7 @@ class ResumableWriter(BlockWriter):
             saved = json.loads(file[RECORD].asstr()[()]) if RECORD in file else {}
             rows = before + (len(file["input"]) if "input" in file else 0)
             if (saved.get("identity"), saved.get("rows")) != (self._identity, rows):
-                raise StoreError(f"{path}: this part of the store was written with other settings, inputs or code")
+                raise StoreError(f"{path}: this part of the store was written with other settings or inputs")
             yield file, Record(**saved)
 
 
@@ -202,8 +204,8 @@ def resume_store(
     path
         File to make or replace. The disk needs room for twice the store's size while the parts are joined.
     provenance
-        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. If an
-        unfinished store has other facts, its parts are not used.
+        Facts that determine the samples (configuration, checksums of inputs), stored as JSON. If an unfinished store
+        has other facts, its parts are not used; versions, code and device may differ.
     dtype
         Precision of all sites: float16, bfloat16 or float32.
     class_names

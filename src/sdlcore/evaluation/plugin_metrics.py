@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 from sdlcore.errors import PluginError
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, extensions, register
+from sdlcore.plugins.registry import Extension, check_named, digests, extensions, register
 
 _OURS = tuple(METRICS)
 
@@ -61,8 +61,6 @@ def metrics_of_plugins(judged: bool, bench: bool) -> dict[str, Extension]:
     return {name: extension for name, extension in extensions("metric").items() if extension.facts["runs"] in having}
 
 
-def parts_of_metrics(judged: bool, bench: bool) -> tuple[str, ...]:
-    """Return the source files of the plugins' metrics for such a run."""
-    return tuple(
-        dict.fromkeys(part for extension in metrics_of_plugins(judged, bench).values() for part in extension.parts)
-    )
+def plugins_of_metrics(judged: bool, bench: bool) -> dict[str, str]:
+    """Return the digests of the files of plugins' metrics for such a run, by metric."""
+    return digests(metrics_of_plugins(judged, bench).values())

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from sdlcore.settings import Json, Pair, Settings
+from sdlcore.settings import Pair, Settings
 
 
 class ImportConfig(Settings):
@@ -24,17 +24,3 @@ class ImportConfig(Settings):
         """The pair is always sae, which every source supports. The dictionary's own pair is checked when it is
         loaded."""
         return "sae"
-
-    @property
-    def sigma_parts(self) -> tuple[str, ...]:
-        """The modules of all activations, since the file may name any of them."""
-        return ("sdlcore.interop.any_activation",)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules that the run imports by names in its settings."""
-        return self.sigma_parts
-
-    def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run, which are all settings."""
-        return self.to_dict()

@@ -12,7 +12,6 @@ from sdlcore.errors import SourceError, printable_cause
 from sdlcore.model.activation import Activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.model.origin import check_beside
 from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
@@ -78,12 +77,10 @@ def load_model(path: str | Path) -> SparseCoder:
     Raises
     ------
     ValueError
-        If the file is damaged or no sdlcore model, if its weights do not match its configuration or are not finite, if
-        it belongs to another training than the ``config.json`` beside it (`origin.check_beside`), or if the plugin of
-        its activation is not imported. The message names the file, and the plugin.
+        If the file is damaged or no sdlcore model, if its weights do not match its configuration or are not finite, or
+        if the plugin of its activation is not imported. The message names the file, and the plugin.
     """
     description, tensors = read_with_checksum(path, ENTRY, "pt")
-    check_beside(path, description.get("provenance"))
     return restored(path, description, tensors)
 
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.plugins.registry import Kind, registered
+from sdlcore.plugins.registry import Kind, digests, registered
 from sdlcore.setting_errors import unknown_settings
-from sdlcore.settings import Json, Settings, used
+from sdlcore.settings import Settings
 
 
 class Extensible(Settings):
@@ -33,9 +33,10 @@ class Extensible(Settings):
         """Whether a plugin reads these settings, and so may depend on any of them."""
         return False
 
-    def used(self) -> dict[str, Json]:
-        """Return the settings that have an effect on the run."""
-        return self.to_dict() if self.by_plugin else used(self)
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Digests of the files of the plugins that the run uses, by name."""
+        return digests(filter(None, (registered(self.extended_by, name) for name in self.chosen)))
 
     def check_together(self) -> None:
         """Check the settings of the chosen plugins, fill in their defaults, and remove settings of other plugins.
@@ -55,9 +56,3 @@ class Extensible(Settings):
                 theirs = {key: value for key, value in settings.items() if key in extension.settings.model_fields}
                 checked |= dict(extension.settings.from_dict(theirs))
         object.__setattr__(self, "__pydantic_extra__", checked)  # frozen, but not yet handed out
-
-
-def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
-    """Return the modules behind a name in settings: a built-in one in the folder of its kind, or a plugin's."""
-    extension = registered(kind, name)
-    return (f"{room}.{name}",) if extension is None else extension.parts

@@ -1,10 +1,11 @@
 """The registry of plugins' activations, loss terms, solvers, metrics and sources. Built-in ones are found by module."""
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -41,14 +42,11 @@ class Extension:
         """Return the description of a setting in one line, or an empty text."""
         return documents(self.implementation).get(setting, "")
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules in its digest (`sdlcore.storage.digest`): the plugin's file, and the modules that it extends."""
-        classes = self.implementation.__mro__ if isinstance(self.implementation, type) else ()
-        ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
-        file = getattr(sys.modules.get(self.module), "__file__", None)
-        # a notebook has no file, and a script from standard input has the file <stdin>
-        return (file, *ours) if file and Path(file).is_file() else tuple(ours)
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of the plugin's file; None for a notebook, or a script from standard input, which has none."""
+        file = Path(getattr(sys.modules.get(self.module), "__file__", None) or "")
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}
@@ -125,6 +123,11 @@ def extensions(kind: Kind) -> dict[str, Extension]:
 def registered(kind: Kind, name: str) -> Extension | None:
     """Return what plugins that are imported have registered by a name, None where they have nothing."""
     return _REGISTERED.get((kind, name))
+
+
+def digests(of: Iterable[Extension]) -> dict[str, str]:
+    """Return the digests of the files that define extensions, by the extensions' names."""
+    return {extension.name: extension.digest for extension in of if extension.digest is not None}
 
 
 @cache

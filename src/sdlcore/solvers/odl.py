@@ -14,9 +14,6 @@ from sdlcore.extras import extra
 from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
-LIBRARIES = ("scikit-learn",)
-"""Distributions whose versions are part of the run's provenance."""
-
 
 def online_dictionary_learning(
     batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None

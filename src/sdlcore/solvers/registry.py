@@ -20,7 +20,7 @@ ROW = ("step", "samples", "loss", "fvu", "l0", "support", "seconds")
 """Keys that every row of a solver's history must contain."""
 
 
-def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch], AnySearch]:
+def solver(name: str) -> Callable[[AnySearch], AnySearch]:
     """Register a generator function as a solver (`sdlcore.solvers.search.Search`).
 
     The function's arguments are batches, the settings of all solvers, a random generator, and initial atoms or None.
@@ -31,8 +31,6 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
     ----------
     name
         Name in configurations: lower-case letters, digits and underscores.
-    libraries
-        Distributions whose versions are recorded in the run's provenance.
 
     Raises
     ------
@@ -43,7 +41,7 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
 
     def add(search: AnySearch) -> AnySearch:
         settings = settings_class(search, f"solver {name}", takes=("batches", "config", "generator", "start"))
-        extension = Extension("solver", name, search, settings, {"libraries": libraries})
+        extension = Extension("solver", name, search, settings)
         register(extension, get_args(Solver), [*SolverConfig().to_dict(), *TAKEN])
         return search
 
@@ -97,12 +95,3 @@ def _problem(yielded: Any, width: int | None) -> str | None:
     if not bool(((atoms.norm(dim=1) - 1).abs() < 1e-3).all()):
         return "atoms that are not of norm 1"
     return None
-
-
-def libraries_of(name: str) -> tuple[str, ...]:
-    """Return the distributions that a solver uses, beyond those recorded for every run."""
-    plugin = registered("solver", name)
-    if plugin is not None:
-        libraries: tuple[str, ...] = plugin.facts["libraries"]
-        return libraries
-    return getattr(import_module(f"sdlcore.solvers.{name}"), "LIBRARIES", ())

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins.extensible import Extensible, parts_of
+from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.registry import Kind, registered
 from sdlcore.run import MOST_SWEEPS, Activation
@@ -24,6 +24,7 @@ class SolverConfig(Extensible):
     sparsity."""
 
     called: ClassVar[str] = "settings of a solver"
+    always_given: ClassVar[tuple[str, ...]] = ("solver",)
     extended_by: ClassVar[Kind] = "solver"
 
     solver: AnySolver = "acs"
@@ -97,13 +98,3 @@ class SolverConfig(Extensible):
     @property
     def by_plugin(self) -> bool:
         return registered("solver", self.solver) is not None
-
-    @property
-    def sigma_parts(self) -> tuple[str, ...]:
-        """The module of the resulting dictionary's activation."""
-        return (f"sdlcore.model.activations.{self.activation}",)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules that the run imports because of its settings: the dictionary's activation, then the solver."""
-        return (*self.sigma_parts, *parts_of("solver", self.solver, "sdlcore.solvers"))

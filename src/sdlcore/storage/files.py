@@ -1,21 +1,18 @@
-"""Write files atomically, and record their provenance."""
+"""Write files atomically."""
 
 import csv
 import errno
 import hashlib
 import json
 import os
-import platform
 import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sdlcore.storage.digest import source_digest
 from sdlcore.storage.private import private_folder
 
 ROOM = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "raise the limit on file sizes (ulimit -f)"}
@@ -140,22 +137,3 @@ def sha256_of(path: str | Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
-    """Return the provenance of a file: ``facts`` (configuration, seed, ...), a code digest and library versions.
-
-    The provenance contains a code digest instead of sdlcore's version, so a release without changes to this code
-    reruns nothing.
-
-    ``script`` is the script that creates the file; ``parts`` are modules that it imports by names in its settings
-    (`sdlcore.storage.digest.source_digest`).
-    """
-    code = source_digest(Path(script), Path(__file__).parents[2], parts)
-    versions = {"python": platform.python_version()}
-    for library in ("numpy", "torch", "h5py", "transformers", "open_clip_torch", "torchvision", "pillow"):
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return {**facts, "code": code, "versions": versions}

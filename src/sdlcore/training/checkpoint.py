@@ -1,7 +1,6 @@
 """Save and load checkpoints, so that an interrupted training continues bit for bit."""
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,6 @@ from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "training"
 """Key of the file's metadata that describes the training."""
-log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
@@ -34,30 +32,25 @@ class Checkpoint(NamedTuple):
 class Description(NamedTuple):
     """The training that a checkpoint belongs to, and its progress."""
 
-    identity: str
     step: int
     """Number of completed steps."""
     seconds: float
     """Time that these steps took."""
     facts: dict[str, Any]
-    """Facts about the training."""
+    """Provenance of the training."""
 
 
-def save_checkpoint(
-    path: str | Path, identity: str, checkpoint: Checkpoint, facts: Mapping[str, Json] | None = None
-) -> None:
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, facts: Mapping[str, Json] | None = None) -> None:
     """Write a checkpoint as one safetensors file, atomically.
 
     Parameters
     ----------
     path
         File to create or replace.
-    identity
-        Identifies the training; `load_checkpoint` returns the file's content only for the same identity.
     checkpoint
         State to save.
     facts
-        Facts about the training, for `describe_checkpoint`.
+        Provenance of the training, for `describe_checkpoint`.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     # rows as lists: a checksum needs sorted keys, and the columns of history.csv keep their order
@@ -65,7 +58,7 @@ def save_checkpoint(
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     more: dict[str, Json] = {"facts": dict(facts)} if facts else {}
-    write_with_checksum(path, tensors, {"identity": identity, "state": state, **more}, ENTRY)
+    write_with_checksum(path, tensors, {"state": state, **more}, ENTRY)
 
 
 def describe_checkpoint(path: str | Path) -> Description | None:
@@ -77,13 +70,13 @@ def describe_checkpoint(path: str | Path) -> Description | None:
         with safe_open(path, "pt") as file:
             entry = json.loads(file.metadata()[ENTRY])
         state, facts = entry["state"], dict(entry.get("facts", {}))
-        return Description(str(entry["identity"]), int(state["step"]), float(state["seconds"]), facts)
+        return Description(int(state["step"]), float(state["seconds"]), facts)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
 
-def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
-    """Read a checkpoint; return None if there is none or it belongs to another training.
+def load_checkpoint(path: str | Path) -> Checkpoint | None:
+    """Read a checkpoint; return None if there is none.
 
     Raises
     ------
@@ -99,9 +92,6 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
             "delete it to train from the beginning."
         ) from printable_cause(error)
-    if entry["identity"] != identity:
-        log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
-        return None
     state: Any = entry["state"]
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -87,7 +87,7 @@ def linear_encoder(
     targets = teacher(held_out)
     counts = _counts(targets)
     state, first_step = _start(teacher, whiten, targets, counts), 0
-    saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
+    saved = None if checkpoints is None else load_checkpoint(checkpoints.path)
     if saved is not None:
         first_step = saved.step
         for name, tensor in state._asdict().items():  # copies, since other alignments change the last bits of products
@@ -103,7 +103,7 @@ def linear_encoder(
         _take_step(state, (x_BR - mean) @ whiten, active, step, steps)
         if checkpoints is not None and (step + 1) % SAVED == 0:
             checkpoint = Checkpoint(step + 1, 0.0, [], state._asdict())
-            save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
+            save_checkpoint(checkpoints.path, checkpoint, checkpoints.facts)
         done(step + 1)
     W, b = state.W @ whiten, state.b - state.W @ (whiten @ mean)
     factor = 1.0 if l0 is None else l0 * len(held_out) / max(float(counts.sum()), 1.0)

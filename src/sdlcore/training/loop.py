@@ -38,12 +38,11 @@ _PREFIX = "window/"
 
 
 class Checkpointing(NamedTuple):
-    """Path of a training's checkpoint, and the identity of the training."""
+    """Path of a training's checkpoint, and the provenance of the training."""
 
     path: Path
-    identity: str
     facts: Mapping[str, Any] = MappingProxyType({})
-    """Facts about the training, stored in the checkpoint."""
+    """Provenance, stored in the checkpoint."""
 
 
 def train(
@@ -79,8 +78,8 @@ def train(
     anchors
         k x n_p and k x n_r directions in raw activations for the first k latents.
     checkpointing
-        Resume from the checkpoint there if it belongs to this training, and update it; None for no checkpoints. All
-        processes read it, the first one writes it.
+        Resume from this training's checkpoint there, and update it; None for no checkpoints. All processes read it, the
+        first one writes it.
     sinks
         Receivers of history rows during the training (`sdlcore.training.history`).
     watch
@@ -189,7 +188,7 @@ class _Training:
 
     def resume(self) -> None:
         """Restore the checkpoint of this training, if it exists."""
-        if self.checkpointing and (checkpoint := load_checkpoint(self.checkpointing.path, self.checkpointing.identity)):
+        if self.checkpointing and (checkpoint := load_checkpoint(self.checkpointing.path)):
             self._restore(checkpoint, self.checkpointing.path)
         if len(steps := set(self.processes.all.counts(self.done))) > 1:
             raise ValueError(
@@ -275,7 +274,7 @@ class _Training:
         tensors = self.take_step.state() | counters | self.window.state()
         if self.processes.all.rank == 0:
             checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
-            save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
+            save_checkpoint(path, checkpoint, self.checkpointing.facts)
         self.saved, self._next_checkpoint = self.done, self.done + self.settings.checkpoint_every
 
     def interrupted(self, interruption: Interruption) -> BaseException:

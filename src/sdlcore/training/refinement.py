@@ -151,7 +151,7 @@ def refine(
         return draw(round_) / scale
 
     ages, first_round = torch.full((n_q,), YOUNG), 0
-    saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
+    saved = None if checkpoints is None else load_checkpoint(checkpoints.path)
     if saved is not None:
         statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
         latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics, saved.tensors["origins"])
@@ -180,7 +180,7 @@ def refine(
             del state["statistics"]
             state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
             checkpoint = Checkpoint(round_ + 1, 0.0, [], state)
-            save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
+            save_checkpoint(checkpoints.path, checkpoint, checkpoints.facts)
         done(round_ + 1)
     x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))

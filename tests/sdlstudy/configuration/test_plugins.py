@@ -10,6 +10,7 @@ from sdlcore.model.activations.registry import activation
 from sdlcore.plugins import registry as plugins
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
+from sdlcore.storage.files import sha256_of
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.settings.trees import merge
@@ -30,8 +31,8 @@ def study(**changed):
 def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs():
     config = study()
     run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
-    assert run.used() == {**run.used(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
-    assert run.sigma_parts[0] == str(EXAMPLE / "my_method.py")
+    assert run.given() == {**run.given(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
+    assert run.plugins == {"soft_topk": sha256_of(EXAMPLE / "my_method.py")}
     assert "shrink" not in run_settings(config, Cell("lrb", "topk", "best", "none", 0)).to_dict()
     assert config.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}
 

@@ -48,7 +48,7 @@ def test_an_anchoring_says_how_anchors_hold_its_runs():
     }
     study = validate(merge(BASE, change))
     used = {
-        name: run_settings(study, Cell("lrb", "topk", "best", name, 0)).used()
+        name: run_settings(study, Cell("lrb", "topk", "best", name, 0)).given()
         for name in ("none", "ground_truth", "released", "chosen")
     }
     plain = used.pop("none")
@@ -61,12 +61,3 @@ def test_an_anchoring_says_how_anchors_hold_its_runs():
     }
     # a study is passed to products with only the given settings
     assert study.anchorings["ground_truth"].model_dump() == {"n_anchors": 13, "lambda_anchor": 0.1}
-
-
-def test_no_run_of_the_default_or_the_papers_configuration_is_another_for_the_ways_to_anchor():
-    younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
-    for change in ({}, load_yaml("config/paper.yaml")):
-        study = validate(merge(BASE, change))
-        runs = [run_settings(study, cell).used() for cell in study.all_cells()]
-        assert any("lambda_anchor" in used for used in runs)
-        assert not any(used.keys() & younger for used in runs)

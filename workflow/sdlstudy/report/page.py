@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.storage.files import provenance
+from sdlcore.identity import provenance
 from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.bench_table import BenchTable
@@ -143,7 +143,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         # runs of other data do not reproduce the paper, so kept runs do not concern them
         stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
         licences=_licences(config, frames, images),
-        provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
+        provenance=json.dumps(provenance(rendered_with=_versions()), indent=2),
     )
 
 

@@ -49,7 +49,8 @@ Limits
 import math
 
 import numpy as np
-from sdlcore.pipeline import normalise_rows
+
+from sdlcore.evaluation.recovery import normalise_rows
 
 
 def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> float:

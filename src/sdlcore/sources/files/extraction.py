@@ -12,11 +12,12 @@ import numpy as np
 from sdlcore.data.layout import decode, encode, vanishing_row
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
+from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource, parse_array
-from sdlcore.storage.files import provenance, sha256_of
+from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import in_a_sentence
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,7 @@ def write_file_stores(source: FileSource, train_path: str | Path, test_path: str
         files = {path: sha256_of(path) for path in source.files}
         _check_apart(source, files)
         for split, path, arrays, chosen in parts:
-            facts = provenance(
-                __file__, source=source.to_dict(), split=split, files=files, references="row: in its file, from 0"
-            )
+            facts = provenance(source=source.to_dict(), split=split, files=files, references="row: in its file, from 0")
             _write(path, arrays, chosen, facts, source.dtype, names)
 
 

@@ -16,6 +16,7 @@ from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
+from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromList, Json, Settings
 from sdlcore.sources.folders import Skipped
@@ -23,7 +24,7 @@ from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_dige
 from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded_images
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
-from sdlcore.storage.files import provenance, write_rows
+from sdlcore.storage.files import write_rows
 
 with extra("clip"):
     import open_clip
@@ -154,7 +155,6 @@ def clip_extraction(
     splits = splits_of(source, images, test_images)
     clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
     facts = provenance(
-        __file__,
         source={key: value for key, value in source.to_dict().items() if key not in UNTRACKED},
         input=CONVENTIONS[source.embedding],
         references="path: of the image, relative to the image folder",

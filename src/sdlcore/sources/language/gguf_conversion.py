@@ -13,6 +13,7 @@ import torch
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
+from sdlcore.identity import NUMBERS
 from sdlcore.sources.language.architectures import paths_of
 from sdlcore.sources.language.checkpoints import undisturbed
 from sdlcore.storage.files import atomic_folder, sha256_of
@@ -24,9 +25,6 @@ with extra("language"):
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 log = logging.getLogger(__name__)
-
-CONVERSION = 1
-"""Version in a folder's name; increase it if conversion writes something else."""
 
 
 def converted_gguf(gguf_path: str | Path, cache: str | Path) -> Path:
@@ -41,7 +39,7 @@ def converted_gguf(gguf_path: str | Path, cache: str | Path) -> Path:
     """
     gguf_path = Path(gguf_path)
     _require_gguf(gguf_path)
-    folder = Path(cache) / f"{gguf_path.stem}-{sha256_of(gguf_path)[:16]}-{CONVERSION}"
+    folder = Path(cache) / f"{gguf_path.stem}-{sha256_of(gguf_path)[:16]}-{NUMBERS['language_model']}"
     made_once(folder, lambda path: convert_gguf(gguf_path, path))
     return folder
 

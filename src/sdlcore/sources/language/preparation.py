@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sdlcore.errors import SourceError
+from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json
 from sdlcore.sources.language.checkpoints import Checkpoint, load_stack, load_tokenizer, open_checkpoint
@@ -22,15 +23,12 @@ from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.shape import model_problems
 from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import TokenisedText, Tokens
-from sdlcore.storage.files import provenance
 
 log = logging.getLogger(__name__)
 
 PIPELINE_LIMITS = "train_samples or test_samples"
 AS_GIVEN = "number of the document in the list"
 REST_OF_REFERENCES = "position: of the token in its document; token: its id"
-SCRIPT = Path(__file__).with_name("extraction.py")
-"""The module that writes stores. Its code, with all that it imports, is part of the stores' provenance."""
 NEW_SETTINGS = ("target_site", "paths", "bos")
 SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
@@ -264,7 +262,6 @@ def _facts(work: Extraction, model: Model, medians: Mapping[str, float]) -> dict
     source, text = work.source, work.text
     token = text.tokenizer.convert_ids_to_tokens
     return provenance(
-        SCRIPT,
         source=settings_of(source),
         **{column: site.describe(work.stack.paths) for column, site in source.sites.items()},
         references=f"document: {text.text.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",

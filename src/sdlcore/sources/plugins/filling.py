@@ -8,10 +8,10 @@ import numpy as np
 
 from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError, StoreError
+from sdlcore.identity import provenance
 from sdlcore.plugins.registry import Extension, in_words, registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
-from sdlcore.storage.files import provenance
 
 
 class Rows(NamedTuple):
@@ -30,7 +30,7 @@ class Rows(NamedTuple):
         return Rows(self.input[:rows], target, None if self.labels is None else self.labels[:rows])
 
 
-def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: str) -> None:
+def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
     """Write the training and the evaluation store of a plugin's source.
 
     Parameters
@@ -39,8 +39,6 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
         The source with its settings.
     train, test
         Files to write.
-    script
-        The calling script; its code counts as the stores'.
 
     Raises
     ------
@@ -51,7 +49,7 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
     assert extension is not None, f"{source.source} is registered"
     classes = extension.facts["labels"]
     for split, path, samples in (("train", train, source.train_samples), ("test", test, source.test_samples)):
-        facts = provenance(script, source.parts, source=source.to_dict(), split=split)
+        facts = provenance(source=source.to_dict(), split=split, plugins=source.plugins)
         with create_store(path, facts, source.dtype) as store:
             rows, most = 0, -1
             for block in _blocks(extension, source, split):

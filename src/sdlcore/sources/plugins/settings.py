@@ -6,7 +6,7 @@ The module does not import numpy, so that checking a configuration is fast.
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from sdlcore.plugins.extensible import Extensible, parts_of
+from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
@@ -33,11 +33,6 @@ class PluginSource(Extensible):
     @property
     def chosen(self) -> tuple[str, ...]:
         return (self.source,)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The modules that the source is imported from."""
-        return parts_of("source", self.source, "sdlcore.sources")
 
 
 def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = False) -> Callable[[AnyFill], AnyFill]:

@@ -1,0 +1,182 @@
+"""When two runs are the same run: the one place that decides it, for the library and for the pipeline.
+
+A run is its stage, its settings that differ from the defaults, its seed, the digests of its inputs and of its plugins'
+files, and the number of its stage (`NUMBERS`). Versions, device and a digest of this package are recorded beside it.
+They can change a result by rounding, so a difference is logged, and makes no other run.
+"""
+
+import glob
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sdlcore.errors import SourceError
+from sdlcore.text import short_text
+
+log = logging.getLogger(__name__)
+
+NUMBERS = {
+    "feature_matrix": 1,
+    "samples": 1,
+    "language_model": 1,
+    "activations": 1,
+    "fashion_mnist": 1,
+    "clip": 1,
+    "class_means": 1,
+    "anchors": 1,
+    "train": 1,
+    "solve": 1,
+    "peer": 1,
+    "import": 1,
+    "refine": 1,
+    "reencode": 1,
+    "evaluate": 1,
+    "language": 1,
+    "products": 1,
+    "theory": 1,
+}
+"""Number of each stage. Raise it when other code or another default changes the stage's results; `make same` finds out.
+Runs of the stage are then repeated, and no others."""
+ENTRY = "identity"
+"""Key of a run's identity in its provenance."""
+RECORDED = ("versions", "package", "device", "threads")
+"""Keys of provenance that say what computed a file. They do not identify it."""
+PACKAGES = (
+    *("numpy", "torch", "numba", "triton", "scipy", "scikit-learn", "h5py"),
+    *("transformers", "tokenizers", "open_clip_torch", "torchvision", "pillow"),
+)
+"""Packages whose versions are recorded."""
+
+
+def identity(
+    stage: str,
+    settings: Mapping[str, Any],
+    seed: int | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    plugins: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the identity of a run, as JSON holds it.
+
+    Parameters
+    ----------
+    stage
+        A key of `NUMBERS`.
+    settings
+        Settings that differ from their defaults (`sdlcore.settings.Settings.given`).
+    seed
+        The run's seed; None for a stage without one.
+    inputs
+        Digests of the inputs by name, or their description; None for an input that the run does not have.
+    plugins
+        Digests of the files of the plugins that the run uses, by name.
+    """
+    given = {name: digest for name, digest in (inputs or {}).items() if digest is not None}
+    parts = {"settings": settings, "seed": seed, "inputs": given, "plugins": plugins}
+    parts = {name: part for name, part in parts.items() if part not in (None, {})}
+    run: dict[str, Any] = json.loads(json.dumps({"stage": stage, "number": NUMBERS[stage], **parts}))
+    return run
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Return the provenance of a file: facts, then versions of packages and a digest of this package."""
+    return {**facts, "versions": dict(_versions()), "package": _digest_of_package()}
+
+
+def difference(made: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Return the first difference between the identities in two provenances: its key and both values, as text.
+
+    The text is empty if they are the same run.
+    """
+    runs = [facts.get(ENTRY, {}) for facts in (made, asked)]
+    if runs[0] == runs[1]:
+        return ""
+    path = _first_difference(*runs)
+    values = [_value(facts, path) for facts in (made, asked)]
+    key = f"NUMBERS[{runs[1]['stage']!r}]" if path == ("number",) else ".".join(path).removeprefix("settings.")
+    return f"{key} is {values[0]}, here {values[1]}"
+
+
+def require_same(place: str | Path, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a file or a folder holds another run than the one that is asked for."""
+    if found := difference(made, asked):
+        kind = "file" if Path(place).is_file() else "folder"
+        raise SourceError(f"{place} belongs to another run: {found}. Delete it, or choose another {kind}.")
+
+
+def log_other_computer(place: str | Path, made: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Log the versions, the device and the code that computed a run, where they differ from those here."""
+    recorded = made.get("versions")
+    versions = recorded if isinstance(recorded, dict) else {}
+    others = [
+        f"{name} {versions[name]} (here {now})"
+        for name, now in here["versions"].items()
+        if versions.get(name, now) != now
+    ]
+    if made.get("device") != here.get("device"):
+        others.append(f"device {made.get('device')} (here {here.get('device')})")
+    if made.get("package") != here["package"]:
+        others.append("other code of sdlcore")
+    if others:
+        log.warning(
+            "%s was computed with %s; results can differ by rounding", place, ", ".join(map(short_text, others))
+        )
+
+
+def finished_files(pattern: str, run: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the JSON files of finished runs that match a glob pattern and have this identity."""
+    for path in map(Path, sorted(glob.glob(pattern))):  # noqa: PTH207, it may be absolute
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.get("provenance", content).get(ENTRY) == run:
+                yield path
+        except (OSError, ValueError, RecursionError, AttributeError):  # not the file of a run
+            continue
+
+
+def _first_difference(one: Any, other: Any) -> tuple[str, ...]:
+    """Return the path of the first key whose values differ."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return ()
+    key = next(key for key in {**other, **one} if one.get(key) != other.get(key))
+    return key, *_first_difference(one.get(key), other.get(key))
+
+
+def _value(facts: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    """Return a value of an identity for a message; for a setting at its default, the value in the settings."""
+    value = _at(facts.get(ENTRY), path)
+    if value is None and path[:1] == ("settings",):
+        value = _at(facts, path)
+    return "missing" if value is None else short_text(value)
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+@cache
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def _digest_of_package() -> str:
+    """Return a digest of the modules of this package."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
