@@ -387,8 +387,8 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out run --autocast", "options: --autocast; set --precision to bfloat16"),
         ("solve x.npy --out run --d-sae 8", "Unrecognized options: --d-sae, 8$"),
         (
-            "fit x.npy --out run --d-sae 8 --betas 1 --lr-schedule cosine",
-            "; --d-sae: here it is called --n-q; --betas: not a setting here: .*; --lr-schedule: .* over --lr-warmup",
+            "fit x.npy --out run --d-sae 8 --warmup-steps 1 --scheduler cosine",
+            "; --d-sae: here it is called --n-q; --warmup-steps: set --lr-warmup, .*; --scheduler: not a setting here",
         ),
         ("fitt x.npy --out run", "sdlcore: no such command fitt; did you mean fit[?]"),
         ("zzz", "sdlcore: no such command zzz; expected one of bench, fit, "),

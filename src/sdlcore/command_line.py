@@ -28,7 +28,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Settings
-from sdlcore.suggestions import answers, did_you_mean, quoted
+from sdlcore.suggestions import answer, did_you_mean, quoted
 from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -162,8 +162,8 @@ def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) ->
 def _of_other_libraries(line: str, names: Collection[str]) -> str:
     """Return the answers to settings of other libraries among unrecognised options."""
     options = re.findall(r"--([\w-]+)", line)
-    advice = {option: "; ".join(answers(option.replace("-", "_"), set(names))) for option in options}
-    text = "; ".join(f"--{one}: {answer}" if len(options) > 1 else answer for one, answer in advice.items() if answer)
+    advice = {option: answer(option.replace("-", "_"), set(names)) for option in options}
+    text = "; ".join(f"--{one}: {text}" if len(options) > 1 else text for one, text in advice.items() if text)
     return quoted.sub(lambda name: f"--{name[1].replace('_', '-')}" if name[1] in names else name[1], text)
 
 

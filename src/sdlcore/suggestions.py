@@ -4,50 +4,77 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
-from sdlcore.other_libraries import ANSWERS
-
 quoted = re.compile(r"`(\w+)`")
 """Matches an sdlcore setting in an answer."""
 CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
 """Settings of trainings, and their names as settings of solvers."""
+_STEPS = "set `steps` to the number of samples divided by `batch_size`"
+_WIDTH = "not a setting here: the dimensions are read from x and the target"
+_WARMUP = "set `lr_warmup`, a share of the steps"
+_DECAY = "set `lr_decay`, the share of the steps at the end over which the learning rate falls to zero"
+_LOOP = "not a setting here; for another optimiser or schedule, write a loop with sdl.SparseCoder"
+_FOLDER = "give `out` a folder; the dictionary is written there, and the same call resumes it"
+ANSWERS = {
+    "activation_dim": _WIDTH,
+    "architecture": "activation",
+    "autocast": "set `precision` to bfloat16",
+    "aux_loss_coefficient": "lambda_aux",
+    "auxk_alpha": "lambda_aux",
+    "d_in": _WIDTH,
+    "d_sae": "n_q",
+    "dead_feature_window": "dead_after",
+    "dict_size": "n_q",
+    "epochs": _STEPS,
+    "l0_coefficient": "l0",
+    "l1_coefficient": "l1",
+    "l1_penalty": "l1",
+    "learning_rate": "lr",
+    "lr_decay_steps": _DECAY,
+    "lr_warm_up_steps": _WARMUP,
+    "matryoshka_widths": "set `prefixes`, the cumulative numbers of latents; the last one is `n_q`",
+    "max_steps": "steps",
+    "n_steps": "steps",
+    "normalize_activations": "set `normalise` to True, or `whiten` for unit covariance",
+    "num_latents": "n_q",
+    "optimizer": _LOOP,
+    "output_path": _FOLDER,
+    "processes": "start the same script or command by torchrun",
+    "resume_from_checkpoint": _FOLDER,
+    "save_dir": _FOLDER,
+    "scheduler": _LOOP,
+    "train_batch_size_tokens": "batch_size",
+    "training_tokens": _STEPS,
+    "warmup_steps": _WARMUP,
+}
+"""The names that users of SAELens, dictionary_learning, sparsify and torch try first -> the setting, or a clause with
+settings in backquotes."""
 
 
-def answers(name: str, candidates: set[str]) -> list[str]:
-    """Return advice for another library's setting: which sdlcore setting does the same; empty if unknown.
+def answer(name: str, candidates: Collection[str]) -> str:
+    """Return advice for a setting of another library; empty if unknown.
 
-    Parameters
-    ----------
-    name
-        The other library's setting.
-    candidates
-        The sdlcore settings that the caller accepts. An answer that is a clause is returned only if the valid settings
-        include ``n_q``, because such clauses are about training.
+    A clause is returned only if ``candidates``, the settings that the caller accepts, include ``n_q``, because clauses
+    are about training.
     """
-    advice: dict[str, str] = {}
-    for library, settings in ANSWERS.items():
-        answer = settings.get(name, "")
-        if answer in candidates:
-            advice.setdefault(f"here it is called `{answer}`", library)
-        elif not answer.isidentifier() and answer and "n_q" in candidates:
-            advice.setdefault(answer, library)
-    if len(advice) == 1:
-        return list(advice)
-    return [f"in {library}: {answer}" for answer, library in advice.items()]
+    advice = ANSWERS.get(name, "")
+    if advice in candidates:
+        return f"here it is called `{advice}`"
+    return "" if advice.isidentifier() or "n_q" not in candidates else advice
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
-    A setting of another library (`sdlcore.other_libraries`) brings the sdlcore setting. If a solver is named, a setting
-    of trainings brings the solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message
-    suggests the candidate with the most similar letters.
+    A setting of another library (`ANSWERS`) brings the sdlcore setting. If a solver is named, a setting of trainings
+    brings the solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message suggests the
+    candidate with the most similar letters.
     """
     names = {one.lower(): one for one in candidates}
-    advice = [quoted.sub(r"\1", answer) for answer in answers(name, set(names.values()))]
+    advice = quoted.sub(r"\1", answer(name, set(names.values())))
     if not advice and (here := CALLED_BY_SOLVERS.get(name)) in names:
-        advice = [f"here it is called {here}"]
+        advice = f"here it is called {here}"
     if advice:
-        return "; " + "; ".join(advice)
+        return f"; {advice}"
     if name == "gpu" and "cuda" in names:
         return "; did you mean cuda?"
     if "cuda" in names and (number := name.removeprefix("cuda:")).isdigit():
