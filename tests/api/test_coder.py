@@ -200,6 +200,21 @@ def test_the_coder_of_a_loaded_dictionary_has_the_loss_of_its_training(tmp_path)
         assert dictionary.coder.W_enc.grad.any()
 
 
+def test_the_coder_of_a_dictionary_with_unit_rows_keeps_their_norms_for_raw_activations():
+    unit = {"activation": "relu", "l1": 0.1, "n_q": 24, "decoder_norm": "unit", "loss_scale": "mean"}
+    coder = sdl.fit(9 * X.numpy(), steps=5, batch_size=64, normalise=True, **unit, **QUIET).coder
+    rows = coder.W_dec.detach().clone()
+    norms = rows.norm(dim=1)
+    assert norms.mean() > 2
+    latents = coder.encode(X).detach()
+    error = (coder(X).x_hat.detach() - X).square().mean()
+    assert coder.loss(X).item() == pytest.approx(float(error + 0.1 * (latents @ norms).mean()), rel=1e-5)
+    with torch.no_grad():
+        coder.W_dec.mul_(2)
+    coder.constrain()
+    torch.testing.assert_close(coder.W_dec.detach(), rows)
+
+
 def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
     sdl.export(sdl.Dictionary(sdl.SparseCoder(n_p=8, **TOPK)), "saelens", tmp_path, model_name="m", hook_name="h")
     coder = sdl.load(tmp_path).coder

@@ -82,6 +82,7 @@ class SparseCoder(model_coder.SparseCoder):
     """
 
     silent: Tensor
+    row_norms: Tensor | None
     seed: int | None
     normalise = False
 
@@ -124,6 +125,7 @@ class SparseCoder(model_coder.SparseCoder):
         # not part of the state dict, since a saved dictionary does not need it
         silent = DeadLatents(self.config.n_q, dead_after, self.W_enc.device).silent
         self.register_buffer("silent", silent, persistent=False)
+        self.register_buffer("row_norms", None, persistent=False)
 
     @classmethod
     def of(cls, coder: model_coder.SparseCoder, provenance: Mapping[str, Any]) -> Self:
@@ -142,6 +144,7 @@ class SparseCoder(model_coder.SparseCoder):
         settings = settings_of_training(provenance)
         trainable.seed = provenance.get("seed")
         trainable._prepare_loss(_loss_of(settings), settings.get("dead_after", TrainingConfig().dead_after))
+        trainable._keep_row_norms()
         return trainable.train(coder.training)
 
     def loss(self, batch: Any, target: Any = None) -> Tensor:
@@ -214,7 +217,28 @@ class SparseCoder(model_coder.SparseCoder):
         raw.normalise = False
         for name in Normalisation._fields:
             delattr(raw, name)
+        raw._keep_row_norms()
         return raw
+
+    def _keep_row_norms(self) -> None:
+        """Note the norms of unit decoder rows, which folding a scaling has changed."""
+        if self.config.decoder_norm == "unit":
+            self.row_norms = self.W_dec.detach().norm(dim=1, keepdim=True)
+
+    @property
+    def decoder_is_unit(self) -> bool:
+        return super().decoder_is_unit and getattr(self, "row_norms", None) is None
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Enforce constraints: unit decoder rows (if configured), non-negative thresholds.
+
+        The unit rows of a dictionary keep the norms that they have for raw activations.
+        """
+        super().constrain()
+        norms_Q1 = getattr(self, "row_norms", None)
+        if norms_Q1 is not None:
+            self.W_dec.mul_(norms_Q1)
 
     def _tensor(self, values: Any, name: str) -> Tensor:
         tensor = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
