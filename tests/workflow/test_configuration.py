@@ -146,7 +146,7 @@ def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
     assert "name: missing; without one, results would replace the default's in results/quick" in output
     (checkout.path / "part.yaml").write_text("device: cpu\n")
     plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
-    for files in (["part.yaml"], ["config/config.yaml", "config/encoders.yaml"]):
+    for files in (["part.yaml"], ["config/config.yaml", "part.yaml"]):
         snakemake(plan, "-n", "--configfile", *files, where=checkout.path)
 
 

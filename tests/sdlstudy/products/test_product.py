@@ -10,7 +10,7 @@ from sdlstudy.settings.study import PartialStudy
 from tests.sdlstudy.products import studies
 
 SHARED = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
-CONFIGURATIONS = ("config", "paper", "harder", "encoders", "tiny")
+CONFIGURATIONS = ("config", "paper", "studies/harder", "studies/judged", "tiny")
 
 
 @cache
