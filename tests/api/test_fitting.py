@@ -569,7 +569,7 @@ def fit(*arguments, **settings):
         (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
         (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
         (fit(solver="acs", steps=8), "settings of a solver: steps; .*; here it is called max_steps"),
-        (fit(n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
+        (fit(num_latents=3), "unknown run settings: num_latents; here it is called n_q"),
         (fit(solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
         (fit(solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
         (lambda x: sdl.fit(x.astype(int), **SMALL), r"x is int64 .*; convert it by x.astype\('float32'\)"),

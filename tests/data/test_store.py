@@ -182,5 +182,6 @@ with {create}(sys.argv[1], {{}}) as writer:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "OSError: [Errno 27] File too large")
+    remedy = f"raise the limit on file sizes (ulimit -f), and run this again: '{tmp_path / 'store.h5'}'"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, f"OSError: [Errno 27] File too large: {remedy}")
     assert not (tmp_path / "store.h5").exists()
