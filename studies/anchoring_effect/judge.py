@@ -2,12 +2,11 @@
 
     python -m studies.anchoring_effect.judge
 
-It reads `anchoring_effect_runs.csv` and `anchoring_effect_predictions.csv` in resources/kept and writes, beside them,
+It reads `anchoring_effect_runs.csv` in resources/kept and writes, beside it,
 
 - `anchoring_effect_effects.csv`: differences of two kinds of anchors in each condition, paired by seed;
 - `anchoring_effect_settings.csv`: the same, averaged over the weights and numbers of anchors of a setting (source,
-  method, clipping);
-- `anchoring_effect_outcomes.csv`: the predictions, each right, wrong or undecided.
+  method, clipping).
 
 A difference has its mean over seeds, its 95 % t interval and its two-sided p value. Holm's correction counts all tests
 that were planned, whether or not their runs are finished: in each of the first two tables, true against none, true
@@ -173,41 +172,11 @@ def verdicts(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table.assign(verdict=[found[key] for key in keys])
 
 
-def outcomes(runs: Values, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions with what was found: the difference averaged over the weights that each names.
-
-    A `positive` prediction is right if the whole 95 % interval is above 0, and wrong if the whole is below it or the
-    mean is not above 0. A `within` prediction is right if the whole interval is within the margin, and wrong if the
-    mean is not. Else it is undecided.
-    """
-    rows = []
-    for prediction in predictions.to_dict("records"):
-        each = []
-        for weight in str(prediction["weights"]).split():
-            condition = {name: prediction[name] for name in SETTING}
-            condition |= {"number": prediction["anchored"], "weight": float(weight)}
-            each.append(differences(runs, condition, prediction["contrast"], prediction["measure"]))
-        found = summary(pd.concat(each, axis=1).dropna().mean(axis=1).to_numpy())
-        rows.append(prediction | found | {"outcome": outcome(prediction, found)})
-    return pd.DataFrame(rows)
-
-
-def outcome(prediction: dict[Any, Any], found: dict[str, float]) -> str:
-    if found["seeds"] < len(SEEDS):
-        return "not complete"
-    if prediction["expected"] == "positive":
-        return "right" if found["low"] > 0 else "wrong" if found["mean"] <= 0 else "undecided"
-    margin = float(prediction["margin"])
-    inside = -margin < found["low"] and found["high"] < margin
-    return "right" if inside else "wrong" if abs(found["mean"]) >= margin else "undecided"
-
-
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the name and the rows of each table."""
     runs = Values(read_runs(KEPT / "anchoring_effect_runs.csv"))
     yield "effects", verdicts(effects(runs), CONDITION)
     yield "settings", verdicts(settings(runs), SETTING)
-    yield "outcomes", outcomes(runs, pd.read_csv(KEPT / "anchoring_effect_predictions.csv"))
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ import torch
 from scipy.sparse import csr_array
 
 import sdlcore as sdl
-from studies.anchoring_effect.runs import MADE, Table, made_with, share, unit
+from studies.anchoring_effect.runs import made_with, share, unit
+from studies.tables import add, finished
+from studies.tables import read as read_table
 
 SEEDS = (70, 71, 72, 73, 74)
 WORDS = 200
@@ -69,10 +71,6 @@ class Run:
 
 
 COLUMNS = [field.name for field in fields(Run)]
-MEASURES = [
-    *("mip", "recovery_70", "recovery_80", "recovery_90", "f1", "mip_free", "f1_free"),
-    *("mip_anchored", "f1_anchored", "anchors_held", "mip_of_anchors", "fvu", "l0", "dead_fraction", "store"),
-]
 
 
 def planned_runs(sources: list[str]) -> Iterator[Run]:
@@ -174,7 +172,9 @@ def measured(run: Run, known: Data) -> dict[str, Any]:
     scores = f1_scores(found.encode(known.test, sparse=True), known.labels, len(known.means))
     cosine, f1 = cosines.max(1), scores.max(0)
     free = len(anchored) if tied else 0
-    row: dict[str, Any] = asdict(run) | {f"recovery_{name}": share(cosine[others] > tau) for name, tau in TAUS.items()}
+    row: dict[str, Any] = dict(zip(COLUMNS, run.key, strict=True)) | {
+        f"recovery_{name}": share(cosine[others] > tau) for name, tau in TAUS.items()
+    }
     row |= {"mip": float(cosine[others].mean()), "f1": float(f1[others].mean())}
     row["mip_free"] = float(cosines[others, free:].max(1).mean())
     row["f1_free"] = float(scores[free:, others].max(0).mean())
@@ -200,20 +200,20 @@ def main() -> None:
     folders = {name: folder for name in SETTINGS if (folder := getattr(options, name)) is not None}
     if not folders:
         parser.error("give --clip, --words or both")
-    table = Table(options.table, COLUMNS, [*MEASURES, *MADE])
+    done = finished(options.table, COLUMNS)
     known = {name: read(name, folder) for name, folder in folders.items()}
-    for row in table.rows:
-        source = row["source"]
-        if source in known and row["store"] != known[source].store:
+    kept = read_table(options.table)[["source", "store"]] if done else None
+    for source, store in [] if kept is None else kept.drop_duplicates().itertuples(index=False, name=None):
+        if source in known and store != known[source].store:
             parser.error(
-                f"{options.table} has runs on another store of {source} ({row['store']}, here {known[source].store}); "
+                f"{options.table} has runs on another store of {source} ({store}, here {known[source].store}); "
                 "choose another table, since runs on different stores cannot be compared"
             )
     for run in planned_runs(list(folders)):
-        if run.key in table.keys:
+        if run.key in done:
             continue
         made = measured(run, known[run.source])
-        table.add(made)
+        add(options.table, [made], COLUMNS)
         print(*run.key, made["mip"], made["f1"], f"{made['core_seconds']} s", flush=True)
 
 

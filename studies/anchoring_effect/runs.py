@@ -3,8 +3,7 @@
     python -m studies.anchoring_effect.runs resources/kept/anchoring_effect_runs.csv
 
 The command resumes: a run whose row is in the file is skipped, and a row is written when its run is complete. Runs come
-in an order of value, seed by seed, so that each complete seed can be compared. Several processes share the runs by
-`--part 1/2` and `2/2`.
+in an order of value, seed by seed, so that each complete seed can be compared.
 
 The bench is the paper's: n = 1000 features in 768 dimensions, 16,000 latents, 100,000 samples, S = .99, M = .1. The
 training is the protocol `best` at this scale (Adam, lr 1e-3, warm-up over 5 % and decay over the last 20 % of the
@@ -20,8 +19,6 @@ Every run of a seed is judged on the same features: those outside the first 100,
 """
 
 import argparse
-import csv
-import fcntl
 import os
 import platform
 import subprocess
@@ -29,7 +26,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +36,7 @@ import torch
 from scipy.sparse import csr_array
 
 import sdlcore as sdl
+from studies.tables import add, finished
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (60, 61, 62, 63, 64)
@@ -137,6 +135,9 @@ class Run:
     @property
     def key(self) -> tuple[str, ...]:
         return tuple(str(getattr(self, field.name)) for field in fields(self))
+
+
+COLUMNS = [field.name for field in fields(Run)]
 
 
 def scored_runs() -> list[Run]:
@@ -386,7 +387,7 @@ def measured(run: Run, cache: Path, keep: bool) -> dict[str, Any]:
     """Train a run and return its row. ``keep`` stores its decoder columns, which its second start is compared with."""
     began, clock = time.process_time(), time.time()
     found, known = train(run)
-    row: dict[str, Any] = asdict(run) | judge(run, found, known)
+    row: dict[str, Any] = dict(zip(COLUMNS, run.key, strict=True)) | judge(run, found, known)
     columns = found.W_dec.numpy()
     if keep:
         np.save(cached(run, cache), columns.astype(np.float16))
@@ -422,74 +423,22 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-ROUNDED = 5
-COLUMNS = [field.name for field in fields(Run)]
-MEASURES = [
-    *(f"recovery_{name}" for name in TAUS),
-    *("mip", "raw_encoder_90", "raw_encoder_95", "raw_encoder_mip", "recovery_anchored_90", "anchors_held"),
-    *("recovery_beside_90", "recovery_apart_90", "with_anchor_beside", "with_anchor_apart"),
-    *("fvu", "l0", "dead_fraction"),
-    *("start_feature_cosine", "start_recovered_both", "start_column_cosine", "start_column_90"),
-]
-MADE = ["core_seconds", "wall_seconds", "commit", "python", "torch", "numpy", "processor"]
-
-
-class Table:
-    """The CSV of finished runs, replaced as a whole for every row. The columns ``identity`` identify a run."""
-
-    def __init__(self, path: Path, identity: list[str], others: list[str]) -> None:
-        self.path, self.identity, self.others = path, identity, others
-        self.rows: list[dict[str, str]] = []
-        self.read()
-
-    def read(self) -> None:
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                self.rows = list(csv.DictReader(file))
-        self.keys = {tuple(row[name] for name in self.identity) for row in self.rows}
-
-    def add(self, row: dict[str, Any]) -> None:
-        texts = {
-            name: f"{value:.{ROUNDED}g}" if isinstance(value, float) else str(value) for name, value in row.items()
-        }
-        texts["weight"] = str(row["weight"])
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # other processes add rows, too
-            self.read()
-            self.rows.append(texts)
-            part = self.path.with_suffix(".part")
-            with part.open("w", newline="") as file:
-                writer = csv.DictWriter(file, [*self.identity, *self.others], restval="", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(self.rows)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
-        finally:
-            os.close(folder)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the runs that a CSV file does not contain yet.")
     parser.add_argument("table", type=Path, help="CSV file of finished runs")
     parser.add_argument("--cache", type=Path, help="folder for decoder columns (default: beside the system's /tmp)")
-    parser.add_argument("--part", default="1/1", help="of several processes that share the runs: 1/2 and 2/2")
     options = parser.parse_args(arguments)
     planned = scored_runs()
-    table = Table(options.table, COLUMNS, [*MEASURES, *MADE])
-    left = [run for run in planned if run.key not in table.keys]
+    done = finished(options.table, COLUMNS)
+    left = [run for run in planned if run.key not in done]
     print(f"{len(planned) - len(left)} of {len(planned)} runs finished", flush=True)
-    part, parts = map(int, options.part.split("/"))
-    left = left[part - 1 :: parts]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     cache = options.cache or Path(os.environ.get("TMPDIR", "/tmp")) / "anchoring_effect"
     cache.mkdir(parents=True, exist_ok=True)
-    options.table.parent.mkdir(parents=True, exist_ok=True)
     second = {replace(run, start=0) for run in planned if run.start}
     for run in left:
         row = measured(run, cache, run in second)
-        table.add(row)
+        add(options.table, [row], COLUMNS)
         print(*run.key, row["recovery_90"], f"{row['core_seconds']} s", flush=True)
 
 

@@ -34,7 +34,8 @@ from sdlcore.inside.splicing import replacing
 from sdlcore.sources.language.settings import Site
 from sdlcore.storage.files import write_text
 from studies import KEPT
-from studies.language.encoder_law import Basis, activity, add, blocks, covariance_of, dictionaries, fitted_rho
+from studies.language.encoder_law import Basis, activity, blocks, covariance_of, dictionaries, fitted_rho
+from studies.tables import add, finished
 
 LAYER, CONTEXT, TOKENS = 12, 128, 60_000
 HELD_OUT, FIRST = 200, 2000
@@ -157,11 +158,11 @@ class Judge(NamedTuple):
     ) -> None:
         """Add a row for each direction of a topic, and one for the latent's activations, unless they are there."""
         topic = {"topic": self.topics.names[each]}
-        known = pd.read_csv(self.csv)[KEYS].to_dict("records") if self.csv.exists() else []
+        known = finished(self.csv, KEYS)
         rows = []
         for name, direction in directions.items():
             row: dict[str, Any] = {**dictionary, **topic, "direction": name}
-            if {key: row[key] for key in KEYS} in known:
+            if tuple(str(row[key]) for key in KEYS) in known:
                 continue
             change, loss = self.steering.added(direction, self.length)
             # a change that all topics' words share is no steering towards a topic

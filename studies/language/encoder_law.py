@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import scipy.optimize
 import torch
 
 import sdlcore as sdl
 from sdlcore.data.reading import open_checked
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.storage.files import write_text
+from studies.tables import add
 
 ROWS_AT_ONCE = 8192
 FEWEST = 10
@@ -151,15 +150,6 @@ def activity(sae: Any, store: Any, keep: Callable[[Any], None] = lambda codes: N
         counts += np.bincount(codes.indices, minlength=sae.n_q)
         keep(codes)
     return counts
-
-
-def add(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
-    """Add rows to a table. A row replaces an earlier row with the same keys."""
-    found = pd.DataFrame(rows)
-    if path.exists():
-        found = pd.concat([pd.read_csv(path), found]).drop_duplicates(keys, keep="last")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, found.to_csv(index=False, lineterminator="\n", float_format="%.5g"))
 
 
 def main() -> None:

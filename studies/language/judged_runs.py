@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 import sdlcore as sdl
@@ -20,9 +19,10 @@ from sdlcore.data.reading import open_checked
 from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
 from sdlcore.sources.language.text import read_labels
-from studies.language.encoder_law import add
+from studies.tables import add, finished
 
 K = (1, 4, 16)
+KEYS = ["method", "ground", "seed"]
 
 
 def main() -> None:
@@ -44,15 +44,12 @@ def main() -> None:
     asked = parser.parse_args()
     runs, stores = asked.results / "runs" / asked.source, asked.results / "activations" / asked.source
     methods = asked.methods or sorted(path.name for path in runs.iterdir())
-    known = set[tuple[str, int]]()
-    if asked.csv.exists():
-        rows_of_source = pd.read_csv(asked.csv).query("ground == @asked.source")
-        known = set(rows_of_source[["method", "seed"]].itertuples(index=False, name=None))
+    known = finished(asked.csv, KEYS)
     coders = {}
     for method in methods:
         for seed in asked.seeds:
             path = runs / method / asked.protocol / "none" / f"seed{seed}" / "model.safetensors"
-            if path.exists() and (method, seed) not in known:
+            if path.exists() and (method, asked.source, str(seed)) not in known:
                 coders[method, seed] = load_model(path)
     rows = defaultdict[tuple[str, int], dict[str, Any]](dict)
     if asked.contexts:
@@ -79,7 +76,7 @@ def main() -> None:
     add(
         asked.csv,
         [{"method": method, "ground": asked.source, "seed": seed, **row} for (method, seed), row in rows.items()],
-        ["method", "ground", "seed"],
+        KEYS,
     )
 
 

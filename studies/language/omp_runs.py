@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 import sdlcore as sdl
 from sdlcore.data.reading import open_checked
 from sdlcore.inside.held_out import HeldOut
-from studies.language.encoder_law import add
+from studies.tables import add, finished
 
 TUNING = 8192
 """Training activations that the threshold is set on."""
+KEYS = ["method", "ground", "seed"]
 
 
 def main() -> None:
@@ -43,18 +43,15 @@ def main() -> None:
     with open_checked(stores / "train.h5") as store:
         order = np.random.default_rng(0).permutation(store.rows)[:TUNING]
         tuning = torch.from_numpy(store.read("input").astype(np.float32)[np.sort(order)])
-    finished = set[tuple[str, int]]()
-    if arguments.csv.exists():
-        rows_of_source = pd.read_csv(arguments.csv).query("ground == @arguments.source")
-        finished = set(rows_of_source[["method", "seed"]].itertuples(index=False, name=None))
+    known = finished(arguments.csv, KEYS)
     for method in arguments.methods:
         by_seed = {}
         for seed in arguments.seeds:
             run = arguments.results / "runs" / arguments.source / method / arguments.protocol / "none" / f"seed{seed}"
-            if (method, seed) not in finished:
+            if (method, arguments.source, str(seed)) not in known:
                 by_seed[seed] = sdl.search(run / "model.safetensors", tuning, "omp", l0=arguments.l0, progress=False)
         rows = scores(arguments, stores / "test.h5", method, by_seed) if by_seed else []
-        add(arguments.csv, rows, ["method", "ground", "seed"])
+        add(arguments.csv, rows, KEYS)
 
 
 def scores(

@@ -9,7 +9,7 @@
 It needs an environment with SAELens (`make peers`), sae-probes, scikit-learn, zstandard and xgboost. sae-probes' own
 functions split the texts, choose latents and fit the probes. Its wheel contains the texts. ``score`` writes one row for
 each features, seed, set and k to ``resources/kept/judged_sae_probes_runs.csv``; an interrupted call goes on.
-``summary`` writes means with intervals, and the outcomes of the predictions.
+``summary`` writes means with intervals.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from sdlcore.data.reading import open_checked
 from sdlcore.sources.language.references import local_model
 from studies import KEPT
 from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles
+from studies.tables import add, finished
 
 log = logging.getLogger("sae_probes")
-SETS, RUNS, PREDICTIONS, SUMMARY, OUTCOMES = (
-    KEPT / f"judged_sae_probes_{name}.csv" for name in ("sets", "runs", "predictions", "summary", "outcomes")
-)
+SETS, RUNS, SUMMARY = (KEPT / f"judged_sae_probes_{name}.csv" for name in ("sets", "runs", "summary"))
+KEYS = ["features", "seed", "set", "k"]
 FULL = "raw, all coordinates"
 DRAWS = 4000
 LAYER, HOOK, NAME = 12, "blocks.11.hook_resid_post", "SmolLM2"
@@ -169,12 +169,12 @@ def components(train: Path) -> Callable[[torch.Tensor], torch.Tensor]:
 def score(folder: Path) -> None:
     for seed in SEEDS:
         for name, make in features_of(folder, seed).items():
-            if (name, seed) not in finished():
+            if (name, str(seed)) not in finished(RUNS, KEYS[:2]):
                 made = make()
-                write([row for one in chosen_sets() for row in probe(folder, name, made, one, seed)])
+                add(RUNS, [row for one in chosen_sets() for row in probe(folder, name, made, one, seed)], KEYS)
                 log.info("%s, seed %s", name, seed)
-        if (FULL, seed) not in finished():
-            write([full_probe(folder, one, seed) for one in chosen_sets()])
+        if (FULL, str(seed)) not in finished(RUNS, KEYS[:2]):
+            add(RUNS, [full_probe(folder, one, seed) for one in chosen_sets()], KEYS)
             log.info("%s, seed %s", FULL, seed)
 
 
@@ -211,19 +211,6 @@ def row_of(name: str, seed: int, one: str, k: Any, l0: float, result: dict[str, 
     return {"features": name, "seed": seed, "set": one, "k": k, "l0": l0, **scores}
 
 
-def finished() -> set[tuple[str, int]]:
-    if not RUNS.is_file():
-        return set()
-    return set(pd.read_csv(RUNS)[["features", "seed"]].itertuples(index=False, name=None))
-
-
-def write(rows: list[dict[str, Any]]) -> None:
-    old = [pd.read_csv(RUNS)] if RUNS.is_file() else []
-    part = RUNS.with_suffix(".part")
-    pd.concat([*old, pd.DataFrame(rows)]).to_csv(part, index=False, float_format="%.5g")
-    part.replace(RUNS)
-
-
 def table(runs: pd.DataFrame, features: str, k: str) -> pd.DataFrame:
     """Return AUC, sets x seeds. The probes of all coordinates count for every k."""
     found = runs[(runs["features"] == features) & (runs["k"].astype(str) == ("all" if features == FULL else k))]
@@ -252,22 +239,10 @@ def summary(runs: pd.DataFrame, source: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def outcomes(runs: pd.DataFrame, source: pd.Series, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions with the mean differences, their intervals, and right or wrong."""
-    rows = []
-    for one in predictions.to_dict("records"):
-        features, minus = (table(runs, one[name], str(one["k"])) for name in ("features", "minus"))
-        mean, low, high = interval(features - minus, source)
-        outcome = "right" if one["low"] <= mean <= one["high"] else "wrong"
-        rows.append(one | {"mean": mean, "mean_low": low, "mean_high": high, "outcome": outcome})
-    return pd.DataFrame(rows)
-
-
 def summarise() -> None:
-    """Write means and intervals of the kept runs, and the outcomes of the predictions."""
+    """Write means and intervals of the kept runs."""
     runs, source = pd.read_csv(RUNS), pd.read_csv(SETS).set_index("set")["source"]
     summary(runs, source).to_csv(SUMMARY, index=False, float_format="%.4f")
-    outcomes(runs, source, pd.read_csv(PREDICTIONS)).to_csv(OUTCOMES, index=False, float_format="%.4f")
 
 
 def main() -> None:

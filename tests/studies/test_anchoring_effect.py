@@ -1,7 +1,5 @@
 """The experiment on anchors: its plan, its samples, its table and its test."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,15 +41,6 @@ def test_shuffled_anchors_pair_different_features() -> None:
     assert not (inputs * outputs).any()
 
 
-def test_a_table_keeps_rows_of_other_processes(tmp_path: Path) -> None:
-    first, second = (runs.Table(tmp_path / "runs.csv", runs.COLUMNS, runs.MEASURES) for _ in range(2))
-    for table, seed in ((first, 0), (second, 1)):
-        table.add(runs.asdict(runs.Run("paper", "topk", True, 80, seed=seed)) | {"fvu": 0.123456789})
-    read = runs.Table(tmp_path / "runs.csv", runs.COLUMNS, runs.MEASURES)
-    assert read.keys == {runs.Run("paper", "topk", True, 80, seed=seed).key for seed in (0, 1)}
-    assert [row["fvu"] for row in read.rows] == ["0.12346"] * 2
-
-
 def test_holm_equals_its_definition() -> None:
     p = np.array([0.01, np.nan, 0.04, 0.03])
     np.testing.assert_allclose(judge.holm(p), [0.04, np.nan, 0.09, 0.09])
@@ -85,22 +74,6 @@ def test_verdicts(none: tuple[float, float], random: tuple[float, float], expect
     )
     assert judge.verdict(rows) == expected
     assert judge.verdict(rows.assign(seeds=4)) == "not complete"
-
-
-@pytest.mark.parametrize(
-    ("prediction", "effect", "expected"),
-    [
-        ({"expected": "positive", "margin": 0}, (0.1, 0.05, 0.15), "right"),
-        ({"expected": "positive", "margin": 0}, (0.1, -0.05, 0.25), "undecided"),
-        ({"expected": "positive", "margin": 0}, (-0.1, -0.25, 0.05), "wrong"),
-        ({"expected": "within", "margin": 0.03}, (0.0, -0.02, 0.02), "right"),
-        ({"expected": "within", "margin": 0.03}, (0.0, -0.05, 0.05), "undecided"),
-        ({"expected": "within", "margin": 0.03}, (0.05, 0.01, 0.09), "wrong"),
-    ],
-)
-def test_outcomes(prediction: dict[str, object], effect: tuple[float, float, float], expected: str) -> None:
-    mean, low, high = effect
-    assert judge.outcome(prediction, {"seeds": 5, "mean": mean, "low": low, "high": high}) == expected
 
 
 def test_the_kept_tables_follow_from_the_kept_runs() -> None:

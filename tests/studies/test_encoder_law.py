@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from studies.language.directions import Topics, areas, held_out_read_outs, summary
-from studies.language.encoder_law import Basis, add, covariance_of, measure
+from studies.language.encoder_law import Basis, covariance_of, measure
 
 N_P, N_Q = 24, 400
 
@@ -89,13 +89,6 @@ def test_areas_count_pairs_in_the_right_order():
     labels = np.array([True, False, True, False])
     values = np.array([[3, 0, 1], [2, 1, 1], [1, 0, 1], [0, 1, 1]])
     np.testing.assert_allclose(areas(values, labels), [0.75, 0, 0.5])
-
-
-def test_a_row_replaces_the_row_of_the_same_name(tmp_path):
-    for value in (1.0, 2.0):
-        add(tmp_path / "a.csv", [{"name": "a", "value": value}], ["name"])
-    add(tmp_path / "a.csv", [{"name": "b", "value": 3.0}], ["name"])
-    assert pd.read_csv(tmp_path / "a.csv").values.tolist() == [["a", 2.0], ["b", 3.0]]
 
 
 def test_directions_are_summarised_beside_the_decoder_column():

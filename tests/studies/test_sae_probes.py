@@ -11,9 +11,8 @@ from studies.language import sae_probes
 
 @pytest.fixture(scope="module")
 def tables():
-    names = ("runs", "sets", "predictions", "summary", "outcomes")
-    runs, sets, *others = (read_csv(KEPT / f"judged_sae_probes_{name}.csv") for name in names)
-    return runs, sets.set_index("set")["source"], *others
+    runs, sets, summary = (read_csv(KEPT / f"judged_sae_probes_{name}.csv") for name in ("runs", "sets", "summary"))
+    return runs, sets.set_index("set")["source"], summary
 
 
 def test_every_kind_of_features_has_all_sets_and_seeds(tables):
@@ -23,13 +22,11 @@ def test_every_kind_of_features_has_all_sets_and_seeds(tables):
     assert set(sizes) == {len(source) * runs["seed"].nunique()}
 
 
-def test_means_and_outcomes_are_recomputed(tables):
-    runs, source, predictions, summary, outcomes = tables
-    means, judged = sae_probes.summary(runs, source), sae_probes.outcomes(runs, source, predictions)
+def test_means_are_recomputed(tables):
+    runs, source, summary = tables
+    means = sae_probes.summary(runs, source)
     for name in ("auc", "low", "high"):
         np.testing.assert_allclose(means[name], summary[name], atol=1e-4)
-    np.testing.assert_allclose(judged["mean"], outcomes["mean"], atol=1e-4)
-    assert list(judged["outcome"]) == list(outcomes["outcome"])
 
 
 def test_an_interval_draws_whole_sources_and_seeds():
