@@ -182,6 +182,23 @@ def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refi
         sdl.refine(trained, x, **call | {"rounds": 5})
 
 
+def test_a_finished_refinement_is_not_opened_for_other_batches(trained, x, tmp_path):
+    batches, call = np.split(x, 20), {"rounds": 4, "n_samples": 1000, "out": tmp_path / "out", **QUIET}
+    dictionary = sdl.refine(trained, lambda step: batches[step % 20], **call)
+    again = sdl.refine(trained, lambda step: batches[step % 20], **call)
+    torch.testing.assert_close(again.W_dec, dictionary.W_dec, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"belongs to a different run \(other first batch of x\)"):
+        sdl.refine(trained, lambda step: batches[step % 20] + 1, **call)
+
+    def passes():
+        yield from batches
+
+    sdl.refine(trained, passes, **call | {"out": tmp_path / "passes"})
+    with pytest.warns(UserWarning, match="opened the finished run; its batches were not compared") as caught:
+        sdl.refine(trained, passes, **call | {"out": tmp_path / "passes"})
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 @pytest.mark.parametrize("requested", [None, 2.0, 3.5])
 def test_a_new_encoder_has_the_requested_l0_on_unseen_samples(requested, refined_rows, x, unseen, bench):
     dictionary = sdl.reencode(refined_rows, x, l0=requested, steps=150, **QUIET)
