@@ -187,7 +187,7 @@ def test_a_finished_refinement_is_not_opened_for_other_batches(trained, x, tmp_p
     dictionary = sdl.refine(trained, lambda step: batches[step % 20], **call)
     again = sdl.refine(trained, lambda step: batches[step % 20], **call)
     torch.testing.assert_close(again.W_dec, dictionary.W_dec, rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"belongs to a different run \(other first batch of x\)"):
+    with pytest.raises(ValueError, match=r"belongs to another run: inputs\.store\.first_batch is"):
         sdl.refine(trained, lambda step: batches[step % 20] + 1, **call)
 
     def passes():
