@@ -404,8 +404,8 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out a --pair transcoder", "a transcoder needs --target"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
         ("solve x.npy --out run.safetensors", "run.safetensors: expected a folder"),
-        ("compare", "sdlcore: give a dictionary: a run's folder, a .safetensors file, or"),
-        ("compare run other", "run: neither a file or folder on this machine"),
+        ("stability", "sdlcore: give a dictionary: a run's folder, a .safetensors file, or"),
+        ("stability run other", "run: neither a file or folder on this machine"),
         ("probe run --x x.h5", "--labels"),
         ("probe run --x x.h5 --labels t.jsonl --k some", "--k cannot be 'some'|--k must be"),
         ("plan", "no Snakefile here"),
@@ -581,9 +581,9 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     main(["probe", *runs, "--x", str(tmp_path / "x.h5"), "--labels", str(tmp_path / "labels.npy"), "--no-nulls"])
     assert "have 1 classes" in refusal(capsys, f"probe {' '.join(runs)} --x {tmp_path}/x.h5 --without short", *options)
 
-    main(["compare", *runs, "--out", str(tmp_path / "pairs.csv")])
+    main(["stability", *runs, "--out", str(tmp_path / "pairs.csv")])
     assert "decoder_0.9" in capsys.readouterr().out
-    assert (tmp_path / "pairs.csv").read_text() == sdl.compare(coders).to_frame().to_csv(index=False)
+    assert (tmp_path / "pairs.csv").read_text() == sdl.stability(coders).to_frame().to_csv(index=False)
 
 
 def test_a_plan_prints_the_remaining_runs(capfd, monkeypatch):

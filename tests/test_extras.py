@@ -26,7 +26,7 @@ x = bench.sample(500)
 fitted = sdl.fit(x, activation="topk", k=2, n_q=20, steps=20, batch_size=64, seed=0, progress=False, out="run")
 other = sdl.fit(x, activation="topk", k=2, n_q=20, steps=20, batch_size=64, seed=1, progress=False)
 print(sdl.evaluate(fitted, bench))
-print(sdl.compare([fitted, other]))
+print(sdl.stability([fitted, other]))
 labels = np.arange(500) % 3
 anchors = sdl.class_means(x, labels)
 sdl.export(fitted, "saelens", "exported", model_name="gpt2", hook_name="blocks.5.hook_resid_post")

@@ -4,7 +4,6 @@ from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
 from .api.bench import standard_bench as standard_bench
 from .api.coder import SparseCoder as SparseCoder
-from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.exporting import export as export
@@ -22,6 +21,7 @@ from .api.scoring import evaluate as evaluate
 from .api.searching import reencode as reencode
 from .api.searching import refine as refine
 from .api.searching import search as search
+from .api.stability import stability as stability
 from .api.sweep import fit_many as fit_many
 from .api.synth_bench import SynthBench as SynthBench
 from .data.activation_shards import import_activations as import_activations

@@ -235,7 +235,7 @@ def stability(by_seed: dict[int, Rows], names: Sequence[str], table: Path, key: 
     """Score how many directions trainings with different seeds share, for each kind of rows."""
     for name in names:
         if (*map(str, key.values()), name) not in finished(table, [*key, "rows"]):
-            pairs = sdl.compare({seed: rows.dictionary(name) for seed, rows in by_seed.items()})
+            pairs = sdl.stability({seed: rows.dictionary(name) for seed, rows in by_seed.items()})
             add(table, [key | {"rows": name, "shared": pair.shared("decoder", 0.7)} for pair in pairs])
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from sdlcore.api.comparing import Comparison
-from sdlcore.api.comparing import compare as compare_dictionaries
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inputs import array
 from sdlcore.api.language_scoring import language_scores as score_dictionaries
 from sdlcore.api.probing import Probes
 from sdlcore.api.probing import probe as probe_dictionaries
+from sdlcore.api.stability import Stability
+from sdlcore.api.stability import stability as match_dictionaries
 from sdlcore.commands.arguments import (
     ContextLength,
     FittedLayer,
@@ -104,7 +104,7 @@ def probe(
     _show(probes, out)
 
 
-def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
+def stability(dictionaries: InputPaths, out: Path | None = None) -> None:
     """Match the latents of dictionaries of the same activations, and print how many of them each two share.
 
     Decoder columns are matched one to one so that the sum of their cosines is largest, and encoder rows likewise. The
@@ -115,11 +115,10 @@ def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
             sparsify
         out: CSV file to write the pairs to, a row each
     """
-    comparison = compare_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()})
-    _show(comparison, out)
+    _show(match_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()}), out)
 
 
-def _show(result: Probes | Comparison, out: Path | None) -> None:
+def _show(result: Probes | Stability, out: Path | None) -> None:
     """Print a table, and write it as CSV if a file is named."""
     print(result)
     if out is not None:

@@ -202,7 +202,7 @@ def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, floa
     """Return the column `SHARED` of each run that has runs with other seeds and the same samples."""
     from dataclasses import replace
 
-    from sdlcore import compare
+    from sdlcore import stability
     from sdlcore.model.saving import load_model
 
     groups: dict[Cell, list[Cell]] = {}
@@ -213,7 +213,7 @@ def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, floa
     for group in groups.values():
         if len(group) < 2:
             continue
-        pairs = compare({cell.seed: load_model(files.model(cell)) for cell in group})
+        pairs = stability({cell.seed: load_model(files.model(cell)) for cell in group})
         for cell in group:
             shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if cell.seed in (pair.first, pair.second)]
             mean_shares[cell] = sum(shares) / len(shares)

@@ -38,17 +38,17 @@ class Stability(DictionaryTable):
         return [files.model(cell) for cell in self.cells_without_metrics(files.study)]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
-        """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.compare`."""
+        """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.stability`."""
         import pandas as pd
 
-        from sdlcore import compare
+        from sdlcore import stability
         from sdlcore.model.saving import load_model
 
         frames = []
         for source, entry in self.entries().items():
             for method in entry.methods:
                 cells = [Cell(source, method, self.protocol, "none", s) for s in entry.seeds or files.study.seeds]
-                pairs = compare({cell.seed: load_model(files.model(cell)) for cell in cells}).to_frame()
+                pairs = stability({cell.seed: load_model(files.model(cell)) for cell in cells}).to_frame()
                 pairs.insert(0, "source", source)
                 pairs.insert(1, "method", method)
                 frames.append(pairs)

@@ -1,4 +1,4 @@
-"""Comparing dictionaries latent by latent."""
+"""Matching the latents of several dictionaries by cosines."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_permuted_dictionary_shares_all_latents_and_another_few():
     with torch.no_grad():
         for W in {one.W_enc: permuted.W_enc, one.W_dec: permuted.W_dec}.items():
             W[1].copy_(2 * W[0][order])  # lengths do not count
-    same, first, second = sdl.compare([one, permuted, other])
+    same, first, second = sdl.stability([one, permuted, other])
     assert (same.first, same.second) == (0, 1)
     np.testing.assert_allclose(same.decoder, 1, atol=1e-6)  # unit rows of 12 float32 numbers: errors of some 2^-24 each
     np.testing.assert_allclose(same.encoder, 1, atol=1e-6)
@@ -38,17 +38,17 @@ def test_a_rotated_latent_has_the_cosine_of_its_angle():
         for each in (one, moved):
             each.W_dec.zero_()[:D].copy_(W)
         moved.W_dec[3].copy_(0.8 * W[3] + 0.6 * W[4])
-    (comparison,) = sdl.compare({"a": one, "b": moved})
+    (comparison,) = sdl.stability({"a": one, "b": moved})
     assert comparison.decoder[3] == pytest.approx(0.8)
     assert comparison.shared("decoder", 0.9) == (D - 1) / Q  # those without a direction are shared with none
     assert comparison.shared("decoder", 0.7) == D / Q
-    table = sdl.compare({"a": one, "b": moved}).to_frame()
+    table = sdl.stability({"a": one, "b": moved}).to_frame()
     assert table.loc[0, ["first", "second", "decoder_0.7"]].tolist() == ["a", "b", D / Q]
-    assert "decoder_0.9" in repr(sdl.compare({"a": one, "b": moved}))
+    assert "decoder_0.9" in repr(sdl.stability({"a": one, "b": moved}))
 
 
 def test_widths_of_dictionaries_may_differ():
-    (comparison,) = sdl.compare([coder(0), coder(0, n_q=9)])
+    (comparison,) = sdl.stability([coder(0), coder(0, n_q=9)])
     assert len(comparison.decoder) == 9
 
 
@@ -71,4 +71,4 @@ def with_nan(model):
 )
 def test_what_cannot_be_compared_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
-        sdl.compare(make())
+        sdl.stability(make())

@@ -1,4 +1,4 @@
-"""Match the latents of dictionaries of the same activations, trained with several seeds, say."""
+"""Match the latents of dictionaries of the same activations, such as of several seeds, one to one by cosines."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -38,7 +38,7 @@ class Pairing(NamedTuple):
         return float(recovered(getattr(self, side), tau).mean())
 
 
-class Comparison(list[Pairing]):
+class Stability(list[Pairing]):
     """All pairs of several dictionaries; prints as a small table."""
 
     def to_frame(self) -> "pd.DataFrame":
@@ -62,7 +62,7 @@ class Comparison(list[Pairing]):
         return columns
 
 
-def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Comparison:
+def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Stability:
     """Match the latents of several dictionaries, and measure how many of them the dictionaries share.
 
     Latents of two dictionaries are matched one to one, so that the sum of cosines is largest (the Hungarian method):
@@ -96,7 +96,7 @@ def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dict
                 f"dictionary {name} reads and writes {its[0]} and {its[1]} dimensions, but {first} has "
                 f"{widths[first][0]} and {widths[first][1]}; compare dictionaries of the same activations"
             )
-    return Comparison(
+    return Stability(
         Pairing(one, other, *(_matched(a, b) for a, b in zip(directions[one], directions[other], strict=True)))
         for one, other in combinations(directions, 2)
     )
