@@ -22,7 +22,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
 from tests.conftest import REPOSITORY
-from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
+from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.stores import write_store
 
 BENCH = shlex.split(

@@ -8,6 +8,8 @@ import pytest
 import sdlcore as sdl
 from peers.settings import PeerConfig
 from sdlcore.errors import SourceError
+from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.identity import NUMBERS, difference, finished_files, identity, log_other_computer, provenance, require_same
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import registered
@@ -16,8 +18,6 @@ from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource

@@ -7,7 +7,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.inside.reader import reader_of
 from sdlcore.memory import in_large_pages
-from tests.sources.language.tiny_llama import documents, save_tiny_llama
+from tests.extraction.tiny_llama import documents, save_tiny_llama
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -29,9 +29,9 @@ from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
 from sdlcore.data.reading import open_checked
+from sdlcore.extraction.config import Site
 from sdlcore.inside.reader import reader_of
 from sdlcore.inside.splicing import replacing
-from sdlcore.sources.language.settings import Site
 from sdlcore.storage.files import write_text
 from studies import KEPT
 from studies.language.encoder_law import Basis, activity, blocks, covariance_of, dictionaries, fitted_rho

@@ -16,9 +16,9 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.reading import open_checked
+from sdlcore.extraction.text import read_labels
 from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
-from sdlcore.sources.language.text import read_labels
 from studies.tables import add, finished
 
 K = (1, 4, 16)

@@ -29,7 +29,7 @@ from transformers import AutoModel, AutoTokenizer
 import sdlcore as sdl
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.reading import open_checked
-from sdlcore.sources.language.references import local_model
+from sdlcore.extraction.references import local_model
 from studies import KEPT
 from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles
 from studies.tables import add, finished

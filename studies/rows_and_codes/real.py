@@ -27,8 +27,8 @@ import sdlcore as sdl
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
 from sdlcore.data.reading import open_checked
-from sdlcore.sources.language.references import local_text
-from sdlcore.sources.language.text import read_documents
+from sdlcore.extraction.references import local_text
+from sdlcore.extraction.text import read_documents
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
 from studies.tables import add, finished

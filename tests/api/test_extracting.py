@@ -26,11 +26,11 @@ from transformers import (
 
 import sdlcore as sdl
 from sdlcore.errors import SourceError
-from sdlcore.sources.language import filling, preparation
-from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
-from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.extraction import filling, preparation
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.models import load_tokenizer, load_whole
 from tests.conftest import script
-from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_gguf, save_tiny_llama
+from tests.extraction.tiny_llama import BLOCKS, SIZES, documents, save_tiny_gguf, save_tiny_llama
 
 READING: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "device": "cpu", "progress": False}
 TOKENS = 300

@@ -13,7 +13,7 @@ from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from tests.sources.language.tiny_llama import SIZES, documents, randomise, save_tiny_llama
+from tests.extraction.tiny_llama import SIZES, documents, randomise, save_tiny_llama
 
 D = 24
 IDS = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(0))

@@ -8,10 +8,10 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.api.language_scoring import warn_of_weak_ablation
+from sdlcore.extraction.models import load_whole
 from sdlcore.inside.loss import LossRecovered
-from sdlcore.sources.language.checkpoints import load_whole
+from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.refusals import no_warning
-from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 READING = {"context_length": 16, "progress": False}
 CODER = sdl.SparseCoder(SIZES["hidden_size"], n_q=8).eval()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sdlcore.errors import SourceError
-from sdlcore.sources.images.listing import decoded_images, list_images
+from sdlcore.extraction.images import decoded_images, list_images
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 

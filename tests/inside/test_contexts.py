@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
+from sdlcore.extraction.corpus import Text, open_text
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import (
     Context,
@@ -29,8 +30,7 @@ from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.language.corpus import Text, open_text
-from tests.sources.language.tiny_llama import documents, make_tokenizer
+from tests.extraction.tiny_llama import documents, make_tokenizer
 from tests.stores import write_store
 
 D, N, Q = 8, 700, 24

@@ -11,7 +11,7 @@ from sdlcore.inside.hooks import readout_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from tests.sources.language.tiny_llama import SIZES, make_tokenizer, randomise
+from tests.extraction.tiny_llama import SIZES, make_tokenizer, randomise
 
 D = 24
 

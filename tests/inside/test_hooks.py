@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.hooks import Stack
 from sdlcore.inside.hooks import sites_of, where_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.sites import Stack
-from tests.sources.language.tiny_llama import SIZES
+from tests.extraction.tiny_llama import SIZES
 
 
 @pytest.mark.parametrize(

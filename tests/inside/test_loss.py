@@ -12,17 +12,17 @@ import torch
 from transformers import LlamaForCausalLM
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.config import LanguageSource, Site
+from sdlcore.extraction.forward import KINDS, RowKinds
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.models import load_whole
+from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.loss import LossRecovered, losses_recovered, mean_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.language.checkpoints import load_whole
-from sdlcore.sources.language.forward import KINDS, RowKinds
-from sdlcore.sources.language.settings import LanguageSource, Site
-from sdlcore.sources.language.sites import Stack
-from sdlcore.sources.language.tokens import Tokens
-from tests.sources.language.tiny_llama import save_tiny_llama
-from tests.sources.language.tiny_models import CONFIGURATIONS, make
+from tests.extraction.tiny_llama import save_tiny_llama
+from tests.extraction.tiny_models import CONFIGURATIONS, make
 from tests.stores import write_store
 
 D, T, SEPARATOR = 24, 12, 0

@@ -15,6 +15,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction import architectures
+from sdlcore.extraction.architectures import LLAMA
+from sdlcore.extraction.models import load_tokenizer, load_whole
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import Feature, Histogram, Logits, histogram_of
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
@@ -22,10 +25,7 @@ from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.language import architectures
-from sdlcore.sources.language.architectures import LLAMA
-from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
-from tests.sources.language.tiny_llama import documents, randomise, save_tiny_llama
+from tests.extraction.tiny_llama import documents, randomise, save_tiny_llama
 
 D, Q = 24, 32
 LATENTS = [5, 0, 30]

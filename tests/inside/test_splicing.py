@@ -16,7 +16,7 @@ from sdlcore.inside.splicing import ROWS_AT_ONCE, splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise
+from tests.extraction.tiny_llama import BLOCKS, SIZES, randomise
 
 D, Q, VOCABULARY = 24, 40, 100
 IDS = torch.randint(VOCABULARY, (3, 12), generator=torch.Generator().manual_seed(0))

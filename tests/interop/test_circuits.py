@@ -7,10 +7,10 @@ import subprocess
 import pytest
 
 import sdlcore as sdl
-from sdlcore.sources.language.checkpoints import load_whole
+from sdlcore.extraction.models import load_whole
 from tests.conftest import REPOSITORY
+from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.interop.test_peers import ENVIRONMENTS
-from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 SETTINGS = {"activation": "batchtopk", "k": 4, "n_q": 40, "batch_size": 64, "steps": 20}
 

@@ -15,8 +15,8 @@ from sdlcore.interop.export import export
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.model.saving import save_model
+from tests.extraction.fake_hub import fake_hub
 from tests.interop.models import agreement, model_of, samples
-from tests.sources.fake_hub import fake_hub
 
 READ = [name for name, file_format in FORMATS.items() if file_format.read]
 

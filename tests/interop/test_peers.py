@@ -13,15 +13,15 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from sdlcore.extraction.models import load_tokenizer
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
-from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.storage.files import write_rows
 from tests.conftest import REPOSITORY
+from tests.extraction.tiny_llama import documents, save_tiny_llama
 from tests.interop.crosscoder_fork import computed
 from tests.interop.models import KINDS, agreement, model_of, samples
-from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
 TABLE = REPOSITORY / "resources/kept/interop_pairs.csv"

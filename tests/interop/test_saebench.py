@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sdlcore.interop.export import export
 from tests.conftest import REPOSITORY
+from tests.extraction.tiny_llama import documents, randomise
 from tests.interop.models import N_Q, K, N, agreement, model_of, samples
-from tests.sources.language.tiny_llama import documents, randomise
 
 ENVIRONMENT = REPOSITORY / "cache/environments/saebench"
 EXAMPLE = REPOSITORY / "examples/saebench/evaluate.py"

@@ -1,3 +1,3 @@
 """The CLIP with random weights, which tests of image sources share."""
 
-from tests.sources.conftest import clip_files as clip_files
+from tests.extraction.conftest import clip_files as clip_files

@@ -32,8 +32,8 @@ from offline.fashion_mnist import (
     read_pictures,
 )
 from sdlcore.errors import SourceError
+from sdlcore.extraction.images import list_images
 from sdlcore.random_streams import stream
-from sdlcore.sources.images.listing import list_images
 from tests.conftest import script
 
 

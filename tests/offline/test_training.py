@@ -15,9 +15,9 @@ from offline.settings import ClipTraining
 from offline.training import train_clip
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
+from sdlcore.extraction.clip import ClipSource, clip_extraction
 from sdlcore.random_streams import stream
-from sdlcore.sources.images.embedding import ClipSource, clip_extraction
-from tests.sources.conftest import ClipFiles
+from tests.extraction.conftest import ClipFiles
 
 COLOURS = {"red_square": (200, 30, 30), "green_square": (30, 200, 30), "blue_circle": (30, 30, 200)}
 TRAINING = ClipTraining(steps=40, batch_size=16, lr=3e-3)

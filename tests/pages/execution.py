@@ -73,7 +73,7 @@ class Session:
 
     def write_language_model(self) -> None:
         """Write the model that pages call the reader's own, with 12 blocks, its text, and a dictionary of layer 12."""
-        from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
+        from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 
         save_tiny_llama(self.folder / "models/my-llama", blocks=12, positions=2048)
         save_tiny_llama(self.folder / MODEL, blocks=12, positions=2048)

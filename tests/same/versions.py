@@ -83,7 +83,7 @@ def run(folder: Path, configuration: str) -> Path:
 
 def _save_words() -> None:
     """Write the model and the text of the configuration streams, unless they exist."""
-    from tests.sources.language.tiny_llama import documents, save_tiny_llama  # only here: it loads transformers
+    from tests.extraction.tiny_llama import documents, save_tiny_llama  # only here: it loads transformers
 
     text = WORDS / "text.json"
     if not text.exists():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sdlcore.data.writing import create_store
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.origins import were_made_by
 
 SOURCE = FileSource("x.npy", labels="labels.npy")

@@ -14,13 +14,13 @@ import sdlcore as sdl
 from runs.folder import Run
 from runs.training import Training
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.models import load_stack, open_checkpoint
 from sdlcore.run import RunConfig
-from sdlcore.sources.language.checkpoints import load_stack, open_checkpoint
-from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import read_csv
 from tests.conftest import script
-from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
+from tests.extraction.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout
 
 WORDS = {"model": "models/tiny", "text": "words.json", "layer": 2, "context_length": 16}

@@ -2,8 +2,8 @@
 import hashlib
 
 from sdlcore import SourceError
-from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.language.shape import model_problems, model_shape
+from sdlcore.extraction.hub_names import is_hub_model, is_hub_text
+from sdlcore.extraction.shape import model_problems, model_shape
 from sdlcore.sources.wheels import wheel_path
 
 

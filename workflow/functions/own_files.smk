@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from sdlcore import SourceError
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlstudy.configuration.plan import Shape
 from sdlstudy.configuration.validation import batches_beyond_rows

@@ -2,8 +2,8 @@
 from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
-from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.synth.settings import SynthSource
 

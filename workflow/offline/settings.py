@@ -8,8 +8,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
+from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.settings import Positive, Seed, Settings, Text, Total
-from sdlcore.sources.images.settings import ClipSource
 
 FASHION_MNIST = "fashion_mnist"
 """The name of the images that the pipeline downloads and prepares itself."""

@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from offline.settings import ClipTraining
 from sdlcore import SourceError
 from sdlcore.device import choose_device
+from sdlcore.extraction.clip_models import new_clip
+from sdlcore.extraction.images import decoded_images, list_images
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
-from sdlcore.sources.images.checkpoints import new_clip
-from sdlcore.sources.images.listing import decoded_images, list_images
 from sdlcore.storage.files import atomic_path, write_json
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
-from sdlcore.sources.language.extraction import write_language_shard, write_language_stores
-from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.streaming import write_language_recipe
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.language import write_language_shard, write_language_stores
+from sdlcore.extraction.stream import write_language_recipe
 
 
 def main(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device
-from sdlcore.sources.images.embedding import clip_extraction
-from sdlcore.sources.images.settings import ClipSource
+from sdlcore.extraction.clip import clip_extraction
+from sdlcore.extraction.clip_config import ClipSource
 
 
 def main(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sdlcore.command_line import cli
-from sdlcore.sources.language.gguf_conversion import converted_gguf
+from sdlcore.extraction.gguf_conversion import converted_gguf
 from sdlcore.storage.sharing import link
 
 

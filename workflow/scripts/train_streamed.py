@@ -4,8 +4,8 @@ from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.api.recipes import Recipe
 from sdlcore.command_line import cli
+from sdlcore.extraction.stream import open_language_stream
 from sdlcore.run import RunConfig
-from sdlcore.sources.language.streaming import open_language_stream
 from sdlcore.training.distributed import processes_of
 
 

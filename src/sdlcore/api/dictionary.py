@@ -27,13 +27,13 @@ from sdlcore.api.samples import Samples, beside, numbers, require_finite, sample
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.device import any_device_of
+from sdlcore.extraction.places import described
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate
 from sdlcore.model import coder as model_coder
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair, checked
-from sdlcore.sources.language.places import described
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history

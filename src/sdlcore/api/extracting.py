@@ -10,6 +10,14 @@ from tqdm.auto import tqdm
 from sdlcore.api.inputs import STORES
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
+from sdlcore.extraction.architectures import Paths, read_paths
+from sdlcore.extraction.config import LanguageSource, TextOptions, read_text_options
+from sdlcore.extraction.hooked import PATHS as HOOKED_PATHS
+from sdlcore.extraction.hooked import Hooked, is_hooked, refuse_bridge
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.places import located
+from sdlcore.extraction.references import local_model
+from sdlcore.extraction.shape import model_shape
 from sdlcore.identity import ENTRY, identity, log_other_computer, require_same
 from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import (
@@ -24,18 +32,10 @@ from sdlcore.inside.reader import (
 )
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Precision, Total, checked
-from sdlcore.sources.language.architectures import Paths, read_paths
-from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
-from sdlcore.sources.language.hooked import Hooked, is_hooked, refuse_bridge
-from sdlcore.sources.language.places import located
-from sdlcore.sources.language.references import local_model
-from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
-from sdlcore.sources.language.shape import model_shape
-from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
-    from sdlcore.sources.language.preparation import Model
+    from sdlcore.extraction.preparation import Model
 
 TEXT_SETTINGS = ("text_column", "text_config", "text_split", "text_revision", "shuffle_buffer")
 """Settings of a source that `TextOptions` has, in its order."""
@@ -102,7 +102,7 @@ def extract(
     outlier_norm
         ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
     paths
-        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
 
     Returns
     -------
@@ -220,8 +220,8 @@ def _extracted(
 ) -> list[ActivationStore]:
     """Open the stores at these paths; one pass fills all missing ones."""
     # only here: transformers takes a while to import
-    from sdlcore.sources.language.extraction import write_all
-    from sdlcore.sources.language.preparation import prepared_together
+    from sdlcore.extraction.language import write_all
+    from sdlcore.extraction.preparation import prepared_together
 
     for path in where:
         if path.suffix not in STORES:
@@ -274,8 +274,8 @@ def _place(layer: Any, place: Place) -> dict[str, Any]:
 
 def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tuple[list[LanguageSource], "Model", str]:
     """Return the settings of sources, the model that is to run, and the precision of its forward pass."""
-    from sdlcore.sources.language.checkpoints import open_checkpoint
-    from sdlcore.sources.language.preparation import Model, open_model
+    from sdlcore.extraction.models import open_checkpoint
+    from sdlcore.extraction.preparation import Model, open_model
 
     dtype, device = checked("dtype", Precision | None, reading.dtype), device_of(reading.device)
     paths, is_name = settings[0]["paths"], isinstance(lm, str | Path)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.made import Made
 from sdlcore.inside.hooks import where_of
 from sdlcore.settings import Pair
-from sdlcore.sources.language.made import Made
 
 
 def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ from typing import Any, Unpack
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.fitted_place import fitted_place
+from sdlcore.extraction.architectures import Paths, read_paths
+from sdlcore.extraction.places import described, located
 from sdlcore.inside.edits import Edit
 from sdlcore.inside.hooks import Place
 from sdlcore.inside.pages import Pages
@@ -16,8 +18,6 @@ from sdlcore.inside.reader import ReadingOptions, loaded
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
-from sdlcore.sources.language.architectures import Paths, read_paths
-from sdlcore.sources.language.places import described, located
 from sdlcore.user_warnings import warn_at_call
 
 Layer = int | str | tuple[int | str, ...]
@@ -61,7 +61,7 @@ def splice(
     first_position
         Change the first token of a context, too.
     paths
-        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
 
     Raises
     ------

@@ -13,17 +13,17 @@ from tqdm.auto import tqdm
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inside import Layer, where_in
+from sdlcore.extraction.architectures import Paths, read_paths
+from sdlcore.extraction.config import Site, TextOptions
+from sdlcore.extraction.forward import KEPT, RowKinds, activations
+from sdlcore.extraction.hooked import refuse_bridge
+from sdlcore.extraction.tokens import Tokens
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
 from sdlcore.inside.loss import LossRecovered, losses_recovered, reconstruction_by
 from sdlcore.inside.reader import DROP, Reader, ReadingOptions, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, checked
-from sdlcore.sources.language.architectures import Paths, read_paths
-from sdlcore.sources.language.forward import KEPT, RowKinds, activations
-from sdlcore.sources.language.hooked import refuse_bridge
-from sdlcore.sources.language.settings import Site, TextOptions
-from sdlcore.sources.language.tokens import Tokens
 from sdlcore.text import number, table
 from sdlcore.user_warnings import warn_at_call
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.run_folder import CHECKPOINT
+from sdlcore.extraction.places import located
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
-from sdlcore.sources.language.places import located
 from sdlcore.storage.paths import user_path
 
 

@@ -7,10 +7,10 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sdlcore.api.fitted_place import known_place
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.extraction.places import hook_names
 from sdlcore.identity import ENTRY
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
-from sdlcore.sources.language.places import hook_names
 
 LIBRARY = "sdlcore"
 CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "seed", "inputs", "versions", "package")

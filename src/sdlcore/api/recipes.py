@@ -34,7 +34,7 @@ class Recipe:
         A JSON file that describes the samples.
     open_rows
         Opens them: `sdlcore.sources.synth.streaming.open_synth_stream` or
-        `sdlcore.sources.language.streaming.open_language_stream`.
+        `sdlcore.extraction.stream.open_language_stream`.
     folder
         Folder of the run, where the stream of a language model records its place in the text.
     device

@@ -28,8 +28,8 @@ from sdlcore.commands.arguments import (
 )
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, load_references
+from sdlcore.extraction.config import TextOptions
 from sdlcore.run import is_centred
-from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import write_json
 from sdlcore.text import number, table
 

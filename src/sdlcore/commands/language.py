@@ -19,9 +19,9 @@ from sdlcore.commands.arguments import (
     TextColumn,
     opened_all,
 )
+from sdlcore.extraction.config import TextOptions
+from sdlcore.extraction.text import read_labels
 from sdlcore.inside.reader import loaded
-from sdlcore.sources.language.settings import TextOptions
-from sdlcore.sources.language.text import read_labels
 from sdlcore.storage.files import write_json, write_text
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.corpus import Text
 from sdlcore.inside.firing import Fired, Firings
-from sdlcore.sources.language.corpus import Text
 
 Key = TypeVar("Key", bound=Hashable)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")

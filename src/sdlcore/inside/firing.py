@@ -11,13 +11,13 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.config import Site
+from sdlcore.extraction.forward import KEPT, RowKinds, activations
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.hooks import require_width
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.language.forward import KEPT, RowKinds, activations
-from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import Stack
-from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 1024
 DECIDING = 10_000

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.corpus import Text, open_text
+from sdlcore.extraction.forward import RowKinds
+from sdlcore.extraction.made import Made, Part
+from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, open_checkpoint
+from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.inside.contexts import Context, in_text, top_activating
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.language.checkpoints import Checkpoint, load_tokenizer, load_whole, open_checkpoint
-from sdlcore.sources.language.corpus import Text, open_text
-from sdlcore.sources.language.forward import RowKinds
-from sdlcore.sources.language.made import Made, Part
-from sdlcore.sources.language.tokens import TokenisedText
 
 
 class HeldOut(NamedTuple):

@@ -1,6 +1,6 @@
 """Find the blocks, the final norm and the unembedding of a transformers model, and the sites that a dictionary uses.
 
-Blocks are counted from 1, as in `sdlcore.sources.language.sites`: ``layer=12`` is the residual stream after 12 blocks,
+Blocks are counted from 1, as in `sdlcore.extraction.hooks`: ``layer=12`` is the residual stream after 12 blocks,
 which is ``hidden_states[12]`` in transformers and ``blocks.11.hook_resid_post`` in TransformerLens.
 """
 
@@ -12,12 +12,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from sdlcore.data.pairs import site_column
+from sdlcore.extraction.architectures import SITES, Paths
+from sdlcore.extraction.config import LanguageSource, Site, SiteName, site_at
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.places import described
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
-from sdlcore.sources.language.architectures import SITES, Paths
-from sdlcore.sources.language.places import described
-from sdlcore.sources.language.settings import LanguageSource, Site, SiteName, site_at
-from sdlcore.sources.language.sites import Stack
 
 ARROW = "->"
 

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.architectures import Paths
+from sdlcore.extraction.config import Site
+from sdlcore.extraction.forward import KEPT, RowKinds, norms_of, stack_batches
+from sdlcore.extraction.hooks import Stack, without_dropout
+from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.hooks import read_and_write, require_width
 from sdlcore.inside.splicing import replacing
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.language.architectures import Paths
-from sdlcore.sources.language.forward import KEPT, RowKinds, norms_of, stack_batches
-from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import Stack, without_dropout
-from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
 Reconstruct = Callable[[Tensor], Tensor]

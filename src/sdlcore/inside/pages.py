@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 from tqdm.auto import tqdm
 
+from sdlcore.extraction.architectures import SITES, Paths
+from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, Logits, histogram_of, logits_up_and_down, nearest
@@ -16,8 +18,6 @@ from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, Json, Total, checked
-from sdlcore.sources.language.architectures import SITES, Paths
-from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def contexts(
     drop
         Kinds of tokens to leave out: first_position, separator, outlier.
     text_options
-        How to read a file, e.g. ``{"column": "body"}`` (`sdlcore.sources.language.settings.TextOptions`).
+        How to read a file, e.g. ``{"column": "body"}`` (`sdlcore.extraction.config.TextOptions`).
     progress
         Show a progress bar in a terminal or a notebook.
     paths

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import torch
 
+from sdlcore.extraction.architectures import Paths
+from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, read_text_options
+from sdlcore.extraction.corpus import Text, open_text
+from sdlcore.extraction.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
+from sdlcore.extraction.grouping import in_one, named, part_of
+from sdlcore.extraction.hooks import Stack, require_model
+from sdlcore.extraction.references import local_model, local_text
+from sdlcore.extraction.tokens import TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Batch, Json, checked, default_of
-from sdlcore.sources.language.architectures import Paths
-from sdlcore.sources.language.corpus import Text, open_text
-from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
-from sdlcore.sources.language.grouping import in_one, named, part_of
-from sdlcore.sources.language.references import local_model, local_text
-from sdlcore.sources.language.settings import Drop, LanguageSource, Site, TextOptions, read_text_options
-from sdlcore.sources.language.sites import Stack, require_model
-from sdlcore.sources.language.tokens import TokenisedText, Tokens
 
 CONTEXT_LENGTH = default_of(LanguageSource, "context_length")
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
@@ -249,7 +249,7 @@ def precision_of(lm: Any) -> str:
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     """Return a model and its tokenizer. Load each of them that is given by name or missing."""
     # imported here, since a store needs no transformers
-    from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
+    from sdlcore.extraction.models import load_any, load_tokenizer
 
     if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
         kind = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__

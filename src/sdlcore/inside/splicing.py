@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.architectures import Paths
+from sdlcore.extraction.config import Site
+from sdlcore.extraction.hooks import Stack
 from sdlcore.inside.edits import Edit, require_latents
 from sdlcore.inside.hooks import Place, read_and_write, require_width, sites_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.language.architectures import Paths
-from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import Stack
 
 ROWS_AT_ONCE = 512
 """Largest number of tokens to edit at once, since edited latents are a dense matrix."""

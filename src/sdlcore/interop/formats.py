@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from sdlcore.errors import SourceError, printable_cause
-from sdlcore.sources.language.hub_names import is_hub_model
+from sdlcore.extraction.hub_names import is_hub_model
 from sdlcore.text import listed
 
 FILES = {
@@ -44,7 +44,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
         If a local path is given with a revision.
     """
     if is_hub_model(str(path)):
-        from sdlcore.sources.language.hub import dictionary_snapshot  # takes an optional library
+        from sdlcore.extraction.hub import dictionary_snapshot  # takes an optional library
 
         name = str(path)
         path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE, **hub)

@@ -62,7 +62,7 @@ def load_release(name: str, dictionary: str) -> Release:
     from sae_lens.loading import pretrained_sae_loaders as loaders
     from sae_lens.loading import pretrained_saes_directory as directory
 
-    from sdlcore.sources.language.hub import said_in_a_sentence
+    from sdlcore.extraction.hub import said_in_a_sentence
 
     releases = directory.get_pretrained_saes_directory()
     if name not in releases:

@@ -1,1 +1,1 @@
-"""Sources of activations: fill stores from benches, language models, images, files and plugins."""
+"""Sources of activations: fill stores from benches, synthetic worlds, files and plugins."""

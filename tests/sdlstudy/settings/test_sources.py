@@ -3,10 +3,10 @@
 import pytest
 
 from offline.settings import ClipTraining
+from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.extraction import FileSource
-from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language.settings import LanguageSource
 from sdlstudy.configuration.schema import schema
 
 

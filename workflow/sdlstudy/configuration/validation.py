@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peers.settings import PeerConfig
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlstudy.configuration.whole import Configuration

@@ -89,8 +89,8 @@ class Probes(DictionaryTable):
 
         from sdlcore import probe
         from sdlcore.data.reading import open_checked
+        from sdlcore.extraction.text import read_labels
         from sdlcore.model.saving import load_model
-        from sdlcore.sources.language.text import read_labels
 
         frames = []
         for source, entry in self.entries().items():

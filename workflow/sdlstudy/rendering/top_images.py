@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore.evaluation.top_samples import TopSamples
-from sdlcore.sources.images.pictures import open_picture
+from sdlcore.extraction.pictures import open_picture
 from sdlcore.storage.parsing import describe_error
 from sdlcore.text import in_figure, printable
 from sdlstudy.rendering.figures import GREY, PALETTE, style

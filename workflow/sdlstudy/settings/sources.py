@@ -12,11 +12,11 @@ from typing_extensions import TypeAliasType
 
 from offline.settings import TRAINED_HERE, OfflineClip
 from sdlcore.data.settings import ClassMeans as LibraryClassMeans
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.settings import Batch, Positive, Unique
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.bench.settings import Hierarchy as BenchHierarchy
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource

@@ -1,0 +1,304 @@
+"""Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
+
+`write_language_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that
+follow (`sdlcore.extraction.recipe`). A training reads batches from a buffer of rows, in random order. After a
+buffer is used up, the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
+
+If several processes train together, they take turns in running the model over batches of contexts. Each process gets
+all rows, and the rows are the same bits for any number of processes.
+
+A training that was interrupted resumes with the same bits. It finds its place in the text by *marks*, a small file
+beside its checkpoint that records the beginning of each buffer. So the model repeats at most two buffers: the buffer at
+the interruption, and the first buffer, on which normalisation is fitted.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.memory import Arrays
+from sdlcore.data.neighbours import starts_of_pairs
+from sdlcore.data.pairs import in_order, input_target_more, make_pair
+from sdlcore.data.resumable import resume_store
+from sdlcore.errors import SourceError
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.distributed_extraction import Turns, batches_in_turn, turns
+from sdlcore.extraction.forward import KEPT
+from sdlcore.extraction.language import fill_one
+from sdlcore.extraction.made import Made
+from sdlcore.extraction.preparation import Extraction, prepare
+from sdlcore.extraction.recipe import Recipe, load_recipe, save_recipe
+from sdlcore.extraction.tokens import following
+from sdlcore.storage.files import sha256_of, write_json
+
+log = logging.getLogger(__name__)
+
+
+def write_language_recipe(
+    source: LanguageSource,
+    model: str | Path,
+    text: str | Path,
+    recipe_path: str | Path,
+    test_path: str | Path,
+    buffer_rows: int = 2**16,
+    threads: int = 1,
+    device: torch.device | None = None,
+) -> None:
+    """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
+
+    Parameters
+    ----------
+    source, model, text, threads, device
+        As for `sdlcore.extraction.language.write_language_stores`; ``train_samples`` is ignored.
+    recipe_path, test_path
+        Files to write or replace.
+    buffer_rows
+        Number of rows that are kept in memory. Batches are drawn from these rows.
+
+    Raises
+    ------
+    SourceError
+        If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
+    """
+    rows = source.test_samples
+    (work,) = prepare([source], model, text, rows, threads=threads, device=device)
+    with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
+        work.require_disk(Path(test_path).parent, (2 * rows - test.rows) * work.bytes_of_row())
+        last = fill_one(work, test, rows)
+    recipe = Recipe(
+        widths=tuple(in_order(work.widths)),
+        model=str(model),
+        text=str(text),
+        first_place=last + 1,
+        buffer_rows=buffer_rows,
+        provenance=work.facts,
+    )
+    save_recipe(recipe_path, recipe)
+
+
+class _Mark(NamedTuple):
+    """The beginning of a buffer: a token of a document, and the number of rows after it that are used up."""
+
+    place: int
+    position: int
+    used: int
+
+
+class StreamReader:
+    """Batches of (x_p, x_r) by step number, computed by a language model when they are needed.
+
+    Buffer g contains the rows g R to (g + 1) R - 1 of the stream, permuted by the g-th random stream of ``order``. R is
+    a multiple of the batch size. Reading the steps in order takes one pass over the text. Going back starts at a mark.
+
+    Parameters
+    ----------
+    work
+        The extraction that computes the rows.
+    first_place
+        Place of the document that the stream begins with.
+    buffer_rows
+        Largest number of rows in a buffer; a buffer has at least one batch.
+    pair
+        sae, transcoder or crosscoder.
+    batch_size
+        Rows of a batch.
+    order
+        Returns the random stream that shuffles a buffer.
+    marks
+        File that records the beginnings of buffers.
+    identity
+        Identifies the stream; marks of other streams are ignored.
+    turns
+        The processes that train together, if there are several. All read the same batches.
+    neighbours
+        Whether batches consist of pairs of neighbouring tokens, as for `sdlcore.data.batches.BatchReader`. Other tokens
+        are left out.
+    """
+
+    def __init__(
+        self,
+        work: Extraction,
+        first_place: int,
+        buffer_rows: int,
+        pair: str,
+        batch_size: int,
+        order: Order,
+        marks: Path,
+        identity: str,
+        turns: Turns | None = None,
+        neighbours: bool = False,
+    ) -> None:
+        self._work, self._turns, self._neighbours = work, turns, neighbours
+        self._begin = _Mark(first_place, 0, 0)
+        self._pair = pair
+        self._batch_size = batch_size
+        self._steps_per_buffer = max(1, buffer_rows // batch_size)
+        self._order = order
+        self._marks_path = marks
+        self._identity = f"{identity} {self._steps_per_buffer * batch_size}{' in pairs' if neighbours else ''}"
+        self._marks = self._read_marks()
+        self._buffer = -1
+        self._columns: dict[str, np.ndarray] = {}
+        self._shuffled = np.zeros(0, dtype=np.int64)
+        self._mark = self._begin
+        self._seek(self._begin)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
+        buffer, place = divmod(step, self._steps_per_buffer)
+        self._load(buffer)
+        rows = self._shuffled[place * self._batch_size : (place + 1) * self._batch_size]
+        parts = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self._columns.items()}
+        return make_pair(self._pair, *in_order(parts))
+
+    def first_rows(self) -> Arrays:
+        """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
+        self._load(0)
+        x, target, more = input_target_more(in_order(self._columns))
+        return Arrays(x, target, more=more)
+
+    def _load(self, buffer: int) -> None:
+        if buffer == self._buffer:
+            return
+        if buffer != self._buffer + 1:
+            start = max((at for at in self._marks if at <= buffer), default=0)
+            self._seek(self._marks.get(start, self._begin))
+            self._buffer = start - 1
+        while self._buffer < buffer:
+            self._buffer += 1
+            self._remember()
+            self._fill()
+        rows = self._steps_per_buffer * self._batch_size
+        if self._neighbours:
+            first = 2 * self._order(buffer).permutation(rows // 2)
+            self._shuffled = np.stack([first, first + 1], axis=1).ravel()
+        else:
+            self._shuffled = self._order(buffer).permutation(rows)
+
+    def _seek(self, mark: _Mark) -> None:
+        if self._turns is None:
+            self._batches = self._work.batches(mark.place, mark.position)
+        else:
+            self._batches = batches_in_turn(self._work, mark.place, mark.position, self._turns)
+        self._next = mark._replace(used=0)
+        self._rows_left: dict[str, np.ndarray] = {}
+        # whether the text is known to have rows
+        self._has_rows = mark != self._begin
+        if mark.used:
+            self._advance()
+            self._drop(mark.used)
+
+    def _fill(self) -> None:
+        """Fill the buffer with the next rows of the stream."""
+        rows, filled = self._steps_per_buffer * self._batch_size, 0
+        while filled < rows:
+            if not len(self._rows_left.get("input", ())):
+                self._advance()
+            columns = {name: values[: rows - filled] for name, values in self._rows_left.items()}
+            few = len(columns["input"])
+            for name, values in columns.items():
+                if name not in self._columns:
+                    self._columns[name] = np.empty((rows, values.shape[1]), dtype=values.dtype)
+                self._columns[name][filled : filled + few] = values
+            self._drop(few)
+            filled += few
+
+    def _drop(self, rows: int) -> None:
+        self._rows_left = {name: values[rows:] for name, values in self._rows_left.items()}
+        self._mark = self._mark._replace(used=self._mark.used + rows)
+
+    def _advance(self) -> None:
+        """Run the model over the next contexts. After the end of the text, continue at its beginning."""
+        batch = next(self._batches, None)
+        if batch is None:
+            if not self._has_rows:
+                raise SourceError(
+                    f"{self._work.text.name}: has no rows behind the evaluation store's; take a longer "
+                    "text, or lower test_samples"
+                )
+            log.info("the text ended; it begins anew")
+            self._seek(self._begin)
+            batch = next(self._batches)
+        self._mark = self._next
+        self._next = _Mark(*following(batch.tokens), 0)
+        indices = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
+        if self._neighbours:
+            document_N, position_N = (part.ravel()[indices] for part in (batch.tokens.document, batch.tokens.position))
+            starts = starts_of_pairs(document_N, position_N)
+            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
+        self._has_rows |= len(indices) > 0
+        self._rows_left = {name: values[indices] for name, values in batch.values.items()}
+
+    def _remember(self) -> None:
+        """Record the beginning of the next buffer."""
+        mark = self._mark if self._rows_left else self._next
+        if self._marks.get(self._buffer) != mark:
+            self._marks[self._buffer] = mark
+            if self._turns is not None and self._turns.rank:  # the first process writes for all
+                return
+            marks = {str(at): list(mark) for at, mark in self._marks.items()}
+            write_json(self._marks_path, {"stream": self._identity, "marks": marks})
+
+    def _read_marks(self) -> dict[int, _Mark]:
+        try:
+            content = json.loads(self._marks_path.read_text())
+            if content["stream"] == self._identity:
+                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
+        return {}
+
+
+@contextmanager
+def open_language_stream(
+    path: str | Path,
+    pair: str,
+    batch_size: int,
+    order: Order,
+    folder: Path,
+    device: torch.device,
+    neighbours: bool = False,
+) -> Iterator[TrainingRows]:
+    """Open the stream of a recipe for a training. Normalisation is fitted on the rows of the first buffer.
+
+    Parameters
+    ----------
+    path
+        The recipe.
+    pair, batch_size, order, neighbours
+        As for `StreamReader`.
+    folder
+        Folder of the training, which stores the marks until the training ends.
+    device
+        Device of the language model.
+
+    Raises
+    ------
+    SourceError
+        If the recipe does not exist, or its model or text has changed.
+    """
+    recipe = load_recipe(path)
+    origin = Made.read(path, recipe.provenance)
+    # outliers are recognised by the recipe's medians
+    (work,) = prepare([origin.source], recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
+    for what in ("model", "text"):
+        was = recipe.provenance[what]
+        if json.loads(json.dumps(work.facts[what])) != was:
+            raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
+    work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
+    marks = folder / "stream.json"
+    arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
+    with turns() as several:
+        reader = StreamReader(work, *arguments, several, neighbours)
+        yield TrainingRows(recipe.widths, reader, reader.first_rows)
+        if several is None or not several.rank:
+            marks.unlink(missing_ok=True)

