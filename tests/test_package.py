@@ -86,8 +86,8 @@ if NAME == "table1":
 else:
     verdicts = products["verdicts"].model_copy(update={"tables": ["table1"], "figure6": None})
     products = {"verdicts": verdicts}
-products[NAME].make(NAME, files)
-assert all(Path(output).stat().st_size > 100 for output in products[NAME].outputs(NAME, files))
+products[NAME].make(files)
+assert all(Path(output).stat().st_size > 100 for output in products[NAME].outputs(files))
 """
 
 

@@ -60,7 +60,7 @@ spec = {
     },
 }
 config = validate(spec)
-table, files = config.tables["table1"], config.files(PAPER)
+table, files = config.products()["table1"], config.files(PAPER)
 with ActivationStore("store.h5") as store:
     for cell in table.cells(config):
         model = SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,)).eval()
@@ -68,7 +68,7 @@ with ActivationStore("store.h5") as store:
         path = Path(files.metrics(cell))
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"run": vars(cell), **found._asdict()}))
-table.make("table1", files)
+table.make(files)
 print(markdown())
 grid = effect_grid("", read_csv(files.table("table1_effects")))
 print(dict(grid.groups)["Alive"], "column of", grid.heads[grid.names :].count("held-out"))

@@ -51,7 +51,7 @@ for cell in rare.cells(config):
     path = Path(files.metrics(cell))
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
-rare.make("rare", files)
+rare.make(files)
 frames = {name: read_csv(path) for name, path in report_files(config, files).items() if Path(path).exists()}
 Path("report.html").write_text(report(config, frames, {}))
 said = [jobs(without), jobs(config), list(frames), schema()["properties"]["rare"]["description"]]

@@ -6,7 +6,7 @@ WHOLE = [name for name, product in PRODUCTS.items() if not product.alone]
 
 def product_log(name, ending="log"):
     """Return the path of a product's log, in the folder of logs of its kind."""
-    folder = Path(PRODUCTS[name].outputs(name, FILES)[0]).parent.name
+    folder = Path(PRODUCTS[name].outputs(FILES)[0]).parent.name
     return f"<logs>/{folder}/{name}.{ending}"
 
 
@@ -24,7 +24,7 @@ def shown(file, name, title, caption):
 
 def product_outputs(name):
     product = PRODUCTS[name]
-    return [shown(file, name, product.describe(name), "product") for file in product.outputs(name, FILES)]
+    return [shown(file, name, product.describe(), "product") for file in product.outputs(FILES)]
 
 
 # the following are functions of wildcards, because a process that runs one job on a node reads all rules
@@ -53,9 +53,9 @@ def product_files(name):
 
     Snakemake would not replace deleted files of runs while the product exists, unless they are targets themselves."""
     product = PRODUCTS[name]
-    files = [*product.outputs(name, FILES), *product.beside(name, FILES)]
-    for other in product.companions(name, study):
-        files += PRODUCTS[other].outputs(other, FILES)
+    files = [*product.outputs(FILES), *product.beside(FILES)]
+    for other in product.companions(study):
+        files += PRODUCTS[other].outputs(FILES)
     return list(dict.fromkeys(files))
 
 

@@ -7,7 +7,7 @@ from sdlstudy.configuration.plan import lines as large_activations
 
 def report_inputs():
     """Return the files that the report shows: files of products, and files that are kept with the code."""
-    files = [file for name in WHOLE for file in PRODUCTS[name].outputs(name, FILES)]
+    files = [file for name in WHOLE for file in PRODUCTS[name].outputs(FILES)]
     return [
         file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")
     ] + PUBLISHED_FILES

@@ -45,4 +45,4 @@ def made_files():
     names = {rule.name for rule in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
     for job in workflow.dag.targetjobs:
         if (name := job.rule.name) in names:
-            yield from PRODUCTS[name].outputs(name, FILES) if name in PRODUCTS else map(str, job.output)
+            yield from PRODUCTS[name].outputs(FILES) if name in PRODUCTS else map(str, job.output)

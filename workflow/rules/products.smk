@@ -5,7 +5,7 @@ for product_name, product in PRODUCTS.items():
         name:
             f"make_{product_name}"
         input:
-            product.inputs(product_name, FILES),
+            product.inputs(FILES),
         output:
             product_outputs(product_name),
         log:
@@ -35,5 +35,5 @@ for product_name, product in PRODUCTS.items():
         input:
             product_files(product_name),
 
-    say_what_it_makes(product_name, product.describe(product_name))
+    say_what_it_makes(product_name, product.describe())
     say_what_it_makes(f"make_{product_name}", f"{product_name} without the files of its runs")

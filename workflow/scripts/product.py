@@ -26,7 +26,7 @@ def main(
     instance = getattr(import_module(module), kind).model_validate(settings)
     if not isinstance(instance, Product):
         raise ValueError(f"{product}: not a product")
-    instance.make(name, Files(PartialStudy.model_validate(study), divided_by, str(paper)))
+    instance.named(name).make(Files(PartialStudy.model_validate(study), divided_by, str(paper)))
 
 
 if __name__ == "__main__":

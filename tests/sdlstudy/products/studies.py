@@ -44,7 +44,7 @@ def make(config: Configuration, name: str, folder: Path) -> Files:
     """Make a product in a folder as the workflow does, only from its inputs, and return the paths of its files."""
     files, product = config.files(PAPER), config.products()[name]
     with chdir(folder):
-        missing = [path for path in product.inputs(name, files) if not Path(path).exists()]
+        missing = [path for path in product.inputs(files) if not Path(path).exists()]
         assert not missing
         script("product")(
             name=name,
@@ -54,7 +54,7 @@ def make(config: Configuration, name: str, folder: Path) -> Files:
             divided_by=dict(files.divided_by),
             paper=Path(PAPER),
         )
-        lacking = [path for path in product.outputs(name, files) if not Path(path).is_file()]
+        lacking = [path for path in product.outputs(files) if not Path(path).is_file()]
         assert not lacking
     return files
 

@@ -48,7 +48,7 @@ def test_solvers_have_a_row_a_run_with_what_its_source_is(tmp_path):
     assert rows["features_found"].tolist() == [101, 101, 300, 300, 101]
     assert rows.iloc[4][["n", "activation_probability", "gt_recovery_decoder"]].isna().all()
     text = (tmp_path / files.table("solvers", "md")).read_text()
-    assert text == config.solvers.text_table("solvers", rows.astype({"n": "Int64"})).markdown()
+    assert text == config.solvers.text_table(rows.astype({"n": "Int64"})).markdown()
     assert text.splitlines()[-1].count("–") == 5
 
 

@@ -12,7 +12,7 @@ DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
 
 def caption(tree, name):
     config = validate(tree)
-    return table_caption(config.tables[name], name, config)
+    return table_caption(config.products()[name], config)
 
 
 def test_it_takes_settings_from_the_configuration():
@@ -33,7 +33,7 @@ def test_it_says_why_the_oracle_reconstructs_badly_and_explains_no_column_that_a
     file = {"mine": {"input": "x.npy", "labels": "labels.npy"}}
     config = validate(merge(DEFAULT, {"sources": {"file": file}}))
     table = RunTable(source="mine", methods=["topk_real"], anchorings=["none"], protocols=["best"])
-    assert "nner products" not in table_caption(table, "own_mine", config)
+    assert "nner products" not in table_caption(table.named("own_mine"), config)
 
 
 def test_of_images_it_says_what_means_of_classes_are():

@@ -38,4 +38,4 @@ def test_its_runs_are_watched_and_need_no_metrics():
     assert convergence.watched(config) == convergence.cells_without_metrics(config) == config.all_cells()
     assert config.cells() == []
     assert {cell.seed for cell in config.all_cells()} == {config.seeds[0]}
-    assert not any(path.endswith("metrics.json") for path in convergence.beside("convergence", config.files()))
+    assert not any(path.endswith("metrics.json") for path in convergence.beside(config.files()))

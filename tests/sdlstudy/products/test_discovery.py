@@ -84,7 +84,7 @@ def test_the_table_has_means_and_differences_for_programs_and_people(config, tab
     assert row["seeds"] == 2
     assert row["gt_recovery_decoder_difference"] == 0.75
     assert row["fvu_difference"] == pytest.approx(0.1)
-    assert text == config.discovery.text_table("discovery", table).markdown()
+    assert text == config.discovery.text_table(table).markdown()
     assert len([line for line in text.splitlines() if line.startswith("| lrb")]) == 4
     assert len([line for line in text.splitlines() if line.startswith("| mine")]) == 2
 

@@ -42,7 +42,7 @@ def test_it_has_each_feature_of_each_dictionary_without_and_with_anchors(tmp_pat
 
 def test_it_is_of_the_tables_first_protocol_and_seed():
     config = configuration()
-    assert config.products()["features"].inputs("features", config.files()) == [
+    assert config.products()["features"].inputs(config.files()) == [
         *(
             f"results/quick/runs/lrb/{method}/paper/{anchoring}/seed1/model.safetensors"
             for method in ("topk", "relu")

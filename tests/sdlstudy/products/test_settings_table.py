@@ -26,4 +26,4 @@ def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
 def test_it_needs_no_run():
     config = studies.alone({"tables": {"table3": {"source": "lrb"}}})
     assert config.all_cells() == []
-    assert config.tables["table3"].inputs("table3", config.files("paper")) == ["paper/table3.csv"]
+    assert config.products()["table3"].inputs(config.files("paper")) == ["paper/table3.csv"]

@@ -37,7 +37,7 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
     assert rows["paper_gt_recovery"].notna().all()
     assert len(runs) == 4 * len(config.seeds)
     assert set(effects["method"]) == {"topk", "relu"}
-    caption = table_caption(config.tables["table1"], "table1", config)
+    caption = table_caption(config.products()["table1"], config)
     markdown, latex = ((tmp_path / files.table("table1", ending)).read_text() for ending in ("md", "tex"))
     assert markdown.startswith(f"{caption}\n\n| Method")
     assert r"\label{tab:table1}" in latex
@@ -52,11 +52,11 @@ def test_a_configurations_tau_reaches_its_tables(tmp_path):
         content = json.loads(path.read_text())
         content["features"] = {"anchored": [], "encoder": [0.5, 0.85], "decoder": [0.85, 0.99]}
         path.write_text(json.dumps(content))
-    table = config.tables["table1"]
+    table = config.products()["table1"]
     part = PartialStudy.model_validate(json.loads(json.dumps(table.depends_on(config))))
     files = Files(part, config.files().divided_by, paper=studies.PAPER)
     with chdir(tmp_path):
-        table.make("table1", files)
+        table.make(files)
     rows = read_csv(tmp_path / files.table("table1"))
     assert (set(rows["gt_recovery_encoder_tau80_mean"]), set(rows["gt_recovery_decoder_tau80_mean"])) == ({0.5}, {1})
     assert "cosine > 0.8" in (tmp_path / files.table("table1", "md")).read_text()
@@ -138,23 +138,23 @@ def test_a_table_that_the_paper_lacks_takes_no_file_of_it(tmp_path):
     config, files = written_table(tmp_path, "own_more")
     rows = pd.read_csv(tmp_path / files.table("own_more"))
     assert rows[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
-    assert not any(path.startswith(studies.PAPER) for path in config.tables["own_more"].inputs("own_more", files))
+    assert not any(path.startswith(studies.PAPER) for path in config.products()["own_more"].inputs(files))
 
 
 def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_writes():
     config = studies.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
-    table, files = config.tables["table1"], config.files("paper")
-    assert table.inputs("table1", files) == [
+    table, files = config.products()["table1"], config.files("paper")
+    assert table.inputs(files) == [
         "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
         "results/quick/runs/lrb/topk/best/ground_truth/seed4/metrics.json",
         "paper/table1.csv",
     ]
-    assert table.outputs("table1", files) == [
+    assert table.outputs(files) == [
         *(f"results/quick/tables/table1.{ending}" for ending in ("csv", "md", "tex")),
         *(f"results/quick/tables/table1_{part}.csv" for part in ("effects", "runs")),
     ]
     run = "results/quick/runs/lrb/topk/best/none/seed4"
-    assert table.beside("table1", files)[:4] == [
+    assert table.beside(files)[:4] == [
         f"{run}/{name}" for name in ("model.safetensors", "config.json", "history.csv", "metrics.json")
     ]
 
@@ -162,7 +162,7 @@ def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_wri
 def test_beside_a_table_of_images_stands_what_its_source_leaves():
     table = {"source": "fashion_clip", "methods": ["topk"], "anchorings": ["none", "class_means"]}
     config = studies.alone({"tables": {"table2": table}})
-    assert config.tables["table2"].beside("table2", config.files())[-4:] == [
+    assert config.products()["table2"].beside(config.files())[-4:] == [
         "results/quick/tables/fashion_clip_classes.csv",
         "results/quick/activations/fashion_clip/skipped.csv",
         "results/quick/clip/fashion_clip/model.safetensors",
@@ -173,13 +173,13 @@ def test_beside_a_table_of_images_stands_what_its_source_leaves():
 @pytest.mark.parametrize("name", ["table1", "table4", "table5", "table6", "table7"])
 def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
     config = studies.configuration()
-    table = config.tables[name]
+    table = config.products()[name]
     part = PartialStudy.model_validate(
         table.used(config).model_dump(include=set(PartialStudy.model_fields) - {"device", "cache"})
     )
     assert table.cells(part) == table.cells(config)
-    assert table_caption(table, name, part) == table_caption(table, name, config)
-    assert table.inputs(name, Files(part)) == table.inputs(name, Files(config))
+    assert table_caption(table, part) == table_caption(table, config)
+    assert table.inputs(Files(part)) == table.inputs(Files(config))
     assert len(part.methods) < len(config.methods)
 
 

@@ -93,7 +93,7 @@ def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_image
     ]
     assert drawn[1].histogram == [("cat", 2)]
     assert title == "ReLU SAE, anchored to class means, on pictures, seed 5"
-    inputs = config.figures.figure9.inputs("figure9", config.files())
+    inputs = config.products()["figure9"].inputs(config.files())
     assert (folder.removesuffix("/test") in inputs) == (images["images"] == "fashion_mnist")
 
 

@@ -447,7 +447,7 @@ def test_other_products_have_their_title_and_table():
     parsed = Page(report(config, frames, {"frontier": b"a picture"}))
     text = " ".join(parsed.text.split())
     assert config.solvers.title in text
-    assert config.solvers.text_table("solvers", frames["solvers"]).caption in text
+    assert config.solvers.text_table(frames["solvers"]).caption in text
     assert config.frontier.title in text
     assert parsed.images == [f"data:image/png;base64,{base64.b64encode(b'a picture').decode()}"]
     assert {"solvers", "frontier"} <= set(parsed.ids)

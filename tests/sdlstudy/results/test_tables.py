@@ -334,7 +334,7 @@ def test_latex_escape_leaves_no_special_character(text):
 def test_latex_has_its_parts_and_compiles(tmp_path):
     paths = [write_metrics(tmp_path, seed, "my_method", a) for a in ("none", "ground_truth") for seed in (0, 1)]
     config = validate(TRIAL)
-    caption = table_caption(config.tables["table1"], "table1", config)
+    caption = table_caption(config.products()["table1"], config)
     text = latex(table1(read_runs(paths), read_paper(PAPER)), caption, "tab:table1")
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_method", r"$\tau$", "Chance &"):
         assert part in text

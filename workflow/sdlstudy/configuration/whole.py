@@ -100,23 +100,23 @@ class Configuration(_StudyWithProducts):
     def products_by_path(self) -> dict[str, Product]:
         """Return the products that the configuration names, by the path of their key."""
         products: dict[str, Product] = {
-            f"tables.{name}": table for name, table in self.tables.items() if table is not None
+            f"tables.{name}": table.named(name) for name, table in self.tables.items() if table is not None
         }
         for key in registered():
             above, _, name = key.rpartition(".")
             product = getattr(self.figures if above else self, name)
             if product is not None:
-                products[key] = product
+                products[key] = product.named(name)
         return products
 
     def products(self) -> dict[str, Product]:
         """Return all products by name, including the products that follow from others."""
         by_name = {path.rpartition(".")[-1]: product for path, product in self.products_by_path().items()}
         products = dict(by_name)
-        for name, product in by_name.items():
-            products |= product.companions(name, self)
+        for product in by_name.values():
+            products |= {name: other.named(name) for name, other in product.companions(self).items()}
         verdicts = Verdicts.of(by_name)
-        return products if verdicts is None else products | {VERDICTS: verdicts}
+        return products if verdicts is None else products | {VERDICTS: verdicts.named(VERDICTS)}
 
     def whole(self) -> list[Product]:
         """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""

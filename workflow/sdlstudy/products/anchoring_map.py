@@ -100,7 +100,7 @@ class AnchoringMap(Picture):
             yield from unknown(f"{at}.instead", entry.instead, self.anchorings, f"one of {path}.anchorings")
             yield from unknown(f"{at}.instead", entry.instead.values(), study.anchorings, expected)
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         paths = []
         for _, cell, plain in self.pairs(files.study):
             paths += [files.metrics(plain), files.metrics(cell), files.history(cell)]
@@ -109,15 +109,15 @@ class AnchoringMap(Picture):
                 paths.append(references)
         return list(dict.fromkeys(paths))
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [*super().outputs(name, files), files.table(f"{name}_runs"), files.table(name, "md")]
+    def outputs(self, files: Files) -> list[str]:
+        return [*super().outputs(files), files.table(f"{self.name}_runs"), files.table(self.name, "md")]
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.anchoring_map import map_text
 
         return map_text(rows)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import pandas as pd
 
         from sdlcore.storage.files import write_text
@@ -127,9 +127,9 @@ class AnchoringMap(Picture):
         rows = [self._judged(pair, files) for pair in self.pairs(files.study)]
         runs = pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
         table = map_table(runs)
-        write_csv(files.table(f"{name}_runs"), runs)
-        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
-        self.write(name, files, figure_map(table), table)
+        write_csv(files.table(f"{self.name}_runs"), runs)
+        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
+        self.write(files, figure_map(table), table)
         logging.info("%d cells from %d runs", len(table), len(runs))
 
     def _judged(self, pair: AnchoredPair, files: Files) -> "dict[str, str | float | None]":

@@ -58,7 +58,7 @@ class BenchFigure(Picture):
                 few = f"{n_q} latents of {method} for {n} features"
                 yield f"{path}.{key}: {few}, expected as many or more; raise n_q"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         paths = []
         for cell in self.cells_without_metrics(files.study):
             features = files.feature_matrix(cell.source, cell.seed)

@@ -81,25 +81,25 @@ class BenchTable(Product):
         sources = [name for name, source in study.all_sources().items() if source.n_features is not None]
         return sources, KNOWN
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(name, ending) for ending in ("csv", "md")]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.table(self.name, ending) for ending in ("csv", "md")]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         """Return a row for each run: source, method, seed and `columns`; NaN for metrics that an older run lacks."""
         from sdlstudy.results.runs import read_runs
 
         runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
         return runs.reindex(columns=["source", "method", "seed", *self.columns])
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.bench_tables import bench_text
 
         return bench_text(self.columns, self.caption, rows, self.finer)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlcore.storage.files import write_text
         from sdlstudy.results.tables import write_csv
 
-        rows = self.rows(name, files)
-        write_csv(files.table(name), rows)
-        write_text(files.table(name, "md"), self.text_table(name, rows).markdown())
+        rows = self.rows(files)
+        write_csv(files.table(self.name), rows)
+        write_text(files.table(self.name, "md"), self.text_table(rows).markdown())

@@ -25,17 +25,17 @@ class Solvers(BenchTable):
         # true features are optional here: recovery stays empty without them
         return list(study.all_sources()), "a source"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         from sdlstudy.rendering.solvers_table import bench_facts, solvers_table
 
         cells = self.cells(files.study)
         facts = bench_facts(files.study, [cell.source for cell in cells])
         return solvers_table([files.metrics(cell) for cell in cells], facts)
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.solvers_table import solvers_text
 
         return solvers_text(rows)
@@ -108,15 +108,15 @@ class SynthSAEBench(BenchTable):
         "where other jobs may have run at the same time."
     )
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         from sdlstudy.rendering.bench_tables import costs
 
-        return super().rows(name, files).join(costs(files.run(cell) for cell in self.cells(files.study)))
+        return super().rows(files).join(costs(files.run(cell) for cell in self.cells(files.study)))
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.bench_tables import interval_text
 
         return interval_text(self.columns, self.caption, rows)

@@ -53,23 +53,21 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
     return settings
 
 
-def table_caption(table: RunTable, name: str, study: Study) -> str:
+def table_caption(table: RunTable, study: Study) -> str:
     """Return the caption of a table, one paragraph: its metrics, seeds and settings.
 
     Parameters
     ----------
     table
         The table.
-    name
-        The table's name, such as ``table1``.
     study
         The configuration, as for `table_settings`.
     """
-    spread, scale = _spread(table, study), table_scale(table, name, study)
+    spread, scale = _spread(table, study), table_scale(table, study)
     source, labelled = table.source, study.source(table.source).is_labelled
     protocols = " and ".join(table.protocols)
     beside = f"{_nulls(table)}{_imported(table, study)}"
-    if name.startswith(OWN) and study.source(source).n_features is None and not labelled:
+    if table.name.startswith(OWN) and study.source(source).n_features is None and not labelled:
         return (
             f"Reconstruction of {source}, whose samples have no classes to compare directions with; "
             f"protocol {protocols}; {spread}. {_reconstruction()} {beside}{scale}"
@@ -95,7 +93,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     products = (
         f"Inner products: recovery by inner products with unnormalised encoder rows, as in the paper's formula, at "
         f"τ = {TAU_STRICT:g}, as in its later revision (Table 1's anchored rows: not given). "
-    ) * (not name.startswith(OWN))
+    ) * (not table.name.startswith(OWN))
     return (
         f"{what}{_swept(table)}; protocol {protocols}; {spread}. "
         f"{_measures(reference)} "
@@ -106,20 +104,24 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     )
 
 
-def table_numbers(table: RunTable, name: str, study: Study) -> str:
+def table_numbers(table: RunTable, study: Study) -> str:
     """Return a short caption without the definitions of metrics: seeds, null baselines and settings.
 
     Parameters are the same as for `table_caption`.
     """
     spread = _spread(table, study)
-    return f"{spread[0].upper()}{spread[1:]}. {_nulls(table)}{table_scale(table, name, study)}"
+    return f"{spread[0].upper()}{spread[1:]}. {_nulls(table)}{table_scale(table, study)}"
 
 
-def table_scale(table: RunTable, name: str, study: Study) -> str:
+def table_scale(table: RunTable, study: Study) -> str:
     """Return the settings of a table's runs in a sentence, after the paper's if the table is in the paper."""
     ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
     sentence = f"his run (configuration {study.name}, source {table.source}) is at {ours}."
-    return f"T{sentence}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; t{sentence}"
+    return (
+        f"T{sentence}"
+        if table.name.startswith(OWN)
+        else f"The paper's numbers are at {PAPER_SETTINGS[table.name]}; t{sentence}"
+    )
 
 
 def _spread(table: RunTable, study: Study) -> str:

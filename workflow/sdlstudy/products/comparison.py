@@ -112,24 +112,24 @@ class OnGround(BenchTable):
             if name in ("fvu", "dead_fraction") or (source.is_labelled and METRICS[name].matched is not None)
         ]
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         cells = self.cells(files.study)
         models = [files.model(cell) for cell in cells if _shared_by_seeds(files.study, cell.source)]
         return [*(file for cell in cells for file in files.measured(cell)), *models]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         """Return a row for each run: ground, method, seed, `columns` and the columns of `costs`."""
         from sdlstudy.rendering.bench_tables import costs
 
         cells = self.cells(files.study)
-        rows = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
+        rows = super().rows(files).join(costs(files.run(cell) for cell in cells))
         shared = _shared_with_other_seeds(cells, files)
         rows[SHARED] = [shared.get(cell) for cell in cells]
         # a source may belong to several grounds
         rows["source"] = [ground for ground in self.entries() for _ in self.cells_on(ground, files.study)]
         return rows.rename(columns={"source": "ground"})
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.bench_tables import interval_text
 
         return interval_text(self.columns, self.caption, rows.rename(columns={"ground": "source"}))
@@ -147,9 +147,9 @@ class Comparison(OnGround, Picture):
     nulls: Annotated[list[Identifier], Unique] = []
     """Methods that are null baselines. They get no rank, and the picture shows them below the others."""
 
-    def companions(self, name: str, study: Study) -> dict[str, Product]:
+    def companions(self, study: Study) -> dict[str, Product]:
         return {
-            _table_of(name, ground): OnGround(runs={ground: entry}, protocol=self.protocol)
+            _table_of(self.name, ground): OnGround(runs={ground: entry}, protocol=self.protocol)
             for ground, entry in self.entries().items()
         }
 
@@ -157,19 +157,19 @@ class Comparison(OnGround, Picture):
         yield from super().unknown_names(path, study)
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
 
-    def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(_table_of(name, ground)) for ground in self.entries()]
+    def inputs(self, files: Files) -> list[str]:
+        return [files.table(_table_of(self.name, ground)) for ground in self.entries()]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        pictures = [files.figure(name, ending) for ending in ("png", "pdf")]
-        return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md"), *pictures]
+    def outputs(self, files: Files) -> list[str]:
+        pictures = [files.figure(self.name, ending) for ending in ("png", "pdf")]
+        return [files.table(self.name), files.table(f"{self.name}_runs"), files.table(self.name, "md"), *pictures]
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.comparison import comparison_text
 
         return comparison_text(rows)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import pandas as pd
 
         from sdlcore.storage.files import write_text
@@ -182,11 +182,11 @@ class Comparison(OnGround, Picture):
             for ground, entry in entries.items()
         }
         l0 = {ground: entry.l0 for ground, entry in entries.items()}
-        runs = pd.concat([read_csv(file) for file in self.inputs(name, files)])
+        runs = pd.concat([read_csv(file) for file in self.inputs(files)])
         table = comparison_table(runs, scores, self.nulls, l0)
-        write_csv(files.table(f"{name}_runs"), runs)
-        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
-        self.write(name, files, figure_comparison(table), table)
+        write_csv(files.table(f"{self.name}_runs"), runs)
+        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
+        self.write(files, figure_comparison(table), table)
 
 
 def _table_of(name: str, ground: str) -> str:

@@ -48,10 +48,10 @@ class Convergence(Picture):
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
         yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [files.history(cell) for cell in self.cells_without_metrics(files.study)]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.convergence import Course, course, figure_convergence
         from sdlstudy.results.tables import read_csv
 
@@ -60,5 +60,5 @@ class Convergence(Picture):
             protocol = None if files.study.methods[cell.method].is_given else cell.protocol
             courses.append(Course(cell.method, protocol, cell.seed, read_csv(files.history(cell))))
         rows = course(courses)
-        self.write(name, files, figure_convergence(rows), rows)
+        self.write(files, figure_convergence(rows), rows)
         logging.info("%d runs", len(courses))

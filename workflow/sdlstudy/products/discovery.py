@@ -70,7 +70,7 @@ class Discovery(Product):
             yield from unknown(f"{at}.protocols", entry.protocols, study.protocols, PROTOCOL)
             yield from unknown(f"{at}.anchorings", entry.anchorings, study.anchorings, "a key of anchorings")
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         paths = []
         for cell in self.cells(files.study):
             paths += [files.model(cell), files.metrics(cell)]
@@ -80,15 +80,15 @@ class Discovery(Product):
                 paths.append(references)
         return list(dict.fromkeys(paths))
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md")]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.table(self.name), files.table(f"{self.name}_runs"), files.table(self.name, "md")]
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.discovery_table import discovery_text
 
         return discovery_text(rows)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import pandas as pd
 
         from sdlstudy.rendering.discovery_table import RUN_COLUMNS, discovery_table
@@ -100,9 +100,9 @@ class Discovery(Product):
             rows |= _judged([cell for cell in cells if (cell.source, cell.seed) == source_seed], files)
         runs = pd.DataFrame([rows[cell] for cell in cells]).reindex(columns=RUN_COLUMNS)
         table = discovery_table(runs)
-        write_csv(files.table(f"{name}_runs"), runs)
-        write_csv(files.table(name), table)
-        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
+        write_csv(files.table(f"{self.name}_runs"), runs)
+        write_csv(files.table(self.name), table)
+        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
         logging.info("%d rows from %d runs", len(table), len(runs))
 
 

@@ -59,7 +59,7 @@ class Features(Picture):
     def cells_without_metrics(self, study: Study) -> list[Cell]:
         return [cell for pair in self.pairs() for cell in pair]
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         models = [files.model(cell) for cell in self.cells_without_metrics(files.study)]
         return [*models, *self._judges(files)]
 
@@ -68,7 +68,7 @@ class Features(Picture):
         anchors = files.anchors(self.source, self.anchoring, self.seed)
         return files.feature_matrix(self.source, self.seed), anchors
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import numpy as np
         import pandas as pd
 
@@ -90,4 +90,4 @@ class Features(Picture):
                 frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
             frames.append(frame[FEATURE_COLUMNS])
         table = pd.concat(frames)
-        self.write(name, files, figure_features(table), table)
+        self.write(files, figure_features(table), table)

@@ -35,7 +35,7 @@ class Figure4(BenchFigure):
 
         return figure4_sentences(rows)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import torch
 
         from sdlcore.data.references import load_references
@@ -57,6 +57,6 @@ class Figure4(BenchFigure):
         title = f"{label_method(self.method)}, on {self.source}, seed {seed}"
         figure = figure4(features[best], learned, solutions[best], title)
         rows = figure4_rows({cell.seed: solution for cell, solution in zip(cells, solutions, strict=True)}, seed)
-        self.write(name, files, figure, rows)
+        self.write(files, figure, rows)
         for sentence in self.sentences(rows, files.study):
             logging.info("%s", sentence)

@@ -35,7 +35,7 @@ class Figure5(BenchFigure):
 
         return figure5_sentences(rows, study.sources.bench[self.source])
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import pandas as pd
         import torch
 
@@ -77,6 +77,6 @@ class Figure5(BenchFigure):
             rows.assign(method=cell.method, seed=cell.seed)[["method", "seed", *rows.columns]]
             for cell, rows in zip(cells, pairs, strict=True)
         ]
-        self.write(name, files, figure5(dictionaries), pd.concat(frames))
+        self.write(files, figure5(dictionaries), pd.concat(frames))
         for cell, rows in zip(cells, pairs, strict=True):
             logging.info("%s, seed %s: absorption %.3f", cell.method, cell.seed, absorption_score(rows))

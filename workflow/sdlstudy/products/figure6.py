@@ -60,11 +60,11 @@ class Figure6(Picture):
                 expected = "set" if side == "with" else "null"
                 yield f"{path}.{side}: method {method} must have resample_every {expected}"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         runs = self.cells(files.study)
         return [file for cell in runs for file in (files.history(cell), files.metrics(cell))]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import logging
 
         from sdlstudy.rendering.figure6 import figure6, figure6_summary, read_histories
@@ -81,5 +81,5 @@ class Figure6(Picture):
             "without": "not resampled",
         }
         figure = figure6(histories, labels, f"{label_method(self.without)}, on {self.source}")
-        self.write(name, files, figure, rows)
+        self.write(files, figure, rows)
         logging.info("figure 6 of %d runs:\n%s", len(rows), rows.to_string(index=False))

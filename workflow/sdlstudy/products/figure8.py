@@ -27,19 +27,19 @@ class Figure8(Product):
         benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
         yield from unknown(f"{path}.source", [self.source], benches, "a source under sources.bench with n_p = 3")
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         seed = files.study.seeds[0]
         return [files.store(self.source, seed, "train"), files.feature_matrix(self.source, seed)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf")]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.figure(self.name), files.figure(self.name, "pdf")]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlcore.data.references import load_references
         from sdlstudy.rendering.figure8 import figure8
         from sdlstudy.rendering.figures import save_figure
 
-        store, features = self.inputs(name, files)
+        store, features = self.inputs(files)
         W, (samples, coefficients) = load_references(features).W_p, read_bench(store)
-        save_figure(figure8(W, samples, coefficients), files.figure(name), files.figure(name, "pdf"))
+        save_figure(figure8(W, samples, coefficients), files.figure(self.name), files.figure(self.name, "pdf"))
         logging.info("figure 8 of %d features", W.shape[1])

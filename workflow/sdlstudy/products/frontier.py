@@ -104,10 +104,10 @@ class Frontier(Picture):
         for point, wrong in missed(study, self.points(study)):
             yield f"{path}.panels.{point.parameter}.values: {wrong}"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.frontier import At, figure_frontier, frontier_table
         from sdlstudy.rendering.solvers_table import bench_facts
 
@@ -115,4 +115,4 @@ class Frontier(Picture):
         at = [At(point.parameter, point.value, Path(files.run(cell))) for point, cell in runs]
         table = frontier_table(at, bench_facts(study, [cell.source for _, cell in runs]))
         figure = figure_frontier(table, study.sources.bench[self.source])
-        self.write(name, files, figure, table)
+        self.write(files, figure, table)

@@ -34,10 +34,10 @@ class LanguageScores(BenchTable):
                         "expected an autoencoder or a transcoder"
                     )
 
-    def inputs(self, name: str, files: Files) -> list[str]:
-        return [*super().inputs(name, files), *(files.language_losses(source) for source in self.entries())]
+    def inputs(self, files: Files) -> list[str]:
+        return [*super().inputs(files), *(files.language_losses(source) for source in self.entries())]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         """Return a row for each run: source, method, seed, L0, FVU, and the losses with its dictionary."""
         import json
         from pathlib import Path
@@ -53,7 +53,7 @@ class LanguageScores(BenchTable):
             losses |= json.loads(Path(files.language_losses(source)).read_text())["losses"]
         return runs.join(pd.DataFrame([losses[files.model(cell)] for cell in cells]))
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.language import scores_text
 
         return scores_text(rows)

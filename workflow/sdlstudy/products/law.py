@@ -122,18 +122,18 @@ class Law(Picture):
             if pair != "sae":
                 yield f"{path}.runs: {method} is a {pair}, expected an autoencoder (pair: sae)"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         study = files.study
         paths = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
         for run in self.laid_out(study):
             paths += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
         return list(dict.fromkeys(paths))
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.law import figure_law, law_sentences
 
         rows = self._rows(files)
-        self.write(name, files, figure_law(rows, self._curves(files.study)), rows)
+        self.write(files, figure_law(rows, self._curves(files.study)), rows)
         for sentence in law_sentences(rows):
             logging.info("%s", sentence)
 

@@ -19,19 +19,19 @@ class Overview(Picture):
     """Null baselines. Only the strongest is shown."""
 
     @classmethod
-    def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
+    def of(cls, table: RunTable, study: Study) -> "Overview | None":
         """Return the figure for a table; None if its source is not a bench, or if all of its runs have anchors."""
         if study.bench(table.source) is None or "none" not in table.anchorings:
             return None
-        return cls(table=name, methods=table.methods, nulls=table.nulls)
+        return cls(table=table.name, methods=table.methods, nulls=table.nulls)
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [files.table(self.table), files.nearest_protocol]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.overview import figure_overview, overview_rows
         from sdlstudy.results.tables import read_csv, read_paper
 
         nearest = read_paper(files.nearest_protocol)
         rows = overview_rows(read_csv(files.table(self.table)), nearest, self.methods, self.nulls)
-        self.write(name, files, figure_overview(rows), rows)
+        self.write(files, figure_overview(rows), rows)

@@ -60,30 +60,30 @@ class Probes(DictionaryTable):
                     "expected a .json, .jsonl or .parquet file, or a folder of such files"
                 )
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         models = [files.model(cell) for cell in self.cells_without_metrics(files.study)]
         return [*models, *(file for source in self.entries() for file in _judges(files, source))]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md")]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.table(self.name), files.table(f"{self.name}_runs"), files.table(self.name, "md")]
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.language import probes_text
 
         return probes_text(rows)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.language import probes_table
         from sdlstudy.results.tables import write_csv
 
-        runs = self.rows(name, files)
+        runs = self.rows(files)
         table = probes_table(runs)
-        write_csv(files.table(f"{name}_runs"), runs)
-        write_csv(files.table(name), table)
-        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
+        write_csv(files.table(f"{self.name}_runs"), runs)
+        write_csv(files.table(self.name), table)
+        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
         logging.info("%d rows from %d classifiers", len(table), len(runs))
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         """Return a row for each classifier: source, seed, features, k, label, and how well it does."""
         import pandas as pd
 

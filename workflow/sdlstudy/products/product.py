@@ -1,7 +1,9 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from pydantic import PrivateAttr
 
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Settings
@@ -38,7 +40,20 @@ class Product(Settings):
     also_used: ClassVar[tuple[str, ...]] = ()
     """More fields of the study that the product depends on, besides sources, methods and the like."""
 
-    def describe(self, name: str) -> str:
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """The product's name, which its files and its rule share."""
+        return self._name
+
+    def named(self, name: str) -> Self:
+        """Return the product under a name."""
+        product = self.model_copy()
+        product._name = name
+        return product
+
+    def describe(self) -> str:
         """Return a line that describes the product for `snakemake --list`."""
         return self.title
 
@@ -75,7 +90,7 @@ class Product(Settings):
         """Add the variants of sources and methods that the product sweeps over to a study."""
         return study
 
-    def companions(self, name: str, study: Study) -> dict[str, "Product"]:
+    def companions(self, study: Study) -> dict[str, "Product"]:
         """Return further products, by name, that are always made together with this one."""
         return {}
 
@@ -109,25 +124,25 @@ class Product(Settings):
         shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings", *self.also_used}
         return self.used(study).model_dump(include=shared)
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         """Return the files that the product is made from."""
         return [files.metrics(cell) for cell in self.cells(files.study)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
+    def outputs(self, files: Files) -> list[str]:
         """Return the files that `make` writes."""
         raise NotImplementedError
 
-    def beside(self, name: str, files: Files) -> list[str]:
+    def beside(self, files: Files) -> list[str]:
         """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
         runs = [file for cell in self.cells(files.study) for file in files.all_of(cell)]
         other_files = [file for cell in self.cells_without_metrics(files.study) for file in files.all_of(cell)[:-1]]
         return list(dict.fromkeys([*runs, *other_files]))
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         """Write the files of `outputs`."""
         raise NotImplementedError
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable | None":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable | None":
         """Format the rows of the product's CSV file as a table for readers; None if the product is only a picture.
 
         The product's section of the report shows this table and the picture, if there is one.
@@ -138,16 +153,16 @@ class Product(Settings):
 class Picture(Product):
     """A product that consists of a picture and a CSV file with its numbers."""
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.figure(self.name), files.figure(self.name, "pdf"), files.table(self.name)]
 
-    def write(self, name: str, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
+    def write(self, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
         """Write the picture as PNG and PDF, and its numbers as CSV."""
         from sdlstudy.rendering.figures import save_figure
         from sdlstudy.results.tables import write_csv
 
-        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
-        write_csv(files.table(name), rows)
+        save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
+        write_csv(files.table(self.name), rows)
 
 
 def partial_study(

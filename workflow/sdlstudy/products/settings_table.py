@@ -24,11 +24,11 @@ class SettingsTable(Product):
     def used(self, study: Study) -> Study:
         return partial_study(study, {self.source}, set(), set(), set())
 
-    def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.of_paper(name)]
+    def inputs(self, files: Files) -> list[str]:
+        return [files.of_paper(self.name)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(name, ending) for ending in ("csv", "md", "tex")]
+    def outputs(self, files: Files) -> list[str]:
+        return [files.table(self.name, ending) for ending in ("csv", "md", "tex")]
 
     def caption(self, study: Study) -> str:
         """Return the caption, with the names of configuration and source."""
@@ -37,7 +37,7 @@ class SettingsTable(Product):
             f"(configuration {study.name}, source {self.source})."
         )
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.rendering.settings_table import settings_latex, settings_table
         from sdlstudy.rendering.text_table import TextTable
         from sdlstudy.results.tables import write_csv
@@ -51,7 +51,7 @@ class SettingsTable(Product):
             "S": bench.sparsity,
             "M": bench.max_interference,
         }
-        table, caption = settings_table(ours, files.of_paper(name)), self.caption(files.study)
-        write_csv(files.table(name), table)
-        write_text(files.table(name, "md"), TextTable(caption, table, 2).markdown())
-        write_text(files.table(name, "tex"), settings_latex(table, caption, f"tab:{name}"))
+        table, caption = settings_table(ours, files.of_paper(self.name)), self.caption(files.study)
+        write_csv(files.table(self.name), table)
+        write_text(files.table(self.name, "md"), TextTable(caption, table, 2).markdown())
+        write_text(files.table(self.name, "tex"), settings_latex(table, caption, f"tab:{self.name}"))

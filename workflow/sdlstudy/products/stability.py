@@ -34,10 +34,10 @@ class Stability(DictionaryTable):
             if len(seeds) < 2:
                 yield f"{path}.runs.{source}: one seed ({seeds[0]}), expected two or more to compare"
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         return [files.model(cell) for cell in self.cells_without_metrics(files.study)]
 
-    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> "pd.DataFrame":
         """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.stability`."""
         import pandas as pd
 
@@ -54,7 +54,7 @@ class Stability(DictionaryTable):
                 frames.append(pairs)
         return pd.concat(frames)
 
-    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.language import stability_text
 
         return stability_text(rows)

@@ -20,27 +20,27 @@ class Table(RunTable):
 
     also_used: ClassVar[tuple[str, ...]] = ("tau",)
 
-    def describe(self, name: str) -> str:
+    def describe(self) -> str:
         swept = f" over {self.sweep.parameter}" if self.sweep else ""
         return f"{' and '.join(self.protocols)} runs on {self.source}{swept}: ours beside the paper's numbers"
 
-    def companions(self, name: str, study: Study) -> dict[str, Product]:
-        if name != WITH_FEATURES:
+    def companions(self, study: Study) -> dict[str, Product]:
+        if self.name != WITH_FEATURES:
             return {}
-        products = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
+        products = {"overview": Overview.of(self, study), "features": Features.of(self, study)}
         return {companion: product for companion, product in products.items() if product is not None}
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         metrics = [files.metrics(cell) for cell in self.cells(files.study)]
-        return metrics if name.startswith(OWN) else [*metrics, files.of_paper(name)]
+        return metrics if self.name.startswith(OWN) else [*metrics, files.of_paper(self.name)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        paths = [files.table(name, ending) for ending in ("csv", "md", "tex")]
-        paths += [files.table(f"{name}_{part}") for part in ("effects", "runs")]
-        return paths + ([files.figure(name, ending) for ending in ("png", "pdf")] if self.sweep else [])
+    def outputs(self, files: Files) -> list[str]:
+        paths = [files.table(self.name, ending) for ending in ("csv", "md", "tex")]
+        paths += [files.table(f"{self.name}_{part}") for part in ("effects", "runs")]
+        return paths + ([files.figure(self.name, ending) for ending in ("png", "pdf")] if self.sweep else [])
 
-    def beside(self, name: str, files: Files) -> list[str]:
-        return [*super().beside(name, files), *self._of_sources(files)]
+    def beside(self, files: Files) -> list[str]:
+        return [*super().beside(files), *self._of_sources(files)]
 
     def _of_sources(self, files: Files) -> Iterator[str]:
         """Yield the files that the table's sources write beside their stores."""
@@ -50,7 +50,7 @@ class Table(RunTable):
             if files.study.clip(source) is not None:
                 yield from files.beside_images(source)
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.products.captions import table_caption
         from sdlstudy.rendering.latex import latex
         from sdlstudy.rendering.markup import markdown
@@ -60,19 +60,19 @@ class Table(RunTable):
 
         layout = self.layout(files.study)
         runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
-        if name.startswith(OWN):  # a user's own source may have no classes
+        if self.name.startswith(OWN):  # a user's own source may have no classes
             paper, runs = no_paper(), unjudged(runs)
         else:
-            paper = read_paper(files.of_paper(name))
+            paper = read_paper(files.of_paper(self.name))
         rows = table_over(runs, paper, layout)
-        caption = table_caption(self, name, files.study)
-        write_csv(files.table(name), rows)
-        write_csv(files.table(f"{name}_runs"), runs_over(runs, layout))
-        write_csv(files.table(f"{name}_effects"), effects_over(runs, layout))
-        write_text(files.table(name, "md"), markdown(rows, caption))
-        write_text(files.table(name, "tex"), latex(rows, caption, f"tab:{name}"))
+        caption = table_caption(self, files.study)
+        write_csv(files.table(self.name), rows)
+        write_csv(files.table(f"{self.name}_runs"), runs_over(runs, layout))
+        write_csv(files.table(f"{self.name}_effects"), effects_over(runs, layout))
+        write_text(files.table(self.name, "md"), markdown(rows, caption))
+        write_text(files.table(self.name, "tex"), latex(rows, caption, f"tab:{self.name}"))
         if self.sweep:
             from sdlstudy.rendering.figures import save_figure
             from sdlstudy.rendering.sweep_figure import figure_sweep
 
-            save_figure(figure_sweep(rows), files.figure(name), files.figure(name, "pdf"))
+            save_figure(figure_sweep(rows), files.figure(self.name), files.figure(self.name, "pdf"))

@@ -72,13 +72,13 @@ class TopImages(Picture):
         assert anchors is not None, "a configuration without anchors is refused before"
         return references, anchors
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         cell = self.cell(files.study)
         prepared = files.prepared_images(cell.source)
         paths = [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
         return [*paths, prepared] if prepared else paths
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         import pandas as pd
 
         from sdlcore.data.anchors import load_anchors
@@ -91,7 +91,7 @@ class TopImages(Picture):
         from sdlstudy.rendering.labels import label_anchoring, label_method
         from sdlstudy.rendering.top_images import ShownLatent, figure_top_images, records
 
-        model_file, store, references, anchors, *_ = self.inputs(name, files)
+        model_file, store, references, anchors, *_ = self.inputs(files)
         model, means = load_model(model_file), load_references(references)
         features = anchored_features(load_anchors(anchors), means)[: self.rows]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
@@ -122,6 +122,6 @@ class TopImages(Picture):
         seed = self.cell(files.study).seed
         title = f"{label_method(self.method)}, {how}, on {self.source}, seed {seed}"
         figure = figure_top_images(rows, self.images, title)
-        self.write(name, files, figure, pd.DataFrame(records(rows, top, paths, labels, names)))
+        self.write(files, figure, pd.DataFrame(records(rows, top, paths, labels, names)))
         for row in rows:
             logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)

@@ -41,15 +41,15 @@ class Verdicts(Product):
     def used(self, study: Study) -> Study:
         return study  # the scale of runs depends on all of it
 
-    def inputs(self, name: str, files: Files) -> list[str]:
+    def inputs(self, files: Files) -> list[str]:
         runs = [files.table(f"{table}_runs") for table in self.tables]
         figure6 = [files.table(FIGURE6)] if self.figure6 else []
         return [*runs, *figure6, *(files.of_paper(table) for table in SWEPT), files.claims]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
+    def outputs(self, files: Files) -> list[str]:
         return [files.table(part, ending) for part in ("verdicts", "claims") for ending in ("csv", "md")]
 
-    def make(self, name: str, files: Files) -> None:
+    def make(self, files: Files) -> None:
         from sdlstudy.results.tables import read_csv, write_csv
         from sdlstudy.verdicts import claim_rule, judging, markup
         from sdlstudy.verdicts.claims import read_claims

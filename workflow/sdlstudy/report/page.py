@@ -99,10 +99,10 @@ class Judged(NamedTuple):
 def report_files(config: Configuration, files: Files) -> dict[str, str]:
     """Return the files of products that the page shows, by the names that `report` expects."""
     paths = {}
-    for name, product in config.products().items():
+    for product in config.products().values():
         if product.alone:
             continue
-        outputs = [Path(path) for path in product.outputs(name, files)]
+        outputs = [Path(path) for path in product.outputs(files)]
         pictured = any(path.suffix == ".png" for path in outputs) and not isinstance(product, RunTable)
         for path in outputs:
             if path.suffix == ".csv" and not path.stem.endswith("_runs"):
@@ -149,7 +149,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
 
 def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
     """Return the tables of runs; the paper's tables come before tables of a user's own sources."""
-    tables = [(name, table) for name, table in config.tables.items() if isinstance(table, RunTable)]
+    tables = [(name, table) for name, table in config.products().items() if isinstance(table, RunTable)]
     return sorted(tables, key=lambda item: (item[0].startswith(OWN), item[0]))
 
 
@@ -201,7 +201,7 @@ def _grids(
         return {"": settings_grid(rows, product.caption(config))}
     if isinstance(product, Figure6) and summary is not None:
         return {"": summary_grid(summary)}
-    text = None if rows is None else product.text_table(name, rows)
+    text = None if rows is None else product.text_table(rows)
     return {} if text is None else {"": text_grid("The table", text)}
 
 
@@ -214,7 +214,7 @@ def _table(
 ) -> Section:
     title = TABLE_TITLES.get(name) or f"Activations of {table.source}"
     short = title.split(":")[0]
-    grids = {"": run_grid(f"All numbers of {short}", frames[name], table_numbers(table, name, config))}
+    grids = {"": run_grid(f"All numbers of {short}", frames[name], table_numbers(table, config))}
     effects = frames.get(f"{name}_effects")
     if effects is not None and len(effects):
         grids[f"{name}-anchoring"] = effect_grid(f"{short}: what anchoring changes", effects)
