@@ -25,7 +25,6 @@ TRAININGS = [
     {"activation": "abstopk", "k": 4},
     {"activation": "lista", "k": 4},
     {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit"},
-    {"activation": "topk", "k": 4, "posterior_samples": 600},
 ]
 
 
@@ -35,7 +34,9 @@ def main() -> None:
     x = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
     for settings in TRAININGS:
         anchors = np.eye(2, 16, dtype=np.float32) if "lambda_anchor" in settings else None
-        sdl.fit(x, anchors=anchors, progress=False, device="cpu", **SIZES, **settings)
+        dictionary = sdl.fit(x, anchors=anchors, progress=False, device="cpu", **SIZES, **settings)
+        if settings["activation"] == "topk":
+            sdl.search(dictionary, x, progress=False)
     sdl.fit(x, solver="acs", n_atoms=32, max_steps=2, batch_size=64, progress=False, device="cpu")
     products.DENSE = 1.0  # a large share of so few latents is active
     for activation, k in (("topk", 4), ("relu", None)):

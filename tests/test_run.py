@@ -3,10 +3,8 @@ import json
 import pytest
 
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
-from sdlcore.training.refinement import LAST
 
 ARCHETYPES = {"archetypes": 8, "resample_every": None}
-ROUNDS = {"posterior_samples": 100, "mean_shift_rounds": LAST + 1}
 
 
 def test_settings_survive_json():
@@ -75,11 +73,6 @@ def test_keys_are_unique_over_the_parts():
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),
         ({"weight_decay": -0.1}, "weight_decay"),
-        ({"mean_shift_rounds": 4}, "mean_shift_rounds needs posterior_samples"),
-        (ROUNDS | {"mean_shift_rounds": LAST}, f"mean_shift_rounds must be 0 or at least {LAST + 1}, .* found {LAST}"),
-        (ROUNDS | {"frozen": "decoder"}, "replaces decoder rows, but frozen is decoder"),
-        (ROUNDS | {"frozen": "both"}, "replaces decoder rows, but frozen is both"),
-        (ROUNDS | {"archetypes": 16}, "replaces decoder rows, but archetypes is 16"),
         ({"whiten": True, "skip": True, "pair": "transcoder"}, "skip needs activations that are not whitened"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
         ({"activation": "topk", "k": 3, "pursuit": 4}, "pursuit is no setting of a training"),

@@ -18,12 +18,12 @@ from .api.loading import load as load
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
-from .api.searching import reencode as reencode
-from .api.searching import refine as refine
-from .api.searching import search as search
 from .api.stability import stability as stability
 from .api.sweep import fit_many as fit_many
 from .api.synth_bench import SynthBench as SynthBench
+from .codes.reencode import reencode as reencode
+from .codes.refine import refine as refine
+from .codes.search import search as search
 from .data.activation_shards import import_activations as import_activations
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore

@@ -34,6 +34,7 @@ NUMBERS = {
     "solve": 1,
     "peer": 1,
     "import": 1,
+    "codes": 1,
     "refine": 1,
     "reencode": 1,
     "evaluate": 1,

@@ -374,22 +374,8 @@ class TrainingConfig(Settings):
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
     """Steps between checkpoints, rounded up to a row of the history."""
-    posterior_samples: Annotated[int, Ge(0), Le(10**7)] = 0
-    """After training, replace the encoder by posterior codes, as `sdl.search` does, with the statistics of this number
-    of training samples. 0 keeps the trained encoder."""
-    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples")] = 0
-    """Rounds after training that replace unused latents by features found in residuals, and then refit all rows, as
-    `sdl.refine` does. Each round reads `posterior_samples` samples. 0 for none, or at least 4, since the last three add
-    no latent."""
 
     def check_together(self) -> None:
-        if self.mean_shift_rounds and not self.posterior_samples:
-            raise ValueError("mean_shift_rounds needs posterior_samples, the number of samples of a round")
-        if 0 < self.mean_shift_rounds < 4:
-            raise ValueError(
-                "mean_shift_rounds must be 0 or at least 4, since the last three rounds add no latent; "
-                f"found {self.mean_shift_rounds}"
-            )
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.lr_decay_shape != "linear" and not self.lr_decay:
@@ -469,18 +455,6 @@ class RunConfig(Settings):
         if loss.contrast and (batch_size // accumulate % 2 or batch_size // accumulate < 4):
             part = f"batch_size {batch_size}" + (f" / accumulate {accumulate}" if accumulate > 1 else "")
             raise ValueError(f"contrast compares two or more pairs: {part} must be even and at least 4")
-        rounds = self.training.mean_shift_rounds
-        if self.training.posterior_samples and (model.pair != "sae" or model.activation == "abstopk"):
-            raise ValueError(
-                "posterior_samples needs pair sae and latents that are never negative, found pair "
-                f"{model.pair}, activation {model.activation}"
-            )
-        if rounds and (model.frozen in ("decoder", "both") or model.archetypes is not None):
-            name = "frozen" if model.archetypes is None else "archetypes"
-            raise ValueError(
-                f"mean_shift_rounds replaces decoder rows, but {name} is {getattr(model, name)}, which determines "
-                f"them; leave mean_shift_rounds or {name} out"
-            )
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if model.activation in get_args(Searched):

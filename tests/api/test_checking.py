@@ -30,7 +30,7 @@ OTHER = {
     **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": False, "tied": True},
     **{"initialisation": "tied", "init_scale": 0.5, "init_threshold": 0.3, "init_l0": 2, "bandwidth": 0.7},
     **{"ista_step": 0.3, "frozen": "decoder", "decoder_norm": "unit", "archetypes": 4},
-    **{"relaxation": 0.5, "skip": True, "posterior_samples": 128, "mean_shift_rounds": 4, "loss_scale": "mean"},
+    **{"relaxation": 0.5, "skip": True, "loss_scale": "mean"},
     **{"l1": 0.2, "l1_scale": "none", "l1_exponent_end": 0.5, "l1_anneal_start": 0.5, "l0": 0.2, "l0_form": "tanh"},
     **{"frequency": 0.1, "multi_k": [1, 3], "prefixes": [4, 32]},
     **{"prefix_detached": True, "hierarchical": True, "lambda_aux": 0.1, "k_aux": 2, "aux_target": "input"},

@@ -152,8 +152,8 @@ def topk_coder():
 
 
 def with_posterior_codes():
-    settings = {"steps": 5, "batch_size": 64, "posterior_samples": 640}
-    return sdl.fit(X.numpy(), **settings, **TOPK, **QUIET).coder
+    trained = sdl.fit(X.numpy(), steps=5, batch_size=64, **TOPK, **QUIET)
+    return sdl.search(trained, X.numpy(), **QUIET).coder
 
 
 @pytest.mark.parametrize(

@@ -274,26 +274,3 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     # at most log(pairs), which random codes have
     assert 0 < dictionary.history[-1]["contrast"] < np.log(32) + 0.1
     assert not same(dictionary, sdl.fit(of_step, **SETTINGS))
-
-
-ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}
-
-
-def test_posterior_codes_of_an_iterator_use_samples_from_before_the_training():
-    codes = {**SETTINGS, "posterior_samples": 640}
-    of_array, of_iterator = sdl.fit(of_step, **codes), sdl.fit(map(of_step, range(30)), **codes)
-    assert same(of_array, of_iterator)
-
-
-@pytest.mark.parametrize(
-    ("make", "problem"),
-    [
-        (lambda: map(of_step, range(1000)), "mean_shift_rounds reads batches after the training, but x is an iterator"),
-        # 30 steps, and then two batches for each of 11 draws
-        (lambda: lambda step: X[64 * step : 64 * step + 64] if step < 51 else [], r"up to 51, but x\(51\) fails"),
-    ],
-)
-def test_rounds_that_would_run_out_of_batches_are_refused_before_the_training(make, problem, monkeypatch):
-    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda *_: pytest.fail("a step was taken"))
-    with pytest.raises(ValueError, match=problem):
-        sdl.fit(make(), **ROUNDS)

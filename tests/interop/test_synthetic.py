@@ -102,12 +102,15 @@ def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
         {"activation": "topk", "n_q": 24},
         {"activation": "batchtopk", "n_q": 64},
         {"activation": "lista", "n_q": 24},
-        {"activation": "topk", "n_q": 40, "posterior_samples": 4000},
+        {"activation": "topk", "n_q": 40, "searched": True},
     ],
 )
 def test_saelens_and_we_agree_on_a_trained_dictionary(settings, tmp_path):
     bench = sdl.Bench.draw(seed=0, **SETTINGS)
-    trained = sdl.fit(bench.sample(4000), **settings, k=2, steps=150, progress=False)
+    x, training = bench.sample(4000), {name: value for name, value in settings.items() if name != "searched"}
+    trained = sdl.fit(x, **training, k=2, steps=150, progress=False)
+    if settings != training:
+        trained = sdl.search(trained, x, progress=False)
     coder = trained.coder.eval()
     their, our = theirs(bench, coder, tmp_path), ours(bench, coder)
     pairs = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sdlcore.model.activation import Weights
 from sdlcore.model.activations.posterior import QUIET, Statistics, codes
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.run import ModelConfig
 
 N_Q, N_R, NOISE = 12, 40, 0.05
 
@@ -147,12 +147,3 @@ def test_codes_have_the_scale_of_the_samples(uncertain, exponent):
 
 def test_no_samples_have_no_latents():
     assert dense(torch.zeros(0, N_R), weights(torch.eye(N_R)[:N_Q]), statistics()).shape == (0, N_Q)
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [({"pair": "crosscoder"}, "pair crosscoder"), ({"activation": "abstopk", "k": 2}, "activation abstopk")],
-)
-def test_dictionaries_without_posterior_codes_are_refused(settings, problem):
-    with pytest.raises(ValueError, match=f"^posterior_samples needs pair sae .*{problem}"):
-        RunConfig.from_dict({"posterior_samples": 10, **settings})

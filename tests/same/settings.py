@@ -17,7 +17,7 @@ from tests.same.comparing import differences
 
 Groups = dict[str, dict[str, dict[str, Any]]]
 """Group of entries, such as solvers -> entry -> its settings."""
-KINDS = {"solvers": "solver", "other libraries": "peer", "trainings": "steps"}
+KINDS = {"solvers": "solver", "other libraries": "peer", "codes": "search", "trainings": "steps"}
 """Kind of runs -> a setting that its runs have, and runs of the kinds before have not."""
 SAVED = Path(__file__).parent / "resolved"
 CONFIG = REPOSITORY / "config"
@@ -53,6 +53,7 @@ def resolve(study: Configuration) -> Groups:
     """
     products = study.products_by_path().values()
     cells = {cell for product in products for cell in (*product.cells(study), *product.cells_without_metrics(study))}
+    cells |= {start for cell in cells if study.methods[cell.method].has_codes and (start := start_cell(study, cell))}
     groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}
     for cell in sorted(cells, key=lambda cell: (*_names(cell), cell.seed)):
         run = run_settings(study, cell)

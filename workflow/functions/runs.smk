@@ -12,11 +12,12 @@ from sdlstudy.settings.cells import (
     start_cell,
 )
 
-# methods by how their runs are made: solved, trained by another library, imported, or trained here
+# methods by how their runs are made: solved, trained by another library, imported, searched for, or trained here
 SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
 PEERS = [name for name, method in study.methods.items() if method.is_peer]
 IMPORTED = [name for name, method in study.methods.items() if method.is_imported]
-TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS, *IMPORTED]]
+CODES = [name for name, method in study.methods.items() if method.has_codes]
+TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS, *IMPORTED, *CODES]]
 
 
 def cell_of(wildcards):
@@ -43,7 +44,7 @@ def run_settings_given(wildcards):
 
 def plugins_of(wildcards):
     """Return the digests of the files of the plugins that a run uses; only runs made here use any."""
-    return {} if wildcards.method in (*PEERS, *IMPORTED) else run_of(wildcards).plugins
+    return {} if wildcards.method in (*PEERS, *IMPORTED, *CODES) else run_of(wildcards).plugins
 
 
 def run_plugins(wildcards):
@@ -89,6 +90,11 @@ def train_script(wildcards):
     return "train_streamed" if wildcards.source in STREAMED else "train"
 
 
+def codes_reading(wildcards):
+    """Return how the samples of a run's source are read."""
+    return {"train": "store", "train_drawn": "drawn", "train_streamed": "language"}[train_script(wildcards)]
+
+
 def streamed_files(wildcards):
     """Return the model and text that a streamed source's rows are made from; empty for other sources."""
     if wildcards.source not in LANGUAGE_STREAMED:
@@ -106,6 +112,11 @@ def start_model(wildcards):
     """Return the model that a run starts from; empty if it starts from scratch."""
     start = start_cell(study, cell_of(wildcards))
     return [] if start is None else FILES.model(start)
+
+
+def of_start(quantity):
+    """Return a function that returns the quantity of the training that codes are searched for."""
+    return lambda wildcards: quantity(start_cell(study, cell_of(wildcards)))
 
 
 def imported_files(wildcards):

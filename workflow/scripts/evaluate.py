@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
@@ -52,8 +53,8 @@ def main(
     """
     torch.set_num_threads(1)
     seed = cell[-1]
-    kinds: dict[str, type[RunConfig | SolverConfig | PeerConfig | ImportConfig]]
-    kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
+    kinds: dict[str, type[RunConfig | SolverConfig | PeerConfig | ImportConfig | CodesConfig]]
+    kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig, "search": CodesConfig}
     kind = next((kind for key, kind in kinds.items() if key in settings), RunConfig)
     config = kind.from_dict(settings)
     _require_run(model, config.given(), seed, trained_on)

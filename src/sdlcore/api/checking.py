@@ -66,10 +66,6 @@ def check_inputs(
         )
     if config.loss.anchor_cosine is not None and not source.restarts:
         raise ValueError("anchor_cosine trains several times, but x is an iterator, which is read once; " + ANEW)
-    if config.training.mean_shift_rounds and not source.restarts:
-        raise ValueError(
-            "mean_shift_rounds reads batches after the training, but x is an iterator, which may have ended; " + ANEW
-        )
     if (anchors is not None) != config.loss.anchors:
         weight = config.loss.anchor_cosine or config.loss.lambda_anchor
         name = "anchor_cosine" if config.loss.anchor_cosine else "lambda_anchor"

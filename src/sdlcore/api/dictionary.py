@@ -99,9 +99,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         settings = self.provenance.get("settings")
         if not isinstance(settings, dict):
             return self.coder.config.to_dict()
-        nested = (
-            ("prefixes", "prefix_detached") if settings.get("mean_shift_rounds") or "refined" in self.provenance else ()
-        )
+        nested = ("prefixes", "prefix_detached") if "refined" in self.provenance else ()
         return {name: value for name, value in settings.items() if name not in nested}
 
     @property

@@ -82,8 +82,6 @@ class FitSettings(CoderSettings, total=False):
     reorder_every: int | None
     log_every: int
     checkpoint_every: int
-    posterior_samples: int
-    mean_shift_rounds: int
     solver: Literal["acs", "ksvd", "odl", "kmeans"] | str
     n_atoms: int
     support: int

@@ -18,7 +18,6 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair, checked
 from sdlcore.training.read_ahead import NoMoreBatchesError
-from sdlcore.training.train_dictionary import last_step
 
 SAMPLE_ROWS = 2**16
 """Samples from the first batches that normalise, whiten and initialisation from samples use. The pipeline's streams of
@@ -120,24 +119,13 @@ class Stream:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
         self._check_settings(config)
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        if not config.training.posterior_samples:
-            return TrainingRows(self.widths, batches, partial(self._sample, config.training.steps))
-        drawn = self._sample(config.training.steps)  # now, because the batches may be gone after the training
-        return TrainingRows(self.widths, batches, lambda: drawn)
+        return TrainingRows(self.widths, batches, partial(self._sample, config.training.steps))
 
     def _check_settings(self, config: RunConfig) -> None:
         """Raise `ValueError` if a training with these settings would need other batches than there are.
 
-        Batches must be pairs of neighbours where the loss compares these, and only there. A function of the step must
-        also return the batches that rounds of mean shift read after the last step.
+        Batches must be pairs of neighbours where the loss compares these, and only there.
         """
-        if config.training.mean_shift_rounds and isinstance(self._reader, _OfStep):
-            step = last_step(config)
-            try:
-                self._checked(self._reader(step), step)
-            except Exception as error:
-                message = f"mean_shift_rounds reads batches after the training, up to {step}, but x({step}) fails"
-                raise ValueError(f"{message}: {error}") from error
         if config.loss.contrast and not self.paired:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "

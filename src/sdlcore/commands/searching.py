@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from sdlcore.api.run_folder import new_run_folder
-from sdlcore.api.searching import N_SAMPLES, Encoder, Method
-from sdlcore.api.searching import reencode as reencode_dictionary
-from sdlcore.api.searching import refine as refine_rows
-from sdlcore.api.searching import search as search_codes
+from sdlcore.codes.opening import N_SAMPLES
+from sdlcore.codes.reencode import Encoder
+from sdlcore.codes.reencode import reencode as reencode_dictionary
+from sdlcore.codes.refine import refine as refine_rows
+from sdlcore.codes.search import Method
+from sdlcore.codes.search import search as search_codes
 from sdlcore.commands.arguments import InputPath, opened
 from sdlcore.device import Device
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.batches import TrainingRows, read_pair
+from sdlcore.data.batches import TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
@@ -20,8 +20,6 @@ from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
-from sdlcore.training.posterior import JUDGED, fvu_and_l0, warn_of_worse_codes, with_posterior_codes
-from sdlcore.training.refinement import Draw, last_round, refine
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +50,12 @@ def train_dictionary(
 ) -> tuple[SparseCoder, list[Row]]:
     """Train a dictionary of raw activations; return it with the history of its training.
 
-    The last row describes the returned dictionary. With posterior codes, its ``fvu`` and ``l0`` are measured after the
-    training, on the first `JUDGED` samples; sinks have received this row with the trained encoder's values.
-
     Parameters
     ----------
     rows
         Activations to train on.
     config, seed
-        Settings, and the seed of initial weights, resampling and mean shift.
+        Settings, and the seed of initial weights and resampling.
     device
         Device to train on; the dictionary stays there.
     anchors
@@ -132,49 +127,7 @@ def train_dictionary(
     )
     unite(model)
     scaling.to(model.W_enc.device).fold(model)
-    if config.training.posterior_samples:
-        model, metrics = _with_posterior_codes(model, rows, config, seed)
-        history[-1] |= metrics
     return model, history
-
-
-def _with_posterior_codes(
-    trained: SparseCoder, rows: TrainingRows, config: RunConfig, seed: int
-) -> tuple[SparseCoder, Row]:
-    """Return the dictionary with posterior codes, after the rounds of mean shift, and its FVU and L0."""
-    samples = rows.sample()
-    x, _ = read_pair(samples, config.model.pair, 0, min(JUDGED, samples.rows))
-    x_BR = torch.from_numpy(x).float().clone()  # a stream may overwrite the samples when it reads the next batch
-    before = fvu_and_l0(trained.eval(), x_BR)
-    model = with_posterior_codes(trained, samples, config.training.posterior_samples)
-    if rounds := config.training.mean_shift_rounds:
-        model, _ = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
-    metrics = fvu_and_l0(model, x_BR)
-    warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR), "set posterior_samples to 0")
-    return model, metrics
-
-
-def _later(rows: TrainingRows, config: RunConfig) -> Draw:
-    """Return the samples of rounds after the training, which continue the batches of its steps."""
-
-    def draw(round_: int) -> torch.Tensor:
-        steps = steps_of_round(config, round_)
-        return torch.cat([torch.from_numpy(rows.batches(step)[0]).float() for step in steps])
-
-    return draw
-
-
-def steps_of_round(config: RunConfig, round_: int) -> range:
-    """Return the steps whose batches a round of mean shift reads. They follow the steps of the training."""
-    steps = -(-config.training.posterior_samples // config.training.batch_size)
-    first = config.training.steps + round_ * steps
-    return range(first, first + steps)
-
-
-def last_step(config: RunConfig) -> int:
-    """Return the last step whose batch a training reads, with the rounds of mean shift after it."""
-    rounds = config.training.mean_shift_rounds
-    return steps_of_round(config, last_round(rounds))[-1] if rounds else config.training.steps - 1
 
 
 def _telling(watch: Watch | None, weight: float) -> Watch:

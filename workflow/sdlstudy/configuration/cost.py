@@ -11,6 +11,7 @@ from typing import NamedTuple
 from safetensors import safe_open
 
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
@@ -161,9 +162,9 @@ def stages(
     evaluated_cells = [cell for cell in config.cells() if missing(files.metrics(cell))]
     trained_cells = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
     kinds = {cell.source: config.source(cell.source).kind for cell in (*trained_cells, *evaluated_cells)}
-    solver_cells, peer_cells, imported_cells, trained_cells = (
+    solver_cells, peer_cells, imported_cells, codes_cells, trained_cells = (
         [cell for cell in trained_cells if config.methods[cell.method].settings is settings_class]
-        for settings_class in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
+        for settings_class in (SolverConfig, PeerConfig, ImportConfig, CodesConfig, RunConfig)
     )
     extraction_stages = []
     run_stages = []
@@ -182,6 +183,7 @@ def stages(
         else []
     )
     run_stages += [Stage("imported dictionaries", len(imported_cells), None)] if imported_cells else []
+    run_stages += [Stage("codes by search", len(codes_cells), None)] if codes_cells else []
     scores = config.products_by_path().get("language_scores")
     scored = scores.entries() if isinstance(scores, LanguageScores) else ()
     if passes := [source for source in scored if missing(files.language_losses(source))]:

@@ -112,10 +112,16 @@ def _elsewhere(path: Path) -> str:
 
 def _fit(method: Collection[str]) -> set[str]:
     """Return the keys that a method accepts: the settings of its kind, and the keys that change its kind."""
-    kinds = {"solver": "solvers", "peer": "other libraries", "model": "imported dictionaries"}
+    kinds = {
+        "solver": "solvers",
+        "peer": "other libraries",
+        "model": "imported dictionaries",
+        "search": "codes by search",
+    }
     kind = next((kind for key, kind in kinds.items() if key in method), "trainings")
     fit = {name for _, _, name in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
-    return fit | {"trainings": {*kinds, "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
+    start = set() if kind in ("other libraries", "imported dictionaries") else {"warm_start"}
+    return fit | start | (set(kinds) if kind == "trainings" else set())
 
 
 def _at(path: Path) -> Part:

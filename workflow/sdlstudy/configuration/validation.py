@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig, check_division
@@ -14,7 +15,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.settings.cells import Cell, method_settings, run_settings, sets_itself
+from sdlstudy.settings.cells import Cell, method_settings, run_settings, sets_itself, start_cell, trained_settings
 from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.runs import RunSettings
 from sdlstudy.settings.sources import Language
@@ -161,11 +162,17 @@ def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> 
         return
     if not isinstance(run, RunConfig):
         kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
+        kinds |= {CodesConfig: "codes by search"}
         kind = kinds[type(run)]
         if cell.anchoring != "none":
             yield f"{path}: {kind} takes no anchors; use it with anchorings: [none]"
-        if source.is_streamed:
+        if source.is_streamed and not isinstance(run, CodesConfig):
             yield f"{path}: {kind} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
+    if isinstance(run, CodesConfig) and (start := start_cell(config, cell)) is not None:
+        model = trained_settings(config, start).model
+        if model.pair != "sae" or model.activation == "abstopk":
+            found = f"{start.method} has pair {model.pair}, activation {model.activation}"
+            yield f"{path}: search needs pair sae and latents that are never negative, but {found}"
     pair = run.model.pair if isinstance(run, RunConfig) else run.pair
     if isinstance(run, RunConfig) and (problem := check_division(run, config.processes, config.split)):
         yield f"{path}: {problem}"
@@ -193,7 +200,7 @@ def batches_beyond_rows(config: Configuration, source: str, rows: int, width: in
 
 
 def _batch_beyond_rows(path: str, run: RunSettings, rows: int | None) -> Iterator[str]:
-    if isinstance(run, SolverConfig | ImportConfig):
+    if isinstance(run, SolverConfig | ImportConfig | CodesConfig):
         return
     batch_size = run.training.batch_size if isinstance(run, RunConfig) else run.batch_size
     if rows is not None and batch_size > rows:

@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Extension, Kind
@@ -25,10 +26,16 @@ USERS: dict[str, tuple[type[Settings], ...]] = {
     "solvers": (SolverConfig,),
     "other libraries": (PeerConfig,),
     "imported dictionaries": (ImportConfig,),
+    "codes by search": (CodesConfig,),
 }
 """Kinds of runs -> the classes that declare their settings."""
-RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
-MADE_BY: dict[str, type[RunSettings]] = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
+RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig | CodesConfig
+MADE_BY: dict[str, type[RunSettings]] = {
+    "solver": SolverConfig,
+    "peer": PeerConfig,
+    "model": ImportConfig,
+    "search": CodesConfig,
+}
 """The setting that makes a method something else than a training -> the class of its runs' settings."""
 AnySettings = TypeVar("AnySettings", bound=Settings)
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
@@ -164,21 +171,22 @@ class Run(Layer):
 
 
 class Method(Layer):
-    """A pair, a sigma and loss terms (section 2.4); or a solver, another library or a file, with the settings of its
-    runs."""
+    """A pair, a sigma and loss terms (section 2.4); or a solver, another library, a file or codes by search, with the
+    settings of its runs."""
 
     users = tuple(USERS)
 
     warm_start: Identifier | None = left_out()
-    """Another method to start from. Its dictionary initialises the first latents, or all atoms of a solver. It is the
-    dictionary of the run with the same source, protocol and seed, without anchors."""
+    """Another method to start from. Its dictionary initialises the first latents, or all atoms of a solver, or has the
+    rows that codes are searched for. It is the dictionary of the run with the same source, protocol and seed, without
+    anchors."""
     like: Identifier | None = left_out()
     """Another method to inherit from. This method takes its settings, including settings in protocols, and overrides
     them with its own. An activation without k inherits no k."""
 
     @property
     def settings(self) -> type[RunSettings]:
-        """The class of the settings of its runs: training, solver, other library or imported dictionary."""
+        """The class of the settings of its runs: training, solver, other library, imported dictionary or codes."""
         return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), RunConfig)
 
     @property
@@ -197,9 +205,14 @@ class Method(Layer):
         return self.settings is ImportConfig
 
     @property
+    def has_codes(self) -> bool:
+        """Whether codes are searched for on another method's dictionary."""
+        return self.settings is CodesConfig
+
+    @property
     def is_given(self) -> bool:
-        """Whether settings in the ``run`` of protocols and sources do not apply: for solvers and imported files."""
-        return self.is_solver or self.is_imported
+        """Whether settings in the ``run`` of protocols and sources do not apply: only to trainings they do."""
+        return self.is_solver or self.is_imported or self.has_codes
 
 
 class Protocol(Settings):

@@ -2,7 +2,7 @@
 
 The model of a sample is a bias, a few active latents, and Gaussian noise. Latent i is active with a known probability,
 and then has a normal code of known mean and variance (a spike-and-slab prior). Rare features without a latent count as
-noise. `sdlcore.training.posterior` estimates these statistics from samples.
+noise. `sdlcore.codes.posterior` estimates these statistics from samples.
 """
 
 import math
@@ -52,7 +52,7 @@ class Posterior(Encoder):
 
     The noise level of a round follows the mean square of the residual. So latents that are still missing count as
     noise, and the first rounds add clear latents only. No gradient passes. Rows of the decoder must have norm 1, as
-    `sdlcore.training.posterior` leaves them; this is not checked. The codes of a sample depend on this sample only, and
+    `sdlcore.codes.posterior` leaves them; this is not checked. The codes of a sample depend on this sample only, and
     not on the other samples of a call.
 
     Statistics count activations in multiples of the buffer ``scale`` (0-d), because squares of huge or tiny activations

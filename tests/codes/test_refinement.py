@@ -6,11 +6,11 @@ import torch
 from scipy.sparse import csr_array
 
 import sdlcore as sdl
+from sdlcore.codes.posterior import with_posterior_codes
+from sdlcore.codes.refinement import _least_squares, _without_parents, refine
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.training.posterior import with_posterior_codes
-from sdlcore.training.refinement import _least_squares, _without_parents, refine
 
 N, DIMENSIONS, SAMPLES = 24, 48, 4000
 
@@ -134,9 +134,8 @@ def test_rounds_after_a_training_find_more_features():
     x = bench.samples(20_000).input
     settings = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
     settings |= {"normalise": False, "resample_every": None}
-    plain, refined = (
-        sdl.fit(x, posterior_samples=10_000, mean_shift_rounds=rounds, progress=False, **settings) for rounds in (0, 6)
-    )
+    plain = sdl.search(sdl.fit(x, progress=False, **settings), x, n_samples=10_000, progress=False)
+    refined = sdl.refine(plain, x, 6, n_samples=10_000, progress=False)
     before, after = (sdl.evaluate(one, bench, n_samples=5000, nulls=False) for one in (plain, refined))
     assert after["fvu"] < before["fvu"]
     assert after["detection_f1"] > before["detection_f1"] + 0.1
@@ -145,8 +144,8 @@ def test_rounds_after_a_training_find_more_features():
 def test_a_refined_dictionary_does_not_claim_to_be_nested():
     x = sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1).samples(2000).input
     settings = {"activation": "batchtopk", "k": 3, "n_q": 16, "bias": True, "steps": 20, "prefixes": [4, 16]}
-    more = {"prefix_detached": True, "posterior_samples": 2000, "progress": False}
-    plain, refined = (sdl.fit(x, mean_shift_rounds=rounds, **settings, **more) for rounds in (0, 4))
+    plain = sdl.fit(x, prefix_detached=True, progress=False, **settings)
+    refined = sdl.refine(plain, x, 4, progress=False)
     assert plain.settings["prefixes"] == [4, 16]
     assert not {"prefixes", "prefix_detached"} & refined.settings.keys()
     assert "prefixes" not in str(refined.generate_model_card())

@@ -1,6 +1,6 @@
 """Improve the rows of a dictionary with posterior codes, after training: find missing features, and refit rows.
 
-Rounds of mean shift (`sdlcore.training.mean_shift`) add latents for features that the residuals of posterior codes
+Rounds of mean shift (`sdlcore.codes.mean_shift`) add latents for features that the residuals of posterior codes
 contain. Young rows are refitted one by one. After the last round, the latents that are most often active stay. Then all
 rows are refitted together, by least squares on the supports that the search finds (the method of optimal directions,
 Engan et al. 1999).
@@ -20,14 +20,14 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sdlcore.codes.mean_shift import mean_shift
+from sdlcore.codes.posterior import statistics_of
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.activations.posterior import codes as posterior_codes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding_tools import Weights
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.mean_shift import mean_shift
-from sdlcore.training.posterior import statistics_of
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def refine(
     Parameters
     ----------
     model
-        A dictionary that `sdlcore.training.posterior.with_posterior_codes` returned.
+        A dictionary that `sdlcore.codes.posterior.with_posterior_codes` returned.
     draw
         Samples by the number of the round, from 0.
     rounds

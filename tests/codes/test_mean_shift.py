@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.training.mean_shift import APART, LEVEL, NEIGHBOURS, STEPS, mean_shift
+from sdlcore.codes.mean_shift import APART, LEVEL, NEIGHBOURS, STEPS, mean_shift
 
 DIMENSIONS, SAMPLES = 32, 4000
 

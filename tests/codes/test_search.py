@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.codes import logistic, refinement
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import refined
 from sdlcore.run import ModelConfig
-from sdlcore.training import logistic, refinement
 from sdlcore.training.normalisation import Normalisation
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
@@ -61,13 +61,6 @@ def l0(dictionary, x):
 
 def fvu(dictionary, x):
     return ((dictionary.reconstruct(x) - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-
-
-def test_posterior_codes_are_those_of_a_training_that_ends_with_them(trained, x, unseen):
-    expected = sdl.fit(x, posterior_samples=10_000, **SETTINGS, **QUIET)
-    dictionary = sdl.search(trained, x, n_samples=10_000, **QUIET)
-    np.testing.assert_array_equal(dictionary.encode(unseen), expected.encode(unseen))
-    np.testing.assert_array_equal(dictionary.W_dec, expected.W_dec)
 
 
 def test_batches_and_stores_have_the_codes_of_arrays(trained, x, unseen, tmp_path):
@@ -124,17 +117,6 @@ def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation,
     out = coder(torch.from_numpy(unseen[:40]))
     expected = out.support.dense(refined(torch.from_numpy(unseen[:40]) - coder.b_dec, coder.W_dec, out.support, 30))
     np.testing.assert_allclose(codes, expected.detach(), rtol=0, atol=1e-5)
-
-
-def test_refined_rows_are_those_of_a_training_that_ends_with_rounds(x):
-    batches, settings = np.split(x, 50), {**SETTINGS, "steps": 20, **QUIET}
-    rounds = {"posterior_samples": 2000, "mean_shift_rounds": 4}
-    expected = sdl.fit(lambda step: batches[step % 50], **settings, **rounds)
-    trained = sdl.fit(lambda step: batches[step % 50], **settings)
-    posterior = sdl.search(trained, x[:2000], n_samples=2000, **QUIET)
-    dictionary = sdl.refine(posterior, lambda step: batches[(20 + step) % 50], 4, n_samples=2000, **QUIET)
-    np.testing.assert_array_equal(dictionary.W_dec, expected.W_dec)
-    np.testing.assert_array_equal(dictionary.encode(x[:500]), expected.encode(x[:500]))
 
 
 def test_refined_rows_detect_more_features(trained, refined_rows, bench):

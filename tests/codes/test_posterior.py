@@ -5,11 +5,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.training.posterior import with_posterior_codes
-from sdlcore.training.train_dictionary import JUDGED
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "progress": False}
 
@@ -20,15 +19,15 @@ def bench():
 
 
 @pytest.fixture(scope="module")
-def fitted(bench, tmp_path_factory):
+def fitted(bench):
     """Two dictionaries from the same training, with the trained encoder and with posterior codes."""
     x = bench.samples(20_000).input
-    out = tmp_path_factory.mktemp("run") / "posterior"
-    return sdl.fit(x, steps=300, **SETTINGS), sdl.fit(x, steps=300, posterior_samples=10_000, out=out, **SETTINGS), out
+    trained = sdl.fit(x, steps=300, **SETTINGS)
+    return trained, sdl.search(trained, x, n_samples=10_000, progress=False)
 
 
 def test_posterior_codes_keep_directions_and_detect_better(bench, fitted):
-    trained, posterior, _ = fitted
+    trained, posterior = fitted
     cosines = torch.nn.functional.cosine_similarity(trained.W_dec, posterior.W_dec)
     torch.testing.assert_close(cosines, torch.ones(32), rtol=0, atol=1e-6)
     before, after = (sdl.evaluate(one, bench, n_samples=5000, nulls=False) for one in (trained, posterior))
@@ -38,23 +37,12 @@ def test_posterior_codes_keep_directions_and_detect_better(bench, fitted):
     assert after["mcc"] == pytest.approx(before["mcc"], abs=1e-5)
 
 
-def test_the_last_row_of_the_history_is_true_of_the_dictionary(bench, fitted):
-    trained, posterior, out = fitted
-    x = bench.samples(20_000).input[:JUDGED]
-    rest = ((posterior.reconstruct(x) - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-    assert posterior.history[-1]["fvu"] == pytest.approx(rest, rel=1e-4)
-    assert posterior.history[-1]["l0"] == pytest.approx((posterior.encode(x) > 0).sum(1).mean())
-    assert posterior.history[-1] == sdl.load(out).history[-1] != trained.history[-1]
-    assert [row["fvu"] for row in posterior.history[:-1]] == [row["fvu"] for row in trained.history[:-1]]
-
-
 def test_codes_that_ruin_a_dictionary_give_a_warning():
     x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(2000).astype(np.float32)[:, :1].copy()
     settings = {"activation": "topk", "k": 2, "n_q": 4, "lr": 1e-2, "batch_size": 256, "progress": False}
     settings |= {"normalise": False, "bias": False, "resample_every": None}
     with pytest.warns(UserWarning, match="fvu of the posterior codes is .* on 2000 samples, and .* with the trained"):
-        ruined = sdl.fit(x, steps=100, posterior_samples=2000, **settings)
-    assert ruined.history[-1]["fvu"] > 0.9
+        sdl.search(sdl.fit(x, steps=100, **settings), x, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +50,23 @@ def at_scale():
     """Return a function that fits a dictionary with rounds of mean shift to scaled samples."""
     x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(4000).astype(np.float32)
     settings = {"activation": "topk", "k": 5, "n_q": 32, "steps": 200, "lr": 3e-3, "batch_size": 256, "normalise": True}
-    after = {"posterior_samples": 4000, "mean_shift_rounds": 4}
 
     def fit(scale):
         scaled = x * np.float32(scale)
-        return sdl.fit(scaled, progress=False, **settings, **after), scaled
+        trained = sdl.fit(scaled, progress=False, **settings)
+        return sdl.refine(trained, scaled, 4, n_samples=4000, progress=False), scaled
 
     return fit
 
 
+def fvu_of(dictionary, x):
+    x = x.astype(np.float64)
+    return ((dictionary.reconstruct(x.astype(np.float32)) - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+
+
 @pytest.fixture(scope="module")
 def fvu(at_scale):
-    return at_scale(1.0)[0].history[-1]["fvu"]
+    return fvu_of(*at_scale(1.0))
 
 
 @pytest.mark.filterwarnings("ignore:fvu of the posterior codes")
@@ -81,14 +74,15 @@ def fvu(at_scale):
 def test_activations_of_any_scale_have_posterior_codes(at_scale, fvu, scale):
     dictionary, x = at_scale(scale)
     # scaled samples are rounded, which changes the training a little, and some decisions with it
-    assert dictionary.history[-1]["fvu"] == pytest.approx(fvu, rel=0.05)
+    assert fvu_of(dictionary, x) == pytest.approx(fvu, rel=0.05)
     assert np.isfinite(dictionary.reconstruct(x)).all()
 
 
-def test_a_saved_dictionary_has_the_same_codes(bench, fitted):
-    _, posterior, out = fitted
+def test_a_saved_dictionary_has_the_same_codes(bench, fitted, tmp_path):
+    _, posterior = fitted
+    posterior.save(tmp_path / "posterior")
     x = bench.samples(100, "test").input
-    np.testing.assert_array_equal(sdl.load(out).encode(x), posterior.encode(x))
+    np.testing.assert_array_equal(sdl.load(tmp_path / "posterior").encode(x), posterior.encode(x))
 
 
 def test_statistics_are_those_of_the_samples():

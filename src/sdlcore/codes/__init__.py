@@ -1,0 +1,1 @@
+"""Codes by search: find them, improve decoder rows with them, and fit encoders that imitate them."""

@@ -1,0 +1,143 @@
+"""Open the dictionary, the samples and the folder of `search`, `refine` and `reencode`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.inputs import is_pair
+from sdlcore.api.loading import load
+from sdlcore.api.run_folder import (
+    CHECKPOINT,
+    existing_run,
+    remove_unfinished,
+    run_folder,
+    unfinished_run,
+    warn_of_batches,
+)
+from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
+from sdlcore.api.streams import ANEW, Stream, is_stream
+from sdlcore.codes.posterior import (
+    ROUNDS,
+    with_posterior_codes,
+)
+from sdlcore.data.batches import Readable, TrainingRows
+from sdlcore.identity import identity, log_other_computer, provenance
+from sdlcore.model.activation import refuse_signed
+from sdlcore.model.coder import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.settings import Positive, checked
+from sdlcore.training.loop import Checkpointing
+from sdlcore.training.read_ahead import NoMoreBatchesError
+
+N_SAMPLES = 65_536
+"""Samples that statistics of latents are estimated on."""
+BATCH = 1024
+"""Samples of a step of `reencode`."""
+SHARE = 5
+"""Arrays and stores give batches of at most one of `SHARE` parts; `reencode` holds out as many samples."""
+
+
+def opened(dictionary: Dictionary | str | Path) -> Dictionary:
+    start = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
+    if not isinstance(start, Dictionary):
+        raise ValueError(
+            f"dictionary is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path"
+        )
+    if start.pair != "sae":
+        raise ValueError(
+            f"dictionary is a {start.pair}, but codes by search need an autoencoder, which reads its target"
+        )
+    refuse_signed(start.coder.sigma, "a search for codes")
+    return start
+
+
+def l0_up_to(n_q: int, l0: float) -> float:
+    """Return an L0; ValueError unless it is above 0 and at most ``n_q``."""
+    l0 = checked("l0", Positive, l0)
+    if l0 > n_q:
+        raise ValueError(f"l0 must be at most n_q = {n_q}, found {l0:g}")
+    return l0
+
+
+@contextmanager
+def open_rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
+    """Open samples for a dictionary, in batches; ValueError if their dimensions differ from the dictionary's."""
+    if is_pair(x):
+        raise ValueError(
+            f"x is a {type(x).__name__}, as of several sites, but an autoencoder reads one: expected an array"
+        )
+    batches = Stream(x) if is_stream(x) else None
+    with nullcontext(batches) if batches is not None else stored(x) as source:
+        if source.widths[0] != (n_p := coder.W_enc.shape[1]):
+            raise ValueError(f"x has {source.widths[0]} dimensions, but the dictionary reads {n_p}")
+        size = _batch_size(source.rows) if isinstance(source, Stored) else source.batch_size
+        # more steps than any stream has
+        config = RunConfig.from_dict({"n_q": coder.config.n_q, "batch_size": size, "steps": 10**9})
+        yield source, source.training_rows(config, seed)
+
+
+def _batch_size(rows: int) -> int:
+    """Return the size of batches: 1,024 samples, or fewer so that there are `SHARE` batches."""
+    return min(BATCH, max(1, rows // SHARE))
+
+
+def posterior_coder(coder: SparseCoder, samples: Readable, n_samples: int, progress: bool) -> SparseCoder:
+    total = ROUNDS * min(n_samples, samples.rows)
+    with tqdm(total=total, unit="sample", disable=not progress) as bar:
+        return with_posterior_codes(coder, samples, n_samples, bar.update)
+
+
+def size_and_pass(source: Source, rows: TrainingRows) -> tuple[int, int | None]:
+    """Return the number of samples of a batch, and of batches in a pass over all samples if that is known."""
+    size = len(rows.batches(0)[0])
+    return size, None if source.rows is None else source.rows // size
+
+
+def read_batch(rows: TrainingRows, step: int) -> Tensor:
+    try:
+        return torch.from_numpy(rows.batches(step)[0]).float()
+    except NoMoreBatchesError:
+        raise ValueError(f"x ended after {step} batches, but more are needed; {ANEW}") from None
+
+
+def moving(bar: tqdm) -> Callable[[int], object]:
+    """Return a function that moves a bar to a step."""
+    return lambda step: bar.update(step - bar.n)
+
+
+def make_or_open(
+    start: Dictionary,
+    stage: str,
+    record: dict[str, dict[str, Any]],
+    source: Source,
+    out: str | Path | None,
+    make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
+) -> Dictionary:
+    """Return the result of ``make``. With ``out``, write it to this folder, or open the finished dictionary there."""
+    weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
+    inputs = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    (settings,) = record.values()
+    facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
+    if (origin := source.activations_made_by()) is not None:
+        facts["activations"] = origin
+    if out is None:
+        return make(facts, None)
+    folder = run_folder(out)
+    run = existing_run(folder, facts)
+    if run is not None:
+        log_other_computer(folder, run.provenance, facts)
+    warn_of_batches(folder, run, source.recorded)
+    if run is not None and run.is_finished:
+        remove_unfinished(folder)
+        return load(folder)
+    with unfinished_run(folder):
+        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if source.restarts else None)
+        dictionary.save(folder)
+    return dictionary

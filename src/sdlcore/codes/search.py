@@ -1,0 +1,148 @@
+"""Find codes for known decoder rows: `search` takes any autoencoder."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+from annotated_types import Ge, Le
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.codes.opening import (
+    N_SAMPLES,
+    l0_up_to,
+    open_rows,
+    opened,
+    posterior_coder,
+)
+from sdlcore.codes.posterior import (
+    JUDGED,
+    TUNED_ON,
+    fvu_and_l0,
+    on_unit_rows,
+    warn_of_worse_codes,
+    with_mean_l0,
+)
+from sdlcore.data.batches import read_pair
+from sdlcore.identity import ENTRY
+from sdlcore.run import MOST_SWEEPS, PURSUITS, Searched
+from sdlcore.settings import Latents, Total, checked
+
+Method = Literal["posterior", "omp", "gradient_pursuit", "nnls"]
+"""Ways to find codes of known rows."""
+SWEEPS = 20
+"""Sweeps of nnls."""
+STEPS_PER_L0 = 4
+"""Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
+Sweeps = Annotated[int, Ge(1), Le(MOST_SWEEPS)]
+
+
+def search(
+    dictionary: Dictionary | str | Path,
+    x: Any = None,
+    method: Method = "posterior",
+    *,
+    k: int | None = None,
+    l0: float | None = None,
+    n_samples: int | None = None,
+    sweeps: int | None = None,
+    progress: bool = True,
+) -> Dictionary:
+    """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
+
+    The field calls this inference-time optimisation. `Dictionary.encode`, `evaluate` and `Dictionary.save` work as with
+    an encoder. SAELens opens the result through `sdlcore.saelens`. For other libraries, `reencode` fits an ordinary
+    encoder.
+
+    Parameters
+    ----------
+    dictionary
+        An autoencoder, or its path in any format of `load`. It is not changed.
+    x
+        Activations or batches, as in `fit`. ``posterior`` estimates the statistics of latents on them, and ``l0`` sets
+        the threshold of a search on them.
+    method
+        posterior: the most probable latents, given how often and how strongly each is active
+        (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the
+        dictionary's encoder. omp: orthogonal matching pursuit. gradient_pursuit: the same with a gradient step instead
+        of least squares. nnls: non-negative least squares on the latents that the dictionary's own encoder activates.
+        All but nnls scale rows to norm 1. Codes are never negative.
+    k
+        Number of steps of omp and gradient_pursuit, and so the largest number of active latents of a sample; None for
+        four times ``l0``, or the dictionary's k without ``l0``.
+    l0
+        Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
+        product with the residual exceeds a threshold, which suits samples that differ in their number of features. A
+        warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, which
+        end early only where no latent's product with the residual exceeds a hundred-thousandth of the sample's norm.
+    n_samples
+        Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
+        ``l0`` uses at most 8,192.
+    sweeps
+        Sweeps of coordinate descent over a sample's latents, for nnls; None for 20.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    A new dictionary with these rows and codes, whose provenance names the search and its arguments.
+
+    Raises
+    ------
+    ValueError
+        If the dictionary is no autoencoder, has latents below zero, or an argument is missing or has no meaning for
+        the method.
+    """
+    start = opened(dictionary)
+    coder = start.coder
+    checked("method", Method, method)
+    for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
+        if value is not None and method not in methods:
+            message = f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}"
+            if (method, name) == ("posterior", "l0"):
+                message += f'. posterior chooses its own L0; for {value} use method="omp", or reencode(..., l0={value})'
+            raise ValueError(message)
+    if (x is not None) != (method == "posterior" or l0 is not None):
+        if x is None:
+            needs = "posterior needs x, samples" if l0 is None else "l0 needs x, samples that it is reached on"
+            raise ValueError(needs)
+        if method == "nnls":
+            raise ValueError("nnls needs no samples; leave x out")
+        instead = "" if k is None else " instead of k"
+        raise ValueError(f"{method} without l0 needs no samples; leave x out, or give l0{instead}")
+    if x is None and n_samples is not None:
+        raise ValueError("n_samples has no meaning without x")
+    number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
+    record: dict[str, Any] = {"method": method}
+    if method == "posterior":
+        with open_rows(x, coder, 0) as (_, rows):
+            samples = rows.sample()
+            record["n_samples"] = number = min(number, samples.rows)
+            new_coder = posterior_coder(coder, samples, number, progress)
+            judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
+        before, after = (fvu_and_l0(one, torch.from_numpy(judged).float()) for one in (coder, new_coder))
+        warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), 'use method="omp", or keep the encoder')
+    elif method == "nnls":
+        if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
+            message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
+            raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
+        record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
+        new_coder = copy.deepcopy(coder)
+        new_coder.config = coder.config.changed(pursuit=sweeps)
+    else:
+        if l0 is not None:
+            record["l0"] = l0_up_to(start.n_q, l0)
+            k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
+        k = coder.config.k if k is None else checked("k", Latents, k)
+        if k is None:
+            raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
+        record["k"] = k
+        new_coder = on_unit_rows(coder, method, k)
+        if l0 is not None:
+            with open_rows(x, coder, 0) as (_, rows):
+                samples = rows.sample()
+                record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
+                new_coder = with_mean_l0(new_coder, samples, number, l0)
+    facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
+    return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
