@@ -65,7 +65,8 @@ def main(run: Run, *, settings: CodesConfig, start: Path, reading: Reading = "st
             found = refine(
                 found, after_training, settings.rounds, n_samples=settings.samples, seed=run.seed, progress=False
             )
-        Dictionary(found.coder, facts, trained.history).save(run.out)
+        made = {**found.provenance, **facts, "settings": training.to_dict() | settings.to_dict()}
+        Dictionary(found.coder, made, trained.history).save(run.out)
 
 
 if __name__ == "__main__":

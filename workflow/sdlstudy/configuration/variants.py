@@ -53,7 +53,7 @@ def unsound_starts(study: Study) -> Iterator[str]:
             yield f"methods.{method}.warm_start: missing; search needs it, the method whose dictionary gets new codes"
         start = methods.get(settings.warm_start or "")
         if settings.has_codes and start is not None and start.settings is not RunConfig:
-            yield f"methods.{method}.warm_start: search needs the method of a training, and {settings.warm_start} is none"
+            yield f"methods.{method}.warm_start: {settings.warm_start} is no training, which search needs"
         if settings.warm_start is not None and settings.init_l0 is not None:
             yield f"methods.{method}.init_l0: has no meaning with warm_start, which sets the start itself"
 
