@@ -153,7 +153,7 @@ def topk_coder():
 
 def with_posterior_codes():
     trained = sdl.fit(X.numpy(), steps=5, batch_size=64, **TOPK, **QUIET)
-    return sdl.search(trained, X.numpy(), **QUIET).coder
+    return sdl.search(trained, X.numpy(), progress=False).coder
 
 
 @pytest.mark.parametrize(
