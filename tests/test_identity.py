@@ -7,6 +7,7 @@ import pytest
 
 import sdlcore as sdl
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.config import LanguageSource
@@ -28,6 +29,7 @@ DEFAULTS = REPOSITORY / "tests/defaults.json"
 CLASSES: dict[str, list[type[Settings]]] = {
     "train": [RunConfig],
     "solve": [SolverConfig],
+    "codes": [CodesConfig],
     "peer": [PeerConfig],
     "import": [ImportConfig],
     "feature_matrix": [BenchFeatures],

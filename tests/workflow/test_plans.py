@@ -89,6 +89,13 @@ def test_no_run_of_five_seeds_is_trained_twice_for_two_tables(checkout, name):
     assert_no_run_is_trained_twice(checkout.plan(base=name, change=five), config)
 
 
+def test_codes_by_search_follow_their_training(checkout):
+    codes = {"codes": {"warm_start": "topk", "search": "posterior"}}
+    plan = checkout.plan("results/tiny/runs/lrb/codes/best/none/seed0/metrics.json", change={"methods": codes})
+    assert plan.rules() >= {"train", "codes", "evaluate"}
+    assert [len(plan.of(rule)) for rule in ("train", "codes", "evaluate")] == [1, 1, 1]
+
+
 def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(checkout):
     stores = [f"results/tiny/activations/fashion_clip/{part}.h5" for part in ("train", "test")]
     plan = checkout.plan(*stores)

@@ -130,6 +130,11 @@ def read_history(path: str | Path) -> list[Row]:
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         try:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a history ({error})") from error
+
+
+def _number(text: str) -> float:
+    """Return whole numbers as they were written, so that a copy of a history is the same file."""
+    return int(text) if text.isdecimal() else float(text)

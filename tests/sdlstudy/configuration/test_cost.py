@@ -234,11 +234,17 @@ def test_one_table_is_planned_by_itself(config):
     assert table.bench_seeds("lrb") == config.seeds
 
 
-def test_imported_dictionaries_are_a_separate_stage():
+@pytest.mark.parametrize(
+    ("stage", "method"),
+    [
+        ("imported dictionaries", {"model": "exported"}),
+        ("codes by search", {"warm_start": "topk", "search": "posterior"}),
+    ],
+)
+def test_imported_dictionaries_and_codes_by_search_are_separate_stages(stage, method):
     tables = {"table1": {"methods": ["topk", "theirs"], "anchorings": ["none"], "protocols": ["best"]}}
-    config = validate(merge(BASE, {"methods": {"theirs": {"model": "exported"}}, "tables": tables}))
-    stage = planned(config)["imported dictionaries"]
-    assert (stage.jobs, stage.disk) == (len(config.seeds), None)
+    config = validate(merge(BASE, {"methods": {"theirs": method}, "tables": tables}))
+    assert (planned(config)[stage].jobs, planned(config)[stage].disk) == (len(config.seeds), None)
 
 
 def test_trainings_of_other_libraries_are_a_separate_stage():

@@ -2,15 +2,17 @@ import copy
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peers.settings import ARCHITECTURES
+from runs.codes import CodesConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlstudy.configuration.loading import ConfigError, load_yaml, validate
-from sdlstudy.settings.cells import Cell, run_settings, trained_settings
+from sdlstudy.settings.cells import Cell, run_settings, start_cell, trained_settings
 from sdlstudy.settings.trees import merge
 from tests.sdlstudy.configuration.changes import named, nested
 
@@ -525,6 +527,31 @@ IMPORTED = [
 ]
 
 
+def with_codes(table="table1", start="topk", **settings):
+    method = {"warm_start": start, "search": "posterior", **settings}
+    return {"methods": {"codes": method}, "tables": {table: {"methods": ["codes"], "anchorings": ["none"]}}}
+
+
+CODES = [
+    (with_codes(search="magic"), "methods.codes.search"),
+    (with_codes(k=8), "unknown settings of codes by search: k"),
+    (with_codes(rounds=3), "rounds must be 0 or at least 4, since the last three add no latent; found 3"),
+    (with_codes(start=None), "methods.codes.warm_start: missing; search needs it"),
+    (with_codes(start="acs"), "methods.codes.warm_start: acs is no training, which search needs"),
+    (with_codes(start="crosscoder"), "search needs pair sae and latents that are never negative, but crosscoder has"),
+    (with_codes() | {"tables": {"table1": {"methods": ["codes"]}}}, "codes by search takes no anchors"),
+    (with_codes() | {"figures": {"figure6": {"with": "codes"}}}, "codes is codes by search"),
+    (with_codes() | {"figures": {"convergence": {"methods": ["codes"]}}}, "has no history of its own; list topk"),
+]
+
+
+def test_codes_by_search_take_nothing_of_protocols_and_sources():
+    config = validate(merge(BASE, with_codes(samples=500)))
+    cells = [cell for cell in config.cells() if config.methods[cell.method].has_codes]
+    assert all(run_settings(config, cell) == CodesConfig(samples=500) for cell in cells)
+    assert [start_cell(config, cell) for cell in cells] == [replace(cell, method="topk") for cell in cells] != []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -536,6 +563,7 @@ IMPORTED = [
         *DISCOVERIES,
         *PEERS,
         *IMPORTED,
+        *CODES,
     ],
 )
 def test_methods_and_sources_that_cannot_be_are_refused(change, message):

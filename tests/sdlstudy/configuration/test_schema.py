@@ -3,6 +3,7 @@
 import jsonschema
 
 from peers.settings import PeerConfig
+from runs.codes import CodesConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
@@ -60,7 +61,7 @@ def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
     run, method = (SCHEMA["$defs"][name]["properties"] for name in ("Run", "Method"))
     of_anchorings = {"lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
     assert run.keys() == RunConfig().to_dict().keys() - of_anchorings
-    kinds = (RunConfig(), SolverConfig(), PeerConfig(), ImportConfig())
+    kinds = (RunConfig(), SolverConfig(), PeerConfig(), ImportConfig(), CodesConfig())
     settings = {name for kind in kinds for name in kind.to_dict()}
     assert method.keys() == settings - of_anchorings | {"warm_start", "like"}
     assert method["batch_size"] == {

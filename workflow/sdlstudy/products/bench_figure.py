@@ -47,7 +47,7 @@ class BenchFigure(Picture):
             return
         for method in (name for name in dict.fromkeys(methods) if name in study.methods):
             if study.methods[method].is_given:
-                what = "a solver" if study.methods[method].is_solver else "imported"
+                what = study.methods[method].origin
                 yield f"{path}.{key}: {method} is {what}, expected a method that is trained by gradient descent"
                 continue
             pair, n_q = (setting_of(study, source, method, protocol, name) for name in ("pair", "n_q"))

@@ -48,6 +48,12 @@ class Convergence(Picture):
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
         yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
 
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for method in self.methods:
+            if study.methods[method].has_codes:  # its history is its training's, without recovery
+                start = study.methods[method].warm_start
+                yield f"{path}.methods: {method} is codes by search and has no history of its own; list {start}"
+
     def inputs(self, files: Files) -> list[str]:
         return [files.history(cell) for cell in self.cells_without_metrics(files.study)]
 

@@ -49,8 +49,7 @@ class Figure6(Picture):
         for side, method in self.sides().items():
             kind = study.methods[method]
             if kind.is_given or kind.is_peer:
-                what = "a solver" if kind.is_solver else "another library's" if kind.is_peer else "imported"
-                yield f"{path}.{side}: {method} is {what}, expected a method that is trained here"
+                yield f"{path}.{side}: {method} is {kind.origin}, expected a method that is trained here"
                 continue
             try:
                 every = trained_settings(study, self.runs(study, side)[0]).training.resample_every

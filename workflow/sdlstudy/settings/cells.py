@@ -19,7 +19,7 @@ NAMES = ("warm_start", "like")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a dictionary that is trained, found by a solver or imported."""
+    """One run: a dictionary that is trained, found by a solver, imported, or given codes by search."""
 
     source: str
     method: str

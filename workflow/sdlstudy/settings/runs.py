@@ -214,6 +214,12 @@ class Method(Layer):
         """Whether settings in the ``run`` of protocols and sources do not apply: only to trainings they do."""
         return self.is_solver or self.is_imported or self.has_codes
 
+    @property
+    def origin(self) -> str:
+        """Where the dictionary comes from, for messages about methods that are not trained here."""
+        origins = {SolverConfig: "a solver", PeerConfig: "another library's", ImportConfig: "imported"}
+        return origins.get(self.settings, "codes by search")
+
 
 class Protocol(Settings):
     """A way of training."""
