@@ -17,10 +17,10 @@ from sdlcore.command_line import cli
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import Device
+from sdlcore.extraction.stream import open_language_stream
 from sdlcore.identity import ENTRY
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
-from sdlcore.sources.language.streaming import open_language_stream
 from sdlcore.sources.synth.streaming import open_synth_stream
 
 Reading = Literal["store", "drawn", "language"]
