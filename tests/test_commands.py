@@ -488,7 +488,7 @@ def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys)
     assert np.array_equal(ours.W_enc.numpy(), back.W_enc.numpy())
     assert np.array_equal(sdl.load(tmp_path / "theirs").W_dec.numpy(), ours.W_dec.numpy())
     message = refusal(capsys, f"export {folder}/run --to circuit_tracer --out {tmp_path}/refused")
-    assert "circuit-tracer cannot express a topk autoencoder" in message
+    assert "circuit-tracer cannot express this topk autoencoder" in message
 
 
 def test_plain_tensors_become_a_dictionary(tmp_path, folder):

@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sdlcore.interop.export import export
+from sdlcore.interop.formats import FILES, READ
 from sdlcore.interop.load import load
-from sdlcore.interop.registry import FORMATS
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put, refusal
 from tests.interop import models
 
 State = dict[str, Any]
-READ = [name for name, file_format in FORMATS.items() if file_format.read]
+
 WRONG: tuple[Any, ...] = (2.9, True, "false", "6", None, -1, 0, math.nan, math.inf, 10**30, [6], {}, "\x1b[2J")
 """Values of a setting that its library never writes."""
 SPARSIFYS_K = 32
@@ -102,7 +102,7 @@ def _written(rng: np.random.Generator, name: str, kind: str, folder: Path) -> tu
             save_file(state, path)
         return path, [path]
     export(model_of(kind), name, folder)
-    return folder, [folder / file for file in FORMATS[name].files]
+    return folder, [folder / file for file in FILES[name]]
 
 
 def _change_settings(rng: np.random.Generator, name: str, file: Path) -> tuple[str, str | None]:

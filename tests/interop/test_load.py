@@ -12,13 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sdlcore.interop.export import export
+from sdlcore.interop.formats import FILES, READ
 from sdlcore.interop.load import load
-from sdlcore.interop.registry import FORMATS
 from sdlcore.model.saving import save_model
 from tests.extraction.fake_hub import fake_hub
 from tests.interop.models import agreement, model_of, samples
-
-READ = [name for name, file_format in FORMATS.items() if file_format.read]
 
 
 @torch.no_grad()
@@ -47,7 +45,7 @@ def test_files_and_runs_of_sdlcore_are_opened(tmp_path):
 @pytest.mark.parametrize("name", READ)
 def test_a_file_of_a_folder_stands_for_the_folder(name, tmp_path):
     folder = export(model_of("topk"), name, tmp_path / "out")
-    for file in FORMATS[name].files:
+    for file in FILES[name]:
         assert_same(model_of("topk"), load(folder / file), "topk")
 
 
@@ -83,8 +81,6 @@ def test_plain_tensors_that_fit_two_layouts_need_the_layout(tmp_path):
         coder = load(file, activation="relu", layout=layout)
         assert torch.equal(coder.W_enc, model.W_enc.T if encoder else model.W_enc)
         assert torch.equal(coder.W_dec, model.W_dec.T if decoder else model.W_dec)
-    with pytest.raises(ValueError, match="layout must be one of by_latent, saelens, linear, found 'rows'"):
-        load(file, activation="relu", layout="rows")
 
 
 @pytest.mark.parametrize(("library", "layout"), [("circuit_tracer", "by_latent"), ("saelens", "saelens")])
@@ -105,74 +101,74 @@ def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
     assert torch.allclose(latents, torch.where(pre > 0.7, pre, 0.0), atol=1e-5)
 
 
-NO_DECODER = {"W_enc": torch.zeros(4, 9)}
-IN_ROWS = {"format": "tensors", "layout": "saelens"}
-PLAIN = [
-    (
-        plain("relu") | {"W_gate": torch.zeros(3)},
-        {},
-        r"a\.safetensors: contains unknown tensors W_gate, expected W_dec",
-    ),
-    (plain("relu"), {"threshold": 0.7}, "activation relu has no threshold; leave out threshold 0.7"),
-    (
-        plain("jumprelu"),
-        {"threshold": 0.7, "activation": None} | IN_ROWS,
-        "contains a threshold; leave out threshold 0.7",
-    ),
-    (plain("topk") | {"k": torch.tensor(3)}, {"activation": "topk", "k": 4} | IN_ROWS, "contains k; leave out k 4"),
-    (plain("jumprelu"), IN_ROWS, "contains a threshold, but activation relu has none; give jumprelu"),
-    (NO_DECODER | {"W_dec": torch.zeros(8, 5)}, {}, r"W_enc \(4, 9\), W_dec \(8, 5\) and the biases do not match"),
-    (NO_DECODER, {}, "lacks the tensors W_dec, found W_enc"),
-    (NO_DECODER, {"top_k": 3}, "plain tensors have no option top_k; expected some of activation, k"),
+BAD = [
+    ("saelens", {"d_sae": 95}, {}, r"W_dec has shape \(96, 24\), expected \(n_q = 95, n_r = 24\)"),
+    ("saelens", {"apply_b_dec_to_input": "false"}, {}, "apply_b_dec_to_input is 'false', expected true or false"),
+    ("saelens", {"normalize_activations": "expected_average_only_in"}, {}, "scaled by a factor that is not in the"),
+    ("saelens", {"normalize_activations": "covariance_whitening"}, {}, "whitened by a matrix that is not in the"),
+    ("saelens", {"normalize_activations": "layer_norm"}, {}, "it normalises each input separately"),
+    ("saelens", {"reshape_activations": "hook_q"}, {}, "'hook_q', expected one of none, hook_z"),
+    ("saelens", {"architecture": "temporal"}, {}, "architecture is 'temporal', expected one of standard"),
+    ("saelens", {"architecture": "jumprelu"}, {}, "lacks the tensors threshold"),
+    ("saelens", {"architecture": ...}, {}, r"cfg\.json: lacks architecture, but contains k"),
+    ("saelens", {"activation_fn_str": "tanh-relu"}, {}, "'tanh-relu' is not supported; expected relu or topk"),
+    ("saelens", {}, {"scaling_factor": torch.full((96,), 2.0)}, "scaling_factor contains numbers other than 1"),
+    ("saelens", {}, {"W_gate": torch.zeros(3)}, "contains unknown tensors W_gate, expected"),
+    ("saelens", {}, {"b_dec": torch.full((24,), torch.inf)}, "b_dec contains NaN, infinity or"),
+    ("saelens", {}, {"b_dec": torch.full((24,), 1e300, dtype=torch.float64)}, "or numbers too large for float32"),
+    ("saelens", {}, {"W_enc": torch.ones(24, 96, dtype=torch.int32)}, "expected floating-point weights"),
+    ("sparsify", {"embed_skip": True}, {}, "sets embed_skip, which is not supported"),
+    ("sparsify", {"activation": "groupmax"}, {}, "activation 'groupmax' is not supported; expected topk"),
+    ("dictionary_learning", {"dict_class": "IdentityDict"}, {}, "is 'IdentityDict', expected one of AutoEncoder"),
+    ("dictionary_learning", {"k": 5}, {}, r"config\.json: k is 5, but k is 6 in ae\.pt"),
+    ("dictionary_learning", {}, {"k": torch.tensor(2.5)}, "k is 2.5, expected a whole number above 0"),
 ]
 
 
-@pytest.mark.parametrize(("tensors", "options", "message"), PLAIN)
-def test_plain_tensors_that_do_not_fit_are_refused(tensors, options, message, tmp_path):
-    save_file(tensors, tmp_path / "a.safetensors")
+@pytest.mark.parametrize(("name", "settings", "tensors", "message"), BAD)
+def test_a_folder_that_would_compute_something_else_is_refused(name, settings, tensors, message, tmp_path):
+    folder = export(model_of("topk"), name, tmp_path / "out")
+    weights, config = (folder / file for file in FILES[name])
+    content = json.loads(config.read_text())
+    part = content["trainer"] if name == "dictionary_learning" else content
+    for key, value in settings.items():
+        part.pop(key) if value is ... else part.update({key: value})
+    config.write_text(json.dumps(content))
+    state = torch.load(weights) if name == "dictionary_learning" else load_file(weights)
+    (torch.save if name == "dictionary_learning" else save_file)(state | tensors, weights)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path / "a.safetensors", **{"activation": "relu", **options})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with a dictionary of SAELens, out, and files that are no dictionaries."""
-    folder = tmp_path_factory.mktemp("dictionaries")
-    export(model_of("topk"), "saelens", folder / "out")
-    (folder / "a.txt").write_text("")
-    os.mkfifo(folder / "pipe.npz")
-    torch.save({}, folder / "ae.pt")
-    (folder / "tensors").mkdir()
-    np.savez(folder / "tensors/params.npz", W_enc=np.ones((2, 3)), W_dec=np.ones((3, 2)))
-    return folder
+        load(folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("tensors", "options", "message"),
     [
-        ("out", {"k": 3}, "options are only for plain tensors, but the format is saelens; leave out k"),
-        (
-            "out",
-            {"format": "circuit_tracer"},
-            "circuit-tracer dictionaries can be written but not read; expected one of sdlcore, ",
-        ),
-        ("out", {"format": "prisma"}, "format is 'prisma'; expected one of sdlcore, saelens, .*, sparsify, tensors$"),
-        ("out", {"revision": "main"}, "is a path on this machine, which has no revisions"),
-        ("nowhere", {}, "nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"),
-        ("a.txt", {}, r"a.txt: expected a folder, or a file that ends in .safetensors or .npz"),
-        ("pipe.npz", {}, r"pipe\.npz: neither a regular file nor a folder"),
-        (
-            "ae.pt",
-            {},
-            "is not a whole dictionary; give the folder that it belongs to, or write its tensors to a .safet",
-        ),
-        ("tensors", {"format": "tensors"}, r"is a folder; give the file with the tensors \(params\.npz\)"),
-        ("tensors", {}, r"params\.npz may contain plain tensors: give the file and their options"),
+        (plain("topk") | {"k": torch.tensor(3)}, {"activation": "topk", "k": 4}, "contains k; leave out k"),
+        (plain("jumprelu"), {"threshold": 0.7}, "contains threshold; leave out threshold"),
+        (plain("jumprelu"), {"activation": "relu"}, "activation relu has no threshold; leave it out, or take jumprelu"),
+        ({"W_enc": torch.zeros(4, 9), "W_dec": torch.zeros(8, 5)}, {"activation": "relu"}, r"W_dec has shape \(8, 5\)"),
+        ({"W_enc": torch.zeros(4, 9)}, {"activation": "relu"}, "lacks the tensors W_dec, found W_enc"),
+        (plain("topk") | {"w_ENC": torch.ones(96, 24)}, {"activation": "relu"}, "names differ only in case; keep one"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused(name, options, message, folder):
+def test_plain_tensors_that_do_not_fit_are_refused(tensors, options, message, tmp_path):
+    save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=message):
-        load(folder / name, **options)
+        load(tmp_path / "a.safetensors", "tensors", **options)
+
+
+def test_a_path_without_a_dictionary_is_named(tmp_path):
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
+    for path, options, message in (
+        (folder, {"k": 3}, "k: options are only for plain tensors, but the format is saelens"),
+        (folder, {"format": "circuit_tracer"}, "format is 'circuit_tracer'; expected one of sdlcore, "),
+        (folder, {"revision": "main"}, "is a path on this machine, which has no revisions"),
+        (tmp_path / "nowhere", {}, "nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"),
+        (folder / "cfg.txt", {}, "is no dictionary; give its folder, or a file that ends in .safetensors or .npz"),
+    ):
+        (folder / "cfg.txt").write_text("")
+        with pytest.raises(ValueError, match=message):
+            load(path, **options)
 
 
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
@@ -180,9 +176,7 @@ def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
     export(model_of("topk"), "sparsify", tmp_path / "layers.0.mlp")
-    with pytest.raises(
-        ValueError, match=r"dictionaries in folders .layers\.0\.mlp.; give a single folder, such as .*layers\.0\.mlp$"
-    ):
+    with pytest.raises(ValueError, match=r"dictionaries in folders .layers\.0\.mlp.; give one of these folders"):
         load(tmp_path)
     assert_same(model_of("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
     both = export(model_of("topk"), "dictionary_learning", tmp_path / "both")
@@ -193,20 +187,14 @@ def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("damage", ["truncated", "empty", "not JSON", "a list", "without settings", "other shapes"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "not JSON"])
 def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
     folder = export(model_of("topk"), name, tmp_path / "out")
-    weights, settings = (folder / file for file in FORMATS[name].files)
-    if damage == "truncated":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif damage == "empty":
-        weights.write_bytes(b"")
-    elif damage == "other shapes":
-        state = torch.load(weights) if name == "dictionary_learning" else load_file(weights)
-        state["b_dec"] = torch.zeros(7)
-        (torch.save if name == "dictionary_learning" else save_file)(state, weights)
+    weights, settings = (folder / file for file in FILES[name])
+    if damage == "not JSON":
+        settings.write_text("{")
     else:
-        settings.write_text({"not JSON": "{", "a list": "[]", "without settings": "{}"}[damage])
+        weights.write_bytes(weights.read_bytes()[:-100] if damage == "truncated" else b"")
     with pytest.raises(ValueError, match=str(folder)):
         load(folder)
 
@@ -236,6 +224,27 @@ def test_configurations_of_saelens_before_its_version_6_are_understood(tmp_path)
     old = {"d_in": 24, "d_sae": 96, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6}, "hook_name": "x"}
     (folder / "cfg.json").write_text(json.dumps(old | {"apply_b_dec_to_input": False}))
     assert_same(model_of("topk"), load(folder), "topk")
+
+
+@pytest.mark.parametrize("before_6", [False, None])
+def test_what_saelens_wrote_for_no_normalisation_before_6_is_none(before_6, tmp_path):
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
+    cfg = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(cfg | {"normalize_activations": before_6}))
+    assert_same(model_of("topk"), load(folder), "topk")
+
+
+def test_sparsify_counts_latents_by_its_expansion_factor_where_their_number_is_zero(tmp_path):
+    folder = export(model_of("topk"), "sparsify", tmp_path / "out")
+    cfg = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(cfg | {"num_latents": 0, "expansion_factor": 4}))
+    assert load(folder).config.n_q == 96
+
+
+def test_arrays_of_either_byte_order_and_memory_order_are_read(tmp_path):
+    state = {name: value.numpy() for name, value in model_of("topk").state_dict().items()}
+    np.savez_compressed(tmp_path / "a.npz", **{name: np.asfortranarray(v.astype(">f8")) for name, v in state.items()})
+    assert torch.equal(load(tmp_path / "a.npz", activation="topk", k=6).W_enc, model_of("topk").W_enc)
 
 
 def test_half_precision_is_read(tmp_path):

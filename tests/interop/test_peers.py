@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from sdlcore.extraction.models import load_tokenizer
-from sdlcore.interop.export import export, export_set, refusal
+from sdlcore.interop.export import FORMATS, export, export_set, refusal
 from sdlcore.interop.load import load
-from sdlcore.interop.registry import FORMATS
 from sdlcore.storage.files import write_rows
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_llama import documents, save_tiny_llama

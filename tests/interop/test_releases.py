@@ -99,7 +99,12 @@ def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
         ),
         (NAME, "", None, f"subfolder must be a dictionary of this release .{DICTIONARY}., found nothing"),
         (NAME, DICTIONARY, LocalEntryNotFoundError("no"), f"{NAME} .owner/saes.: .* the hub cannot be reached"),
-        (NAME, DICTIONARY, ({"architecture": "temporal", "d_in": 24}, {}), "architecture 'temporal' is not supported"),
+        (
+            NAME,
+            DICTIONARY,
+            ({"architecture": "temporal", "d_in": 24}, {}),
+            "architecture is 'temporal', expected",
+        ),
         (NAME, DICTIONARY, ({"architecture": "standard", "d_in": 24}, {}), "lacks the tensors"),
     ],
 )

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.interop.export import export, refusal
+from sdlcore.interop.formats import READ
 from sdlcore.interop.load import load
-from sdlcore.interop.registry import FORMATS
 from tests.interop.models import KINDS, agreement, model_of, samples
 
-READ = [name for name, file_format in FORMATS.items() if file_format.read]
 PAIRS = [(kind, name) for kind in KINDS for name in READ if refusal(model_of(kind), name) is None]
 # a limit, so that a growing number of rejections is noticed
 EXPRESSIBLE = {"saelens": 25, "dictionary_learning": 11, "sparsify": 6}

@@ -10,7 +10,7 @@ from sdlcore.api.inside import layer_of
 from sdlcore.api.pretrained import config_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
-from sdlcore.interop.registry import format_of
+from sdlcore.interop.formats import canonical
 from sdlcore.model.coder import SparseCoder
 
 
@@ -54,7 +54,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     ValueError
         For an unknown format or option, or if the folder contains a dictionary in another format.
     """
-    if isinstance(dictionary, Dictionary) and format_of(to)[0] == "saelens":
+    if isinstance(dictionary, Dictionary) and canonical(to) == "saelens":
         config = config_of(dictionary.coder, dictionary.provenance)
         options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
     return export_coder(coder_of(dictionary), to, folder, **options)

@@ -9,7 +9,7 @@ from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import new_run_folder
 from sdlcore.commands.arguments import InputPath, opened, with_values
-from sdlcore.interop.tensors import Layout
+from sdlcore.interop.tensors import Orientation
 
 Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
 Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "tensors"]
@@ -61,7 +61,7 @@ def import_(
     k: int | None = None,
     threshold: float | None = None,
     pair: Literal["sae", "transcoder"] | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     apply_b_dec_to_input: bool = False,
 ) -> None:
     """Open a dictionary of another library, or plain tensors, and write it as ours.

@@ -1,4 +1,4 @@
-"""The interface of export formats: file names, refusal, writer and reader of each library's format."""
+"""The interface of export formats: refusal, writer and reader of each library's format."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,8 +24,6 @@ class Format:
 
     title: str
     """Name of the library."""
-    files: tuple[str, ...]
-    """Names or patterns of the files that a folder in this format contains."""
     refusal: Callable[[SparseCoder], str | None]
     """Returns why the library cannot express a dictionary, and a remedy; None if it can."""
     write: Callable[..., Files]
@@ -53,6 +51,5 @@ def json_file(content: Any) -> Callable[[Path], object]:
 
 
 def safetensors_file(tensors: Mapping[str, Tensor]) -> Callable[[Path], object]:
-    """Return a function that writes tensors to a safetensors file. Tensors must not share memory."""
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return lambda path: save_file(whole, path)
+    """Return a function that writes tensors, which share no memory, to a safetensors file."""
+    return lambda path: save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

@@ -5,18 +5,25 @@ with the same threshold for every latent. TopK needs ``activation`` and ``k`` in
 repository reads since v0.5.0 of April 2026 (`UNREAD` names the loaders that ignore them).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import yaml
 
 from sdlcore.interop.base import SAVE_OURS, Files, Format, safetensors_file
 from sdlcore.interop.formats import FILES
+from sdlcore.interop.layouts import Layout, to_file
 from sdlcore.interop.weights import weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.user_warnings import warn_at_call
 
-_FILES = FILES["circuit_tracer"]
+_LAYOUT: Layout = {
+    "W_enc": ("W_enc", "n_q n_p"),
+    "W_dec": ("W_dec", "n_q n_r"),
+    "b_enc": ("b_enc", "n_q"),
+    "b_dec": ("b_dec", "n_r"),
+}
 UNREAD = (
     "circuit-tracer opens these TopK transcoders from a repository at the hub, or by load_transcoders, in v0.5.0 of "
     "decoderesearch/circuit-tracer (April 2026) or later. Its local cache and the release on PyPI (0.5.0, a fork) "
@@ -47,33 +54,20 @@ def write(
     feature_input_hook: str = "mlp.hook_in",
     feature_output_hook: str = "mlp.hook_out",
 ) -> Files:
-    """Return the files for a set of transcoders.
-
-    Parameters
-    ----------
-    models
-        A transcoder for each layer of the language model, in the order of the layers.
-    model_name
-        Name of the language model.
-    scan
-        Name under which circuit-tracer looks up visualisations of latents; empty for ``model_name``.
-    feature_input_hook, feature_output_hook
-        Hooks of inputs and targets, in TransformerLens' names without ``blocks.N.``.
+    """Return the files for a set: a transcoder for each layer, in the order of the layers. Options as in `sdl.export`.
 
     Raises
     ------
     ValueError
         If the transcoders differ in width, number of latents, k, or in having a skip connection.
     """
-    for what, numbers in (
-        ("a width", [sum(model.input_sites) for model in models]),
-        ("a number of latents", [model.config.n_q for model in models]),
-        ("a skip connection or none", [model.config.skip for model in models]),
-        ("a TopK with one k, or none", [model.config.k if _is_topk(model) else None for model in models]),
-    ):
-        if len(set(numbers)) > 1:
-            raise ValueError(f"the transcoders of a circuit-tracer set must share {what}, found {numbers} by layer")
-    files = {f"layer_{layer}.safetensors": safetensors_file(_tensors(model)) for layer, model in enumerate(models)}
+    shapes = [(model.input_sites, model.config.n_q, model.config.skip, _k_of(model)) for model in models]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            "the transcoders of a circuit-tracer set must share width, number of latents, skip connection and TopK's "
+            f"k, found {shapes} by layer"
+        )
+    files = {f"layer_{layer}.safetensors": _layer_file(model) for layer, model in enumerate(models)}
     config: dict[str, Json] = {
         "model_name": model_name,
         "model_kind": "transcoder_set",
@@ -81,25 +75,24 @@ def write(
         "feature_output_hook": feature_output_hook,
         "scan": scan or model_name,
     }
-    if _is_topk(models[0]):
-        config |= {"activation": "topk", "k": models[0].config.k}
+    if k := _k_of(models[0]):
+        config |= {"activation": "topk", "k": k}
         warn_at_call(UNREAD)
     text = yaml.safe_dump(config, sort_keys=False)
-    return {**files, _FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
+    return {**files, FILES["circuit_tracer"][1]: lambda path: path.write_text(text, encoding="utf-8")}
 
 
-def _is_topk(model: SparseCoder) -> bool:
-    return model.config.activation == "topk"
+def _k_of(model: SparseCoder) -> int | None:
+    return model.config.k if model.config.activation == "topk" else None
 
 
-def _tensors(model: SparseCoder) -> dict:
-    weights = weights_of(model)
-    tensors = {"W_enc": weights.W_enc, "W_dec": weights.W_dec, "b_enc": weights.b_enc, "b_dec": weights.b_dec}
+def _layer_file(model: SparseCoder) -> Callable[[Path], object]:
+    weights, layout = weights_of(model), dict(_LAYOUT)
     if weights.threshold is not None:
-        tensors["activation_function.threshold"] = weights.threshold.expand(model.config.n_q)
+        layout["activation_function.threshold"] = ("threshold", "n_q")
     if weights.W_skip is not None:
-        tensors["W_skip"] = weights.W_skip.T
-    return tensors
+        layout["W_skip"] = ("W_skip", "n_r n_p")
+    return safetensors_file(to_file(weights, layout))
 
 
-FORMAT: Format = Format("circuit-tracer", _FILES, refusal, write, is_set=True)
+FORMAT: Format = Format("circuit-tracer", refusal, write, is_set=True)

@@ -6,10 +6,11 @@ A separate module, since the pipeline needs it before torch is loaded.
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.extraction.hub_names import is_hub_model
+from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
 FILES = {
@@ -29,6 +30,12 @@ PLAIN = (".safetensors", ".npz")
 """Suffixes of files of plain tensors."""
 RELEASE = 'for a release of SAELens, write its name and the id of the dictionary, load("RELEASE", subfolder="ID")'
 """Advice for a name that the hub does not know."""
+_EXPECTED = "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
+
+
+def canonical(name: str) -> str:
+    """Return the name of a format as in `FILES`: in lower case, with underscores instead of hyphens."""
+    return str(name).lower().replace("-", "_")
 
 
 def locate(path: str | Path, subfolder: str = "", revision: str | None = None, **hub: Any) -> Path:
@@ -46,15 +53,15 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
     if is_hub_model(str(path)):
         from sdlcore.extraction.hub import dictionary_snapshot  # takes an optional library
 
-        name = str(path)
-        path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE, **hub)
-        if not (location := path / subfolder).exists() or (location.is_dir() and not any(location.iterdir())):
+        location = dictionary_snapshot(str(path), revision, _patterns(subfolder), RELEASE, **hub) / subfolder
+        if not location.exists() or (location.is_dir() and not any(location.iterdir())):
             raise SourceError(
-                f"{name}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_expected()}); "
+                f"{path}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_EXPECTED}); "
                 "give its folder as subfolder; for plain tensors, such as Gemma Scope's, give the file: "
                 f'subfolder="{subfolder or "FOLDER"}/params.npz"'
             )
-    elif revision is not None:
+        return location
+    if revision is not None:
         raise ValueError(f"{path}: is a path on this machine, which has no revisions; leave out revision")
     location = Path(path) / subfolder
     if not location.exists():
@@ -68,10 +75,6 @@ def _patterns(subfolder: str) -> list[str]:
         return [subfolder]
     names = {name for form in READ for name in FILES[form]} | {OURS, *BESIDE}
     return [f"{subfolder}/{name}" if subfolder else name for name in sorted(names)]
-
-
-def _expected() -> str:
-    return "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
 
 
 def format_at(path: Path) -> str:
@@ -92,15 +95,11 @@ def format_at(path: Path) -> str:
         return fitting[0]
     if fitting:
         raise SourceError(f"{path}: contains dictionaries in several formats; give format, one of {', '.join(fitting)}")
-    inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors")))
-    if inside:
-        raise SourceError(
-            f"{path}: contains dictionaries in folders ({listed(inside)}); "
-            f"give a single folder, such as {path / inside[0]}"
-        )
+    if inside := sorted(entry.name for entry in path.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors"))):
+        raise SourceError(f"{path}: contains dictionaries in folders ({listed(inside)}); give one of these folders")
     plain = [name for name in here if name.endswith(PLAIN)]
     advice = f"; {listed(plain)} may contain plain tensors: give the file and their options" if plain else ""
-    raise SourceError(f"{path}: contains no dictionary in a known format ({_expected()}){advice}")
+    raise SourceError(f"{path}: contains no dictionary in a known format ({_EXPECTED}){advice}")
 
 
 def dictionary_files(path: Path, format: str) -> list[Path]:
@@ -112,20 +111,12 @@ def dictionary_files(path: Path, format: str) -> list[Path]:
 
 
 def locate_files(path: str | Path, subfolder: str = "", format: str | None = None) -> list[Path]:
-    """Return the files that contain the dictionary at a path; arguments as for `load`.
-
-    Raises
-    ------
-    ValueError
-        If nothing is there, or it has no known format or several.
-    """
+    """Return the files that contain the dictionary at a path; arguments and errors as for `load`."""
     location = locate(path, subfolder)
     return dictionary_files(location, format or format_at(location))
 
 
 def _format_of_file(path: Path) -> str:
-    if path.suffix not in (*PLAIN, ".pt", ".json"):
-        raise SourceError(f"{path}: expected a folder, or a file that ends in {' or '.join(PLAIN)}")
     beside = [file.name for file in path.parent.iterdir() if file.is_file()]
     fitting = [name for name in formats_of(beside) if path.name in FILES[name]]
     if len(fitting) == 1:
@@ -133,15 +124,9 @@ def _format_of_file(path: Path) -> str:
     if path.suffix == ".npz":
         return "tensors"
     if path.suffix != ".safetensors":
-        plain = (
-            ", or write its tensors to a .safetensors file by safetensors' save_file" if path.suffix == ".pt" else ""
-        )
-        raise SourceError(f"{path}: is not a whole dictionary; give the folder that it belongs to{plain}")
-    try:
-        with safe_open(path, "np") as file:
-            return "sdlcore" if "sdlcore" in (file.metadata() or {}) else "tensors"
-    except (OSError, SafetensorError) as error:
-        raise SourceError(f"{path}: not a readable safetensors file ({error})") from printable_cause(error)
+        raise SourceError(f"{path}: is no dictionary; give its folder, or a file that ends in {' or '.join(PLAIN)}")
+    with parsing(path, "safetensors"), safe_open(path, "np") as file:
+        return "sdlcore" if "sdlcore" in (file.metadata() or {}) else "tensors"
 
 
 def formats_of(names: list[str]) -> list[str]:

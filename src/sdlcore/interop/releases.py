@@ -91,7 +91,7 @@ def load_release(name: str, dictionary: str) -> Release:
     if cfg.get("normalize_activations") == _SCALED and factor is not None:
         state, cfg = _unscaled(state, factor), cfg | {"normalize_activations": "none"}
     where = f"{name}/{dictionary}"
-    coder = read_state(Path(where), Settings(where, cfg), lambda: state)
+    coder = read_state(Path(where), Settings(where, cfg), state)
     facts = {"release": name, "dictionary": dictionary, "repository": repository, "folder": folder}
     metadata = cfg.get("metadata") or {}
     return Release(coder, facts | {key: metadata.get(key) for key in ("model_name", "hook_name", "neuronpedia_id")})

@@ -41,16 +41,9 @@ class Imported(NamedTuple):
 
 
 def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = None) -> Imported:
-    """Load a dictionary and compute its scores.
+    """Load a dictionary, and compute its scores on the activations that it belongs to.
 
-    Parameters
-    ----------
-    config
-        Location of the dictionary.
-    store
-        Activations that it belongs to.
-    watch
-        References; the row then counts how many of these directions the dictionary recovers.
+    With ``watch``, a file of references, the row also counts how many of their directions the dictionary recovers.
 
     Raises
     ------
@@ -61,8 +54,12 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     form = config.format or format_at(location)
     log.info("%s: a dictionary in the format of %s", location, form)
     files = {file.name: sha256_of(file) for file in dictionary_files(location, form)}
-    says = _says(location, form)
-    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": says}
+    about: dict[str, Json] = {
+        "from": config.model,
+        "format": form,
+        "files": sorted(files),
+        "says": _metadata(location, form),
+    }
     model = load(location, form)
     pair = model.config.pair
     with open_checked(store) as samples:
@@ -77,7 +74,7 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     return Imported(model, row, files, about)
 
 
-def _says(location: Path, form: str) -> Json:
+def _metadata(location: Path, form: str) -> Json:
     """Return the metadata in the files about how the dictionary was made."""
     *_, last = dictionary_files(location, form)
     if form == "sdlcore":

@@ -4,7 +4,8 @@ BatchTopK is written as JumpReLU with the same threshold for every latent, as SA
 that no class of SAELens computes are written for the class that `sdlcore.saelens` registers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sdlcore import __version__
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
-from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
+from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import description_of, restored, tensors_of
@@ -80,6 +81,25 @@ _NORMALISATIONS = {
 """Value of ``normalize_activations`` -> why it is not supported; empty if it is."""
 
 
+def _layout(architecture: str) -> Layout:
+    """Return the tensors of an architecture."""
+    layout = {"W_dec": ("W_dec", "n_q n_r"), "b_dec": ("b_dec", "n_r")}
+    if architecture == "matching_pursuit":
+        return layout
+    layout["W_enc"] = ("W_enc", "n_p n_q")
+    if architecture == "gated":
+        layout |= {"b_gate": ("b_enc", "n_q"), "b_mag": ("b_magnitude", "n_q"), "r_mag": ("log_scale", "n_q")}
+    else:
+        layout["b_enc"] = ("b_enc", "n_q")
+    if _READ[architecture] == "jumprelu":
+        layout["threshold"] = ("threshold", "n_q")
+    if _READ[architecture] == "batchtopk":
+        layout["topk_threshold"] = ("threshold", "")
+    if "skip" in architecture:
+        layout["W_skip"] = ("W_skip", "n_r n_p")
+    return layout
+
+
 def refusal(model: SparseCoder) -> str | None:
     if model.config.pair == "crosscoder":
         return f"it has no class for crosscoders; {SAVE_OURS}"
@@ -123,15 +143,7 @@ def write(
     and decoder are this matrix in different units. SAELens' latents are then sdlcore's times the number
     ``latent_scale`` in the metadata. Active latents and outputs are the same.
 
-    Parameters
-    ----------
-    model
-        The dictionary.
-    model_name, hook_name, hook_name_out
-        The language model, and the hooks of inputs and of a transcoder's targets, in TransformerLens' names. SAELens
-        loads the folder without them, but needs them to run or evaluate the dictionary in a language model.
-    metadata
-        Additional SAELens metadata, such as ``neuronpedia_id``.
+    Options as in `sdl.export`.
     """
     config, architecture = model.config, _native(model)
     facts = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
@@ -165,82 +177,44 @@ def write(
         cfg[_DESCRIPTION] = description_of(model)
         tensors = {_PREFIX + name: tensor for name, tensor in tensors_of(model).items()}
     else:
-        tensors = _native_tensors(model)
+        weights = weights_of(model)
+        if architecture == "matching_pursuit":
+            weights = replace(weights, W_dec=(weights.W_dec.double() / facts["latent_scale"]).float())
+        tensors = to_file(weights, _layout(architecture))
     return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
-
-
-def _native_tensors(model: SparseCoder) -> dict[str, Tensor]:
-    """Return the tensors of SAELens' own class."""
-    weights = weights_of(model)
-    if model.config.activation == "matching_pursuit":
-        scale = _tied_scale(model)
-        assert scale is not None
-        return {"W_dec": (weights.W_dec.double() / scale).float(), "b_dec": weights.b_dec}
-    tensors = {"W_enc": weights.W_enc.T, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
-    if weights.log_scale is not None and weights.b_magnitude is not None:
-        tensors |= {"b_gate": weights.b_enc, "b_mag": weights.b_magnitude, "r_mag": weights.log_scale}
-    else:
-        tensors["b_enc"] = weights.b_enc
-    if weights.threshold is not None:
-        tensors["threshold"] = weights.threshold.expand(model.config.n_q)
-    if weights.W_skip is not None:
-        tensors["W_skip"] = weights.W_skip.T
-    return tensors
 
 
 def read(folder: Path) -> SparseCoder:
     """Load a folder that `save_model` or `save_inference_model` wrote, or a training checkpoint."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
-        cfg = Settings(file, read_object(file))
+        cfg, state = Settings(file, read_object(file)), read_tensors(weights)
         if cfg.values.get("architecture") == ARCHITECTURE:
-            tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_safetensors(weights).items()}
+            tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
             return restored(folder, cfg.section(_DESCRIPTION).values, tensors)
-        return read_state(weights, cfg, lambda: read_safetensors(weights))
+        return read_state(weights, cfg, state)
 
 
-def read_state(where: Path, cfg: Settings, state_of: Callable[[], dict[str, Tensor]]) -> SparseCoder:
+def read_state(where: Path, cfg: Settings, state: Mapping[str, Tensor]) -> SparseCoder:
     """Build a dictionary from a configuration and the weights that belong to it, after checking both.
 
-    ``where`` is what errors about weights name. The weights are read after the configuration was checked.
+    ``where`` is what errors about weights name.
     """
     cfg = _current(cfg)
-    architecture = cfg.text("architecture")
-    if architecture not in _READ:
-        supported = ", ".join((*_READ, ARCHITECTURE))
-        raise SourceError(f"{cfg.where}: architecture {architecture!r} is not supported; expected one of {supported}")
+    architecture = cfg.choice("architecture", _READ, "")
     normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
     if reason := _NORMALISATIONS[normalisation]:
         raise SourceError(f"{cfg.where}: normalize_activations is {normalisation!r}: {reason}")
     # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
     cfg.choice("reshape_activations", ("none", "hook_z"), "none")
-    state = state_of()
-    shapes = _shapes(architecture)
-    check_names(where, state, set(shapes), frozenset({_SCALE}))
-    sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
-    shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
-    check_shapes(where, state, shapes, sizes, Path(cfg.where).name)
-    check_values(where, state)
-    if _SCALE in state and not (state.pop(_SCALE) == 1).all():
+    n_p, given = cfg.count("d_in"), {"n_q": "d_sae", "n_r": "d_out"}
+    sizes = {name: cfg.count(key) for name, key in given.items() if key in cfg}
+    if "transcoder" not in architecture:
+        sizes["n_r"] = n_p
+    check_tensors(where, state, _layout(architecture), {"n_p": n_p, **sizes}, {_SCALE})
+    if _SCALE in state and not (state[_SCALE] == 1).all():
         raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
     return _opened(state, cfg)
-
-
-def _shapes(architecture: str) -> dict[str, SHAPE]:
-    """Return the tensor names of an architecture with the names of their dimensions."""
-    d_out = "d_out" if "transcoder" in architecture else "d_in"
-    shapes: dict[str, SHAPE] = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", d_out), "b_dec": (d_out,)}
-    if architecture == "matching_pursuit":
-        return {name: shapes[name] for name in ("W_dec", "b_dec")}
-    biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
-    shapes |= dict.fromkeys(biases, ("d_sae",))
-    if _READ[architecture] == "jumprelu":
-        shapes["threshold"] = ("d_sae",)
-    if _READ[architecture] == "batchtopk":
-        shapes["topk_threshold"] = ()
-    if "skip" in architecture:
-        shapes["W_skip"] = (d_out, "d_in")
-    return shapes
 
 
 def from_saelens(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
@@ -254,18 +228,9 @@ def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
     if activation == "matching_pursuit":
         return _matching_pursuit(state, cfg)
     transcoder = "transcoder" in architecture
-    subtracts = cfg.flag("apply_b_dec_to_input", True) and not transcoder
-    weights = Weights(
-        W_enc=state["W_enc"].T,
-        b_enc=state["b_gate"] if activation == "gated" else state["b_enc"],
-        W_dec=state["W_dec"],
-        b_dec=state["b_dec"],
-        shift=state["b_dec"] if subtracts else None,
-        threshold=state.get("topk_threshold", state.get("threshold")),
-        log_scale=state.get("r_mag"),
-        b_magnitude=state.get("b_mag"),
-        W_skip=state["W_skip"].T if "W_skip" in state else None,
-    )
+    weights = from_file(state, _layout(architecture))
+    if cfg.flag("apply_b_dec_to_input", True) and not transcoder:
+        weights = replace(weights, shift=weights.b_dec)
     if cfg.flag("rescale_acts_by_decoder_norm", False):
         weights = weights.by_decoder_norms()
     k = cfg.count("k") if activation in SELECTING else None
@@ -309,4 +274,4 @@ def _current(cfg: Settings) -> Settings:
     return Settings(cfg.where, values)
 
 
-FORMAT: Format = Format("SAELens", _FILES, refusal, write, read, any_encoder=True)
+FORMAT: Format = Format("SAELens", refusal, write, read, any_encoder=True)

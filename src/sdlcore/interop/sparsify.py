@@ -5,6 +5,7 @@ the decoder bias from inputs; the exported encoder bias compensates for this.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -12,14 +13,21 @@ from torch import Tensor
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
-from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
-from sdlcore.interop.weights import Weights, sparse_coder, weights_of
+from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
+from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]
+_LAYOUT: Layout = {
+    "encoder.weight": ("W_enc", "n_q n_p"),
+    "encoder.bias": ("b_enc", "n_q"),
+    "W_dec": ("W_dec", "n_q n_r"),
+    "b_dec": ("b_dec", "n_r"),
+}
+_SKIP: Layout = _LAYOUT | {"W_skip": ("W_skip", "n_r n_p")}
 _ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
 """Settings of other releases and forks that change the result of a dictionary; not supported if true."""
 
@@ -42,14 +50,6 @@ def write(model: SparseCoder) -> Files:
     transcode = config.pair == "transcoder"
     if not transcode:
         weights = weights.shifted(weights.b_dec)
-    tensors = {
-        "encoder.weight": weights.W_enc,
-        "encoder.bias": weights.b_enc,
-        "W_dec": weights.W_dec,
-        "b_dec": weights.b_dec,
-    }
-    if weights.W_skip is not None:
-        tensors["W_skip"] = weights.W_skip.T
     n_q, n_p = weights.W_enc.shape
     cfg = {
         "activation": "topk",
@@ -63,7 +63,10 @@ def write(model: SparseCoder) -> Files:
         "transcode": transcode,
         "d_in": n_p,
     }
-    return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
+    return {
+        _FILES[0]: safetensors_file(to_file(weights, _SKIP if config.skip else _LAYOUT)),
+        _FILES[1]: json_file(cfg),
+    }
 
 
 def read(folder: Path) -> SparseCoder:
@@ -75,35 +78,21 @@ def read(folder: Path) -> SparseCoder:
             raise SourceError(f"{file}: activation {activation!r} is not supported; expected topk")
         if other := [name for name in _ELSEWHERE if cfg.flag(name, False)]:
             raise SourceError(f"{file}: sets {listed(other)}, which is not supported")
-        shapes: dict[str, SHAPE] = {
-            "encoder.weight": ("num_latents", "d_in"),
-            "encoder.bias": ("num_latents",),
-            "W_dec": ("num_latents", "d_in"),
-            "b_dec": ("d_in",),
-        }
-        if cfg.flag("skip_connection", False):
-            shapes["W_skip"] = ("d_in", "d_in")
         d_in = cfg.count("d_in")
-        num_latents = cfg.count("num_latents", 0, least=0) or d_in * cfg.count("expansion_factor", 32)
-        state = read_safetensors(weights)
-        check_names(weights, state, set(shapes))
-        check_shapes(weights, state, shapes, {"d_in": d_in, "num_latents": num_latents}, file.name)
-        check_values(weights, state)
+        n_q = cfg.count("num_latents", 0, least=0) or d_in * cfg.count("expansion_factor", 32)
+        state = read_tensors(weights)
+        layout = _SKIP if cfg.flag("skip_connection", False) else _LAYOUT
+        check_tensors(weights, state, layout, {"n_p": d_in, "n_r": d_in, "n_q": n_q})
         return from_sparsify(state, cfg.count("k", 32), cfg.flag("transcode", False))
 
 
 def from_sparsify(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
     """Build a dictionary from sparsify weights by name. A transcoder is recognised by its configuration or by
     ``W_skip``."""
-    weights = Weights(
-        W_enc=state["encoder.weight"],
-        b_enc=state["encoder.bias"],
-        W_dec=state["W_dec"],
-        b_dec=state["b_dec"],
-        shift=None if transcode else state["b_dec"],
-        W_skip=state["W_skip"].T if "W_skip" in state else None,
-    )
+    weights = from_file(state, _SKIP if "W_skip" in state else _LAYOUT)
+    if not transcode:
+        weights = replace(weights, shift=weights.b_dec)
     return sparse_coder(weights, "topk", k, "transcoder" if transcode or "W_skip" in state else "sae")
 
 
-FORMAT: Format = Format("sparsify", _FILES, refusal, write, read)
+FORMAT: Format = Format("sparsify", refusal, write, read)

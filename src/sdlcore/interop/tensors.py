@@ -2,6 +2,7 @@
 
 The file does not describe how the tensors are used, so the caller gives options."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,19 +11,10 @@ from torch import Tensor
 
 from sdlcore.errors import SourceError
 from sdlcore.interop.formats import PLAIN
-from sdlcore.interop.tensor_files import (
-    SHAPE,
-    check_names,
-    check_shapes,
-    check_values,
-    fits,
-    read_npz,
-    read_safetensors,
-)
-from sdlcore.interop.weights import Weights, sparse_coder
+from sdlcore.interop.layouts import Layout, check_tensors, count_in, fits, from_file, read_tensors
+from sdlcore.interop.weights import sparse_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import SELECTING, Activation
-from sdlcore.storage.external_json import Settings
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
@@ -31,15 +23,15 @@ class UnsaidError(SourceError):
     """Plain tensors cannot be loaded without a further option; the message names it."""
 
 
-Layout = Literal["by_latent", "saelens", "linear"]
-_LAYOUTS: dict[Layout, dict[str, SHAPE]] = {
-    "by_latent": {"W_enc": ("n_q", "n_p"), "W_dec": ("n_q", "n_r")},
-    "saelens": {"W_enc": ("n_p", "n_q"), "W_dec": ("n_q", "n_r")},
-    "linear": {"W_enc": ("n_q", "n_p"), "W_dec": ("n_r", "n_q")},
+Orientation = Literal["by_latent", "saelens", "linear"]
+_LAYOUTS: dict[Orientation, Layout] = {
+    "by_latent": {"W_enc": ("W_enc", "n_q n_p"), "W_dec": ("W_dec", "n_q n_r")},
+    "saelens": {"W_enc": ("W_enc", "n_p n_q"), "W_dec": ("W_dec", "n_q n_r")},
+    "linear": {"W_enc": ("W_enc", "n_q n_p"), "W_dec": ("W_dec", "n_r n_q")},
 }
-_BESIDE: dict[str, SHAPE] = {"b_enc": ("n_q",), "b_dec": ("n_r",), "W_skip": ("n_r", "n_p")}
-"""Optional tensors, and their dimensions in every layout."""
-_NAMES = {name.lower(): name for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip", "k")}
+_OPTIONAL: Layout = {"b_enc": ("b_enc", "n_q"), "b_dec": ("b_dec", "n_r"), "W_skip": ("W_skip", "n_r n_p")}
+"""Optional tensors, with the same dimensions in every layout."""
+_NAMES = {name.lower(): name for name in ("W_enc", "W_dec", *_OPTIONAL, "threshold", "k")}
 
 
 def read(
@@ -50,7 +42,7 @@ def read(
     threshold: float | None = None,
     pair: Literal["sae", "transcoder"] | None = None,
     apply_b_dec_to_input: bool = False,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
 ) -> SparseCoder:
     """Load a dictionary from plain tensors.
 
@@ -81,89 +73,62 @@ def read(
         if file.is_dir():
             inside = sorted(path.name for path in file.iterdir() if path.suffix in PLAIN)
             raise SourceError(f"{file}: is a folder; give the file with the tensors ({listed(inside)})")
-        options = Settings(
-            "plain tensors", {"k": k, "threshold": threshold, "apply_b_dec_to_input": apply_b_dec_to_input}
-        )
-        k = options.count("k") if "k" in options else None
-        threshold = options.number("threshold") if "threshold" in options else None
-        shift = options.flag("apply_b_dec_to_input", False)
-        named = _named(file, read_npz(file) if file.suffix == ".npz" else read_safetensors(file))
-        check_values(file, named, counts=("k",))
-        if "k" in named and named["k"].numel() != 1:
-            raise SourceError(f"{file}: k has shape {tuple(named['k'].shape)}, expected one number")
-        W_enc, W_dec = _by_latent(file, named, layout)
-        n_q, n_p, n_r = len(W_enc), W_enc.shape[1], W_dec.shape[1]
-        if threshold is not None and "threshold" in named:
-            raise SourceError(f"{file}: contains a threshold; leave out threshold {threshold:g}")
-        if k is not None and "k" in named:
-            raise SourceError(f"{file}: contains k; leave out k {k}")
+        named = _named(file, read_tensors(file))
+        for name, option in (("k", k), ("threshold", threshold)):
+            if option is not None and name in named:
+                raise SourceError(f"{file}: contains {name}; leave out {name}")
+        tensors = _layout_of(file, named, layout)
+        weights = from_file(named, tensors)
+        n_q, n_p = weights.W_enc.shape
         limit = named.get("threshold", None if threshold is None else torch.tensor(float(threshold)))
-        activation = activation or ("jumprelu" if limit is not None else None)
+        activation = activation or (None if limit is None else "jumprelu")
         if activation is None:
             raise UnsaidError(f"{file}: does not contain its activation; give activation, such as topk with k")
         if activation == "gated":
             raise SourceError(f"{file}: gated is not supported for plain tensors; save it in a library's format")
-        if activation in SELECTING:
-            k = int(named["k"].reshape(())) if "k" in named else k
-            if k is None:
-                raise UnsaidError(f"{file}: does not contain k; give k, which activation {activation} needs")
-        if threshold is not None and activation not in ("jumprelu", "batchtopk"):
-            raise SourceError(f"{file}: activation {activation} has no threshold; leave out threshold {threshold:g}")
-        if "threshold" in named and activation not in ("jumprelu", "batchtopk"):
-            raise SourceError(f"{file}: contains a threshold, but activation {activation} has none; give jumprelu")
-        if activation in ("jumprelu", "batchtopk") and limit is None:
+        if "k" in named:
+            k = count_in(file, "k", named["k"])
+        if activation in SELECTING and k is None:
+            raise UnsaidError(f"{file}: does not contain k; give k, which activation {activation} needs")
+        if limit is None and activation in ("jumprelu", "batchtopk"):
             raise UnsaidError(f"{file}: does not contain a threshold; give threshold, which {activation} needs")
-        weights = Weights(
-            W_enc=W_enc,
-            b_enc=named.get("b_enc", torch.zeros(n_q)),
-            W_dec=W_dec,
-            b_dec=named.get("b_dec", torch.zeros(n_r)),
-            shift=named.get("b_dec") if shift else None,
-            threshold=_threshold(file, activation, limit, n_q),
-            W_skip=named["W_skip"].T if "W_skip" in named else None,
-        )
+        if limit is not None and activation not in ("jumprelu", "batchtopk"):
+            raise SourceError(f"{file}: activation {activation} has no threshold; leave it out, or take jumprelu")
+        if limit is not None and limit.numel() == 1:
+            limit = limit.reshape(()) if activation == "batchtopk" else limit.reshape(1).expand(n_q)
+        weights = replace(weights, threshold=limit, shift=weights.b_dec if apply_b_dec_to_input else None)
         if pair is None:
-            pair = "sae" if n_p == n_r and weights.W_skip is None else "transcoder"
-        return sparse_coder(weights, activation, k, pair)
+            pair = "sae" if n_p == len(weights.b_dec) and weights.W_skip is None else "transcoder"
+        return sparse_coder(weights, activation, k if activation in SELECTING else None, pair)
 
 
 def _named(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by sdlcore's names, ignoring case, since libraries write names in different case."""
-    named: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        ours = _NAMES.get(name.lower(), name)
-        if ours in named:
-            both = [other for other in tensors if _NAMES.get(other.lower()) == ours]
-            raise SourceError(f"{file}: contains {' and '.join(both)}, which mean the same; keep one")
-        named[ours] = value
-    check_names(file, named, {"W_enc", "W_dec"}, frozenset(_NAMES.values()))
+    named = {_NAMES.get(name.lower(), name): value for name, value in tensors.items()}
+    if len(named) < len(tensors):
+        raise SourceError(f"{file}: contains two tensors whose names differ only in case; keep one")
     return named
 
 
-def _threshold(file: Path, activation: Activation, limit: Tensor | None, n_q: int) -> Tensor | None:
-    if limit is None or activation not in ("jumprelu", "batchtopk"):
-        return None
-    if limit.numel() == 1:
-        return limit.reshape(()) if activation == "batchtopk" else limit.reshape(1).expand(n_q)
-    if activation == "batchtopk" or limit.shape != (n_q,):
-        expected = "one number" if activation == "batchtopk" else f"one number or n_q = {n_q}"
-        raise SourceError(f"{file}: threshold has shape {tuple(limit.shape)}, expected {expected}")
-    return limit
-
-
-def _by_latent(file: Path, named: dict[str, Tensor], layout: Layout | None) -> tuple[Tensor, Tensor]:
-    """Return encoder (n_q x n_p) and decoder (n_q x n_r), a row for each latent."""
-    if layout is not None and layout not in _LAYOUTS:
-        raise SourceError(f"layout must be one of {', '.join(_LAYOUTS)}, found {layout!r}")
-    beside = {name: shape for name, shape in _BESIDE.items() if name in named}
-    if layout is None:
-        fitting = [name for name, shapes in _LAYOUTS.items() if fits(named, shapes | beside)]
-        shapes = f"W_enc {tuple(named['W_enc'].shape)}, W_dec {tuple(named['W_dec'].shape)}"
-        if not fitting:
-            raise SourceError(f"{file}: the shapes of {shapes} and the biases do not match")
+def _layout_of(file: Path, named: dict[str, Tensor], orientation: Orientation | None) -> Layout:
+    """Return the layout of the tensors, and add biases of zeros if they are missing."""
+    optional = {name: place for name, place in _OPTIONAL.items() if name in named}
+    layouts = {name: shapes | optional for name, shapes in _LAYOUTS.items()}
+    if orientation is None and {"W_enc", "W_dec"} <= named.keys():
+        fitting: list[Orientation] = [name for name, layout in layouts.items() if fits(named, layout)]
         if len(fitting) > 1:
+            shapes = f"W_enc {tuple(named['W_enc'].shape)}, W_dec {tuple(named['W_dec'].shape)}"
             raise UnsaidError(f"{file}: {shapes} match several layouts; give layout, one of {', '.join(fitting)}")
-        layout = fitting[0]
-    check_shapes(file, named, _LAYOUTS[layout] | beside)
-    enc, dec = (_LAYOUTS[layout][name][0] == "n_q" for name in ("W_enc", "W_dec"))
-    return named["W_enc"] if enc else named["W_enc"].T, named["W_dec"] if dec else named["W_dec"].T
+        orientation = next(iter(fitting), None)
+    if orientation not in (None, *_LAYOUTS):
+        raise SourceError(f"layout must be one of {', '.join(_LAYOUTS)}, found {orientation!r}")
+    layout = layouts[orientation or "by_latent"]
+    check_tensors(file, named, layout, optional={"threshold", "k"})
+    sizes = {
+        dimension: size
+        for name, (_, dimensions) in layout.items()
+        for dimension, size in zip(dimensions.split(), named[name].shape, strict=True)
+    }
+    for name, (_, dimension) in (("b_enc", _OPTIONAL["b_enc"]), ("b_dec", _OPTIONAL["b_dec"])):
+        named.setdefault(name, torch.zeros(sizes[dimension]))
+    return {**layout, **{name: _OPTIONAL[name] for name in ("b_enc", "b_dec")}}
