@@ -1,4 +1,3 @@
-import os
 import tracemalloc
 from enum import Enum, IntEnum
 
@@ -128,8 +127,7 @@ def pickled(path):
             (lambda path, content=content: path.write_bytes(content), r"x\.npy: is not an \.npy file of numbers")
             for content in (b"", b"words", b"\x93NUMPY")
         ),
-        (pickled, r"x\.npy: contains Python objects, .* names by \.astype\(str\)"),
-        (os.mkfifo, r"x\.npy: is not an \.npy file of numbers \(it is a folder or a device"),
+        (pickled, r"x\.npy: is not an \.npy file of numbers \(.*Python objects"),
         (lambda path: None, r"x\.npy: no such file, given as x"),
     ],
 )

@@ -15,7 +15,6 @@ from sdlcore.data.pairs import input_target_more
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
-from sdlcore.storage.npy import Numbers
 from sdlcore.storage.paths import user_path
 from sdlcore.text import printable, short_text
 
@@ -34,8 +33,8 @@ def floats(values: Any, name: str) -> np.ndarray:
     return np.asarray(float_rows(values, name))
 
 
-def float_rows(values: Any, name: str) -> np.ndarray | Numbers:
-    """Check and convert like `floats`, but do not read an .npy file: its rows are read later, in slices."""
+def float_rows(values: Any, name: str) -> np.ndarray:
+    """Check and convert like `floats`, but map an .npy file into memory instead of reading it."""
     if isinstance(values, torch.Tensor):
         check_tensor(values, name)
     numbers = rows(values, name)
@@ -77,8 +76,8 @@ def array(values: Any, name: str) -> np.ndarray:
     return np.asarray(rows(values, name))
 
 
-def rows(values: Any, name: str) -> np.ndarray | Numbers:
-    """Convert like `array`, but do not read an .npy file: its rows are read when they are indexed."""
+def rows(values: Any, name: str) -> np.ndarray:
+    """Convert like `array`, but map an .npy file into memory: its rows are read when they are used."""
     if isinstance(values, torch.Tensor):
         _check_dense(values, name)
         values = values.detach()
@@ -89,12 +88,10 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
             expected = f"expected an .npy file as np.save writes it, or an activation store ({', '.join(STORES)})"
             raise ValueError(f"{values}: {expected}{_of_torch(values)}")
         try:
-            return Numbers(values)
+            return np.lib.format.open_memmap(values, mode="r")
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{values}: no such file, given as {name}") from error
-        except ValueError as error:
-            if "Python objects" in str(error):
-                raise ValueError(f"{values}: {str(error).removeprefix('it ')}") from error
+        except (EOFError, ValueError) as error:
             raise ValueError(f"{values}: is not an .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         way = next((way for way in ("to_numpy", "toarray") if hasattr(values, way)), None)

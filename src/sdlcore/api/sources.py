@@ -18,7 +18,6 @@ from sdlcore.data.side_by_side import SideBySide
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
-from sdlcore.storage.npy import Numbers
 
 
 class Source(Protocol):
@@ -113,7 +112,7 @@ def stored(x: Any, target: Any = None) -> Iterator[Stored]:
         yield Stored(samples)
 
 
-def digest_of_arrays(*arrays: np.ndarray | Numbers) -> str:
+def digest_of_arrays(*arrays: np.ndarray) -> str:
     """Return the hex SHA-256 of arrays: their types, shapes and numbers."""
     total = hashlib.sha256()
     for values in arrays:

@@ -9,7 +9,7 @@ import scipy.sparse
 
 from sdlcore.data.layout import chunk_rows
 from sdlcore.data.pairs import all_sites, site_column, site_columns
-from sdlcore.storage.npy import Numbers
+from sdlcore.storage.files import Unchanged
 
 ROWS_AT_ONCE = 8192
 
@@ -45,7 +45,7 @@ class Arrays:
     Parameters
     ----------
     input
-        N x n_p, float16, float32 or float64. An array in a file is read in blocks.
+        N x n_p, float16, float32 or float64. A memory-mapped array is read in blocks.
     target
         N x n_r: a second representation of the same samples.
     labels
@@ -68,19 +68,19 @@ class Arrays:
 
     def __init__(
         self,
-        input: np.ndarray | Numbers,
-        target: np.ndarray | Numbers | None = None,
+        input: np.ndarray,
+        target: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         class_names: Sequence[str] | None = None,
         features: scipy.sparse.csr_array | None = None,
-        more: Sequence[np.ndarray | Numbers] = (),
+        more: Sequence[np.ndarray] = (),
         names: Sequence[str] | None = None,
     ) -> None:
         self.path = Path("x")
         self.rows: int = input.shape[0]
         sites = all_sites(input, target, more)
         names = names or ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
-        self._columns: dict[str, np.ndarray | Numbers] = {
+        self._columns: dict[str, np.ndarray] = {
             site_column(site): _matrix(names[site], values) for site, values in enumerate(sites)
         }
         self.widths: tuple[int, ...] = tuple(values.shape[1] for values in sites)
@@ -95,10 +95,11 @@ class Arrays:
             if len(values) != self.rows:
                 raise ValueError(f"{name} has {len(values)} rows, but {names[0]} has {self.rows}")
         self._class_names, self._features = class_names, features
+        self._files = Unchanged(*(str(x.filename) for x in sites if isinstance(x, np.memmap) and x.mode == "r"))
         self.chunk_rows = chunk_rows(4 * max(self.widths))
 
     @property
-    def sites(self) -> tuple["np.ndarray | Numbers", ...]:
+    def sites(self) -> tuple[np.ndarray, ...]:
         """The sites without conversion."""
         return tuple(self._columns[name] for name in site_columns(len(self.widths)))
 
@@ -106,7 +107,7 @@ class Arrays:
         """Return whether the column exists."""
         return column in self._columns
 
-    def column(self, column: str) -> np.ndarray | Numbers:
+    def column(self, column: str) -> np.ndarray:
         """Return a column without conversion; ValueError if it does not exist."""
         if column not in self._columns:
             raise ValueError(f"{self.path}: contains no {column}")
@@ -115,11 +116,13 @@ class Arrays:
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., or ``labels``.
 
-        Numbers keep their precision, but float64 is converted to float32. ValueError for an unknown column.
+        Numbers keep their precision, but float64 is converted to float32. ValueError for an unknown column, or if a
+        memory-mapped file was changed since it was opened.
         """
         rows = self.column(column)[start:stop]
-        # copies arrays that torch does not accept: reversed ones, and read-only ones from files
-        return np.require(rows, np.float32 if rows.dtype == np.float64 else None, ["C", "W", "E"])
+        with self._files:
+            # copies arrays that torch does not accept: reversed ones, and read-only ones from files
+            return np.require(rows, np.float32 if rows.dtype == np.float64 else None, ["C", "W", "E"])
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None."""
@@ -130,7 +133,7 @@ class Arrays:
         return self._features
 
 
-def check_floats(name: str, values: np.ndarray | Numbers) -> None:
+def check_floats(name: str, values: np.ndarray) -> None:
     """Check that an array is float16, float32 or float64; ValueError with the array's name if not."""
     if values.dtype not in (np.float16, np.float32, np.float64):
         # no advice for texts, dates and complex numbers, since astype would silently change them
@@ -141,7 +144,7 @@ def check_floats(name: str, values: np.ndarray | Numbers) -> None:
         )
 
 
-def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
+def _matrix(name: str, values: np.ndarray) -> np.ndarray:
     check_floats(name, values)
     if 0 in values.shape:
         raise ValueError(f"{name} is empty (shape {values.shape}), expected one sample and one dimension or more")

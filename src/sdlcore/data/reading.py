@@ -1,9 +1,7 @@
 """Read activation stores, and verify their checksums."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,7 @@ from sdlcore.data.layout import (
 )
 from sdlcore.errors import StoreError, printable_cause
 from sdlcore.settings import Json
-from sdlcore.storage.files import sha256_of
-from sdlcore.storage.npy import FileState, changed_while_read, file_state
+from sdlcore.storage.files import Unchanged, sha256_of
 
 REFERENCES = "references/"
 """Beginning of the names of columns with the origin of each sample."""
@@ -60,8 +57,9 @@ class ActivationStore:
     ------
     StoreError
         If the file, or a shard of an index, is missing, damaged or not a store of this version. Samples are not
-        verified (`verify`). A read also raises it if the file or a shard was written to since it was opened: HDF5
-        would return zeros beyond the end of a cut file.
+        verified (`verify`).
+    SourceError
+        By a read, if the file or a shard was written to or replaced since it was opened.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -72,9 +70,6 @@ class ActivationStore:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise StoreError(f"{path}: not a readable HDF5 file ({error})") from printable_cause(error)
-        # by its descriptor: a file that takes the name of this one does not matter
-        self._descriptor: int = self._file.id.get_vfd_handle()
-        self._state = file_state(os.fstat(self._descriptor))
         try:
             self._open()
         except DAMAGE as error:
@@ -102,7 +97,7 @@ class ActivationStore:
         self.shards: list[Path] = []
         if "shards" in self._file:
             self.shards = _checked_shards(self.path, self._file["shards"])
-        self._shard_states = {shard: file_state(shard.stat()) for shard in self.shards}
+        self._unchanged = Unchanged(self.path, *self.shards)
 
     @property
     def chunk_rows(self) -> int:
@@ -123,20 +118,9 @@ class ActivationStore:
 
         Numbers keep their stored precision, but bfloat16 is converted to float32. StoreError for an unknown column.
         """
-        with self._unchanged():
+        with self._unchanged:
             dataset = self.dataset(column)
             return decode(read_stored(dataset, start, stop), dtype_of(dataset))
-
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """Raise StoreError after the block, whatever HDF5 says, if the file or a shard was changed since opening."""
-        try:
-            yield
-        finally:
-            if self._file:  # the descriptor of a closed file may belong to another file
-                _check_state(self.path, file_state(os.fstat(self._descriptor)), self._state)
-                for shard, state in self._shard_states.items():
-                    _check_state(shard, file_state(shard.stat()), state)
 
     def dataset(self, column: str) -> h5py.Dataset:
         """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
@@ -161,7 +145,7 @@ class ActivationStore:
         """Return the ground-truth coefficients (N x n), or None if they are unknown."""
         if "features" not in self._file:
             return None
-        with self._unchanged():
+        with self._unchanged:
             group = self._file["features"]
             parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
             matrix = scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
@@ -195,12 +179,8 @@ class ActivationStore:
         self.close()
 
 
-def check_bytes(path: str | Path) -> FileState:
+def check_bytes(path: str | Path) -> None:
     """Verify the bytes of a store by the checksums at its end, before HDF5 reads it; shards of an index are skipped.
-
-    Returns
-    -------
-    The state of the file that was verified.
 
     Raises
     ------
@@ -208,7 +188,6 @@ def check_bytes(path: str | Path) -> FileState:
         If bytes are damaged or there are no checksums; the message names the file and the bytes.
     """
     try:
-        state = file_state(Path(path).stat())
         damage = find_damage(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such activation store") from error
@@ -219,24 +198,12 @@ def check_bytes(path: str | Path) -> FileState:
         ) from error
     if damage is not None:
         raise StoreError(f"{path}: is damaged: {damage}; write the store again")
-    return state
-
-
-def _check_state(path: str | Path, now: FileState, expected: FileState) -> None:
-    if now != expected:
-        raise StoreError(changed_while_read(path))
 
 
 def open_checked(path: str | Path) -> ActivationStore:
     """Verify the bytes of a store, but not of an index's shards, and open it; errors as for `check_bytes`."""
-    state = check_bytes(path)
-    store = ActivationStore(path)
-    try:
-        _check_state(path, store._state, state)
-    except StoreError:
-        store.close()
-        raise
-    return store
+    check_bytes(path)
+    return ActivationStore(path)
 
 
 def content_digest(path: str | Path) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sdlcore.errors import SourceError
 from sdlcore.storage.private import private_folder
 
 ROOM = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "raise the limit on file sizes (ulimit -f)"}
@@ -131,6 +132,40 @@ def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in rows:  # csv quotes a cell with its own line terminator, but not one with "\r"
             (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+
+
+class Unchanged:
+    """Files that must not change while they are read: reads in ``with`` compare their sizes and modification times.
+
+    A memory-mapped file that is overwritten changes numbers that were read before, and one that becomes shorter ends
+    the process. HDF5 returns zeros beyond the end of a file that became shorter.
+
+    Raises
+    ------
+    SourceError
+        On entry and on exit, if a file was written to or replaced since this object was created.
+    """
+
+    def __init__(self, *paths: str | Path) -> None:
+        self._states = {Path(path): _state(Path(path)) for path in paths}
+
+    def check(self) -> None:
+        for path, state in self._states.items():
+            if not path.exists() or _state(path) != state:
+                raise SourceError(
+                    f"{path}: the file was changed while it was read; repeat the command once nothing writes to it"
+                )
+
+    def __enter__(self) -> None:
+        self.check()
+
+    def __exit__(self, *_: object) -> None:
+        self.check()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def sha256_of(path: str | Path) -> str:

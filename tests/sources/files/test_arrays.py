@@ -1,18 +1,15 @@
 """Array files that are damaged, incomplete, or contain no activations: each gives one error, and no wrong rows."""
 
-import pickle
+import os
 import zipfile
 from io import BytesIO
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numpy.lib import format as npy
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save
 
-from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import write_file_stores
@@ -41,29 +38,17 @@ class Exploding:
 
 OBJECTS = np.array([[Exploding()]], dtype=object)
 BYTES = {
-    "npy: empty": (b"", "EOF"),
-    "npy: an npz": (zipped(), "magic"),
-    "npy: a pickle": (pickle.dumps(Exploding()), "magic"),
-    "npy: pickled objects": (as_npy(OBJECTS), "Python objects, which are not"),
-    "npy: cut off in the header": (as_npy(X)[:40], "EOF|header"),
-    "npy: cut off in the numbers": (as_npy(X)[:-1], "12000 bytes, but 11999 bytes follow"),
-    "npy: two arrays": (as_npy(X) * 2, "12000 bytes, but 24128 bytes follow"),
-    "npy: fields": (as_npy(np.zeros(9, [("a", "f4"), ("b", "f4")])), "contains void64, but input needs"),
+    "npy: pickled objects": (as_npy(OBJECTS), "Python objects"),
+    "npy: cut off": (as_npy(X)[:-1], "cannot be read"),
     "npy: complex": (as_npy(X.astype(complex)), "contains complex128, but input needs"),
-    "npy: texts": (as_npy(np.array([["a", "b"]])), "contains str32, but input needs"),
     "npy: whole numbers": (as_npy(X.astype(int)), "contains int64, but input needs"),
     "npy: one number": (as_npy(np.float32(1)), r"has shape \(\)"),
-    "npy: no rows": (as_npy(X[:0]), r"has shape \(0, 6\)"),
     "npy: no columns": (as_npy(X[:, :0]), r"has shape \(500, 0\)"),
-    "npz: empty": (b"", "not a zip file"),
-    "npz: cut off": (zipped()[:-300], "cannot be read"),
-    "npz: nothing in it": (b"PK\5\6" + b"\0" * 18, "found none"),
     "npz: pickled objects": (zipped(as_npy(OBJECTS)), "Object arrays cannot be loaded"),
+    "npz: cut off": (zipped()[:-300], "cannot be read"),
     "h5: empty": (b"", "cannot be read as .h5"),
-    "safetensors: empty": (b"", "cannot be read"),
     "safetensors: cut off": (save({"x": X})[:-1], "cannot be read"),
     "safetensors: truth": (save({"x": X > 0}), "contains bool, but input needs"),
-    "safetensors: no tensor": (save({}), "found none"),
 }
 
 
@@ -127,52 +112,11 @@ def test_links_within_a_file_are_followed(tmp_path):
             np.testing.assert_array_equal(array.read(0, 500), X)
 
 
-@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_every_version_of_npy_is_read(tmp_path, version):
-    (tmp_path / "x.npy").write_bytes(as_npy(X, version))
-    with open_array(f"{tmp_path}/x.npy") as array:
-        np.testing.assert_array_equal(array.read(0, len(X)), X)
-
-
-def test_a_wide_array_is_refused_with_the_hint_to_transpose_it(tmp_path):
-    with (tmp_path / "x.npy").open("wb") as file:
-        npy.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": (768, 2**21)})
-        file.truncate(file.tell() + 768 * 2**22)  # a hole, which takes no disk space
-    assert_refused(
-        tmp_path / "x.npy", r"has shape \(768, 2097152\), too wide for input: samples x dimension; transpose it"
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("damaged")
-    (folder / "whole.npy").write_bytes(as_npy(X))
-    np.savez(folder / "whole.npz", x=X)
-    np.savez_compressed(folder / "deflated.npz", x=X)
-    save_file({"x": X}, folder / "whole.safetensors")
-    return folder
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    name=st.sampled_from(["whole.npy", "whole.npz", "deflated.npz", "whole.safetensors"]),
-    where=st.floats(0, 1, exclude_max=True),
-    near=st.booleans(),
-    value=st.binary(min_size=1, max_size=12),
-)
-def test_any_changed_bytes_give_all_rows_or_an_error_sentence(folder, name, where, near, value):
-    content = bytearray((folder / name).read_bytes())
-    place = int(where * (min(200, len(content)) if near else len(content)))
-    content[place : place + len(value)] = value
-    path = folder / f"x{(folder / name).suffix}"
-    path.write_bytes(content)
-    stores = folder / "train.h5", folder / "test.h5"
-    try:
-        write_file_stores(FileSource(str(path), dtype="float32"), *stores)
-    except SourceError as error:
-        assert path.name in str(error)  # noqa: PT017, either may come of it
-        return
-    with ActivationStore(stores[0]) as train, ActivationStore(stores[1]) as test:
-        assert np.isfinite(train.read("input")).all()
-        if name != "whole.npy":
-            assert train.rows + test.rows == len(X)
+@pytest.mark.parametrize("change", [lambda path: os.truncate(path, 5000), lambda path: os.utime(path, ns=(0, 1))])
+def test_a_file_that_is_written_to_while_it_is_read_is_named(tmp_path, change):
+    np.save(path := tmp_path / "x.npy", X)
+    with open_array(str(path)) as array:
+        np.testing.assert_array_equal(array.read(3, 5), X[3:5])
+        change(path)
+        with pytest.raises(SourceError, match=r"x\.npy: the file was changed while it was read; repeat the command"):
+            array.read(490, 500)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from sdlcore.data.layout import decode
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FORMATS, parse_array
-from sdlcore.storage.npy import Numbers
+from sdlcore.storage.files import Unchanged
 from sdlcore.storage.parsing import in_a_sentence
 
 SAFETENSORS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool"} | {
@@ -73,7 +73,13 @@ def open_array(reference: str) -> Iterator[Array]:
 def _npy(path: str, key: str | None) -> Iterator[Array]:
     if key is not None:
         raise SourceError(f"{path}#{key}: an .npy file contains one array without a name; write {path}")
-    yield _of_rows(path, Numbers(path))
+    unchanged, values = Unchanged(path), np.lib.format.open_memmap(path, mode="r")
+
+    def read(start: int, stop: int) -> np.ndarray:
+        with unchanged:
+            return np.array(values[start:stop])
+
+    yield _of_rows(path, values)._replace(read=read)
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def _npz(path: str, key: str | None) -> Iterator[Array]:
     yield _of_rows(path, values)
 
 
-def _of_rows(path: str, values: Numbers | np.ndarray) -> Array:
+def _of_rows(path: str, values: np.ndarray) -> Array:
     return Array(path, values.shape, values.dtype.name, values.dtype.kind, lambda start, stop: values[start:stop])
 
 
