@@ -112,14 +112,11 @@ NO_PLACE = "mlp, or PATH:input or PATH:output of a module, found '{}'"
         ({"place": "bogus"}, NO_PLACE.format("bogus")),
         ({"place": "mlp_out"}, NO_PLACE.format("mlp_out") + "; did you mean mlp_output?"),
         ({"layer": None}, "layer is missing"),
-        ({"dictionary": None}, "dictionary is missing"),
-        ({"layer": "the dictionary", "dictionary": None}, "layer is a dictionary; call splice(lm, layer, dictionary)"),
+        ({"dictionary": None}, "dictionary is a NoneType; call splice(lm, layer, dictionary)"),
     ],
 )
 def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
     call = {"layer": 2, "dictionary": sae, **change}
-    if call["layer"] == "the dictionary":
-        call["layer"] = sae
     with pytest.raises(ValueError, match=re.escape(message)), sdl.splice(lm, **call):
         pass
 
@@ -132,17 +129,8 @@ SILENT = sdl.Dictionary(SparseCoder(ModelConfig(n_q=8), (D,), (D,)))
     [
         ({"layer": None}, "layer is missing"),
         ({"dictionary": SILENT, "latents": None}, "no latent is active at the beginning of the text"),
-        ({"drop": "separator"}, "drop must be a list, found 'separator'"),
         ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
-        ({"latents": [1.5]}, "latent must be a whole number, found 1.5"),
-        ({"tokens": 0}, "tokens must be at least 1"),
-        ({"number": 0}, "number must be at least 1"),
-        ({"contexts_per_batch": 0}, "contexts_per_batch must be at least 1"),
         ({"place": "block.mlp.up_proj:output"}, "reads activations of width 24, but .* have width 48"),
-        (
-            {"text_options": {"text_column": "body"}},
-            "text_options has no 'text_column'; expected column, config, split",
-        ),
     ],
 )
 def test_arguments_of_pages_are_checked(sae, model_folder, change, message):

@@ -150,22 +150,18 @@ NAMELESS = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "message"),
     [
-        ({"latents": [3, Q]}, ValueError, "latent must be between 0 and 31, found 32"),
-        ({"coder": made_coder().train()}, ValueError, "training mode"),
-        ({"layer": 9}, ValueError, "layer must be between 1 and 4"),
-        ({"context_length": 65}, ValueError, "context_length must be between 2 and the model's 64, found 65"),
-        ({"texts": []}, ValueError, "the texts: too short for one context of 16 tokens"),
-        ({"texts": [1, 2]}, ValueError, "texts must be strings"),
-        ({"texts": "no/such/text.json"}, SourceError, "expected an existing text"),
-        ({"lm": "no/such/model"}, SourceError, "no/such/model"),
-        ({"lm": NAMELESS, "layer": 1}, ValueError, "give its tokenizer"),
+        ({"latents": [3, Q]}, "latent must be between 0 and 31, found 32"),
+        ({"context_length": 65}, "context_length must be between 2 and the model's 64, found 65"),
+        ({"texts": []}, "the texts: too short for one context of 16 tokens"),
+        ({"texts": [1, 2]}, "texts must be strings"),
+        ({"lm": NAMELESS, "layer": 1}, "give its tokenizer"),
     ],
 )
-def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, change: Any, error: type, message: str):
+def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, change: Any, message: str):
     arguments = {"coder": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         contexts(**arguments)
 
 
@@ -371,14 +367,3 @@ def test_payloads_come_in_batches_that_neuronpedia_takes():
     many = [feature._replace(latent=latent) for latent in range(2 * FEATURES_AT_ONCE + 1)]
     payload = Pages("t", 1, 999, 10, many).to_neuronpedia("gpt2-small", "sdl")
     assert [len(batch) for batch in payload.batches] == [128, 128, 1]
-    for name, text in (("name", "a name"), ("model_id", "owner/model")):
-        with pytest.raises(ValueError, match=f"{name} must be letters"):
-            hostile().to_neuronpedia(**{"model_id": "m", "name": "n"} | {name: text})
-    with pytest.raises(ValueError, match="no features"):
-        Pages("t", 1, 999, 10, []).to_neuronpedia("m", "n")
-
-
-def test_without_the_client_sending_says_what_to_install(pages: Pages, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "neuronpedia", None)
-    with pytest.raises(ImportError, match="pip install neuronpedia"):
-        pages.to_neuronpedia("tiny", "sdl").send()

@@ -289,17 +289,17 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
         ({"layer": 0}, "layer must be between 1 and 4"),
         ({"layer": BLOCKS + 1}, "found layer 5 .blocks.4.hook_resid_post"),
         ({"layer": (1, 2)}, "several layers are for a crosscoder, and two for a transcoder"),
-        ({"coder": SparseCoder(ModelConfig(n_q=8), (8,), (8,)).eval()}, "reads activations of width 8, but .* 24"),
+        ({"coder": SparseCoder(ModelConfig(n_q=8), (8,), (8,)).eval()}, "sites of width 8, but .* has 24"),
         ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),
-        ({"coder": coder(pair="transcoder"), "layer": (3, 1)}, "reads after block 3 cannot be spliced in at block 1"),
+        (
+            {"coder": coder(pair="transcoder"), "layer": (3, 1)},
+            "of block 3 cannot be spliced in at residual of block 1",
+        ),
         ({"coder": coder(pair="transcoder"), "place": "residual"}, "a transcoder takes place mlp, or two layers"),
         ({"place": "mlp"}, "place mlp is for transcoders"),
         ({"coder": coder().train()}, "training mode"),
         ({"edit": steer(Q, by=1)}, "latent must be between 0 and 39, found 40"),
         ({"edit": ablate([0, -1])}, "found -1"),
-        ({"edit": "steer"}, r"edit is 'steer', expected steer\("),
-        ({"lm": nn.Linear(2, 2)}, "lm is a Linear, expected a language model of transformers"),
-        ({"lm": None}, "lm is a NoneType, expected a language model of transformers"),
     ],
 )
 def test_what_cannot_be_spliced_is_refused_before_the_model_runs(lm, random, change, message):
@@ -308,12 +308,6 @@ def test_what_cannot_be_spliced_is_refused_before_the_model_runs(lm, random, cha
     with pytest.raises(ValueError, match=message), splice(**call):
         pass
     assert hooks(lm) == before
-
-
-@pytest.mark.parametrize("latents", ["3", 1.5, [1.5], None, True, [[1]]])
-def test_an_ablation_of_what_is_no_latent_is_refused(latents: Any):
-    with pytest.raises(ValueError, match="latents must be a whole number, found"):
-        ablate(latents)
 
 
 @pytest.mark.parametrize("convert", [list, tuple, np.array, torch.tensor])
@@ -347,5 +341,3 @@ def test_a_place_that_a_pass_cannot_change_ends_the_pass(lm, random, places, err
 def test_a_latent_may_be_a_numpy_integer_and_ablation_takes_one():
     assert steer(np.int64(3), by=1).latent == 3
     assert ablate(np.int64(3)) == ablate([3]) == Ablate((3,))
-    with pytest.raises(ValueError, match=r"latent must be a whole number, found 1\.5"):
-        steer(1.5, by=1)  # type: ignore[arg-type]

@@ -10,14 +10,13 @@ from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.fitted_place import fitted_place
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.places import described, located
-from sdlcore.inside.edits import Edit
+from sdlcore.inside.edits import Edit, ablate
 from sdlcore.inside.hooks import Place
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
 from sdlcore.inside.reader import ReadingOptions, loaded
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import checked
 from sdlcore.user_warnings import warn_at_call
 
 Layer = int | str | tuple[int | str, ...]
@@ -37,7 +36,9 @@ def splice(
 ) -> AbstractContextManager[Any]:
     """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
 
-    The ``with`` statement gives the model: ``with sdl.splice("models/my-llama.gguf", 12, sae) as lm: ...``.
+    Inside the block, every pass of the model goes through the dictionary, including the passes of ``lm.generate`` with
+    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest. The
+    ``with`` statement gives the model: ``with sdl.splice("models/my-llama.gguf", 12, sae) as lm: ...``.
 
     Parameters
     ----------
@@ -56,24 +57,25 @@ def splice(
     place
         A site for an autoencoder, as for `extract`; None for residual.
     keep_error
-        True adds the change of the reconstruction to the activations, False replaces them by the reconstruction; None
-        is True with an edit, and False without (`sdlcore.inside.splicing.splice`).
+        True adds the change of the reconstruction, (edited - latents) @ W_dec, to the activations. The reconstruction
+        error stays in them, and steering adds ``by`` decoder rows. False replaces the activations by the reconstruction
+        from the edited latents. None follows common practice: True with an edit, False without.
     first_position
-        Change the first token of a context, too.
+        Change the first token of a context, too. By default it stays unchanged. Its activations are an attention sink,
+        a hundred times as large as others, and dictionaries are not trained on them.
     paths
         Where the modules of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
 
     Raises
     ------
     ValueError
-        If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
+        If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, an
+        edit is not a function or returns another shape, or no layer is given and the provenance has none.
+    SourceError
+        In a pass of the model that does not reach the place.
     """
-    if isinstance(layer, Dictionary | SparseCoder):
-        raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
-    if dictionary is None:
-        raise ValueError("dictionary is missing: what to splice in")
-    checked("keep_error", bool | None, keep_error)
-    checked("first_position", bool, first_position)
+    if not isinstance(dictionary, Dictionary | SparseCoder):
+        raise ValueError(f"dictionary is a {type(dictionary).__name__}; call splice(lm, layer, dictionary)")
     if isinstance(lm, str | Path):
         lm, _ = loaded(lm, None, coder_of(dictionary).W_enc.device)
     return splice_coder(
@@ -124,19 +126,24 @@ def contexts(
     paths
         As for `splice`.
     **options
-        ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
-        lower it for short texts), ``contexts_per_batch``, ``tokens`` to read (rounded up to whole contexts), ``drop``,
-        ``bos``, ``text_options`` and ``progress`` (`sdlcore.inside.pages.contexts`).
+        ``number``: contexts of each latent (20). ``width``: tokens on either side of the most active one (24).
+        ``tokens``: tokens to read from the beginning of the text (200,000), rounded up to whole contexts; None for all.
+        ``tokenizer``: None loads the model's own. ``context_length``: tokens that the model reads at once; None for
+        128, or the model's maximum if it is lower. ``contexts_per_batch``: contexts in one pass of the model (16).
+        ``bos``: whether contexts begin with the bos token; None if the tokenizer begins texts with it. ``drop``: kinds
+        of tokens to leave out (first_position, separator, outlier). ``text_options``: how to read a file, such as
+        ``{"column": "body"}``. ``progress``: show a bar.
 
     Raises
     ------
     ValueError
-        If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
+        If a latent, layer or place does not exist, no latent is active, widths differ, contexts are longer than the
+        model allows, there is no text, or no layer is given and the provenance has none.
+    SourceError
+        If a text or a model cannot be read.
     """
     where = where_in(dictionary, layer, place)
-    several = None
-    if latents is not None:
-        several = [checked("latent", int, one) for one in (latents if isinstance(latents, Iterable) else [latents])]
+    several = None if latents is None else list(ablate(latents).latents)
     return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
 
 

@@ -1,8 +1,8 @@
 """Measure the loss of a language model with dictionaries in it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
@@ -23,7 +23,6 @@ from sdlcore.inside.hooks import Place, read_and_write, sites_of
 from sdlcore.inside.loss import LossRecovered, losses_recovered, reconstruction_by
 from sdlcore.inside.reader import DROP, Reader, ReadingOptions, reader_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Batch, checked
 from sdlcore.text import number, table
 from sdlcore.user_warnings import warn_at_call
 
@@ -140,20 +139,16 @@ def language_scores(
     by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
-    contexts = checked("contexts", Batch, contexts)
     refuse_bridge(lm)
-    coders, where = {}, {}
-    for name, one in by_name.items():
-        with _naming(name):
-            coders[name], where[name] = coder_of(one), where_in(one, layer, place)
+    coders = {name: coder_of(one) for name, one in by_name.items()}
+    where = {name: where_in(one, layer, place) for name, one in by_name.items()}
     paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     groups = defaultdict[_Group, list[Any]](list)
     for name, coder in coders.items():
-        with _naming(name):
-            group = _Group(tuple(sites_of(coder, reader.stack, **where[name]).items()), coder.config.pair)
-            read_and_write(dict(group.sites), group.pair)
+        group = _Group(tuple(sites_of(coder, reader.stack, **where[name]).items()), coder.config.pair)
+        read_and_write(dict(group.sites), group.pair)
         groups[group].append(name)
     several = list(reader.contexts(contexts))
     if not several:
@@ -191,17 +186,6 @@ class _Group(NamedTuple):
 
     sites: tuple[tuple[str, Site], ...]
     pair: str
-
-
-@contextmanager
-def _naming(name: Any) -> Iterator[None]:
-    """Add the name of a dictionary to an error, unless it is None."""
-    try:
-        yield
-    except ValueError as error:
-        if name is None:
-            raise
-        raise ValueError(f"{name}: {error}") from error
 
 
 def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens], kinds: RowKinds) -> Tensor:

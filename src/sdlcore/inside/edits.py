@@ -1,12 +1,11 @@
 """Edits of latents: functions from latents (N x n_q) to latents. `sdlcore.inside.splicing` applies them in a model."""
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
-
-from sdlcore.settings import checked
 
 Edit = Callable[[Tensor], Tensor]
 """A function that receives a copy of the latents of N tokens (N x n_q), and returns the latents to replace them."""
@@ -45,43 +44,25 @@ def steer(latent: int, *, by: float) -> Steer:
     ``by`` is in units of the latent's activation. Begin with the latent's largest activation in a text, which its page
     shows. A few times this value breaks the text. A negative number suppresses the latent. To steer several latents,
     nest splices.
-
-    Raises
-    ------
-    ValueError
-        If ``latent`` is not a whole number, or ``by`` not a number.
     """
-    return Steer(checked("latent", int, latent), float(checked("by", float, by)))
+    return Steer(operator.index(latent), float(by))
 
 
 def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Ablate:
-    """Return an edit that sets one or several latents to zero at every token.
+    """Return an edit that sets latents to zero at every token.
 
     Parameters
     ----------
     latents
-        The number of a latent, from 0 on, or a list, an array or a tensor of numbers.
-
-    Raises
-    ------
-    ValueError
-        If one is not a whole number. `splice` raises it for numbers that the dictionary does not have.
+        The number of a latent, from 0 on, or a list, an array or a tensor of numbers. `splice` raises ValueError for
+        numbers that the dictionary does not have.
     """
-    latents = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
-    several = latents if isinstance(latents, Iterable) else [latents]
-    return Ablate(tuple(checked("latents", int, latent) for latent in several))
+    several = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
+    return Ablate(tuple(operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several])))
 
 
 def require_latents(latents: Iterable[int], n_q: int) -> None:
-    """Raise an error for latents outside of 0 to ``n_q`` - 1.
-
-    Raises
-    ------
-    ValueError
-        With the number of the first such latent.
-    """
+    """Raise ValueError, with the number of the first such latent, for latents outside of 0 to ``n_q`` - 1."""
     for latent in latents:
         if not 0 <= latent < n_q:
-            raise ValueError(
-                f"latent must be between 0 and {n_q - 1}, found {latent}; the dictionary has {n_q} latents"
-            )
+            raise ValueError(f"latent must be between 0 and {n_q - 1}, found {latent}")

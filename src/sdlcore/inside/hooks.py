@@ -43,19 +43,12 @@ class Readout(NamedTuple):
 
 
 def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
-    """Return the final norm and the unembedding of a causal language model.
-
-    Raises
-    ------
-    TypeError
-        If the model has no final norm or no unembedding.
-    """
+    """Return the final norm and the unembedding of a causal language model; TypeError if it has none."""
     stack = Stack.of(lm, paths)
     head = lm.get_output_embeddings()
     if stack.paths.norm is None or head is None:
         raise TypeError(
-            f"{type(lm).__name__}: the model has no unembedding, or paths names no final norm; load the model by "
-            "AutoModelForCausalLM, or add norm to paths"
+            f"{type(lm).__name__} has no unembedding, or paths names no final norm; load it by AutoModelForCausalLM"
         )
     return Readout(stack.model.get_submodule(stack.paths.norm), head.weight)
 
@@ -87,7 +80,12 @@ def sites_of(
         raise ValueError("the dictionary is in training mode; call its eval() first")
     sites = sites_at(coder.config.pair, stack, layer, place)
     if all(site.module is None for site in sites.values()):  # other modules may have any width
-        _require_widths(coder, stack.width, sites)
+        for width in (*coder.input_sites, *coder.target_sites):
+            if width != stack.width:
+                raise ValueError(
+                    f"the dictionary has sites of width {width}, but the model's residual stream has {stack.width}; "
+                    "use the model and the place that it was trained on"
+                )
     return sites
 
 
@@ -99,16 +97,10 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
     for block in layers:
         if not 1 <= block <= depth:
-            raise ValueError(
-                f"layer must be between 1 and {depth}, since blocks are counted from 1 and the model has {depth}; "
-                f"found {described(block)}"
-            )
+            raise ValueError(f"layer must be between 1 and {depth}, counted from 1; found {described(block)}")
     few = len(layers) < 2 or (len(layers) > 2 and pair == "transcoder")
     if several and (few or pair == "sae" or place == "mlp"):
-        raise ValueError(
-            "several layers are for a crosscoder, and two for a transcoder, of residual streams, found "
-            f"{layers}, {pair}"
-        )
+        raise ValueError(f"several layers are for a crosscoder, and two for a transcoder, found {layers} for {pair}")
     if pair == "sae":
         if place == "mlp":
             raise ValueError("place mlp is for transcoders; an sae takes residual, mlp_input or mlp_output")
@@ -127,19 +119,8 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place
     return sites
 
 
-def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -> None:
-    for widths, verb in ((coder.input_sites, "reads"), (coder.target_sites, "writes")):
-        for site_width in widths:
-            if site_width != width:
-                where = ", ".join(f"{site.part} {site.block}" for site in sites.values())
-                raise ValueError(
-                    f"the dictionary {verb} activations of width {site_width}, but the model's ({where}) have width "
-                    f"{width}; use the model and the place that it was trained on"
-                )
-
-
 def require_width(coder: SparseCoder, x_NP: Tensor | np.ndarray) -> None:
-    """Raise ValueError if a dictionary does not read activations of this width, which a module may have."""
+    """Raise ValueError if a dictionary does not read activations of this width."""
     if x_NP.shape[1] != coder.W_enc.shape[1]:
         raise ValueError(
             f"the dictionary reads activations of width {coder.W_enc.shape[1]}, but the activations at this place have "
@@ -194,10 +175,8 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
         )
     if read.module is None and write.module is None and _order(read) > _order(write):
         raise ValueError(
-            f"a transcoder that reads after block {read.block} cannot be spliced in at block {write.block}, which "
-            "runs first"
-            if read.block != write.block
-            else f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}, which runs first"
+            f"a transcoder that reads at {read.part} of block {read.block} cannot be spliced in at {write.part} of "
+            f"block {write.block}, which runs first"
         )
     return read, write
 

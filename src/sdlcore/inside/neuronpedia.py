@@ -4,7 +4,6 @@ This module does not need torch, so another machine can send a saved upload.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 FEATURES_AT_ONCE = 128
 """Largest number of features in one batch for Neuronpedia."""
-NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,11 @@ class Upload:
     def send(self) -> list[Any]:
         """Create the source set and upload every batch with Neuronpedia's client; return its answers.
 
-        The model must exist at Neuronpedia (the client's ``Model.new`` creates one). The client must find an API key,
-        e.g. in the variable NEURONPEDIA_API_KEY.
-
-        Raises
-        ------
-        ImportError
-            If the client is not installed.
+        The client (``pip install neuronpedia``) must find an API key, e.g. in the variable NEURONPEDIA_API_KEY. The
+        model must exist at Neuronpedia (the client's ``Model.new`` creates one).
         """
-        try:
-            from neuronpedia.np_source_set import SourceSet
-        except ImportError as error:
-            raise ImportError("the client of Neuronpedia is not installed: pip install neuronpedia") from error
+        from neuronpedia.np_source_set import SourceSet
+
         source_set = SourceSet.new(**self.source_set)
         source = source_set.get_source_for_layer_number(self.layer)
         return [source.upload_batch([self._feature(feature) for feature in batch]) for batch in self.batches]
@@ -96,17 +87,7 @@ def upload_of(
         Block, counted from 0.
     model_id, name, description, url
         Settings of the source set.
-
-    Raises
-    ------
-    ValueError
-        If the name or the model's id contains characters that a web address cannot, or there are no features.
     """
-    for what, text in (("name", name), ("model_id", model_id)):
-        if not NAME.fullmatch(text):
-            raise ValueError(f"{what} must be letters, digits, hyphens and dots, as in gpt2-small, found {text!r}")
-    if not features:
-        raise ValueError("there are no features to upload")
     batches = [list(features[at : at + FEATURES_AT_ONCE]) for at in range(0, len(features), FEATURES_AT_ONCE)]
     source_set = {"name": name, "model_id": model_id, "description": description, "url": url}
     return Upload(source_set, layer, batches)

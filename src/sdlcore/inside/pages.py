@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from annotated_types import Ge
 from tqdm.auto import tqdm
 
 from sdlcore.extraction.architectures import SITES, Paths
@@ -17,7 +16,7 @@ from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, ro
 from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Batch, Json, Total, checked
+from sdlcore.settings import Json
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
@@ -80,11 +79,6 @@ class Pages(Features):
             Name of the source set to create: letters, digits, hyphens and dots.
         description, url
             Description and link of the source set; without a description, the title of these pages.
-
-        Raises
-        ------
-        ValueError
-            If ``name`` or ``model_id`` contains other characters.
         """
         from sdlcore.inside.neuronpedia import upload_of
 
@@ -112,58 +106,10 @@ def contexts(
     progress: bool = True,
     paths: Paths | None = None,
 ) -> Pages:
-    """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
+    """Return feature pages. Arguments and errors as in `sdlcore.contexts`, but the layer is given.
 
     Documents are packed into contexts, and tokens left out, as in the extraction of activations.
-
-    Parameters
-    ----------
-    coder
-        The dictionary, in evaluation mode. Crosscoders of two layers work too.
-    lm
-        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub. A named model is loaded to
-        the dictionary's device.
-    texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
-    latents
-        Numbers of the latents to show. None for `SHOWN` latents that are active in the first 10,000 tokens, from the
-        most to the least frequent.
-    layer, place
-        The place that the dictionary was trained on, as for `splice`.
-    tokenizer
-        None loads the model's own.
-    number
-        Contexts of each latent.
-    width
-        Tokens shown on either side of the most active one.
-    context_length
-        Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
-    contexts_per_batch
-        Number of contexts in one pass of the model.
-    bos
-        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
-    tokens
-        Number of tokens to read from the beginning of the text, rounded up to whole contexts: 300 are three contexts of
-        128. Tokens that ``drop`` leaves out count too. None for the whole text.
-    drop
-        Kinds of tokens to leave out: first_position, separator, outlier.
-    text_options
-        How to read a file, e.g. ``{"column": "body"}`` (`sdlcore.extraction.config.TextOptions`).
-    progress
-        Show a progress bar in a terminal or a notebook.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
-
-    Raises
-    ------
-    ValueError
-        If a latent, layer or place does not exist, no latent is active, widths differ, contexts are longer than the
-        model allows, or there is no text.
-    SourceError
-        If a text or a model cannot be read.
     """
-    number, width = checked("number", Batch, number), checked("width", Annotated[int, Ge(0)], width)
-    tokens = checked("tokens", Total | None, tokens)
     require_latents(latents or (), coder.config.n_q)
     device = coder.W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)

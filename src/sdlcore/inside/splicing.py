@@ -40,47 +40,11 @@ def splice(
     first_position: bool = False,
     paths: Paths | None = None,
 ) -> Iterator[Any]:
-    """Run a language model with a dictionary in it: ``with splice(lm, 12, coder, steer(724, by=25.0)): ...``.
+    """Run a language model with a dictionary in it. Arguments and errors as in `sdlcore.splice`.
 
     Inside the block, every pass of the model goes through the dictionary, including the passes of ``lm.generate`` with
-    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest. The
-    ``with`` statement gives the model.
-
-    Parameters
-    ----------
-    lm
-        A decoder-only transformers model.
-    layer
-        Block, counted from 1: 12 is the residual stream after 12 blocks, transformers' ``hidden_states[12]``. Give two
-        blocks for a transcoder between residual streams.
-    coder
-        An autoencoder or transcoder, in evaluation mode.
-    edit
-        ``steer(latent, by=...)``, ``ablate(latents)`` or a function from latents (N x n_q) to latents. None leaves the
-        latents unchanged.
-    place
-        A site for an autoencoder; None for residual. SITE->SITE for a transcoder; None for a transcoder from the input
-        to the output of the MLP.
-    keep_error
-        True adds the change of the reconstruction, (edited - latents) @ W_dec, to the activations. The reconstruction
-        error stays in them, and steering adds ``by`` decoder rows. False replaces the activations by the reconstruction
-        from the edited latents. None follows common practice: True with an edit, False without.
-    first_position
-        Change the first token of a context too. By default it stays unchanged. Its activations are an attention sink, a
-        hundred times as large as others, and dictionaries are not trained on them.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
-
-    Raises
-    ------
-    ValueError
-        If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, or
-        an edit is not a function or returns another shape.
-    SourceError
-        In a pass of the model that does not reach the place.
+    their cache. The end of the block, or an exception in it, restores the model.
     """
-    if edit is not None and not callable(edit):
-        raise ValueError(f"edit is {edit!r}, expected steer(latent, by=...), ablate(latents) or a function of latents")
     stack = Stack.of(lm, paths)
     sites = sites_of(coder, stack, layer, place)
     read, write = read_and_write(sites, coder.config.pair)
@@ -100,14 +64,8 @@ def splice(
 def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
     """Return the activations (N x n_r) of N tokens after a dictionary and an edit changed them.
 
-    Parameters
-    ----------
-    coder
-        The dictionary.
-    x_NP, x_NR
-        The activations at the site that the dictionary reads, and at the site that it writes.
-    edit, keep_error
-        As for `splice`.
+    ``x_NP`` are the activations at the site that the dictionary reads, and ``x_NR`` those at the site that it writes.
+    ``edit`` and ``keep_error`` are as for `splice`.
     """
     require_width(coder, x_NP)
     parts = []
