@@ -68,7 +68,7 @@ def test_stages_that_run_often_load_nothing_that_they_do_without(script, needles
     assert not needless & imported_by(f"import runpy, sys; runpy.run_path('workflow/scripts/{script}.py')")
 
 
-MAKE_TABLE_AND_VERDICTS = """
+MAKE_TABLE = """
 import json, sys
 from pathlib import Path
 
@@ -77,25 +77,19 @@ from sdlstudy.configuration.loading import load_yaml, validate
 
 config = validate(load_yaml(CONFIG) | {"name": "trial", "seeds": [0]})
 products, files = config.products(), config.files(PAPER)
-if NAME == "table1":
-    for cell in config.tables["table1"].cells(config):
-        path = Path(files.metrics(cell))
-        path.parent.mkdir(parents=True)
-        found = {"run": vars(cell), "metrics": dict.fromkeys(METRICS, 0.5), "chance": {}}
-        path.write_text(json.dumps(found))
-else:
-    verdicts = products["verdicts"].model_copy(update={"tables": ["table1"], "figure6": None})
-    products = {"verdicts": verdicts}
-products[NAME].make(files)
-assert all(Path(output).stat().st_size > 100 for output in products[NAME].outputs(files))
+for cell in config.tables["table1"].cells(config):
+    path = Path(files.metrics(cell))
+    path.parent.mkdir(parents=True)
+    found = {"run": vars(cell), "metrics": dict.fromkeys(METRICS, 0.5), "chance": {}}
+    path.write_text(json.dumps(found))
+products["table1"].make(files)
+assert all(Path(output).stat().st_size > 100 for output in products["table1"].outputs(files))
 """
 
 
-def test_tables_and_verdicts_need_no_module_that_loads_slowly(tmp_path):
+def test_tables_need_no_module_that_loads_slowly(tmp_path):
     folders = f"CONFIG, PAPER = {str(REPOSITORY / 'config/config.yaml')!r}, {str(REPOSITORY / 'resources/paper')!r}\n"
-    for name in ("table1", "verdicts"):
-        code = f"NAME = {name!r}\n{folders}{MAKE_TABLE_AND_VERDICTS}"
-        assert not {"torch", "matplotlib", "scipy.stats"} & imported_by(code, tmp_path)
+    assert not {"torch", "matplotlib", "scipy.stats"} & imported_by(folders + MAKE_TABLE, tmp_path)
 
 
 def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versions():

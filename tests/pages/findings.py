@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sdlstudy.verdicts.contradictions import is_share
 
 from sdlcore import paired_interval
 from sdlstudy.results.tables import read_csv
-from sdlstudy.verdicts.contradictions import is_share
 from tests.conftest import REPOSITORY
 
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")

@@ -4,9 +4,9 @@ import re
 from functools import cache
 
 import pytest
+from sdlstudy.verdicts.judging import matches
 
 from sdlcore import paired_interval
-from sdlstudy.verdicts.judging import matches
 from tests.conftest import REPOSITORY
 from tests.pages.findings import (
     METHODS,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,15 +33,15 @@ MAKE = """
 import json
 from pathlib import Path
 
-from sdlstudy.configuration.cost import RATE, stages
+from sdlstudy.configuration.cost import stages
 from sdlstudy.configuration.loading import configure, load_yaml
 from sdlstudy.configuration.schema import schema
-from sdlstudy.report.page import report, report_files
+from sdlstudy.report.page import report
 from sdlstudy.results.tables import read_csv
 
 
 def jobs(config):
-    return {stage.name: stage.jobs for stage in stages(config, lambda cell: 1, lambda source: 1, RATE)}
+    return {stage.name: stage.jobs for stage in stages(config, lambda cell: 1, lambda source: 1)}
 
 
 default = load_yaml("config/config.yaml")
@@ -52,9 +53,9 @@ for cell in rare.cells(config):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
 rare.make(files)
-frames = {name: read_csv(path) for name, path in report_files(config, files).items() if Path(path).exists()}
+frames = {"rare": read_csv(files.table("rare"))}
 Path("report.html").write_text(report(config, frames, {}))
-said = [jobs(without), jobs(config), list(frames), schema()["properties"]["rare"]["description"]]
+said = [jobs(without), jobs(config), schema()["properties"]["rare"]["description"]]
 Path("said.json").write_text(json.dumps(said))
 """
 
@@ -72,7 +73,7 @@ def test_a_table_of_one_file_is_planned_written_reported_and_described(tmp_path)
     command = [sys.executable, "-c", MAKE]
     done = subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    without, planned, reported, described = json.loads((checkout.path / "said.json").read_text())
+    without, planned, described = json.loads((checkout.path / "said.json").read_text())
     new = {stage: jobs - without[stage] for stage, jobs in planned.items() if jobs != without[stage]}
     assert new == {"activations of bench": 2, "trainings on bench": 2, "solvers": 2, "evaluations": 4}
     rows = pd.read_csv(checkout.path / "results/trial/tables/rare.csv")
@@ -81,14 +82,14 @@ def test_a_table_of_one_file_is_planned_written_reported_and_described(tmp_path)
     assert (checkout.path / "results/trial/tables/rare.md").read_text().splitlines() == [
         "Benches with rare features: means over seeds.",
         "",
-        "| bench   | method   |   seeds |   FVU |   dead latents |",
-        "|:--------|:---------|--------:|------:|---------------:|",
-        "| lrb     | TopK SAE |       2 | 0.500 |          0.125 |",
-        "| lrb     | ACS      |       2 | 0.500 |          0.000 |",
+        "| source   | method   |   seeds |   FVU |   dead latents |",
+        "|:---------|:---------|--------:|------:|---------------:|",
+        "| lrb      | TopK SAE |       2 | 0.500 |          0.125 |",
+        "| lrb      | ACS      |       2 | 0.500 |          0.000 |",
     ]
-    assert reported == ["rare"]
     section = (checkout.path / "report.html").read_text().partition('<section id="rare">')[2].partition("</section>")[0]
-    assert "<h3>Features that are rarely active</h3>" in section
-    assert '<td class="text">TopK SAE</td><td>2</td><td>0.500</td><td>0.125</td>' in section
+    assert "<h2>Features that are rarely active</h2>" in section
+    cells = re.findall("<td>(.*?)</td>", section)
+    assert cells[:5] == ["lrb", "TopK SAE", "2", "0.500", "0.125"]
     assert described == "Runs of the table of rare features; null for none."
     assert "\nrare (Features that are rarely active)\n" in checkout.snakemake("--list", base="trial").stdout

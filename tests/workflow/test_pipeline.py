@@ -39,7 +39,7 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     expected = [f"tables/table1.{suffix}" for suffix in ("csv", "md", "tex")]
     expected += [f"tables/table3.{suffix}" for suffix in ("csv", "md", "tex")]
     expected += [f"figures/figure{number}.{suffix}" for number in (6, 8) for suffix in ("png", "pdf")]
-    expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
+    expected += ["tables/table1_verdicts.csv"]
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
     assert "Open results/tiny/report.html" in finished.output
@@ -55,12 +55,11 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
 @pytest.fixture(scope="module")
 def everything(finished):
     """The plan of a run from scratch."""
-    return finished.plan("all", "verdicts", "--forceall")
+    return finished.plan("all", "--forceall")
 
 
 def test_it_fits_the_size_that_tests_and_clusters_count_on(everything):
-    # the rule for the name of verdicts runs nothing, and is no part of a run
-    assert len([rule for rule, _ in everything.jobs if rule != "verdicts"]) <= 25
+    assert len(everything.jobs) <= 25
 
 
 def test_every_file_says_where_it_came_from(finished):
@@ -168,7 +167,6 @@ def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(anoth
         "make_table1",
         "make_overview",
         "make_features",
-        "make_verdicts",
         "report",
     }
     for rule in ("train", "evaluate"):
@@ -227,7 +225,7 @@ def test_a_lost_metrics_file_is_computed_again_with_what_depends_on_it(finished)
     with without(finished.path / RUN / "metrics.json"):
         plan, of_table = finished.plan(), finished.plan("table1")
     remade = ["evaluate", "make_overview", "make_table1"]
-    assert sorted(rule for rule, _ in plan.jobs) == [*remade, "make_verdicts", "report"]
+    assert sorted(rule for rule, _ in plan.jobs) == [*remade, "report"]
     assert sorted(rule for rule, _ in of_table.jobs) == [*remade, "table1"]
 
 
@@ -237,14 +235,14 @@ def test_a_lost_metrics_file_is_computed_again_with_what_depends_on_it(finished)
         "tables/table1.tex",
         *(
             pytest.param(path, marks=pytest.mark.slow)
-            for path in ("figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md")
+            for path in ("figures/figure6.pdf", "tables/figure6.csv", "tables/table1_verdicts.csv")
         ),
     ],
 )
 def test_any_lost_result_is_missed(finished, lost):
     with without(finished.path / "results/tiny" / lost):
         plan = finished.plan()
-    assert plan.rules() & {"make_table1", "make_figure6", "make_verdicts"}
+    assert plan.rules() & {"make_table1", "make_figure6"}
     assert not plan.rules() & {"train", "evaluate"}
 
 
@@ -393,25 +391,12 @@ def test_a_repeated_run_has_equal_bits_whether_its_processes_are_forked_or_not(f
     assert finished.plan().jobs == []
 
 
-def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
-    with (finished.path / "results/tiny/tables/verdicts.csv").open() as file:
+def test_the_papers_numbers_stand_beside_ours_without_a_verdict_at_another_scale(finished):
+    with (finished.path / "results/tiny/tables/table1_verdicts.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 220
-    assert {row["verdict"] for row in rows} == {"not run at this scale"}
-    methods = {(row["table"], row["method"]) for row in rows if row["ours"]}
-    assert methods == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
-
-
-def test_verdicts_are_planned_by_name_and_only_beside_a_table_of_the_paper(finished, everything):
-    assert everything.rules() >= {"verdicts", "make_verdicts", "make_table1", "make_figure6"}
-    nothing = finished.plan(change={"tables": {"table1": None}})
-    assert "make_verdicts" not in nothing.rules()
-
-
-@pytest.mark.slow
-def test_verdicts_are_not_planned_again_without_a_figure_that_is_not_judged(finished):
-    other = finished.plan(change={"figures": {"figure8": None}})
-    assert "make_verdicts" not in other.rules()
+    assert len(rows) == 12
+    assert {row["method"] for row in rows} == {"TopK SAE", "Crosscoder"}
+    assert all(row["ours"] and not row["inside"] and "another scale: n 20" in row["reason"] for row in rows)
 
 
 def test_stores_hold_the_samples_of_the_bench(finished):

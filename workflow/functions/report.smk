@@ -13,12 +13,10 @@ def report_inputs():
     ] + PUBLISHED_FILES
 
 
-# results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes them
-PUBLISHED_FILES = [f"resources/kept/paper_{name}.csv" for name in ("verdicts", "claims", "table1")]
-PUBLISHED_FILES = [
-    in_checkout(path) for path in PUBLISHED_FILES if study.name != "paper" and (REPOSITORY / path).exists()
-]
-PUBLISHED_FILES += [FILES.nearest_protocol] * bool(PUBLISHED_FILES)
+# runs of Table 1 at the paper's scale, which are kept with the code, and the paper's numbers
+PUBLISHED_FILES = [in_checkout("resources/kept/paper_table1_runs.csv"), FILES.numbers]
+if study.name == "paper" or not Path(PUBLISHED_FILES[0]).exists():
+    PUBLISHED_FILES = []
 
 
 # products with a plan of their own

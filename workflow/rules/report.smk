@@ -20,7 +20,6 @@ rule report:
         runtime=5,
     params:
         config=lambda wildcards: as_json(study.model_dump()),
-        published=PUBLISHED_FILES,
         number=NUMBERS["products"],
     shell:
-        'python "$SCRIPTS"/report.py --config {params.config:q} --published {params.published:q} --output {output:q} > {log:q} 2>&1'
+        'python "$SCRIPTS"/report.py --config {params.config:q} --files {input.parts:q} --output {output:q} > {log:q} 2>&1'

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdlstudy.rendering.overview import figure_overview, overview_rows
-from sdlstudy.results.tables import chance_metrics, no_paper, read_paper, table_columns
+from sdlstudy.results.tables import chance_metrics, no_paper, read_csv, table_columns
 from tests.conftest import REPOSITORY
 from tests.sdlstudy.products import studies
 
@@ -46,7 +46,7 @@ def test_it_has_the_paper_the_nearest_protocol_each_side_and_protocol_and_chance
     assert rows["method"].tolist() == ["topk"] * 7 + ["relu"] * 7
     recoveries = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])
     assert recoveries.loc[("the paper", ""), "recovery"] == 0.849
-    nearest = read_paper(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
+    nearest = read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
     percent = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
     assert recoveries.loc[("nearest protocol", ""), "recovery"] == pytest.approx(percent / 100)
     for protocol in ("best", "paper"):

@@ -22,10 +22,11 @@ from sdlcore.storage.files import write_json
 from sdlstudy.configuration.loading import validate
 from sdlstudy.products.captions import table_caption
 from sdlstudy.rendering.latex import latex, latex_escape
-from sdlstudy.rendering.markup import markdown, readable
+from sdlstudy.rendering.markup import readable, text_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import RunsError, read_metrics, read_runs
 from sdlstudy.results.tables import (
+    PAPER_METHODS,
     anchoring_effect,
     chance_metrics,
     effect_metrics,
@@ -36,9 +37,10 @@ from sdlstudy.results.tables import (
     table_metrics,
     write_csv,
 )
+from sdlstudy.results.verdicts import judge
 from tests.hostile import NAMES
 
-PAPER = Path(__file__).parents[3] / "resources/paper/table1.csv"
+NUMBERS = read_csv(Path(__file__).parents[3] / "resources/paper/numbers.csv")
 METHODS = ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"]
 TRIAL = {
     "name": "trial",
@@ -91,7 +93,7 @@ def values(paths, name):
 
 
 def test_columns_are_exactly_these(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
+    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1"))
     first = [
         *("method", "anchoring", "protocol", "seeds", "gt_recovery_encoder_mean", "gt_recovery_encoder_std"),
         *("gt_recovery_decoder_mean", "gt_recovery_decoder_std", "gt_recovery_encoder_unanchored_mean"),
@@ -114,7 +116,7 @@ def test_columns_are_exactly_these(tmp_path):
 
 def test_means_and_standard_deviations(tmp_path):
     paths = write_grid(tmp_path)
-    table = table1(read_runs(paths), read_paper(PAPER))
+    table = table1(read_runs(paths), read_paper(NUMBERS, "table1"))
     for name in table_metrics():
         of_first_row = values(paths[:3], name)
         assert table.loc[0, f"{name}_mean"] == pytest.approx(of_first_row.mean())
@@ -123,7 +125,7 @@ def test_means_and_standard_deviations(tmp_path):
 
 
 def test_paper_stands_beside_as_fractions(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER)).set_index(["method", "anchoring"])
+    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1")).set_index(["method", "anchoring"])
     assert table.loc[("topk", "ground_truth"), "paper_gt_recovery"] == 0.8763
     assert table.loc[("topk", "none"), "paper_mip"] == 0.983
     assert table.loc[("relu", "none"), "paper_l0"] == 2787.4
@@ -133,7 +135,7 @@ def test_rows_follow_the_configuration_whatever_the_order_of_files(tmp_path):
     paths = write_grid(tmp_path, methods=METHODS, seeds=(0,))
     table = table1(
         read_runs(reversed(paths)),
-        read_paper(PAPER),
+        read_paper(NUMBERS, "table1"),
         methods=METHODS,
         anchorings=["none", "ground_truth"],
         protocols=["best"],
@@ -145,12 +147,12 @@ def test_rows_follow_the_configuration_whatever_the_order_of_files(tmp_path):
 
 
 def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path, seeds=(0,))), read_paper(PAPER))
+    table = table1(read_runs(write_grid(tmp_path, seeds=(0,))), read_paper(NUMBERS, "table1"))
     assert table.filter(like="_std").isna().all(axis=None)
     write_csv(tmp_path / "table.csv", table)
     row = (tmp_path / "table.csv").read_text().splitlines()[1].split(",")
     assert row[list(table.columns).index("l0_std")] == ""
-    assert "±" not in markdown(table, "").split("\n\n", 1)[1]
+    assert "±" not in text_table(table, "").markdown().split("\n\n", 1)[1]
     again = read_csv(tmp_path / "table.csv")
     assert list(again["anchoring"]) == ["none", "ground_truth"] * 2
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
@@ -159,7 +161,7 @@ def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path)
 def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     paths = write_grid(tmp_path)
     write_metrics(tmp_path, 1, "topk", "none", macro_f1=None)
-    table = table1(read_runs(paths), read_paper(PAPER))
+    table = table1(read_runs(paths), read_paper(NUMBERS, "table1"))
     assert np.isnan(table.loc[0, "macro_f1_mean"])
     assert np.isnan(table.loc[0, "macro_f1_std"])
     assert np.isfinite(table.loc[1, "macro_f1_mean"])
@@ -195,12 +197,12 @@ def test_tables_show_recovery_at_a_further_threshold(tmp_path):
     assert np.allclose(runs["gt_recovery_decoder_unanchored_tau80"], 2 / 3)
     table = table1(runs, no_paper())
     assert set(table["gt_recovery_encoder_tau80_mean"]) == {0.75}
-    assert "GT recovery: decoder, cosine > 0.8" in markdown(table, "caption")
+    assert "GT recovery: decoder, cosine > 0.8" in text_table(table, "caption").markdown()
     usual = table1(read_runs(paths), no_paper())
     assert set(table.columns) - set(usual.columns) == {
         f"{name}_{part}" for name in set(runs.columns) - set(read_runs(paths).columns) for part in ("mean", "std")
     }
-    assert "cosine > 0.8" not in markdown(usual, "caption")
+    assert "cosine > 0.8" not in text_table(usual, "caption").markdown()
 
 
 def without_a_run(folder):
@@ -231,7 +233,7 @@ def without_ground_truth(folder):
 )
 def test_runs_that_make_no_table_are_refused(write, options, message, tmp_path):
     with pytest.raises(RunsError, match=message):
-        table1(read_runs(write(tmp_path)), read_paper(PAPER), **options)
+        table1(read_runs(write(tmp_path)), read_paper(NUMBERS, "table1"), **options)
 
 
 def with_text(text):
@@ -294,8 +296,10 @@ def test_no_interval_below_three_seeds_and_no_effect_without_pairs(tmp_path):
 
 
 def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
-    lines = markdown(table, "Caption.").splitlines()
+    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1"))
+    runs = read_runs(write_grid(tmp_path))
+    verdicts = judge("table1", NUMBERS, runs.assign(paper_method=runs["method"].map(PAPER_METHODS)))
+    lines = text_table(table, "Caption.", verdicts).markdown().splitlines()
     assert lines[0] == "Caption."
     assert [line.split("|")[1].strip() for line in lines[-3:]] == ["Chance", "Anchors only", "Oracle"]
     assert f"{table['anchors_only_mip_decoder_mean'][0]:.3f}" in lines[-2]
@@ -310,15 +314,19 @@ def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
 def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
     nothing = {name: None for name in table_metrics() if name.startswith(("top_", "anchors_only_", "oracle_"))}
     paths = [write_metrics(tmp_path, seed, **nothing) for seed in (0, 1)]
-    content = readable(table1(read_runs(paths), read_paper(PAPER)))
+    content = readable(table1(read_runs(paths), read_paper(NUMBERS, "table1")))
     assert [name for name, _ in content.baselines] == ["Chance"]
     assert "Top classes" not in {column.group for column in content.columns}
 
 
 def test_several_protocols_are_named(tmp_path):
     paths = [write_metrics(tmp_path, 0, protocol=name) for name in ("paper", "best")]
-    assert readable(table1(read_runs(paths[:1]), read_paper(PAPER))).labels == ["Method", "Anchoring"]
-    assert readable(table1(read_runs(paths), read_paper(PAPER))).labels == ["Method", "Anchoring", "Protocol"]
+    assert readable(table1(read_runs(paths[:1]), read_paper(NUMBERS, "table1"))).labels == ["Method", "Anchoring"]
+    assert readable(table1(read_runs(paths), read_paper(NUMBERS, "table1"))).labels == [
+        "Method",
+        "Anchoring",
+        "Protocol",
+    ]
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])))
@@ -335,8 +343,8 @@ def test_latex_has_its_parts_and_compiles(tmp_path):
     paths = [write_metrics(tmp_path, seed, "my_method", a) for a in ("none", "ground_truth") for seed in (0, 1)]
     config = validate(TRIAL)
     caption = table_caption(config.products()["table1"], config)
-    text = latex(table1(read_runs(paths), read_paper(PAPER)), caption, "tab:table1")
-    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_method", r"$\tau$", "Chance &"):
+    text = latex(table1(read_runs(paths), read_paper(NUMBERS, "table1")), caption, "tab:table1")
+    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_method", "Chance &"):
         assert part in text
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")

@@ -15,14 +15,12 @@ from sdlstudy.products.registry import registered
 from sdlstudy.products.run_table import Compared
 from sdlstudy.products.settings_table import SettingsTable
 from sdlstudy.products.tables import Table
-from sdlstudy.products.verdicts import Verdicts
 from sdlstudy.settings.cells import Cell, unchecked_settings
 from sdlstudy.settings.fields import Settings, left_out
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.sources import Clip, File, Plugin
 from sdlstudy.settings.study import Study
 
-VERDICTS = "verdicts"
 TableName = TypeAliasType(
     "TableName",
     Annotated[
@@ -93,7 +91,7 @@ class Configuration(_StudyWithProducts):
     classes. Null for no such tables."""
     tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
     """Tables of runs (table3: of settings). A name is table1 to table7, as the paper's table to compare with
-    (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""
+    (resources/paper/numbers.csv), or own_<name>; null leaves a table of the default out."""
     figures: Figures = Figures()
     """Figures of the paper, and of convergence."""
 
@@ -115,8 +113,7 @@ class Configuration(_StudyWithProducts):
         products = dict(by_name)
         for product in by_name.values():
             products |= {name: other.named(name) for name, other in product.companions(self).items()}
-        verdicts = Verdicts.of(by_name)
-        return products if verdicts is None else products | {VERDICTS: verdicts.named(VERDICTS)}
+        return products
 
     def whole(self) -> list[Product]:
         """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""

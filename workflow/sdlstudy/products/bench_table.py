@@ -34,7 +34,6 @@ class BenchTable(Product):
     """Metric -> head of its column."""
     finer: ClassVar[tuple[str, ...]] = ()
     """Metrics that are printed with one more decimal than in other tables."""
-    caption: ClassVar[str] = ""
 
     runs: Annotated[Mapping[Identifier, OnSource | None], MinLen(1)]
     """Source -> the methods that run on it; null leaves a source of the default out."""

@@ -17,6 +17,11 @@ class Figure6(Picture):
 
     keys = ("figures.figure6",)
     title = "Training with and without resampling of dead latents"
+    caption = (
+        "Thin lines are seeds, thick lines their means. Numbers above the lowest panel count resampled latents (mean "
+        "over seeds). Resampled latents start at badly reconstructed samples, so the loss can jump before it falls. "
+        "They count as alive until they have been silent for long enough again."
+    )
 
     source: Identifier
     without: Identifier

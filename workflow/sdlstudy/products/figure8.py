@@ -16,6 +16,11 @@ class Figure8(Product):
 
     keys = ("figures.figure8",)
     title = "The bench in three dimensions"
+    caption = (
+        "Left: the true features on the unit sphere. Right: samples, which are sparse non-negative combinations of "
+        "features and fill the cone between them; arrows point along the features. The one per cent of samples with "
+        "the largest norms is outside the frame."
+    )
 
     source: Identifier
     """A bench with n_p = 3."""

@@ -11,6 +11,12 @@ class Overview(Picture):
     """Figure of the recovery of Table 1's dictionaries without anchors, beside the paper's numbers."""
 
     title = "Table 1 at a glance"
+    caption = (
+        "Means over seeds, without anchors; cosines above .9. The paper’s numbers and those of the nearest protocol "
+        "are at the paper’s scale. The nearest protocol is the recipe of the paper’s first author at ten times his "
+        "learning rate, stopped where it comes nearest to Table 1, and read in the way that brings it nearest "
+        "(docs/paper.md)."
+    )
 
     table: str
     """The table that the figure is drawn from."""
@@ -30,8 +36,8 @@ class Overview(Picture):
 
     def make(self, files: Files) -> None:
         from sdlstudy.rendering.overview import figure_overview, overview_rows
-        from sdlstudy.results.tables import read_csv, read_paper
+        from sdlstudy.results.tables import read_csv
 
-        nearest = read_paper(files.nearest_protocol)
+        nearest = read_csv(files.nearest_protocol)
         rows = overview_rows(read_csv(files.table(self.table)), nearest, self.methods, self.nulls)
         self.write(files, figure_overview(rows), rows)

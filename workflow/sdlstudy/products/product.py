@@ -31,6 +31,8 @@ class Product(Settings):
     """Paths of its keys in a configuration, ``solvers`` or ``figures.figure4``; the last part is the product's name."""
     title: ClassVar[str] = ""
     """Title for `snakemake --list` and for the product's section of the report."""
+    caption: ClassVar[str] = ""
+    """How to read the product's picture or table, for the report."""
     alone: ClassVar[bool] = False
     """Whether the product is made only if a user names it as a target, because it takes hours."""
     memory: ClassVar[int] = 1000

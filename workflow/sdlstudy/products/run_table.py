@@ -43,8 +43,8 @@ class Compared(Product):
     seeds: Seeds | None = None
     """Some of the configuration's seeds; null for all of them."""
     nulls: Annotated[list[Identifier], Unique] = []
-    """Methods that run only without anchors, as null baselines: rows to compare scores with. Effects, verdicts and
-    claims leave them out."""
+    """Methods that run only without anchors, as null baselines: rows to compare scores with. Effects and
+    verdicts leave them out."""
     null_protocols: Names | None = None
     """The protocols that null baselines run under; null for the protocols of the methods."""
 
@@ -66,6 +66,13 @@ class Compared(Product):
 
 class RunTable(Compared):
     """A table of runs on one source, which may vary one parameter."""
+
+    caption = (
+        "Share of all features that the encoder (above) and the decoder (below) recover by cosines above .9, over the "
+        "swept parameter. If the paper has another value, it is in brackets. Hollow markers are the paper’s numbers, "
+        "by its own rule. Anchored features count too: where the encoder’s curve with anchors equals their share of "
+        "all features, it found no other."
+    )
 
     source: Identifier
     sweep: Sweep | None = None

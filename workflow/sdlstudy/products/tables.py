@@ -32,11 +32,12 @@ class Table(RunTable):
 
     def inputs(self, files: Files) -> list[str]:
         metrics = [files.metrics(cell) for cell in self.cells(files.study)]
-        return metrics if self.name.startswith(OWN) else [*metrics, files.of_paper(self.name)]
+        return metrics if self.name.startswith(OWN) else [*metrics, files.numbers]
 
     def outputs(self, files: Files) -> list[str]:
         paths = [files.table(self.name, ending) for ending in ("csv", "md", "tex")]
-        paths += [files.table(f"{self.name}_{part}") for part in ("effects", "runs")]
+        parts = ("effects", "runs") if self.name.startswith(OWN) else ("effects", "runs", "verdicts")
+        paths += [files.table(f"{self.name}_{part}") for part in parts]
         return paths + ([files.figure(self.name, ending) for ending in ("png", "pdf")] if self.sweep else [])
 
     def beside(self, files: Files) -> list[str]:
@@ -53,24 +54,28 @@ class Table(RunTable):
     def make(self, files: Files) -> None:
         from sdlstudy.products.captions import table_caption
         from sdlstudy.rendering.latex import latex
-        from sdlstudy.rendering.markup import markdown
+        from sdlstudy.rendering.markup import text_table
         from sdlstudy.rendering.sweeps import effects_over, runs_over, table_over
         from sdlstudy.results.runs import read_runs, unjudged
-        from sdlstudy.results.tables import no_paper, read_paper, write_csv
+        from sdlstudy.results.tables import no_paper, read_csv, read_paper, write_csv
+        from sdlstudy.results.verdicts import judge
 
         layout = self.layout(files.study)
         runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
         if self.name.startswith(OWN):  # a user's own source may have no classes
-            paper, runs = no_paper(), unjudged(runs)
+            paper, runs, verdicts = no_paper(), unjudged(runs), None
         else:
-            paper = read_paper(files.of_paper(self.name))
+            numbers = read_csv(files.numbers)
+            paper = read_paper(numbers, self.name)
+            verdicts = judge(self.name, numbers, runs_over(runs, layout), files.study)
+            write_csv(files.table(f"{self.name}_verdicts"), verdicts)
         rows = table_over(runs, paper, layout)
         caption = table_caption(self, files.study)
         write_csv(files.table(self.name), rows)
         write_csv(files.table(f"{self.name}_runs"), runs_over(runs, layout))
         write_csv(files.table(f"{self.name}_effects"), effects_over(runs, layout))
-        write_text(files.table(self.name, "md"), markdown(rows, caption))
-        write_text(files.table(self.name, "tex"), latex(rows, caption, f"tab:{self.name}"))
+        write_text(files.table(self.name, "md"), text_table(rows, caption, verdicts).markdown())
+        write_text(files.table(self.name, "tex"), latex(rows, caption, f"tab:{self.name}", verdicts))
         if self.sweep:
             from sdlstudy.rendering.figures import save_figure
             from sdlstudy.rendering.sweep_figure import figure_sweep

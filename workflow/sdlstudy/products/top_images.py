@@ -22,6 +22,12 @@ class TopImages(Picture):
 
     keys = ("figures.figure9", "figures.figure10")
     title = "The images that activate a run's latents most"
+    caption = (
+        "Latents whose decoder columns match the first anchored classes best, one for each class, also for a run "
+        "without anchors. Training did not see these images. They are ordered by activation; the histogram counts the "
+        "classes of the hundred images that activate the latent most. Tied: the latent is anchored to the class; "
+        "nearest: another latent matches it better."
+    )
     memory = 4000
     minutes = 30
 

@@ -42,13 +42,13 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in printable(" ".join(text.split())))
 
 
-def latex(table: pd.DataFrame, caption: str, label: str) -> str:
+def latex(table: pd.DataFrame, caption: str, label: str, verdicts: pd.DataFrame | None = None) -> str:
     """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
 
     The columns side by side would be wider than a page, so the table has two panels, recovery above the other metrics,
     each with its own baselines.
     """
-    content = readable(table)
+    content = readable(table, verdicts)
     panels = [
         _latex_panel(content, lambda column: column.group == GT_RECOVERY.symbol),
         _latex_panel(content, lambda column: column.group != GT_RECOVERY.symbol),

