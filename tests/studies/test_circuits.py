@@ -6,7 +6,7 @@ import pytest
 
 from studies import KEPT
 from tests.conftest import REPOSITORY
-from tests.pages.findings import percent, short
+from tests.pages.numbers import percent, short
 
 
 def read(name):

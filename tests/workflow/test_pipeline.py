@@ -396,7 +396,7 @@ def test_the_papers_numbers_stand_beside_ours_without_a_verdict_at_another_scale
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     assert {row["method"] for row in rows} == {"TopK SAE", "Crosscoder"}
-    assert all(row["ours"] and not row["inside"] and "another scale: n 20" in row["reason"] for row in rows)
+    assert all(row["ours"] and not row["inside"] and "another scale: n " in row["reason"] for row in rows)
 
 
 def test_stores_hold_the_samples_of_the_bench(finished):
