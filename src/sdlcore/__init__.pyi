@@ -59,5 +59,7 @@ from .sources.plugins.settings import source as source
 from .sparse.search import Above as Above
 from .sparse.search import LargestPerBatch as LargestPerBatch
 from .sparse.search import LargestPerSample as LargestPerSample
+from .suggest import Advice as Advice
+from .suggest import suggest as suggest
 
 __version__: str

@@ -1,0 +1,456 @@
+"""`suggest`: choose a method and its settings by short trainings on your own activations.
+
+Pilots train in three rounds, each on a share of the time. The first round trains every method with every learning rate.
+The second round trains the better half of them three times as long. The last round trains TopK and the best methods
+with several seeds, at every L0. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number;
+here each method keeps its own best rate, and the result is a table over methods and L0.
+"""
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.fitting import fit
+from sdlcore.api.samples import samples_of
+from sdlcore.api.scoring import evaluate
+from sdlcore.api.streams import Stream, is_stream
+from sdlcore.codes.search import search
+from sdlcore.evaluation.intervals import paired_interval
+from sdlcore.extras import extra
+from sdlcore.interop.export import refusal
+from sdlcore.storage.files import write_text
+from sdlcore.storage.paths import user_path
+from sdlcore.text import table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+METHODS: dict[str, dict[str, Any]] = {
+    "topk": {"activation": "topk", "lambda_aux": 1 / 32},
+    "batchtopk": {"activation": "batchtopk", "lambda_aux": 1 / 32},
+    "jumprelu": {"activation": "jumprelu", "bias": True, "l0": 0.03, "bandwidth": 1.5, "l0_gain": 0.1},
+    "relu": {"activation": "relu", "bias": True, "l1": 0.1, "l0_gain": 0.1},
+    "matryoshka": {"activation": "batchtopk", "lambda_aux": 1 / 32, "prefixes": (1 / 16, 1 / 4, 1)},
+    "matching_pursuit": {
+        **{"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit", "initialisation": "tied"},
+    },
+}
+"""Settings of each method. Prefixes are shares of the latents. The values come from kept trials on other data
+(`methods_trials.csv`)."""
+PENALISED = ("jumprelu", "relu")
+"""Methods that reach an L0 by a penalty."""
+RATES = (1e-3, 3e-3, 1e-2)
+"""Learning rates of the first round."""
+SHARES = (0.2, 0.25, 0.55)
+"""Share of the time for each round."""
+SEEDS = (0, 1, 2)
+"""Seeds of the last round."""
+FINALISTS = 3
+"""Methods of the last round, besides TopK."""
+TRAIN_ROWS, TEST_ROWS = 262_144, 8192
+"""Largest numbers of samples that pilots train on and are tested on."""
+TIMED_STEPS = 10
+NEAR = 1.1
+"""A method counts as having the requested L0 if its own is at most this many times as large."""
+_ADAM = 4
+"""Numbers that training keeps for each weight: the weight, its gradient and two moments."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The result of `suggest`. It prints as a table, a sentence and a call to paste."""
+
+    rows: list[dict[str, Any]]
+    """The last round: a row for each method and L0, with the FVU on held-out samples averaged over seeds. ``low`` and
+    ``high`` are a 95 % t interval; ``omp`` is the FVU of orthogonal matching pursuit on the rows of the first seed.
+    Null baselines follow: random samples with TopK codes and with OMP codes, and principal components."""
+    pilots: list[dict[str, Any]]
+    """Every pilot: method, lr, l0, steps, seed; FVU, L0 and share of dead latents on held-out samples; seconds."""
+    settings: dict[str, Any]
+    """Settings of the best method, as keywords of `fit`."""
+    sentence: str
+    """The advice with its margin."""
+    n_p: int
+    seconds_per_step: float
+    """Seconds of a step with these settings on this machine."""
+
+    @property
+    def call(self) -> str:
+        """The call of `fit` to paste."""
+        return f"sdl.fit(x, {', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+
+    @property
+    def yaml(self) -> str:
+        """The method for a configuration of the pipeline."""
+        return f"methods:\n  suggested: {json.dumps(self.settings)}\n"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return ``rows`` as a table."""
+        with extra("tables"):
+            import pandas as pd
+        return pd.DataFrame(self.rows)
+
+    def cost(self, tokens: float, bytes_per_number: int = 4) -> dict[str, float]:
+        """Return the cost of one pass over ``tokens`` samples with the best settings, on this machine.
+
+        Parameters
+        ----------
+        tokens
+            Number of samples.
+        bytes_per_number
+            Bytes of a number in the store of activations: 4 for float32, 2 for float16.
+
+        Returns
+        -------
+        ``hours`` of training, ``memory_gb`` of weights, gradients and Adam's moments, and ``disk_gb`` of a store of the
+        samples.
+        """
+        steps = tokens / self.settings["batch_size"]
+        weights = 2 * self.n_p * self.settings["n_q"]
+        return {
+            "hours": steps * self.seconds_per_step / 3600,
+            "memory_gb": weights * 4 * _ADAM / 1e9,
+            "disk_gb": tokens * self.n_p * bytes_per_number / 1e9,
+        }
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Plot FVU over L0: a line for each method with its interval, OMP codes of its rows dashed, baselines grey."""
+        from sdlcore.plot import _axes
+
+        ax = _axes(ax)
+        for number, name in enumerate(dict.fromkeys(row["method"] for row in self.rows)):
+            rows = sorted((row for row in self.rows if row["method"] == name), key=lambda row: row["l0"])
+            l0, fvu = ([row[key] for row in rows] for key in ("l0", "fvu"))
+            null = rows[0]["null"]
+            colour = "0.6" if null else f"C{number}"
+            ax.plot(l0, fvu, marker="s" if null else "o", color=colour, label=name)
+            if null:
+                continue
+            ends = [(row["fvu"] - row["low"], row["high"] - row["fvu"]) for row in rows]
+            ax.errorbar(l0, fvu, np.nan_to_num(np.array(ends).T), color=colour, capsize=3)
+            ax.plot([row["target"] for row in rows], [row["omp"] for row in rows], "--", color=colour, linewidth=1)
+        ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)", ylim=(0, 1))
+        ax.legend(title="dashed: OMP on the same rows")
+        return ax
+
+    def __repr__(self) -> str:
+        """Return the table of the last round, the advice and the call."""
+        heads = ["method", "lr", "L0", "FVU", "95 % interval", "OMP", "dead"]
+        cells = [
+            [
+                row["method"],
+                "" if row["lr"] is None else f"{row['lr']:g}",
+                f"{row['l0']:.1f}",
+                f"{row['fvu']:.3f}" if row["fvu"] <= 1 else "> 1",
+                "" if math.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}",
+                "" if row["omp"] is None else f"{row['omp']:.3f}",
+                "" if row["dead"] is None else f"{row['dead']:.0%}",
+            ]
+            for row in self.rows
+        ]
+        return "\n".join([table([heads, *cells]), "", self.sentence, "", self.call])
+
+
+def suggest(
+    x: Any,
+    minutes: float = 10,
+    l0: int | Sequence[int] = 32,
+    *,
+    n_q: int | None = None,
+    methods: Sequence[str] = tuple(METHODS),
+    opens_in: str | None = None,
+    steps: int = 2000,
+    batch_size: int = 1024,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Advice:
+    """Train short pilots on your activations, and return which method and settings to use.
+
+    Methods are ranked by the error that they leave on held-out samples at the same L0. A low error does not show that
+    latents match features: `evaluate` with known features, or `probe` with labels, measures that.
+
+    Parameters
+    ----------
+    x
+        N x n_p activations, or batches, as in `fit`. Pilots train on the first samples, at most 262,144, and are tested
+        on the last, at most 8,192 and a tenth of all. Consecutive samples should be alike, as in a shuffled store.
+    minutes
+        Time for all pilots on this machine. The shortest pilots of all methods run in any case.
+    l0
+        Number of active latents of a sample, or several. Methods are chosen at the first.
+    n_q
+        Number of latents; None for eight times n_p.
+    methods
+        Names of the methods to try, from `METHODS`.
+    opens_in
+        Leave out methods that this library cannot open, such as "saelens" (`export`).
+    steps
+        Steps of the longest pilots.
+    batch_size
+        Samples of a step.
+    seed
+        Added to the seeds of the pilots.
+    out
+        Folder for the table of pilots. The same call continues there after an interruption.
+    progress
+        Print a line for each pilot.
+
+    Returns
+    -------
+    An `Advice`: ``print`` shows the table and the call, ``plot()`` the picture, ``cost(tokens)`` time and memory.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 100 samples, a method is unknown, or no method is left.
+    """
+    targets = [l0] if isinstance(l0, int) else list(l0)
+    train, test = _samples(x)
+    n_q = n_q or 8 * train.shape[1]
+    trial = _Trials(train, test, n_q, batch_size, seed, None if out is None else user_path(out, "out"), progress)
+    budget = 60 * minutes
+    timed = {_known(name): trial.timed(name, targets[0]) for name in methods}
+    names = [name for name, (_, found) in timed.items() if opens_in is None or refusal(found.coder, opens_in) is None]
+    if not names:
+        raise ValueError(f"{opens_in} can open none of {', '.join(methods)}; choose other methods or another library")
+    seconds = {name: timed[name][0] for name in names}
+
+    first = [(name, lr) for name in names for lr in RATES]
+    length = trial.plan("first", steps, SHARES[0] * budget / sum(seconds[name] for name, _ in first))
+    ranked = trial.ranked(first, targets[0], length)
+    half = ranked[: math.ceil(len(ranked) / 2)]
+    half += [next(kind for kind in ranked if kind[0] == name) for name in names if name not in dict(half)]
+    share = SHARES[1] * budget / sum(seconds[name] for name, _ in half)
+    ranked = trial.ranked(half, targets[0], trial.plan("second", steps, min(share, 3 * length)))
+    rates = dict(reversed(ranked))  # the best of each method, which comes last
+    order = list(dict.fromkeys(name for name, _ in ranked))
+    finalists = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
+    share = SHARES[2] * budget / (len(SEEDS) * len(targets) * sum(seconds[name] for name in finalists))
+    length = trial.plan("last", steps, share)
+
+    rows = [trial.row(name, rates[name], target, length) for target in targets for name in finalists]
+    best = _best([row for row in rows if row["target"] == targets[0]])
+    rows += [row for target in targets for row in trial.nulls(target)]
+    settings = trial.settings(best["method"], targets[0])
+    settings |= {"lr": best["lr"], "steps": steps, "batch_size": batch_size}
+    return Advice(
+        rows,
+        list(trial.done.values()),
+        settings,
+        _sentence(rows, best, length),
+        train.shape[1],
+        seconds[best["method"]],
+    )
+
+
+class _Trials:
+    """Pilots on the same samples. A finished pilot is read from the table instead of trained again."""
+
+    def __init__(
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        n_q: int,
+        batch_size: int,
+        seed: int,
+        out: Path | None,
+        progress: bool,
+    ) -> None:
+        self.train, self.test, self.n_q, self.batch_size, self.seed = train, test, n_q, batch_size, seed
+        self.out, self.progress = out, progress
+        self.done: dict[str, dict[str, Any]] = {}
+        self.plans: dict[str, int] = {}
+        facts = {
+            "n_q": n_q,
+            "batch_size": batch_size,
+            "seed": seed,
+            "samples": [*train.shape, len(test)],
+            "sum": [float(train[:100].sum()), float(test[:100].sum())],
+        }
+        self.facts = facts
+        if out is not None and (path := out / "pilots.json").exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["facts"] != facts:
+                raise ValueError(f"{path}: belongs to other samples or settings; choose another folder, or delete it")
+            self.done, self.plans = kept["pilots"], kept["plans"]
+
+    def settings(self, name: str, target: int) -> dict[str, Any]:
+        """Return the keywords of `fit` for a method."""
+        settings = dict(METHODS[name]) | {"n_q": self.n_q}
+        if name in PENALISED:
+            settings |= {"init_l0": target, "target_l0": target}
+        else:
+            settings["k"] = target
+        if "prefixes" in settings:
+            settings["prefixes"] = [max(1, int(share * self.n_q)) for share in settings["prefixes"]]
+        return settings
+
+    def timed(self, name: str, target: int) -> tuple[float, Dictionary]:
+        """Return the seconds of a step and a dictionary; the first training compiles kernels, the second is timed."""
+        self._fit(name, RATES[0], target, TIMED_STEPS, 0)
+        began = time.monotonic()
+        found = self._fit(name, RATES[0], target, TIMED_STEPS, 0)
+        return (time.monotonic() - began) / TIMED_STEPS, found
+
+    def plan(self, name: str, most: int, steps: float) -> int:
+        """Return the number of steps of a round, which an interrupted call has kept."""
+        self.plans.setdefault(name, max(min(most, 50), min(most, int(steps))))
+        self._save()
+        return self.plans[name]
+
+    def ranked(self, kinds: Sequence[tuple[str, float]], target: int, steps: int) -> list[tuple[str, float]]:
+        """Train each method with its rate, and return them by error; methods with a larger L0 come last."""
+        found = {kind: self.pilot(*kind, target, steps, 0) for kind in kinds}
+        return sorted(found, key=lambda kind: (found[kind]["l0"] > NEAR * target, found[kind]["fvu"]))
+
+    def pilot(self, name: str, lr: float, target: int, steps: int, seed: int, omp: bool = False) -> dict[str, Any]:
+        """Train and score one pilot, also with OMP codes if ``omp``, or return its finished scores."""
+        key = f"{name} lr={lr:g} l0={target} steps={steps} seed={seed}{' omp' if omp else ''}"
+        if key not in self.done:
+            began = time.monotonic()
+            found = self._fit(name, lr, target, steps, seed)
+            self.done[key] = (
+                {"method": name, "lr": lr, "target": target, "steps": steps, "seed": seed}
+                | self._scores(found)
+                | {"omp": self._omp(found, target) if omp else None}
+                | {"seconds": round(time.monotonic() - began, 1)}
+            )
+            self._save()
+            if self.progress:
+                print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
+        return self.done[key]
+
+    def row(self, name: str, lr: float, target: int, steps: int) -> dict[str, Any]:
+        """Train a method with several seeds, and return its row of the result."""
+        pilots = [self.pilot(name, lr, target, steps, seed, omp=not seed) for seed in SEEDS]
+        fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
+        means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead")}
+        return {
+            **{"method": name, "lr": lr, "target": target, "null": False, "steps": steps, "fvu": fvu},
+            **{"low": low, "high": high, "omp": pilots[0]["omp"]},
+            **means,
+            "seeds": [pilot["fvu"] for pilot in pilots],
+        }
+
+    def nulls(self, target: int) -> list[dict[str, Any]]:
+        """Return the rows of untrained baselines: random samples and principal components."""
+        rows: dict[str, Any] = {"n_q": self.n_q, "frozen": "both", "initialisation": "samples", "init_scale": 1.0}
+        topk: dict[str, Any] = {"activation": "topk", "k": target, "bias": False, "steps": 1}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a large error, which untrained rows have
+            start = fit(self.train, **rows, **topk, batch_size=self.batch_size, seed=self.seed, progress=False)
+        scores = self._scores(start)
+        centred = self.train - self.train.mean(axis=0)
+        components = np.linalg.svd(centred[:TEST_ROWS], full_matrices=False)[2]
+        held_out = self.test - self.train.mean(axis=0)
+        values = held_out @ components.T
+        largest = np.argsort(-np.abs(values), axis=1)[:, :target]
+        kept = np.zeros_like(values)
+        np.put_along_axis(kept, largest, np.take_along_axis(values, largest, axis=1), axis=1)
+        left = float(((held_out - kept @ components) ** 2).sum() / (held_out**2).sum())
+        empty: dict[str, Any] = {
+            "lr": None,
+            "target": target,
+            "null": True,
+            "steps": 0,
+            "low": math.nan,
+            "high": math.nan,
+            "seeds": [],
+        }
+        return [
+            {"method": "random samples"} | empty | scores | {"omp": self._omp(start, target)},
+            {"method": "principal components"} | empty | {"fvu": left, "l0": float(target), "dead": None, "omp": None},
+        ]
+
+    def _fit(self, name: str, lr: float, target: int, steps: int, seed: int) -> Dictionary:
+        settings: dict[str, Any] = self.settings(name, target)
+        settings |= {"lr": lr, "steps": steps, "batch_size": self.batch_size}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a large error, which a short training has
+            return fit(self.train, seed=self.seed + seed, progress=False, **settings)
+
+    def _scores(self, found: Dictionary) -> dict[str, Any]:
+        scores = evaluate(found, x=self.test, nulls=False)
+        return {"fvu": scores["fvu"], "l0": scores["l0"], "dead": scores["dead_fraction"]}
+
+    def _omp(self, found: Dictionary, target: int) -> float | None:
+        codes = search(found, self.train[:TEST_ROWS], "omp", l0=target, progress=False)
+        return evaluate(codes, x=self.test, nulls=False)["fvu"]
+
+    def _save(self) -> None:
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            kept = {"facts": self.facts, "plans": self.plans, "pilots": self.done}
+            write_text(self.out / "pilots.json", json.dumps(kept, indent=1) + "\n")
+
+
+def _samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples to train on and to test on."""
+    if is_stream(x):
+        rows: Any = Stream(x).first_samples(TRAIN_ROWS // 4)
+        number, read = len(rows), lambda start, stop: rows[start:stop]
+    else:
+        with samples_of(x, "sae") as samples:
+            number, read = samples.shape[0], samples.read
+            return _parts(number, read)
+    return _parts(number, read)
+
+
+def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
+    if number < 100:
+        raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
+    held_out = min(TEST_ROWS, number // 10)
+    parts = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
+    return tuple(_array(part) for part in parts)  # type: ignore[return-value]
+
+
+def _array(part: Any) -> np.ndarray:
+    if isinstance(part, torch.Tensor):
+        part = part.detach().cpu().numpy()
+    return np.ascontiguousarray(part, np.float32)
+
+
+def _known(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(f"methods: there is no {name}; expected some of {', '.join(METHODS)}")
+    return name
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the row with the smallest error among those near the requested L0."""
+    return dict(min(rows, key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"])))
+
+
+def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], steps: int) -> str:
+    """Return the advice: the best method, the methods that cannot be told apart from it, and what OMP would add."""
+    tied: list[tuple[str, float]] = []
+    worse: list[tuple[str, float]] = []
+    for row in rows:
+        if row["null"] or row["method"] == best["method"]:
+            continue
+        if row["target"] != best["target"] or row["l0"] > NEAR * row["target"]:
+            continue
+        difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
+        (worse if low > 0 else tied).append((row["method"], difference / best["fvu"]))
+    parts = [
+        f"After {steps} steps, {best['method']} leaves {best['fvu']:.3f} of the variance unexplained at an L0 of "
+        f"{best['l0']:.1f} ({len(SEEDS)} seeds)."
+    ]
+    if tied:
+        parts.append(f"{' and '.join(name for name, _ in tied)} cannot be told apart from it.")
+    if worse:
+        parts.append("; ".join(f"{name} leaves {share:.0%} more" for name, share in worse) + ".")
+    if best["omp"] is not None and best["omp"] < best["fvu"]:
+        parts.append(f"OMP on its rows (sdl.search) leaves {1 - best['omp'] / best['fvu']:.0%} less.")
+    return " ".join(parts)

@@ -1,0 +1,123 @@
+"""Advice on methods from short trainings."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+import sdlcore as sdl
+from sdlcore.suggest import METHODS
+
+FEW = ("topk", "batchtopk", "relu")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.Bench.draw(n=24, n_p=16, sparsity=0.9, max_interference=0.4, seed=3)
+
+
+@pytest.fixture(scope="module")
+def samples(bench):
+    return bench.samples(3000).input
+
+
+def advised(x, **changes):
+    given = {"minutes": 0.01, "l0": 3, "n_q": 48, "methods": FEW, "steps": 60, "batch_size": 128, "progress": False}
+    return sdl.suggest(x, **given | changes)
+
+
+@pytest.fixture(scope="module")
+def advice(samples):
+    return advised(samples)
+
+
+def test_the_best_method_has_the_smallest_held_out_error_near_the_l0(advice):
+    near = [row for row in advice.rows if not row["null"] and row["l0"] <= 3.3]
+    assert advice.settings["lr"] == min(near, key=lambda row: row["fvu"])["lr"]
+    assert advice.settings["activation"] in FEW
+    assert advice.sentence.startswith(f"After {advice.rows[0]['steps']} steps, ")
+
+
+def test_each_row_averages_three_seeds_and_baselines_follow(advice):
+    for row in advice.rows:
+        if row["null"]:
+            continue
+        same = {key: row[key] for key in ("method", "lr", "steps")}
+        seeds = {pilot["seed"]: pilot["fvu"] for pilot in advice.pilots if same.items() <= pilot.items()}
+        assert np.isclose(row["fvu"], np.mean(list(seeds.values())))
+        assert len(seeds) == 3
+        assert row["low"] < row["fvu"] < row["high"]
+        assert row["omp"] < row["fvu"]
+    assert [row["method"] for row in advice.rows if row["null"]] == ["random samples", "principal components"]
+
+
+def test_more_principal_components_leave_less(samples):
+    rows = [
+        row for row in advised(samples, l0=[2, 8], methods=["topk"]).rows if row["method"] == "principal components"
+    ]
+    assert 0 < rows[1]["fvu"] < rows[0]["fvu"] < 1
+
+
+def test_the_call_and_the_configuration_train_the_advised_dictionary(advice, samples):
+    found = eval(advice.call, {"sdl": sdl, "x": samples})
+    assert found.settings["activation"] == advice.settings["activation"]
+    assert found.n_q == 48
+    assert yaml.safe_load(advice.yaml)["methods"]["suggested"] == json.loads(json.dumps(advice.settings))
+
+
+def test_advice_prints_and_draws(advice):
+    text = repr(advice)
+    assert advice.call in text
+    assert "random samples" in text
+    assert len(advice.to_frame()) == len(advice.rows)
+    labels = [label.get_text() for label in advice.plot().get_legend().get_texts()]
+    assert {"topk", "random samples"} <= set(labels)
+
+
+def test_cost_is_proportional_to_the_samples(advice):
+    one, ten = advice.cost(1e6), advice.cost(1e7)
+    assert ten["hours"] == pytest.approx(10 * one["hours"])
+    assert ten["disk_gb"] == pytest.approx(1e7 * 16 * 4 / 1e9)
+    assert ten["memory_gb"] == one["memory_gb"] == 2 * 16 * 48 * 4 * 4 / 1e9
+
+
+def test_several_l0s_give_a_front(samples):
+    rows = advised(samples, l0=[2, 4], methods=["topk"]).rows
+    assert [row["l0"] for row in rows if not row["null"]] == [2, 4]
+    assert rows[0]["fvu"] > rows[1]["fvu"]
+
+
+def test_an_interrupted_call_continues_from_its_table(samples, tmp_path, monkeypatch):
+    whole = advised(samples, methods=["topk"], out=tmp_path)
+    kept = json.loads((tmp_path / "pilots.json").read_text())
+    names = list(kept["pilots"])
+    kept["pilots"] = {name: kept["pilots"][name] for name in names[:2]}
+    (tmp_path / "pilots.json").write_text(json.dumps(kept))
+    again = advised(samples, methods=["topk"], out=tmp_path)
+    assert [pilot["fvu"] for pilot in again.pilots] == [pilot["fvu"] for pilot in whole.pilots]
+    assert again.pilots[:2] == whole.pilots[:2]  # with the seconds of the first call: they were read
+    with pytest.raises(ValueError, match=r"pilots\.json: belongs to other samples"):
+        advised(samples[:2000], methods=["topk"], out=tmp_path)
+
+
+def test_methods_that_a_library_cannot_open_are_left_out(samples):
+    methods = {pilot["method"] for pilot in advised(samples, methods=METHODS, opens_in="sparsify").pilots}
+    assert methods == {"topk"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["topk", "top"]}, "there is no top; expected some of topk, batchtopk"),
+        ({"methods": ["relu"], "opens_in": "sparsify"}, "sparsify can open none of relu"),
+    ],
+)
+def test_a_bad_call_names_the_argument(samples, changes, message):
+    with pytest.raises(ValueError, match=message):
+        advised(samples, **changes)
+
+
+def test_few_samples_are_refused():
+    with pytest.raises(ValueError, match="x contains 50 samples, expected at least 100"):
+        advised(np.ones((50, 4), np.float32))
