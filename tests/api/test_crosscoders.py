@@ -102,7 +102,7 @@ THREE = r"have sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"
         ),
         (
             lambda rows, x, dictionary: sdl.evaluate(dictionary, rows, x, anchors=few(rows[:2]), nulls=False),
-            "pair crosscoder needs anchors for 3 sites, found 2",
+            r"anchors have dimensions \(10, 6\), but x has \(10, 6, 8\)",
         ),
         (
             lambda _, x, dictionary: sdl.shared_and_dedicated(dictionary, x[:2]),

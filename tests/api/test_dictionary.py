@@ -79,19 +79,12 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.ones(3, 8).bfloat16, r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"),
         (np.zeros((3, 5)), "expected 8 numbers in the last dimension, found 3 x 5"),
-        (3, "x is a int, expected an array, a tensor or a path"),
-        ([torch.ones(3, 8), np.ones((3, 6))], "one site of x is a tensor and another is not"),
-        ([], "x is an empty list, expected an array"),
         ([np.ones((3, 8)), np.ones((2, 6))], r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected the same"),
     ],
 )
 def test_samples_of_another_shape_are_refused(x, message, sae, both):
     model = sdl.fit(list(both), **TOPK | {"steps": 1}, **QUIET) if isinstance(x, list) else sae
-    if callable(x):
-        model, x = copy.deepcopy(sae), np.ones((3, 8))
-        model.coder.bfloat16()
     with pytest.raises(ValueError, match=message):
         model.encode(x)
 
@@ -241,56 +234,22 @@ def folders(sae, both, tmp_path_factory):
 
 
 PRETRAINED = sdl.Dictionary.from_pretrained
-UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of subfolder, device, dtype, revision, "
 
 
 @pytest.mark.parametrize(
     ("load", "name", "options", "message"),
     [
-        (
-            sdl.load,
-            "run",
-            {"activation": "relu", "k": 4},
-            "for plain tensors, but the format is sdlcore; leave out activation, k",
-        ),
+        (sdl.load, "run", {"activation": "relu", "k": 4}, "only for plain tensors, but the format is sdlcore"),
         (sdl.load, "nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
-        (sdl.load, "x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
-        (PRETRAINED, "hub", {"foo": 1}, UNKNOWN.format("foo")),
-        (PRETRAINED, "hub", {"proxies": {}}, UNKNOWN.format("proxies")),
-        (PRETRAINED, "hub", {"devic": "cpu"}, r"devic; .*; did you mean device\?"),
+        (sdl.load, "x.safetensors", {}, "x.safetensors: not readable as safetensors"),
         (PRETRAINED, "hub", {"device": "gpu"}, "device must be one of auto, cpu, cuda, found 'gpu'"),
-        *(
-            (PRETRAINED, "hub", {"dtype": x}, f"dtype is {x!r}, expected a floating-point type")
-            for x in ("int8", "float33", None)
-        ),
+        (PRETRAINED, "hub", {"dtype": "int8"}, "dtype is 'int8', expected a floating-point type"),
         (PRETRAINED, "", {"subfolder": "gone"}, "/gone: neither a file or folder on this machine"),
-        (PRETRAINED, "hub", {"revision": "main"}, "is a path on this machine, which has no revisions"),
     ],
 )
 def test_what_is_no_dictionary_is_not_loaded(load, name, options, message, folders):
     with pytest.raises(ValueError, match=message):
         load(folders / name, **options)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda sae: sdl.load(None), "path is None, expected a path"),
-        (lambda sae: sdl.Dictionary.load(3), "path is 3, expected a path"),
-        (lambda sae: sdl.Dictionary.from_pretrained(None), "path_or_repo is None, expected a path"),
-        (lambda sae: sae.save(None), "path is None, expected a path"),
-        (lambda sae: sae.save_pretrained(None), "save_directory is None, expected a path"),
-        (lambda sae: sae.save_pretrained("hub", config={"k": 3}), "config has no meaning"),
-        (lambda sae: sae.save_pretrained("hub", foo=1), "unexpected keyword argument 'foo'"),
-        (lambda sae: sae.to("gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
-        (lambda sae: sae.to(torch.int8), "dtype is torch.int8, expected a floating-point type"),
-        (lambda sae: sae.encode(np.ones((2, 8)), sparse="yes"), "sparse must be true or false, found 'yes'"),
-        (lambda sae: sdl.Dictionary(torch.nn.Linear(2, 2)), "coder is a Linear, expected an sdl.SparseCoder"),
-    ],
-)
-def test_wrong_arguments_are_refused(call, message, sae):
-    with pytest.raises((ValueError, TypeError), match=message):
-        call(sae)
 
 
 def test_an_upload_contains_the_files_of_a_pretrained_folder(sae, bench, tmp_path, monkeypatch):

@@ -196,11 +196,11 @@ def wider(bench):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        *(
-            (lambda sae, bench, x, tau=tau: sdl.evaluate(sae, bench, tau=tau), "tau must be")
-            for tau in (0, 1, -0.5, "high")
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, tau=1), "tau must be"),
+        (
+            lambda sae, bench, x: sdl.evaluate(wider(bench), bench),
+            r"x has sites of \(8,\) dimensions, but the sae \(11,",
         ),
-        (lambda sae, bench, x: sdl.evaluate(wider(bench), bench), "samples have dimensions"),
         (lambda sae, bench, x: sdl.evaluate(sae, classes(x), x), "labels are missing"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, classes(x), x, labels=["ant", "bee"] * (len(x) // 2)),
@@ -215,57 +215,21 @@ def wider(bench):
             r"there is no metric mip_decodr; did you mean mip_decoder\?; to_frame",
         ),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x)["mip_decoder"], "no metric mip_decoder without ground truth"),
-        (
-            lambda sae, bench, x: sdl.evaluate(with_nan(sae, "W_enc", 2, 1), bench),
-            r"dictionary: W_enc\[2, 1\] is nan, expected finite weights",
-        ),
-        (
-            lambda sae, bench, x: sdl.evaluate(with_nan(sae, "b_dec", 4), bench),
-            r"dictionary: b_dec\[4\] is nan, expected finite weights",
-        ),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, seed=-1), "seed must be at least 0, found -1"),
-        (lambda sae, bench, x: bench.references.choose(2, seed=-1), "seed must be at least 0, found -1"),
-        (
-            lambda sae, bench, x: sdl.evaluate(sae, References(np.eye(8), None, np.arange(8), ["a", "b"]), x),
-            "truth: classes are 0 to 7, but there are 2 class_names; give a name for each",
-        ),
+        (lambda sae, bench, x: sdl.evaluate(with_nan(sae, "b_dec", 4), bench), r"b_dec\[4\] is nan; train it again"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, References(np.full((8, 3), np.nan)), x),
             "truth: column 0 of W_p has norm nan",
         ),
         (lambda sae, bench, x: sdl.evaluate("run/", bench), "dictionary is a str, expected the result of sdl.fit"),
-        (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x), "x is missing: .*give them as x="),
         (lambda sae, bench, x: sdl.evaluate(sae, x, x), "truth: row 0 of rows has norm"),
-        (
-            lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8), np.eye(8)[:2]], x),
-            "truth: found 8 and 2 rows at the sites, expected the same number",
-        ),
-        (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "truth has 3 parts, expected one array"),
-        (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench: expected an .npy file"),
         (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"truth has dimensions \(5,\), but .* \(8,\)"),
-        (
-            lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)),
-            "anchors have 5 dimensions, but truth has 8",
-        ),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)), r"anchors have dimensions \(5,\), but x"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, labels=[1]), "a bench draws its own samples; leave labels out"),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=0), "n_samples must be at least 1, found 0"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x, n_samples=9), "n_samples has no meaning without a bench"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x, target=x), "the dictionary is an autoencoder.* leave target out"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=[x, x]), "the dictionary is an autoencoder, which reads one site"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x, tau=0.8), "tau has no meaning without known features"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x, labels=x[:, 0] > 0), "labels have no meaning without class"),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, nulls="no"), "nulls must be true or false, found 'no'"),
         (
             lambda sae, bench, x: sdl.evaluate(sdl.Dictionary(sdl.SparseCoder(8, 5, n_q=2)), x=x),
-            r"x has sites of \(8,\) dimensions, but the transcoder \(8, 5\); give target too",
+            r"x has sites of \(8,\) dimensions, but the transcoder \(8, 5\); a transcoder needs a target",
         ),
-        (
-            lambda sae, bench, x: sdl.evaluate(sdl.Dictionary(sdl.SparseCoder(5, 3, n_q=2, pair="crosscoder")), x=x),
-            r"x has sites of \(8,\) dimensions, but the crosscoder \(5, 3\); give x as a list",
-        ),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* expects \(8,\)"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call, message, sae, bench, x):
@@ -284,16 +248,12 @@ def test_null_baselines_stand_beside_and_samples_hold_the_features_of_sparse_dat
     assert "samples" in repr(scores)
 
 
-def test_a_dictionary_knows_its_anchors_and_warns_of_others_and_unknown_ones(bench, x, tmp_path):
+def test_a_dictionary_knows_its_anchors_and_warns_of_unknown_ones(bench, x, tmp_path):
     anchors = bench.anchors(4, seed=2)
     sae = sdl.fit(x, anchors=anchors, lambda_anchor=1.0, **TOPK, **QUIET)
     scores = sdl.evaluate(sae, bench, n_samples=100)
     assert sorted(scores.features["anchored"]) == sorted(anchors.feature)
     assert "gt_recovery_decoder_unanchored" in repr(scores)
-    with pytest.warns(UserWarning, match="anchors differ from the anchors of the dictionary's training"):
-        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=3), n_samples=100, nulls=False)
-    with no_warning():
-        sdl.evaluate(sae, bench, anchors=anchors, n_samples=100, nulls=False)
     sae.save(tmp_path / "run")
     assert np.array_equal(sdl.load(tmp_path / "run").anchors.feature, anchors.feature)
     sae.save(tmp_path / "alone.safetensors")

@@ -25,15 +25,13 @@ from sdlcore.api.run_folder import (
 )
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.data.reading import ActivationStore
 from sdlcore.device import any_device_of
 from sdlcore.extraction.places import described
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate
 from sdlcore.model import coder as model_coder
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
-from sdlcore.setting_errors import unknown_settings
-from sdlcore.settings import Json, Pair, checked
+from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_AT_ONCE = 1024
-HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
-"""Further options of `Dictionary.from_pretrained`."""
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -150,13 +146,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self
 
     @overload
-    def encode(self, x: np.ndarray | str | Path | ActivationStore, sparse: Literal[False] = False) -> np.ndarray: ...
-
-    @overload
     def encode(self, x: Tensor, sparse: Literal[False] = False) -> Tensor: ...
 
     @overload
-    def encode(self, x: Sequence[np.ndarray], sparse: Literal[False] = False) -> np.ndarray: ...
+    def encode(self, x: Any, sparse: Literal[False] = False) -> np.ndarray: ...
 
     @overload
     def encode(self, x: Any, sparse: Literal[True]) -> scipy.sparse.csr_array: ...
@@ -183,7 +176,6 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If samples are not floating-point numbers, do not have n_p numbers in their last dimension, or contain NaN
             or infinity, which would activate no latent; or if sparse codes of other than N x n_p samples are requested.
         """
-        checked("sparse", bool, sparse)
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
             if sparse and samples.leading is not None:
@@ -196,10 +188,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             return self._mapped(self.coder.encode, samples)
 
     @overload
-    def decode(self, latents: np.ndarray | scipy.sparse.sparray) -> np.ndarray: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
 
     @overload
-    def decode(self, latents: Tensor) -> Tensor: ...
+    def decode(self, latents: np.ndarray | scipy.sparse.sparray) -> np.ndarray: ...
 
     def decode(self, latents: Any) -> Any:
         """Decode latents (... x n_q) to reconstructions of x_r (... x n_r).
@@ -220,13 +212,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self._mapped(self.coder.decode, samples)
 
     @overload
-    def reconstruct(self, x: np.ndarray | str | Path | ActivationStore) -> np.ndarray: ...
-
-    @overload
     def reconstruct(self, x: Tensor) -> Tensor: ...
 
     @overload
-    def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
+    def reconstruct(self, x: Any) -> np.ndarray: ...
 
     def reconstruct(self, x: Any) -> Any:
         """Reconstruct x_r (... x n_r) from samples x_p as in `encode`, with the skip connection of a transcoder.
@@ -240,18 +229,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             _check_width(samples, self.coder.W_enc.shape[1])
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
 
-    @overload
-    def __call__(self, x: np.ndarray | str | Path | ActivationStore) -> np.ndarray: ...
-
-    @overload
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-    @overload
-    def __call__(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
-
-    def __call__(self, x: Any) -> Any:
-        """Reconstruct x_r from samples x_p: `reconstruct`, as a call of SAELens' dictionaries does."""
-        return self.reconstruct(x)
+    __call__ = reconstruct
+    """A call reconstructs x_r from x_p, as a call of SAELens' dictionaries does."""
 
     def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
         """Apply a function to samples: to a tensor at once, with gradients; to other samples in batches, without."""
@@ -321,8 +300,6 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """
         path = user_path(path)
         model = path / OURS if path.is_dir() else path
-        if not model.is_file():
-            raise ValueError(f"{model}: no such file; expected a dictionary that sdlcore wrote, or a run's folder")
         history = model.with_name(HISTORY) if path.is_dir() else None
         rows = read_history(history) if history and history.is_file() else []
         anchors = model.with_name(ANCHORS) if path.is_dir() else None
@@ -354,10 +331,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If ``config`` is given, weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
+            If weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
         """
-        if config is not None:
-            raise ValueError("config has no meaning, since config.json describes the dictionary; leave config out")
         folder = user_path(save_directory, "save_directory")
         if (folder / CONFIG).exists() and not (folder / PROVENANCE).exists():
             raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
@@ -409,17 +384,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         revision
             The hub's branch, tag or commit.
         options
-            ``cache_dir``, ``force_download``, ``local_files_only`` and ``token``, as
-            `huggingface_hub.snapshot_download` takes them.
+            Options of `huggingface_hub.snapshot_download`, such as ``cache_dir``, ``local_files_only`` and ``token``.
 
         Raises
         ------
         ValueError
-            If an option is unknown, or a file is missing, damaged or was not written by sdlcore; the message names it.
+            If a file is missing, damaged or was not written by sdlcore; the message names it.
         """
-        if unknown := sorted(options.keys() - set(HUB_OPTIONS)):
-            names = ("subfolder", "device", "dtype", "revision", *HUB_OPTIONS)
-            raise unknown_settings("arguments of from_pretrained", unknown, names)
         number_type, where = _float_type(dtype), any_device_of(device)
         dictionary = cls.load(locate(user_path(path_or_repo, "path_or_repo"), subfolder, revision, **options))
         dictionary.coder.to(where, number_type)

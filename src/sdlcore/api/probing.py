@@ -16,8 +16,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.settings import Latents, Seed, Share, checked
-from sdlcore.text import short_text, table
+from sdlcore.text import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,19 +107,13 @@ def probe(
     Raises
     ------
     ValueError
-        If a dictionary contains NaN, has another width than ``x`` or a reserved name, there are fewer than two classes,
-        every class has fewer than ten documents, a sequence of labels does not fit the documents, or ``held_out``
-        leaves no document to fit or to judge.
+        If a dictionary contains NaN or has another width than ``x``, there are fewer than two classes, every class has
+        fewer than ten documents, or a sequence of labels does not fit the documents.
     """
-    checked("held_out", Share, held_out)
-    checked("seed", Seed, seed)
-    checked("nulls", bool, nulls)
-    if not isinstance(dictionaries, Mapping | Dictionary | SparseCoder):
-        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a dictionary, or several by name")
-    several = [checked("k", Latents | None, few) for few in (k if isinstance(k, Iterable) else [k])]
+    several = [*k] if isinstance(k, Iterable) else [k]
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})
-    if reserved := [name for name in coders if name in (RAW, PCA) or name.startswith(NULL)]:
-        raise ValueError(f"dictionaries has the name {reserved[0]!r}, which the results use; choose another name")
+    if reserved := coders.keys() & {RAW, PCA}:
+        raise ValueError(f"dictionaries has the name {reserved.pop()!r}, which the results use; choose another name")
     with activations(x) as samples:
         for name, coder in coders.items():
             check_sample_shape(name, coder, (samples.rows, samples.widths[0]))
@@ -136,12 +129,6 @@ def probe(
                 f"have {FEWEST} documents; expected two classes or more, one of them with {FEWEST}"
             )
         train = _split(classes, held_out, seed)
-        for label in probed_classes:
-            if any(len(np.unique(classes[part] == label)) < 2 for part in (train, ~train)):
-                raise ValueError(
-                    f"held_out is {held_out}, so no document of the class {short_text(label)}, or none of the others, "
-                    "is left to fit or to judge; take another share, or more documents"
-                )
         pool = _pooling(document_of_row, numbers)
         if nulls:
             first = next(iter(coders.values()))
@@ -172,31 +159,22 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
         has = samples.has("references/document")
         return samples.read("references/document") if has else np.arange(samples.rows)
     numbers = np.asarray(documents)
-    if numbers.shape != (samples.rows,) or numbers.dtype.kind not in "iu":
-        problem = f"documents are {numbers.dtype} of shape {numbers.shape}"
-        raise ValueError(f"{problem}, expected a whole number for each of {samples.rows} rows")
-    if numbers.min(initial=0) < 0:
-        raise ValueError(f"documents must be at least 0, found {numbers.min()}")
+    if numbers.shape != (samples.rows,):
+        raise ValueError(f"documents have shape {numbers.shape}, expected a number for each of {samples.rows} rows")
     return numbers
 
 
 def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -> dict[int, str]:
     """Return the class of each document that has one."""
-    if isinstance(labels, Mapping):
-        keys, labels = list(labels), list(labels.values())
-    elif labels is None or not hasattr(labels, "__len__"):
-        raise ValueError(f"labels is a {type(labels).__name__}, expected a list or dict of a label for each document")
-    else:
-        keys = list(range(len(labels)))
-        last = documents.max(initial=-1)
-        is_each_row = np.array_equal(documents, np.arange(len(documents)))
-        if len(labels) <= last or (is_each_row and len(labels) != len(documents)):
-            raise ValueError(
-                f"labels has {len(labels)} entries, but x has documents up to number {last}; give a label for each "
-                "document, None for documents to leave out"
-            )
-    classes: Any = class_numbers(labels)  # None only without labels
-    numbers, names = classes
+    keys = list(labels) if isinstance(labels, Mapping) else range(len(labels))
+    last, is_each_row = documents.max(initial=-1), np.array_equal(documents, np.arange(len(documents)))
+    if not isinstance(labels, Mapping) and (len(labels) <= last or (is_each_row and len(labels) != len(documents))):
+        raise ValueError(
+            f"labels has {len(labels)} entries, but x has documents up to number {last}; give a label for each "
+            "document, None for documents to leave out"
+        )
+    classes: Any = class_numbers(list(labels.values()) if isinstance(labels, Mapping) else labels)
+    numbers, names = classes  # None only without labels
     return {key: names[number] for key, number in zip(keys, numbers.tolist(), strict=True) if number >= 0}
 
 

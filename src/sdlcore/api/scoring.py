@@ -10,7 +10,7 @@ import numpy as np
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import coder_of
+from sdlcore.api.dictionary_arguments import ONLY, coders_of
 from sdlcore.api.inputs import activations, is_pair
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
@@ -20,16 +20,15 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, recovery_name
+from sdlcore.evaluation.metric_names import GT_RECOVERY, SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.evaluation.recovery import chance_recovery, recovery_at
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.finite import not_finite
 from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
-from sdlcore.settings import Seed, Threshold, checked
+from sdlcore.settings import Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
@@ -123,17 +122,15 @@ class Scores(Mapping[str, float | None]):
 
     def _legend(self, names: Sequence[str]) -> list[str]:
         """Return lines that explain the metrics and columns of the printed table."""
-        lines = []
-        if any(name.startswith(GT_RECOVERY.name) for name in names):
-            lines.append(f"{GT_RECOVERY.name}: share of features whose best cosine exceeds {self.tau:g}")
-        if any(name.startswith(MIP.name) for name in names):
-            lines.append("mip: maximum inner product, the mean best cosine of a feature")
-        if "mcc" in names:
-            lines.append("mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs")
-        if "detection_f1" in names:
-            lines.append("detection_f1: F1 of detecting features, a mean over latents; macro_f1: a mean over features")
-        elif "macro_f1" in names:
-            lines.append("macro_f1: F1 of detecting classes, a mean over classes")
+        explanations = {
+            GT_RECOVERY.name: f"share of features whose best cosine exceeds {self.tau:g}",
+            "mip": "maximum inner product, the mean best cosine of a feature",
+            "mcc": "mean correlation coefficient, the mean cosine of features and decoder columns in pairs",
+            "detection_f1": "F1 of detecting features, a mean over latents",
+            "macro_f1": "F1 of detecting features or classes, a mean over these",
+        }
+        printed = {name: any(each.startswith(name) for each in names) for name in explanations}
+        lines = [f"{name}: {text}" for name, text in explanations.items() if printed[name]]
         if self.features.get("anchored"):
             lines.append("unanchored: features without an anchor")
         if self.nulls:
@@ -153,17 +150,6 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
             "features. Pass anchors, or save and load the run's folder, which contains them"
         )
     return dictionary.anchors
-
-
-def _warn_of_other_anchors(training_anchors: Anchors | None, anchors: Anchors) -> None:
-    """Warn if the given anchors differ from the anchors of the dictionary's training."""
-    # either may lack further sites
-    sites = () if training_anchors is None else zip(training_anchors.sites, anchors.sites, strict=False)
-    if not all(w.shape == v.shape and np.allclose(w, v, atol=1e-5) for w, v in sites):
-        warn_at_call(
-            "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
-            "some anchored ones; leave anchors out, since they are stored with the dictionary"
-        )
 
 
 def _warn_of_another_mean(references: References, normalised: bool) -> None:
@@ -239,24 +225,16 @@ def evaluate(
     ValueError
         If samples or labels are missing or not needed, or do not match the dictionary or the references.
     """
-    coder, seed, tau = coder_of(dictionary), checked("seed", Seed, seed), checked("tau", Threshold, tau)
-    nulls = checked("nulls", bool, nulls)
-    if broken := not_finite(coder.state_dict()):
-        raise ValueError(
-            f"dictionary: {broken}, expected finite weights; train it again, with a lower lr if it diverged"
-        )
+    coder, tau = coders_of({ONLY: dictionary})[ONLY], checked("tau", Threshold, tau)
     centred = isinstance(dictionary, Dictionary) and is_centred(dictionary.settings)
     baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
     if anchors is not None:
         anchors = as_anchors(anchors)
-        if isinstance(dictionary, Dictionary):
-            _warn_of_other_anchors(dictionary.anchors, anchors)
     elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
     if isinstance(truth, KnownFeatures):
-        for name, unused in (("x", x), ("target", target), ("labels", labels)):
-            if unused is not None:
-                raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
+        if x is not None:
+            raise ValueError("a bench draws its own samples; leave x out, or pass bench.references as truth")
         bench_samples = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(bench_samples.input, bench_samples.target, features=bench_samples.features)
         _check_samples(samples, coder)
@@ -268,20 +246,12 @@ def evaluate(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
             "since the second argument is the ground truth"
         )
-    if n_samples is not None:
-        raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
     if coder.config.pair == "sae" and (target is not None or is_pair(x)):
         raise ValueError("the dictionary is an autoencoder, which reads one site: leave target out, and give one array")
-    if truth is None and tau != TAU:
-        raise ValueError(
-            "tau has no meaning without known features; pass a bench or references as truth, or leave it out"
-        )
     references = None if truth is None else as_references(truth, "truth")
     classes = None if references is None else references.classes
     if isinstance(dictionary, Dictionary) and references is not None:
         _warn_of_another_mean(references, centred)
-    if labels is not None and classes is None:
-        raise ValueError("labels have no meaning without class means; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as test_samples:
         _check_samples(test_samples, coder)
         if references is None:
@@ -297,28 +267,18 @@ def evaluate(
 
 
 def _check_samples(samples: Activations, coder: SparseCoder) -> None:
-    widths, expected, pair = _used(samples.widths, coder), _widths(coder), coder.config.pair
-    if len(widths) < len(expected):
-        how = "give target too" if pair == "transcoder" else "give x as a list, an array for each site"
-        raise ValueError(f"x has sites of {widths} dimensions, but the {pair} {expected}; {how}")
+    widths, expected = _used(samples.widths, coder), _widths(coder)
     if widths != expected:
-        raise ValueError(f"samples have dimensions {widths}, but the dictionary expects {expected}")
+        how = "; a transcoder needs a target, a crosscoder a list of sites" if len(widths) < len(expected) else ""
+        raise ValueError(f"x has sites of {widths} dimensions, but the {coder.config.pair} {expected}{how}")
 
 
 def _check_directions(references: References, anchors: Anchors | None, coder: SparseCoder) -> None:
-    pair, sites = coder.config.pair, references.sites
-    if len(sites) > 2 and pair != "crosscoder":
-        raise ValueError(f"truth has {len(sites)} parts, expected one array of unit rows, or a pair")
-    widths, expected = _used(tuple(map(len, sites)), coder), _widths(coder)
+    widths, expected = _used(tuple(map(len, references.sites)), coder), _widths(coder)
     if widths != expected:
         raise ValueError(f"truth has dimensions {widths}, but x has {expected}")
-    if anchors is None:
-        return
-    if pair != "sae" and len(anchors.sites) != len(sites):
-        raise ValueError(f"pair {pair} needs anchors for {len(sites)} sites, found {len(anchors.sites)}")
-    for rows, columns in zip(anchors.sites, sites, strict=False):
-        if rows.shape[1] != len(columns):
-            raise ValueError(f"anchors have {rows.shape[1]} dimensions, but truth has {len(columns)}")
+    if anchors is not None and (found := _used(tuple(rows.shape[1] for rows in anchors.sites), coder)) != expected:
+        raise ValueError(f"anchors have dimensions {found}, but x has {expected}")
 
 
 def _widths(coder: SparseCoder) -> tuple[int, ...]:
