@@ -12,7 +12,6 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from sdlcore.sparse.kernels import triton_screening, triton_search
 from sdlcore.sparse.kernels.interface import Descent, Product
 from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
@@ -53,9 +52,6 @@ def compile_all(capability: int) -> set[str]:
     for dtype in (torch.float32, torch.bfloat16):
         kernels.largest(Product(x, W, b, dtype), K)
         kernels.above(Product(x, W, b, dtype), b)
-    rounded, upper = triton_screening._bounded(Product(x, W, b, torch.float32))
-    triton_search.largest(rounded, 4 * K, upper)
-    triton_search.above(rounded, b, upper)
     offsets, columns, values = torch.arange(B + 1) * K, torch.randint(0, N_Q, (B * K,)).int(), torch.randn(B * K)
     by_latent = kernels.transpose(offsets, columns, N_Q)
     kernels.gather_sum(offsets, columns, values, W)

@@ -18,7 +18,7 @@ from sdlcore.training.step import TrainingStep
 
 pytest.importorskip("triton", reason="Triton has no package for this system")
 
-from sdlcore.sparse.kernels import triton_screening, triton_search
+from sdlcore.sparse.kernels import triton_search
 from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -185,85 +185,6 @@ def test_more_than_all_entries_are_refused():
         KERNELS.largest(product, 6)
 
 
-def normal(seed, B, n_p, n_q):
-    """Return a product of normally distributed numbers, and its float64 value."""
-    return product_of(numbers(seed, B, n_p), numbers(seed + 1, n_q, n_p), numbers(seed + 2, n_q))
-
-
-def integral(seed, B, n_p, n_q):
-    """Return a product of few distinct integers, with many equal entries; some samples leave all of them open."""
-    return product_of(
-        *(whole_numbers(seed + i, *shape, most=1) for i, shape in enumerate(((B, n_p), (n_q, n_p), (n_q,))))
-    )
-
-
-@pytest.mark.parametrize("product", some_and_all([normal], [(integral,)]))
-@pytest.mark.parametrize("seed", some_and_all([0], [(1,), (2,)]))
-@pytest.mark.parametrize(("B", "n_p", "n_q", "k"), some_and_all([(9, 40, 200, 7)], [(20, 300, 400, 3), (1, 1, 90, 5)]))
-def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, product):
-    factors, whole = product(seed, B, n_p, n_q)
-    screened, searched = triton_screening.largest(factors, k), triton_search.largest(factors, k)
-    assert torch.equal(screened.offsets, searched.offsets)
-    assert torch.equal(screened.columns, searched.columns)
-    best = screened.columns.view(B, k).long()
-    torch.testing.assert_close(screened.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
-    # between two entries, so that rounding does not decide; a share that is screened, and one that is not
-    for share in (0.005, 0.3):
-        falling = whole.flatten().sort(descending=True).values[int(share * whole.numel()) :]
-        place = int((falling.diff() < -1e-3).nonzero()[0])
-        bounds = ((falling[place] + falling[place + 1]) / 2).float().expand(n_q)
-        screened = triton_screening.above(factors, bounds)
-        mask = whole > bounds
-        assert torch.equal(torch.diff(screened.offsets), mask.sum(1))
-        assert torch.equal(screened.columns.long(), mask.nonzero()[:, 1])
-        torch.testing.assert_close(screened.values.double(), whole[mask], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e15])
-def test_bounds_hold_at_every_scale(scale):
-    factors = numbers(0, 12, 50), numbers(1, 60, 50), numbers(2, 60)
-    # rows with numbers of very different sizes, zero rows, and rows of other scales
-    x, W = (rows * rows.abs() ** 4 for rows in factors[:2])
-    x[0], W[0], W[1], W[2] = 0, 0, 1e-42, W[3] * 1e-10
-    product, whole = product_of(scale * x, W, scale * factors[2])
-    rounded, upper = triton_screening._bounded(product)
-    coarse = (rounded.x.double() @ rounded.W.double().T) * (upper.rows[:, :1].double() * upper.columns[:, 0].double())
-    off = (upper.rows.double()[:, None, 1:] * upper.columns.double()[:, 1:]).sum(2)
-    assert ((whole - coarse - product.b.double()).abs() <= off).all()
-    if scale < 1:  # if norms vanish, bounds are wide
-        return
-    norms = product.x.double().norm(dim=1)[:, None] * W.double().norm(dim=1)
-    assert (off <= 2e-3 * norms + 1e-6 * product.b.abs() + 1e-16 * scale).all()
-
-
-def test_screening_finds_what_rounding_puts_last():
-    """Numbers just above and below the middle of two float16 numbers, which all round in the misleading direction."""
-    middle, little = 1 + 2.0**-11, 2.0**-16
-    W = torch.zeros(40, 65, device=DEVICE)
-    W[7, :64], W[7, 64] = middle - little, 256 * little
-    W[3, :64] = middle + little
-    product, whole = product_of(torch.ones(1, 65, device=DEVICE), W, torch.zeros(40, device=DEVICE))
-    rounded = product.x @ W.half().float().T
-    assert (whole[0].argmax(), rounded[0].argmax()) == (7, 3)
-    assert triton_screening.largest(product, 1).columns.tolist() == [7]
-
-
-@pytest.mark.kernels
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # from numpy, in the interpreter
-def test_screening_leaves_open_what_is_no_number():
-    x, W, b = whole_numbers(0, 5, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
-    x[1], x[2], W[150], b[3], b[199] = torch.nan, 1e30, torch.nan, torch.inf, -torch.inf
-    product, _ = product_of(x, W, b)
-    screened, searched = triton_screening.largest(product, 5), triton_search.largest(product, 5)
-    assert torch.equal(screened.columns, searched.columns)
-    assert torch.equal(screened.values.isnan(), searched.values.isnan())
-
-
-def test_small_products_and_those_on_unknown_cards_are_not_screened():
-    product, _ = normal(0, 3, 4, 5)
-    assert not triton_screening.pays(product)
-
-
 def pattern(seed, rows, n_q, share):
     """Return offsets, columns and mask of a random pattern; the first column is full, the last one empty."""
     generator = torch.Generator().manual_seed(seed)
@@ -375,4 +296,4 @@ def test_kernels_compile_for_cards_that_are_not_here(capability):
     command = [sys.executable, "-m", "tests.sparse.compiled_kernels", str(capability)]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert set(done.stdout.split()) == {"_collect", "_round", "_settle", "_sums", "_adam"}
+    assert set(done.stdout.split()) == {"_collect", "_settle", "_sums", "_adam"}

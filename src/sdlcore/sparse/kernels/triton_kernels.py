@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdlcore.sparse.kernels import triton_adam, triton_screening, triton_search
+from sdlcore.sparse.kernels import triton_adam, triton_search
 from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.sparse.kernels.triton_sums import sums
@@ -17,8 +17,7 @@ class TritonKernels(TorchKernels):
     def largest(self, product: Product, k: int, bounds: Tensor | None = None) -> SparseRows:
         if not _is_ours(product):
             return super().largest(product, k)
-        search = triton_screening if triton_screening.pays(product) else triton_search
-        return search.largest(product, k)
+        return triton_search.largest(product, k)
 
     def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
         return self.largest(product, k), self.largest(product.negated(), k)
@@ -26,8 +25,7 @@ class TritonKernels(TorchKernels):
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         if not _is_ours(product):
             return super().above(product, bounds)
-        search = triton_screening if triton_screening.pays(product) else triton_search
-        return search.above(product, bounds)
+        return triton_search.above(product, bounds)
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         return sums(offsets, columns, values, W).sums

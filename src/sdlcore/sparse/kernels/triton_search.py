@@ -7,7 +7,6 @@ columns. So the k largest entries of a row do not depend on the order in which e
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import triton
@@ -31,8 +30,6 @@ def _collect(
     x,
     W,
     b,
-    of_rows,
-    of_columns,
     bounds,
     keys,
     counts,
@@ -41,7 +38,6 @@ def _collect(
     first,
     n_columns,
     room,
-    UPPER: tl.constexpr,
     BY_ROW: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -50,10 +46,8 @@ def _collect(
 ):
     """Append the keys of the entries of x W^T + b that exceed a bound to the lists of their rows.
 
-    With UPPER, the product becomes an upper bound through 4 numbers for each row and each column: it is multiplied by
-    the first number of both, and the products of the other three are added. Bounds belong to columns. With BY_ROW they
-    belong to rows, and only entries known to be at most the bound are dropped: NaN entries pass, and all entries of a
-    row whose bound is NaN.
+    Bounds belong to columns. With BY_ROW they belong to rows, and only entries known to be at most the bound are
+    dropped: NaN entries pass, and all entries of a row whose bound is NaN.
     """
     # a group of row tiles shares column tiles, which stay in the second-level cache
     tiles_down, tiles_across = tl.cdiv(n_rows, ROWS), tl.cdiv(n_columns, COLUMNS)
@@ -73,12 +67,6 @@ def _collect(
         W_tile = tl.load(W_at + start, mask=inside[:, None], other=0.0)
         product = tl.dot(x_tile, W_tile, product, input_precision="ieee")
     row_mask, column_mask = rows < n_rows, columns < n_columns
-    if UPPER:
-        of_row = tl.load(of_rows + rows * 4, mask=row_mask, other=0.0)
-        product *= of_row[:, None] * tl.load(of_columns + columns * 4, mask=column_mask, other=0.0)[None, :]
-        for i in tl.static_range(1, 4):
-            of_row = tl.load(of_rows + rows * 4 + i, mask=row_mask, other=0.0)
-            product += of_row[:, None] * tl.load(of_columns + columns * 4 + i, mask=column_mask, other=0.0)[None, :]
     product += tl.load(b + columns, mask=column_mask, other=0.0)[None, :]
     if BY_ROW:
         passes = ~(product <= tl.load(bounds + rows, mask=row_mask, other=0.0)[:, None])
@@ -129,16 +117,7 @@ def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl
         tl.store(bounds + rows, bits.to(tl.float32, bitcast=True), mask=n_kept == k)
 
 
-class Upper(NamedTuple):
-    """Numbers that turn a product of scaled rows into an upper bound (`_collect`)."""
-
-    rows: Tensor
-    """B x 4."""
-    columns: Tensor
-    """n_q x 4."""
-
-
-def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
+def largest(product: Product, k: int) -> SparseRows:
     """Return the k largest entries of each row. Of equal entries at the edge, the smaller columns are kept.
 
     The host does not wait for the GPU.
@@ -152,12 +131,12 @@ def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
     # most lists hold k earlier entries and fewer new ones
     at_once = min(256, max(64, triton.next_power_of_2(2 * k)))
     sizes = {"ROWS": _READ // at_once, "WIDTH": at_once, "num_warps": 4}
-    for _ in _collected(product, upper, bounds, keys, counts, by_row=True):
+    for _ in _collected(product, bounds, keys, counts, by_row=True):
         _settle[(triton.cdiv(n_rows, sizes["ROWS"]),)](keys, counts, bounds, n_rows, keys.shape[1], k, **sizes)
     return rows_of(keys[:, :k])
 
 
-def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> SparseRows:
+def above(product: Product, bounds: Tensor) -> SparseRows:
     """Return the entries that exceed their column's bound.
 
     The host waits for the GPU in each slice, to learn the number of entries.
@@ -167,7 +146,7 @@ def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> Spars
     counts = product.b.new_zeros(n_rows, dtype=torch.int32)
     bounds = bounds.to(product.b.dtype).contiguous()
     rows, key_parts = [], []
-    for _ in _collected(product, upper, bounds, keys, counts, by_row=False):
+    for _ in _collected(product, bounds, keys, counts, by_row=False):
         most = int(counts.max())
         places = torch.arange(most, device=keys.device) < counts[:, None]
         rows.append(places.nonzero()[:, 0])
@@ -185,9 +164,7 @@ def _width(product: Product) -> int:
     return min(len(product.W), max(_LEAST, _ENTRIES // max(1, len(product.x))))
 
 
-def _collected(
-    product: Product, upper: Upper | None, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool
-) -> Iterator[None]:
+def _collected(product: Product, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool) -> Iterator[None]:
     """Collect entries slice by slice; yield when the entries of a slice are in the lists."""
     x, dtype = product.x.to(product.dtype).contiguous(), product.dtype
     n_rows, n_inner = x.shape
@@ -199,11 +176,8 @@ def _collected(
         part = slice(first, first + min(_width(product), max(_LEAST, _GROWTH * first)))
         W, b = product.W[part].to(dtype).contiguous(), product.b[part].contiguous()
         tiles = triton.cdiv(n_rows, sizes["ROWS"]) * triton.cdiv(len(W), sizes["COLUMNS"])
-        numbers = (None, None) if upper is None else (upper.rows, upper.columns[part])
         lists = bounds if by_row else bounds[part], keys, counts, n_rows, n_inner, first, len(W), keys.shape[1]
-        _collect[(tiles,)](
-            *(x, W, b, *numbers, *lists), UPPER=upper is not None, BY_ROW=by_row, **sizes, num_warps=8, num_stages=3
-        )
+        _collect[(tiles,)](x, W, b, *lists, BY_ROW=by_row, **sizes, num_warps=8, num_stages=3)
         yield
         first = part.stop
 
@@ -214,13 +188,6 @@ def rows_of(keys: Tensor) -> SparseRows:
     columns, order = columns.sort(dim=1)
     offsets = torch.arange(len(keys) + 1, device=keys.device) * keys.shape[1]
     return SparseRows(offsets, columns.flatten(), values.gather(1, order).flatten())
-
-
-def packed(columns: Tensor, values: Tensor) -> Tensor:
-    """Return the keys of entries, in the format of `_collect`."""
-    bits = values.view(torch.int32)
-    ordered = torch.where(values.isnan(), 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
-    return (ordered.long() << 32) | (0xFFFFFFFF - columns.long())
 
 
 def _unpacked(keys: Tensor) -> tuple[Tensor, Tensor]:
