@@ -136,7 +136,7 @@ def test_later_latents_have_to_exceed_the_least_selected_value(monkeypatch):
     passed = []
 
     def counting(*arguments, collect=triton_search._collected, **options):
-        _, _, bounds, _, counts = arguments
+        _, bounds, _, counts = arguments
         for _ in collect(*arguments, **options):
             passed.append((bounds.clone(), counts.clone()))
             yield
