@@ -3,7 +3,6 @@ from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
 from .api.bench import standard_bench as standard_bench
-from .api.coder import SparseCoder as SparseCoder
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.exporting import export as export
@@ -42,8 +41,6 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
-from .losses.term import TermInputs as TermInputs
-from .losses.term import loss_term as loss_term
 from .model.activation import Activation as Activation
 from .model.activation import Encoder as Encoder
 from .model.activation import Selecting as Selecting
@@ -53,6 +50,9 @@ from .model.activations.jumprelu import JumpReLU as JumpReLU
 from .model.activations.registry import activation as activation
 from .model.activations.relu import ReLU as ReLU
 from .model.activations.topk import TopK as TopK
+from .model.coder import SparseCoder as SparseCoder
+from .model.losses.term import TermInputs as TermInputs
+from .model.losses.term import loss_term as loss_term
 from .solvers.registry import solver as solver
 from .sources.plugins.filling import Rows as Rows
 from .sources.plugins.settings import source as source

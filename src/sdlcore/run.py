@@ -46,9 +46,9 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "m
 PURSUITS: tuple[Searched, ...] = ("omp", "gradient_pursuit")
 """Searches that need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
-"""The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
+"""The distance between rows and their anchors that the loss measures (`sdlcore.model.losses.anchor`)."""
 L0Form = Literal["step", "tanh", "quadratic"]
-"""How JumpReLU's penalty counts active latents (`sdlcore.losses.l0`)."""
+"""How JumpReLU's penalty counts active latents (`sdlcore.model.losses.l0`)."""
 FIT = (
     "x",
     "target",
@@ -261,7 +261,7 @@ class LossConfig(Extensible):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The run's loss terms by name: built-in terms, each a module in `sdlcore.losses`, then plugins' terms."""
+        """The loss terms by name: built-in terms, each a module in `sdlcore.model.losses`, then plugins' terms."""
         ours = (term for name, term in TERMS.items() if getattr(self, name))
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
 

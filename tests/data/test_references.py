@@ -10,6 +10,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
 from sdlcore.data.writing import create_store
+from sdlcore.model.scaling import directions
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
 from tests.coders import coder
@@ -68,7 +69,7 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
     means, _ = means_of_classes(store, centred)
     scaling = normalisation.fit_normalisation(store, "sae")
     W = torch.from_numpy(means.W_p.T.copy())
-    tied_p, tied_r = normalisation.directions(scaling, W, W)
+    tied_p, tied_r = directions(scaling, W, W)
     model = coder(tied_p, tied_r, bias=True)
     scaling.fold(model)
     for weights in (model.W_enc, model.W_dec):

@@ -43,7 +43,7 @@ def store(tmp_path):
         yield opened
 
 
-MODEL = SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
+MODEL = SparseCoder.of(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
 TRUTH = GroundTruth(np.eye(6, dtype=np.float32), None, np.zeros(0, np.int64))
 
 

@@ -20,7 +20,7 @@ from sdlcore.storage.checksums import write_with_checksum
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
 POSTERIOR = {"activation": "posterior", "k": None}
-MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
+MODEL = SparseCoder.of(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
 TENSORS = {name: tensor.detach().clone() for name, tensor in MODEL.state_dict().items()}
 DESCRIPTION = {"model": CONFIG.to_dict(), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
 
@@ -175,7 +175,7 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
 )
 def test_values_that_no_training_leaves_are_refused_by_the_name_of_the_file(tmp_path, settings, name, value, message):
     config = CONFIG.changed(**settings)
-    state = SparseCoder(config, (5,), (5,), torch_stream(0, "x")).state_dict()
+    state = SparseCoder.of(config, (5,), (5,), torch_stream(0, "x")).state_dict()
     state |= {key: torch.zeros(()) for key in state if key.endswith("threshold")}
     path = write(tmp_path / "m.safetensors", {**DESCRIPTION, "model": config.to_dict()}, state)
     load_model(path)
@@ -197,7 +197,7 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     class Own(TopK):
         shrink: float = 0.1
 
-    model = SparseCoder(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
+    model = SparseCoder.of(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
     save_model(tmp_path / "model.safetensors", model, {})
     opened = load_model(tmp_path / "model.safetensors")
     assert (opened.config, opened.sigma.shrink) == (model.config, 0.3)
@@ -213,6 +213,6 @@ def test_saving_a_model_whose_activation_is_of_a_notebook_warns(tmp_path, regist
 
     Own.__module__ = "__main__"
     activation("own")(Own)
-    model = SparseCoder(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
+    model = SparseCoder.of(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
     with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined only in this notebook or script"):
         save_model(tmp_path / "m.safetensors", model, {})

@@ -17,7 +17,7 @@ BATCH = (
     ("training", "step.py scales the batch and calls the model"),
     ("model", "coder.py encodes it, and decodes the latents"),
     ("sparse", "search.py finds the active latents on the way"),
-    ("losses", "total.py adds up the error and the penalties"),
+    ("model", "losses/total.py adds up the error and the penalties"),
     ("training", "step.py updates the weights; loop.py adds a row to the history"),
 )
 """The rooms that a batch passes through, in order, and what happens there."""

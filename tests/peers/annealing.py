@@ -11,8 +11,8 @@ import json
 import torch
 
 import peers.dictionary_learning  # noqa: F401, lets the library import without nnsight
-from sdlcore.losses.l1 import l1
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.losses.l1 import l1
 from sdlcore.run import ModelConfig
 
 N, N_Q, STEPS = 12, 40, 20
@@ -36,7 +36,7 @@ def compare() -> dict[str, dict[str, float]]:
         seed=0,
     )
     config = ModelConfig(activation="relu", n_q=N_Q, bias=True)
-    model = SparseCoder(config, (N,), (N,))
+    model = SparseCoder.of(config, (N,), (N,))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         model.W_enc.copy_(0.4 * torch.randn(N_Q, N, generator=generator))

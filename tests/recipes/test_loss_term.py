@@ -11,8 +11,9 @@ L2 = '''"""The L2 penalty."""
 
 from torch import Tensor
 
-from sdlcore.losses.term import TermInputs, Term
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.losses.term import TermInputs, Term
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.forward import Forward
 
 
 def l2(model: SparseCoder, out: Forward) -> Tensor:

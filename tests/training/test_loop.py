@@ -8,6 +8,7 @@ import torch
 from sdlcore.errors import DivergedError
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
@@ -15,7 +16,6 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, train
-from sdlcore.training.normalisation import no_scaling
 from tests.int8 import with_int8
 
 D, N = 16, 20
@@ -59,7 +59,7 @@ def batches(step):
 
 def run(settings, checkpointing=None, batches=batches, **kwargs):
     config = RunConfig.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
-    model = SparseCoder(config.model, (D,), (D,), torch_stream(1, "initialisation"))
+    model = SparseCoder.of(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     generator = torch_stream(1, "resampling")
     return model, train(model, batches, config, generator, no_scaling(D, D), checkpointing=checkpointing, **kwargs)
 
@@ -82,7 +82,7 @@ def test_one_step_with_nothing_to_train_leaves_a_history_and_the_weights_that_we
     model, (row,) = run(settings)
     assert (row["step"], row["gradient_norm"]) == (1, 0)
     assert np.isfinite(row["fvu"])
-    drawn = SparseCoder(model.config, (D,), (D,), torch_stream(1, "initialisation"))
+    drawn = SparseCoder.of(model.config, (D,), (D,), torch_stream(1, "initialisation"))
     assert same_bits(model, drawn)
     assert torch.equal(model.W_enc, model.W_dec)
 

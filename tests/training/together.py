@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.scaling import no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig, check_division
@@ -30,7 +31,6 @@ from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
-from sdlcore.training.normalisation import no_scaling
 from tests.conftest import REPOSITORY
 from tests.forking import serve
 
@@ -95,7 +95,7 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
 
     config = RunConfig.from_dict({**BASE, **settings})
     sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
-    model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
+    model = SparseCoder.of(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
     if config.model.archetypes is not None:
         centroids = torch.from_numpy(x[: config.model.archetypes].copy())
         model.archetypes = Archetypes(centroids, config.model.n_q, config.model.relaxation)

@@ -10,7 +10,6 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
-from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import decode_sparse, encode_sparse
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
@@ -29,7 +28,7 @@ from sdlcore.device import any_device_of
 from sdlcore.extraction.places import described
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate
-from sdlcore.model import coder as model_coder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_AT_ONCE = 1024
+OUTSIDE = "trained outside sdl.fit"
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -73,16 +73,18 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def __init__(
         self,
-        coder: model_coder.SparseCoder,
+        coder: SparseCoder,
         provenance: Mapping[str, Json] | None = None,
         history: Sequence[Mapping[str, float]] = (),
         anchors: Anchors | None = None,
     ) -> None:
-        if not isinstance(coder, model_coder.SparseCoder):
+        if not isinstance(coder, SparseCoder):
             raise ValueError(f"coder is a {type(coder).__name__}, expected an sdl.SparseCoder")
         self.anchors = anchors
-        self.provenance: dict[str, Any] = dict(made_outside(coder) if provenance is None else provenance)
-        self.coder = SparseCoder.of(coder, self.provenance).eval()
+        self.provenance: dict[str, Any] = dict(_made_outside(coder) if provenance is None else provenance)
+        self.coder = coder.for_raw_activations().eval()
+        if provenance is not None:
+            self.coder.take_loss(_settings_of_training(provenance))
         self.history = [dict(row) for row in history]
 
     @property
@@ -410,6 +412,20 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         where = known_place(self.provenance, config.pair)
         place = "" if where is None else f", {described(where['layer'], where['place'], config.pair)}"
         return f"Dictionary({config.pair}, {config.activation}{l0}{k}, {widths}{place})"
+
+
+def _made_outside(coder: SparseCoder) -> dict[str, Json]:
+    """Return the provenance of a coder that was trained outside `fit`: its settings, and seed if known."""
+    settings = coder.config.to_dict() | coder.loss_config.to_dict()
+    settings |= {"dead_after": coder.dead_after, "normalise": coder.normalise}
+    seed: dict[str, Json] = {} if coder.seed is None else {"seed": coder.seed}
+    return {"training": OUTSIDE, "settings": settings, **seed}
+
+
+def _settings_of_training(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the training that made a dictionary; none for a solver or another library's trainer."""
+    settings = provenance.get("settings")
+    return settings if isinstance(settings, dict) and not settings.keys() & {"solver", "peer"} else {}
 
 
 def _check_width(samples: Samples, width: int) -> None:

@@ -25,6 +25,7 @@ from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.evaluation.recovery import chance_recovery, recovery_at
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.scaling import no_scaling
 from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
@@ -32,7 +33,7 @@ from sdlcore.settings import Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
-from sdlcore.training.normalisation import fit_normalisation, no_scaling
+from sdlcore.training.normalisation import fit_normalisation
 from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ def null_dictionaries(
         initialisation="tied",
         init_scale=1.0,
     )
-    directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
+    directions, rows = (SparseCoder.of(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
     normalisation = fit_normalisation(samples, config.pair) if centred else no_scaling(*map(sum, sites))
     start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))
     if centred:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.forward import Forward
+from sdlcore.model.scaling import SMALLEST
 from sdlcore.run import ModelConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.normalisation import SMALLEST
 
 LR = 0.02
 """Adam's learning rate at the start, for whitened inputs. It falls linearly to zero."""
@@ -115,7 +116,7 @@ def linear_encoder(
         codes = _columns(targets, start, len(b[part]))
         W[part], b[part], thresholds[part] = _magnitudes(held_out, W[part], b[part], codes, numbers[part])
     config = ModelConfig(activation="jumprelu", n_q=n_q)
-    model = SparseCoder(config, teacher.input_sites, teacher.target_sites).to(device).eval()
+    model = SparseCoder.of(config, teacher.input_sites, teacher.target_sites).to(device).eval()
     weights = {"W_enc": W, "b_enc": b, "W_dec": teacher.W_dec, "b_dec": teacher.b_dec, "sigma.threshold": thresholds}
     model.load_state_dict(model.state_dict() | weights)
     return model

@@ -59,7 +59,7 @@ class Activation(nn.Module):
         """Return a stand-in for the latents in losses (of the shape of ``pre``), if their own gradient is too poor.
 
         The L1 penalty then sums the gates instead of the latents, and the loss gets a second reconstruction: from the
-        gates, by a decoder that it does not train (`sdlcore.losses.total.gate`). None, the default, for no gates.
+        gates, by a decoder that it does not train (`sdlcore.model.losses.total.gate`). None, the default, for no gates.
         """
         return None
 

@@ -5,7 +5,10 @@ input (n_p, ``d_in`` elsewhere), x_q the latents (n_q, ``d_sae``), x_r the targe
 gives the dimensions of a tensor, with B samples, N entries of the latents and K entries of a sample.
 """
 
-from typing import NamedTuple
+import copy
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Self, get_args
 
 import scipy.sparse
 import torch
@@ -15,58 +18,42 @@ from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.encoding import WHOLE, Auxiliary, Encoding, Scales
+from sdlcore.model.forward import Forward
+from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
+from sdlcore.model.scaling import Normalisation, mean_and_scale, no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
-from sdlcore.run import ModelConfig
+from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, Searched, TrainingConfig
+from sdlcore.settings import Latents, Seed, Total, checked
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import check_type
 from sdlcore.sparse.products import decode_at, encode_all
-from sdlcore.sparse.support import Support, everything
+from sdlcore.sparse.support import everything
 
 FEW = 16
 """Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
-
-
-class Forward(NamedTuple):
-    """Results of one pass over B samples, at the N entries of a support."""
-
-    support: Support
-    """The entries (sample, latent) that may be nonzero."""
-    pre: Tensor
-    """Pre-activations W_E x_p + b_E of these entries (N); -1e9 for auxiliary latents, so that no term counts them."""
-    values: Tensor
-    """Latents x_q = sigma(pre) of these entries (N); zero for auxiliary latents, which only ``aux`` contains."""
-    x_hat: Tensor
-    """B x n_r reconstruction of x_r."""
-    scales: Tensor
-    """B x scales x n_r reconstructions from increasing parts of the code. The last one is ``x_hat``."""
-    aux: Tensor | None
-    """B x n_r: the reconstruction from auxiliary latents, without b_D; None without auxiliary latents."""
-    norms: Tensor | None
-    """n_q: norm of each decoder row, summed over sites; None if not requested, or if all are one."""
-    linear: Tensor | None
-    """B x n_r: the linear path W_skip x_p, which ``x_hat`` contains; None if the model has no linear path."""
-
-    def latents(self) -> Tensor:
-        """Return the latents as B x n_q."""
-        return self.support.dense(self.values)
-
-    def csr(self) -> scipy.sparse.csr_array:
-        """Return the active latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
-        return self.support.csr(self.values)
-
-    def active(self) -> Tensor:
-        """Return the number of active latents of each sample (B)."""
-        return self.support.sum_by_sample(self.fires().to(self.values.dtype))
-
-    def fires(self) -> Tensor:
-        """Return N booleans: whether each entry's latent is active, that is, not zero. NaN counts as inactive."""
-        return self.values.detach().abs() > 0
+_OF_THE_LOOP = {
+    "init_l0": "starts thresholds from a batch",
+    "target_l0": "changes weights from step to step",
+    "penalty_warmup": "changes weights from step to step",
+    "l1_exponent_end": "changes an exponent from step to step",
+    "lambda_anchor": "needs anchors",
+    "anchor_cosine": "needs anchors",
+    "archetypes": "needs centroids of the activations",
+}
+"""Setting that `fit` handles outside of the loss -> its effect, for errors."""
+_OF_ANCHORS_AND_SCHEDULES = {
+    *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
+    *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),
+}
+"""Settings of a training's loss that `SparseCoder.loss` leaves out."""
 
 
 class SparseCoder(nn.Module):
-    """One sparse dictionary model.
+    """One sparse dictionary model, with its loss.
 
         latents = sigma(W_E x_p + b_E)
         x_r_hat = W_D latents + b_D
@@ -77,14 +64,32 @@ class SparseCoder(nn.Module):
     sigma chose (`sdlcore.model.encoding`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
     (the paper's column W_D[:, i]); `W_dec` is stored by rows because a sparse code reads whole directions.
 
+    In a training loop of your own, `loss` returns the loss of a batch. The ``backward`` of this loss fills dense
+    ``.grad`` tensors with sparse kernels: gradient rows of inactive latents are zero and cost no computation. Any torch
+    optimiser can use these gradients. After each step, `constrain` normalises decoder rows if ``decoder_norm`` is unit.
+    `Dictionary` wraps the trained model. `Dictionary.coder` is such a model, too; its `loss` has the settings of the
+    dictionary's training, without anchors and schedules.
+
+    With ``normalise``, `loss` centres and scales raw activations as `fit` does. The model itself then reads and writes
+    normalised activations; `Dictionary` folds the scaling into a copy of the weights, which reads raw activations.
+
     Parameters
     ----------
-    config
-        The architecture.
-    input_sites, target_sites
-        Widths of the sites that make up x_p and x_r; their sums are n_p and n_r.
-    generator
-        Random generator for the initial weights; None for zeros, to be loaded later.
+    n_p
+        Dimension of the input (d_in).
+    n_r
+        Dimension of the target (d_out) of a transcoder; of a crosscoder, the dimensions of the sites after the first;
+        None for an autoencoder.
+    seed
+        Seed of the initial weights, which are the same as in `fit`.
+    dead_after
+        Number of samples after which a latent that did not fire counts as dead for ``lambda_aux``.
+    normalise
+        Centre and scale the batches given to `loss`, by the mean and the scale of the first one, which should therefore
+        be large. False by default, unlike in `fit`.
+    **settings
+        Settings of the model and the loss, as in `fit`: ``n_q`` (d_sae), ``activation``, ``k``, ``l1``, ``lambda_aux``,
+        ...
 
     Attributes
     ----------
@@ -96,19 +101,88 @@ class SparseCoder(nn.Module):
     processes
         The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
         latents.
+
+    Raises
+    ------
+    ValueError
+        For an invalid setting, or a setting that only `fit` supports, such as ``lr`` or ``lambda_anchor``.
     """
 
+    silent: Tensor
+    row_norms: Tensor | None
     processes: Processes = ALONE
+    seed: int | None = None
+    normalise = False
 
     def __init__(
         self,
+        n_p: int,
+        n_r: int | Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        dead_after: int = TrainingConfig().dead_after,
+        normalise: bool = False,
+        **settings: Any,
+    ) -> None:
+        if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
+            raise ValueError(
+                f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
+            )
+        config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
+        for name, work in _OF_THE_LOOP.items():
+            if config.to_dict()[name]:
+                raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")
+        if config.model.initialisation == "samples":
+            raise ValueError(
+                "initialisation samples needs activations, which only sdl.fit reads; choose linear or tied"
+            )
+        further = () if n_r is None else tuple(n_r) if isinstance(n_r, Sequence) else (n_r,)
+        sites = (checked("n_p", Latents, n_p), *(checked("n_r", Latents, width) for width in further))
+        pair = config.model.pair
+        if len(sites) < 2 if pair == "crosscoder" else len(sites) != (1 if pair == "sae" else 2):
+            raise ValueError(f"pair {pair} does not fit n_p = {n_p} and n_r = {n_r}; n_r is the target's dimension")
+        input_sites, target_sites = (sites[:1], sites[1:]) if pair == "transcoder" else (sites, sites)
+        generator = torch_stream(checked("seed", Seed, seed), "initialisation")
+        self._build(config.model, input_sites, target_sites, generator)
+        self.loss_config, self.dead_after, self.seed = config.loss, checked("dead_after", Total, dead_after), seed
+        self.normalise = checked("normalise", bool, normalise)
+        if self.normalise:  # part of the state dict, so that a loop can resume; zero before the first batch
+            for name, value in no_scaling(sum(input_sites), sum(target_sites))._asdict().items():
+                self.register_buffer(name, torch.zeros_like(value))
+
+    @classmethod
+    def of(
+        cls,
         config: ModelConfig,
         input_sites: tuple[int, ...],
         target_sites: tuple[int, ...],
         generator: torch.Generator | None = None,
+    ) -> Self:
+        """Return a model of an architecture.
+
+        Parameters
+        ----------
+        config
+            The architecture.
+        input_sites, target_sites
+            Widths of the sites that make up x_p and x_r; their sums are n_p and n_r.
+        generator
+            Random generator for the initial weights; None for zeros, to be loaded later.
+        """
+        model = cls.__new__(cls)
+        model._build(config, input_sites, target_sites, generator)
+        return model
+
+    def _build(
+        self,
+        config: ModelConfig,
+        input_sites: tuple[int, ...],
+        target_sites: tuple[int, ...],
+        generator: torch.Generator | None,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.config = config
+        self.loss_config, self.dead_after = LossConfig(), TrainingConfig().dead_after
         self.input_sites = tuple(input_sites)
         self.target_sites = tuple(target_sites)
         n_p, n_q, n_r = sum(input_sites), config.n_q, sum(target_sites)
@@ -120,6 +194,9 @@ class SparseCoder(nn.Module):
             self.W_skip = nn.Parameter(torch.zeros(n_p, n_r, dtype=torch.float32))
         self.sigma: Activation = make_sigma(config)
         self.archetypes: Archetypes | None = None
+        # not part of the state dict, since a saved dictionary does not need them
+        self.register_buffer("silent", torch.zeros(n_q, dtype=torch.int64), persistent=False)
+        self.register_buffer("row_norms", None, persistent=False)
         if generator is not None:
             self._initialise(generator)
 
@@ -174,7 +251,7 @@ class SparseCoder(nn.Module):
     @property
     def decoder_is_unit(self) -> bool:
         """Whether every decoder row has norm one in its single site."""
-        return self.config.decoder_norm == "unit" and len(self.target_sites) == 1
+        return self.config.decoder_norm == "unit" and len(self.target_sites) == 1 and self.row_norms is None
 
     @property
     def weights(self) -> Weights:
@@ -266,9 +343,14 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Enforce constraints: unit decoder rows or archetypes (if configured), non-negative thresholds."""
+        """Enforce constraints: unit decoder rows or archetypes (if configured), non-negative thresholds.
+
+        The unit rows of a dictionary keep the norms that they have for raw activations.
+        """
         if self.config.decoder_norm == "unit":
             kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
+            if self.row_norms is not None:
+                self.W_dec.mul_(self.row_norms)
         if self.archetypes is not None:
             self.archetypes.constrain()
             self.write_rows()
@@ -279,3 +361,101 @@ class SparseCoder(nn.Module):
         """Compute `W_dec` from archetypes, if there are any. Training steps leave `W_dec` out of date."""
         if self.archetypes is not None:
             self.W_dec.copy_(self.archetypes())
+
+    def loss(self, x: Any, target: Any = None) -> Tensor:
+        """Return the loss of a batch as a scalar tensor with its graph.
+
+        Parameters
+        ----------
+        x
+            B x n_p activations: a tensor or an array, on any device. For a crosscoder, the sites concatenated, or the
+            first site. With ``contrast``, B x 2 x n_p: each token and its neighbour.
+        target
+            B x n_r target activations of a transcoder; the other sites of a crosscoder, unless ``x`` has all.
+
+        Raises
+        ------
+        ValueError
+            If the dimensions differ from the model's, or no gradient passes through the model's encoder.
+        """
+        searched = self.config.activation in get_args(Searched)
+        if searched or self.config.pursuit:
+            name = self.config.activation if searched else "pursuit"
+            raise ValueError(f"no gradient passes through this encoder ({name}), so that it has no loss")
+        x_BP = x_BR = self._samples(x, "x")
+        if target is not None:
+            x_BR = self._samples(target, "target")
+            if self.config.pair != "transcoder":
+                x_BP = x_BR = torch.cat([x_BP, x_BR], dim=1)
+        widths = self.W_enc.shape[1], self.W_dec.shape[1]
+        if (x_BP.shape[-1], x_BR.shape[-1]) != widths or len(x_BP) != len(x_BR):
+            shapes = " and ".join(" x ".join(map(str, part.shape)) for part in (x_BP, x_BR))
+            raise ValueError(
+                f"pair {self.config.pair} needs B x {widths[0]} inputs and B x {widths[1]} targets, found {shapes}"
+            )
+        if self.normalise:
+            if not self._scaling().scale_p.any():
+                self._fit_scaling(x_BP, x_BR)
+            x_BP, x_BR = self._scaling()(x_BP, x_BR)
+        config = self.loss_config
+        dead = (self.silent >= self.dead_after).nonzero().squeeze(1)
+        auxiliary = Auxiliary(dead, config.k_aux) if config.lambda_aux else None
+        out = self(x_BP, scales_of(config, self), auxiliary, norms=needs_norms(config))
+        if self.training:
+            fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
+            fired_Q[out.support.columns[out.fires()].long()] = True
+            self.silent = torch.where(fired_Q, 0, self.silent + len(x_BP))
+        return total_loss(self, x_BR, out, config)["loss"]
+
+    def _samples(self, values: Any, name: str) -> Tensor:
+        samples = torch.as_tensor(values).to(self.W_enc)
+        if self.loss_config.contrast:
+            if samples.ndim != 3 or samples.shape[1] != 2:
+                expected = "expected pairs of neighbours x 2 x dimensions, which contrast compares"
+                raise ValueError(f"{name} has shape {tuple(samples.shape)}, {expected}")
+            samples = samples.flatten(0, 1)
+        if samples.ndim != 2:
+            raise ValueError(f"{name} has shape {tuple(samples.shape)}, expected samples x dimensions")
+        return samples
+
+    def _scaling(self) -> Normalisation:
+        return Normalisation(*(self.get_buffer(name) for name in Normalisation._fields))
+
+    def _fit_scaling(self, x_BP: Tensor, x_BR: Tensor) -> None:
+        """Measure mean and scale of the first batch."""
+        sides = [(x_BP, self.input_sites)] + [(x_BR, self.target_sites)] * (self.config.pair == "transcoder")
+        statistics: list[Tensor] = []
+        for x, widths in sides:
+            blocks = [site.detach().double().cpu() for site in x.split(widths, 1)]
+            parts = [mean_and_scale(partial(iter, [site]), len(x), "x") for site in blocks]
+            statistics += map(torch.cat, zip(*parts, strict=True))
+        for buffer, value in zip(self._scaling()[:4], (statistics * 2)[:4], strict=True):
+            buffer.copy_(value)
+        self._scaling().latent_scale.fill_(1.0)
+
+    def for_raw_activations(self) -> Self:
+        """Return the model that reads and writes raw activations: a copy with ``normalise``, otherwise the model."""
+        if not self.normalise:
+            return self
+        raw = copy.deepcopy(self)
+        if raw._scaling().scale_p.any():
+            raw._scaling().fold(raw)
+        raw.normalise = False
+        for name in Normalisation._fields:
+            delattr(raw, name)
+        raw.keep_row_norms()
+        return raw
+
+    def take_loss(self, settings: Mapping[str, Any]) -> None:
+        """Let `loss` have the settings of the training that made the weights, without anchors and schedules."""
+        names = {*LossConfig.model_fields, *own_settings("loss term")} - _OF_ANCHORS_AND_SCHEDULES
+        if settings.get("l0_form") == "quadratic":  # whose penalty contains the target
+            names.add("target_l0")
+        self.loss_config = LossConfig.from_dict({name: value for name, value in settings.items() if name in names})
+        self.dead_after = settings.get("dead_after", TrainingConfig().dead_after)
+        self.keep_row_norms()
+
+    def keep_row_norms(self) -> None:
+        """Note the norms of unit decoder rows, which folding a scaling has changed."""
+        if self.config.decoder_norm == "unit":
+            self.row_norms = self.W_dec.detach().norm(dim=1, keepdim=True)

@@ -159,7 +159,7 @@ def described(description: Mapping[str, Json]) -> SparseCoder:
         if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
             raise TypeError(f"{name} is {widths!r:.60}, expected widths")
         sites.append(tuple(widths))
-    return SparseCoder(config, sites[0], sites[1]).eval()
+    return SparseCoder.of(config, sites[0], sites[1]).eval()
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:

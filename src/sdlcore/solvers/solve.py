@@ -15,6 +15,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
+from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import Codes, codes_of
@@ -23,7 +24,7 @@ from sdlcore.solvers.registry import solver_of
 from sdlcore.solvers.search import Batches, Row
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.history import History, Watch
-from sdlcore.training.normalisation import fit_normalisation, no_scaling
+from sdlcore.training.normalisation import fit_normalisation
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ def _coder(
             "b_enc": encoder.b * unit_r,
             "sigma.threshold": encoder.threshold * unit_r,
         }
-    model = SparseCoder(model_config, *sites).eval()
+    model = SparseCoder.of(model_config, *sites).eval()
     model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
     return model
 

@@ -16,6 +16,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, StorePart
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
+from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find, in_unit
@@ -116,7 +117,7 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
     sites = pair_sites(config.pair, *store.widths)[1]
     order = partial(stream, seed, "anchors", "order", number)
     reader = BatchReader(part, config.pair, min(config.batch_size, part.rows), order)
-    scaling = normalisation.no_scaling(sum(sites), sum(sites))
+    scaling = no_scaling(sum(sites), sum(sites))
     if config.normalise:
         scaling = normalisation.fit_normalisation(part, config.pair)
 

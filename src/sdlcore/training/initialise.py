@@ -12,11 +12,11 @@ from sdlcore.data.pairs import pair_sites
 from sdlcore.extras import extra
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.scaling import Scaling, scale_latents
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sparse.units import units_of_rows
-from sdlcore.training.normalisation import Scaling, scale_latents
 
 
 def initial_model(
@@ -37,7 +37,7 @@ def initial_model(
     sample
         Returns activations; called if ``initialisation`` is samples, or for ``archetypes``.
     """
-    model = SparseCoder(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
+    model = SparseCoder.of(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
         start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
     if config.archetypes is not None:
@@ -187,7 +187,7 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # `start` may be on another device, such as the GPU that it was trained on
     with torch.device(model.W_enc.device):
-        copied = SparseCoder(start.config, start.input_sites, start.target_sites)
+        copied = SparseCoder.of(start.config, start.input_sites, start.target_sites)
     copied.load_state_dict(start.state_dict())
     start = copied
     normalisation.unfold(start)

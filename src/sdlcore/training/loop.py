@@ -17,13 +17,13 @@ from torch import Tensor
 from sdlcore.errors import DivergedError, SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
+from sdlcore.model.scaling import Scaling, directions
 from sdlcore.run import RunConfig
 from sdlcore.training.callbacks import Callback, stops
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import Interruption, interruptible
-from sdlcore.training.normalisation import Scaling, directions
 from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep

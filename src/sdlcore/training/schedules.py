@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.losses.term import term_of
+from sdlcore.model.losses.term import term_of
 from sdlcore.run import LossConfig, RunConfig
 
 NEXT_L1 = "l1 of the next exponent"

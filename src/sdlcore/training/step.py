@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from sdlcore.losses.term import TermInputs, term_of
-from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
+from sdlcore.model.losses.term import TermInputs, term_of
+from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms

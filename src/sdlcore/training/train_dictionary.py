@@ -11,6 +11,8 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.scaling import Scaling, no_scaling
+from sdlcore.model.scaling import directions as scaled_directions
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig, is_centred
@@ -74,13 +76,13 @@ def train_dictionary(
     """
     pair = config.model.pair
     sites = pair_sites(pair, *rows.widths)
-    scaling: normalisation.Scaling
+    scaling: Scaling
     if config.training.whiten:
         scaling = normalisation.fit_whitening(rows.sample(), pair)
     elif config.training.normalise:
         scaling = normalisation.fit_normalisation(rows.sample(), pair)
     else:
-        scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
+        scaling = no_scaling(*(sum(widths) for widths in sites))
 
     if start is not None and is_centred(config.training.to_dict()) and config.model.decoder_norm == "free":
         scaling = normalisation.with_latents_of(scaling, start)
@@ -101,7 +103,7 @@ def train_dictionary(
     if near is not None:
         if directions is None:
             raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
-        _, w_r_KR = normalisation.directions(scaling, *directions)
+        _, w_r_KR = scaled_directions(scaling, *directions)
 
         def share_held(trial: RunConfig) -> float:
             model = initial()

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from sdlcore.losses.term import loss_term
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
+from sdlcore.model.losses.term import loss_term
 from sdlcore.plugins import registry as plugins
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source

@@ -23,7 +23,7 @@ def texts(figure):
 
 def test_figure4_prints_loss_cosines_and_silent_latents():
     W, x, both = spurious(3)
-    model = SparseCoder(ModelConfig(n_q=6), (3,), (3,))
+    model = SparseCoder.of(ModelConfig(n_q=6), (3,), (3,))
     solution = Solution.of(model.eval(), W, x, synthesise(x, W))
     words = texts(figure4(W, Learned(both, both), solution, "a title"))
     for text in ("a title", f"loss {solution.loss:.1e}", "0 of 4 recovered", "6 never (grey)", "$n_q$ = 6", "$w_{4}$"):

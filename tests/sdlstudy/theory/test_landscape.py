@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, codes, gradients
@@ -25,7 +25,7 @@ def model_loss(weights, problem):
     """Eq. (11), computed by the package's own model and reconstruction loss, with its gradients."""
     activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
     config = ModelConfig(activation=activation, n_q=len(weights.W_enc), k=problem.k)
-    model = SparseCoder(config, (len(problem.W_p),), (len(problem.W_r),)).double().eval()
+    model = SparseCoder.of(config, (len(problem.W_p),), (len(problem.W_r),)).double().eval()
     with torch.no_grad():
         for parameter, values in zip((model.W_enc, model.W_dec), weights, strict=True):
             parameter.copy_(torch.from_numpy(values))

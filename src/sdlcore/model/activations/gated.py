@@ -14,7 +14,8 @@ class Gated(Activation):
     z is the gate's pre-activation. The paper's magnitude path, e^r (W_E x) + b_mag, shares the encoder's rows, so it is
     e^r z plus the offset c = b_mag - e^r b_gate, which is the parameter here. In this form the gate's bias gets a
     gradient from the reconstruction, unlike in the paper. The step H passes none: the choice of active latents is
-    learned through the L1 penalty on relu(z) and through a reconstruction from relu(z) (`sdlcore.losses.total.gate`).
+    learned through the L1 penalty on relu(z) and through a reconstruction from relu(z)
+    (`sdlcore.model.losses.total.gate`).
     """
 
     def __init__(self, n_q: int) -> None:

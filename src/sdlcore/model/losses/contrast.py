@@ -1,20 +1,23 @@
 """The contrast of T-SAE: neighbouring tokens have similar high-level latents, and other tokens have different ones."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.forward import Forward
+from sdlcore.model.losses.term import Term, TermInputs
+
+if TYPE_CHECKING:
+    from sdlcore.model.coder import SparseCoder
 
 SMALLEST = 1e-12
 """Squared norm below which latents have no direction."""
 
 
 def contrast(
-    model: SparseCoder, out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine"
+    model: "SparseCoder", out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine"
 ) -> Tensor:
     """(H(S) + H(S^T)) / 2, where S_ij compares token i of the batch with the neighbour of token j.
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from sdlcore.data.pairs import pair_sites
-from sdlcore.losses.frequency import TOO_OFTEN
-from sdlcore.losses.l0 import TANH_SCALE
-from sdlcore.losses.l1 import l1
-from sdlcore.losses.orthogonality import drawn_chunks
-from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
+from sdlcore.model.losses.frequency import TOO_OFTEN
+from sdlcore.model.losses.l0 import TANH_SCALE
+from sdlcore.model.losses.l1 import l1
+from sdlcore.model.losses.orthogonality import drawn_chunks
+from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse import products
@@ -74,7 +74,7 @@ class Case:
         )
         sites = pair_sites(pair, N_P, N_R)
         generator = torch_stream(3, pair, activation, loss)
-        self.model = SparseCoder(config, *sites, generator).double()
+        self.model = SparseCoder.of(config, *sites, generator).double()
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name == "sigma.threshold":
@@ -368,7 +368,7 @@ class DetachedWithGates(Detached):
 def test_latents_without_a_gradient_are_refused_unless_gates_carry_one_or_the_encoder_is_frozen():
     def loss(base, **settings):
         activation("own")(type("Own", (base,), {"__module__": __name__}))
-        model = SparseCoder(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
+        model = SparseCoder.of(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
         x = torch.randn(B, N_P)
         return total_loss(model, x, model(x), LossConfig())["loss"]
 

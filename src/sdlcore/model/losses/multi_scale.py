@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.term import Term, TermInputs
 
 
 def multi_scale(inputs: TermInputs) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.term import Term, TermInputs
 from sdlcore.run import AnchorForm
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.term import Term, TermInputs
 from sdlcore.sparse import screening
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels

@@ -1,18 +1,23 @@
 """The L0 penalty of JumpReLU, in three forms."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from sdlcore.losses.term import Term, TermInputs
 from sdlcore.model.activations.jumprelu import JumpReLU, step
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.forward import Forward
+from sdlcore.model.losses.term import Term, TermInputs
 from sdlcore.run import L0Form
+
+if TYPE_CHECKING:
+    from sdlcore.model.coder import SparseCoder
 
 TANH_SCALE = 4.0
 """Factor in the tanh, Anthropic's choice."""
 
 
-def l0(model: SparseCoder, out: Forward, form: L0Form = "step", target: float | None = None) -> Tensor:
+def l0(model: "SparseCoder", out: Forward, form: L0Form = "step", target: float | None = None) -> Tensor:
     """Return the penalty that ``form`` names.
 
     step: E ||x_q||_0 through the smoothed step H (Rajamanoharan et al. 2024b, section 4).
@@ -41,7 +46,7 @@ def l0(model: SparseCoder, out: Forward, form: L0Form = "step", target: float | 
     return (active_B / target - 1).square().mean()
 
 
-def smoothed(model: SparseCoder, out: Forward, name: str) -> Tensor:
+def smoothed(model: "SparseCoder", out: Forward, name: str) -> Tensor:
     """Return which entries are active (N, 0 or 1), with JumpReLU's straight-through gradient."""
     sigma = model.sigma
     if not isinstance(sigma, JumpReLU):
@@ -49,7 +54,7 @@ def smoothed(model: SparseCoder, out: Forward, name: str) -> Tensor:
     return step(out.pre, out.support.per_latent(sigma.threshold), sigma.bandwidth)
 
 
-def weighted_by_decoder(model: SparseCoder, out: Forward) -> Tensor:
+def weighted_by_decoder(model: "SparseCoder", out: Forward) -> Tensor:
     """Return the latents times the norms of their decoder rows (N)."""
     if model.decoder_is_unit:
         return out.values

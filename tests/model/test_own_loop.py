@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.losses.total import total_loss
+from sdlcore.model.losses.total import total_loss
 from sdlcore.run import LossConfig
 from tests.api.test_fitting import QUIET, same
 
@@ -54,18 +54,20 @@ def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
 def test_with_normalise_the_first_batch_gives_the_scaling_of_fit(settings, tmp_path):
     """Every batch consists of all samples, so that the first one has fit's mean and scale."""
     x = 7 * X + 100
-    batch = (x, x[:, :6] * 3) if "n_r" in settings else x
+    batch = (x, x[:, :6] * 3) if "n_r" in settings else (x,)
     coder = sdl.SparseCoder(n_p=8, normalise=True, **TOPK, **settings)
     optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)
     for _ in range(10):
         optimizer.zero_grad()
-        coder.loss(batch).backward()
+        coder.loss(*batch).backward()
         optimizer.step()
         coder.constrain()
     weights = copy.deepcopy(coder.state_dict())
     sae = sdl.Dictionary(coder)
     more = {name: value for name, value in settings.items() if name != "n_r"}
-    expected = sdl.fit(lambda step: batch, steps=10, **PLAIN | {"normalise": True}, **TOPK, **more, **QUIET)
+    expected = sdl.fit(
+        lambda step: batch if len(batch) > 1 else x, steps=10, **PLAIN | {"normalise": True}, **TOPK, **more, **QUIET
+    )
     for name, value in expected.coder.state_dict().items():
         torch.testing.assert_close(sae.coder.state_dict()[name], value, rtol=1e-5, atol=1e-4)  # biases of some 100
     assert all(torch.equal(value, weights[name]) for name, value in coder.state_dict().items())
@@ -95,11 +97,11 @@ def test_gradients_are_dense_tensors_and_zero_for_latents_without_a_sample():
         assert torch.equal(gradient.any(1), active)
 
 
-def test_a_loss_takes_the_batches_of_loaders_and_has_the_requested_terms():
+def test_a_loss_takes_tensors_and_arrays_and_has_the_requested_terms():
     sparse = {"activation": "relu", "l1": 0.1, "n_q": 24, "bias": True}
     coder = sdl.SparseCoder(n_p=8, n_r=6, decoder_norm="unit", **sparse)
     target = X[:64, :6]
-    losses = [coder.loss((X[:64], target)), coder.loss([X[:64].double(), target]), coder.loss(X[:64].numpy(), target)]
+    losses = [coder.loss(X[:64].double(), target), coder.loss(X[:64].numpy(), target)]
     expected = total_loss(coder, target, coder(X[:64], norms=True), LossConfig(l1=0.1))["loss"]
     assert all(float(loss) == float(expected) for loss in losses)
     with torch.no_grad():
@@ -107,7 +109,8 @@ def test_a_loss_takes_the_batches_of_loaders_and_has_the_requested_terms():
     coder.constrain()
     assert torch.allclose(coder.W_dec.norm(dim=1), torch.ones(24))
     crosscoder = sdl.SparseCoder(n_p=8, n_r=6, pair="crosscoder", **TOPK)
-    assert crosscoder.loss((X[:64], target)).ndim == 0
+    both = torch.cat([X[:64], target], dim=1)
+    assert float(crosscoder.loss(X[:64], target)) == float(crosscoder.loss(both))
     assert sdl.Dictionary(crosscoder).pair == "crosscoder"
 
 
@@ -137,9 +140,8 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
-        ({"k": None}, "activation topk needs k"),
-        ({"normalise": "yes"}, "normalise must be true or false, found 'yes'"),
         ({"latents": 3}, "unknown run settings: latents"),
+        ({"n_r": 3, "pair": "sae"}, "pair sae does not fit n_p = 8 and n_r = 3"),
     ],
 )
 def test_settings_of_fit_alone_are_refused(settings, message):
@@ -160,8 +162,7 @@ def with_posterior_codes():
     ("make", "batch", "message"),
     [
         (topk_coder, X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
-        (topk_coder, X[0], r"batch has shape \(8,\), expected samples x dimensions"),
-        (topk_coder, (X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
+        (topk_coder, X[0], r"x has shape \(8,\), expected samples x dimensions"),
         (with_posterior_codes, X, "no gradient passes through this encoder"),
     ],
 )
@@ -180,7 +181,7 @@ def test_contrast_compares_the_two_samples_of_each_pair():
     logits, targets = unit[:, 0] @ unit[:, 1].T, torch.arange(32)
     contrast = sum(torch.nn.functional.cross_entropy(each, targets) for each in (logits, logits.T)) / 2
     torch.testing.assert_close(coder.loss(pairs), plain.loss(X[:64]) + 0.5 * contrast)
-    with pytest.raises(ValueError, match=r"batch has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
+    with pytest.raises(ValueError, match=r"x has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
         coder.loss(X[:64])
 
 

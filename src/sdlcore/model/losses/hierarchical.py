@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.losses.multi_scale import multi_scale
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.multi_scale import multi_scale
+from sdlcore.model.losses.term import Term, TermInputs
 from sdlcore.parallel.search import divided
 from sdlcore.sparse.kernels.calling import array, tiled_loops
 from sdlcore.sparse.support import Support, assemble

@@ -1,14 +1,19 @@
 """The loss of a training: the reconstruction error and the configured terms (eq. 3)."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.losses.term import Term, TermInputs, term_of
-from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.model.encoding import Scales
+from sdlcore.model.forward import Forward
+from sdlcore.model.losses.reconstruction import reconstruction
+from sdlcore.model.losses.term import Term, TermInputs, term_of
 from sdlcore.run import LossConfig
 from sdlcore.sparse.products import decode_at
+
+if TYPE_CHECKING:
+    from sdlcore.model.coder import SparseCoder
 
 
 def needs_norms(config: LossConfig) -> bool:
@@ -16,7 +21,7 @@ def needs_norms(config: LossConfig) -> bool:
     return any(term_of(name).norms(config) for name in config.terms)
 
 
-def scales_of(config: LossConfig, model: SparseCoder) -> Scales:
+def scales_of(config: LossConfig, model: "SparseCoder") -> Scales:
     """Return the parts of each code whose reconstructions the terms need.
 
     HierarchicalTopK's loss needs none of its k on a CPU, if all latents are in one process.
@@ -26,7 +31,7 @@ def scales_of(config: LossConfig, model: SparseCoder) -> Scales:
 
 
 def total_loss(
-    model: SparseCoder,
+    model: "SparseCoder",
     x_BR: Tensor,
     out: Forward,
     config: LossConfig,
@@ -106,7 +111,7 @@ def _weight(term: Term, config: LossConfig) -> float:
     return config.settings_of_plugin[name] if name in config.settings_of_plugin else getattr(config, name)
 
 
-def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:
+def gate(model: "SparseCoder", x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:
     """E || x_r - W_D gates - b_D ||^2, through which gates learn; with a fixed decoder (Rajamanoharan et al. 2024a).
 
     The error is summed over dimensions and averaged over samples. ``x_BR`` is the target without a transcoder's linear

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from sdlcore.losses.l0 import smoothed
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.l0 import smoothed
+from sdlcore.model.losses.term import Term, TermInputs
 
 TOO_OFTEN = 0.1
 """Share of a batch's samples: latents that are active in fewer of them hardly feel the penalty."""

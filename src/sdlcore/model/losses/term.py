@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.forward import Forward
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, TERMS, LossConfig, RunConfig
 from sdlcore.settings import Weight
+
+if TYPE_CHECKING:
+    from sdlcore.model.coder import SparseCoder
 
 COLUMNS = (
     *("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds"),
@@ -24,7 +27,7 @@ AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 class TermInputs(NamedTuple):
     """The inputs of a loss term: model, target, forward pass, settings of the loss, and anchors."""
 
-    model: SparseCoder
+    model: "SparseCoder"
     target: Tensor
     """x_r (B x n_r)."""
     out: Forward
@@ -102,7 +105,7 @@ def term_of(name: str) -> Term:
             plugin.facts["rises"],
             lambda _: plugin.facts["norms"],
         )
-    term: Term = import_module(f"sdlcore.losses.{name}").TERM
+    term: Term = import_module(f"sdlcore.model.losses.{name}").TERM
     return term
 
 

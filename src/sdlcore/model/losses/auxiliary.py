@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.losses.reconstruction import reconstruction
+from sdlcore.model.losses.term import Term, TermInputs
 
 
 def auxiliary(inputs: TermInputs) -> Tensor:

@@ -1,13 +1,18 @@
 """The L1 penalty."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.forward import Forward
+from sdlcore.model.losses.term import Term, TermInputs
+
+if TYPE_CHECKING:
+    from sdlcore.model.coder import SparseCoder
 
 
-def l1(model: SparseCoder, out: Forward, scale: str = "decoder", exponent: float = 1.0) -> Tensor:
+def l1(model: "SparseCoder", out: Forward, scale: str = "decoder", exponent: float = 1.0) -> Tensor:
     """E sum_i w_i |x_q,i|, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
 
     If ``scale`` is "none", all w_i are 1 (eq. 5). If it is "decoder", w_i is the norm of decoder row i, for a
