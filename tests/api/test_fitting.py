@@ -651,10 +651,6 @@ def fit(*arguments, **settings):
         (lambda x: sdl.class_means(x, np.arange(200) % 3, min_class_size=0.5), "min_class_size must be a whole"),
         (fit(lr=float("nan")), "lr must be a finite number, found nan"),
         (
-            fit(solver="kmeans", n_atoms=201, support=2, progress=False),
-            "kmeans needs at least as many samples in a batch as atoms, found 200 samples for 201 atoms; lower n_atoms",
-        ),
-        (
             fit(solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
             "l1 is .* times the largest product of a sample and an atom, so all codes are zero; lower l1",
         ),

@@ -114,13 +114,3 @@ def test_parts_of_the_samples_are_added_up(bench):
         parts.add(bench.x[:4096], codes)
     for one, other in zip(whole.solve(), parts.solve(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
-
-
-def test_an_encoder_of_nothing_and_one_of_atoms_without_them_are_refused(bench):
-    x, atoms = bench.x[:64], bench.features
-    fit = EncoderFit(*atoms.shape)
-    with pytest.raises(ValueError, match="before a batch is added"):
-        fit.solve()
-    fit.add(x, nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8))
-    with pytest.raises(ValueError, match="of kind tied needs atoms"):
-        fit.solve("tied")

@@ -87,14 +87,9 @@ ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (None, "nothing, expected atoms and a history row"),
         ([], "nothing, expected atoms and a history row"),
-        ([torch.eye(4)], "Tensor of shape .*, expected atoms and a row"),
         ([(torch.eye(4), {"step": 1})], "a row of the history without samples, loss, "),
-        ([(torch.eye(4), ROW | {"loss": torch.ones(())})], r"a row .* whose loss is Tensor of shape \(\)"),
-        ([(torch.eye(4).numpy(), ROW)], "ndarray of shape .*, expected atoms as a Tensor"),
-        ([(torch.eye(4)[:, :3], ROW)], r"atoms of shape \(4, 3\), expected one or more of 4 dimensions"),
-        ([(2 * torch.eye(4), ROW)], "atoms that are not of norm 1"),
+        ([(2 * torch.eye(4), ROW)], "atoms that are not float32 rows of norm 1"),
     ],
 )
 def test_what_is_no_dictionary_is_refused(steps, message):

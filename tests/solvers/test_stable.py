@@ -98,9 +98,3 @@ def test_the_strongest_directions_come_first_and_too_few_are_refused():
     none = Stable(stable.anchors, stable.cosines[:0], stable.energies[:0], (3, 3))
     with pytest.raises(ValueError, match="only 0 directions are stable, but n_anchors is all"):
         none.strongest(None)
-
-
-def test_a_store_of_a_row_cannot_be_halved(tmp_path):
-    path = write(tmp_path / "one.h5", np.ones((3, 2), dtype=np.float32))
-    with ActivationStore(path) as store, pytest.raises(ValueError, match=r"one\.h5: 3 rows are too few"):
-        stable_directions(store, SolverConfig(), 0.9, seed=0)

@@ -68,13 +68,9 @@ class EncoderFit:
         atoms_KP
             Atoms; required for ``tied`` and ``covariance``.
 
-        Raises
-        ------
-        ValueError
-            If nothing was added, or atoms are missing.
         """
-        if self._last is None or self._centre is None:
-            raise ValueError("an encoder cannot be fitted before a batch is added; call add first")
+        assert self._last is not None
+        assert self._centre is not None
         n = self._samples
         mean_x, mean_c = self._x / n, self._c / n
         covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
@@ -85,9 +81,8 @@ class EncoderFit:
         common = (self._cx / n - torch.outer(mean_c, mean_x)).double()
         if kind == "regression":
             W = torch.linalg.solve(covariance, common.T).T
-        elif atoms_KP is None:
-            raise ValueError(f"an encoder of kind {kind} needs atoms; pass atoms_KP")
         else:
+            assert atoms_KP is not None
             W = atoms_KP.double()
             if kind == "covariance":
                 W = torch.linalg.solve(covariance, W.T).T

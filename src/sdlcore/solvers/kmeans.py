@@ -28,18 +28,12 @@ def kmeans(
     ModuleNotFoundError
         If scikit-learn is not installed.
     ValueError
-        If a batch has fewer samples than there are atoms.
+        By scikit-learn, if a batch has fewer samples than there are atoms.
     """
     with extra("sklearn"):
         from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
 
-    first = read_batch(batches, 0)
-    atoms = initial_atoms(first, config.n_atoms, generator, start)
-    if len(first) < len(atoms):
-        raise ValueError(
-            f"kmeans needs at least as many samples in a batch as atoms, found {len(first)} samples for {len(atoms)} "
-            "atoms; lower n_atoms, or raise batch_size if there are more samples"
-        )
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
     learner = MiniBatchKMeans(len(atoms), init=atoms.numpy().copy(), n_init=1, random_state=0)
 
     def learn(x_BR: Tensor) -> Tensor:

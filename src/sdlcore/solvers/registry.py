@@ -1,16 +1,15 @@
 """Look up solvers by their names in configurations: built-in solvers and plugins."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
-from numbers import Real
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
+from sdlcore.plugins.registry import Extension, check_named, register, registered
 from sdlcore.run import TAKEN
 from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig
@@ -60,38 +59,14 @@ def solver_of(name: str) -> Search:
 def _run_plugin(
     plugin: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Run a plugin's solver and check each dictionary; raise ValueError, naming the solver, if it is invalid."""
-    width: int | None = None
-
-    def read(step: int) -> Tensor:
-        nonlocal width
-        x_BR = batches(step)
-        width = x_BR.shape[1]
-        return x_BR
-
-    steps, yielded = plugin.implementation(read, config, generator, start, **config.settings_of_plugin), None
-    for yielded in steps if isinstance(steps, Iterable) else ():
-        if problem := _problem(yielded, width):
-            raise ValueError(f"solver {plugin.name} yielded {problem}")
-        atoms, row = yielded
+    """Run a plugin's solver; raise ValueError, naming the solver, for atoms or a history row that others cannot use."""
+    found = False
+    for atoms, row in plugin.implementation(batches, config, generator, start, **config.settings_of_plugin):
+        found = True
+        if missing := [name for name in ROW if name not in row]:
+            raise ValueError(f"solver {plugin.name} yielded a row of the history without {', '.join(missing)}")
+        if atoms.dtype != torch.float32 or not bool(((atoms.norm(dim=1) - 1).abs() < 1e-3).all()):
+            raise ValueError(f"solver {plugin.name} yielded atoms that are not float32 rows of norm 1")
         yield atoms.detach(), {**row}  # the solver may change its row before the next step
-    if yielded is None:
+    if not found:
         raise ValueError(f"solver {plugin.name} yielded nothing, expected atoms and a history row for each step")
-
-
-def _problem(yielded: Any, width: int | None) -> str | None:
-    """Describe the problem with an item that a solver yielded, or return None."""
-    if not isinstance(yielded, tuple) or len(yielded) != 2 or not isinstance(yielded[1], dict):
-        return f"{in_words(yielded)}, expected atoms and a row of the history"
-    atoms, row = yielded
-    if missing := [name for name in ROW if name not in row]:
-        return f"a row of the history without {', '.join(missing)}"
-    if wrong := next((name for name, value in row.items() if not isinstance(value, Real)), None):
-        return f"a row of the history whose {wrong} is {in_words(row[wrong])}, expected a number"
-    if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.dtype != torch.float32:
-        return f"{in_words(atoms)}, expected atoms as a Tensor of shape (K, n_r) and type float32"
-    if not len(atoms) or atoms.shape[1] != (width or atoms.shape[1]):
-        return f"atoms of shape {tuple(atoms.shape)}, expected one or more of {width} dimensions"
-    if not bool(((atoms.norm(dim=1) - 1).abs() < 1e-3).all()):
-        return "atoms that are not of norm 1"
-    return None

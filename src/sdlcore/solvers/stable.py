@@ -83,13 +83,11 @@ def stable_directions(store: Activations, config: SolverConfig, min_cosine: floa
     Raises
     ------
     ValueError
-        If the pair is transcoder, whose dictionary covers only the target, or if the store has fewer than 4 rows.
+        If the pair is transcoder, whose dictionary covers only the target.
     """
     if config.pair == "transcoder":
         raise ValueError("discovering anchors needs pair sae or crosscoder, found transcoder")
     middle = store.rows // 2
-    if middle < 2:
-        raise ValueError(f"{store.path}: {store.rows} rows are too few; discovering anchors needs at least 4")
     first, second = (
         _search(store, config, slice(*bounds), seed, number)
         for number, bounds in enumerate([(0, middle), (middle, store.rows)])
