@@ -3,6 +3,7 @@ from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
 from .api.bench import standard_bench as standard_bench
+from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.exporting import export as export

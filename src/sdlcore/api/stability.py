@@ -97,18 +97,23 @@ def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Di
                 f"{widths[first][0]} and {widths[first][1]}; compare dictionaries of the same activations"
             )
     return Stability(
-        Pairing(one, other, *(_matched(a, b) for a, b in zip(directions[one], directions[other], strict=True)))
+        Pairing(one, other, *(match_rows(a, b)[2] for a, b in zip(directions[one], directions[other], strict=True)))
         for one, other in combinations(directions, 2)
     )
 
 
 def _directions(coder: SparseCoder) -> tuple[torch.Tensor, torch.Tensor]:
     """Return unit decoder columns and unit encoder rows, as rows; zeros where there is no direction."""
-    W_dec, W_enc = (W.detach().cpu().float() for W in (coder.W_dec, coder.W_enc))
-    return torch.nn.functional.normalize(W_dec), torch.nn.functional.normalize(W_enc)
+    return unit_rows(coder.W_dec), unit_rows(coder.W_enc)
 
 
-def _matched(one_QD: torch.Tensor, other_QD: torch.Tensor) -> np.ndarray:
+def unit_rows(W: torch.Tensor) -> torch.Tensor:
+    """Return rows at unit norm, float32 on the CPU; zeros stay zero."""
+    return torch.nn.functional.normalize(W.detach().cpu().float())
+
+
+def match_rows(one_QD: torch.Tensor, other_QD: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Match unit rows one to one, so that the sum of cosines is largest; return both indices and the cosines."""
     cosines = (one_QD @ other_QD.T).numpy()
     rows, columns = scipy.optimize.linear_sum_assignment(cosines, maximize=True)
-    return np.asarray(cosines[rows, columns])
+    return rows, columns, np.asarray(cosines[rows, columns])

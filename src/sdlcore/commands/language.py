@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from sdlcore.api.comparing import Comparison
+from sdlcore.api.comparing import compare as compare_dictionaries
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.inputs import array
 from sdlcore.api.language_scoring import language_scores as score_dictionaries
@@ -14,9 +16,11 @@ from sdlcore.commands.arguments import (
     ContextLength,
     FittedLayer,
     FittedPlace,
+    InputPath,
     InputPaths,
     LanguageModel,
     TextColumn,
+    opened,
     opened_all,
 )
 from sdlcore.extraction.config import TextOptions
@@ -118,8 +122,27 @@ def stability(dictionaries: InputPaths, out: Path | None = None) -> None:
     _show(match_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()}), out)
 
 
-def _show(result: Probes | Stability, out: Path | None) -> None:
+def compare(
+    before: InputPath, after: InputPath, x: Path, beside: tuple[Path, ...] = (), out: Path | None = None
+) -> None:
+    """Measure which latents of a dictionary still mean the same in another one, on the same samples.
+
+    Latents are matched by the cosines of decoder rows. A latent keeps its meaning if half of its active samples and
+    half of its 20 top samples stay the same.
+
+    Args:
+        before: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        after: the other dictionary, such as a result of search, refine or reencode
+        x: samples: a store (.h5) or an .npy file
+        beside: further dictionaries to compare the first with, such as another seed's
+        out: CSV file to write the measures of each latent to
+    """
+    others = {str(path): one for path, one in opened_all(beside).items()} if beside else {}
+    _show(compare_dictionaries(opened(before), opened(after), x, beside=others), out, index=True)
+
+
+def _show(result: Probes | Stability | Comparison, out: Path | None, index: bool = False) -> None:
     """Print a table, and write it as CSV if a file is named."""
     print(result)
     if out is not None:
-        write_text(out, result.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_text(out, result.to_frame().to_csv(index=index, lineterminator="\n"))

@@ -16,7 +16,7 @@ from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_many, solve
 from sdlcore.commands.help import method_in_help, showing
-from sdlcore.commands.language import language_scores, probe, stability
+from sdlcore.commands.language import compare, language_scores, probe, stability
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
 from sdlcore.commands.searching import reencode, refine, search
@@ -31,7 +31,7 @@ COMMANDS = {
     for command in (
         *(bench, fit, fit_many, solve),
         *(search, refine, reencode),
-        *(evaluate, language_scores, probe, stability),
+        *(evaluate, language_scores, probe, stability, compare),
         *(export, import_, contexts, plan),
     )
 }

@@ -1,0 +1,159 @@
+"""Compare two dictionaries, or two ways to code the same rows, on the same samples: which latents mean the same?"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse
+import scipy.stats
+import torch
+
+from sdlcore.api.codes import encode_sparse
+from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.api.dictionary_arguments import check_sample_shape, coders_of
+from sdlcore.api.samples import samples_of
+from sdlcore.api.stability import match_rows, unit_rows
+from sdlcore.extras import extra
+from sdlcore.model.coder import SparseCoder
+from sdlcore.text import number, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOP = 20
+"""Number of samples with the largest activations."""
+KEPT = 0.5
+"""A latent keeps its meaning if the Jaccard index and the overlap of top samples are at least this."""
+MEASURES = ("jaccard", "rank_correlation", "top_overlap", "cosine")
+
+
+class Comparison(dict[str, dict[str, np.ndarray]]):
+    """The measures of each pair of latents, for ``after`` and for the dictionaries beside it; prints as a small table.
+
+    ``comparison["after"]["jaccard"]`` has a number for each matched latent of ``before``.
+    """
+
+    def to_frame(self, name: str = "after") -> "pd.DataFrame":
+        """Return a table, a row a matched latent of ``before``: the matched latent, the four measures, ``kept``."""
+        with extra("tables"):
+            import pandas as pd
+
+        columns = {key: values for key, values in self[name].items() if key != "latent"}
+        kept = {"kept": self._kept(self[name])}
+        return pd.DataFrame(columns | kept, index=pd.Index(self[name]["latent"], name="latent"))
+
+    def summary(self, name: str = "after") -> dict[str, float]:
+        """Return ``kept``, the share of latents that keep their meaning, and the mean of each measure.
+
+        Both are over the latents of ``before`` that are active in some sample and have a partner.
+        """
+        columns = self[name]
+        alive = ~np.isnan(columns["jaccard"])
+        means = {key: float(np.nanmean(columns[key][alive])) if alive.any() else np.nan for key in MEASURES}
+        kept = float(self._kept(columns)[alive].mean()) if alive.any() else np.nan
+        return {"latents": int(alive.sum()), "kept": kept, **means}
+
+    def __repr__(self) -> str:
+        rows = [[name, *(number(value) for value in self.summary(name).values())] for name in self]
+        return table([["", "latents", "kept", *MEASURES], *rows])
+
+    @staticmethod
+    def _kept(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        return (columns["jaccard"] >= KEPT) & (columns["top_overlap"] >= KEPT)
+
+
+def compare(
+    before: Dictionary | SparseCoder,
+    after: Dictionary | SparseCoder,
+    x: Any,
+    *,
+    beside: Mapping[str, Dictionary | SparseCoder] | None = None,
+) -> Comparison:
+    """Measure which latents of ``before`` still mean the same in ``after``, on the same samples.
+
+    ``after`` may be the same rows with other codes (`search`, `reencode`), refined rows (`refine`), or another
+    training. Latents are matched one to one, so that the sum of the cosines of decoder rows is largest (the Hungarian
+    method); equal decoders keep their order.
+
+    Parameters
+    ----------
+    before, after
+        Two dictionaries that read the same activations.
+    x
+        Samples, as `Dictionary.encode` takes them.
+    beside
+        Further dictionaries to compare ``before`` with, by name, such as another seed's, or one that was trained on
+        another half of the data. They show how much a meaning changes without a cause.
+
+    Returns
+    -------
+    For ``after`` and each dictionary beside it, arrays with a number for each matched latent of ``before``:
+
+    latent, partner
+        Its index, and the index of its match.
+    jaccard
+        |A and B| / |A or B| for the sets A and B of samples that activate the two latents; NaN if both are empty.
+    rank_correlation
+        Spearman's correlation of their values over the samples in A or B; NaN if one latent is constant there.
+    top_overlap
+        Share of the 20 samples with the largest absolute values that both have; of fewer, if neither is active in 20.
+    cosine
+        Cosine of their decoder rows.
+
+    A latent keeps its meaning (``kept``) if its Jaccard index and its top overlap are at least .5.
+
+    Raises
+    ------
+    ValueError
+        If a dictionary contains NaN, or dimensions differ from those of ``x`` or of ``before``.
+    """
+    coders = coders_of({"before": before, "after": after, **(beside or {})})
+    codes = {name: _codes(name, coder, x) for name, coder in coders.items()}
+    first, W_dec = codes.pop("before"), coders["before"].W_dec
+    comparison = Comparison()
+    for name, other in codes.items():
+        latents, partners, cosines = _matches(W_dec, coders[name].W_dec)
+        columns = [_measured(_column(first, i), _column(other, j)) for i, j in zip(latents, partners, strict=True)]
+        measures = dict(zip(MEASURES, np.array(columns).reshape(-1, 3).T, strict=False))
+        comparison[name] = {"latent": latents, "partner": partners, **measures, "cosine": cosines}
+    return comparison
+
+
+def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
+    with samples_of(x, coder.config.pair) as samples:
+        check_sample_shape(name, coder, samples.shape)
+        return encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
+
+
+def _matches(one: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return indices of matched rows, and their cosines."""
+    if one.shape[1] != other.shape[1]:
+        raise ValueError(f"the dictionaries write {one.shape[1]} and {other.shape[1]} dimensions, expected the same")
+    one, other = unit_rows(one), unit_rows(other)
+    if one.shape == other.shape and torch.allclose(one, other, atol=1e-6):
+        same = np.arange(len(one))
+        return same, same, (one * other).sum(1).numpy()
+    return match_rows(one, other)
+
+
+def _column(codes: scipy.sparse.csc_array, latent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the samples that activate a latent, in order, and its values there."""
+    span = slice(codes.indptr[latent], codes.indptr[latent + 1])
+    active = codes.data[span] != 0
+    return codes.indices[span][active], codes.data[span][active]
+
+
+def _measured(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> tuple[float, float, float]:
+    """Return Jaccard index, rank correlation and top overlap of two latents."""
+    (rows, values), (other_rows, other_values) = one, other
+    either = np.union1d(rows, other_rows)
+    if not len(either):
+        return np.nan, np.nan, np.nan
+    both = np.zeros((2, len(either)))
+    both[0, np.searchsorted(either, rows)] = values
+    both[1, np.searchsorted(either, other_rows)] = other_values
+    constant = (both == both[:, :1]).all(axis=1).any()
+    correlation = np.nan if constant else float(scipy.stats.spearmanr(*both).statistic)
+    tops = [set(of[np.argsort(-np.abs(at), kind="stable")[:TOP]].tolist()) for of, at in (one, other)]
+    jaccard = (len(rows) + len(other_rows) - len(either)) / len(either)
+    return jaccard, correlation, len(tops[0] & tops[1]) / max(map(len, tops))
