@@ -63,34 +63,6 @@ def draw(**settings):
     return lambda _: sdl.Bench.draw(**SMALL | settings)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (draw(sparsity=1.5), "sparsity must be below 1, found 1.5"),
-        (draw(nn=3), "unknown settings: nn"),
-        (draw(sparsty=0.9), r"unknown settings: sparsty; expected some of .*; did you mean sparsity\?"),
-        (draw(correlation=0.5, group_size=40), "group_size: 40 features of a group"),
-        (draw(hierarchy=(4, 2)), r"hierarchy must be a mapping of parents, children, .*found \(4, 2\)"),
-        (draw(max_interference=0.01, bound="absolute"), "out of reach"),
-        (lambda bench: bench.anchors(0), r"n_anchors must be a whole number from 1 on, or a share .*, found 0"),
-        (lambda bench: bench.sample(0), "n_samples must be at least 1, found 0"),
-        (lambda bench: bench.sample(1e2), r"n_samples must be a whole number, found 100\.0"),
-        (
-            lambda bench: bench.sample(20, part="tset"),
-            r"part must be one of train, test, found 'tset'; did you mean test\?",
-        ),
-        (lambda _: sdl.standard_bench("lrb-x"), "no standard bench lrb-x; expected one of lrb-s, lrb-m, lrb-l"),
-    ],
-)
-def test_settings_and_arguments_that_cannot_be_are_refused_by_name(call, message, bench):
-    with pytest.raises(ValueError, match=message):
-        call(bench)
-
-
-def test_a_bench_says_what_it_is(bench):
-    assert repr(bench) == "Bench(n=12, n_p=8, n_r=6, sparsity=0.8, max_interference=0.5, seed=3)"
-
-
 def test_a_standard_bench_is_the_same_every_time_and_has_a_second_representation():
     first, again = sdl.standard_bench("lrb-s"), sdl.standard_bench("lrb-s")
     assert np.array_equal(first.W_p, again.W_p)

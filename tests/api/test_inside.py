@@ -122,18 +122,3 @@ def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
 
 
 SILENT = sdl.Dictionary(SparseCoder.of(ModelConfig(n_q=8), (D,), (D,)))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"layer": None}, "layer is missing"),
-        ({"dictionary": SILENT, "latents": None}, "no latent is active at the beginning of the text"),
-        ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
-        ({"place": "block.mlp.up_proj:output"}, "reads activations of width 24, but .* have width 48"),
-    ],
-)
-def test_arguments_of_pages_are_checked(sae, model_folder, change, message):
-    call = {"dictionary": sae, "latents": [1], "layer": 2, "context_length": 16, **change}
-    with pytest.raises(ValueError, match=message):
-        sdl.contexts(lm=model_folder, texts=documents(20), **call)

@@ -67,16 +67,6 @@ def test_an_ablation_that_hardly_costs_anything_is_warned_of():
         warn_of_weak_ablation(scores._replace(mean=11.0))
 
 
-def test_scores_of_one_dictionary_print_as_a_table():
-    scores = LossRecovered(3.0, 3.25, 11.0, 7.0, 0.96875, None, 0.25, 8.0, 4.0, 0.9688, 0.9375, 1200, 0.985)
-    lines = repr(scores).splitlines()
-    assert lines[0].split() == ["cross-entropy", "KL"]
-    assert [line.split()[-2:] for line in lines[1:4]] == [["3", "0"], ["3.25", "0.25"], ["11", "8"]]
-    assert lines[5].split()[-2:] == ["0.9688", "0.9688"]
-    assert lines[6].split() == ["recovered", "from", "mean", "-", "0.9375"]
-    assert lines[7] == "in nats a token, over 1200 predictions; 98.5% of tokens replaced"
-
-
 def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path, monkeypatch):
     saes = {}
     for name, place in (("early", "residual"), ("wide", "residual"), ("inner", "block.mlp.act_fn:output")):

@@ -62,17 +62,3 @@ def test_saelens_gets_new_samples_with_each_call_and_their_bias(bench):
     assert np.allclose(features(both).numpy(), expected, atol=1e-4)
     for part in ("train", "test"):
         assert not np.array_equal(bench.samples(50, part).features.toarray(), first)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda _: sdl.SynthBench.draw(n=1024), "roots: the trees have 10880 features, but n is 1024"),
-        (lambda _: sdl.SynthBench.draw(version=3), "version must be at most 2, found 3"),
-        (lambda bench: bench.samples(5, "validation"), "part must be one of train, test"),
-        (lambda bench: bench.samples(5, first=-1), "first must be at least 0"),
-    ],
-)
-def test_wrong_settings_and_arguments_are_named(call, message, bench):
-    with pytest.raises(ValueError, match=message):
-        call(bench)

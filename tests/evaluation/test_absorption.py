@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,13 +49,6 @@ def test_the_true_features_absorb_nothing():
     assert not pairs["lost"].any()
 
 
-def test_sparse_latents_are_absorbed_as_dense_ones_are():
-    W, x = truth()
-    latents, decoder = absorbing(x, W, every_pair[:5])
-    pairs = absorption(scipy.sparse.csc_array(latents), x, decoder, W, HIERARCHY)
-    pd.testing.assert_frame_equal(pairs, absorption(latents, x, decoder, W, HIERARCHY), check_exact=True)
-
-
 @given(chosen=st.sets(st.sampled_from(every_pair)))
 def test_just_the_pairs_whose_child_carries_its_parent_are_absorbed(chosen):
     W, x = truth()
@@ -94,17 +86,6 @@ def test_a_parent_that_nothing_stands_in_for_is_lost_not_absorbed():
     pairs = absorption(latents, x, W.T, W, HIERARCHY)
     assert absorption_score(pairs) == 0
     assert (pairs["lost"] == (pairs["parent"] == 0)).all()
-
-
-def test_a_weakened_parent_is_absorbed_from_a_half_on():
-    W, x = truth()
-    for share, absorbed in ((0.45, True), (0.55, False)):
-        latents, decoder = x.toarray(), W.T.copy()
-        latents[:, : HIERARCHY.parents] *= share
-        for parent, child in every_pair:
-            decoder[child] += (1 - share) * W[:, parent]
-        pairs = absorption(latents, x, decoder, W, HIERARCHY)
-        assert (pairs["absorbed"] == absorbed).all()
 
 
 def test_scaling_a_latent_against_its_decoder_column_changes_nothing():

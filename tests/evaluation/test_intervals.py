@@ -19,19 +19,3 @@ def test_an_interval_of_paired_differences_is_that_of_the_t_test(kind):
 
 def test_fewer_than_three_pairs_have_a_mean_without_an_interval():
     np.testing.assert_equal(sdl.paired_interval([1, 2]), (1.5, np.nan, np.nan))
-
-
-@pytest.mark.parametrize(
-    ("differences", "found"),
-    [
-        (TABLE, r"a table of shape \(3, 2\); call paired_interval for each column"),
-        (pd.DataFrame(TABLE), r"a table of shape \(3, 2\); call paired_interval for each column"),
-        (np.ones((3, 1)), r"a table of shape \(3, 1\); call paired_interval for each column"),
-        ([], "none"),
-        (None, "None"),
-        (3.0, "3.0"),
-    ],
-)
-def test_what_is_not_one_row_of_differences_is_refused(differences, found):
-    with pytest.raises(ValueError, match=f"a difference for each pair, got {found}$"):
-        sdl.paired_interval(differences)

@@ -70,13 +70,6 @@ def test_a_metrics_name_has_all_of_its_settings_but_no_threshold_of_mip():
     assert len(names) == 1 + len(others)
 
 
-def test_no_other_module_composes_names_of_recovery_and_mip():
-    sources = [path for part in ("src", "workflow") for path in sorted((REPOSITORY / part).rglob("*.py"))]
-    names = [path.name for path in sources if MADE_BY_HAND.search(path.read_text())]
-    # histories of trainings have a column of the same name, and training must not import evaluation
-    assert names == ["metric_names.py", "watch.py"]
-
-
 def test_the_page_in_the_documentation_is_current():
     page = (REPOSITORY / "docs/metrics.md").read_text()
     assert page == markdown() + "\n", "run: python -m tests.pages.metrics > docs/metrics.md"

@@ -15,12 +15,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction import architectures
-from sdlcore.extraction.architectures import LLAMA
 from sdlcore.extraction.models import load_tokenizer, load_whole
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import Feature, Histogram, Logits, histogram_of
-from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
+from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -108,13 +106,6 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
             assert 1 <= len(activations) <= 3
             assert activations == sorted(activations, reverse=True)
             assert all(part.low < value <= part.high for value in activations)
-
-
-def test_paths_describe_an_architecture_that_is_unknown(coder, folder, monkeypatch):
-    by_name = contexts(coder, str(folder), documents(60), LATENTS, layer=2, **SETTINGS)
-    monkeypatch.setattr(architectures, "ARCHITECTURES", {})
-    by_paths = contexts(coder, str(folder), documents(60), LATENTS, layer=2, paths=LLAMA, **SETTINGS)
-    assert by_paths.features == by_name.features
 
 
 def test_tokens_that_are_dropped_are_read_and_do_not_count(coder, folder):
@@ -318,28 +309,6 @@ def test_the_index_is_searched_and_sorted(tmp_path: Path):
     assert result["found"] == {"RIVER": "4", "4": "4", "nothing": "", "": result["orders"][-1][-1]}
 
 
-def test_tokens_are_marked_by_their_strength(tmp_path: Path):
-    page = hostile().to_html(tmp_path).with_name("latent_4.html").read_text()
-    marks = re.findall(r'<mark( class="peak")? style="--s:([\d.]+)" title="([\d.]+)">', page)
-    assert marks == [("", "0.40", "1"), (' class="peak"', "1.00", "2.5")]
-
-
-@pytest.mark.parametrize(
-    ("token", "text"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎"), ("", "∅"), ("é", "é")]
-)
-def test_single_tokens_are_written_visibly(token: str, text: str, tmp_path: Path):
-    (feature,) = hostile().features
-    feature = feature._replace(logits=Logits([(token, 1.0)], []))
-    page = Pages("t", 1, 9, 10, [feature]).to_html(tmp_path).with_name("latent_4.html").read_text()
-    assert f"<code>{text}</code>" in page
-
-
-def test_pages_print_as_text(pages: Pages):
-    lines = str(pages).splitlines()
-    assert lines[0].endswith(f"3 of 32 latents over {pages.tokens:,} tokens")
-    assert sum("«" in line for line in lines) == 3 * 4
-
-
 def test_a_payload_for_neuronpedia_has_everything_and_is_saved(pages: Pages, tmp_path: Path):
     payload = pages.to_neuronpedia("tiny-llama", "sdl-res", url="https://example.org")
     assert payload.source == "1-sdl-res"  # blocks are counted from 0 there
@@ -360,10 +329,3 @@ def test_a_payload_for_neuronpedia_has_everything_and_is_saved(pages: Pages, tmp
     assert max(first["activations"][0]["values"]) == pytest.approx(feature.contexts[0].peak.activation, rel=1e-3)
     payload.save(tmp_path / "upload.json")
     assert Upload.load(tmp_path / "upload.json") == payload
-
-
-def test_payloads_come_in_batches_that_neuronpedia_takes():
-    (feature,) = hostile().features
-    many = [feature._replace(latent=latent) for latent in range(2 * FEATURES_AT_ONCE + 1)]
-    payload = Pages("t", 1, 999, 10, many).to_neuronpedia("gpt2-small", "sdl")
-    assert [len(batch) for batch in payload.batches] == [128, 128, 1]

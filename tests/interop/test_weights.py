@@ -88,10 +88,3 @@ def test_a_coder_keeps_its_weights_when_the_library_changes_its_tensors():
     weights.W_dec.mul_(2)
     weights.b_dec.add_(1)
     assert torch.equal(model(x).x_hat, before)
-
-
-@pytest.mark.parametrize("activation", ["jumprelu", "batchtopk", "gated"])
-def test_weights_that_a_sigma_needs_are_missed(activation):
-    weights, _ = drawn(1, "relu", True)
-    with pytest.raises(ValueError, match=r"sigma\.\w+.* missing, expected the weights of activation"):
-        sparse_coder(weights, activation, K if activation == "batchtopk" else None)
