@@ -37,14 +37,14 @@ def tracked() -> set[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """The folder with what `make dist` builds of the working tree, in a copy of it without git."""
+    """The folder with what `make release-test` builds of the working tree, in a copy of it without git."""
     copy = tmp_path_factory.mktemp("release") / "copy"
     for name in tracked():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
     (copy / "tests/__pycache__").mkdir()
     (copy / "tests/__pycache__/left.pyc").touch()
-    run("make", "dist", f"PYTHON={sys.executable}", where=copy)
+    run("make", "cache/build/.built", f"PYTHON={sys.executable}", where=copy)
     return copy / "dist"
 
 

@@ -17,8 +17,6 @@ from sdlcore.evaluation.metric_names import (
     recovery_name,
 )
 from sdlcore.evaluation.metrics import METRICS
-from tests.conftest import REPOSITORY
-from tests.pages.metrics import markdown
 
 MADE_BY_HAND = re.compile(r"gt_recovery_(?!percent)|\bmip_(encoder|decoder|\{)|_tau95|_unanchored|anchors_only_")
 """Text that makes the name of a recovery or MIP metric, or takes one apart."""
@@ -68,8 +66,3 @@ def test_a_metrics_name_has_all_of_its_settings_but_no_threshold_of_mip():
     recovery = Matched("encoder", tau=TAU)
     names = {replace(recovery, **{field: value}).name for field, value in others.items()} | {recovery.name}
     assert len(names) == 1 + len(others)
-
-
-def test_the_page_in_the_documentation_is_current():
-    page = (REPOSITORY / "docs/metrics.md").read_text()
-    assert page == markdown() + "\n", "run: python -m tests.pages.metrics > docs/metrics.md"

@@ -1,4 +1,4 @@
-"""A sample of the fuzz (all of it: make fuzz), and a test of the faults that it reports."""
+"""A sample of the fuzz (all of it: python -m tests.fuzz), and a test of the faults that it reports."""
 
 from pathlib import Path
 

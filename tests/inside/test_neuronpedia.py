@@ -1,4 +1,4 @@
-"""Neuronpedia's own client uploads latents to a server on this machine: make neuronpedia-test."""
+"""Neuronpedia's own client uploads latents to a server on this machine: make test ARGS="-m peers"."""
 
 import gzip
 import json

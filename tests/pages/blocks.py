@@ -26,13 +26,16 @@ NEEDS = {
 
 
 def pages() -> list[Path]:
-    """Return every page for readers, rendered ones included."""
+    """Return every page for readers that a commit contains, rendered ones included."""
     names = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
-    names += sorted((REPOSITORY / "docs").rglob("*.md"))
+    generated = [REPOSITORY / name for name in GENERATED]
+    names += [page for page in sorted((REPOSITORY / "docs").rglob("*.md")) if page not in generated]
     optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md", "SECURITY.md")]
     return [*names, *filter(Path.is_file, optional), *sorted(REPOSITORY.glob("examples/*/README.md"))]
 
 
+GENERATED = ("docs/reference/python.md", "docs/reference/command-line.md", "docs/metrics.md")
+"""Pages that `make docs` writes; no commit contains them."""
 NOT_EXECUTED = ("text", "snakemake")
 """Languages of blocks that are shown. `tests/workflow/test_module.py` runs workflows that import ours."""
 

@@ -1,17 +1,19 @@
 """Every code block of a page is executed, or marked with its needs; all blocks can be parsed."""
 
 import ast
+import pkgutil
+import re
 import subprocess
 
 import pytest
 
+import sdlcore as sdl
+from docs.references import COMPOSED, PAGES
+from sdlcore.commands.main import COMMANDS
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.configuration.loading import configure, load_yaml
-from tests.conftest import REPOSITORY
-from tests.pages import python_in_full
-from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count, pages
-from tests.pages.command_line import page as command_line
+from tests.pages.blocks import GENERATED, NEEDS, NOT_EXECUTED, all_blocks, blocks, count, pages
 from tests.pages.execution import configuration
-from tests.pages.python_names import PAGE, with_table
 
 BLOCKS = all_blocks()
 
@@ -57,24 +59,15 @@ def test_configurations_are_valid(block, registry, tmp_path, monkeypatch):
     assert configure(configuration(block), load_yaml("config/config.yaml")).name
 
 
-def test_text_is_what_the_block_above_prints_unless_it_is_a_commands_help():
-    for block in BLOCKS:
-        assert block.language != "text" or block.prints or block.page == "docs/reference/command-line.md", block.where
+def test_text_is_what_the_block_above_prints():
+    assert all(block.prints for block in BLOCKS if block.language == "text")
 
 
-def test_the_reference_of_the_command_line_is_current():
-    page = (REPOSITORY / "docs/reference/command-line.md").read_text()
-    assert page == command_line(), "make pages-made writes it"
-
-
-def test_the_table_of_names_in_python_is_current():
-    assert PAGE.read_text() == with_table(PAGE.read_text()), "make pages-made writes it"
-
-
-def test_the_table_of_names_in_python_has_their_first_sentences():
-    assert "| `sdl.fit` | Find a dictionary of activations" in PAGE.read_text()
-
-
-def test_the_reference_in_full_is_what_docstrings_and_settings_say():
-    assert python_in_full.FULL.read_text() == python_in_full.page(), "run python -m tests.pages.python_in_full"
-    assert "| `lr` | number, above 0 | `0.001` | Adam's peak learning rate. |" in python_in_full.page()
+def test_the_references_have_every_name_command_and_metric():
+    python, commands, metrics = (PAGES[page.removeprefix("docs/")]() for page in GENERATED)
+    entries = set(re.findall(r"^::: (\S+)$", python, flags=re.MULTILINE))
+    assert {entry.rpartition(".")[2] for entry in entries} >= set(dir(sdl)) - {"plot"}
+    assert all(pkgutil.resolve_name(entry) for entry in entries)
+    assert all(f"\n## {command}\n" in commands for command in COMMANDS)
+    assert "--activation" in commands
+    assert all(f"| `{name}` |" in metrics for name in METRICS if not COMPOSED.fullmatch(name))

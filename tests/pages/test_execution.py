@@ -1,4 +1,4 @@
-"""What pages tell people to type works: `make pages-test` for all of it, a sample in `make test`."""
+"""What pages tell people to type works: a sample here, all of it marked `pages`."""
 
 import importlib.util
 import re

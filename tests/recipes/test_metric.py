@@ -40,7 +40,7 @@ from sdlcore.run import ModelConfig
 from sdlstudy.configuration.loading import validate
 from sdlstudy.report.page import effect_table
 from sdlstudy.results.tables import read_csv
-from tests.pages.metrics import markdown
+from docs.references import metrics_page
 
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
 with create_store("store.h5", {}) as writer:
@@ -69,7 +69,7 @@ with ActivationStore("store.h5") as store:
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"run": vars(cell), **found._asdict()}))
 table.make(files)
-print(markdown())
+print(metrics_page())
 print("effects:", *effect_table(read_csv(files.table("table1_effects"))).frame.columns)
 """
 

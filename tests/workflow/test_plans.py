@@ -35,7 +35,7 @@ def test_a_target_that_nothing_makes_is_refused_with_what_was_meant(checkout):
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout):
-    """Disks that are full or read-only are tested by `make faults`, because they need a mount."""
+    """Disks that are full or read-only are tested by tests marked faults, because they need a mount."""
     place = checkout.path / ".snakemake"
     before = place.exists() and place.rename(checkout.path / "before")
     place.touch()

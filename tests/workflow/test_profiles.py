@@ -1,4 +1,4 @@
-"""Workflow profiles agree with the rules. Slurm's is run by `make slurm-test`."""
+"""Workflow profiles agree with the rules. Tests marked slurm run Slurm's."""
 
 import re
 
