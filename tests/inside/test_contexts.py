@@ -20,8 +20,8 @@ from sdlcore.inside.contexts import (
     Context,
     Peak,
     as_markdown,
+    contexts_in_text,
     contexts_page,
-    in_text,
     pieces_of,
     token_text,
     top_activating,
@@ -100,7 +100,7 @@ def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: Acti
     tokenizer = make_tokenizer()
     activations = firings(coder, rows_of_store(store, "sae"), range(Q))
     peaks = {latent: top_activating(activations, latent, 4) for latent in range(Q)}
-    contexts = in_text(peaks, activations, text, tokenizer, width=3)
+    contexts = contexts_in_text(peaks, activations, text, tokenizer, width=3)
     assert {latent: [context.peak for context in its] for latent, its in contexts.items()} == peaks
     by_number = {document.number: document.text for document in text.documents()}
     for context in (context for its in contexts.values() for context in its):
@@ -116,7 +116,7 @@ def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: 
     places = (store.read(f"references/{name}") for name in ("document", "position"))
     row_of = {where: row for row, where in enumerate(zip(*places, strict=True))}
     activations = firings(coder, rows_of_store(store, "sae"), [3])
-    contexts = in_text({3: top_activating(activations, 3, 6)}, activations, text, make_tokenizer(), width=4)[3]
+    contexts = contexts_in_text({3: top_activating(activations, 3, 6)}, activations, text, make_tokenizer(), width=4)[3]
     assert sum(value > 0 for context in contexts for value in context.values) > len(contexts)
     for context in contexts:
         assert len(context.values) == len(context.tokens)
@@ -131,7 +131,7 @@ def test_a_text_other_than_the_stores_is_refused(coder: SparseCoder, text: Text)
     nothing = firings(coder, [], range(Q))
     for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
         with pytest.raises(SourceError, match="the activations come from another text or tokenizer"):
-            in_text({0: [wrong]}, nothing, text, tokenizer)
+            contexts_in_text({0: [wrong]}, nothing, text, tokenizer)
 
 
 @pytest.mark.parametrize("text", ["river stone\n\n  cloud", "Zoë 🌊, naïve — 水", ""])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from sdlcore.inside.features import logits_of, logits_up_and_down, nearest
+from sdlcore.inside.features import logits_of, logits_up_and_down, nearest_latents
 from sdlcore.inside.hooks import readout_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -63,7 +63,7 @@ def test_the_nearest_latents_have_the_largest_cosines():
     with torch.no_grad():
         coder.W_dec[4] = 7 * coder.W_dec[1]
         coder.W_dec[0] = 0
-    neighbours = nearest(coder, [1, 3], number=3)[1]
+    neighbours = nearest_latents(coder, [1, 3], number=3)[1]
     assert neighbours[0] == (4, pytest.approx(1))
     assert [cosine for _, cosine in neighbours] == sorted((cosine for _, cosine in neighbours), reverse=True)
-    assert set(dict(nearest(coder, [1], number=99)[1])) == {0, 2, 3, 4, 5}
+    assert set(dict(nearest_latents(coder, [1], number=99)[1])) == {0, 2, 3, 4, 5}

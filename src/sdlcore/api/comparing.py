@@ -125,15 +125,15 @@ def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
         return encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
 
 
-def _matches(one: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _matches(W: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return indices of matched rows, and their cosines."""
-    if one.shape[1] != other.shape[1]:
-        raise ValueError(f"the dictionaries write {one.shape[1]} and {other.shape[1]} dimensions, expected the same")
-    one, other = unit_rows(one), unit_rows(other)
-    if one.shape == other.shape and torch.allclose(one, other, atol=1e-6):
-        same = np.arange(len(one))
-        return same, same, (one * other).sum(1).numpy()
-    return match_rows(one, other)
+    if W.shape[1] != other.shape[1]:
+        raise ValueError(f"the dictionaries write {W.shape[1]} and {other.shape[1]} dimensions, expected the same")
+    W, other = unit_rows(W), unit_rows(other)
+    if W.shape == other.shape and torch.allclose(W, other, atol=1e-6):
+        same = np.arange(len(W))
+        return same, same, (W * other).sum(1).numpy()
+    return match_rows(W, other)
 
 
 def _column(codes: scipy.sparse.csc_array, latent: int) -> tuple[np.ndarray, np.ndarray]:

@@ -140,8 +140,8 @@ def language_scores(
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
     refuse_bridge(lm)
-    coders = {name: coder_of(one) for name, one in by_name.items()}
-    where = {name: where_in(one, layer, place) for name, one in by_name.items()}
+    coders = {name: coder_of(each) for name, each in by_name.items()}
+    where = {name: where_in(each, layer, place) for name, each in by_name.items()}
     paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
@@ -159,8 +159,8 @@ def language_scores(
         kinds = reader.kinds(sites)
         mean_R = _mean(reader, sites, several, kinds)
         contexts_bar = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
-        its = {name: reconstruction_by(coders[name]) for name in names}
-        scores |= losses_recovered(reader.lm, its, contexts_bar, sites, group.pair, kinds, mean_R, paths)
+        reconstructions = {name: reconstruction_by(coders[name]) for name in names}
+        scores |= losses_recovered(reader.lm, reconstructions, contexts_bar, sites, group.pair, kinds, mean_R, paths)
     # once, also for dictionaries of many layers
     warn_of_weak_ablation(min(scores.values(), key=_cost_of_ablation))
     return LanguageScores({name: scores[name] for name in by_name}) if isinstance(dictionary, Mapping) else scores[None]

@@ -54,12 +54,12 @@ class Probes(list[Probe]):
         return pd.DataFrame(self, columns=Probe._fields)
 
     def __repr__(self) -> str:
-        features, sizes = (dict.fromkeys(getattr(one, field) for one in self) for field in ("features", "k"))
+        features, sizes = (dict.fromkeys(getattr(result, field) for result in self) for field in ("features", "k"))
         rows = [["features", *("k=all" if k is None else f"k={k}" for k in sizes)]]
         for name in features:
-            values = [[one.auc for one in self if (one.features, one.k) == (name, k)] for k in sizes]
+            values = [[result.auc for result in self if (result.features, result.k) == (name, k)] for k in sizes]
             rows.append([name, *(f"{np.mean(aucs):.3f}" if aucs else "-" for aucs in values)])
-        return f"AUC, mean over {len({one.label for one in self})} classes\n{table(rows)}"
+        return f"AUC, mean over {len({result.label for result in self})} classes\n{table(rows)}"
 
 
 def probe(
@@ -134,7 +134,7 @@ def probe(
             first = next(iter(coders.values()))
             active = max(1, round(_l0(first, samples)))
             coders |= {
-                f"{NULL}{name}": one for name, one in null_dictionaries(first, samples, active, seed, False).items()
+                f"{NULL}{name}": null for name, null in null_dictionaries(first, samples, active, seed, False).items()
             }
         raw = _pooled(pool, samples, None)
         features = {RAW: raw, **{name: _pooled(pool, samples, coder) for name, coder in coders.items()}}
@@ -205,8 +205,8 @@ def _split(classes: np.ndarray, held_out: float, seed: int) -> np.ndarray:
     train = np.ones(len(classes), dtype=bool)
     rng = stream(seed, "probes")
     for label in np.unique(classes):
-        its = rng.permutation(np.flatnonzero(classes == label))
-        train[its[: round(held_out * len(its))]] = False
+        documents = rng.permutation(np.flatnonzero(classes == label))
+        train[documents[: round(held_out * len(documents))]] = False
     return train
 
 

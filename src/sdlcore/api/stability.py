@@ -46,19 +46,21 @@ class Stability(list[Pairing]):
         with extra("tables"):
             import pandas as pd
 
-        return pd.DataFrame([{"first": one.first, "second": one.second, **self._columns(one)} for one in self])
+        return pd.DataFrame([{"first": pair.first, "second": pair.second, **self._columns(pair)} for pair in self])
 
     def __repr__(self) -> str:
         head = ["first", "second", *self._columns(self[0])] if self else ["first", "second"]
-        rows = [[str(one.first), str(one.second), *(f"{x:.3f}" for x in self._columns(one).values())] for one in self]
+        rows = [
+            [str(pair.first), str(pair.second), *(f"{x:.3f}" for x in self._columns(pair).values())] for pair in self
+        ]
         return table([head, *rows])
 
     @staticmethod
-    def _columns(one: Pairing) -> dict[str, float]:
+    def _columns(pair: Pairing) -> dict[str, float]:
         columns: dict[str, float] = {}
         for side in ("decoder", "encoder"):
-            columns |= {f"{side}_{tau}": one.shared(side, tau) for tau in TAUS}
-            columns[f"{side}_mean"] = float(getattr(one, side).mean())
+            columns |= {f"{side}_{tau}": pair.shared(side, tau) for tau in TAUS}
+            columns[f"{side}_mean"] = float(getattr(pair, side).mean())
         return columns
 
 
@@ -90,15 +92,15 @@ def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Di
     directions = {name: _directions(coder) for name, coder in coders.items()}
     widths = {name: [side.shape[1] for side in sides] for name, sides in directions.items()}
     first = next(iter(widths))
-    for name, its in widths.items():
-        if its != widths[first]:
+    for name, found in widths.items():
+        if found != widths[first]:
             raise ValueError(
-                f"dictionary {name} reads and writes {its[0]} and {its[1]} dimensions, but {first} has "
+                f"dictionary {name} reads and writes {found[0]} and {found[1]} dimensions, but {first} has "
                 f"{widths[first][0]} and {widths[first][1]}; compare dictionaries of the same activations"
             )
     return Stability(
-        Pairing(one, other, *(match_rows(a, b)[2] for a, b in zip(directions[one], directions[other], strict=True)))
-        for one, other in combinations(directions, 2)
+        Pairing(name, other, *(match_rows(a, b)[2] for a, b in zip(directions[name], directions[other], strict=True)))
+        for name, other in combinations(directions, 2)
     )
 
 

@@ -65,30 +65,30 @@ def top_activating(firings: Firings, latent: int, number: int = 10) -> list[Peak
     return _largest(firings.of(latent), latent, number)
 
 
-def _largest(its: Fired, latent: int, number: int) -> list[Peak]:
+def _largest(fired: Fired, latent: int, number: int) -> list[Peak]:
     firsts: dict[int, Peak] = {}
-    for entry in np.lexsort((its.position, its.document, -its.value)):
+    for entry in np.lexsort((fired.position, fired.document, -fired.value)):
         if len(firsts) == number:
             break
-        where = (int(column[entry]) for column in (its.document, its.position, its.token))
-        peak = Peak(latent, float(its.value[entry]), *where)
+        where = (int(column[entry]) for column in (fired.document, fired.position, fired.token))
+        peak = Peak(latent, float(fired.value[entry]), *where)
         firsts.setdefault(peak.document, peak)
     return list(firsts.values())
 
 
-def between(firings: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
+def spread_peaks(firings: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
     """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
 
     Each document contributes at most one: its largest activation in this range.
     """
-    its = firings.of(latent)
-    inside = (low < its.value) & (its.value <= high)
-    every = _largest(its.at(inside), latent, int(inside.sum()))
+    fired = firings.of(latent)
+    inside = (low < fired.value) & (fired.value <= high)
+    every = _largest(fired.at(inside), latent, int(inside.sum()))
     places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
     return [every[place] for place in places]
 
 
-def in_text(
+def contexts_in_text(
     peaks: Mapping[Key, list[Peak]], firings: Firings, text: Text, tokenizer: Any, width: int = 24
 ) -> dict[Key, list[Context]]:
     """Return the contexts of several lists of peaks, with up to ``width`` tokens on either side of a peak.
@@ -100,25 +100,25 @@ def in_text(
     SourceError
         If the peaks were found in another text.
     """
-    numbers = {peak.document for its in peaks.values() for peak in its}
+    numbers = {peak.document for group in peaks.values() for peak in group}
     pieces: dict[int, Pieces] = {}
     for document in text.documents() if numbers else ():
         if document.number in numbers:
             pieces[document.number] = pieces_of(document.text, tokenizer)
             if len(pieces) == len(numbers):
                 break
-    return {key: _in_text(its, firings, pieces, text.name, width) for key, its in peaks.items()}
+    return {key: _contexts_of(group, firings, pieces, text.name, width) for key, group in peaks.items()}
 
 
-def _in_text(
+def _contexts_of(
     peaks: list[Peak], firings: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int
 ) -> list[Context]:
     if not peaks:
         return []
-    its = firings.of(peaks[0].latent)
-    its = its.at(np.isin(its.document, [peak.document for peak in peaks]))
+    fired = firings.of(peaks[0].latent)
+    fired = fired.at(np.isin(fired.document, [peak.document for peak in peaks]))
     values: dict[int, dict[int, float]] = defaultdict(dict)
-    for document, position, value in zip(its.document, its.position, its.value, strict=True):
+    for document, position, value in zip(fired.document, fired.position, fired.value, strict=True):
         values[int(document)][int(position)] = float(value)
     contexts = []
     for peak in peaks:
@@ -179,8 +179,8 @@ def as_markdown(context: Context) -> str:
 def contexts_page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
     """Return a Markdown page with the contexts of each latent, most active first."""
     lines = [f"# {title}", ""]
-    for latent, its in by_latent.items():
+    for latent, contexts in by_latent.items():
         lines += [f"## Latent {latent}", ""]
-        lines += [f"- {context.peak.activation:.3g}: {as_markdown(context)}" for context in its]
+        lines += [f"- {context.peak.activation:.3g}: {as_markdown(context)}" for context in contexts]
         lines.append("")
     return "\n".join(lines)

@@ -115,7 +115,7 @@ def logits_up_and_down(
         rows_LD = coder.W_dec[some, -coder.target_sites[-1] :]
         logits_LV = logits_of(rows_LD, readout)[:, : len(tokenizer)]
         up, down = (_named(logits_LV, number, largest, tokenizer) for largest in (True, False))
-        logits |= {latent: Logits(*its) for latent, *its in zip(some, up, down, strict=True)}
+        logits |= {latent: Logits(*tokens) for latent, *tokens in zip(some, up, down, strict=True)}
     return logits
 
 
@@ -129,7 +129,7 @@ def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> lis
 
 
 @torch.no_grad()
-def nearest(coder: SparseCoder, latents: Sequence[int], number: int = 5) -> dict[int, list[tuple[int, float]]]:
+def nearest_latents(coder: SparseCoder, latents: Sequence[int], number: int = 5) -> dict[int, list[tuple[int, float]]]:
     """Return, for each latent, the other latents whose decoder rows have the largest cosines with its own row."""
     rows_QR = torch.nn.functional.normalize(coder.W_dec.detach())
     neighbours = {}

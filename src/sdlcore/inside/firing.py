@@ -105,7 +105,7 @@ def rows_of_model(
         yield Rows(x_p.astype(np.float32), {name: getattr(batch.tokens, name).ravel()[mask] for name in WHERE})
 
 
-def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
+def encode_rows(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
     """Return the latents of B samples (B x n_p) as a sparse matrix, B x n_q."""
     require_width(coder, x_p)
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
     places: dict[str, list[np.ndarray]] = {name: [np.empty(0, dtype=np.int64)] for name in WHERE}
     for x_p, where in rows:
         tokens += len(x_p)
-        codes, in_document = active(coder, x_p), where["document"] >= 0
+        codes, in_document = encode_rows(coder, x_p), where["document"] >= 0
         codes.data[unwanted[codes.indices]] = 0
         codes.eliminate_zeros()
         parts.append(codes[in_document])
@@ -152,18 +152,18 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
     """Return ``number`` of the latents that fire on a store, evenly spaced when sorted by how often they fire."""
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for x_p, _ in rows_of_store(store, coder.config.pair):
-        fired += np.bincount(active(coder, x_p).indices, minlength=len(fired))
+        fired += np.bincount(encode_rows(coder, x_p).indices, minlength=len(fired))
     return _evenly_spaced(fired, number)
 
 
-def chosen_from(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
+def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
     """Return latents that fire on the first rows (`DECIDING`), as `latents_to_show` does for a store; and all rows."""
     fired, tokens, first = np.zeros(coder.config.n_q, dtype=np.int64), 0, []
     rest = iter(rows)
-    for one in rest:
-        first.append(one)
-        tokens += len(one.x_p)
-        fired += np.bincount(active(coder, one.x_p).indices, minlength=len(fired))
+    for batch in rest:
+        first.append(batch)
+        tokens += len(batch.x_p)
+        fired += np.bincount(encode_rows(coder, batch.x_p).indices, minlength=len(fired))
         if tokens >= DECIDING:
             break
     return _evenly_spaced(fired, number), chain(first, rest)

@@ -13,7 +13,7 @@ from sdlcore.extraction.forward import RowKinds
 from sdlcore.extraction.made import Made, Part
 from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, open_checkpoint
 from sdlcore.extraction.tokens import TokenisedText
-from sdlcore.inside.contexts import Context, in_text, top_activating
+from sdlcore.inside.contexts import Context, contexts_in_text, top_activating
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
@@ -46,7 +46,7 @@ class HeldOut(NamedTuple):
         latents = latents_to_show(coder, store, number)
         latent_firings = firings(coder, rows_of_store(store, coder.config.pair), latents)
         tops = {latent: top_activating(latent_firings, latent) for latent in latents}
-        return in_text(tops, latent_firings, self.text, self.tokenizer)
+        return contexts_in_text(tops, latent_firings, self.text, self.tokenizer)
 
     def losses(
         self, store: ActivationStore, coders: Mapping[Name, SparseCoder], contexts: int, device: torch.device
@@ -67,7 +67,9 @@ class HeldOut(NamedTuple):
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
         losses = dict[Name, LossRecovered]()
         for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):
-            its = {name: reconstruction_by(coder) for name, coder in coders.items() if coder.config.pair == pair}
+            reconstructions = {
+                name: reconstruction_by(coder) for name, coder in coders.items() if coder.config.pair == pair
+            }
             mean_R = torch.from_numpy(mean_of(store, "target" if pair == "transcoder" else "input"))
-            losses |= losses_recovered(lm, its, held_out, source.sites, pair, kinds, mean_R, source.paths)
+            losses |= losses_recovered(lm, reconstructions, held_out, source.sites, pair, kinds, mean_R, source.paths)
         return losses

@@ -59,13 +59,13 @@ class Upload:
         from neuronpedia.np_activation import Activation
         from neuronpedia.np_feature import Feature, Logit
 
-        its = (self.source_set["model_id"], self.source, feature["index"])
+        ids = (self.source_set["model_id"], self.source, feature["index"])
         return Feature(
-            *its,
+            *ids,
             density=feature["density"],
             top_logits=[Logit(**logit) for logit in feature["top_logits"]],
             bottom_logits=[Logit(**logit) for logit in feature["bottom_logits"]],
-            activations=[Activation(*its, **activation) for activation in feature["activations"]],
+            activations=[Activation(*ids, **activation) for activation in feature["activations"]],
         )
 
 

@@ -9,10 +9,18 @@ from tqdm.auto import tqdm
 
 from sdlcore.extraction.architectures import SITES, Paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
+from sdlcore.inside.contexts import Context, Peak, contexts_in_text, spread_peaks, top_activating
 from sdlcore.inside.edits import require_latents
-from sdlcore.inside.features import Feature, Features, Interval, Logits, histogram_of, logits_up_and_down, nearest
-from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, rows_of_model
+from sdlcore.inside.features import (
+    Feature,
+    Features,
+    Interval,
+    Logits,
+    histogram_of,
+    logits_up_and_down,
+    nearest_latents,
+)
+from sdlcore.inside.firing import Fired, Firings, Rows, choose_latents, firings, rows_of_model
 from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
@@ -120,8 +128,8 @@ def contexts(
     with closing(rows_of_model(reader.stack, sites, coder.config.pair, stream, kinds, contexts_per_batch)) as rows:
         every: Iterable[Rows] = rows
         if latents is None:
-            latents, every = chosen_from(coder, rows, SHOWN)
-            if not latents and any(len(one.x_p) for one in every):  # without rows, the text is too short, as below
+            latents, every = choose_latents(coder, rows, SHOWN)
+            if not latents and any(len(batch.x_p) for batch in every):  # without rows, the text is too short, as below
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
         latent_firings = firings(coder, every, latents)
     if not latent_firings.tokens:
@@ -141,27 +149,27 @@ def _pages(
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
     for latent in latents:
-        its = firings.of(latent)  # one latent at a time, since all together take several times the memory of `firings`
+        fired = firings.of(latent)  # one by one, since all take several times as much memory
         peaks[latent, 0] = top_activating(firings, latent, number)
         for fifth in range(1, FIFTHS):
-            peaks[latent, fifth] = between(firings, latent, *_bounds(its, fifth), IN_INTERVAL)
+            peaks[latent, fifth] = spread_peaks(firings, latent, *_bounds(fired, fifth), IN_INTERVAL)
     tokenizer, lm = reader.text.tokenizer, reader.lm
-    contexts = in_text(peaks, firings, reader.text.text, tokenizer, width)
+    contexts = contexts_in_text(peaks, firings, reader.text.text, tokenizer, width)
     # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
     reads = in_stream and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
-    alike, features = nearest(coder, latents), []
+    alike, features = nearest_latents(coder, latents), []
     for latent in latents:
-        its = firings.of(latent)
+        fired = firings.of(latent)
         features.append(
             Feature(
                 latent,
-                len(its.value) / max(firings.tokens, 1),
-                histogram_of(its.value),
+                len(fired.value) / max(firings.tokens, 1),
+                histogram_of(fired.value),
                 contexts[latent, 0],
                 [
-                    _interval(its, fifth, contexts[latent, fifth])
+                    _interval(fired, fifth, contexts[latent, fifth])
                     for fifth in range(1, FIFTHS)
                     if contexts[latent, fifth]
                 ],
@@ -172,15 +180,15 @@ def _pages(
     return Pages(f"{reader.name}, {_named(written)}", written.block, coder.config.n_q, firings.tokens, features)
 
 
-def _bounds(its: Fired, fifth: int) -> tuple[float, float]:
+def _bounds(fired: Fired, fifth: int) -> tuple[float, float]:
     """Return the bounds of one fifth of a latent's range, counted from 0 for the topmost."""
-    largest = float(its.value.max(initial=0))
+    largest = float(fired.value.max(initial=0))
     return largest * (FIFTHS - fifth - 1) / FIFTHS, largest * (FIFTHS - fifth) / FIFTHS
 
 
-def _interval(its: Fired, fifth: int, contexts: list[Context]) -> Interval:
-    low, high = _bounds(its, fifth)
-    share = float(((low < its.value) & (its.value <= high)).mean())
+def _interval(fired: Fired, fifth: int, contexts: list[Context]) -> Interval:
+    low, high = _bounds(fired, fifth)
+    share = float(((low < fired.value) & (fired.value <= high)).mean())
     return Interval(low, high, share, contexts)
 
 

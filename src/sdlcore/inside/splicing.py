@@ -53,7 +53,7 @@ def splice(
 
     def change(x_NP: Tensor, x_NR: Tensor) -> Tensor:
         device = coder.W_enc.device
-        return edited(coder, x_NP.to(device), x_NR.to(device), edit, keep).to(x_NR.device)
+        return edited_activations(coder, x_NP.to(device), x_NR.to(device), edit, keep).to(x_NR.device)
 
     with ExitStack() as hooks:
         rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack.model))
@@ -61,7 +61,7 @@ def splice(
         yield lm
 
 
-def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
+def edited_activations(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
     """Return the activations (N x n_r) of N tokens after a dictionary and an edit changed them.
 
     ``x_NP`` are the activations at the site that the dictionary reads, and ``x_NR`` those at the site that it writes.
