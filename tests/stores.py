@@ -7,6 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 
 
@@ -33,3 +34,9 @@ def write_store(path: Path, *columns: Any, dtype: str = "float32", class_names: 
     """Write a store with one block of samples and without provenance."""
     with create_store(path, {}, dtype, class_names) as writer:
         writer.append(*columns, **more)
+
+
+def verify(path: Path) -> None:
+    """Read a whole store, and compare it with its checksum."""
+    with ActivationStore(path) as store:
+        store.verify()

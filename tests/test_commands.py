@@ -15,7 +15,7 @@ from sdlcore.api.language_scoring import BRIEF
 from sdlcore.commands.arguments import read_bench
 from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import save_references
 from sdlcore.inside.pages import SHOWN
 from sdlcore.model.coder import SparseCoder
@@ -199,7 +199,7 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
 
 
 def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_word(folder, tmp_path, capsys):
-    with open_checked(folder / "bench/test.h5") as store:
+    with ActivationStore(folder / "bench/test.h5") as store:
         x = store.read("input")
     labels = np.arange(len(x)) % 3
     for name, values in (("x", x), ("labels", labels)):

@@ -28,7 +28,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import Site
 from sdlcore.inside.reader import reader_of
 from sdlcore.inside.splicing import replacing
@@ -242,7 +242,7 @@ def main() -> None:
         call: dict[str, Any] = {"layer": LAYER, "tokens": TOKENS, "context_length": CONTEXT}
         sdl.extract(lm, texts, out=asked.out / "activations.h5", **call).close()
         return
-    with open_checked(asked.out / "activations.h5") as store:
+    with ActivationStore(asked.out / "activations.h5") as store:
         found = Topics.of(store, topics[HELD_OUT : HELD_OUT + FIRST])
         basis = Basis.of(covariance_of(store))
         x = found.pool @ np.concatenate(list(blocks(store)))

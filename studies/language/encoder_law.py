@@ -18,7 +18,7 @@ import scipy.optimize
 import torch
 
 import sdlcore as sdl
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.evaluation.recovery import normalise_rows
 from studies.tables import add
 
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--where", default="smollm2", help="name of the activations, for the table")
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     asked = parser.parse_args()
-    with open_checked(asked.store) as store:
+    with ActivationStore(asked.store) as store:
         basis = Basis.of(covariance_of(store))
         for method, seed, sae in dictionaries(asked.runs):
             alive = activity(sae, store) >= FEWEST

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import sdlcore as sdl
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.text import read_labels
 from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
@@ -54,14 +54,14 @@ def main() -> None:
     rows = defaultdict[tuple[str, int], dict[str, Any]](dict)
     if asked.contexts:
         path = stores / "test.h5"
-        with open_checked(path) as store:
+        with ActivationStore(path) as store:
             held_out = HeldOut.of(path, store, asked.model, asked.text)
             found = held_out.losses(store, coders, asked.contexts, torch.device("cpu"))
         for key, loss in found.items():
             rows[key] |= {"kl": loss.kl_spliced, "kl_recovered": loss.kl_recovered_mean, "ce": loss.recovered_mean}
     if asked.rows:
         labels = [None if label == "Uncategorized" else label for label in read_labels(asked.text, "topic")]
-        with open_checked(stores / "train.h5") as store:
+        with ActivationStore(stores / "train.h5") as store:
             x = store.read("input", 0, asked.rows).astype(np.float32)
             documents = store.read("references/document", 0, asked.rows)
         for seed in asked.seeds:

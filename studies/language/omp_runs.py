@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import sdlcore as sdl
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.held_out import HeldOut
 from studies.tables import add, finished
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     arguments = parser.parse_args()
     stores = arguments.results / "activations" / arguments.source
-    with open_checked(stores / "train.h5") as store:
+    with ActivationStore(stores / "train.h5") as store:
         order = np.random.default_rng(0).permutation(store.rows)[:TUNING]
         tuning = torch.from_numpy(store.read("input").astype(np.float32)[np.sort(order)])
     known = finished(arguments.csv, KEYS)
@@ -58,7 +58,7 @@ def scores(
     arguments: argparse.Namespace, path: Path, method: str, by_seed: dict[int, sdl.Dictionary]
 ) -> list[dict[str, Any]]:
     """Return the scores of a method's rows, coded by OMP, for each seed."""
-    with open_checked(path) as store:
+    with ActivationStore(path) as store:
         x = store.read("input").astype(np.float32)
         held_out = HeldOut.of(path, store, arguments.model, arguments.text)
         coders = {seed: dictionary.coder for seed, dictionary in by_seed.items()}

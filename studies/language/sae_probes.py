@@ -28,7 +28,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import sdlcore as sdl
 from sdlcore.api.scoring import null_dictionaries
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.references import local_model
 from studies import KEPT
 from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles
@@ -142,7 +142,7 @@ def features_of(folder: Path, seed: int) -> dict[str, Callable[[], Features]]:
         return Features(sdl.search(rows.dictionary("TopK"), method="omp", k=L0, progress=False).encode)
 
     def null(name: str) -> Features:
-        with open_checked(rows.train) as store:
+        with ActivationStore(rows.train) as store:
             found = null_dictionaries(rows.dictionary("TopK").coder, store, L0, seed, False)
         return Features(sdl.Dictionary(found[name], {}).encode)
 
@@ -159,7 +159,7 @@ def features_of(folder: Path, seed: int) -> dict[str, Callable[[], Features]]:
 
 
 def components(train: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-    with open_checked(train) as store:
+    with ActivationStore(train) as store:
         x = torch.from_numpy(np.asarray(store.read("input", 0, 20_000), dtype=np.float32))
     mean = x.mean(0)
     _, _, directions = torch.linalg.svd(x - mean, full_matrices=False)

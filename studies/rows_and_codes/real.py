@@ -26,7 +26,7 @@ import torch
 import sdlcore as sdl
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.references import local_text
 from sdlcore.extraction.text import read_documents
 from studies import KEPT
@@ -78,9 +78,9 @@ class Rows:
 
     def __init__(self, train: Path, test: Path, settings: dict[str, Any], seed: int, folder: Path) -> None:
         self.train, self.test, self.settings, self.seed, self.folder = train, test, settings, seed, folder
-        with open_checked(self.test) as store:
+        with ActivationStore(self.test) as store:
             self.held_out = torch.from_numpy(np.asarray(store.read("input"), dtype=np.float32))
-        with open_checked(self.train) as store:
+        with ActivationStore(self.train) as store:
             x = np.asarray(store.read("input"), dtype=np.float32)
             self.tuning = torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:TUNING]])
 

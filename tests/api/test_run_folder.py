@@ -1,6 +1,5 @@
 """A run folder opens for the same run, whatever code, packages and device computed it, and refuses any other."""
 
-import errno
 import json
 import shutil
 import warnings
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.api import run_folder
 from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
 from sdlcore.identity import NUMBERS
@@ -193,15 +191,6 @@ def test_codes_by_search_in_a_folder_are_no_finished_training(x, tmp_path):
     sdl.search(fitted(x, None), method="omp").save(tmp_path / "run")
     with pytest.raises(ValueError, match="another run: stage is missing, here train"):
         fitted(x, tmp_path / "run")
-
-
-@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
-def test_a_file_system_that_cannot_lock_folders_leaves_them_unlocked(x, tmp_path, monkeypatch, number):
-    def flock(file, operation):
-        raise OSError(number, "a network file system")
-
-    monkeypatch.setattr(run_folder.fcntl, "flock", flock)
-    assert fitted(x, tmp_path / "run").n_q == 8
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])

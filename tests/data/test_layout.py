@@ -6,7 +6,7 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.resumable import resume_store
 from sdlcore.data.writing import create_store
-from sdlcore.errors import SourceError, StoreError
+from sdlcore.errors import StoreError
 from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 from tests.stores import write_store
@@ -26,7 +26,7 @@ def with_row(value):
 @pytest.mark.parametrize("column", ["input", "target"])
 def test_a_row_that_vanishes_is_refused(tmp_path, create, dtype, column):
     columns = {"input": X, "target": X, column: with_row(TINY[dtype])}
-    message = rf"s\.h5: {column} row 301 has a largest magnitude of .*, which is zero in {dtype}"
+    message = rf"s\.h5: {column}: row 301 has a largest magnitude of .*, which is zero in {dtype}"
 
     def write():
         with create(tmp_path / "s.h5", {}, dtype) as writer:
@@ -47,6 +47,6 @@ def test_rows_of_zeros_stay(tmp_path):
 def test_a_file_whose_numbers_vanish_is_named(tmp_path):
     np.save(tmp_path / "x.npy", with_row(-1e-9))
     stores = tmp_path / "train.h5", tmp_path / "test.h5"
-    with pytest.raises(SourceError, match=r"x\.npy: row 301 has a largest magnitude of 1e-09, .*; set dtype float32"):
+    with pytest.raises(StoreError, match=r"x\.npy: row 301 has a largest magnitude of 1e-09, .*; set dtype float32"):
         write_file_stores(FileSource(f"{tmp_path}/x.npy", dtype="float16"), *stores)
     write_file_stores(FileSource(f"{tmp_path}/x.npy"), *stores)

@@ -2,20 +2,17 @@
 
 import os
 
-import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.checksums import append_checksums
-from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.shards import unite
-from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError, StoreError
 from sdlcore.storage.files import sha256_of
-from tests.stores import write_store
+from tests.stores import verify, write_store
 
 
 def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
@@ -32,11 +29,6 @@ def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in
     assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")
     (tmp_path / "d.json").write_text("{}")
     assert content_digest(tmp_path / "d.json") == sha256_of(tmp_path / "d.json")
-    damaged = bytearray((tmp_path / "a.h5").read_bytes())
-    damaged[5000] ^= 1
-    (tmp_path / "a.h5").write_bytes(damaged)
-    with pytest.raises(StoreError, match=r"a\.h5: is damaged"):
-        content_digest(tmp_path / "a.h5")
 
 
 @settings(max_examples=settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,38 +51,6 @@ def test_a_flipped_bit_of_a_finished_store_is_reported_or_changes_no_sample(tmp_
             np.testing.assert_array_equal(expected.read(column), store.read(column))
 
 
-def test_damage_of_a_finished_store_is_named(tmp_path):
-    path = tmp_path / "store.h5"
-    with create_store(path, {}) as writer:
-        writer.append(np.ones((3000, 4)), references={"path": ["a"] * 3000})
-    verify(path)
-    content = path.read_bytes()
-    path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
-    for function in (verify, open_checked):
-        with pytest.raises(StoreError, match=r"store\.h5: is damaged: bytes 0 to 65535 are not what was written"):
-            function(path)
-    path.write_bytes(content)
-    for column, row, value in (("input", 2500, 2.0), ("references/path", 5, "b")):
-        with h5py.File(path, "r+") as file:
-            before = file[column][row]
-            file[column][row] = value
-        with pytest.raises(StoreError, match=r"store\.h5: does not end with its checksums"):
-            verify(path)
-        append_checksums(path)
-        first = row // 1024 * 1024
-        with pytest.raises(StoreError, match=rf"store\.h5: {column} is damaged in rows {first} to"):
-            verify(path)
-        with h5py.File(path, "r+") as file:
-            file[column][row] = before
-    append_checksums(path)
-    verify(path)
-    with h5py.File(path, "r+") as file:
-        del file.attrs["checksum"]
-    append_checksums(path)
-    with pytest.raises(StoreError, match="its tables cannot be read"):
-        verify(path)
-
-
 CHANGES = {
     # beyond the end of a cut file, HDF5 returns zeros
     "cut": lambda path: os.truncate(path, path.stat().st_size // 3),
@@ -107,9 +67,9 @@ def test_a_store_or_shard_that_is_written_to_is_refused_by_its_name(tmp_path, ch
     for name, rows in {"one.h5": x, "a.h5": x[:1000], "b.h5": x[1000:]}.items():
         write_store(tmp_path / name, rows, dtype="float32")
     unite([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "index.h5", {})
-    with open_checked(tmp_path / ("one.h5" if changed == "one.h5" else "index.h5")) as store:
+    with ActivationStore(tmp_path / ("one.h5" if changed == "one.h5" else "index.h5")) as store:
         assert store.read("input", 2900).tolist() == x[2900:].tolist()
         CHANGES[change](tmp_path / changed)
-        for rows in ((0, 10), (2990, 3000)):
+        for rows in ((0, 2000), (2990, 3000)):
             with pytest.raises(SourceError, match=rf"{changed}: the file was changed while it was read; repeat the"):
                 store.read("input", *rows)

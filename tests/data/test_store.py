@@ -10,10 +10,10 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
-from tests.stores import write_store
+from tests.stores import verify, write_store
 
 
 def block(rows, seed=0):
@@ -97,15 +97,15 @@ def test_a_store_is_described_on_a_line_and_its_references_are_read_by_name(tmp_
     [
         ({"input": np.ones((2, 6))}, "features must be given for every block"),
         ({**block(2), "labels": np.zeros(3)}, "differ in length"),
-        ({**block(2), "input": np.full((2, 6), np.nan)}, "not finite"),
+        ({**block(2), "input": np.full((2, 6), np.nan)}, r"store\.h5: input: row 2 contains NaN or infinity; leave"),
         (
             {**block(2), "target": np.full((2, 4), 1e6)},
-            r"store\.h5: target row 2 contains .* not finite in float16; leave",
+            r"store\.h5: target: row 2 contains 1e\+06, too large for",
         ),
-        ({**block(2), "labels": [0.5, 1.0]}, "labels contains numbers that .* int32 would change"),
-        ({**block(2), "labels": np.array([2**32, 0])}, "labels contains numbers that .* int32 would change"),
-        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels has shape \(2, 1\), expected one value"),
-        ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position contains numbers"),
+        ({**block(2), "labels": [0.5, 1.0]}, "labels is float64 .*, expected a value of int32 per sample"),
+        ({**block(2), "labels": np.array([2**32, 0])}, "labels is int64 .*, expected a value of int32 per sample"),
+        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels is int64 of shape \(2, 1\), expected a value"),
+        ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position is float64"),
     ],
 )
 def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path, second, message):
@@ -143,45 +143,31 @@ def of_version_99(path):
         file.attrs["version"] = 99
 
 
-def cut_in_half(path):
-    write_store(path, np.ones((3, 2)))
-    os.truncate(path, path.stat().st_size // 2)
-
-
 @pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (lambda path: path.write_text("hello"), r"s\.h5: not a readable HDF5 file"),
-        (lambda path: h5py.File(path, "w").close(), r"s\.h5: is an HDF5 file, but not"),
-        (of_version_99, "version 99"),
-        (cut_in_half, r"s\.h5: not a readable HDF5 file"),
-    ],
+    "write", [lambda path: path.write_text("hello"), lambda path: h5py.File(path, "w").close(), of_version_99]
 )
-def test_what_is_not_a_store_is_named(tmp_path, write, message):
+def test_what_is_not_a_store_is_named(tmp_path, write):
     write(tmp_path / "s.h5")
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(StoreError, match=r"s\.h5: is .*not an (sdlcore )?activation store.*; write it again"):
         ActivationStore(tmp_path / "s.h5")
 
 
-@pytest.mark.parametrize("create", ["create_store", "resume_store"])
-@pytest.mark.parametrize("kilobytes", [1, 150, 400])
-def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leaves_no_store(
-    tmp_path, create, kilobytes
-):
-    """HDF5 itself would end the process, without a message about the missing file."""
-    module = {"create_store": "writing", "resume_store": "resumable"}[create]
+@pytest.mark.parametrize("kilobytes", [1, 150])
+def test_a_full_disk_is_named_with_a_remedy_and_leaves_no_store(tmp_path, kilobytes):
     code = f"""
 import resource, sys
 import numpy as np
-from sdlcore.data.{module} import {create}
+from sdlcore.data.writing import create_store
 resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes}_000, {kilobytes}_000))
-with {create}(sys.argv[1], {{}}) as writer:
+with create_store(sys.argv[1], {{}}) as writer:
     for block in range(20):
         writer.append(np.ones((200, 64)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False
+    path = tmp_path / "store.h5"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert (
+        f"OSError: [Errno 27] File too large: raise the limit on file sizes (ulimit -f), and run this again: '{path}'"
+        in done.stderr
     )
-    remedy = f"raise the limit on file sizes (ulimit -f), and run this again: '{tmp_path / 'store.h5'}'"
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, f"OSError: [Errno 27] File too large: {remedy}")
-    assert not (tmp_path / "store.h5").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.shards import unite
 from sdlcore.data.writing import BlockWriter
 from sdlcore.errors import SourceError
@@ -35,6 +35,7 @@ from sdlcore.extraction.clip_models import embedder, load_clip, new_clip, regist
 from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY, script
 from tests.extraction.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
+from tests.stores import verify
 
 NAMES = ("train.h5", "test.h5", "skipped.csv")
 

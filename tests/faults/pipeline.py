@@ -14,9 +14,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-from sdlcore.data.reading import verify
 from tests.conftest import REPOSITORY
-from tests.stores import contents
+from tests.stores import contents, verify
 from tests.workflow.conftest import Checkout
 
 CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")

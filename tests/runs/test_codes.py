@@ -15,7 +15,7 @@ from runs.codes import CodesConfig
 from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from tests.conftest import REPOSITORY
@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     x = sdl.SynthBench.draw(seed=0, n=32, n_p=24, roots=3, branching=2, depth=2, max_frequency=0.15).samples(3000).input
     write_store(folder / "train.h5", x)
-    with open_checked(folder / "train.h5") as store:
+    with ActivationStore(folder / "train.h5") as store:
         run = Run(0, folder / "train.h5", folder / "trained")
         train(store, run, Training(device="cpu"), RunConfig.from_dict(TRAINING))
     return folder
@@ -55,7 +55,7 @@ def made(folder: Path) -> Path:
 
 def test_the_stage_searches_and_refines_on_the_batches_after_the_training(folder, made):
     trained, codes = sdl.load(folder / "trained"), sdl.load(made)
-    with open_checked(folder / "train.h5") as store:
+    with ActivationStore(folder / "train.h5") as store:
         reader = BatchReader(store, "sae", TRAINING["batch_size"], lambda epoch: stream(0, "order", epoch))
         found = sdl.search(trained, store.read("input")[:500], n_samples=500, progress=False)
         later = lambda step: reader(TRAINING["steps"] + step)[0]  # noqa: E731

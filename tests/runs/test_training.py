@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from runs.folder import Run
 from runs.training import Training, train
 from sdlcore import load
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import DivergedError
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
@@ -44,7 +44,7 @@ class Trainings:
         run = Run(seed, path, folder, threads=threads, finished=str(self.folder / "*/runs/*"))
         self.log.clear()
         kind = SolverConfig if "solver" in settings else RunConfig
-        with self.log.at_level(logging.INFO), open_checked(path) as store:
+        with self.log.at_level(logging.INFO), ActivationStore(path) as store:
             train(store, run, options, kind.from_dict(settings if "solver" in settings else SETTINGS | settings))
         assert {file.name for file in folder.iterdir()} == set(FILES)
         return "is a finished run with the same inputs" in self.log.text

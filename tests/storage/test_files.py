@@ -1,21 +1,32 @@
+"""Files appear whole or not at all, whatever happens to their writers; locks and changes of files are noticed."""
+
 import csv
 import errno
 import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
+from sdlcore.errors import SourceError
 from sdlcore.storage.files import (
+    Unchanged,
+    atomic_folder,
     atomic_path,
     check_writable,
+    lock,
+    make_once,
+    remove_leftovers,
     sha256_of,
     write_json,
     write_rows,
@@ -24,110 +35,90 @@ from sdlcore.storage.files import (
 
 
 def test_a_file_appears_whole_and_nothing_stays_beside_it(tmp_path):
-    target = tmp_path / "deep" / "file.txt"
+    target = tmp_path / "deep" / "ü.npy"
     with atomic_path(target) as part:
-        part.write_text("new")
+        np.save(part, np.arange(3))  # NumPy appends a suffix to other names
         assert not target.exists()
-        assert part.suffix == ".txt"
-    assert target.read_text() == "new"
+    assert np.load(target).tolist() == [0, 1, 2]
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_an_exception_leaves_the_old_file(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
-
-    def fail():
-        with atomic_path(target) as part:
-            part.write_text("half")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        fail()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(target, "new \ud800")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_kill_leaves_the_old_file(tmp_path):
-    target = tmp_path / "file.txt"
+KILLED = (
+    "import os, signal, sys; from sdlcore.storage.files import atomic_path\n"
+    "with atomic_path(sys.argv[1]) as part:\n"
+    "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+def test_a_kill_leaves_the_old_file_and_a_later_writer_removes_the_rest(tmp_path):
+    target, other = tmp_path / "file.txt", tmp_path / "file"
     target.write_text("old")
-    code = (
-        "import os, signal, sys; from sdlcore.storage.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as part:\n"
-        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    process = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
+    process = subprocess.run([sys.executable, "-c", KILLED, str(target)], env=os.environ, check=False)
     assert process.returncode == -signal.SIGKILL
     assert target.read_text() == "old"
     (leftover,) = tmp_path.glob(".*")
-    with atomic_path(target) as part:
-        part.write_text("new")
-        assert not leftover.exists()
+    remove_leftovers(other, days=0)
+    write_text(target, "new")
+    assert leftover.exists(), "its writer may still run"
+    yesterday = time.time() - 86400
+    os.utime(leftover, (yesterday, yesterday))
+    write_text(target, "new")
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_checking_a_writable_folder_creates_it_empty(tmp_path):
-    check_writable(tmp_path / "deep" / "folder")
-    assert list((tmp_path / "deep" / "folder").iterdir()) == []
-
-
-def test_a_folder_without_room_or_that_is_none_is_named_with_what_to_do(tmp_path):
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # like a disk that is full after so many bytes
-    try:
-        with pytest.raises(OSError, match=rf"File too large: .*run this again: '{tmp_path}'"):
-            check_writable(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"File exists: choose a folder that can be written, .*file'"):
-        check_writable(tmp_path / "file")
-    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):
     with atomic_path(tmp_path / "file") as part:
-        part.touch(mode=0o600)
+        save_file({"x": np.ones(3)}, part)
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_writing_does_not_change_the_umask_of_other_threads(tmp_path, monkeypatch):
-    before = os.umask(0o027)
-    try:
-        with monkeypatch.context() as patch:
-            patch.delattr(os, "umask")
-            write_text(tmp_path / "file", "words")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+def test_of_several_that_write_one_file_the_last_wins_and_none_is_half_written(tmp_path):
+    path, errors = tmp_path / "file", []
+    texts = [f"{i}" * 50_000 for i in range(4)]
+
+    def write(text: str) -> None:
+        try:
+            for _ in range(10):
+                write_text(path, text)
+                assert path.read_text() in texts
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_text_is_utf_8_and_replaces_a_file_as_a_whole(tmp_path):
-    path = tmp_path / "folder/page.md"
-    write_text(path, "\u03c3\n")
-    assert path.read_bytes() == b"\xcf\x83\n"
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \ud800")
-    assert path.read_bytes() == b"\xcf\x83\n"
-    assert list(path.parent.iterdir()) == [path]
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def fail() -> None:
+        with atomic_folder(tmp_path / "deep/folder") as part:
+            (part / "a").touch()
+            raise ValueError("stop")
 
-
-def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):
-    target = tmp_path / "file.json"
-    write_json(target, {"a": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(target, {"a": float("nan")})
-    assert json.loads(target.read_text()) == {"a": 1}
-
-
-def test_a_list_of_numbers_takes_one_line_and_reads_back_the_same(tmp_path):
-    content = {"numbers": [1, -2.5, 1e-07, 3.0], "words": ["1", "2"], "nested": [[1, 2], [3]], "empty": []}
-    content["text"] = "[\n  1,\n  2\n]"
-    write_json(tmp_path / "file.json", content)
-    text = (tmp_path / "file.json").read_text()
-    assert json.loads(text) == content
-    assert '"numbers": [1, -2.5, 1e-07, 3.0]' in text
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert list((tmp_path / "deep").iterdir()) == []
+    with atomic_folder(tmp_path / "deep/folder") as part:
+        (part / "a").touch()
+    assert [path.name for path in (tmp_path / "deep").rglob("*")] == ["folder", "a"]
+    assert stat.S_IMODE((tmp_path / "deep/folder").stat().st_mode) == stat.S_IMODE((tmp_path / "deep").stat().st_mode)
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "deep/folder"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -144,27 +135,83 @@ def test_a_full_disk_is_reported_with_the_file_that_did_not_fit(tmp_path, error)
             raise error
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
-    for error in (ValueError("x"), PermissionError(errno.EACCES, "no", "elsewhere")):
-        with pytest.raises(type(error)) as caught, atomic_path(tmp_path / "file"):
-            raise error
-        assert caught.value is error
+def test_a_folder_without_room_is_named_with_what_to_do(tmp_path):
+    check_writable(tmp_path / "deep" / "folder")
+    assert list((tmp_path / "deep" / "folder").iterdir()) == []
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # like a disk that is full after so many bytes
+    try:
+        with pytest.raises(OSError, match=rf"File too large: .*run this again: '{tmp_path}'"):
+            check_writable(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-def test_sha256(tmp_path):
-    (tmp_path / "empty").touch()
-    assert sha256_of(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+def test_a_lock_is_held_by_one_and_released_by_a_kill(tmp_path):
+    code = (
+        "import sys; from sdlcore.storage.files import lock\n"
+        "with lock(sys.argv[1]):\n    print('held', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(SourceError, match=r"run: another process is writing it\. Wait"), lock(tmp_path / "run"):
+            pass
+        holder.kill()
+        with lock(tmp_path / "run", seconds=10):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=3), max_size=4))
-@example([["a\nb", "c\rd"], ["e\r\nf", 'g,"h"'], ["\u2028", "\x85\x0b\x0c\x1c"]])
-def test_rows_of_a_table_survive_whatever_their_cells_hold(tmp_path: Path, rows: list[list[str]]):
+def test_a_folder_is_made_once_by_all_that_ask_for_it(tmp_path):
+    made = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        time.sleep(0.2)
+        path.mkdir()
+
+    threads = [threading.Thread(target=make_once, args=(tmp_path / "folder", make)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_text("longer than it was"),
+        lambda path: os.utime(path, ns=(0, 1)),
+        lambda path: path.unlink(),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, change):
+    (path := tmp_path / "x.npy").write_text("words")
+    unchanged = Unchanged(path)
+    with unchanged:
+        path.read_text()
+    with pytest.raises(SourceError, match=r"x\.npy: the file was changed while it was read; repeat"), unchanged:
+        change(path)
+
+
+def test_json_refuses_what_is_not_json_and_writes_a_list_of_numbers_on_one_line(tmp_path):
+    content = {"numbers": [1, -2.5, 1e-07, 3.0], "words": ["1", "2"], "nested": [[1, 2], [3]], "empty": []}
+    content["text"] = "[\n  1,\n  2\n]"
+    write_json(tmp_path / "file.json", content)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "file.json", {"a": float("nan")})
+    text = (tmp_path / "file.json").read_text()
+    assert json.loads(text) == content
+    assert '"numbers": [1, -2.5, 1e-07, 3.0]' in text
+
+
+def test_tables_and_digests(tmp_path):
+    rows = [["a", "b"], ["1", "x,y"], ["line\nbreak", 'a "quote"']]
     write_rows(tmp_path / "table.csv", rows)
+    assert (tmp_path / "table.csv").read_bytes().startswith(b'a,b\n1,"x,y"\n')
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == rows
-
-
-def test_plain_rows_are_written_plainly(tmp_path: Path):
-    write_rows(tmp_path / "table.csv", [["a", "b"], ["1", "x,y"]])
-    assert (tmp_path / "table.csv").read_bytes() == b'a,b\n1,"x,y"\n'
+    (tmp_path / "empty").touch()
+    assert sha256_of(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

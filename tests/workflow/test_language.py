@@ -53,7 +53,7 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
         assert 0 < metrics["fvu"] < 1.5
         assert metrics["l0"] > 0
     with ActivationStore(words.path / "results/tiny/activations/in_parts/train.h5") as store:
-        assert [path.name for path in store.shards] == ["part-00000.h5", "part-00001.h5"]
+        assert [shard.path.name for shard in store.shards] == ["part-00000.h5", "part-00001.h5"]
         assert store.rows == 900
     assert {path.name for path in (words.path / "results/tiny/activations/streamed").iterdir()} == {
         "train.json",

@@ -16,7 +16,7 @@ from peers.settings import PeerConfig
 from peers.trainer import Train
 from sdlcore import DivergedError
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.normalisation import fit_normalisation
@@ -50,7 +50,7 @@ def run_peer(
     """
     train = trainer_of(config.peer)
     count = recovery_watch(watch, config.pair) if watch else None
-    with open_checked(store) as samples, History(sinks=sinks) as history:
+    with ActivationStore(store) as samples, History(sinks=sinks) as history:
         reader = BatchReader(samples, config.pair, config.batch_size, partial(stream, seed, "order"))
         normalisation = fit_normalisation(samples, config.pair) if config.normalise else None
         rows = _Rows(reader, config, history, count, normalisation)

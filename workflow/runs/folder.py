@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from sdlcore.identity import ENTRY, finished_files, identity, provenance
 from sdlcore.interop.formats import OURS
 from sdlcore.settings import Settings
 from sdlcore.storage.files import sha256_of
-from sdlcore.storage.private import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def copy_finished(run: Run, made: Mapping[str, Any]) -> bool:
     """
     for config in finished_files(f"{run.finished}/{CONFIG}", made) if run.finished else ():
         folder = config.parent
-        with private_folder(run.out / CONFIG) as part:
+        with tempfile.TemporaryDirectory(dir=run.out, prefix=".") as name:
+            part = Path(name)
             try:
                 for name in (OURS, HISTORY, CONFIG, *([ANCHORS] if (folder / ANCHORS).is_file() else [])):
                     shutil.copyfile(folder / name, part / name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import means_of_classes, save_references
 from sdlcore.data.settings import ClassMeans
 from sdlcore.identity import provenance
@@ -21,7 +21,7 @@ def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) 
         references: safetensors file of directions to write
         classes: CSV file to write: one row for each class
     """
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         means, columns = means_of_classes(opened, settings.centred, settings.min_class_size)
     listed = pd.DataFrame(columns)
     facts = provenance(settings=settings.to_dict(), inputs={"store": content_digest(store)})

@@ -15,7 +15,7 @@ from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import unfinished_run
 from sdlcore.command_line import cli
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.device import Device
 from sdlcore.extraction.stream import open_language_stream
 from sdlcore.identity import ENTRY
@@ -30,7 +30,7 @@ Reading = Literal["store", "drawn", "language"]
 def opened(run: Run, reading: Reading, training: RunConfig, device: Device) -> Iterator[tuple[Any, Any]]:
     """Open a training's samples, as for its normalisation, and a function that returns the batch of a step."""
     if reading == "store":
-        with open_checked(run.store) as store:
+        with ActivationStore(run.store) as store:
             order, size = partial(stream, run.seed, "order"), training.training.batch_size
             yield store, BatchReader(store, training.model.pair, size, order)
         return

@@ -8,7 +8,7 @@ import torch
 
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import save_anchors
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.identity import provenance
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions
@@ -34,7 +34,7 @@ def main(
     """
     torch.set_num_threads(threads)
     config = SolverConfig.from_dict(settings["solver"])
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         stable = stable_directions(opened, config, settings["min_cosine"], seed)
     anchors = stable.strongest(n_anchors)
     facts = provenance(

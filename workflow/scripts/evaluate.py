@@ -11,7 +11,7 @@ from peers.settings import PeerConfig
 from runs.codes import CodesConfig
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -73,7 +73,7 @@ def main(
             write_json(output, with_checksum(content | {"run": run}))
             return
     truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         evaluation = evaluate_coder(coder, opened, truth, stream(seed, "chance"))
     content = {
         "run": run,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from offline.fashion_mnist import make_tree, tree_name
 from sdlcore.command_line import cli
-from sdlcore.storage.sharing import link, made_once
+from sdlcore.storage.files import link, make_once
 
 
 def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, output: Path) -> None:
@@ -18,7 +18,7 @@ def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, out
     """
     images = train_images, test_images
     folder = cache / tree_name(*images)
-    made_once(folder, lambda path: make_tree(path, by_hand, *images))
+    make_once(folder, lambda path: make_tree(path, by_hand, *images))
     link(folder, output)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.device import Device, choose_device
 from sdlcore.identity import provenance
 from sdlcore.inside.contexts import contexts_page
@@ -44,7 +44,7 @@ def main(
     torch.set_num_threads(threads)
     place = choose_device(device)
     coder = load_model(dictionary).to(place)
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
         latent_contexts = held_out.contexts(opened, coder, latents)
         losses = None

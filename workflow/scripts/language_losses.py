@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.device import Device, choose_device
 from sdlcore.identity import provenance
 from sdlcore.inside.held_out import HeldOut
@@ -36,7 +36,7 @@ def main(
     torch.set_num_threads(threads)
     place = choose_device(device)
     coders = {str(path): load_model(path).to(place) for path in dictionaries}
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
         losses = held_out.losses(opened, coders, contexts, place)
         inputs = {str(path): content_digest(path) for path in dictionaries} | {"store": content_digest(store)}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.extraction.gguf_conversion import converted_gguf
-from sdlcore.storage.sharing import link
+from sdlcore.storage.files import link
 
 
 def main(*, gguf: Path, cache: Path, output: Path) -> None:

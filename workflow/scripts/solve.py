@@ -5,7 +5,7 @@ from pathlib import Path
 from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.command_line import cli
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.solvers.settings import SolverConfig
 
 
@@ -14,7 +14,7 @@ def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None
     Args:
         start: model with the dictionary that the solver starts from
     """
-    with open_checked(run.store) as store:
+    with ActivationStore(run.store) as store:
         train(store, run, Training(start=start, device="cpu"), settings)
 
 

@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 
 from sdlcore.api.inputs import STORES
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.device import Device, device_of
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import LanguageSource, TextOptions, read_text_options
@@ -259,7 +259,7 @@ def _extracted(
                 bar.update(rows - bar.n)
 
             write_all(list(missing.values()), [{"train": (path, tokens)} for path in missing], show)
-    return [stores[path] if path in stores else open_checked(path) for path in where]
+    return [stores[path] if path in stores else ActivationStore(path) for path in where]
 
 
 def _place(layer: Any, place: Place) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
 
 def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
     """Open a finished store that holds these activations; ValueError if it holds others."""
-    store = open_checked(path)
+    store = ActivationStore(path)
     try:
         require_same(path, store.provenance, facts)
     except ValueError:

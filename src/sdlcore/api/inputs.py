@@ -12,7 +12,7 @@ import torch
 
 from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.pairs import input_target_more
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.paths import user_path
@@ -147,7 +147,7 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
 
 
 def _opened(x: Any) -> AbstractContextManager[ActivationStore]:
-    return nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x"))
+    return nullcontext(x) if isinstance(x, ActivationStore) else ActivationStore(user_path(x, "x"))
 
 
 def _side_by_side(opened: ExitStack, x: Sequence[Any], target: Any, labels: Any) -> SideBySide:

@@ -1,10 +1,7 @@
 """The folder of a run: its files, its lock, and the run that is in it."""
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,9 +9,8 @@ from typing import Any, NamedTuple
 
 from sdlcore.identity import require_same
 from sdlcore.interop.formats import OURS, formats_of
-from sdlcore.storage.files import check_writable
+from sdlcore.storage.files import check_writable, lock, remove_leftovers
 from sdlcore.storage.paths import user_path
-from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.history import Sink, csv_rows
 from sdlcore.user_warnings import warn_at_call
@@ -68,34 +64,14 @@ def refuse_other_formats(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, creating it if it is missing. The system releases the lock when the process ends.
-
-    A file system that cannot lock folders, such as some network file systems, leaves the folder unlocked.
-
-    Raises
-    ------
-    ValueError
-        If another process or thread has locked it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{folder}: another process is training in this folder. Wait until it ends, or choose another folder."
-            ) from None
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
-                raise
+    """Lock a run's folder, creating it if it is missing; SourceError if another process or thread has locked it."""
+    with lock(folder):
+        folder.mkdir(exist_ok=True)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # a training that failed before its first checkpoint leaves no folder
                 folder.rmdir()
-    finally:
-        os.close(descriptor)
 
 
 class ExistingRun(NamedTuple):
@@ -179,4 +155,4 @@ def remove_unfinished(folder: Path) -> None:
     """Remove the files of an unfinished run, and part files of its checkpoint that a killed process left."""
     (folder / HISTORY_PART).unlink(missing_ok=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    remove_leftovers(folder / CHECKPOINT)
+    remove_leftovers(folder / CHECKPOINT, days=0)

@@ -12,7 +12,7 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.loading import load
 from sdlcore.data.anchors import Anchors, load_anchors
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.inside.hooks import Place
 from sdlcore.interop.tensors import UnsaidError
@@ -106,7 +106,7 @@ def read_bench(name: str) -> Bench:
     if not (folder / FEATURES).is_file():
         raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
     features = load_references(folder / FEATURES)
-    with open_checked(folder / "test.h5") as store:
+    with ActivationStore(folder / "test.h5") as store:
         provenance: Any = store.provenance
     if not {"bench", "seed"} <= provenance.keys():
         raise ValueError(f"{folder / 'test.h5'}: no samples of a bench; expected a folder that `sdlcore bench` wrote")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdlcore.data.layout import DTYPES
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
@@ -126,7 +126,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
     run = identity("activations", {}, inputs={"manifest": sha256_of(manifest.path), "shards": shards})
     facts = provenance(identity=run, made_by=manifest.made_by)
     if path.exists():
-        store = open_checked(path)
+        store = ActivationStore(path)
         try:
             require_same(path, store.provenance, facts)
         except ValueError:
@@ -146,7 +146,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
                     references=block or None,
                 )
             writer.commit(Progress(next=number + 1))
-    return open_checked(path)
+    return ActivationStore(path)
 
 
 def _blocks(shard: Shard, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:

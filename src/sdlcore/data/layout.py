@@ -10,55 +10,41 @@ With N samples:
     references/*    N           origin of each sample, one dataset per column (document, position, path, ...)
     features/{data,indices,indptr}, attribute shape
                                 ground-truth coefficients as a CSR matrix (N x n); optional
-    checksums/*     B x 32      SHA-256 of every 1024 rows of each of these columns
 
-The attributes are `format`, `version`, `provenance` (JSON: configuration, seed, ...) and `checksum`, over all columns.
-Sites (input, target, site2, ...) are float16, float32, or bfloat16, which is stored as uint16 with the attribute
-`dtype`. Rows are chunked, so reading whole chunks in random order is fast, and reading single random rows is slow.
+The attributes are `format`, `version`, `provenance` (JSON: configuration, seed, ...) and `checksum`, a SHA-256 of all
+datasets. Sites (input, target, site2, ...) are float16, float32, or bfloat16, which is stored as uint16 with the
+attribute `dtype`. Rows are chunked, so reading whole chunks in random order is fast, and reading single random rows is
+slow. HDF5 verifies each chunk by its Fletcher-32 checksum when it is read, and its own tables by theirs.
 
-An index of shards contains the same columns as virtual datasets. `shards/file` lists the files that they read from,
-relative to the index; `shards/rows` and `shards/checksum` list the rows and checksum of each file.
+An index of shards contains no columns. `shards/file` lists the files of the shards, relative to the index, and
+`shards/checksum` the checksum of each.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count, takewhile
+from pathlib import Path
 from typing import Any, get_args
 
 import h5py
 import numpy as np
 
 from sdlcore.data.pairs import site_column
-from sdlcore.errors import StoreError
-from sdlcore.settings import StoredPrecision
+from sdlcore.errors import SourceError, StoreError, printable_cause
+from sdlcore.settings import Json, StoredPrecision
 
 FORMAT = "sdlcore activation store"
-VERSION = 2
+VERSION = 3
 DTYPES = get_args(StoredPrecision)
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
-# rows of a checksum; a fixed number, so that checksums do not depend on where appends and commits ended
-CHECKSUM_ROWS = 1024
-# exceptions that h5py raises for files with damaged tables
-DAMAGE = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-    NotImplementedError,
-)
 
 
 def check_dtype(dtype: Any) -> str:
     """Return the name of a storage precision; StoreError if activations cannot be stored in it."""
-    try:
-        name = "bfloat16" if str(dtype) == "bfloat16" else np.dtype(dtype).name
-    except TypeError:
-        name = repr(dtype)
+    name = "bfloat16" if str(dtype) == "bfloat16" else np.dtype(dtype).name
     if name not in DTYPES:
         raise StoreError(f"dtype {name}: activations are stored as {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     return name
@@ -66,10 +52,10 @@ def check_dtype(dtype: Any) -> str:
 
 def encode(values: np.ndarray, dtype: str) -> np.ndarray:
     """Convert numbers to the stored ``dtype``; bfloat16 is the uint16 of its bits, rounded to nearest even."""
+    with np.errstate(over="ignore"):  # the writer refuses infinity
+        numbers = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)
     if dtype != "bfloat16":
-        with np.errstate(over="ignore"):  # the writer refuses infinity
-            return np.asarray(values).astype(dtype)
-    numbers = np.ascontiguousarray(values, dtype=np.float32)
+        return numbers
     bits = numbers.view(np.uint32)
     stored = ((bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
     stored[np.isnan(numbers)] = 0x7FC0  # rounding may have overflowed the bits of a NaN
@@ -83,33 +69,46 @@ def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
-def vanishing_row(values: np.ndarray, stored: np.ndarray, dtype: str, first: int) -> str | None:
-    """Describe the first row whose nonzero numbers all become zero in the store; None if there is no such row.
-
-    For example, float16 rounds numbers below 3e-8 to zero. The text follows the name of the rows in a message.
+def check_values(name: str, values: np.ndarray, dtype: str, first: int) -> None:
+    """Check that a store of a precision can hold rows of a site.
 
     Parameters
     ----------
-    values, stored
-        B x dimension numbers, and the same numbers as they will be read from the store.
+    name
+        File, array or column, for the message.
+    values
+        B x dimension numbers.
     dtype
         Precision of the store.
     first
-        Number in the store of the first of the B rows, for the message.
+        Number of the first of the rows, for the message.
+
+    Raises
+    ------
+    StoreError
+        If a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as numbers
+        below 3e-8 do in float16. The message names the row.
     """
-    lost = ~(stored != 0).any(axis=1)
+    read = decode(encode(values, dtype), dtype)
+    finite, lost = np.isfinite(read).all(axis=1), ~(read != 0).any(axis=1)
     lost[lost] = (values[lost] != 0).any(axis=1)
-    if not lost.any():
-        return None
-    row = int(np.argmax(lost))
+    if finite.all() and not lost.any():
+        return
+    row = int(np.argmax(~finite | lost))
     largest = float(np.abs(values[row].astype(np.float64)).max())
     remedy = "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
-    return f"row {first + row} has a largest magnitude of {largest:.3g}, which is zero in {dtype}; {remedy}"
+    if not np.isfinite(largest):
+        problem, remedy = "contains NaN or infinity", "leave such rows out"
+    elif lost[row]:
+        problem = f"has a largest magnitude of {largest:.3g}, which is zero in {dtype}"
+    else:
+        problem = f"contains {largest:.3g}, too large for {dtype}"
+    raise StoreError(f"{name}: row {first + row} {problem}; {remedy}")
 
 
 def dtype_of(dataset: h5py.Dataset) -> str:
     """Return the precision of a column; ``bfloat16`` if an attribute marks it so, though it is stored as uint16."""
-    return str(dataset.attrs.get("dtype", dataset.dtype.name))
+    return "text" if dataset.dtype.kind == "S" else str(dataset.attrs.get("dtype", dataset.dtype.name))
 
 
 def chunk_rows(row_bytes: int) -> int:
@@ -117,12 +116,29 @@ def chunk_rows(row_bytes: int) -> int:
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(8, row_bytes)))
 
 
-def begin(file: h5py.File, class_names: Sequence[str] | None) -> None:
-    """Write the attributes that mark a file as a store, and its class names."""
-    file.attrs["format"] = FORMAT
+def new_file(path: Path) -> h5py.File:
+    """Create an HDF5 file in the latest format, whose tables have checksums."""
+    return h5py.File(path, "w", libver="latest")
+
+
+def write_header(file: h5py.File, provenance: Mapping[str, Json], checksum: str) -> None:
+    """Write the attributes that mark a file as a store."""
     file.attrs["version"] = VERSION
-    if class_names is not None:
-        file.create_dataset("class_names", data=list(class_names), dtype=h5py.string_dtype())
+    for name, text in (
+        ("format", FORMAT),
+        ("provenance", json.dumps(dict(provenance), sort_keys=True)),
+        ("checksum", checksum),
+    ):
+        file.attrs[name] = np.bytes_(text)
+
+
+def write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    """Write texts as a dataset of one length. HDF5 has no checksums for texts of variable length."""
+    encoded = [str(text).encode() for text in texts]
+    width = max(1, *map(len, encoded))
+    dtype = h5py.string_dtype("utf-8", width)
+    chunks = (chunk_rows(width),)
+    file.create_dataset(name, data=np.array(encoded, dtype), maxshape=(None,), chunks=chunks, fletcher32=True)
 
 
 def site_names(file: h5py.File) -> list[str]:
@@ -141,80 +157,51 @@ def read_stored(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) 
     return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
 
-class Checksum:
-    """Running SHA-256 of every `CHECKSUM_ROWS` rows of one column.
+@contextmanager
+def hdf5_errors(path: str | Path) -> Iterator[None]:
+    """Turn any error of HDF5 in the block into a `StoreError` that names the file."""
+    try:
+        yield
+    except (StoreError, SourceError):
+        raise
+    except Exception as error:  # h5py raises many kinds for damaged tables
+        raise StoreError(
+            f"{path}: is damaged or not an activation store ({error}); write it again"
+        ) from printable_cause(error)
 
-    Attributes
-    ----------
-    rows
-        Number of rows so far.
-    whole
-        Digests of the complete blocks.
-    """
+
+class Checksum:
+    """SHA-256 of the datasets of a store. It does not depend on the blocks in which rows were appended."""
 
     def __init__(self) -> None:
-        self.whole: list[bytes] = []
-        self.rows = 0
-        self._block = hashlib.sha256()
+        self._columns: dict[str, Any] = {}
 
-    def update(self, values: np.ndarray) -> None:
-        """Add rows in their stored form."""
-        start = 0
-        while start < len(values):
-            stop = min(len(values), start + CHECKSUM_ROWS - self.rows % CHECKSUM_ROWS)
-            self._block.update(_bytes_of(values[start:stop]))
-            self.rows += stop - start
-            start = stop
-            if self.rows % CHECKSUM_ROWS == 0:
-                self.whole.append(self._block.digest())
-                self._block = hashlib.sha256()
+    def update(self, name: str, values: np.ndarray) -> None:
+        """Add rows of a dataset, in their stored form."""
+        if name not in self._columns:
+            self._columns[name] = hashlib.sha256(f"{name} {values.dtype} {values.shape[1:]}".encode())
+        self._columns[name].update(np.ascontiguousarray(values) if values.dtype.kind != "O" else _bytes_of(values))
 
-    def digests(self) -> np.ndarray:
-        """Return the digests of all blocks, blocks x 32 bytes. The last block may be incomplete."""
-        rest = [self._block.digest()] if self.rows % CHECKSUM_ROWS else []
-        return np.frombuffer(b"".join([*self.whole, *rest]), dtype=np.uint8).reshape(-1, hashlib.sha256().digest_size)
+    def hexdigest(self) -> str:
+        """Return the checksum of all datasets."""
+        digests = [column.hexdigest() for _, column in sorted(self._columns.items())]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def blocks_of(dataset: h5py.Dataset, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the first row and the digest of each block of rows ``0:stop``."""
-    for start in range(0, stop, CHECKSUM_ROWS):
-        values = read_stored(dataset, start, min(start + CHECKSUM_ROWS, stop))
-        yield start, hashlib.sha256(_bytes_of(values)).digest()
-
-
-def signature(dataset: h5py.Dataset) -> str:
-    """Return the type of a column and the shape of its rows, as text."""
-    kind = "string" if h5py.check_string_dtype(dataset.dtype) else dtype_of(dataset)
-    return f"{kind} {tuple(int(size) for size in dataset.shape[1:])}"
+def _bytes_of(texts: np.ndarray) -> bytes:
+    encoded = [str(text).encode() for text in texts]
+    return b"".join(len(text).to_bytes(8, "little") + text for text in encoded)
 
 
 def checksum_of(file: h5py.File) -> str:
-    """Return the hex SHA-256 of a store: of the digests of its columns' blocks, and of its class names."""
-    total = hashlib.sha256()
-    for name in sorted(checked_columns(file)):
-        total.update(f"{name} {signature(file[name])} {len(file[name])}\n".encode())
-        total.update(file[f"checksums/{name}"][:].tobytes())
+    """Read all datasets of a store, and return their checksum."""
+    checksum = Checksum()
+    for name in column_names(file) + [f"features/{part}" for part in file.get("features", {})]:
+        rows = file[name].chunks[0]
+        for start in range(0, max(1, len(file[name])), rows):
+            checksum.update(name, read_stored(file[name], start, start + rows))
     if "class_names" in file:
-        total.update(_bytes_of(read_stored(file["class_names"])))
+        checksum.update("class_names", read_stored(file["class_names"]))
     if "features" in file:
-        total.update(str([int(size) for size in file["features"].attrs["shape"]]).encode())
-    return total.hexdigest()
-
-
-def checked_columns(file: h5py.File) -> list[str]:
-    """Return the names of all datasets with checksums."""
-    return column_names(file) + [f"features/{part}" for part in file.get("features", {})]
-
-
-def write_checksums(file: h5py.File, checksums: dict[str, Checksum]) -> None:
-    """Write the digests of all columns, and the store's checksum."""
-    for name, checksum in checksums.items():
-        file.create_dataset(f"checksums/{name}", data=checksum.digests())
-    file.attrs["checksum"] = checksum_of(file)
-
-
-def _bytes_of(values: np.ndarray) -> Any:
-    if values.dtype.kind not in "OU":
-        return np.ascontiguousarray(values)
-    texts = [str(value).encode() for value in values]
-    return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+        checksum.update("features", file["features"].attrs["shape"])
+    return checksum.hexdigest()

@@ -1,4 +1,4 @@
-"""Read activation stores, and verify their checksums."""
+"""Read activation stores."""
 
 import json
 from collections.abc import Mapping
@@ -9,22 +9,18 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.checksums import find_damage
 from sdlcore.data.layout import (
-    CHECKSUM_ROWS,
-    DAMAGE,
     FORMAT,
     VERSION,
-    blocks_of,
-    checked_columns,
     checksum_of,
     column_names,
     decode,
     dtype_of,
+    hdf5_errors,
     read_stored,
     site_names,
 )
-from sdlcore.errors import StoreError, printable_cause
+from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import Unchanged, sha256_of
 
@@ -51,113 +47,126 @@ class ActivationStore:
     checksum
         Hex SHA-256 of all samples.
     shards
-        Files that an index refers to; empty for a store that is one file.
+        The opened stores of an index; empty for a store that is one file.
 
     Raises
     ------
     StoreError
-        If the file, or a shard of an index, is missing, damaged or not a store of this version. Samples are not
-        verified (`verify`).
+        If the file, or a shard of an index, is missing, damaged or not a store of this version. A read also raises it
+        if HDF5 finds damage in the rows; `verify` reads all of them.
     SourceError
         By a read, if the file or a shard was written to or replaced since it was opened.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.shards: list[ActivationStore] = []
         if not self.path.is_file():
             raise StoreError(f"{path}: no such activation store")
-        try:
+        with hdf5_errors(path):
             self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise StoreError(f"{path}: not a readable HDF5 file ({error})") from printable_cause(error)
         try:
-            self._open()
-        except DAMAGE as error:
-            self._file.close()
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(
-                f"{path}: is damaged, its tables cannot be read ({error}); write the store again"
-            ) from printable_cause(error)
+            with hdf5_errors(path):
+                self._open()
+        except StoreError:
+            self.close()
+            raise
+        self._unchanged = Unchanged(self.path)
 
     def _open(self) -> None:
         attributes = self._file.attrs
-        if attributes.get("format") != FORMAT or "input" not in self._file:
-            raise StoreError(f"{self.path}: is an HDF5 file, but not an {FORMAT}")
-        if attributes["version"] != VERSION:
-            raise StoreError(
-                f"{self.path}: is a store of version {attributes['version']}, but this code reads version {VERSION}"
-            )
-        self.rows: int = self._file["input"].shape[0]
-        self.widths: tuple[int, ...] = tuple(self._file[name].shape[1] for name in site_names(self._file))
+        if attributes.get("format") != FORMAT.encode() or attributes["version"] != VERSION:
+            raise StoreError(f"{self.path}: is an HDF5 file, but not an {FORMAT} of version {VERSION}; write it again")
+        self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
+        self.checksum: str = attributes["checksum"].decode()
+        if "shards" in self._file:
+            self._open_shards(self._file["shards"])
+        self._layout: h5py.File = self.shards[0]._file if self.shards else self._file
+        self.rows: int = sum(shard.rows for shard in self.shards) or self._file["input"].shape[0]
+        self.widths: tuple[int, ...] = tuple(self._layout[name].shape[1] for name in site_names(self._layout))
         self.n_p: int = self.widths[0]
         self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
-        self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
-        self.checksum: str = attributes["checksum"]
-        self.shards: list[Path] = []
-        if "shards" in self._file:
-            self.shards = _checked_shards(self.path, self._file["shards"])
-        self._unchanged = Unchanged(self.path, *self.shards)
+
+    def _open_shards(self, group: h5py.Group) -> None:
+        names, checksums = (group[name].asstr()[:] for name in ("file", "checksum"))
+        for name, checksum in zip(names, checksums, strict=True):
+            try:
+                shard = ActivationStore(self.path.parent / name)
+            except StoreError as error:
+                raise StoreError(f"{self.path}: one of its shards is missing or damaged: {error}") from error
+            self.shards.append(shard)
+            if shard.checksum != checksum:
+                raise StoreError(f"{self.path}: its shard {shard.path} has other samples; write the index again")
 
     @property
     def chunk_rows(self) -> int:
         """Number of rows in a chunk of ``input``. Whole chunks are fast to read."""
-        chunks = self._file["input"].chunks
-        return int(chunks[0] if chunks else self._file["shards"].attrs["chunk_rows"])
+        return int(self._layout["input"].chunks[0])
 
     def columns(self) -> dict[str, str]:
         """Return the precision of each column by name."""
-        return {name: dtype_of(self._file[name]) for name in column_names(self._file)}
+        return {name: dtype_of(self._layout[name]) for name in column_names(self._layout)}
 
     def has(self, column: str) -> bool:
         """Return whether the column exists."""
-        return self._place(column) in self._file
+        return self._place(column) in self._layout
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or a reference as ``token``.
 
         Numbers keep their stored precision, but bfloat16 is converted to float32. StoreError for an unknown column.
         """
-        with self._unchanged:
-            dataset = self.dataset(column)
-            return decode(read_stored(dataset, start, stop), dtype_of(dataset))
-
-    def dataset(self, column: str) -> h5py.Dataset:
-        """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
+        if self.shards:
+            return self._read_shards(column, start, stop)
         if (place := self._place(column)) not in self._file:
             names = ", ".join(name.removeprefix(REFERENCES) for name in column_names(self._file))
-            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names or 'none'}")
-        return self._file[place]
+            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
+        with self._unchanged, hdf5_errors(self.path):
+            dataset = self._file[place]
+            return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+
+    def _read_shards(self, column: str, start: int, stop: int | None) -> np.ndarray:
+        start, stop, _ = slice(start, stop).indices(self.rows)
+        blocks, first = [self.shards[0].read(column, 0, 0)], 0
+        for shard in self.shards:
+            if start < first + shard.rows and first < stop:
+                blocks.append(shard.read(column, max(0, start - first), stop - first))
+            first += shard.rows
+        return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
     def _place(self, column: str) -> str:
         """Return where the file contains a column. A reference may be named without the folder of references."""
-        return REFERENCES + column if column not in self._file and REFERENCES + column in self._file else column
+        return REFERENCES + column if REFERENCES + column in self._layout else column
 
     def references(self) -> list[str]:
         """Return the names of the columns with the origin of each sample."""
-        return sorted(self._file.get("references", {}))
+        return sorted(self._layout.get("references", {}))
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None without classes."""
-        return list(self._file["class_names"].asstr()[:]) if "class_names" in self._file else None
+        return list(self._layout["class_names"].asstr()[:]) if "class_names" in self._layout else None
 
     def features(self) -> scipy.sparse.csr_array | None:
         """Return the ground-truth coefficients (N x n), or None if they are unknown."""
-        if "features" not in self._file:
+        if "features" not in self._layout:
             return None
-        with self._unchanged:
+        with self._unchanged, hdf5_errors(self.path):
             group = self._file["features"]
             parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
-            matrix = scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
-        matrix.check_format(full_check=True)  # scipy trusts indices, and one out of range ends the process
-        return matrix
+            return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
     def provenance_of_rows(self) -> dict[str, Json]:
         """Return the provenance of the rows; an index returns the provenance of its first shard."""
+        return self.shards[0].provenance if self.shards else self.provenance
+
+    def verify(self) -> None:
+        """Read the whole store, or all shards of an index; StoreError if it is damaged."""
+        for shard in self.shards:
+            shard.verify()
         if not self.shards:
-            return self.provenance
-        with ActivationStore(self.shards[0]) as shard:
-            return shard.provenance
+            with self._unchanged, hdf5_errors(self.path):
+                if checksum_of(self._file) != self.checksum:
+                    raise StoreError(f"{self.path}: is damaged: it does not match its checksum; write it again")
 
     def __repr__(self) -> str:
         """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""
@@ -170,6 +179,8 @@ class ActivationStore:
         return f"ActivationStore({', '.join(parts)})"
 
     def close(self) -> None:
+        for shard in self.shards:
+            shard.close()
         self._file.close()
 
     def __enter__(self) -> "ActivationStore":
@@ -177,33 +188,6 @@ class ActivationStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def check_bytes(path: str | Path) -> None:
-    """Verify the bytes of a store by the checksums at its end, before HDF5 reads it; shards of an index are skipped.
-
-    Raises
-    ------
-    StoreError
-        If bytes are damaged or there are no checksums; the message names the file and the bytes.
-    """
-    try:
-        damage = find_damage(path)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path}: no such activation store") from error
-    except LookupError as error:
-        raise StoreError(
-            f"{path}: does not end with its checksums: it is damaged, not an activation store, or from an earlier "
-            "version; write it again"
-        ) from error
-    if damage is not None:
-        raise StoreError(f"{path}: is damaged: {damage}; write the store again")
-
-
-def open_checked(path: str | Path) -> ActivationStore:
-    """Verify the bytes of a store, but not of an index's shards, and open it; errors as for `check_bytes`."""
-    check_bytes(path)
-    return ActivationStore(path)
 
 
 def content_digest(path: str | Path) -> str:
@@ -214,11 +198,11 @@ def content_digest(path: str | Path) -> str:
     Raises
     ------
     StoreError
-        As for `check_bytes`, if the file is an HDF5 file.
+        If the file is an HDF5 file that is not a store.
     """
     if not h5py.is_hdf5(path):
         return sha256_of(path)
-    with open_checked(path) as store:
+    with ActivationStore(path) as store:
         return store.checksum
 
 
@@ -234,59 +218,3 @@ def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
         return dict(recipe["provenance"])
     with ActivationStore(path) as store:
         return store.provenance_of_rows()
-
-
-def verify(path: str | Path) -> None:
-    """Recompute the checksums of a store, or of all shards of an index.
-
-    Raises
-    ------
-    StoreError
-        If the file is damaged; the message names it and the damaged bytes, or the column and rows.
-    """
-    check_bytes(path)
-    with ActivationStore(path) as store:
-        for shard in store.shards:
-            verify(shard)
-        if not store.shards:
-            _verify_columns(store.path, store._file, store.checksum)
-
-
-def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
-    name = "its list of columns"
-    try:
-        for name in checked_columns(file):
-            rows, expected = len(file[name]), [row.tobytes() for row in file[f"checksums/{name}"][:]]
-            for start, digest in blocks_of(file[name], rows):
-                if digest != expected[start // CHECKSUM_ROWS]:
-                    stop = min(start + CHECKSUM_ROWS, rows)
-                    raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store again")
-        name = "its checksum"
-        if checksum_of(file) != checksum:
-            raise StoreError(f"{path}: does not match its checksum; its shape, class names or digests are damaged")
-    except DAMAGE as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(
-            f"{path}: {name} is damaged and cannot be read ({error}); write the store again"
-        ) from printable_cause(error)
-
-
-def _checked_shards(index: Path, group: h5py.Group) -> list[Path]:
-    """Check and return the shards of an index. HDF5 would read a missing shard as fill values."""
-    paths = []
-    names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
-    for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
-        shard = index.parent / name.decode()
-        try:
-            with ActivationStore(shard) as store:
-                found_rows, found_checksum = store.rows, store.checksum
-        except StoreError as error:
-            raise StoreError(f"{index}: one of its shards is missing or damaged: {error}") from error
-        if found_rows != expected_rows or found_checksum != expected_checksum.decode():
-            raise StoreError(
-                f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, expected "
-                f"{expected_rows} with {expected_checksum.decode()[:12]}; write the index again"
-            )
-        paths.append(shard)
-    return paths

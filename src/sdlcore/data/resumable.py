@@ -1,39 +1,35 @@
 """Write an activation store that resumes from its last commit after an interruption.
 
 An unfinished store is a folder of parts, ``.<name>.parts``, beside the store's path. Each commit adds a part: an HDF5
-file with the rows since the last commit, and a record of the source's progress. A part ends with checksums, is written
+file with the rows since the last commit, their checksum, and a record of the source's progress. A part is written
 atomically and never changes, so a kill loses only the part that is being written. At the end the parts are joined into
 the store. The parts are removed once the store is at its path.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 
-from sdlcore.data.checksums import find_damage
-from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
-from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, create_store
+from sdlcore.data.layout import VERSION, check_dtype, checksum_of, column_names, hdf5_errors, new_file, read_stored
+from sdlcore.data.writing import BlockWriter, Columns, create_store, stored_dtype
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings
-from sdlcore.storage.files import naming_a_full_disk
-from sdlcore.storage.private import hidden, open_lock
+from sdlcore.storage.files import disk_errors, lock, remove_leftovers
 
 log = logging.getLogger(__name__)
 
 RECORD = "record"
+LOCK_SECONDS = 10.0
 State = TypeVar("State", bound=Settings)
-_in_use: set[Path] = set()
 
 
 class Progress(Settings):
@@ -52,6 +48,8 @@ class Record(NamedTuple):
     """Rows of the store up to the end of this part."""
     state: str
     """Progress of the source at the end of this part, as JSON."""
+    checksum: str
+    """Checksum of the rows of this part."""
 
 
 class ResumableWriter(BlockWriter):
@@ -98,7 +96,7 @@ class ResumableWriter(BlockWriter):
         """
         text = json.dumps(state.to_dict(), allow_nan=False)
         self._end_part(text)
-        # no fsync: after a power loss, the checksums show which parts are usable
+        # no fsync: after a power loss, the checksum of each part shows whether it is usable
         self._open.replace(self._path_of(self._parts))
         self._parts += 1
         self._state = text
@@ -112,7 +110,11 @@ class ResumableWriter(BlockWriter):
         while self._path_of(self._parts).exists():
             try:
                 with self._opened(self._path_of(self._parts), self.rows) as (file, record):
-                    kinds = {name: Kind(file[name].dtype, file[name].shape[1:]) for name in column_names(file)}
+                    kinds = {name: (stored_dtype(file[name]), file[name].shape[1:]) for name in column_names(file)}
+                    with hdf5_errors(file.filename):
+                        intact = checksum_of(file) == record.checksum
+                if not intact:
+                    raise StoreError(f"{self._path_of(self._parts)}: is damaged: does not match its checksum")
             except StoreError as error:
                 then = f"writing resumes from row {self.rows}" if self._parts else "writing starts again"
                 log.warning("%s; it is removed with all following parts, and %s", error, then)
@@ -135,7 +137,7 @@ class ResumableWriter(BlockWriter):
             for part in parts:
                 try:
                     with self._opened(part, store.rows) as (file, _):
-                        for columns in _blocks(file):
+                        for columns in _blocks(file, part):
                             store.append_stored(columns)
                 except StoreError as error:
                     raise StoreError(f"{error}; repeat the command to write the damaged part again") from error
@@ -157,29 +159,27 @@ class ResumableWriter(BlockWriter):
     def _begun_part(self) -> Columns:
         if self._columns is None:
             self._open.unlink(missing_ok=True)
-            self._columns = Columns(self.open_part.enter_context(checksummed_file(self._open)), self._dtype)
+            self._columns = Columns(self.open_part.enter_context(new_file(self._open)), self._dtype)
         return self._columns
 
     def _end_part(self, state: str) -> None:
         """Finish the open part with its record; if none is open, write a part without rows."""
-        record = Record(self._identity, self.rows, state)
-        # a dataset, since an attribute has at most 64 KiB
-        self._begun_part().file.create_dataset(RECORD, data=json.dumps(record._asdict()))
+        columns = self._begun_part()
+        record = Record(self._identity, self.rows, state, columns.checksum.hexdigest())
+        columns.finish()
+        columns.file.attrs[RECORD] = np.bytes_(json.dumps(record._asdict()))
         self._columns = None
         self.open_part.close()
 
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
         """Open a part after ``before`` rows, with its record; StoreError if it is damaged or from another store."""
-        try:
-            damage = find_damage(path)
-        except LookupError:
-            damage = "it does not end with its checksums"
-        if damage is not None:
-            raise StoreError(f"{path}: is damaged: {damage}")
-        with h5py.File(path, "r") as file:
-            saved = json.loads(file[RECORD].asstr()[()]) if RECORD in file else {}
-            rows = before + (len(file["input"]) if "input" in file else 0)
+        with hdf5_errors(path):
+            file = h5py.File(path, "r")
+        with file:
+            with hdf5_errors(path):
+                saved = json.loads(file.attrs.get(RECORD, "{}"))
+                rows = before + (len(file["input"]) if "input" in file else 0)
             if (saved.get("identity"), saved.get("rows")) != (self._identity, rows):
                 raise StoreError(f"{path}: this part of the store was written with other settings or inputs")
             yield file, Record(**saved)
@@ -214,8 +214,9 @@ def resume_store(
     Raises
     ------
     StoreError
-        If ``dtype`` is unknown, another process is writing the same store, the store is empty at the end, or a part was
-        damaged meanwhile.
+        If ``dtype`` is unknown, the store is empty at the end, or a part was damaged meanwhile.
+    SourceError
+        If another process is writing the same store.
     OSError
         If the folder of parts cannot be written.
     """
@@ -223,9 +224,11 @@ def resume_store(
     dtype = check_dtype(dtype)
     names = None if class_names is None else list(class_names)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path), naming_a_full_disk(path):
-        folder = hidden(path, ".parts")
-        folder.mkdir(0o700, exist_ok=True)
+    # processes of a killed writer, such as those that load images, may keep its lock for some seconds
+    with lock(path, seconds=LOCK_SECONDS), disk_errors(path):
+        remove_leftovers(path, days=0)
+        folder = path.with_name(f".{path.name}.parts")
+        folder.mkdir(exist_ok=True)
         writer = ResumableWriter(path, folder, dtype, provenance, names)
         writer.take_over()
         try:
@@ -234,51 +237,16 @@ def resume_store(
                 writer.finish()
         finally:
             writer.remove_uncommitted()
-            with suppress(OSError):  # it keeps the committed parts of an unfinished store
+            if not any(folder.iterdir()):  # otherwise the parts of an unfinished store
                 folder.rmdir()
 
 
-def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the stored rows of all columns, at most a chunk at a time."""
-    names = column_names(file)
-    rows = min((file[name].chunks[0] for name in names), default=1)
+def _blocks(file: h5py.File, path: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the stored rows of all columns, at most a chunk at a time; StoreError if HDF5 finds damage."""
+    with hdf5_errors(path):
+        names = column_names(file)
+        rows = min((file[name].chunks[0] for name in names), default=1)
     for start in range(0, len(file["input"]) if names else 0, rows):
-        yield {name: read_stored(file[name], start, start + rows) for name in names}
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock a store's path against other writers, with a lock file beside it."""
-    key = path.resolve()
-    if key in _in_use:  # the system would grant a second lock to the same process
-        raise _refused(path)
-    lock = hidden(path, ".lock")
-    file = _open_locked(lock, path)
-    _in_use.add(key)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(file)
-        _in_use.discard(key)
-
-
-def _open_locked(lock: Path, path: Path) -> int:
-    while True:
-        file = open_lock(lock)
-        try:
-            # not flock: child processes that survive a killed process would keep the lock
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            os.close(file)
-            raise _refused(path) from error
-        except OSError as error:
-            log.warning("%s: no locks on this file system (%s); let only one process write it", path, error)
-        with suppress(FileNotFoundError):  # the last holder may have removed it before this process locked it
-            if os.path.samestat(os.fstat(file), lock.stat()):
-                return file
-        os.close(file)
-
-
-def _refused(path: Path) -> StoreError:
-    return StoreError(f"{path}: another process is writing this store; wait for it, or stop it")
+        with hdf5_errors(path):
+            columns = {name: read_stored(file[name], start, start + rows) for name in names}
+        yield columns

@@ -16,9 +16,8 @@ from sdlcore.extraction.architectures import paths_of
 from sdlcore.extraction.models import undisturbed
 from sdlcore.extras import extra
 from sdlcore.identity import NUMBERS
-from sdlcore.storage.files import atomic_folder, sha256_of
+from sdlcore.storage.files import atomic_folder, make_once, sha256_of
 from sdlcore.storage.parsing import NO_CODE, parsing
-from sdlcore.storage.sharing import made_once
 from sdlcore.text import listed
 
 with extra("language"):
@@ -40,7 +39,7 @@ def converted_gguf(gguf_path: str | Path, cache: str | Path) -> Path:
     gguf_path = Path(gguf_path)
     _require_gguf(gguf_path)
     folder = Path(cache) / f"{gguf_path.stem}-{sha256_of(gguf_path)[:16]}-{NUMBERS['language_model']}"
-    made_once(folder, lambda path: convert_gguf(gguf_path, path))
+    make_once(folder, lambda path: convert_gguf(gguf_path, path))
     return folder
 
 

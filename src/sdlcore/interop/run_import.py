@@ -9,7 +9,7 @@ import torch
 
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.reading import open_checked
+from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.base import kind_of
 from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.interop.load import load
@@ -62,7 +62,7 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     }
     model = load(location, form)
     pair = model.config.pair
-    with open_checked(store) as samples:
+    with ActivationStore(store) as samples:
         expected = pair_sites(pair, *samples.widths)
         widths = model.input_sites, model.target_sites
         if widths != expected:

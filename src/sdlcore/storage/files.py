@@ -1,23 +1,30 @@
-"""Write files atomically."""
+"""Write files atomically, lock them, and notice files that change while they are read."""
 
 import csv
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
-import stat
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sdlcore.errors import SourceError
-from sdlcore.storage.private import private_folder
+from filelock import FileLock, Timeout
 
-ROOM = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "raise the limit on file sizes (ulimit -f)"}
-"""Errors of a full disk -> the remedy."""
+from sdlcore.errors import SourceError
+
+REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+}
+"""What to do about the errors of a full disk, of a quota and of the limit on file sizes."""
 
 
 @contextmanager
@@ -25,8 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and move the file to ``path`` when the block ends without an exception.
 
     The temporary file is in a hidden folder beside ``path``. A process that is killed inside the block leaves ``path``
-    unchanged; its temporary file stays until the next process on this machine writes ``path``. If several processes
-    write ``path`` at once, the last one wins.
+    unchanged; see `remove_leftovers`. If several processes write ``path`` at once, the last one wins.
 
     Raises
     ------
@@ -34,18 +40,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         If the disk is full, or the file exceeds the limit on file sizes; the message names ``path``.
     """
     path = Path(path)
-    with naming_a_full_disk(path), private_folder(path) as folder, _named(path, folder):
+    with disk_errors(path), _hidden_folder(path) as folder:
         part = folder / path.name
         part.touch()
-        mode = stat.S_IMODE(part.stat().st_mode)  # from the umask and the folder's access list
+        mode = part.stat().st_mode  # from the umask and the folder's access list
         part.unlink()
         yield part
-        file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fchmod(file, mode)  # some writers create files that only their owner can read
-            os.fsync(file)
-        finally:
-            os.close(file)
+        part.chmod(mode)  # safetensors creates files that only their owner can read
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         part.replace(path)
 
 
@@ -56,7 +59,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     ``path`` must not exist, or be an empty folder. A process that is killed inside the block leaves ``path`` unchanged.
     """
     path = Path(path)
-    with naming_a_full_disk(path), private_folder(path) as folder, _named(path, folder):
+    with disk_errors(path), _hidden_folder(path) as folder:
         part = folder / path.name
         part.mkdir()
         yield part
@@ -64,49 +67,132 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path, folder: Path) -> Iterator[None]:
-    """Replace names of temporary files in an OSError by ``path``."""
+def _hidden_folder(beside: Path) -> Iterator[Path]:
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(beside)
+    folder = Path(tempfile.mkdtemp(".part", f".{beside.name}.", beside.parent))
     try:
-        yield
-    except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(folder):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(path: Path, days: float = 1) -> None:
+    """Remove temporary folders that `atomic_path` created for ``path`` at least ``days`` ago, in killed processes."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.{'[!.]' * 8}.part"):  # as tempfile.mkdtemp names them
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime >= 86400 * days:
+                shutil.rmtree(folder)
 
 
 @contextmanager
-def naming_a_full_disk(path: str | Path) -> Iterator[None]:
-    """Add the path and a remedy to the error of a full disk or of a file that exceeds the limit on file sizes.
-
-    Libraries that write files leave them out.
-    """
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Add the path and a remedy to the error of a full disk. Libraries that write files leave the path out."""
     try:
         yield
     except Exception as error:
-        # the messages of safetensors and HDF5
-        match = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
-        code = getattr(error, "errno", None) or (match and int(match[1] or match[2]))
-        if code not in ROOM or getattr(error, "filename", None) not in (None, str(path)):
+        found = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))  # messages of safetensors and HDF5
+        code = getattr(error, "errno", None) or (int(found[1] or found[2]) if found else None)
+        if code not in REMEDIES:
             raise
-        raise OSError(code, f"{os.strerror(code)}: {ROOM[code]}, and run this again", str(path)) from error
+        raise OSError(code, f"{os.strerror(code)}: {REMEDIES[code]}, and run this again", str(path)) from error
 
 
 def check_writable(folder: str | Path) -> None:
-    """Check that a folder is writable: create it if it is missing, write 64 KiB to it and remove them again.
-
-    Raises
-    ------
-    OSError
-        If the test fails; the message names the folder and a remedy.
-    """
-    try:
+    """Create a folder if it is missing, write 64 KiB to it and remove them again; OSError if that fails."""
+    with disk_errors(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        remedy = ROOM.get(error.errno or 0, "choose a folder that can be written")
-        raise OSError(error.errno, f"{why}: {remedy}, and run this again", str(folder)) from error
+
+
+@contextmanager
+def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
+    """Hold a lock on ``path``, by a hidden file beside it. The system releases the lock when the process ends.
+
+    Parameters
+    ----------
+    path
+        File or folder, which need not exist.
+    seconds
+        How long to wait for another holder; -1 to wait until it ends.
+
+    Raises
+    ------
+    SourceError
+        If another process or thread still holds the lock.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f".{path.name}.lock")
+    held = FileLock(file)
+    try:
+        held.acquire(timeout=seconds)
+    except Timeout as error:
+        raise SourceError(
+            f"{path}: another process is writing it. Wait until it ends, or choose another path."
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()  # before the release, so that a waiting process notices and creates the file again
+        held.release()
+
+
+def make_once(folder: str | Path, make: Callable[[Path], None]) -> None:
+    """Create a folder if it does not exist. If several processes try, one creates it and the others wait.
+
+    Parameters
+    ----------
+    folder
+        The folder. The folder's name must identify its content, since an existing folder is used as it is.
+    make
+        Function that creates the folder atomically (`atomic_folder`).
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        with lock(folder, -1):
+            if not folder.exists():  # another process may have created it meanwhile
+                make(folder)
+
+
+def link(folder: Path, path: Path) -> None:
+    """Make ``path`` a link to a folder. A relative folder gives a relative link, so that both can be moved together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(folder if folder.is_absolute() else os.path.relpath(folder.resolve(), path.parent.resolve()))
+
+
+class Unchanged:
+    """Files that must not change while they are read: reads in ``with`` compare their sizes and modification times.
+
+    A memory-mapped file that is overwritten changes numbers that were read before, and one that becomes shorter ends
+    the process. HDF5 returns zeros beyond the end of a file that became shorter.
+
+    Raises
+    ------
+    SourceError
+        On entry and on exit, if a file was written to or replaced since this object was created.
+    """
+
+    def __init__(self, *paths: str | Path) -> None:
+        self._states = {Path(path): _state(Path(path)) for path in paths}
+
+    def __enter__(self) -> None:
+        for path, state in self._states.items():
+            if not path.exists() or _state(path) != state:
+                raise SourceError(
+                    f"{path}: the file was changed while it was read; repeat the command once nothing writes to it"
+                )
+
+    def __exit__(self, *_: object) -> None:
+        self.__enter__()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -126,46 +212,9 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file, atomically. `csv.reader` reads the same cells back, including line breaks in them."""
+    """Write a CSV file, atomically."""
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        plain = csv.writer(file, lineterminator="\n")
-        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in rows:  # csv quotes a cell with its own line terminator, but not one with "\r"
-            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
-
-
-class Unchanged:
-    """Files that must not change while they are read: reads in ``with`` compare their sizes and modification times.
-
-    A memory-mapped file that is overwritten changes numbers that were read before, and one that becomes shorter ends
-    the process. HDF5 returns zeros beyond the end of a file that became shorter.
-
-    Raises
-    ------
-    SourceError
-        On entry and on exit, if a file was written to or replaced since this object was created.
-    """
-
-    def __init__(self, *paths: str | Path) -> None:
-        self._states = {Path(path): _state(Path(path)) for path in paths}
-
-    def check(self) -> None:
-        for path, state in self._states.items():
-            if not path.exists() or _state(path) != state:
-                raise SourceError(
-                    f"{path}: the file was changed while it was read; repeat the command once nothing writes to it"
-                )
-
-    def __enter__(self) -> None:
-        self.check()
-
-    def __exit__(self, *_: object) -> None:
-        self.check()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def sha256_of(path: str | Path) -> str:

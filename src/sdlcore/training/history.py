@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdlcore.storage.files import naming_a_full_disk
+from sdlcore.storage.files import disk_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iter
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # another user may have put a link there, and mode "x" does not follow links
-    with naming_a_full_disk(named or path), path.open("x", newline="", encoding="utf-8") as file:
+    with disk_errors(named or path), path.open("x", newline="", encoding="utf-8") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
 
         def write(row: Row) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file as save_torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import means_of_classes
-from sdlcore.errors import SourceError
+from sdlcore.errors import SourceError, StoreError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.random_streams import stream
@@ -266,7 +266,7 @@ def with_row(values, row, value):
         ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 contains NaN or infinity"),
         (
             {"input": with_row(X, 4100, 1e30)},
-            "input.npy: row 4100 contains 1e.30, too large for float16; set another dtype",
+            "input.npy: row 4100 contains 1e.30, too large for float16; set dtype float32",
         ),
         ({"input": X[:3]}, r"test_share 0\.1 of 3 rows leaves no row to train"),
         ({"labels": NAMES, "class_names": ["a", "b"]}, r"labels\.npy: contains names, so leave out class_names"),
@@ -292,7 +292,7 @@ def test_arrays_that_do_not_serve_are_refused(tmp_path, arrays, message):
         path = tmp_path / f"{name}.{'txt' if name == 'class_names' else 'npy'}"
         path.write_text("\n".join(values)) if name == "class_names" else np.save(path, values)
         references[name] = str(path)
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         write_file_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
 
@@ -346,7 +346,7 @@ def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, capl
         write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
 
     for _ in range(2):
-        with pytest.raises(SourceError, match="NaN"), caplog.at_level(logging.INFO):
+        with pytest.raises(StoreError, match="NaN"), caplog.at_level(logging.INFO):
             write()
     assert "resuming from row" in caplog.text
     np.save(tmp_path / "x.npy", x)

@@ -74,9 +74,9 @@ def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If the store does not come from a bench.
     """
-    from sdlcore.data.reading import open_checked
+    from sdlcore.data.reading import ActivationStore
 
-    with open_checked(store) as opened:
+    with ActivationStore(store) as opened:
         features = opened.features()
         if features is None:
             raise ValueError(f"{store}: has no features, expected the store of a bench")

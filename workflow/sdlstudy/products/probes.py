@@ -88,7 +88,7 @@ class Probes(DictionaryTable):
         import pandas as pd
 
         from sdlcore import probe
-        from sdlcore.data.reading import open_checked
+        from sdlcore.data.reading import ActivationStore
         from sdlcore.extraction.text import read_labels
         from sdlcore.model.saving import load_model
 
@@ -96,7 +96,7 @@ class Probes(DictionaryTable):
         for source, entry in self.entries().items():
             store, text = _judges(files, source)
             labels = [None if str(label) in entry.without else label for label in read_labels(text, entry.label_column)]
-            with open_checked(store) as samples:
+            with ActivationStore(store) as samples:
                 for seed in entry.seeds or files.study.seeds:
                     cells = {method: Cell(source, method, self.protocol, "none", seed) for method in entry.methods}
                     dictionaries = {method: load_model(files.model(cell)) for method, cell in cells.items()}

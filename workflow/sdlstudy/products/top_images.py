@@ -88,7 +88,7 @@ class TopImages(Picture):
         import pandas as pd
 
         from sdlcore.data.anchors import load_anchors
-        from sdlcore.data.reading import open_checked
+        from sdlcore.data.reading import ActivationStore
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features
         from sdlcore.evaluation.recovery import one_to_one
@@ -101,7 +101,7 @@ class TopImages(Picture):
         model, means = load_model(model_file), load_references(references)
         features = anchored_features(load_anchors(anchors), means)[: self.rows]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
-        with open_checked(store) as opened:
+        with ActivationStore(store) as opened:
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
                 raise ValueError(f"{store}: expected a store of labelled images, and class means in {references}")
             top = find_top_samples(model, opened, match.latent)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.layout import decode, encode, vanishing_row
+from sdlcore.data.layout import check_values
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
@@ -241,7 +241,7 @@ def _write(
                 if column == "labels":
                     _check_labels(arrays[column], values, class_names, start)
                 else:
-                    _check_activations(arrays[column], values, dtype, start)
+                    check_values(arrays[column].name, values, dtype, start)
             places = np.flatnonzero(chosen(start, stop))
             if len(places):
                 columns = {column: values[places] for column, values in block.items()}
@@ -249,24 +249,6 @@ def _write(
             writer.commit(Progress(next=stop))
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)
-
-
-def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int) -> None:
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        row = start + int(np.argmin(finite))
-        raise SourceError(f"{array.name}: row {row} contains NaN or infinity; leave such rows out")
-    with np.errstate(over="ignore"):
-        stored = decode(encode(values, dtype), dtype)
-    fitting = np.isfinite(stored).all(axis=1)
-    if not fitting.all():
-        row = int(np.argmin(fitting))
-        largest = float(np.abs(values[row].astype(np.float64)).max())
-        raise SourceError(
-            f"{array.name}: row {start + row} contains {largest:g}, too large for {dtype}; set another dtype"
-        )
-    if problem := vanishing_row(values, stored, dtype, start):
-        raise SourceError(f"{array.name}: {problem}")
 
 
 def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | None, start: int) -> None:
