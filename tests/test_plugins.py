@@ -216,8 +216,6 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
             "activation own takes k in __init__; declare k: int in the class, and read self.k$",
         ),
         (lambda: subclass_of_topk(__annotations__={"values": int}), "setting values of Own hides a method; rename it"),
-        (lambda: subclass_of_topk(forward=lambda self, pre, support: pre), "forward of activation own must take pre$"),
-        (lambda: subclass_of_topk(search=lambda self, pre: None), "search of activation own must take no arguments$"),
         *(
             (lambda name=name: subclass_of_topk(__annotations__={name: int}), f"sdlcore has a setting {name}")
             for name in [*FIT, "pursuit", "training", "steps"]

@@ -37,14 +37,6 @@ def test_posterior_codes_keep_directions_and_detect_better(bench, fitted):
     assert after["mcc"] == pytest.approx(before["mcc"], abs=1e-5)
 
 
-def test_codes_that_ruin_a_dictionary_give_a_warning():
-    x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(2000).astype(np.float32)[:, :1].copy()
-    settings = {"activation": "topk", "k": 2, "n_q": 4, "lr": 1e-2, "batch_size": 256, "progress": False}
-    settings |= {"normalise": False, "bias": False, "resample_every": None}
-    with pytest.warns(UserWarning, match="fvu of the posterior codes is .* on 2000 samples, and .* with the trained"):
-        sdl.search(sdl.fit(x, steps=100, **settings), x, progress=False)
-
-
 @pytest.fixture(scope="module")
 def at_scale():
     """Return a function that fits a dictionary with rounds of mean shift to scaled samples."""
@@ -76,13 +68,6 @@ def test_activations_of_any_scale_have_posterior_codes(at_scale, fvu, scale):
     # scaled samples are rounded, which changes the training a little, and some decisions with it
     assert fvu_of(dictionary, x) == pytest.approx(fvu, rel=0.05)
     assert np.isfinite(dictionary.reconstruct(x)).all()
-
-
-def test_a_saved_dictionary_has_the_same_codes(bench, fitted, tmp_path):
-    _, posterior = fitted
-    posterior.save(tmp_path / "posterior")
-    x = bench.samples(100, "test").input
-    np.testing.assert_array_equal(sdl.load(tmp_path / "posterior").encode(x), posterior.encode(x))
 
 
 def test_statistics_are_those_of_the_samples():

@@ -58,25 +58,6 @@ def test_missing_features_take_the_place_of_useless_latents(features):
     assert error[1] < 0.012 < error[0]
 
 
-def test_a_dictionary_with_more_latents_than_features_keeps_their_number(features):
-    draw = draw_from(features)
-    extra = torch.nn.functional.normalize(torch.randn(40, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
-    model = dictionary_of(torch.cat([features, extra]), draw(99))
-    after, _ = refine(model, draw, 5, torch.Generator().manual_seed(4))
-    assert after.W_dec.shape == (N + 40, DIMENSIONS)
-    assert (features @ after.W_dec.T).amax(1).min() > 0.99
-
-
-def test_equal_generators_give_equal_dictionaries(features):
-    draw = draw_from(features)
-    start = features[torch.arange(N) % 12]
-    (one, replaced), (two, again) = (
-        refine(dictionary_of(start, draw(9)), draw, 4, torch.Generator().manual_seed(5)) for _ in range(2)
-    )
-    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
-    assert replaced == again
-
-
 def test_latents_that_stay_keep_their_index(features):
     draw, useless = draw_from(features), [0, 3, 4, 9, 17]
     start = features.clone()
@@ -129,18 +110,6 @@ def test_a_row_loses_the_direction_of_its_parent():
     expected = rows.clone()
     expected[1] = torch.tensor([0.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(_without_parents(rows, together), expected)
-
-
-def test_rounds_after_a_training_find_more_features():
-    bench = sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1)
-    x = bench.samples(20_000).input
-    settings = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
-    settings |= {"normalise": False, "resample_every": None}
-    plain = sdl.search(sdl.fit(x, progress=False, **settings), x, n_samples=10_000, progress=False)
-    refined = sdl.refine(plain, x, 6, n_samples=10_000, progress=False)
-    before, after = (sdl.evaluate(one, bench, n_samples=5000, nulls=False) for one in (plain, refined))
-    assert after["fvu"] < before["fvu"]
-    assert after["detection_f1"] > before["detection_f1"] + 0.1
 
 
 def test_a_refined_dictionary_does_not_claim_to_be_nested():

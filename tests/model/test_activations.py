@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.evaluation.evaluate import oracle_codes
-from sdlcore.model.activations.abstopk import AbsTopK
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
 from sdlcore.model.activations.jumprelu import JumpReLU, step
@@ -43,35 +42,6 @@ def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
     codes = latents(sigma.train(training), z)
     assert ((codes == 0) | (codes == z)).all()
     assert (codes >= 0).all() or sigma.signed
-
-
-@given(seed=seeds, k=st.integers(1, 10))
-def test_topk_keeps_the_largest_positive_ones(seed, k):
-    z = drawn(seed)
-    expected = torch.zeros_like(z)
-    for b, row in enumerate(z):
-        for i in sorted(range(10), key=lambda i: -row[i])[:k]:
-            expected[b, i] = max(row[i], 0)
-    assert torch.equal(latents(TopK(k), z), expected)
-
-
-@given(seed=seeds, k=st.integers(1, 10))
-def test_abstopk_keeps_the_largest_in_absolute_value_with_their_signs(seed, k):
-    z = drawn(seed)
-    expected = torch.zeros_like(z)
-    for b, row in enumerate(z):
-        for i in sorted(range(10), key=lambda i: -row[i].abs())[:k]:
-            expected[b, i] = row[i]
-    assert torch.equal(latents(AbsTopK(k), z), expected)
-    assert torch.equal(AbsTopK(k)(z), expected)
-
-
-@given(seed=seeds, k=st.integers(1, 10))
-def test_batchtopk_keeps_the_largest_positive_ones_of_the_batch(seed, k):
-    z = drawn(seed)
-    threshold = z.flatten().sort(descending=True).values[6 * k - 1]
-    expected = torch.where((z >= threshold) & (z > 0), z, 0.0)
-    assert torch.equal(latents(BatchTopK(k), z), expected)
 
 
 def test_batchtopks_threshold_follows_the_smallest_selected_value_and_is_saved():
@@ -137,25 +107,6 @@ def test_gated_is_the_published_two_paths(seed):
     gate = product + b_gate
     magnitude = r.exp() * product + (offset + r.exp() * b_gate)
     torch.testing.assert_close(latents(sigma, gate).detach(), torch.where(gate > 0, magnitude.relu(), 0.0))
-
-
-def name_without_selection(monkeypatch):
-    monkeypatch.setattr("sdlcore.run.SELECTING", ("relu",))
-    make_sigma(ModelConfig("sae", "relu", 10, k=3))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda _: make_sigma(ModelConfig(activation="tanh")), "activation must be one of relu"),
-        (lambda _: TopK(None), "TopK needs k"),
-        (lambda _: BatchTopK(2).eval().search(), "no threshold"),
-        (name_without_selection, "^ReLU: expected a subclass of Selecting, since SELECTING has its name"),
-    ],
-)
-def test_what_is_no_activation_is_refused(call, message, monkeypatch):
-    with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
-        call(monkeypatch)
 
 
 class Shrunk(TopK):

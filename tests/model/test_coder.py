@@ -147,23 +147,6 @@ def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_pa
     assert torch.equal(loaded.W_enc, model.W_enc), "a loaded model shares no memory between its weights"
 
 
-def test_biases_are_trained_only_where_the_configuration_has_them():
-    assert make(CONFIGS["relu"]).b_enc.requires_grad
-    without = make(CONFIGS["topk"].changed(bias=False))
-    assert not without.b_enc.requires_grad
-    assert not without.b_dec.requires_grad
-
-
-def test_constrain_puts_parameters_back():
-    model = make(CONFIGS["jumprelu"])
-    with torch.no_grad():
-        model.W_dec.mul_(3)
-        model.sigma.threshold.fill_(-1)
-    model.constrain()
-    torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
-    assert (model.sigma.threshold == 0).all()
-
-
 @pytest.mark.parametrize("initialisation", ["linear", "tied"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_fresh_model_does_not_know_the_ground_truth(initialisation, seed):

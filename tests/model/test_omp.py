@@ -133,14 +133,6 @@ def test_codes_are_those_of_scikit_learn_where_these_are_not_negative(planted):
 
 
 @pytest.mark.parametrize("activation", PLAIN)
-def test_a_sparse_pass_has_the_same_codes(activation, planted):
-    x, rows = planted
-    coder = model(rows, activation)
-    with torch.no_grad():
-        torch.testing.assert_close(coder(x).latents(), coder.sigma.encode(x, coder.weights), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("activation", PLAIN)
 def test_rows_of_other_norms_have_the_same_reconstructions(activation, planted):
     x, rows = planted
     scales = 2.0 ** torch.arange(N_Q).remainder(7).sub(3)[:, None]

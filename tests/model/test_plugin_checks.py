@@ -30,11 +30,9 @@ def coder(base, **methods):
     [
         (lambda values, support: values[:3], r"Tensor of shape \(3,\) and type float32, expected Tensor of shape"),
         (lambda values, support: values.double(), "Tensor of shape .* and type float64, expected"),
-        (lambda values, support: values.detach().numpy(), "ndarray of shape .*, expected Tensor of shape"),
-        (lambda values, support: None, "None, expected Tensor of shape"),
         (lambda values, support: support.dense(values), r"Tensor of shape \(5, 8\) and type float32, expected"),
-        (lambda values, support: values - 2, r"-\d\S* where pre is \S*, expected none below zero"),
-        (lambda values, support: values * np.nan, r"nan where pre is \S*, expected finite numbers"),
+        (lambda values, support: values - 2, r"-\d\S*, expected none below zero"),
+        (lambda values, support: values * np.nan, "nan, expected finite numbers"),
     ],
 )
 def test_values_are_an_entry_for_each_preactivation(base, changed, message):
@@ -45,10 +43,7 @@ def test_values_are_an_entry_for_each_preactivation(base, changed, message):
 
 @pytest.mark.parametrize(
     ("search", "message"),
-    [
-        (0.0, r"activation own: search returned 0\.0, expected a Search"),
-        (Above(torch.zeros(3)), r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents"),
-    ],
+    [(Above(torch.zeros(3)), r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents")],
 )
 def test_a_search_has_a_bound_for_each_latent(search, message):
     model = coder(ReLU, search=lambda self: search)
@@ -65,11 +60,6 @@ def test_what_is_as_it_should_be_passes_with_its_gradient():
     assert model.W_enc.grad.any()
 
 
-def test_a_method_that_ours_do_not_have_is_the_plugins():
-    model = coder(ReLU, largest=lambda self: "own")
-    assert model.sigma.largest() == "own"
-
-
 def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_signed():
     class Halved(TopK):
         def forward(self, pre):
@@ -80,7 +70,7 @@ def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_sign
 
     z = torch.tensor([[1.0, -2.0]])
     methods = checked_methods(Halved, "activation halved"), checked_methods(Signed, "activation signed")
-    with pytest.raises(ValueError, match="activation halved: forward returned -1 where pre is -2, expected none below"):
+    with pytest.raises(ValueError, match="activation halved: forward returned -1, expected none below"):
         methods[0]["forward"](Halved(1), z)
     assert torch.equal(methods[1]["forward"](Signed(1), z), z / 2)
 

@@ -55,78 +55,31 @@ def lacking(tensors, name):
     return {key: value for key, value in tensors.items() if key != name}
 
 
-DESCRIPTIONS = [
-    *(
-        (lacking(DESCRIPTION, key), rf"describe a model \('{key}'\)")
-        for key in ("model", "input_sites", "target_sites")
-    ),
-    (DESCRIPTION | {"model": None}, "do not describe a model"),
-    (DESCRIPTION | {"model": [1]}, "model is list, expected an object"),
-    (DESCRIPTION | {"model": {}}, r"W_dec is .* of \(1024, 5\)"),
-    (model(surprise=1), "unknown settings: surprise"),
-    (model(n_q="8"), "model.n_q is '8', expected int"),
-    (model(pair=8), "model.pair is 8, expected str"),
-    (model(n_q=8.0), "model.n_q is 8.0"),
-    (model(n_q=True), "model.n_q is True"),
-    (model(n_q=-8, k=None, activation="relu"), "n_q must be at least 1, found -8"),
-    (model(n_q=10**30), "do not describe a model"),
-    (model(n_q=2**62), "do not describe a model"),
-    (model(n_q=10**12), "n_q must be at most 100000000, found 1000000000000"),
-    (model(n_q=10**8), r"W_dec is .* but the configuration in its metadata needs .* of \(100000000, 5\)"),
-    (model(k=[2]), "model.k is"),
-    (model(k=9), "k must be between"),
-    (model(pursuit=10**9), "pursuit must be at most 1000, found 1000000000"),
-    (model(bias="no"), "model.bias is 'no'"),
-    (model(pair=["sae"]), "model.pair is"),
-    (model(activation="softmax"), "activation must be one of"),
-    (model(init_scale=float("nan")), "model.init_scale is nan"),
-    (DESCRIPTION | {"input_sites": [4]}, r"W_enc is torch.float32 of shape \(8, 5\), .* needs .* of \(8, 4\)"),
-    (DESCRIPTION | {"input_sites": 5}, "input_sites is 5, expected widths"),
-    (DESCRIPTION | {"input_sites": [10, -5]}, "input_sites is"),
-    (DESCRIPTION | {"target_sites": ["5"]}, "target_sites is"),
-    (DESCRIPTION | {"target_sites": [2**70]}, "do not describe a model"),
-]
-WEIGHTS = [
-    (lacking(TENSORS, "b_dec"), "lacks the tensor b_dec"),
-    (TENSORS | {"sigma.threshold": torch.ones(8)}, "has a tensor sigma.threshold"),
-    (TENSORS | {"W_enc": torch.ones(8, 6)}, r"W_enc is torch.float32 of shape \(8, 6\)"),
-    (TENSORS | {"W_enc": torch.ones(40)}, r"W_enc is torch.float32 of shape \(40,\)"),
-    (TENSORS | {"W_enc": TENSORS["W_enc"].half()}, "W_enc is torch.float16"),
-    (TENSORS | {"b_enc": torch.zeros(8, dtype=torch.int32)}, "b_enc is torch.int32"),
-    (with_value(float("nan")), "W_dec contains NaN or infinity"),
-    (with_value(float("-inf")), "W_dec contains NaN or infinity"),
-    ({}, "lacks the tensor W_dec"),
-]
-METADATA = (
-    "",
-    "null",
-    "[]",
-    "3",
-    "{",
-    '{"crc32": 0}',
-    "[" * 10**5,
-    '{"a":' * 10**5,
-    '{"crc32": 1' + "0" * 5000 + "}",
-    "\ud7ff",
-)
+WRONG = {
+    "no settings": (lacking(DESCRIPTION, "model"), TENSORS, "do not describe a model .*model"),
+    "unknown setting": (model(surprise=1), TENSORS, "unknown settings: surprise"),
+    "value out of bounds": (model(k=9), TENSORS, "k must be between"),
+    "too large for memory": (model(n_q=10**8), TENSORS, r"size mismatch for W_enc"),
+    "overflow": (DESCRIPTION | {"target_sites": [2**70]}, TENSORS, "do not describe a model"),
+    "other widths": (DESCRIPTION | {"input_sites": [4]}, TENSORS, "size mismatch for W_enc"),
+    "missing tensor": (DESCRIPTION, lacking(TENSORS, "b_dec"), 'Missing key.* "b_dec"'),
+    "further tensor": (DESCRIPTION, TENSORS | {"sigma.threshold": torch.ones(8)}, "Unexpected key"),
+    "NaN": (DESCRIPTION, with_value(float("nan")), r"W_dec\[3, 2\] is nan"),
+    "infinity": (DESCRIPTION, with_value(float("-inf")), r"W_dec\[3, 2\] is -inf"),
+}
 
 
-def with_metadata(text):
-    return lambda path: save_file(TENSORS, path, metadata={"sdlcore": text})
+@pytest.mark.parametrize("case", WRONG)
+def test_a_file_of_no_model_is_refused_by_its_name(tmp_path, case):
+    description, tensors, message = WRONG[case]
+    with pytest.raises(ValueError, match=rf"m\.safetensors: .*{message}"):
+        load_model(write(tmp_path / "m.safetensors", description, tensors))
 
 
-@pytest.mark.parametrize(
-    ("save", "message"),
-    [
-        (lambda path: None, ""),
-        *((lambda path, one=one: write(path, one), f".*{message}") for one, message in DESCRIPTIONS),
-        *((lambda path, one=one: write(path, tensors=one), message) for one, message in WEIGHTS),
-        *((with_metadata(text), "(.* not written by sdlcore|is damaged)") for text in METADATA),
-    ],
-)
-def test_a_file_of_no_model_is_refused_by_its_name(tmp_path, save, message):
-    save(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=rf"m\.safetensors: {message}"):
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 10**5, "\ud7ff"])
+def test_a_file_with_other_metadata_is_refused_by_its_name(tmp_path, text):
+    save_file(TENSORS, tmp_path / "m.safetensors", metadata={"sdlcore": text})
+    with pytest.raises(ValueError, match=r"m\.safetensors: (.* not written by sdlcore|is damaged)"):
         load_model(tmp_path / "m.safetensors")
 
 
@@ -165,11 +118,7 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
     ("settings", "name", "value", "message"),
     [
         (POSTERIOR, "noise", 0.0, "sigma.noise is 0, expected a positive number"),
-        (POSTERIOR, "noise", -1.0, "sigma.noise is -1, expected a positive number"),
-        (POSTERIOR, "scale", 0.0, "sigma.scale is 0, expected a positive number"),
         (POSTERIOR, "variances", -2.0, "sigma.variances contains -2, expected no negative number"),
-        (POSTERIOR, "variances", float("nan"), "sigma.variances contains NaN or infinity"),
-        (POSTERIOR, "means", float("inf"), "sigma.means contains NaN or infinity"),
         ({"activation": "batchtopk"}, "threshold", -0.5, "the threshold of BatchTopK is -0.5, expected 0 or more"),
     ],
 )
@@ -180,7 +129,7 @@ def test_values_that_no_training_leaves_are_refused_by_the_name_of_the_file(tmp_
     path = write(tmp_path / "m.safetensors", {**DESCRIPTION, "model": config.to_dict()}, state)
     load_model(path)
     state[f"sigma.{name}"] = torch.full_like(state[f"sigma.{name}"], value)
-    with pytest.raises(ValueError, match=f"m.safetensors: {message}"):
+    with pytest.raises(ValueError, match=f"m.safetensors: .*{message}"):
         load_model(write(path, {**DESCRIPTION, "model": config.to_dict()}, state))
 
 

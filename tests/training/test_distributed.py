@@ -3,15 +3,12 @@
 import csv
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -80,8 +77,6 @@ class Together(Forking):
             where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
         size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         variables = [{**where, **size, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        if request.pop("below_an_agent", False):
-            return self.start(log=str(log), workers=variables, **request)
         return self.start(log=str(log), variables=variables, **request)
 
 
@@ -220,78 +215,21 @@ def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, t
     torch.testing.assert_close(state, expected, rtol=1e-2, atol=1e-3)
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := what()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return result
-
-
-def has_ended(process: int) -> bool:
-    try:  # a process that nobody waits for stays in the process table
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
-def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together, store, tmp_path):
-    log, words = tmp_path / "log", command(store, tmp_path / "run", "samples", steps=10**6)
-    (agent,) = together.train(log, command=words, below_an_agent=True)
-    wait_for((tmp_path / "run" / "checkpoint.safetensors").exists)
-    workers = [int(number) for number in re.search(r"workers (\d+) (\d+)", log.read_text()).groups()]
-    assert not any(map(has_ended, workers))
-    os.kill(workers[0], signal.SIGSTOP)
-    os.kill(agent, signal.SIGKILL)
-    wait_for(lambda: all(map(has_ended, workers)), seconds=10)
-    assert together.end() == [-signal.SIGKILL]
-
-
 @pytest.mark.parametrize(
-    ("number", "patience", "message"),
+    ("other", "message"),
     [
-        pytest.param(
-            signal.SIGSTOP,
-            {"patience": 4},
-            "TimeoutError: process 1 of 2 (from 0) waited 4 s for the others: one",
-            marks=pytest.mark.slow,
-        ),
-        (signal.SIGKILL, {}, "ConnectionError: process 1 of 2 (from 0) lost its connection to another process"),
+        (lambda n: 20, r"checkpoints of different steps, \[0, 20\]; give all processes the same run folder"),
+        (lambda n: n // 2, "processes read different first batches; give all of them the same x"),
     ],
 )
-def test_a_process_that_is_stopped_or_killed_ends_the_others(together, store, tmp_path, number, patience, message):
-    log = tmp_path / "log"
-    words = command(store, tmp_path / "run", "samples", steps=10**6)
-    children = together.train(log, command=words, **patience)
-    wait_for((tmp_path / "run" / "checkpoint.safetensors").exists)
-    os.kill(children[0], number)
-    wait_for(lambda: message in log.read_text(), seconds=30)
-    os.kill(children[0], signal.SIGKILL)
-    assert together.end() == [-signal.SIGKILL, 1]
-
-
-def test_processes_that_find_different_checkpoints_are_refused():
+def test_processes_that_read_different_files_are_refused(other, message):
     class Apart(Group):
         size = 2
 
         def counts(self, n):
-            return [n, 20]
+            return [n, other(n)]
 
-    with pytest.raises(
-        ValueError, match=r"checkpoints of different steps, \[0, 20\]; give all processes the same run folder"
-    ):
-        training(CASES["topk"], Processes(samples=Apart()))
-
-
-def test_processes_that_read_different_batches_are_refused():
-    class Apart(Group):
-        size = 2
-
-        def counts(self, n):
-            return [n, n // 2]
-
-    with pytest.raises(ValueError, match="processes read different first batches; give all of them the same x"):
+    with pytest.raises(ValueError, match=message):
         training(CASES["topk"], Processes(samples=Apart()))
 
 

@@ -57,29 +57,6 @@ def test_the_history_and_every_sink_have_all_rows_in_order():
     assert rows_by_sink == {"a": ROWS, "b": ROWS}
 
 
-def test_a_row_with_other_keys_is_refused_by_their_names():
-    with History(ROWS[:1]) as history, pytest.raises(ValueError, match=r"keys \['loss', 'step'\], expected .*'fvu'"):
-        history.add({"step": 10, "loss": 1.0})
-
-
-def test_sinks_that_are_open_are_closed_where_another_cannot_be_opened():
-    closed = []
-
-    @contextlib.contextmanager
-    def good(rows):
-        try:
-            yield lambda row: None
-        finally:
-            closed.append(True)
-
-    def bad(rows):
-        raise OSError("no room")
-
-    with pytest.raises(OSError, match="no room"), History([], [good, bad]):
-        pass
-    assert closed == [True]
-
-
 # CSV
 
 

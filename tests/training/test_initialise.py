@@ -35,13 +35,6 @@ def test_an_l0_that_cannot_be_had_is_refused():
         start_from_data(model, x)
 
 
-def test_without_init_l0_nothing_changes():
-    model = fresh(activation="topk", k=3, bias=True)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    start_from_data(model, torch.randn(50, 12))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
 def test_a_model_starts_from_the_latents_of_another():
     start = SparseCoder.of(
         ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found")

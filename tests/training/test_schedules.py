@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.training.schedules import PenaltyFactor, rise, scheduled
+from sdlcore.training.schedules import PenaltyFactor, scheduled
 from sdlcore.training.step import TrainingStep
 from tests.training.test_loop import METHODS, run
 
@@ -23,12 +23,6 @@ def values(name, steps=100, **settings):
 
 def rates(steps, peak, warmup, decay, shape="linear"):
     return values("lr", steps, lr=peak, lr_warmup=warmup, lr_decay=decay, lr_decay_shape=shape)
-
-
-@given(steps=st.integers(1, 500), warmup=shares, decay=shares, cosine=st.booleans())
-def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, decay, cosine):
-    shape = "cosine" if decay and cosine else "linear"
-    assert all(0 < rate <= 0.3 for rate in rates(steps, 0.3, warmup, decay, shape))
 
 
 def test_it_rises_holds_and_falls():
@@ -50,23 +44,8 @@ def test_a_cosine_falls_as_torchs():
     assert rates(100, 0.3, 0.0, 0.8, "cosine") == pytest.approx(expected)
 
 
-@given(steps=st.integers(1, 500), warmup=shares)
-def test_penalties_rise_to_their_full_weight(steps, warmup):
-    shares = [rise(step, steps, warmup) for step in range(steps)]
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    assert rise(0, steps, 0.0) == 1.0
-
-
 def anchoring(steps, until, falling):
     return values("anchoring", steps, lambda_anchor=0.1, anchor_until=until, anchor_fall=falling)
-
-
-@given(steps=st.integers(1, 50), until=st.none() | st.floats(0.01, 1), falling=shares)
-def test_the_weight_of_anchors_never_rises(steps, until, falling):
-    weights = anchoring(steps, until, falling)
-    assert weights == sorted(weights, reverse=True)
-    assert all(0 <= share <= 1 for share in weights)
 
 
 def test_anchors_stay_fall_or_are_released():
@@ -87,10 +66,6 @@ def test_k_goes_from_its_start_to_its_end_and_stays(steps, k, start, share):
     assert ks == sorted(ks, reverse=start > k)
     assert set(ks[math.ceil(share * steps) :]) <= {k}
     assert ks[0] == (start if share else k)
-
-
-def test_a_constant_k_is_not_scheduled():
-    assert values("k", steps=2, activation="topk", k=4) == [None, None]
 
 
 def test_dead_latents_are_resampled_in_the_first_part_of_the_training():

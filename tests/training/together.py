@@ -4,12 +4,10 @@
 """
 
 import json
-import os
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -28,7 +26,6 @@ from sdlcore.settings import Split
 from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
 from sdlcore.sparse.kernels.interface import Descent
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
-from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
 from tests.conftest import REPOSITORY
@@ -129,26 +126,7 @@ def train_cases(folder: Path, kernels: str) -> None:
                 save_file(tensors, path, {"history": json.dumps(history)})
 
 
-def start_workers(request: dict) -> None:
-    """Fork processes that train together and wait for them, as torchrun's agent does; log their process ids."""
-    children = []
-    for variables in request.pop("workers"):
-        children.append(os.fork())
-        if not children[-1]:
-            os.environ.update(variables)
-            answer(request)
-            os._exit(0)
-    print("workers", *children, file=sys.stderr, flush=True)
-    for child in children:
-        os.waitpid(child, 0)
-
-
 def answer(request: dict) -> None:
-    if "workers" in request:
-        start_workers(request)
-        return
-    if "patience" in request:
-        distributed.PATIENCE = timedelta(seconds=request["patience"])
     torch.set_num_threads(1)
     if "cases" in request:
         train_cases(Path(request["cases"]), request["kernels"])

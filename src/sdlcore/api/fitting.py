@@ -146,8 +146,8 @@ def fit(
         Naming the setting, or the input, that is wrong.
     DivergedError
         If a loss or a weight is not finite; the message suggests changes.
-    TimeoutError, ConnectionError
-        If another of several processes does not respond, or has ended.
+    RuntimeError
+        From torch.distributed, if another of several processes does not respond, or has ended.
     """
     split, callbacks = checked("split", Split, split), check_callbacks(callbacks)
     start = opened_start(start)

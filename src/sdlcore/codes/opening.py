@@ -46,10 +46,6 @@ SHARE = 5
 
 def opened(dictionary: Dictionary | str | Path) -> Dictionary:
     start = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
-    if not isinstance(start, Dictionary):
-        raise ValueError(
-            f"dictionary is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path"
-        )
     if start.pair != "sae":
         raise ValueError(
             f"dictionary is a {start.pair}, but codes by search need an autoencoder, which reads its target"

@@ -91,28 +91,20 @@ def search(
     Raises
     ------
     ValueError
-        If the dictionary is no autoencoder, has latents below zero, or an argument is missing or has no meaning for
-        the method.
+        If the dictionary is no autoencoder, has latents below zero, or an argument is missing or does not fit the
+        method.
     """
     start = opened(dictionary)
     coder = start.coder
     checked("method", Method, method)
     for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
         if value is not None and method not in methods:
-            message = f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}"
-            if (method, name) == ("posterior", "l0"):
-                message += f'. posterior chooses its own L0; for {value} use method="omp", or reencode(..., l0={value})'
-            raise ValueError(message)
-    if (x is not None) != (method == "posterior" or l0 is not None):
-        if x is None:
-            needs = "posterior needs x, samples" if l0 is None else "l0 needs x, samples that it is reached on"
-            raise ValueError(needs)
-        if method == "nnls":
-            raise ValueError("nnls needs no samples; leave x out")
-        instead = "" if k is None else " instead of k"
-        raise ValueError(f"{method} without l0 needs no samples; leave x out, or give l0{instead}")
-    if x is None and n_samples is not None:
-        raise ValueError("n_samples has no meaning without x")
+            raise ValueError(
+                f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}. For an encoder with a "
+                "given l0, use sdl.reencode"
+            )
+    if x is None and (method == "posterior" or l0 is not None):
+        raise ValueError(f"{method if l0 is None else 'l0'} needs x, samples of activations")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
     if method == "posterior":

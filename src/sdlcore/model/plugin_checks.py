@@ -14,11 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.errors import PluginError
 from sdlcore.model.activation import Activation
 from sdlcore.plugins.registry import in_words
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Support
 
 
@@ -31,94 +29,44 @@ def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..
         The plugin's class. The class is not modified.
     called
         Name for errors, such as ``activation soft_topk``.
-
-    Raises
-    ------
-    PluginError
-        If a method takes other arguments than the method that it overrides.
     """
     methods = {}
-    for name, (takes, problem_of) in _CHECKS.items():
-        if not hasattr(cls, name):
-            continue
-        method = inspect.getattr_static(cls, name)
+    for name in ("forward", "values", "gates", "encode"):
+        method = inspect.getattr_static(cls, name, None)
         if isinstance(method, FunctionType | staticmethod) and method.__module__.partition(".")[0] != "sdlcore":
-            try:
-                inspect.signature(method.__get__(cls)).bind(*takes)
-            except TypeError:
-                message = f"{name} of {called} must take {', '.join(takes) or 'no arguments'}"
-                raise PluginError(f"{cls.__module__}: {message}") from None
-            problem_of = _SIGNED.get(name, problem_of) if cls.signed else problem_of
-            methods[name] = _checked(method, problem_of, f"{called}: {name} returned")
+            methods[name] = _checked(method, name, cls.signed or name == "gates", called)
     return methods
 
 
-def _checked(method: Any, problem_of: Callable[[Any, Any], str | None], subject: str) -> Callable[..., Any]:
+def _checked(method: Any, name: str, signed: bool, called: str) -> Callable[..., Any]:
     @wraps(method)
     def checked(self: Activation, *arguments: Any, **by_name: Any) -> Any:
         result = method.__get__(self, type(self))(*arguments, **by_name)
-        if problem := problem_of(result, [*arguments, *by_name.values(), None][0]):
-            raise ValueError(f"{subject} {problem}")
+        given = [*arguments, *by_name.values()][0]
+        if problem := _problem(result, given, name, signed):
+            raise ValueError(f"{called}: {name} returned {problem}")
         return result
 
     return checked
 
 
-def _of_entries(values: Any, pre_N: Tensor) -> str | None:
-    if not isinstance(values, Tensor) or (values.shape, values.dtype) != (pre_N.shape, pre_N.dtype):
-        return f"{in_words(values)}, expected {in_words(pre_N)}, an entry for each of pre"
-    return None
-
-
-def _of_values(values: Any, pre_N: Tensor) -> str | None:
-    if problem := _of_entries(values, pre_N):
-        return problem
-    least = values.detach().min() if len(values) else values.new_zeros(())  # NaN if any is
+def _problem(result: Any, given: Tensor, name: str, signed: bool) -> str | None:
+    """Return what is wrong with the result of a method, which got pre-activations or, for encode, samples."""
+    if name == "gates" and result is None:
+        return None
+    is_fit = isinstance(result, Tensor) and result.dtype == given.dtype
+    if name == "encode":
+        if not is_fit or result.ndim != 2 or len(result) != len(given):
+            kind = str(given.dtype).partition(".")[2]
+            return f"{in_words(result)}, expected latents of {len(given)} samples in {kind}"
+    elif not is_fit or result.shape != given.shape:
+        return f"{in_words(result)}, expected {in_words(given)}, an entry for each of pre"
+    if signed or not result.numel():
+        return None
+    least = result.detach().min()  # NaN if any is
     if least >= 0:
         return None
-    place = int(values.detach().argmin())
-    found = f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}"
-    return f"{found}, {_expected(least)}"
-
-
-def _expected(least: Tensor) -> str:
-    """Return the remedy for latents whose least value is below zero, or NaN."""
-    return "expected none below zero; clamp it" if least < 0 else "expected finite numbers"
-
-
-def _of_declared(search: Any, _: Any) -> str | None:
-    if search is None or isinstance(search, Search):
-        return None
-    return f"{in_words(search)}, expected a Search, such as LargestPerSample(k), or None"
-
-
-def _of_gates(gates: Any, pre: Tensor) -> str | None:
-    return None if gates is None else _of_entries(gates, pre)
-
-
-def _of_signed_latents(latents: Any, x_BP: Tensor) -> str | None:
-    if not isinstance(latents, Tensor) or latents.ndim != 2 or len(latents) != len(x_BP) or latents.dtype != x_BP.dtype:
-        return f"{in_words(latents)}, expected latents of {len(x_BP)} samples in {str(x_BP.dtype).partition('.')[2]}"
-    return None
-
-
-def _of_latents(latents: Any, x_BP: Tensor) -> str | None:
-    if problem := _of_signed_latents(latents, x_BP):
-        return problem
-    least = latents.detach().min() if latents.numel() else latents.new_zeros(())
-    return None if least >= 0 else f"{float(least):g}, {_expected(least)}"
-
-
-_CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
-    "forward": (("pre",), _of_values),
-    "search": ((), _of_declared),
-    "values": (("pre", "support"), _of_values),
-    "gates": (("pre",), _of_gates),
-    "encode": (("x", "weights"), _of_latents),
-}
-"""The arguments of each method, and the check of its result."""
-_SIGNED = {"forward": _of_entries, "values": _of_entries, "encode": _of_signed_latents}
-"""The checks of a class whose latents may be below zero (`Activation.signed`)."""
+    return f"{float(least):g}, " + ("expected none below zero; clamp it" if least < 0 else "expected finite numbers")
 
 
 def derived(cls: type[Activation]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Save and load models: one safetensors file each, with configuration and provenance in its metadata."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,35 +86,21 @@ def load_model(path: str | Path) -> SparseCoder:
 def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> SparseCoder:
     """Build a model from its description (`description_of`) and weights; result and errors as in `load_model`."""
     _check_plugin(path, description)
+    if broken := not_finite(tensors):
+        raise SourceError(f"{path}: {broken}; train again, with a lower lr if training diverged")
     try:
-        with torch.device("meta"):  # only shapes, so that a wrong configuration cannot exhaust the memory
-            expected = described(description).state_dict()
-    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise SourceError(
-            f"{path}: its metadata do not describe a model ({error}); save it again"
-        ) from printable_cause(error)
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            problem = f"has a tensor {name}" if name in tensors else f"lacks the tensor {name}"
-            raise SourceError(f"{path}: {problem}, contrary to the configuration in its metadata")
-        declared, tensor = expected[name], tensors[name]
-        if (tensor.shape, tensor.dtype) != (declared.shape, declared.dtype):
-            raise SourceError(
-                f"{path}: {name} is {tensor.dtype} of shape {tuple(tensor.shape)}, but the configuration in its "
-                f"metadata needs {declared.dtype} of {tuple(declared.shape)}"
-            )
-        if not tensor.isfinite().all():
-            raise SourceError(
-                f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
-            )
-    model = described(description)
-    model.load_state_dict(tensors)
-    for part in model.sigma.modules():
-        if isinstance(part, Activation):
-            try:
+        with torch.device("meta"):  # names and shapes first, so that a wrong configuration cannot exhaust the memory
+            described(description).load_state_dict(tensors, assign=True)
+        model = described(description)
+        model.load_state_dict(tensors)
+        for part in model.sigma.modules():
+            if isinstance(part, Activation):
                 part.check_state()
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}; train again, or save the dictionary again") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        problem = " ".join(str(error).split())
+        raise SourceError(
+            f"{path}: its weights and its metadata do not describe a model ({problem}); save it again"
+        ) from printable_cause(error)
     return model
 
 
@@ -138,34 +123,7 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
         )
 
 
-def described(description: Mapping[str, Json]) -> SparseCoder:
-    """Build the model of a file's description, to be filled by weights, in evaluation mode.
-
-    An error names the entry of the description that is wrong.
-    """
-    settings = description["model"]
-    if not isinstance(settings, dict):
-        raise TypeError(f"model is {type(settings).__name__}, expected an object")
-    for name, kind in get_type_hints(ModelConfig).items():
-        choices = get_origin(kind) is Literal  # ModelConfig checks which value it is
-        kinds = (str,) if choices else get_args(kind) or (kind,)
-        if name in settings and not _is_of(settings[name], kinds):
-            expected = " or ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {expected}")
-    config = ModelConfig.from_dict(settings)
-    sites = []
-    for name in ("input_sites", "target_sites"):
-        widths = description[name]
-        if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
-            raise TypeError(f"{name} is {widths!r:.60}, expected widths")
-        sites.append(tuple(widths))
-    return SparseCoder.of(config, sites[0], sites[1]).eval()
-
-
-def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Return whether a JSON value has one of these types; whole numbers also count as floats."""
-    if isinstance(value, float):
-        return float in kinds and math.isfinite(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int in kinds or float in kinds
-    return type(value) in kinds
+def described(description: Mapping[str, Any]) -> SparseCoder:
+    """Build the model of a file's description, to be filled by weights, in evaluation mode."""
+    config = ModelConfig.from_dict(description["model"])
+    return SparseCoder.of(config, tuple(description["input_sites"]), tuple(description["target_sites"])).eval()

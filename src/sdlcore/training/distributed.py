@@ -1,10 +1,7 @@
 """Distribute one training over processes of torch.distributed."""
 
 import atexit
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +18,6 @@ from sdlcore.settings import Settings, Split
 
 PATIENCE = timedelta(minutes=10)
 """Timeout for other processes, which may be compiling kernels, evaluating a row or writing a checkpoint."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Several(Group):
@@ -108,8 +104,8 @@ def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
     ------
     ValueError
         If this training cannot be divided among the processes.
-    TimeoutError, ConnectionError
-        If another process does not respond within `PATIENCE`, or has ended.
+    RuntimeError
+        From torch.distributed, if another process does not respond within `PATIENCE`, or has ended.
     """
     if current_processes().all.size > 1:
         yield current_processes()
@@ -122,41 +118,12 @@ def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
         raise ValueError(f"a solver runs in one process, but torchrun started {size}; start it without torchrun")
     if problem := check_division(config, size, split):
         raise ValueError(problem)
-    end_with_parent()
     if not dist.is_initialized():  # once a process, for all its trainings
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backends, timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
-    try:
-        with together(Processes(samples=Several()) if split == "samples" else Processes(latents=Several())) as several:
-            yield several
-    except RuntimeError as error:
-        raise _in_words(error) from error
-
-
-def end_with_parent() -> None:
-    """Make Linux kill this process when its parent ends; otherwise it would keep waiting or training."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            raise SystemExit("the process that started this one has ended")
-
-
-def _in_words(error: RuntimeError) -> Exception:
-    """Translate an error of torch.distributed into an error that describes the other processes."""
-    message, who = str(error), f"process {dist.get_rank()} of {dist.get_world_size()} (from 0)"
-    if "timed out" in message.lower():
-        return TimeoutError(
-            f"{who} waited {PATIENCE.total_seconds():.0f} s for the others: one of them was stopped, hangs, or is too "
-            "slow. End all processes and start the same command again; it resumes from the last checkpoint"
-        )
-    if "connection" in message.lower() and ("closed" in message.lower() or "reset" in message.lower()):
-        return ConnectionError(
-            f"{who} lost its connection to another process, which has ended; see the output of that process. The same "
-            "command resumes from the last checkpoint"
-        )
-    return error
+    with together(Processes(samples=Several()) if split == "samples" else Processes(latents=Several())) as several:
+        yield several
 
 
 @torch.no_grad()

@@ -52,16 +52,7 @@ class History:
         self._open = ExitStack()
 
     def add(self, row: Row) -> None:
-        """Append a row and send it to the sinks.
-
-        Raises
-        ------
-        ValueError
-            If its keys differ from the keys of earlier rows: a table needs a single header.
-        """
-        if self.rows and row.keys() != self.rows[0].keys():
-            expected, keys = sorted(self.rows[0]), sorted(row)
-            raise ValueError(f"history row: found keys {keys}, expected the keys of earlier rows: {expected}")
+        """Append a row and send it to the sinks."""
         self.rows.append(row)
         for write in self._writes:
             write(row)

@@ -31,8 +31,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     Raises
     ------
     PluginError
-        If the name is taken or missing; if a setting has the name of a built-in setting or of a method, or a type that
-        configurations cannot hold; or if a method takes other arguments than the method that it overrides.
+        If the name is taken or missing; or if a setting has the name of a built-in setting or of a method, or a type
+        that configurations cannot hold.
     TypeError
         If the class is not a subclass of `Activation`.
     """
@@ -60,13 +60,7 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
 
 
 def make_sigma(config: ModelConfig) -> Activation:
-    """Return a model's activation function, importing only its module or taking it from a plugin.
-
-    Raises
-    ------
-    TypeError
-        If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
-    """
+    """Return a model's activation function, importing only its module or taking it from a plugin."""
     extension = registered("activation", config.activation)
     if extension is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
@@ -78,8 +72,6 @@ def make_sigma(config: ModelConfig) -> Activation:
         body |= {"k": config.k} if config.selects else {}
         subclass: Any = type(plugin.__name__, (plugin,), body)
         sigma = subclass(**_arguments(subclass, config))
-    if extension is None and config.selects and not isinstance(sigma, Selecting):
-        raise TypeError(f"{type(sigma).__name__}: expected a subclass of Selecting, since SELECTING has its name")
     return sigma
 
 
