@@ -22,8 +22,9 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import evaluate
-from sdlcore.api.streams import Stream, is_stream
+from sdlcore.api.streams import given_batches, is_stream
 from sdlcore.codes.search import search
+from sdlcore.data.batches import Request
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
 from sdlcore.interop.export import refusal
@@ -398,7 +399,9 @@ class _Trials:
 def _samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return samples to train on and to test on."""
     if is_stream(x):
-        rows: Any = Stream(x).first_samples(TRAIN_ROWS // 4)
+        batches = given_batches(x)
+        first, _ = batches.begin(Request("sae", 0, 0, 1)).batches(0)
+        rows: Any = first[: TRAIN_ROWS // 4]
         number, read = len(rows), lambda start, stop: rows[start:stop]
     else:
         with samples_of(x, "sae") as samples:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.recipes import Recipe
+from sdlcore.api.streams import open_batches
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import open_synth_stream, write_synth_recipe
+from sdlcore.sources.synth.streaming import write_synth_recipe
 from sdlcore.storage.files import sha256_of
 
 TOPK = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "normalise": False, "resample_every": None}
@@ -21,35 +21,24 @@ def path(tmp_path):
     return tmp_path / "train.json"
 
 
-def opened(path, folder):
-    return Recipe(path, open_synth_stream, folder, "cpu")
-
-
 def test_a_recipe_trains_on_its_samples_and_is_the_data_of_its_run(path, tmp_path):
-    with opened(path, tmp_path / "run") as samples:
-        dictionary = sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
+    dictionary = sdl.fit(path, out=tmp_path / "run", batch_size=32, **TOPK)
     x = sdl.SynthBench.draw(seed=3, **SOURCE).samples(32 * 6).input
     expected = sdl.fit(lambda step: x[32 * step : 32 * step + 32], **TOPK)
     assert torch.equal(dictionary.W_dec, expected.W_dec)
     assert dictionary.provenance["identity"]["inputs"]["store"] == sha256_of(path)
 
-    with opened(path, tmp_path / "run") as samples:
-        again = sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
+    with open_batches(path, folder=tmp_path / "run") as batches:
+        again = sdl.fit(batches, out=tmp_path / "run", batch_size=32, **TOPK)
     assert torch.equal(again.W_dec, dictionary.W_dec)
     write_synth_recipe(path, SynthSource(**SOURCE), 4, {"made": "here"})
-    with (
-        opened(path, tmp_path / "run") as samples,
-        pytest.raises(ValueError, match=r"another run: inputs\.store is "),
-    ):
-        sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
+    with pytest.raises(ValueError, match=r"another run: inputs\.store is "):
+        sdl.fit(path, out=tmp_path / "run", batch_size=32, **TOPK)
 
 
-def test_a_solver_needs_samples_and_a_recipe_must_be_readable(path, tmp_path):
-    with (
-        opened(path, tmp_path) as samples,
-        pytest.raises(ValueError, match="reads all samples several times, but a rec"),
-    ):
-        sdl.fit(samples, solver="kmeans", n_atoms=4, support=2, progress=False)
+def test_a_solver_needs_samples_and_a_recipe_must_be_readable(path):
+    with pytest.raises(ValueError, match=r"reads all samples several times, but .*train\.json gives batches"):
+        sdl.fit(path, solver="kmeans", n_atoms=4, support=2, progress=False)
     path.write_text("[]")
     with pytest.raises(SourceError, match=r"train\.json: expected a recipe of samples"):
-        opened(path, tmp_path)
+        sdl.fit(path, **TOPK)

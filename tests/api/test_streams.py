@@ -12,10 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import sdlcore as sdl
 from sdlcore.api import streams
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
-from sdlcore.api.sources import digest_of_arrays
-from sdlcore.api.streams import Stream
-from sdlcore.data.batches import BatchReader
-from sdlcore.data.memory import Arrays
+from sdlcore.api.streams import given_batches
+from sdlcore.data.batches import BatchReader, Request
+from sdlcore.data.memory import Arrays, digest_of_arrays
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.api.test_fitting import QUIET, same
@@ -92,15 +91,18 @@ def test_settings_that_need_all_samples_use_the_first_pass():
     # a step of 1e-30 is lost in float32's rounding, so only the initial weights, and the mean in b_dec, remain
     assert torch.equal(dictionary.b_dec, expected.b_dec)
     assert torch.equal(dictionary.W_dec, expected.W_dec)
-    whole = Stream(of_step)._sample(10)
-    assert np.array_equal(whole.read("input"), X)
+    assert np.array_equal(sample(of_step, 10).read("input"), X)
+
+
+def sample(x, steps):
+    return given_batches(x).begin(Request("sae", 64, 0, steps)).sample()
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
     monkeypatch.setattr(streams, "SAMPLE_ROWS", 100)
-    assert Stream(of_step)._sample(30).rows == 128
-    assert Stream(loader())._sample(1).rows == 64
-    assert Stream(passes())._sample(30).rows == 128
+    assert sample(of_step, 30).rows == 128
+    assert sample(loader(), 1).rows == 64
+    assert sample(passes(), 30).rows == 128
 
 
 def test_pairs_train_a_transcoder_or_the_requested_pair():
@@ -253,7 +255,7 @@ def of_pairs(step):
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array, a tensor or a path"),
-        (lambda step: (X, X, X), {}, r"batch 0 of x has 3 parts, expected an array or a tensor, or a pair"),
+        (lambda step: (X, X, X), {}, "pair transcoder reads one site and writes another, but this source has 3"),
         (
             TensorDataset(torch.from_numpy(X)),
             {},

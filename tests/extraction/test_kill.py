@@ -1,6 +1,6 @@
 """Extractions and trainings on streams that are killed at any moment go on to the files of those that never were.
 
-What is killed are processes of `workflow/scripts/{activations,train_streamed}.py`, by SIGKILL, forked from one process
+What is killed are processes of `workflow/scripts/{activations,train}.py`, by SIGKILL, forked from one process
 that has imported what the scripts import, since that takes longer than these extractions. They commit after every
 batch, so that many a kill falls into a commit.
 """
@@ -22,7 +22,7 @@ from tests.forking import Forking
 from tests.stores import contents
 
 SCRIPT = REPOSITORY / "workflow/scripts/activations.py"
-TRAIN = REPOSITORY / "workflow/scripts/train_streamed.py"
+TRAIN = REPOSITORY / "workflow/scripts/train.py"
 SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_samples": 3000, "test_samples": 700}
 TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size": 64, "normalise": True}
 TRAINING |= {"log_every": 2, "checkpoint_every": 2}

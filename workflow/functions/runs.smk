@@ -84,17 +84,6 @@ def discover_settings(wildcards):
     return as_json({"solver": discovery.solver.given(), "min_cosine": discovery.min_cosine})
 
 
-def train_script(wildcards):
-    if wildcards.source in SYNTH_STREAMED:
-        return "train_drawn"
-    return "train_streamed" if wildcards.source in STREAMED else "train"
-
-
-def codes_reading(wildcards):
-    """Return how the samples of a run's source are read."""
-    return {"train": "store", "train_drawn": "drawn", "train_streamed": "language"}[train_script(wildcards)]
-
-
 def streamed_files(wildcards):
     """Return the model and text that a streamed source's rows are made from; empty for other sources."""
     if wildcards.source not in LANGUAGE_STREAMED:

@@ -26,9 +26,8 @@ rule codes:
     params:
         settings=run_settings_given,
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
-        reading=codes_reading,
         number=NUMBERS["codes"],
     shell:
         '{params.environment} $PYTHON "$SCRIPTS"/codes.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
-        " --threads {threads} --store {input.store} --start {input.start} --reading {params.reading}"
+        " --threads {threads} --store {input.store} --start {input.start}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})" > {log} 2>&1'

@@ -26,11 +26,10 @@ rule train:
     params:
         settings=run_settings_given,
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
-        script=train_script,
         number=NUMBERS["train"],
         plugins=run_plugins,
     shell:
-        '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
+        '{params.environment} $TRAIN "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})"'
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'

@@ -38,7 +38,7 @@ def main(
         output: store of the part
         trains: training stores of several sources
         tests: evaluation stores of several sources
-        recipe: file to write instead of a training store, for train_streamed.py
+        recipe: file to write instead of a training store, for train.py
         buffer_rows: rows in memory that streamed batches are drawn from
     """
     place = choose_device(device)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.api.sources import Source
 from sdlcore.api.streams import ANEW
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
@@ -32,7 +32,7 @@ LOOKED_AT = 1000
 
 
 def check_inputs(
-    source: Source,
+    batches: Batches,
     config: RunConfig | SolverConfig,
     anchors: Anchors | None,
     start: SparseCoder | None,
@@ -46,25 +46,25 @@ def check_inputs(
         If they do not; the message names the input or setting.
     """
     pair = config.pair if isinstance(config, SolverConfig) else config.model.pair
-    sites = pair_sites(pair, *source.widths)
+    sites = pair_sites(pair, *batches.widths)
     if watch is not None:
-        _check_sites("watch", tuple(map(len, watch.sites)), source, pair)
+        _check_sites("watch", tuple(map(len, watch.sites)), batches, pair)
     if isinstance(config, SolverConfig):
-        source.stored(f"solver {config.solver} reads all samples several times")
+        batches.all_samples(f"solver {config.solver} reads all samples several times")
         _check_start(start, pair, *sites)
         return
     n_q, batch_size = config.model.n_q, config.training.batch_size
     _check_start(start, pair, *sites, n_q)
     if start is not None:
         _check_initial_weights(start, config.model)
-    if source.rows is not None and batch_size > source.rows:
-        n_p = source.widths[0]
-        turned = f", or transpose x if x has {n_p} samples" if n_p > source.rows else ""
+    if batches.rows is not None and batch_size > batches.rows:
+        n_p = batches.widths[0]
+        turned = f", or transpose x if x has {n_p} samples" if n_p > batches.rows else ""
         raise ValueError(
-            f"{source.path}: batch_size {batch_size} exceeds its {source.rows} rows; "
-            f"set batch_size to {source.rows} or less{turned}"
+            f"{batches.path}: batch_size {batch_size} exceeds its {batches.rows} rows; "
+            f"set batch_size to {batches.rows} or less{turned}"
         )
-    if config.loss.anchor_cosine is not None and not source.restarts:
+    if config.loss.anchor_cosine is not None and not batches.restarts:
         raise ValueError("anchor_cosine trains several times, but x is an iterator, which is read once; " + ANEW)
     if (anchors is not None) != config.loss.anchors:
         weight = config.loss.anchor_cosine or config.loss.lambda_anchor
@@ -75,26 +75,26 @@ def check_inputs(
             f"{name} is {weight}, but anchors are given; leave out {name} (for its default) or the anchors"
         )
     if anchors is not None:
-        _check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), source, pair)
+        _check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), batches, pair)
         if len(anchors.w_p) > n_q:
             raise ValueError(f"there are {len(anchors.w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
 
 
-def _check_sites(name: str, widths: tuple[int, ...], source: Source, pair: str) -> None:
+def _check_sites(name: str, widths: tuple[int, ...], batches: Batches, pair: str) -> None:
     """Check that directions have the dimensions of the sites that a pair uses; ``name`` is the argument's name."""
     have, are = ("has", "is") if name == "watch" else ("have", "are")
-    if widths[0] != source.widths[0]:
-        raise ValueError(f"{name} {have} {widths[0]} dimensions, but x has {source.widths[0]}")
+    if widths[0] != batches.widths[0]:
+        raise ValueError(f"{name} {have} {widths[0]} dimensions, but x has {batches.widths[0]}")
     if pair == "sae":
         return
     if len(widths) < 2:
         raise ValueError(
             f"{name} {are} only for x, but pair {pair} also needs directions for the target; give both arrays"
         )
-    if widths[1] != source.widths[1]:
-        raise ValueError(f"{name} for the target {have} {widths[1]} dimensions, but the target has {source.widths[1]}")
-    if widths != source.widths:
-        raise ValueError(f"{name} {have} sites of {widths} dimensions, but x has sites of {source.widths}")
+    if widths[1] != batches.widths[1]:
+        raise ValueError(f"{name} for the target {have} {widths[1]} dimensions, but the target has {batches.widths[1]}")
+    if widths != batches.widths:
+        raise ValueError(f"{name} {have} sites of {widths} dimensions, but x has sites of {batches.widths}")
 
 
 def _check_start(
@@ -146,7 +146,7 @@ def warn_of_l0_weight(config: RunConfig) -> None:
         )
 
 
-def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
+def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: RunConfig, name: str = "") -> None:
     """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
 
     The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
@@ -154,7 +154,9 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
     """
     if is_centred(config.to_dict()):
         return
-    first = source.first_samples(LOOKED_AT).astype(np.float64)
+    samples = batches.samples
+    first = rows.batches(0)[0][:LOOKED_AT] if samples is None else samples.read("input", 0, LOOKED_AT)
+    first = first.astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > LARGEST_MEAN * spread > 0:
         warn_at_call(

@@ -1,8 +1,8 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,9 @@ from sdlcore.api.checking import (
 )
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
-from sdlcore.api.inputs import is_store, pair_of
+from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.loading import load
-from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
     CHECKPOINT,
     REPLACED,
@@ -43,9 +42,10 @@ from sdlcore.api.run_folder import (
 )
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
-from sdlcore.api.sources import Source, digest_of_arrays, stored
-from sdlcore.api.streams import ANEW, Stream, is_stream
+from sdlcore.api.streams import ANEW, gives_batches, open_batches
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.batches import Batches, Request
+from sdlcore.data.memory import digest_of_arrays
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance
@@ -150,41 +150,58 @@ def fit(
         From torch.distributed, if another of several processes does not respond, or has ended.
     """
     split, callbacks = checked("split", Split, split), check_callbacks(callbacks)
-    start = opened_start(start)
     is_chosen = "pair" in settings or start is not None
-    batches = batches_of(x, target, start, cast(dict[str, Any], settings))
     if out is None:
         warn_of_no_folder(settings)
-    request = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), callbacks=callbacks)
-    if callbacks and isinstance(request.config, SolverConfig):
-        raise ValueError("callbacks has no meaning for a solver, which trains nothing; leave it out")
     folder = None if out is None else run_folder(out)
-    with nullcontext(batches) if batches is not None else stored(x, target) as source:
-        if not is_chosen and settings["pair"] == "sae" and len(source.widths) > 1:
+    arguments = seed, anchors, start, watch, device
+    with opened_fit(x, target, *arguments, folder, cast(dict[str, Any], settings)) as (batches, request):
+        request = replace(request, callbacks=callbacks)
+        if callbacks and isinstance(request.config, SolverConfig):
+            raise ValueError("callbacks has no meaning for a solver, which trains nothing; leave it out")
+        if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
             warn_at_call(
-                f"{source.path} has {len(source.widths)} sites, and an autoencoder of the first is trained; "
+                f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
                 "set pair to sae, transcoder or crosscoder"
             )
-        facts = request.facts(source)
+        facts = request.facts(batches)
         with processes_of(split, request.config) as processes:
-            return request.find(source, facts, request.sinks(progress and processes.all.rank == 0), folder)
+            return request.find(batches, facts, request.sinks(progress and processes.all.rank == 0), folder)
 
 
-def batches_of(x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any]) -> Stream | Recipe | None:
-    """Return ``x`` as a source of batches, or None if it is samples.
+@contextmanager
+def opened_fit(
+    x: Any,
+    target: Any,
+    seed: int,
+    anchors: Any,
+    start: Dictionary | str | Path | None,
+    watch: Any,
+    device: Device,
+    folder: Path | None,
+    settings: dict[str, Any],
+) -> Iterator[tuple[Batches, "Fit"]]:
+    """Check arguments of `fit`, open its data, and yield both. ``pair`` and ``batch_size`` are added to ``settings``.
 
-    It also writes the pair, and the batch size of a stream, into ``settings``. ValueError if they do not fit ``x``.
+    Settings are checked before arrays and stores are read.
     """
-    batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
-    if start is not None and (is_store(x) or batches is not None):  # the batches may contain a target for another pair
-        settings.setdefault("pair", start.pair)
-    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
-    if batches is not None:
-        for name in settings.keys() & set(batches.unused):
-            raise ValueError(f"{name} has no meaning together with batches, which determine it already; leave it out")
-    if isinstance(batches, Stream):
-        settings["batch_size"] = batches.batch_size  # of the first batch; accumulate must divide it
-    return batches
+    start = opened_start(start)
+    with ExitStack() as opened:
+        given = opened.enter_context(open_batches(x, target, folder, device)) if gives_batches(x) else None
+        if start is not None and (is_store(x) or given is not None):  # they may have a target for another pair
+            settings.setdefault("pair", start.pair)
+        if given is None:
+            settings["pair"] = pair_of(x, target, settings.get("pair"))
+        else:
+            settings["pair"] = checked("pair", Pair, settings.get("pair") or given.pair)
+            if given.batch_size is not None:
+                if "batch_size" in settings:
+                    raise ValueError(
+                        "batch_size has no meaning together with batches, which determine it already; leave it out"
+                    )
+                settings["batch_size"] = given.batch_size
+        request = Fit.of(settings, seed, anchors, start, watch, device_of(device))
+        yield given or opened.enter_context(stored(x, target)), request
 
 
 def identity_of_fit(
@@ -201,10 +218,10 @@ def identity_of_fit(
 
     It is known before the training, so a caller can look for the finished run elsewhere. Only `fit` gives the warnings.
     """
-    batches = batches_of(x, None, start, settings)
-    with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run: dict[str, Any] = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)[ENTRY]
+        with opened_fit(x, None, seed, anchors, start, watch, device, None, settings) as (batches, request):
+            run: dict[str, Any] = request.facts(batches)[ENTRY]
     return run
 
 
@@ -255,12 +272,12 @@ class Fit:
         """Number of steps of the training or the solver, unless it ends early."""
         return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
 
-    def facts(self, source: Source) -> dict[str, Any]:
+    def facts(self, batches: Batches) -> dict[str, Any]:
         """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
-        check_inputs(source, self.config, self.anchors, start, self.watch)
+        check_inputs(batches, self.config, self.anchors, start, self.watch)
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
-        inputs = {"store": source.digest, "anchors": anchors}
+        inputs = {"store": batches.digest(), "anchors": anchors}
         if self.start is not None:
             weights = self.start.coder.state_dict()
             parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
@@ -268,12 +285,12 @@ class Fit:
         if self.watch is not None:  # the history has columns for it
             inputs["watch"] = digest_of_arrays(*self.watch.sites)
         facts = made_by(self.config, self.seed, self.device, inputs)
-        for name in source.unused:
-            del facts["settings"][name]
-            facts[ENTRY]["settings"].pop(name, None)
+        if batches.batch_size is not None:
+            del facts["settings"]["batch_size"]
+            facts[ENTRY]["settings"].pop("batch_size", None)
         if self.start is not None and REPLACED in self.start.provenance:
             facts[REPLACED] = self.start.provenance[REPLACED]
-        origin = source.activations_made_by()
+        origin = batches.origin()
         if origin is None and self.start is not None:
             # assume that an array comes from the place that the start was trained on, but not from the same text
             place = known_place(self.start.provenance, self.start.pair)
@@ -288,7 +305,7 @@ class Fit:
 
     def find(
         self,
-        source: Source,
+        batches: Batches,
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         folder: Path | None,
@@ -306,11 +323,11 @@ class Fit:
             If the folder cannot be written; raised before the training.
         """
         if folder is None:
-            return self._compute(source, facts, sinks, None, stop)
+            return self._compute(batches, facts, sinks, None, stop)
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
         run = existing_run(folder, facts) if leads else None
-        warn_of_batches(folder, run, source.recorded)
+        warn_of_batches(folder, run, batches.recorded)
         if run is not None:
             log_other_computer(folder, run.provenance, facts)
         if processes.counts(int(run is not None and run.is_finished))[0]:
@@ -318,17 +335,17 @@ class Fit:
             return self.finished(folder)
         history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
         with history as rows:
-            checkpoints = self._checkpoints(folder, source, facts)
-            dictionary = self._compute(source, facts, [*sinks, rows] if rows else [], checkpoints, stop)
+            checkpoints = self._checkpoints(folder, batches, facts)
+            dictionary = self._compute(batches, facts, [*sinks, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 dictionary.save(folder)
         return dictionary
 
-    def _checkpoints(self, folder: Path, source: Source, facts: dict[str, Any]) -> Checkpointing | None:
+    def _checkpoints(self, folder: Path, batches: Batches, facts: dict[str, Any]) -> Checkpointing | None:
         """Return path and provenance of a training's checkpoint; None for a solver, and for a source read only once."""
         if isinstance(self.config, SolverConfig):
             return None
-        if source.restarts:
+        if batches.restarts:
             return Checkpointing(folder / CHECKPOINT, facts)
         message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
         warn_at_call(f"{folder}: {message}; {ANEW}")
@@ -341,7 +358,7 @@ class Fit:
 
     def _compute(
         self,
-        source: Source,
+        batches: Batches,
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         checkpoints: Checkpointing | None,
@@ -350,12 +367,12 @@ class Fit:
         """Train or solve for the dictionary."""
         config = self.config
         if isinstance(config, SolverConfig):
-            return self._solve(config, source, facts, sinks)
-        training_rows, processes = source.training_rows(config, self.seed), current_processes()
-        warn_of_a_mean(source, config, self.name)
+            return self._solve(config, batches, facts, sinks)
+        rows, processes = batches.begin(Request.of(config, self.seed)), current_processes()
+        warn_of_a_mean(batches, rows, config, self.name)
         callbacks, stopping = record_stops(self.callbacks)
-        model, rows = train_dictionary(
-            training_rows,
+        model, history = train_dictionary(
+            rows,
             config,
             self.seed,
             self.device,
@@ -368,7 +385,7 @@ class Fit:
             stop=stop,
             callbacks=callbacks,
         )
-        steps = int(rows[-1]["step"])
+        steps = int(history[-1]["step"])
         if processes.all.size > 1:
             split = "samples" if processes.samples.size > 1 else "latents"
             facts = facts | {"processes": processes.all.size, "split": split}
@@ -378,11 +395,13 @@ class Fit:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
             message = f"x ended after {steps} of {self.steps} batches, and the training with it"
             warn_at_call(f"{message}; set steps to {steps}, or {ANEW}")
-        warn_of_error(rows[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
-        return Dictionary(model, facts, rows, self.anchors)
+        warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
+        return Dictionary(model, facts, history, self.anchors)
 
-    def _solve(self, config: SolverConfig, source: Source, facts: dict[str, Any], sinks: Sequence[Sink]) -> Dictionary:
-        samples = source.stored(f"solver {config.solver} reads all samples several times")
+    def _solve(
+        self, config: SolverConfig, batches: Batches, facts: dict[str, Any], sinks: Sequence[Sink]
+    ) -> Dictionary:
+        samples = batches.all_samples(f"solver {config.solver} reads all samples several times")
         with History(sinks=sinks) as history:
             atoms = None if self.start is None else self.start.W_dec.cpu()
             model = solve_dictionary(samples, config, self.seed, history, atoms, self._watch(config.pair))

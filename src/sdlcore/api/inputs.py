@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdlcore.data.batches import Batches, stored_batches
 from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.pairs import input_target_more
 from sdlcore.data.reading import ActivationStore
@@ -144,6 +145,13 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
         first, second, more = input_target_more(sites)
         numbers, class_names = class_numbers(labels)
         yield Arrays(first, second, numbers, class_names, more=more, names=names)
+
+
+@contextmanager
+def stored(x: Any, target: Any = None) -> Iterator[Batches]:
+    """Open arrays, stores and files as batches; arguments and errors as of `activations`."""
+    with activations(x, target) as samples:
+        yield stored_batches(samples)
 
 
 def _opened(x: Any) -> AbstractContextManager[ActivationStore]:

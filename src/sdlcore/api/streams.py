@@ -1,44 +1,77 @@
-"""A user's own stream of batches: a DataLoader, an iterable, or a function of the step."""
+"""Batches that a user gives, or that a recipe describes: DataLoaders, iterables, functions of the step, JSON files."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from sdlcore.api.inputs import floats, is_pair
-from sdlcore.api.sources import digest_of_arrays
-from sdlcore.data.batches import TrainingRows, read_pair
-from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.pairs import input_target_more, site_column, site_columns
-from sdlcore.data.reading import ActivationStore
-from sdlcore.run import RunConfig
-from sdlcore.settings import Json, Pair, checked
+from sdlcore.api.inputs import floats, is_pair, stored
+from sdlcore.data.batches import Batches, Order, Request, TrainingRows, read_pair
+from sdlcore.data.memory import Arrays
+from sdlcore.data.pairs import all_sites, input_target_more, site_column, site_columns
+from sdlcore.data.reading import ActivationStore, is_of_language_model
+from sdlcore.device import Device, choose_device
+from sdlcore.errors import SourceError, printable_cause
+from sdlcore.settings import Json
+from sdlcore.storage.files import sha256_of
 from sdlcore.training.read_ahead import NoMoreBatchesError
 
 SAMPLE_ROWS = 2**16
 """Samples from the first batches that normalise, whiten and initialisation from samples use. The pipeline's streams of
 activations use as many."""
-NOT_RECORDED = "not recorded"
+ANEW = "give a DataLoader, a generator function (without calling it) or a function of the step, which can begin anew"
 _END = object()
 
 
-class _Reader(Protocol):
-    """Gives the batch of a step."""
+@contextmanager
+def open_batches(x: Any, target: Any = None, folder: Path | None = None, device: Device = "auto") -> Iterator[Batches]:
+    """Open data of any kind that `sdlcore.fit` takes.
 
-    kind: str
-    restarts: bool
-    passes: int
-    """How often the batches began again after their end."""
+    Parameters
+    ----------
+    x, target
+        As in `sdlcore.fit`; or the path of a recipe (.json).
+    folder, device
+        As in `recipe_batches`.
+    """
+    if isinstance(x, Batches):
+        yield x
+    elif is_stream(x):
+        yield given_batches(x, target)
+    elif _is_recipe(x):
+        with recipe_batches(Path(x), folder or Path(x).parent, device) as batches:
+            yield batches
+    else:
+        with stored(x, target) as batches:
+            yield batches
 
-    def __call__(self, step: int) -> Any: ...
+
+def gives_batches(x: Any) -> bool:
+    """Tell whether an input gives batches itself, instead of samples that are read in random order."""
+    return isinstance(x, Batches) or is_stream(x) or _is_recipe(x)
 
 
-class Stream:
-    """Batches in their given order, checked and converted to float32.
+def _is_recipe(x: Any) -> bool:
+    return isinstance(x, str | Path) and Path(x).suffix == ".json"
+
+
+def is_stream(x: Any) -> bool:
+    """Tell whether an input gives batches, by its type."""
+    if isinstance(x, np.ndarray | torch.Tensor | str | bytes | Path | list | tuple | Mapping | ActivationStore):
+        return False
+    if any(hasattr(x, name) for name in ("ndim", "__array__", "to_numpy", "toarray")):  # of another library's arrays
+        return False
+    return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
+
+
+def given_batches(x: Any, target: Any = None) -> Batches:
+    """Return batches in their given order, checked and converted to float32.
 
     Parameters
     ----------
@@ -54,164 +87,143 @@ class Stream:
     ValueError
         If ``target`` is given, if there is no batch, or if the first is neither an array, a tensor nor a pair.
     """
+    if target is not None:
+        raise ValueError("x gives batches, which hold their targets themselves: pairs (x, target); leave target out")
+    kind = _kind(x)
+    given = _Given(x if kind == FUNCTION else _Passes(x, kind))
+    first = given.read(0)
+    # a function returns the same batch for the same step, while others may shuffle
+    recorded = kind == FUNCTION
+    content = {"first_batch": first.digest()} if recorded else {"content": "not recorded"}
+    entry = {"kind": kind, "type": qualified_name(x), **_size_of(x), **_widths(first.widths), **content}
+    return Batches(
+        Path("x"),
+        first.widths,
+        given.begin,
+        lambda: entry,
+        pair="sae" if len(first.widths) == 1 else "transcoder",
+        batch_size=first.rows,
+        restarts=kind != ITERATOR,
+        recorded=recorded,
+    )
 
-    path = Path("x")
-    rows = None
-    unused = ("batch_size",)
 
-    def __init__(self, x: Any, target: Any = None) -> None:
-        if target is not None:
-            raise ValueError(
-                "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
-            )
-        self._x, self._reader = x, _reader_of(x)
-        self._batches: dict[int, Arrays] = {}
-        self.paired = False
+FUNCTION, ITERATOR = "function of the step", "iterator"
+
+
+def _kind(x: Any) -> str:
+    if inspect.isgeneratorfunction(x) and not inspect.signature(x).parameters:
+        return "generator function"
+    if isinstance(x, Iterator):
+        return ITERATOR
+    if isinstance(x, torch.utils.data.DataLoader):
+        return "DataLoader"
+    return "iterable" if isinstance(x, Iterable | torch.utils.data.Dataset) else FUNCTION
+
+
+def _size_of(x: Any) -> dict[str, Json]:
+    """Return the data set of a DataLoader, and the number of batches if it is known, for provenance."""
+    is_loader = isinstance(x, torch.utils.data.DataLoader)
+    entry: dict[str, Json] = {"dataset": qualified_name(x.dataset)} if is_loader else {}
+    try:
+        return {**entry, "batches": len(x)}
+    except (TypeError, NotImplementedError):  # it has no length, or a DataLoader's dataset has none
+        return entry
+
+
+def _widths(widths: Sequence[int]) -> dict[str, Json]:
+    n_p, n_r, more = input_target_more(widths)
+    return {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
+
+
+class _Given:
+    """Batches by step. A batch is kept until a later one is read for training."""
+
+    def __init__(self, batch: Callable[[int], Any]) -> None:
+        self._batch = batch
+        self._kept: dict[int, Arrays] = {}
+        self._widths: tuple[int, ...] = ()
+        self._paired = False
         """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
-        first = self._read(0)
-        self.widths, self.batch_size = first.widths, first.rows
-        self._first_batch = digest_of_arrays(*first.sites)
 
-    @property
-    def restarts(self) -> bool:
-        """Whether batches can be read again from the first one on."""
-        return self._reader.restarts
-
-    @property
-    def recorded(self) -> bool:
-        """Whether the digest depends on the samples: a function returns the same batch for the same step, while others
-        may shuffle."""
-        return isinstance(self._reader, _OfStep)
-
-    def pair_of(self, settings: Mapping[str, Any]) -> Pair:
-        """Return the pair in the settings; without one, sae for single batches and transcoder for pairs."""
-        pair = settings.get("pair") or ("sae" if len(self.widths) == 1 else "transcoder")
-        refuse_more(len(self.widths), pair, "batch 0 of x")
-        return checked("pair", Pair, pair)
-
-    @property
-    def digest(self) -> Json:
-        """The batches' entry in provenance: kind, type, number, and a digest of a function's first batch."""
-        entry: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
-        dataset = getattr(self._x, "dataset", None)
-        if isinstance(self._x, torch.utils.data.DataLoader):
-            entry["dataset"] = qualified_name(dataset)
-        if (length := _length(self._x)) is not None:
-            entry["batches"] = length
-        content = {"first_batch": self._first_batch} if self.recorded else {"content": NOT_RECORDED}
-        n_p, n_r, more = input_target_more(self.widths)
-        further = {site_column(site): width for site, width in enumerate(more, start=2)}
-        return {**entry, "n_p": n_p, "n_r": n_r, **further, **content}
-
-    def activations_made_by(self) -> Json:
-        """Return None: batches do not say what made them."""
-        return None
-
-    def first_samples(self, rows: int) -> np.ndarray:
-        """Return at most so many samples of x_p from the first batch."""
-        return self._read(0).read("input", 0, rows)
-
-    def stored(self, why: str) -> Activations:
-        """Raise `ValueError`, since only one batch is known at a time."""
-        raise ValueError(f"{why}, but x gives batches; give an array, a tensor or a store")
-
-    def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
-        """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
-        self._check_settings(config)
-        batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.widths, batches, partial(self._sample, config.training.steps))
-
-    def _check_settings(self, config: RunConfig) -> None:
-        """Raise `ValueError` if a training with these settings would need other batches than there are.
-
-        Batches must be pairs of neighbours where the loss compares these, and only there.
-        """
-        if config.loss.contrast and not self.paired:
+    def begin(self, request: Request) -> TrainingRows:
+        if request.neighbours and not self._paired:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
                 "batches of pairs, B x 2 x n_p"
             )
-        if self.paired and not config.loss.contrast:
+        if self._paired and not request.neighbours:
             raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
-    def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        batch = self._read(step)
-        for before in [one for one in self._batches if one < step]:
-            del self._batches[before]
-        if batch.rows % accumulate:
-            raise ValueError(f"batch {step} of x has {batch.rows} samples, which accumulate = {accumulate} must divide")
-        return read_pair(batch, pair, 0, batch.rows)
+        def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+            samples = self.read(step)
+            for before in [kept for kept in self._kept if kept < step]:
+                del self._kept[before]
+            return read_pair(samples, request.pair, 0, samples.rows)
+
+        return TrainingRows(self.read(0).widths, batch, partial(self._sample, request.steps))
 
     def _sample(self, steps: int) -> Arrays:
         """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
         parts: list[Arrays] = []
         for step in range(steps):
             try:
-                batch = self._read(step)
+                batch = self.read(step)
             except NoMoreBatchesError:
                 break
-            if self._reader.passes or sum(one.rows for one in parts) >= SAMPLE_ROWS:
+            is_whole_pass = isinstance(self._batch, _Passes) and self._batch.passes
+            if is_whole_pass or sum(part.rows for part in parts) >= SAMPLE_ROWS:
                 break
             parts.append(batch)
-        return arrays_of([np.concatenate([one.read(name) for one in parts]) for name in site_columns(len(self.widths))])
+        columns = site_columns(len(parts[0].widths))
+        return arrays_of([np.concatenate([part.read(name) for part in parts]) for name in columns])
 
-    def _read(self, step: int) -> Arrays:
-        """Return a batch, and keep it until training reaches a later batch."""
-        if self._batches and step < min(self._batches):  # begun anew, perhaps in another order
-            self._batches.clear()
-        if step not in self._batches:
-            self._batches[step] = self._checked(self._reader(step), step)
-        return self._batches[step]
+    def read(self, step: int) -> Arrays:
+        """Return the samples of a batch."""
+        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
+            self._kept.clear()
+        if step not in self._kept:
+            self._kept[step] = self._checked(self._batch(step), step)
+        return self._kept[step]
 
     def _checked(self, batch: Any, step: int) -> Arrays:
         x, *rest = columns_of(batch, f"batch {step} of x")
         paired = np.ndim(x) == 3 and np.shape(x)[1] == 2
-        if step and paired != self.paired:
+        if step and paired != self._paired:
             raise ValueError(f"batch {step} of x has shape {tuple(x.shape)}; either all batches are pairs, or none")
-        self.paired = paired
+        self._paired = paired
         if paired:
             x, *rest = (part.reshape(-1, part.shape[-1]) for part in (x, *rest))
         try:
-            names = ("target", *(f"site {site}" for site in range(2, 1 + len(rest))))
-            further = [_copy(floats(part, name)) for part, name in zip(rest, names, strict=False)]
-            arrays = arrays_of([_copy(floats(x, "x")), *further])
+            names = ("x", "target", *(f"site {site}" for site in range(2, 1 + len(rest))))
+            arrays = arrays_of([_copy(floats(part, name)) for part, name in zip((x, *rest), names, strict=False)])
         except ValueError as error:
             hint = ""
             if np.ndim(x) == 1:
                 hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
             raise ValueError(f"batch {step}: {error}{hint}") from error
-        if step and arrays.widths != self.widths:
-            shapes = [" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths)]
+        self._widths = self._widths or arrays.widths
+        if arrays.widths != self._widths:
+            shapes = [" and ".join(map(str, widths)) for widths in (arrays.widths, self._widths)]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
         return arrays
 
 
-class _OfStep:
-    """A function of the step."""
-
-    kind = "function of the step"
-    restarts = True
-    passes = 0
-
-    def __init__(self, function: Callable[[int], Any]) -> None:
-        self._function = function
-
-    def __call__(self, step: int) -> Any:
-        return self._function(step)
-
-
 class _Passes:
-    """An iterable, read from its beginning, and again whenever it ends. An iterator is read once."""
+    """An iterable as a function of the step: read from its beginning, and again whenever it ends.
 
-    def __init__(self, start: Callable[[], Iterator[Any]], kind: str, restarts: bool) -> None:
-        self.kind, self.restarts, self.passes = kind, restarts, 0
-        self._start = start
-        self._pass, self._next = start(), 0
+    An iterator is read once.
+    """
+
+    def __init__(self, x: Any, kind: str) -> None:
+        self._start: Callable[[], Iterator[Any]] = x if inspect.isgeneratorfunction(x) else partial(iter, x)
+        self._kind, self.passes = kind, 0
+        self._pass, self._next = self._start(), 0
 
     def __call__(self, step: int) -> Any:
         if step < self._next:
-            if not self.restarts:
-                raise ValueError(f"x ({self.kind}) gives batch {step} only once; {ANEW}")
+            if self._kind == ITERATOR:
+                raise ValueError(f"x ({self._kind}) gives batch {step} only once; {ANEW}")
             self._pass, self._next, self.passes = self._start(), 0, 0
         while True:
             batch = self._following()
@@ -224,26 +236,14 @@ class _Passes:
         if batch is not _END:
             return batch
         if not self._next:
-            raise ValueError(f"x ({self.kind}) gives no batch")
-        if not self.restarts:
+            raise ValueError(f"x ({self._kind}) gives no batch")
+        if self._kind == ITERATOR:
             raise NoMoreBatchesError
         self._pass, self.passes = self._start(), self.passes + 1
         batch = next(self._pass, _END)
         if batch is _END:
-            raise ValueError(f"x ({self.kind}) gives no batch when it begins anew after {self._next} batches; {ANEW}")
+            raise ValueError(f"x ({self._kind}) gives no batch when it begins anew after {self._next} batches; {ANEW}")
         return batch
-
-
-ANEW = "give a DataLoader, a generator function (without calling it) or a function of the step, which can begin anew"
-
-
-def is_stream(x: Any) -> bool:
-    """Tell whether an input gives batches, by its type."""
-    if isinstance(x, np.ndarray | torch.Tensor | str | bytes | Path | list | tuple | Mapping | ActivationStore):
-        return False
-    if any(hasattr(x, name) for name in ("ndim", "__array__", "to_numpy", "toarray")):  # of another library's arrays
-        return False
-    return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
 
 
 def columns_of(batch: Any, name: str) -> Sequence[Any]:
@@ -253,15 +253,6 @@ def columns_of(batch: Any, name: str) -> Sequence[Any]:
     if not batch:
         raise ValueError(f"{name} has no parts, expected an array or a tensor, or a list with one for each site")
     return tuple(batch)
-
-
-def refuse_more(n_sites: int, pair: str, name: str) -> None:
-    """Refuse three sites or more, unless the pair is crosscoder: a loader may also give labels or weights."""
-    if n_sites > 2 and pair != "crosscoder":
-        raise ValueError(
-            f"{name} has {n_sites} parts, expected an array or a tensor, or a pair (x, target); set pair to crosscoder "
-            "if each is a site"
-        )
 
 
 def arrays_of(sites: Sequence[np.ndarray]) -> Arrays:
@@ -283,21 +274,52 @@ def _copy(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32 if values.dtype == np.float16 else values.dtype)
 
 
-def _reader_of(x: Any) -> _Reader:
-    if inspect.isgeneratorfunction(x) and not inspect.signature(x).parameters:
-        return _Passes(x, "generator function", restarts=True)
-    if isinstance(x, Iterator):
-        return _Passes(lambda: x, "iterator", restarts=False)
-    if isinstance(x, torch.utils.data.DataLoader):
-        return _Passes(partial(iter, x), "DataLoader", restarts=True)
-    if isinstance(x, Iterable | torch.utils.data.Dataset):
-        return _Passes(partial(iter, x), "iterable", restarts=True)
-    return _OfStep(x)
+Opening = Callable[[Path, str, int, Order, Path, torch.device, bool], AbstractContextManager[TrainingRows]]
+"""Opens a recipe's rows, given path, pair, batch size, order, folder, device, and whether batches consist of pairs of
+neighbouring tokens."""
 
 
-def _length(x: Any) -> int | None:
-    """Return how many batches there are, if that is known."""
+@contextmanager
+def recipe_batches(path: Path, folder: Path, device: Device = "auto") -> Iterator[Batches]:
+    """Open samples that are computed during a training.
+
+    Parameters
+    ----------
+    path
+        A JSON file that describes the samples, of a synthetic bench or of a language model.
+    folder
+        Folder of the run, where the stream of a language model records its place in the text.
+    device
+        Device of the language model.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read.
+    """
     try:
-        return len(x)
-    except (TypeError, NotImplementedError):  # it has no length, or a DataLoader's dataset has none
-        return None
+        recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
+        provenance, open_rows = recipe["provenance"], _opening(recipe["format"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f"{path}: expected a recipe of samples ({error})") from printable_cause(error)
+
+    with ExitStack() as opened:
+
+        def begin(request: Request) -> TrainingRows:
+            pair, batch_size, _, _, neighbours = request
+            at = folder, choose_device(device)
+            return opened.enter_context(open_rows(path, pair, batch_size, request.order, *at, neighbours))
+
+        origin = provenance if is_of_language_model(provenance) else None
+        yield Batches(path, widths, begin, lambda: sha256_of(path), lambda: origin)
+
+
+def _opening(name: str) -> Opening:
+    from sdlcore.sources.synth import streaming
+
+    if name == streaming.FORMAT:
+        return streaming.open_synth_stream
+    from sdlcore.extraction.stream import open_language_stream
+
+    return open_language_stream

@@ -18,13 +18,12 @@ from sdlcore.api.bars import SweepBar
 from sdlcore.api.checking import warn_of_no_folder
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
-from sdlcore.api.inputs import is_store, pair_of
+from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
-from sdlcore.api.sources import stored
-from sdlcore.api.streams import is_stream
+from sdlcore.api.streams import gives_batches
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
@@ -102,7 +101,7 @@ def fit_many(
         warn_of_no_folder(settings, *runs.values())
     where = device_of(device)
     start = opened_start(start)
-    if is_stream(x):
+    if gives_batches(x):
         raise ValueError(
             "fit_many trains on an array, a path or a store, found batches; write them to a store with sdl.extract or "
             "sdl.import_activations, or call fit for each run"
@@ -122,14 +121,14 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
-        stored(x, target) as source,
+        stored(x, target) as batches,
         SweepBar([one.steps for one in fits.values()], progress) as bar,
     ):
         facts = {}
         folders = {name: None if folder is None else folder / str(name) for name in fits}
         for name, one in fits.items():
             with _naming(name):
-                facts[name] = one.facts(source)
+                facts[name] = one.facts(batches)
                 its = folders[name]
                 if its is None:
                     continue
@@ -141,7 +140,7 @@ def fit_many(
             torch.set_num_threads(max(1, cores // side_by_side))
             one = fits[name]
             sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            dictionary = one.find(source, facts[name], sinks, folders[name], stop)
+            dictionary = one.find(batches, facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 

@@ -1,7 +1,7 @@
 """Open the dictionary, the samples and the folder of `search`, `refine` and `reencode`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,24 @@ from sdlcore.api.run_folder import (
     unfinished_run,
     warn_of_batches,
 )
-from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
-from sdlcore.api.streams import ANEW, Stream, is_stream
+from sdlcore.api.streams import ANEW, open_batches
 from sdlcore.codes.posterior import (
     ROUNDS,
     with_posterior_codes,
 )
-from sdlcore.data.batches import Readable, TrainingRows
+from sdlcore.data.batches import Batches, Readable, Request, TrainingRows
+from sdlcore.data.memory import digest_of_arrays
 from sdlcore.identity import identity, log_other_computer, provenance
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import RunConfig
 from sdlcore.settings import Positive, checked
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.read_ahead import NoMoreBatchesError
 
 N_SAMPLES = 65_536
 """Samples that statistics of latents are estimated on."""
+MOST_STEPS = 10**9
+"""More steps than any stream has."""
 BATCH = 1024
 """Samples of a step of `reencode`."""
 SHARE = 5
@@ -63,20 +64,17 @@ def l0_up_to(n_q: int, l0: float) -> float:
 
 
 @contextmanager
-def open_rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
+def open_rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Batches, TrainingRows]]:
     """Open samples for a dictionary, in batches; ValueError if their dimensions differ from the dictionary's."""
     if is_pair(x):
         raise ValueError(
             f"x is a {type(x).__name__}, as of several sites, but an autoencoder reads one: expected an array"
         )
-    batches = Stream(x) if is_stream(x) else None
-    with nullcontext(batches) if batches is not None else stored(x) as source:
-        if source.widths[0] != (n_p := coder.W_enc.shape[1]):
-            raise ValueError(f"x has {source.widths[0]} dimensions, but the dictionary reads {n_p}")
-        size = _batch_size(source.rows) if isinstance(source, Stored) else source.batch_size
-        # more steps than any stream has
-        config = RunConfig.from_dict({"n_q": coder.config.n_q, "batch_size": size, "steps": 10**9})
-        yield source, source.training_rows(config, seed)
+    with open_batches(x) as batches:
+        if batches.widths[0] != (n_p := coder.W_enc.shape[1]):
+            raise ValueError(f"x has {batches.widths[0]} dimensions, but the dictionary reads {n_p}")
+        size = batches.batch_size or (BATCH if batches.rows is None else _batch_size(batches.rows))
+        yield batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS))
 
 
 def _batch_size(rows: int) -> int:
@@ -90,10 +88,10 @@ def posterior_coder(coder: SparseCoder, samples: Readable, n_samples: int, progr
         return with_posterior_codes(coder, samples, n_samples, bar.update)
 
 
-def size_and_pass(source: Source, rows: TrainingRows) -> tuple[int, int | None]:
+def size_and_pass(batches: Batches, rows: TrainingRows) -> tuple[int, int | None]:
     """Return the number of samples of a batch, and of batches in a pass over all samples if that is known."""
     size = len(rows.batches(0)[0])
-    return size, None if source.rows is None else source.rows // size
+    return size, None if batches.rows is None else batches.rows // size
 
 
 def read_batch(rows: TrainingRows, step: int) -> Tensor:
@@ -112,16 +110,16 @@ def make_or_open(
     start: Dictionary,
     stage: str,
     record: dict[str, dict[str, Any]],
-    source: Source,
+    batches: Batches,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
     """Return the result of ``make``. With ``out``, write it to this folder, or open the finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    inputs = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    inputs = {"store": batches.digest(), "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
     facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
-    if (origin := source.activations_made_by()) is not None:
+    if (origin := batches.origin()) is not None:
         facts["activations"] = origin
     if out is None:
         return make(facts, None)
@@ -129,11 +127,11 @@ def make_or_open(
     run = existing_run(folder, facts)
     if run is not None:
         log_other_computer(folder, run.provenance, facts)
-    warn_of_batches(folder, run, source.recorded)
+    warn_of_batches(folder, run, batches.recorded)
     if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder)
     with unfinished_run(folder):
-        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if source.restarts else None)
+        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if batches.restarts else None)
         dictionary.save(folder)
     return dictionary

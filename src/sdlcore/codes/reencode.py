@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
-from sdlcore.api.sources import Source
-from sdlcore.api.streams import is_stream
+from sdlcore.api.streams import gives_batches
 from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
@@ -32,7 +31,7 @@ from sdlcore.codes.posterior import (
     on_unit_rows,
     warn_of_worse_codes,
 )
-from sdlcore.data.batches import TrainingRows
+from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.device import Device, device_of
 from sdlcore.model.activation import Encoder as NonlinearEncoder
 from sdlcore.model.coder import SparseCoder
@@ -111,9 +110,9 @@ def reencode(
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
         untrained = _with_unit_rows(start.coder, activation, int(k))
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
-        if not is_stream(x):
-            with open_rows(x, start.coder, seed) as (source, rows):
-                settings["batch_size"], _ = size_and_pass(source, rows)
+        if not gives_batches(x):
+            with open_rows(x, start.coder, seed) as (batches, rows):
+                settings["batch_size"], _ = size_and_pass(batches, rows)
         return fit(
             x,
             start=Dictionary(untrained, start.provenance),
@@ -123,19 +122,19 @@ def reencode(
             out=out,
             **settings,
         )
-    with open_rows(x, start.coder, seed) as (source, rows):
+    with open_rows(x, start.coder, seed) as (batches, rows):
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
             is_search = start.coder.config.activation in get_args(Searched) or start.coder.config.pursuit
             coder, samples = start.coder, rows.sample
             teacher = copy.deepcopy(coder) if is_search else posterior_coder(coder, samples(), N_SAMPLES, progress)
-            held_out, draw, further = _divided(source, rows)
+            held_out, draw, further = _divided(batches, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
                 new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, moving(bar), keep)
             _warn_of_encoder(start.coder, new_coder, held_out, l0)
             return Dictionary(new_coder, facts)
 
-        return make_or_open(start, "reencode", {"reencoded": record}, source, out, make)
+        return make_or_open(start, "reencode", {"reencoded": record}, batches, out, make)
 
 
 @torch.no_grad()
@@ -151,13 +150,13 @@ def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCo
     return unit
 
 
-def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
+def _divided(batches: Batches, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
     """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
-    size, in_pass = size_and_pass(source, rows)
+    size, in_pass = size_and_pass(batches, rows)
     number = max(1, MOST_HELD_OUT // size) if in_pass is None else max(1, min(MOST_HELD_OUT // size, in_pass // SHARE))
     further = None if in_pass is None else in_pass - number
     if further == 0:
-        raise ValueError(f"x has {source.rows} samples, but thresholds need samples that no step reads; give more")
+        raise ValueError(f"x has {batches.rows} samples, but thresholds need samples that no step reads; give more")
     held_out = torch.cat([read_batch(rows, step) for step in range(number)])
 
     def draw(step: int) -> Tensor:

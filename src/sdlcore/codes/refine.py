@@ -80,8 +80,8 @@ def refine(
     start = opened(dictionary)
     record = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
     record["seed"] = checked("seed", Seed, seed)
-    with open_rows(x, start.coder, seed) as (source, rows):
-        size, in_pass = size_and_pass(source, rows)
+    with open_rows(x, start.coder, seed) as (batches, rows):
+        size, in_pass = size_and_pass(batches, rows)
         number = -(-n_samples // size) if in_pass is None else min(-(-n_samples // size), in_pass)
 
         def draw(round_: int) -> Tensor:
@@ -99,4 +99,4 @@ def refine(
                 new_coder, replaced = refine_rows(coder, draw, rounds, generator, moving(bar), keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
-        return make_or_open(start, "refine", {"refined": record}, source, out, make)
+        return make_or_open(start, "refine", {"refined": record}, batches, out, make)

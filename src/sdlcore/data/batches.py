@@ -1,14 +1,39 @@
-"""Shuffled batches from an activation store, read in whole blocks."""
+"""What a batch is, and where it comes from.
+
+Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
+decoder writes. `sdlcore.data.pairs.Wiring` makes both from the sites of the samples. A batch depends only on the number
+of its step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the
+steps after the training's last.
+
+`Batches` is the interface to every kind of data:
+
+- arrays, .npy files and stores: `stored_batches`, in the random order of `BatchReader`;
+- a user's DataLoader, iterable or function of the step: `sdlcore.api.streams.given_batches`, in their own order;
+- samples that are computed during the training, as a recipe (a JSON file) describes:
+  `sdlcore.api.streams.recipe_batches`, from a synthetic bench (`sdlcore.sources.synth.streaming`) or a language model
+  (`sdlcore.extraction.stream`).
+
+A further kind of data is one more function that returns `Batches`. Two models that run during the training, for
+example, are a function of the step that returns the activations of both, as two sites.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 
-from sdlcore.data.memory import Activations
+from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.pairs import Wiring, site_column, wiring_of
+from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
+from sdlcore.data.side_by_side import SideBySide
+from sdlcore.random_streams import stream
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json, Pair
 
 Order = Callable[[int], np.random.Generator]
 """Returns the random generator that shuffles an epoch, or a buffer, by its number."""
@@ -25,6 +50,98 @@ class Readable(Protocol):
         """Widths of the sites."""
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
+
+
+class TrainingRows(NamedTuple):
+    """The data that one training reads."""
+
+    widths: tuple[int, ...]
+    """Widths of the sites."""
+    batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    """Returns x_p and x_r of a step, counted from 0; float32."""
+    sample: Callable[[], Readable]
+    """Returns the rows that normalisation is fitted to."""
+
+
+class Request(NamedTuple):
+    """What a training asks of its data."""
+
+    pair: str
+    """sae, transcoder or crosscoder."""
+    batch_size: int
+    seed: int
+    """Seed of the random order."""
+    steps: int
+    """Number of steps, which limits the batches that the sample is taken from."""
+    neighbours: bool = False
+    """Whether batches consist of pairs of neighbouring tokens, which the loss term ``contrast`` compares."""
+
+    @classmethod
+    def of(cls, config: RunConfig, seed: int) -> Self:
+        """Return the request of a training with these settings."""
+        training = config.training
+        return cls(config.model.pair, training.batch_size, seed, training.steps, bool(config.loss.contrast))
+
+    @property
+    def order(self) -> Order:
+        """The random generators of epochs or buffers."""
+        return partial(stream, self.seed, "order")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Data of any kind, from which trainings read batches."""
+
+    path: Path
+    """Name in errors."""
+    widths: tuple[int, ...]
+    """Widths of the sites."""
+    begin: Callable[[Request], TrainingRows]
+    """Starts to read the data for a training."""
+    digest: Callable[[], Json]
+    """Returns what identifies the data in provenance: a digest of its content, or a description."""
+    origin: Callable[[], Json] = lambda: None
+    """Returns the language model and the text that the activations were computed from; None if unknown."""
+    pair: Pair = "sae"
+    """The pair that batches are for, unless a training chooses another."""
+    samples: Activations | None = None
+    """All samples, if they can be read in any order."""
+    batch_size: int | None = None
+    """Number of samples in the first batch, if the data comes in batches; None if the training chooses it."""
+    restarts: bool = True
+    """Whether batches can be read again from the first one on."""
+    recorded: bool = True
+    """Whether the digest depends on the samples."""
+
+    @property
+    def rows(self) -> int | None:
+        """Number of samples, if it is known."""
+        return None if self.samples is None else self.samples.rows
+
+    def all_samples(self, why: str) -> Activations:
+        """Return all samples; ValueError with the reason ``why`` if only batches can be read."""
+        if self.samples is None:
+            raise ValueError(f"{why}, but {self.path} gives batches; give an array, a tensor or a store")
+        return self.samples
+
+
+def stored_batches(samples: Activations) -> Batches:
+    """Return the batches of arrays or a store, in random order."""
+
+    @cache
+    def digest() -> str:
+        return samples.digest() if isinstance(samples, Arrays | SideBySide) else content_digest(samples.path)
+
+    def origin() -> Json:
+        facts = samples.provenance_of_rows() if isinstance(samples, ActivationStore) else {}
+        return facts if is_of_language_model(facts) else None
+
+    def begin(request: Request) -> TrainingRows:
+        pairs = pairs_of(samples) if request.neighbours else None
+        reader = BatchReader(samples, request.pair, request.batch_size, request.order, pairs=pairs)
+        return TrainingRows(samples.widths, reader, lambda: samples)
+
+    return Batches(samples.path, samples.widths, begin, digest, origin, samples=samples)
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,17 +185,6 @@ class StorePart:
         first = self._start + start
         last = self._stop if stop is None else min(self._start + stop, self._stop)
         return self._store.read(column, first, max(first, last))
-
-
-class TrainingRows(NamedTuple):
-    """Access to the data of a training."""
-
-    widths: tuple[int, ...]
-    """Widths of the sites."""
-    batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    """Returns x_p and x_r of a step, by the step's number."""
-    sample: Callable[[], Readable]
-    """Returns the rows that normalisation is fitted to."""
 
 
 class BatchReader:

@@ -1,5 +1,6 @@
 """Activations in memory, with the interface of an activation store."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -98,11 +99,6 @@ class Arrays:
         self._files = Unchanged(*(str(x.filename) for x in sites if isinstance(x, np.memmap) and x.mode == "r"))
         self.chunk_rows = chunk_rows(4 * max(self.widths))
 
-    @property
-    def sites(self) -> tuple[np.ndarray, ...]:
-        """The sites without conversion."""
-        return tuple(self._columns[name] for name in site_columns(len(self.widths)))
-
     def has(self, column: str) -> bool:
         """Return whether the column exists."""
         return column in self._columns
@@ -131,6 +127,20 @@ class Arrays:
     def features(self) -> scipy.sparse.csr_array | None:
         """Return the ground-truth coefficients (N x n), or None."""
         return self._features
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of the sites."""
+        return digest_of_arrays(*(self._columns[name] for name in site_columns(len(self.widths))))
+
+
+def digest_of_arrays(*arrays: np.ndarray) -> str:
+    """Return the hex SHA-256 of arrays: their types, shapes and numbers."""
+    total = hashlib.sha256()
+    for values in arrays:
+        total.update(f"{values.dtype} {values.shape}".encode())
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            total.update(np.ascontiguousarray(values[start : start + ROWS_AT_ONCE]).data)
+    return total.hexdigest()
 
 
 def check_floats(name: str, values: np.ndarray) -> None:

@@ -133,6 +133,8 @@ class TrainingStep:
         gradient rows that kernels recorded.
         """
         now, loss, group, n_parts = self.now, self.config.loss, self.processes.samples, self.config.training.accumulate
+        if len(x_BP) % n_parts:
+            raise ValueError(f"batch {step} of x has {len(x_BP)} samples, which accumulate = {n_parts} must divide")
         part_length = len(x_BP) // n_parts
         share_length = part_length // group.size
         penalty, anchored_rows, row_norms = self.penalty.use(now.penalty), self._anchored_rows(), RowNorms()
