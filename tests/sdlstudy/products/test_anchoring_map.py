@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sdlcore.data.anchors import Anchors, save_anchors
-from sdlstudy.rendering.anchoring_map import RUN_COLUMNS
+from sdlstudy.products.anchoring_map import RUN_COLUMNS
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
@@ -92,7 +92,7 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
     assert verdicts["topk_few", "recovery", "chosen"] == "no power"
     assert verdicts["topk_few", "absorption", "chosen"] == "helps"
     assert len(table) == 2 * 3 + 2
-    assert text.read_text().startswith("None of 2 anchorings keeps every interval above -0.5 points")
+    assert [line.split("|")[2].strip() for line in text.read_text().splitlines()[-2:]] == ["1", "2"]
 
 
 def test_it_accepts_every_source_with_true_features():
@@ -101,20 +101,3 @@ def test_it_accepts_every_source_with_true_features():
         CHANGE | synth | {"anchoring_map": CHANGE["anchoring_map"] | {"runs": {"small": {"methods": ["topk"]}}}}
     )
     assert {cell.source for cell in config.anchoring_map.cells(config)} == {"small"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"anchorings": ["nosuch"]}, "anchoring_map.anchorings: nosuch is not a key of anchorings"),
-        ({"runs": {"lrb": {"methods": ["nosuch"]}}}, "anchoring_map.runs.lrb.methods: nosuch is not a key of methods"),
-        ({"runs": {"smollm2": {"methods": ["topk_real"]}}}, "smollm2 has neither true features nor classes"),
-        (
-            {"runs": {"lrb": {"methods": ["topk"], "instead": {"class_means": "chosen"}}}},
-            "instead: class_means is not one of anchoring_map.anchorings",
-        ),
-    ],
-)
-def test_what_it_cannot_be_of_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        studies.alone(CHANGE | {"anchoring_map": CHANGE["anchoring_map"] | change})

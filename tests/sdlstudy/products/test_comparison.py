@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdlcore.model.saving import save_model
-from sdlstudy.report.page import report
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import trained_settings
 from tests.coders import coder
@@ -103,9 +102,6 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     # the runs have an L0 of 16
     assert table["rank"].tolist()[:2] == [1, 2]
     assert table["rank"][2:].isna().all()
-    # the report describes the source of the grounds, which are no sources themselves
-    tables = {name: read_csv(tmp_path / files.table(name)) for name in ("comparison_few", "comparison_many")}
-    assert config.source("lrb").described in report(config, tables, {})
 
 
 @pytest.mark.parametrize(

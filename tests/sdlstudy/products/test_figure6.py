@@ -1,60 +1,54 @@
 """Figure 6, made from files on disk."""
 
+import json
+
+import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from sdlstudy.rendering import figures
-from sdlstudy.rendering.labels import label_method
 from tests.sdlstudy.products import studies
-from tests.sdlstudy.rendering.test_figures import write_history
 
 FIGURE6 = {"source": "smollm2", "without": "topk_real", "with": "topk_real_resampled"}
+ROWS = 20
 
 
-def write_runs(folder, config, events=((4, 9),)):
-    """Write runs of each side; the resampled one has events at the given rows."""
-    for side in ("without", "with"):
-        for cell in config.figures.figure6.runs(config, side):
-            directory = folder / config.files().run(cell)
-            write_history(directory, cell.method, cell.seed, events if side == "with" else ())
+def write_history(directory, cell, events=()):
+    """Write history.csv and metrics.json of a run that resampled at the rows of ``events``."""
+    rng = np.random.default_rng(cell.seed)
+    columns = {
+        "step": 10 * np.arange(1, ROWS + 1),
+        "reconstruction": 100 / np.arange(1, ROWS + 1) + rng.random(ROWS),
+        "dead_fraction": rng.random(ROWS) / 2,
+        "resampled": np.zeros(ROWS, int),
+    }
+    for row, count in events:
+        columns["resampled"][row] = count
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    (directory / "history.csv").write_text("\n".join(lines) + "\n")
+    metrics = {"l0": 4.0, "fvu": 0.1 + cell.seed / 100, "dead_fraction": 0.25}
+    (directory / "metrics.json").write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
+    return columns["reconstruction"]
 
 
-@pytest.mark.parametrize(
-    ("change", "label"),
-    [
-        ({}, "resampled every 100 steps"),
-        pytest.param(
-            {
-                "methods": {"topk_real_resampled": {"resample_every": None}},
-                "protocols": {"best": {"methods": {"topk_real_resampled": {"resample_every": 100}}}},
-            },
-            "topk_real_resampled",
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["by the method", "by the protocol"],
-)
-def test_it_says_what_was_resampled_where_and_how_often(tmp_path, monkeypatch, change, label):
-    config = studies.alone(change | {"figures": {"figure6": FIGURE6}})
-    write_runs(tmp_path, config)
-    drawn = []
-    save = figures.save_figure
-    monkeypatch.setattr(figures, "save_figure", lambda figure, *files: (drawn.append(figure), save(figure, *files)))
+def test_it_says_what_was_resampled_where_and_how_often(tmp_path):
+    """The first of two seeds resamples twice, the second never."""
+    config = studies.alone({"seeds": [0, 1], "figures": {"figure6": FIGURE6}})
+    figure6, files = config.products()["figure6"], config.files()
+    losses = [
+        write_history(tmp_path / files.run(cell), cell, [(5, 30), (9, 4)] if cell.seed == 0 and side == "with" else ())
+        for side in ("without", "with")
+        for cell in figure6.runs(config, side)
+    ]
     rows = studies.pictured(tmp_path, studies.make(config, "figure6", tmp_path), "figure6")
-    assert rows[["variant", "seed", "resampled"]].to_numpy().tolist() == [
-        *(["without", seed, 0] for seed in config.seeds),
-        *(["with", seed, 9] for seed in config.seeds),
+    assert list(rows) == ["variant", "seed", "final_loss", "fvu", "dead_fraction", "resampled", "events", "note"]
+    assert rows[["variant", "seed", "resampled", "events"]].to_numpy().tolist() == [
+        *(["without", 0, 0, 0], ["without", 1, 0, 0], ["with", 0, 34, 2], ["with", 1, 0, 0])
     ]
-    texts = {text.get_text() for text in drawn[0].findobj(Text)}
-    assert {label, "not resampled"} <= texts
-    assert f"{label_method('topk_real')}, on smollm2" in texts
-
-
-def test_its_inputs_are_histories_and_metrics_of_both_sides():
-    config = studies.alone({"seeds": [0], "figures": {"figure6": FIGURE6}})
-    folder = "results/quick/runs/smollm2"
-    assert config.products()["figure6"].inputs(config.files()) == [
-        f"{folder}/{method}/best/none/seed0/{file}"
-        for method in ("topk_real", "topk_real_resampled")
-        for file in ("history.csv", "metrics.json")
-    ]
+    assert rows["fvu"].tolist() == pytest.approx([0.1, 0.11, 0.1, 0.11])
+    assert rows["final_loss"].tolist() == pytest.approx([loss[-2:].mean() for loss in losses])
+    assert rows["note"].isna().tolist() == [True, True, True, False]
+    with studies.chdir(tmp_path):
+        texts = "\n".join(text.get_text() for text in figure6.draw(rows, files).findobj(Text))
+    for text in ("resampled every 100 steps", "15 resampled", "2 resampled", "Resampling never fired in seed 1."):
+        assert text in texts

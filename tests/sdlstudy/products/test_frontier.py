@@ -37,5 +37,5 @@ def test_a_run_at_several_points_counts_once():
     frontier = config.frontier
     assert len(frontier.runs(config)) == 8
     assert len(frontier.cells(config)) == 4
-    assert len(frontier.inputs(config.files())) == 4 * 3
+    assert len(config.products()["frontier"].inputs(config.files())) == 4 * 3
     assert {point.source for point in frontier.points(config)} == {"lrb"}

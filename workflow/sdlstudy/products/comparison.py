@@ -1,15 +1,26 @@
 """The comparison of methods at equal L0: one table for each ground, and a picture of all of them."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
 
+import numpy as np
+import pandas as pd
 from annotated_types import MinLen
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from sdlcore import paired_interval
 from sdlcore.evaluation.metric_names import mip_name, recovery_name
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, Better
 from sdlcore.settings import Positive
-from sdlstudy.products.bench_table import BenchTable, OnSource
-from sdlstudy.products.product import Picture, Product
+from sdlstudy.products.bench_table import CostedTable, OnSource
+from sdlstudy.products.product import Product
+from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.labels import label_method, label_source
+from sdlstudy.rendering.text_table import TextTable, interval
+from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Unique
 from sdlstudy.settings.files import Files
@@ -17,15 +28,13 @@ from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
 from sdlstudy.settings.sources import Source
 from sdlstudy.settings.study import Study
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sdlstudy.rendering.text_table import TextTable
-
 SHARED = "shared"
 """Column of a run's share of decoder columns that match a column of a run with another seed, at a cosine above
 `SHARED_ABOVE`; the mean over other seeds."""
 SHARED_ABOVE = 0.7
+MISSED = 0.25
+"""A method is not compared with the others if its mean L0 differs from the target by more than this share, or its
+number of latents from the median over runs."""
 
 
 class Ground(OnSource):
@@ -49,7 +58,7 @@ class Ground(OnSource):
         return self.score or (mip_name("decoder") if known_features else "fvu")
 
 
-class OnGround(BenchTable):
+class OnGround(CostedTable):
     """The table of methods on one ground of a comparison, with all columns."""
 
     title = "Methods at equal L0 on one ground"
@@ -115,27 +124,22 @@ class OnGround(BenchTable):
     def inputs(self, files: Files) -> list[str]:
         cells = self.cells(files.study)
         models = [files.model(cell) for cell in cells if _shared_by_seeds(files.study, cell.source)]
-        return [*(file for cell in cells for file in files.measured(cell)), *models]
+        return [*super().inputs(files), *models]
 
-    def rows(self, files: Files) -> "pd.DataFrame":
-        """Return a row for each run: ground, method, seed, `columns` and the columns of `costs`."""
-        from sdlstudy.rendering.bench_tables import costs
-
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each run: ground, method, seed, `columns` and the costs."""
         cells = self.cells(files.study)
-        rows = super().rows(files).join(costs(files.run(cell) for cell in cells))
-        shared = _shared_with_other_seeds(cells, files)
+        rows, shared = super().rows(files), _shared_with_other_seeds(cells, files)
         rows[SHARED] = [shared.get(cell) for cell in cells]
         # a source may belong to several grounds
         rows["source"] = [ground for ground in self.entries() for _ in self.cells_on(ground, files.study)]
         return rows.rename(columns={"source": "ground"})
 
-    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
-        from sdlstudy.rendering.bench_tables import interval_text
-
-        return interval_text(self.columns, self.caption, rows.rename(columns={"ground": "source"}))
+    def text_table(self, rows: pd.DataFrame) -> TextTable:
+        return super().text_table(rows.rename(columns={"ground": "source"}))
 
 
-class Comparison(OnGround, Picture):
+class Comparison(OnGround):
     """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/training.md); null for
     none."""
 
@@ -143,13 +147,21 @@ class Comparison(OnGround, Picture):
     title = "Methods at equal L0"
     memory = 1000
     minutes = 5
+    parts = ("", "runs")
+    pictured = True
+    caption = (
+        "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t "
+        "interval. A star marks methods that no other is shown to beat: the 95 % t interval of each paired difference "
+        "over seeds contains zero or is in the method's favour. In brackets: not compared, as the method is a null "
+        "baseline, or its L0 or its number of latents is off by more than a quarter."
+    )
 
     nulls: Annotated[list[Identifier], Unique] = []
     """Methods that are null baselines. They get no rank, and the picture shows them below the others."""
 
     def companions(self, study: Study) -> dict[str, Product]:
         return {
-            _table_of(self.name, ground): OnGround(runs={ground: entry}, protocol=self.protocol)
+            self.part(ground): OnGround(runs={ground: entry}, protocol=self.protocol)
             for ground, entry in self.entries().items()
         }
 
@@ -158,39 +170,39 @@ class Comparison(OnGround, Picture):
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
 
     def inputs(self, files: Files) -> list[str]:
-        return [files.table(_table_of(self.name, ground)) for ground in self.entries()]
+        return [files.table(self.part(ground)) for ground in self.entries()]
 
-    def outputs(self, files: Files) -> list[str]:
-        pictures = [files.figure(self.name, ending) for ending in ("png", "pdf")]
-        return [files.table(self.name), files.table(f"{self.name}_runs"), files.table(self.name, "md"), *pictures]
-
-    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
-        from sdlstudy.rendering.comparison import comparison_text
-
-        return comparison_text(rows)
-
-    def make(self, files: Files) -> None:
-        import pandas as pd
-
-        from sdlcore.storage.files import write_text
-        from sdlstudy.rendering.comparison import comparison_table, figure_comparison
-        from sdlstudy.results.tables import read_csv, write_csv
-
+    def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         entries = self.entries()
         scores = {
             ground: entry.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
             for ground, entry in entries.items()
         }
-        l0 = {ground: entry.l0 for ground, entry in entries.items()}
         runs = pd.concat([read_csv(file) for file in self.inputs(files)])
-        table = comparison_table(runs, scores, self.nulls, l0)
-        write_csv(files.table(f"{self.name}_runs"), runs)
-        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
-        self.write(files, figure_comparison(table), table)
+        return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}
 
+    def text_table(self, rows: pd.DataFrame) -> TextTable:
+        """Return the scores as text: a row for each method, a column for each ground."""
+        scores = rows.drop_duplicates("ground").set_index("ground")["score"]
+        texts = []
+        for method in _methods(rows):
+            cells = rows[rows["method"] == method].set_index("ground").reindex(scores.index)
+            shown = zip(cells.iterrows(), scores, strict=True)
+            texts.append([label_method(method), *(_score(cell, METRICS[score].digits) for (_, cell), score in shown)])
+        heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
+        return TextTable(self.caption, pd.DataFrame(texts, columns=["method", *heads]), 1)
 
-def _table_of(name: str, ground: str) -> str:
-    return f"{name}_{ground}"
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
+        """Draw the scores of `ranking`: a panel for each ground, a line for each method."""
+        methods, grounds = _methods(rows), rows["ground"].unique().tolist()
+        with style():
+            figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
+            panels = figure.subplots(1, len(grounds), sharey=True, squeeze=False)[0]
+            for panel, ground in zip(panels, grounds, strict=True):
+                _draw(panel, rows[rows["ground"] == ground], methods)
+            panels[0].set_yticks(range(len(methods)), [label_method(method) for method in methods], fontsize=8)
+            panels[0].set_ylim(len(methods) - 0.5, -0.5)
+        return figure
 
 
 def _shared_by_seeds(study: Study, source: str) -> bool:
@@ -200,8 +212,6 @@ def _shared_by_seeds(study: Study, source: str) -> bool:
 
 def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, float]:
     """Return the column `SHARED` of each run that has runs with other seeds and the same samples."""
-    from dataclasses import replace
-
     from sdlcore import stability
     from sdlcore.model.saving import load_model
 
@@ -218,3 +228,92 @@ def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, floa
             shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if cell.seed in (pair.first, pair.second)]
             mean_shares[cell] = sum(shares) / len(shares)
     return mean_shares
+
+
+def ranking(
+    runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str], l0: Mapping[str, float | None]
+) -> pd.DataFrame:
+    """Return the score of each method on each ground, and its rank there.
+
+    Parameters
+    ----------
+    runs
+        One row for each run: ground (a source of samples with an L0), method, seed, latents (their number) and
+        metrics.
+    scores
+        Ground -> the metric that ranks methods there.
+    nulls
+        Methods that are null baselines, which get no rank.
+    l0
+        Ground -> the L0 that methods should have there. Methods that miss it, or the median number of latents, by
+        more than `MISSED` get no rank.
+
+    Returns
+    -------
+    DataFrame
+        One row for each method and ground, in the order of ``runs``: method, ground, score (the metric's name),
+        seeds, mean, low and high (the 95 % t interval, NaN below 3 seeds), rank of the mean (1 is
+        best), best_rank and worst_rank. These two bound the rank: 1 plus the number of methods that are shown to be
+        better, and the number of methods that are not shown to be worse. Shown means that the 95 % t interval of paired
+        differences over seeds excludes zero, without a correction for the number of pairs.
+    """
+    rows, widths = [], runs.groupby("ground")["latents"].median()
+    for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
+        score = scores[str(ground)]
+        mean, low, high = paired_interval(group[score].to_numpy(float))
+        target, mean_l0 = l0[str(ground)], float(group["l0"].mean())
+        off = [group["latents"].mean() / widths[str(ground)] - 1, 0.0 if target is None else mean_l0 / target - 1]
+        fits = method not in nulls and max(map(abs, off)) <= MISSED
+        rows.append((method, ground, score, len(group), mean, low, high, fits))
+    table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
+    table[["rank", "best_rank", "worst_rank"]] = np.nan
+    for ground, cells in table[table["fits"]].groupby("ground"):
+        errors = runs[runs["ground"] == ground].pivot_table(index="seed", columns="method", values=scores[str(ground)])
+        errors = errors[cells["method"]] * (1 if METRICS[scores[str(ground)]].better == Better.LOWER else -1)
+        table.loc[cells.index, "rank"] = errors.mean().rank(method="min").to_numpy()
+        beats = _beats(errors.to_numpy())
+        table.loc[cells.index, "best_rank"] = 1 + beats.sum(0)
+        table.loc[cells.index, "worst_rank"] = len(cells) - beats.sum(1)
+    grounds = {ground: place for place, ground in enumerate(scores)}
+    methods = {method: place for place, method in enumerate(runs["method"].unique())}
+    keys = table.assign(place=table["ground"].map(grounds), order=table["method"].map(methods))
+    return table.loc[keys.sort_values(["place", "order"]).index].drop(columns="fits").reset_index(drop=True)
+
+
+def _beats(errors: np.ndarray) -> np.ndarray:
+    """Return which methods are shown to have smaller errors than which others (M x M, for seeds x M)."""
+    n = errors.shape[1]
+    return np.array([[paired_interval(errors[:, j] - errors[:, i])[1] > 0 for j in range(n)] for i in range(n)])
+
+
+def _methods(table: pd.DataFrame) -> list[str]:
+    """Return the methods; methods without any rank come last."""
+    ranked = table[table["rank"].notna()]
+    return list(dict.fromkeys([*ranked["method"], *table["method"]]))
+
+
+def _score(cell: pd.Series, digits: int) -> str:
+    text = interval(cell["mean"], cell["high"], digits)
+    if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]):
+        return f"({text})"
+    return f"{text} *" if cell["best_rank"] == 1 else text
+
+
+def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
+    metric = METRICS[cells["score"].iloc[0]]
+    for _, cell in cells.iterrows():
+        best_rank, mean, low, high = (float(cell[name]) for name in ("best_rank", "mean", "low", "high"))
+        ranked = not math.isnan(best_rank)
+        y = methods.index(str(cell["method"]))
+        colour = GREY if not ranked else PALETTE[0] if best_rank > 1 else PALETTE[3]
+        if not math.isnan(low):
+            axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
+        axes.plot(mean, y, color=colour, linestyle="none", marker="o" if ranked else "D", markersize=3.5)
+    # a baseline far from all methods would squeeze the others together
+    means = cells["mean"][cells["rank"].notna()].to_numpy(float)
+    means = means if len(means) else cells["mean"].to_numpy(float)
+    margin = 0.25 * float(np.ptp(means)) or 0.1
+    axes.set_xlim(means.min() - margin, means.max() + margin)
+    axes.set_title(label_source(cells["ground"].iloc[0]), fontsize=9)
+    axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)

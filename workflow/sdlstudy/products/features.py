@@ -1,14 +1,24 @@
 """Compare Table 1's dictionaries feature by feature, without and with anchors."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.settings import Seed
 from sdlstudy.products.product import Picture
 from sdlstudy.products.run_table import RunTable
+from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.labels import label_method
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
+
+COLUMNS = ["method", "feature", "given", "encoder", "decoder", "encoder_anchored", "decoder_anchored"]
+SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 
 
 class Pair(NamedTuple):
@@ -73,15 +83,16 @@ class Features(Picture):
         anchors = files.anchors(self.source, self.anchoring, self.seed)
         return files.feature_matrix(self.source, self.seed), anchors
 
-    def make(self, files: Files) -> None:
-        import numpy as np
-        import pandas as pd
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each method and true feature, with the columns `COLUMNS`.
 
+        ``given``: whether anchoring gives the feature away. The last four columns are the feature's best absolute
+        cosine with an encoder row or decoder column, without and with anchors.
+        """
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features, best_cosines
         from sdlcore.model.saving import load_model
-        from sdlstudy.rendering.features import FEATURE_COLUMNS, figure_features
 
         features, anchors = self._judges(files)
         references = load_references(features)
@@ -93,6 +104,32 @@ class Features(Picture):
             for cell, suffix in ((pair.plain, ""), (pair.anchored, "_anchored")):
                 encoder, decoder = best_cosines(load_model(files.model(cell)), references)
                 frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
-            frames.append(frame[FEATURE_COLUMNS])
-        table = pd.concat(frames)
-        self.write(files, figure_features(table), table)
+            frames.append(frame[COLUMNS])
+        return pd.concat(frames)
+
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
+        """Draw a column of panels for each method."""
+        methods = list(rows["method"].unique())
+        with style():
+            figure = Figure(figsize=(max(4.0, 1.55 * len(methods) + 0.9), 4.6), layout="constrained")
+            panels: Any = figure.subplots(2, len(methods), sharex="row", sharey="row", squeeze=False)
+            for column, method in enumerate(methods):
+                matches = rows[rows["method"] == method]
+                above, below = panels[:, column]
+                above.axhline(TAU, color=GREY, linewidth=0.8, linestyle=":")
+                above.axvline(TAU, color=GREY, linewidth=0.8, linestyle=":")
+                above.plot(matches["decoder"], matches["encoder"], ".", markersize=3, color=PALETTE[0], alpha=0.5)
+                above.set_title(label_method(method), fontsize=9)
+                above.set_xlabel("decoder", fontsize=8)
+                others = matches[~matches["given"]]
+                below.axhline(0, color=GREY, linewidth=0.8)
+                changes = [(others[f"{side}_anchored"] - others[side]).to_numpy() for side in SIDES]
+                parts = below.violinplot(changes, showmedians=True, showextrema=False, widths=0.8)
+                for body, colour in zip(parts["bodies"], SIDES.values(), strict=True):
+                    body.set_facecolor(colour)
+                    body.set_alpha(0.6)
+                parts["cmedians"].set_color("black")
+                below.set_xticks([1, 2], list(SIDES), fontsize=8)
+            panels[0, 0].set_ylabel("best cosine:\nencoder over decoder", fontsize=8)
+            panels[1, 0].set_ylabel("its change by anchoring\nother features", fontsize=8)
+        return figure

@@ -1,24 +1,35 @@
 """The figure of the cosine between encoder rows and features, beside the law sqrt(1 - n_p / n) for it."""
 
-import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 from annotated_types import MinLen
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sdlstudy.products.bench_points import bench_with, missed, with_benches
 from sdlstudy.products.product import AnyStudy, Picture
+from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.labels import label_method
 from sdlstudy.settings.cells import Cell, setting_of
 from sdlstudy.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
+from sdlstudy.theory.reading import Read, nearest_ridge, read
 
 Some = Annotated[list[Annotated[float, AsGiven]], Unique]
 N, NOISE = "n", "noise"
+EXACT = "least squares"
+"""Name of the read-outs of the true features in the column of methods."""
+COLUMNS = ["parameter", "value", "method", "seed", "law", "deviation"]
+"""First columns of the table; the fields of `Read` follow."""
+CURVES = ["parameter", "value", "cosine", "gain", "gain_active"]
+INK = (0.1, 0.1, 0.1)
+MARKERS = "osD^vP"
 
 
 class Where(Settings):
@@ -52,6 +63,11 @@ class Law(Picture):
 
     keys = ("law",)
     title = "How much an encoder row looks like its feature"
+    caption = (
+        "Each point is a run or the least-squares read-out of the true features; solid lines are the law. Left: the "
+        "cosine of encoder rows with their feature over the number of features. Middle: the inner product of all "
+        "encoder rows whose latents decode a feature with it. Right: the cosine over noise."
+    )
     memory = 2000
     minutes = 15
 
@@ -129,24 +145,10 @@ class Law(Picture):
             paths += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
         return list(dict.fromkeys(paths))
 
-    def make(self, files: Files) -> None:
-        from sdlstudy.rendering.law import figure_law, law_sentences
-
-        rows = self._rows(files)
-        self.write(files, figure_law(rows, self._curves(files.study)), rows)
-        for sentence in law_sentences(rows):
-            logging.info("%s", sentence)
-
-    def _rows(self, files: Files) -> "pd.DataFrame":
-        """Return the rows of `figure_law`: one for each read-out of true features and one for each run."""
-        import numpy as np
-        import pandas as pd
-
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each read-out of true features and one for each run."""
         from sdlcore.data.references import load_references
         from sdlcore.model.saving import load_model
-        from sdlstudy.rendering.law import COLUMNS, EXACT
-        from sdlstudy.theory.encoder_law import law, own_cosines, own_products, read_outs
-        from sdlstudy.theory.reading import Read, nearest_ridge, read
 
         study, rows = files.study, []
         bench = study.sources.bench[self.source]
@@ -180,14 +182,8 @@ class Law(Picture):
             add(point, cell.method, cell.seed, read_out)
         return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
 
-    def _curves(self, study: Study) -> "pd.DataFrame":
-        """Return the law over n and over noise, with the columns `sdlstudy.rendering.law.CURVES`."""
-        import numpy as np
-        import pandas as pd
-
-        from sdlstudy.rendering.law import CURVES
-        from sdlstudy.theory.encoder_law import gain, law
-
+    def curves(self, study: Study) -> pd.DataFrame:
+        """Return the law over n and over noise, with the columns `CURVES`."""
         bench = study.sources.bench[self.source]
         # the curve starts where n exceeds n_p, since the benches are overcomplete
         sizes = np.arange(bench.n_p + 2, max(self.n) + 1)
@@ -198,3 +194,63 @@ class Law(Picture):
             for parameter, value, n, t in places
         ]
         return pd.DataFrame(rows, columns=CURVES)
+
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
+        """Draw the cosine over n, the inner product over n, and the cosine over noise."""
+        curves = self.curves(files.study)
+        methods = [method for method in rows["method"].unique() if method != EXACT]
+        looks: dict[str, dict[str, Any]] = {
+            method: {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
+            for i, method in enumerate(methods)
+        }
+        looks[EXACT] = {"color": INK, "marker": "x"}
+        with style():
+            figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+            panels: Any = figure.subplots(1, 3)
+            for axes, parameter, quantity in zip(
+                panels, ("n", "n", "noise"), ("cosine", "gain_together", "cosine"), strict=True
+            ):
+                curve, points = (frame[frame["parameter"] == parameter] for frame in (curves, rows))
+                axes.plot(curve["value"], curve["cosine" if quantity == "cosine" else "gain"], color=INK, linewidth=1.4)
+                if quantity == "gain_together":
+                    axes.plot(curve["value"], curve["gain_active"], color=INK, linewidth=1.2, linestyle=":")
+                for method, look in looks.items():
+                    _draw(axes, points[points["method"] == method], quantity, look)
+                axes.set_xlabel("features, $n$" if parameter == "n" else "noise, relative to a sample's size")
+                axes.set_ylim(0, None)
+            panels[0].set_ylabel("cosine of encoder row and feature")
+            panels[1].set_ylabel(
+                "inner product of encoder rows and feature\n(all latents that decode it, columns of norm 1)"
+            )
+            panels[2].set_ylabel("cosine of encoder row and feature")
+            handles = [
+                Line2D([], [], color=INK, linewidth=1.4, label="law"),
+                Line2D(
+                    [], [], color=INK, linewidth=1.2, linestyle=":", label="law, fitted where the feature is active"
+                ),
+                *(
+                    Line2D([], [], linestyle="none", markersize=5, label=_label(method), **_open(look))
+                    for method, look in looks.items()
+                ),
+            ]
+            figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
+        return figure
+
+
+def _label(method: str) -> str:
+    return "least squares, true features" if method == EXACT else label_method(method)
+
+
+def _open(look: dict[str, Any]) -> dict[str, Any]:
+    """Return the look of a hollow marker, which does not hide points below it."""
+    return {"markerfacecolor": "none", "markeredgecolor": look["color"], "marker": look["marker"]}
+
+
+def _draw(axes: Any, rows: pd.DataFrame, quantity: str, look: dict[str, Any]) -> None:
+    axes.plot(rows["value"], rows[quantity], linestyle="none", markersize=5, zorder=3, **_open(look))
+    means = rows.groupby("value")[quantity].mean().dropna()
+    if look["marker"] != "x" and len(means) > 1:
+        axes.plot(means.index, means, color=look["color"], linewidth=0.7, alpha=0.5)
+    if rows[quantity].isna().any():
+        missing = rows.loc[rows[quantity].isna(), "value"]
+        axes.plot(missing, np.zeros(len(missing)), linestyle="none", color=GREY, marker=look["marker"], clip_on=False)

@@ -1,20 +1,20 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
+import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
+import pandas as pd
+from matplotlib.figure import Figure
 from pydantic import PrivateAttr
 
+from sdlstudy.rendering.figures import save_figure
+from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.tables import write_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Settings
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from sdlstudy.rendering.text_table import TextTable
 
 AnyStudy = TypeVar("AnyStudy", bound=Study)
 
@@ -22,9 +22,9 @@ AnyStudy = TypeVar("AnyStudy", bound=Study)
 class Product(Settings):
     """A table or figure of the pipeline. The fields of a product are its settings in a configuration.
 
-    To add a product, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow
-    and the report find products in this package. A product that is made together with another product (`companions`)
-    has no keys.
+    To add a product, write a module of this package with a subclass that sets ``keys``. It names its runs (`cells`),
+    returns its numbers (`rows`), and shows them (`text_table`, `draw`). The configuration, the workflow and the report
+    find products in this package. A product that is made together with another product (`companions`) has no keys.
     """
 
     keys: ClassVar[tuple[str, ...]] = ()
@@ -32,7 +32,13 @@ class Product(Settings):
     title: ClassVar[str] = ""
     """Title for `snakemake --list` and for the product's section of the report."""
     caption: ClassVar[str] = ""
-    """How to read the product's picture or table, for the report."""
+    """How to read the product's table or picture."""
+    parts: ClassVar[tuple[str, ...]] = ("",)
+    """Ends of the names of its CSV files: empty for NAME.csv, ``runs`` for NAME_runs.csv."""
+    printed: ClassVar[bool] = True
+    """Whether `text_table` returns a table, which is written as Markdown, LaTeX and HTML."""
+    pictured: ClassVar[bool] = False
+    """Whether `draw` returns a picture, which is written as PNG and PDF."""
     alone: ClassVar[bool] = False
     """Whether the product is made only if a user names it as a target, because it takes hours."""
     memory: ClassVar[int] = 1000
@@ -132,7 +138,14 @@ class Product(Settings):
 
     def outputs(self, files: Files) -> list[str]:
         """Return the files that `make` writes."""
-        raise NotImplementedError
+        paths = [files.table(self.part(part)) for part in self.parts]
+        if self.printed:
+            paths += [files.table(self.name, ending) for ending in ("md", "tex", "html")]
+        return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if self.pictured else [])
+
+    def part(self, part: str) -> str:
+        """Return the name of a CSV file of the product."""
+        return f"{self.name}_{part}" if part else self.name
 
     def beside(self, files: Files) -> list[str]:
         """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
@@ -140,31 +153,41 @@ class Product(Settings):
         other_files = [file for cell in self.cells_without_metrics(files.study) for file in files.all_of(cell)[:-1]]
         return list(dict.fromkeys([*runs, *other_files]))
 
-    def make(self, files: Files) -> None:
-        """Write the files of `outputs`."""
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return the numbers of the product, as NAME.csv has them."""
         raise NotImplementedError
 
-    def text_table(self, rows: "pd.DataFrame") -> "TextTable | None":
-        """Format the rows of the product's CSV file as a table for readers; None if the product is only a picture.
+    def frames(self, files: Files) -> dict[str, pd.DataFrame]:
+        """Return the content of each CSV file, by the end of its name (`parts`)."""
+        return {"": self.rows(files)}
 
-        The product's section of the report shows this table and the picture, if there is one.
-        """
+    def text_table(self, rows: pd.DataFrame) -> TextTable | None:
+        """Format the rows of NAME.csv as a table for readers; None if the product is only a picture."""
         return None
+
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
+        """Draw the rows of NAME.csv; None if the product is only a table. ``files`` lead to what rows do not say."""
+        return None
+
+    def make(self, files: Files) -> None:
+        """Write the files of `outputs`."""
+        frames = self.frames(files)
+        for part, frame in frames.items():
+            write_csv(files.table(self.part(part)), frame)
+            logging.info("%s: %d rows", self.part(part), len(frame))
+        rows = frames.get("", pd.DataFrame())
+        text, figure = self.text_table(rows), self.draw(rows, files)
+        if text is not None:
+            text.write(files.table(self.name, "md"), files.table(self.name, "tex"), files.table(self.name, "html"))
+        if figure is not None:
+            save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
 
 
 class Picture(Product):
-    """A product that consists of a picture and a CSV file with its numbers."""
+    """A product that is a picture, with its numbers as CSV."""
 
-    def outputs(self, files: Files) -> list[str]:
-        return [files.figure(self.name), files.figure(self.name, "pdf"), files.table(self.name)]
-
-    def write(self, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
-        """Write the picture as PNG and PDF, and its numbers as CSV."""
-        from sdlstudy.rendering.figures import save_figure
-        from sdlstudy.results.tables import write_csv
-
-        save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
-        write_csv(files.table(self.name), rows)
+    printed = False
+    pictured = True
 
 
 def partial_study(

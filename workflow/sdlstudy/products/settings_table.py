@@ -1,19 +1,15 @@
 """Table 3: the settings of a bench beside the paper's settings."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from sdlcore.storage.files import write_text
+import pandas as pd
+
 from sdlstudy.products.product import Product, partial_study
+from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH, unknown
 from sdlstudy.settings.study import Study
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sdlstudy.rendering.text_table import TextTable
 
 
 class SettingsTable(Product):
@@ -34,18 +30,9 @@ class SettingsTable(Product):
     def inputs(self, files: Files) -> list[str]:
         return [files.of_paper(self.name)]
 
-    def outputs(self, files: Files) -> list[str]:
-        return [files.table(self.name, ending) for ending in ("csv", "md", "tex")]
-
-    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
-        from sdlstudy.rendering.text_table import TextTable
-
-        return TextTable(self.caption, rows, 2)
-
-    def make(self, files: Files) -> None:
-        from sdlstudy.rendering.settings_table import settings_latex, settings_table
-        from sdlstudy.results.tables import write_csv
-
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return parameter, symbol, paper and ours, in the paper's order. Numbers are text: whole numbers as they are,
+        others with four digits."""
         bench = files.study.sources.bench[self.source]
         ours = {
             "n": bench.n,
@@ -55,7 +42,11 @@ class SettingsTable(Product):
             "S": bench.sparsity,
             "M": bench.max_interference,
         }
-        table = settings_table(ours, files.of_paper(self.name))
-        write_csv(files.table(self.name), table)
-        write_text(files.table(self.name, "md"), self.text_table(table).markdown())
-        write_text(files.table(self.name, "tex"), settings_latex(table, self.caption, f"tab:{self.name}"))
+        paper = pd.read_csv(files.of_paper(self.name), dtype=str).rename(columns={"default": "paper"})
+        texts = {
+            symbol: f"{int(value)}" if float(value).is_integer() else f"{value:.4g}" for symbol, value in ours.items()
+        }
+        return paper.assign(ours=paper["symbol"].map(texts))[["parameter", "symbol", "paper", "ours"]]
+
+    def text_table(self, rows: pd.DataFrame) -> TextTable:
+        return TextTable(self.caption, rows, 2)

@@ -1,17 +1,14 @@
 """The table of stability: how many latents dictionaries share that differ in their seeds only."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from sdlstudy.products.dictionary_table import DictionaryTable
+import pandas as pd
+
+from sdlstudy.products.bench_table import DictionaryTable, text_by_method
+from sdlstudy.rendering.text_table import TextTable, number
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sdlstudy.rendering.text_table import TextTable
 
 
 class Stability(DictionaryTable):
@@ -22,6 +19,16 @@ class Stability(DictionaryTable):
     # two n_q x n_q matrices of cosines: 2 GB at 16,384 latents
     memory = 4000
     minutes = 120
+    columns = {
+        f"{side}_{part}": f"{side}: {head}"
+        for side in ("decoder", "encoder")
+        for part, head in (("0.7", "above .7"), ("0.9", "above .9"), ("mean", "mean cosine"))
+    }
+    caption = (
+        "Latents that dictionaries share which differ in their seeds only: means over pairs of seeds (smallest to "
+        "largest pair). Decoder columns are matched one to one so that the sum of their cosines is largest, and "
+        "encoder rows likewise. The shares count matches with a cosine above .7 and .9 among all latents."
+    )
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         # benches draw other features for each seed, so their dictionaries share nothing
@@ -34,13 +41,8 @@ class Stability(DictionaryTable):
             if len(seeds) < 2:
                 yield f"{path}.runs.{source}: one seed ({seeds[0]}), expected two or more to compare"
 
-    def inputs(self, files: Files) -> list[str]:
-        return [files.model(cell) for cell in self.cells_without_metrics(files.study)]
-
-    def rows(self, files: Files) -> "pd.DataFrame":
+    def rows(self, files: Files) -> pd.DataFrame:
         """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.stability`."""
-        import pandas as pd
-
         from sdlcore import stability
         from sdlcore.model.saving import load_model
 
@@ -54,7 +56,15 @@ class Stability(DictionaryTable):
                 frames.append(pairs)
         return pd.concat(frames)
 
-    def text_table(self, rows: "pd.DataFrame") -> "TextTable":
-        from sdlstudy.rendering.language import stability_text
+    def text_table(self, rows: pd.DataFrame) -> TextTable:
+        """Return means over pairs of seeds, and the smallest and largest pair."""
 
-        return stability_text(rows)
+        def cells(pairs: pd.DataFrame) -> list[str]:
+            return [_mean_and_range(pairs[name]) for name in self.columns]
+
+        return text_by_method(self.columns.values(), self.caption, rows, cells, counted="pairs")
+
+
+def _mean_and_range(values: pd.Series) -> str:
+    mean, low, high = (number(float(value), 3) for value in (values.mean(), values.min(), values.max()))
+    return mean if len(values) == 1 else f"{mean} ({low} to {high})"

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdlcore.storage.files import atomic_path
 
 DOTS_PER_INCH = 200
-# seaborn's colour-blind palette: blue, orange, green, vermilion, ...
-PALETTE: list[tuple[float, float, float]] = [tuple(colour) for colour in seaborn.color_palette("colorblind")]
+PALETTE: list[str] = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
+"""Seaborn's colour-blind palette: blue, orange, green, vermilion, ..."""
 GREY = (0.45, 0.45, 0.45)
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Set fonts, grid and line widths for the figures that are made inside the block."""
+    import seaborn  # takes a second, which no plan needs
+
     settings: Any = {
         **seaborn.axes_style("ticks"),
         "font.family": "DejaVu Sans",

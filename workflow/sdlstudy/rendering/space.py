@@ -5,10 +5,19 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from sdlstudy.rendering.figures import PALETTE
+
 VIEW = (20.0, 35.0)
 """Elevation and azimuth in degrees."""
 BEYOND = 1.22
 """Distance of a unit vector's name from the origin, along the vector."""
+
+
+def colours_of(n: int) -> Any:
+    """Return a colour for each of n features."""
+    import seaborn
+
+    return PALETTE if n <= len(PALETTE) else seaborn.color_palette("viridis", n)
 
 
 def draw_features(axes: Any, features: np.ndarray, colours: Any) -> None:

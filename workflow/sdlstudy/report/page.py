@@ -130,7 +130,7 @@ def _sections(
             continue
         text = product.text_table(frames[name]) if name in frames else None
         tables = {} if text is None else {"All numbers": text}
-        yield Section(name, _title(name, product), images.get(name), product.caption if name in images else "", tables)
+        yield Section(name, _title(name, product), images.get(name), "" if tables else product.caption, tables)
 
 
 def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:

@@ -218,3 +218,25 @@ def check_runs(
                 f"metric {name} is missing from every run, expected the metrics of a bench with ground truth"
             )
     return axes
+
+
+def last_row(folder: str | Path) -> dict[str, float]:
+    """Return the last row of a run's history.csv."""
+    frame = pd.read_csv(Path(folder) / "history.csv")
+    if frame.empty:
+        raise RunsError(f"{Path(folder) / 'history.csv'}: has no row, expected the history of a run")
+    return {str(name): value for name, value in frame.iloc[-1].items()}
+
+
+def latents_of(folder: str | Path) -> int:
+    """Return the number of latents of a trained run; 0 for a solver's run."""
+    return int(json.loads((Path(folder) / "config.json").read_text())["settings"].get("n_q", 0))
+
+
+def costs(folders: Iterable[str]) -> pd.DataFrame:
+    """Return the costs of runs, one row each: ``latents`` (for a solver: atoms), ``samples`` used, and ``seconds``."""
+    rows = []
+    for folder in folders:
+        last = last_row(folder)
+        rows.append((last.get("atoms", latents_of(folder)), last["samples"], last["seconds"]))
+    return pd.DataFrame(rows, columns=["latents", "samples", "seconds"])

@@ -1,0 +1,192 @@
+"""The numbers that products compute over runs: verdicts of the map, ranks, bootstraps, paired differences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sdlcore import paired_interval
+from sdlstudy.products import anchoring_map, discovery, probes
+from sdlstudy.products.anchoring_map import verdict
+from sdlstudy.products.comparison import Comparison, ranking
+
+
+@pytest.mark.parametrize(
+    ("with_", "without", "expected"),
+    [
+        ([3, 4, 5], [1, 1, 1], "helps"),
+        ([1, 1, 1], [3, 4, 5], "harms"),
+        ([1, 2, 9], [3, 4, 5], "cannot tell"),
+        ([2, 2, 2], [2, 2, 2], "cannot tell"),
+        ([0, 0, 0], [0, 0, 0], "no power"),
+        ([100, 100, 100], [100, 100, 100], "no power"),
+        ([100, 100, 100], [100, 100, 99], "cannot tell"),
+        ([0, 0, 0], [100, 100, 100], "harms"),
+    ],
+)
+def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_, without, expected):
+    assert verdict(np.array(with_, float), np.array(without, float)) == expected
+    other = {"helps": "harms", "harms": "helps"}.get(expected, expected)
+    assert verdict(np.array(with_, float), np.array(without, float), better=-1) == other
+
+
+def anchored_runs(anchoring, recovery, anchored_recovery=1.0, absorption=None):
+    """Rows of five seeds; without anchors, half of the features are recovered and all pairs absorbed."""
+    row = {"source": "lrb", "method": "topk", "anchoring": anchoring, "judged": 90, "given": 10}
+    both = {
+        "recovery_none": 0.5,
+        "given_recovered": anchored_recovery,
+        "given_recovered_none": 0.5,
+        "absorption_none": 1.0,
+    }
+    return [
+        {
+            **row,
+            **both,
+            "seed": seed,
+            "recovery": 0.5 + value,
+            "absorption": np.nan if absorption is None else absorption,
+        }
+        for seed, value in enumerate(recovery)
+    ]
+
+
+def test_a_cell_is_what_its_runs_differ_by_in_points():
+    table = anchoring_map.summary(pd.DataFrame(anchored_runs("cosine", [0.1, 0.1, 0.1, 0.1, 0.1], absorption=0.25)))
+    recovery, absorption = table.to_dict("records")
+    assert (recovery["measure"], recovery["verdict"], recovery["seeds"]) == ("recovery", "helps", 5)
+    assert [recovery[name] for name in ("none", "difference", "low", "given_recovered")] == pytest.approx(
+        [50, 10, 10, 100]
+    )
+    # less absorption is better
+    assert (absorption["measure"], absorption["verdict"]) == ("absorption", "helps")
+    assert absorption["difference"] == pytest.approx(-75)
+
+
+def test_a_seed_without_a_value_leaves_nothing_to_be_sure_of():
+    rows = anchored_runs("still", [0.0] * 5, absorption=1.0)
+    rows[2]["absorption"] = np.nan
+    table = anchoring_map.summary(pd.DataFrame(rows))
+    assert list(table["verdict"]) == ["cannot tell", "cannot tell"]
+
+
+RUNS = pd.DataFrame(
+    [
+        *[
+            ("here", method, seed, 0.1 * (n + 1), l0, 64)
+            for n, (method, l0) in enumerate([("a", 16), ("b", 20), ("c", 21), ("d", 16)])
+            for seed in range(3)
+        ],
+        *[
+            ("there", method, seed, 0.5 - 0.1 * n, 4, 64)
+            for n, method in enumerate(["a", "c", "d"])
+            for seed in range(3)
+        ],
+    ],
+    columns=["ground", "method", "seed", "fvu", "l0", "latents"],
+)
+TABLE = ranking(RUNS, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 16, "there": None})
+
+
+def test_a_method_that_misses_the_l0_and_a_null_baseline_have_no_rank():
+    """On the first ground c misses the target, an L0 of 16, by more than a quarter; the second has no target."""
+    ranked = TABLE.set_index(["ground", "method"])
+    ranks = ranked["rank"].to_dict()
+    assert np.isnan([ranks.pop(("here", "c")), ranks.pop(("here", "d")), ranks.pop(("there", "d"))]).all()
+    assert ranks == {("here", "a"): 1, ("here", "b"): 2, ("there", "a"): 2, ("there", "c"): 1}
+
+
+def test_a_wider_dictionary_is_not_compared():
+    """Its width is 1.5 times the median of all runs; one of 1.25 times the median is compared."""
+    wide = RUNS.assign(latents=RUNS["method"].map({"a": 96, "b": 80, "c": 64, "d": 64}))
+    table = ranking(wide, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 16, "there": None})
+    ranked = table.set_index(["ground", "method"])["rank"]
+    assert np.isnan([ranked["here", "a"], ranked["there", "a"]]).all()
+    assert ranked["here", "b"] == ranked["there", "c"] == 1
+
+
+def test_a_rank_is_resolved_as_far_as_paired_differences_over_seeds_are():
+    """b and c vary over seeds by more than they differ, a and b vary together."""
+    errors = {"a": [0.10, 0.20, 0.30], "b": [0.11, 0.21, 0.311], "c": [0.30, 0.20, 0.10], "d": [0.90, 0.91, 0.92]}
+    rows = [("here", m, seed, fvu, 16, 64) for m, values in errors.items() for seed, fvu in enumerate(values)]
+    runs = pd.DataFrame(rows, columns=["ground", "method", "seed", "fvu", "l0", "latents"])
+    table = ranking(runs, {"here": "fvu"}, [], {"here": 16}).set_index("method")
+    bounds = table[["best_rank", "worst_rank"]].T.to_dict("list")
+    assert bounds == {"a": [1, 2], "b": [2, 3], "c": [1, 3], "d": [4, 4]}
+    two_seeds = ranking(runs[runs["seed"] < 2], {"here": "fvu"}, [], {"here": 16})
+    assert (two_seeds["best_rank"] == 1).all()
+    assert (two_seeds["worst_rank"] == 4).all()
+
+
+def test_methods_keep_their_order_and_what_has_no_rank_is_in_brackets():
+    frame = Comparison(runs={"lrb": {"methods": ["a"]}}).text_table(TABLE).frame
+    assert frame["method"].tolist() == ["a", "b", "c", "d"]
+    assert frame.iloc[:, 1].tolist() == ["0.100 ± 0.000 *", "0.200 ± 0.000", "(0.300 ± 0.000)", "(0.400 ± 0.000)"]
+    assert frame.iloc[1, 2] == "–"
+
+
+def probed(auc):
+    """Return the table of a dictionary beside raw activations, from an AUC for each features, seed and class."""
+    rows = [
+        ("s", seed, features, "1", str(label), auc[features][seed, label], 0.5)
+        for features in auc
+        for seed in range(auc[features].shape[0])
+        for label in range(auc[features].shape[1])
+    ]
+    columns = ["source", "seed", "features", "k", "label", "auc", "balanced_accuracy"]
+    return probes.summary(pd.DataFrame(rows, columns=columns)).set_index("features")
+
+
+def test_intervals_contain_the_variance_of_classes_and_of_seeds():
+    """Independent effects of seeds and classes: the bootstrap's variance is the sum of both means' variances."""
+    rng = np.random.default_rng(0)
+    seeds, classes = 0.02 * rng.standard_normal(20), 0.05 * rng.standard_normal(30)
+    values = 0.8 + seeds[:, None] + classes
+    row = probed({"raw": values}).loc["raw"]
+    width = 2 * 1.96 * np.sqrt(seeds.var() / 20 + classes.var() / 30)
+    # 4000 resamples: a quantile at 2.5 % has a relative error of 2 % or so, and sums of 20 are nearly normal
+    assert row["auc_high"] - row["auc_low"] == pytest.approx(width, rel=0.1)
+    assert row["auc"] == pytest.approx(values.mean())
+
+
+def test_differences_are_paired():
+    """What seeds and classes add to both is not in the interval of the difference."""
+    raw = np.random.default_rng(0).uniform(0.6, 0.9, (3, 8))
+    row = probed({"raw": raw, "pca": raw - 0.1, "ours": raw + 0.05}).loc["ours"]
+    assert row["baseline"] == "raw"
+    assert row[["beyond", "beyond_low", "beyond_high"]].tolist() == pytest.approx([0.05] * 3)
+    assert row["auc_high"] - row["auc_low"] > 0.05
+
+
+def discovered_runs(references=True):
+    rng = np.random.default_rng(0)
+    rows = []
+    for anchoring, anchors, unanchored in (("none", 0, 90), ("ground_truth", 13, 90), ("discovered_all", 128, 0)):
+        for seed in range(4):
+            row = {"source": "lrb", "method": "topk", "protocol": "best", "anchoring": anchoring, "seed": seed}
+            row |= {"anchors": anchors, "near": anchors, "left": unanchored, "l0": 16.0, "dead_fraction": 0.1}
+            row |= {f"{name}{end}": rng.random() for name in discovery.HEADS for end in ("", "_none")}
+            for name in discovery.HEADS:
+                if name != "fvu" and (unanchored == 0 or not references):
+                    row |= {name: np.nan, f"{name}_none": np.nan}
+            rows.append(row | ({} if references else {"near": np.nan, "left": np.nan}))
+    return pd.DataFrame(rows)[discovery.RUN_COLUMNS]
+
+
+def test_differences_are_to_the_same_run_without_anchors_on_the_same_features_paired_by_seed():
+    frame = discovered_runs()
+    table = discovery.summary(frame).set_index("anchoring")
+    assert list(table.index) == ["none", "ground_truth", "discovered_all"]
+    anchored = frame[frame["anchoring"] == "ground_truth"]
+    for name in discovery.HEADS:
+        row = table.loc["ground_truth"]
+        assert row[name] == pytest.approx(anchored[name].mean())
+        expected = paired_interval((anchored[name] - anchored[f"{name}_none"]).to_numpy())
+        assert [row[f"{name}_{part}"] for part in ("difference", "low", "high")] == pytest.approx(list(expected))
+        assert np.isnan(table.loc["none", f"{name}_difference"])
+    assert (table["seeds"] == 4).all()
+
+
+def test_without_unanchored_features_a_row_has_a_loss_and_no_recovery():
+    row = discovery.summary(discovered_runs()).set_index("anchoring").loc["discovered_all"]
+    assert np.isnan(row["gt_recovery_decoder"])
+    assert not np.isnan(row["fvu_difference"])
