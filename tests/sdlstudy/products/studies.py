@@ -23,7 +23,7 @@ from tests.conftest import REPOSITORY, script
 from tests.stores import write_store
 
 PAPER = str(REPOSITORY / "resources/paper")
-NOTHING = {"own": None, "solvers": None, "discovery": None, "tables": {}, "figures": {}}
+NOTHING = {"own": None, "solvers": None, "discovery": None, "harder": None, "tables": {}, "figures": {}}
 """Laid over a configuration, this requests no product."""
 
 

@@ -95,7 +95,7 @@ def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_benc
     plain = benches["plain"].model_dump()
     changed = {
         name: {key for key, value in benches[name].model_dump().items() if value != plain[key]}
-        for name in config.harder.runs
+        for name in config.harder.entries()
     }
     assert changed == {
         **{"plain": set(), "correlated": {"correlation"}, "zipf": {"frequency_exponent"}, "noisy": {"noise"}},

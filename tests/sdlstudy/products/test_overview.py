@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdlstudy.rendering.overview import figure_overview, overview_rows
+from sdlstudy.products.overview import Overview, overview_rows
 from sdlstudy.results.tables import chance_metrics, no_paper, read_csv, table_columns
 from tests.conftest import REPOSITORY
 from tests.sdlstudy.products import studies
@@ -59,7 +59,9 @@ def test_the_strongest_null_baseline_is_named():
     rows = overview_rows(with_nulls(), no_paper(), METHODS, ["weak", "strong"])
     null = rows[rows["what"] == "null baseline"]
     assert null[["method", "recovery"]].values.tolist() == [["strong", 0.5]]
-    labels = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
+    labels = [
+        text.get_text() for text in Overview(table="table1", methods=METHODS).draw(rows, None).legends[0].get_texts()
+    ]
     assert labels[-1] == "strongest null: strong"
     assert "null baseline" not in overview_rows(table1(), no_paper(), METHODS)["what"].tolist()
 

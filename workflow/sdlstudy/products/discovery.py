@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
 from annotated_types import MinLen
 
-from sdlcore import Anchors, References, paired_interval
+from sdlcore import paired_interval
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.evaluation.metric_names import mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS
@@ -21,6 +21,9 @@ from sdlstudy.settings.fields import AnchoringName, Identifier, Names, Seeds, Se
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
+
+if TYPE_CHECKING:
+    from sdlcore import Anchors, References
 
 GROUP = ["source", "method", "protocol", "anchoring"]
 HEADS = {
@@ -188,7 +191,7 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
 
 
 def unanchored_features(
-    anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
+    anchors: "Mapping[str, Anchors]", references: "References", all_stable: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Return the features that no anchoring gives away, on which runs with several anchorings are compared.
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sdlcore.storage.files import atomic_path
 
 DOTS_PER_INCH = 200
-PALETTE: list[str] = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
+PALETTE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 """Seaborn's colour-blind palette: blue, orange, green, vermilion, ..."""
 GREY = (0.45, 0.45, 0.45)
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, recovery_name
+from sdlstudy.products.overview import strongest_null
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.markup import has_values
-from sdlstudy.products.overview import strongest_null
 from sdlstudy.results.verdicts import RECOVERY_NUMBER
 
 PROTOCOL = "paper"
