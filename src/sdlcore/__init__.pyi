@@ -42,6 +42,9 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
+from .judge import Judgement as Judgement
+from .judge import judge as judge
+from .judge import judged_bench as judged_bench
 from .model.activation import Activation as Activation
 from .model.activation import Encoder as Encoder
 from .model.activation import Selecting as Selecting

@@ -1,0 +1,208 @@
+"""`judge`: score a dictionary of any library on a bench, and compare it with the kept results of other trainers."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.special
+
+from sdlcore.api.bench import Bench
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.known_features import KnownFeatures, Part
+from sdlcore.api.loading import load
+from sdlcore.api.scoring import Scores, evaluate
+from sdlcore.api.synth_bench import SynthBench
+from sdlcore.evaluation.intervals import LEVEL
+from sdlcore.extras import extra
+from sdlcore.sources.bench.samples import Samples
+from sdlcore.text import table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_SAMPLES = 10_000
+PARTS = 5
+"""Parts of the test samples whose scores give the noise of samples."""
+NEAR = 1.25
+"""Kept results are compared if their mean L0 differs from the dictionary's by at most this factor."""
+SHOWN = ("detection_f1", "mcc", "mip_decoder", "gt_recovery_decoder", "fvu", "l0", "dead_fraction")
+"""Scores that are shown."""
+
+
+@dataclass(frozen=True)
+class JudgedBench:
+    """A bench with kept results."""
+
+    kind: type[Bench] | type[SynthBench]
+    settings: dict[str, Any]
+    score: str
+    """The score that methods are compared by."""
+
+
+BENCHES = {
+    "lrb": JudgedBench(
+        Bench,
+        {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2, "train_samples": 200_000},
+        "mip_decoder",
+    ),
+    "synthsaebench": JudgedBench(
+        SynthBench, {"n": 1024, "n_p": 192, "roots": 8, "train_samples": 400_000}, "detection_f1"
+    ),
+}
+"""The paper's bench with 128 features in 96 dimensions, and SynthSAEBench's distribution with 1,024 features in 192.
+Kept methods trained for 2,000 steps, with 512 latents on ``lrb`` and 256 on ``synthsaebench``."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The result of `judge`. It prints as two tables: the scores, and the comparison with kept methods."""
+
+    bench: str
+    seed: int
+    scores: Scores
+    """Scores on 10,000 test samples, with null baselines."""
+    noise: dict[str, float]
+    """Standard error of each shown score from the draw of test samples."""
+    rows: list[dict[str, Any]]
+    """A row for each kept method near the dictionary's L0: mean score and L0, seeds, difference of the dictionary's
+    score with a 95 % interval (``low``, ``high``), and ``verdict``: better, worse or not told apart."""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return ``rows`` as a table."""
+        with extra("tables"):
+            import pandas as pd
+        return pd.DataFrame(self.rows)
+
+    def __repr__(self) -> str:
+        """Return both tables."""
+        nulls = self.scores.nulls
+        shown = [["score", "value", "noise", *nulls]]
+        for name in SHOWN:
+            values = [self.scores.metrics.get(name), self.noise.get(name), *(null.get(name) for null in nulls.values())]
+            shown.append([name, *("" if value is None else f"{value:.3g}" for value in values)])
+        score = BENCHES[self.bench].score
+        kept = [["kept method", score, "L0", "seeds", "difference", "95 % interval", "this dictionary is"]]
+        for row in self.rows:
+            interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+            numbers = [f"{row['mean']:.3f}", f"{row['l0']:.1f}", str(row["seeds"]), f"{row['difference']:+.3f}"]
+            kept.append([row["method"], *numbers, interval, row["verdict"]])
+        if not self.rows:
+            l0s = [row["l0"] for row in _kept(self.bench)]
+            near = f"No kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."
+            return f"{table(shown)}\n\n{near}"
+        return f"{table(shown)}\n\n{table(kept)}"
+
+
+def judged_bench(bench: str, seed: int = 0) -> Bench | SynthBench:
+    """Draw a bench that `judge` scores on: its ``sample()`` returns the training samples, for any trainer.
+
+    Parameters
+    ----------
+    bench
+        ``lrb`` or ``synthsaebench`` (`BENCHES`).
+    seed
+        Seed of features and samples. Kept results use 0 to 4; another seed is a world that no setting was chosen on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such bench.
+    """
+    if bench not in BENCHES:
+        raise ValueError(f"bench: there is no {bench}; expected {' or '.join(BENCHES)}")
+    chosen = BENCHES[bench]
+    return chosen.kind.draw(seed=seed, test_samples=TEST_SAMPLES, **chosen.settings)
+
+
+def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", seed: int = 0) -> Judgement:
+    """Score a dictionary on a bench with known features, beside null baselines and kept results of other trainers.
+
+    A kept method has five seeds, each on its own draw of the bench. The verdict is *better* or *worse* if the
+    dictionary's score lies outside the 95 % prediction interval for a sixth seed, so two seeds of one method are told
+    apart in one of twenty pairs.
+
+    Parameters
+    ----------
+    dictionary
+        A dictionary that was trained on the samples of ``judged_bench(bench, seed)``, or its path in any format of
+        `load`.
+    bench, seed
+        As in `judged_bench`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such bench, or the dictionary reads another number of dimensions.
+    """
+    world = judged_bench(bench, seed)
+    found = dictionary if isinstance(dictionary, Dictionary) else load(dictionary)
+    scores = evaluate(found, world)
+    samples = world.samples(TEST_SAMPLES, "test")
+    parts = [evaluate(found, _Part(world, samples, part), nulls=False) for part in range(PARTS)]
+    noise = {}
+    for name in SHOWN:
+        values = [part[name] for part in parts]
+        if all(value is not None for value in values):
+            noise[name] = float(np.std(np.asarray(values, float), ddof=1) / math.sqrt(PARTS))
+    value, l0 = scores[BENCHES[bench].score], scores["l0"]
+    rows = [] if value is None or l0 is None else compared(value, l0, _kept(bench))
+    return Judgement(bench, seed, scores, noise, rows)
+
+
+def compared(value: float, l0: float, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compare a score with kept methods near an L0, the highest mean first.
+
+    Parameters
+    ----------
+    value, l0
+        Score and L0 of one dictionary.
+    kept
+        Rows with ``method``, ``score`` and ``l0``, one for each seed.
+    """
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in kept):
+        of_method = [row for row in kept if row["method"] == method]
+        scores = np.array([row["score"] for row in of_method])
+        mean_l0 = float(np.mean([row["l0"] for row in of_method]))
+        if not 1 / NEAR <= l0 / mean_l0 <= NEAR:
+            continue
+        n = len(scores)
+        reach = scipy.special.stdtrit(n - 1, (1 + LEVEL) / 2) * scores.std(ddof=1) * math.sqrt(1 + 1 / n)
+        difference = value - float(scores.mean())
+        verdict = "not told apart" if abs(difference) <= reach else "better" if difference > 0 else "worse"
+        rows.append(
+            {"method": method, "mean": float(scores.mean()), "l0": mean_l0, "seeds": n}
+            | {"difference": difference, "low": difference - reach, "high": difference + reach, "verdict": verdict}
+        )
+    return sorted(rows, key=lambda row: -row["mean"])
+
+
+@cache
+def _kept(bench: str) -> list[dict[str, Any]]:
+    """Return the kept results of a bench: method, score and L0 of each seed."""
+    text = (files("sdlcore") / "kept_scores.csv").read_text(encoding="utf-8")
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["bench"] == bench]
+    return [{"method": row["method"], "score": float(row["score"]), "l0": float(row["l0"])} for row in rows]
+
+
+class _Part(KnownFeatures):
+    """One of the equal parts of a bench's test samples."""
+
+    def __init__(self, bench: KnownFeatures, samples: Samples, part: int) -> None:
+        self.settings, self.seed, self.W_p, self.W_r = bench.settings, bench.seed, bench.W_p, bench.W_r
+        size = len(samples.input) // PARTS
+        rows = slice(part * size, (part + 1) * size)
+        self._samples = Samples(samples.input[rows], None, samples.features[rows])
+
+    @property
+    def hierarchy(self) -> None:
+        """None: absorption is not judged."""
+
+    def samples(self, n_samples: int, part: Part = "train") -> Samples:
+        return self._samples
