@@ -6,7 +6,18 @@ import pytest
 
 from studies import KEPT
 from tests.conftest import REPOSITORY
-from tests.pages.numbers import percent, short
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in per cent as pages write it, ".5" without the nought."""
+    text = f"{round(100 * share, digits):g}"
+    return text.removeprefix("0") if text.startswith("0.") else text
+
+
+def short(number: float, digits: int = 2) -> str:
+    """Return a number as pages write it, without the nought of a number below 1."""
+    text = f"{number:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(number) < 1 else text
 
 
 def read(name):

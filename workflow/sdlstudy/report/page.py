@@ -99,7 +99,8 @@ def _sentences(config: Configuration, frames: Mapping[str, pd.DataFrame], stored
     name, table = next(((name, table) for name, table in _run_tables(config) if name in frames), ("", None))
     if table is None:
         return
-    verdicts = {"this run": frames.get("table1_verdicts"), "runs stored with the code": stored}
+    kept = "runs at the paper's scale that are stored with the code"
+    verdicts = {"this run": frames.get("table1_verdicts"), kept: stored}
     answers = [table1_sentence(frame, where) for where, frame in verdicts.items() if frame is not None]
     yield from [answer for answer in answers if answer][:1]
     yield null_sentence(frames[name], table.nulls)

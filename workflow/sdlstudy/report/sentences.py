@@ -74,7 +74,7 @@ def anchoring_sentence(effects: pd.DataFrame | None) -> str:
     rows = effects[effects["metric"] == metric].dropna(subset=["difference_mean"])
     if rows.empty:
         return ""
-    low, high = (f"{100 * value:+.1f}" for value in (rows["difference_mean"].min(), rows["difference_mean"].max()))
+    low, high = (_points(float(value)) for value in (rows["difference_mean"].min(), rows["difference_mean"].max()))
     seeds = int(rows["seeds"].iloc[0])
     excluding = int(((rows["difference_low"] > 0) | (rows["difference_high"] < 0)).sum())
     shown = (
@@ -86,6 +86,12 @@ def anchoring_sentence(effects: pd.DataFrame | None) -> str:
         f"Anchoring changes the decoder's recovery of features without an anchor by {low} to {high} points "
         f"({seeds} seed{'s' * (seeds > 1)}; {shown})."
     )
+
+
+def _points(difference: float) -> str:
+    """Return a difference of shares in points, with its sign and a decimal; 0 without a sign."""
+    text = f"{100 * difference:+.1f}".removesuffix(".0")
+    return "0" if float(text) == 0 else text
 
 
 def percent(share: float) -> str:
