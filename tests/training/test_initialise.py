@@ -79,7 +79,11 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
 
 
 @pytest.mark.parametrize(
-    ("n_q", "width", "message"), [(500, 12, "has 500 latents, but n_q is 400"), (30, 8, "maps dimensions 8 -> 8")]
+    ("n_q", "width", "message"),
+    [
+        (500, 12, "has 500 latents, but n_q is 400"),
+        (30, 8, "from 8 to 8 dimensions, this one a sae from 12"),
+    ],
 )
 def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
     start = SparseCoder.of(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))

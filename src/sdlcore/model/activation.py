@@ -89,12 +89,6 @@ class Activation(nn.Module):
         """Set the setting k of an activation that has it. Training with ``k_start`` changes it from step to step."""
         self.k = k
 
-    def check_state(self) -> None:
-        """Raise ValueError, naming the tensor, if a loaded parameter or buffer has a value that no training gives.
-
-        Loading has already checked that all values are finite.
-        """
-
     @torch.no_grad()
     def constrain(self) -> None:
         """Raise thresholds below zero to zero, after a step."""

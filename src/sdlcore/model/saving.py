@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import SourceError, printable_cause
-from sdlcore.model.activation import Activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.registry import extensions, registered
@@ -93,9 +92,6 @@ def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping
             described(description).load_state_dict(tensors, assign=True)
         model = described(description)
         model.load_state_dict(tensors)
-        for part in model.sigma.modules():
-            if isinstance(part, Activation):
-                part.check_state()
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         problem = " ".join(str(error).split())
         raise SourceError(
@@ -105,11 +101,9 @@ def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping
 
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
-    """Return the provenance in a saved model; errors as in `load_model`, without checks of the weights."""
+    """Return the provenance in a saved model, empty if it has none. Errors are those of a damaged file."""
     provenance = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
-    if not isinstance(provenance, dict):
-        raise SourceError(f"{path}: its metadata contain no provenance; save it again")
-    return provenance
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:

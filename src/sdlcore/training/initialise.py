@@ -177,11 +177,9 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     """
     if model.archetypes is not None:
         raise ValueError("start gives decoder rows, but archetypes compute them; leave start or archetypes out")
-    if start.config.pair != model.config.pair:
-        raise ValueError(f"the model to start from is a {start.config.pair}, this one a {model.config.pair}")
-    if start.W_enc.shape[1] != model.W_enc.shape[1] or start.W_dec.shape[1] != model.W_dec.shape[1]:
-        shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (start, model)]
-        raise ValueError(f"the model to start from maps dimensions {shapes[0]}, this one {shapes[1]}")
+    kinds = [f"a {m.config.pair} from {m.W_enc.shape[1]} to {m.W_dec.shape[1]} dimensions" for m in (start, model)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"the model to start from is {kinds[0]}, this one {kinds[1]}")
     n = len(start.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")

@@ -36,10 +36,6 @@ class BatchTopK(Selecting):
     def search(self) -> Search:
         return self.batch_search if self.training else Above(self._learned())
 
-    def check_state(self) -> None:
-        if self.threshold < 0:
-            raise ValueError(f"the threshold of BatchTopK is {float(self.threshold):.4g}, expected 0 or more")
-
     def set_k(self, k: int) -> None:
         super().set_k(k)
         self.batch_search.k = k

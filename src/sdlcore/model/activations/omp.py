@@ -63,10 +63,6 @@ class OMP(Encoder, Selecting):
         centred, way = x - weights.b_dec, (self.update, self.by_gradient)
         return greedy(centred, weights.W_dec, self.k, float(self.threshold), *way, kernels, self._gram)
 
-    def check_state(self) -> None:
-        if not 0 <= self.threshold < torch.inf:
-            raise ValueError(f"sigma.threshold is {float(self.threshold):.4g}, expected 0 or a positive number")
-
     def search(self) -> Search:
         return LargestPerSample(self.k)
 

@@ -82,13 +82,6 @@ class Posterior(Encoder):
         """Return the codes of samples as the function `codes` does."""
         return codes(x, weights, self.statistics, float(self.scale), self._gram)
 
-    def check_state(self) -> None:
-        for name in ("noise", "scale"):
-            if not self.get_buffer(name) > 0:
-                raise ValueError(f"sigma.{name} is {float(self.get_buffer(name)):.4g}, expected a positive number")
-        if (least := float(self.statistics.variances.min())) < 0:
-            raise ValueError(f"sigma.variances contains {least:.4g}, expected no negative number")
-
     def search(self) -> Search:
         return Above(torch.zeros(()))
 
@@ -126,14 +119,7 @@ def codes(
     sample, latent, code
         An entry for each active latent, ordered by sample: the number of the sample, the number of the latent, and
         the code in the unit of the samples.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows and of statistics differ.
     """
-    if len(weights.W_dec) != len(statistics.means):
-        raise ValueError(f"posterior: {len(weights.W_dec)} rows, but statistics of {len(statistics.means)} latents")
     W_dec, b_dec, n_r = weights.W_dec.detach().cpu(), weights.b_dec.detach().double().cpu(), x_BR.shape[1]
     wide_RQ = W_dec.double().T
     means, variances = array(statistics.means.cpu()), array(statistics.variances.cpu())

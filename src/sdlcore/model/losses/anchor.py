@@ -28,8 +28,7 @@ def _distance(W_KD: Tensor, w_KD: Tensor, form: AnchorForm) -> Tensor:
 
 
 def _compute(inputs: TermInputs) -> Tensor:
-    if inputs.anchors is None:
-        raise ValueError("lambda_anchor is set, but no anchors are given; set both or neither")
+    assert inputs.anchors is not None, "lambda_anchor needs anchors"
     model = inputs.model
     W_enc, W_dec = inputs.anchored_rows or (model.W_enc, model.W_dec)
     return model.processes.latents.sum(anchor(W_enc, W_dec, *inputs.anchors, inputs.config.anchor_form))

@@ -31,8 +31,6 @@ def l0(model: "SparseCoder", out: Forward, form: L0Form = "step", target: float 
     ------
     TypeError
         If step or quadratic is used with an activation other than JumpReLU.
-    ValueError
-        If quadratic has no ``target``, or tanh gets a pass without norms.
     """
     sum_over_latents = model.processes.latents.sum
     if form == "tanh":
@@ -40,8 +38,7 @@ def l0(model: "SparseCoder", out: Forward, form: L0Form = "step", target: float 
     active_N = smoothed(model, out, "l0")
     if form == "step":
         return sum_over_latents(active_N.sum()) / out.support.n_samples
-    if target is None:
-        raise ValueError("l0_form quadratic needs target_l0")
+    assert target is not None, "LossConfig needs target_l0"
     active_B = sum_over_latents(out.support.sum_by_sample(active_N))
     return (active_B / target - 1).square().mean()
 
@@ -58,8 +55,7 @@ def weighted_by_decoder(model: "SparseCoder", out: Forward) -> Tensor:
     """Return the latents times the norms of their decoder rows (N)."""
     if model.decoder_is_unit:
         return out.values
-    if out.norms is None:
-        raise ValueError("l0_form tanh needs a pass that was asked for norms")
+    assert out.norms is not None, "tanh needs a pass with norms=True"
     return out.values * out.support.per_latent(out.norms)
 
 

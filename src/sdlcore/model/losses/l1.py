@@ -21,20 +21,14 @@ def l1(model: "SparseCoder", out: Forward, scale: str = "decoder", exponent: flo
 
     With an ``exponent`` p below 1 it is E sum_i (w_i |x_q,i|)^p over active latents, whose exponent falls from 1 in
     p-annealing (Karvonen et al. 2024, arXiv 2408.00113). The gradient grows without bound as a latent comes near to
-    zero, and gradient_clip bounds it.
-
-    Raises
-    ------
-    ValueError
-        If ``scale`` is "decoder" and ``out`` comes from a pass without norms.
+    zero, and gradient_clip bounds it. With ``scale`` "decoder", ``out`` must come from a pass with ``norms``.
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = out.values if gates_N is None else gates_N
     if model.sigma.signed:
         penalised_N = penalised_N.abs()
     if scale == "decoder" and not model.decoder_is_unit:
-        if out.norms is None:
-            raise ValueError("l1 scaled by decoder norms needs a forward pass with norms=True")
+        assert out.norms is not None, "the scale decoder needs a pass with norms=True"
         penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
     if exponent != 1.0:
         # an inactive latent gets no gradient: the power has an infinite one at zero
