@@ -147,7 +147,7 @@ def test_batches_may_have_a_part_for_every_site(planted):
     dictionary = sdl.fit(batch, pair="crosscoder", normalise=True, **settings)
     assert dictionary.coder.input_sites == WIDTHS
     assert dictionary.provenance["identity"]["inputs"]["store"]["site2"] == 8
-    with pytest.raises(ValueError, match=r"batch 0 of x has 3 parts, .*; set pair to crosscoder if each is"):
+    with pytest.raises(ValueError, match=r"pair transcoder reads one site .* has 3 sites"):
         sdl.fit(batch, **settings)
 
 

@@ -67,6 +67,7 @@ def copy_finished(run: Run, made: Mapping[str, Any]) -> bool:
     """
     for config in finished_files(f"{run.finished}/{CONFIG}", made) if run.finished else ():
         folder = config.parent
+        run.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=run.out, prefix=".") as name:
             part = Path(name)
             try:
