@@ -6,7 +6,6 @@ from contextlib import chdir
 import pandas as pd
 import pytest
 
-from sdlstudy.products.captions import table_caption
 from sdlstudy.results.runs import RunsError
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.files import Files
@@ -36,7 +35,7 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
     assert rows["paper_gt_recovery"].notna().all()
     assert len(runs) == 4 * len(config.seeds)
     assert set(effects["method"]) == {"topk", "relu"}
-    caption = table_caption(config.products()["table1"], config)
+    caption = config.products()["table1"].text_caption(config)
     markdown, latex = ((tmp_path / files.table("table1", ending)).read_text() for ending in ("md", "tex"))
     assert markdown.startswith(f"{caption}\n\n| Method")
     assert r"\label{tab:table1}" in latex
@@ -147,8 +146,8 @@ def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_wri
         "paper/numbers.csv",
     ]
     assert table.outputs(files) == [
-        *(f"results/quick/tables/table1.{ending}" for ending in ("csv", "md", "tex")),
-        *(f"results/quick/tables/table1_{part}.csv" for part in ("effects", "runs", "verdicts")),
+        *(f"results/quick/tables/table1{part}.csv" for part in ("", "_effects", "_runs", "_verdicts")),
+        *(f"results/quick/tables/table1.{ending}" for ending in ("md", "tex", "html")),
     ]
     run = "results/quick/runs/lrb/topk/best/none/seed4"
     assert table.beside(files)[:4] == [
@@ -175,7 +174,7 @@ def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
         table.used(config).model_dump(include=set(PartialStudy.model_fields) - {"device", "cache"})
     )
     assert table.cells(part) == table.cells(config)
-    assert table_caption(table, part) == table_caption(table, config)
+    assert table.text_caption(part) == table.text_caption(config)
     assert table.inputs(Files(part)) == table.inputs(Files(config))
     assert len(part.methods) < len(config.methods)
 
@@ -186,5 +185,5 @@ def test_a_run_that_is_missing_is_named(tmp_path):
     cell = config.tables["own_more"].cells(config)[1]
     path = tmp_path / config.files().metrics(cell)
     path.write_text("{}")
-    with pytest.raises(RunsError, match=r"seed1/metrics\.json: run is missing"):
+    with pytest.raises(RunsError, match=r"seed1/metrics\.json: not the metrics of a run"):
         studies.make(config, "own_more", tmp_path)

@@ -1,4 +1,4 @@
-"""Tables over runs, from metrics files on disk to CSV, Markdown and LaTeX."""
+"""Tables over runs, from metrics files on disk to rows and text."""
 
 import json
 import math
@@ -19,45 +19,37 @@ from hypothesis import strategies as st
 from sdlcore import paired_interval
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
-from sdlstudy.configuration.loading import validate
-from sdlstudy.products.captions import table_caption
-from sdlstudy.rendering.latex import latex, latex_escape
-from sdlstudy.rendering.markup import readable, text_table
-from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.rendering.run_text import text_table
+from sdlstudy.rendering.text_table import TextTable, latex_text
 from sdlstudy.results.runs import RunsError, read_metrics, read_runs
 from sdlstudy.results.tables import (
     PAPER_METHODS,
-    anchoring_effect,
+    Layout,
+    Point,
     chance_metrics,
     effect_metrics,
+    effects_over,
     no_paper,
     read_csv,
     read_paper,
-    table1,
+    runs_over,
     table_metrics,
+    table_over,
     write_csv,
 )
 from sdlstudy.results.verdicts import judge
 from tests.hostile import NAMES
+from tests.sdlstudy.products import studies
 
 NUMBERS = read_csv(Path(__file__).parents[3] / "resources/paper/numbers.csv")
-METHODS = ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"]
-TRIAL = {
-    "name": "trial",
-    "seeds": [0, 1, 2],
-    "sources": {"bench": {"lrb": {"n": 20, "n_p": 10, "sparsity": 0.9, "train_samples": 50, "run": {"n_q": 40}}}},
-    "methods": {"topk": {"activation": "topk", "k": 4}, "relu": {}},
-    "protocols": {"best": {"run": {"steps": 7, "batch_size": 50}, "methods": {}}},
-    "anchorings": {"ground_truth": {"n_anchors": 3, "lambda_anchor": 0.1}},
-    "tables": {
-        "table1": {
-            "source": "lrb",
-            "methods": ["topk", "relu"],
-            "anchorings": ["none", "ground_truth"],
-            "protocols": ["best"],
-        }
-    },
-}
+TABLE1 = read_paper(NUMBERS, "table1")
+QUICK, FULL = studies.configuration(), studies.configuration(None, "paper")
+
+
+def layout(methods=("topk", "relu"), anchorings=("none", "ground_truth"), seeds=(0, 1, 2), protocols=("best",)):
+    """Return the rows of a table without a sweep."""
+    point = Point(None, None, "lrb", {method: method for method in methods})
+    return Layout(None, [point], list(methods), [], list(anchorings), list(protocols), list(seeds))
 
 
 def write_metrics(folder, seed, method="topk", anchoring="none", protocol="best", source="lrb", **changes):
@@ -92,62 +84,44 @@ def values(paths, name):
     return np.array([json.loads(path.read_text())["metrics"][name] for path in paths])
 
 
-def test_columns_are_exactly_these(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1"))
-    first = [
-        *("method", "anchoring", "protocol", "seeds", "gt_recovery_encoder_mean", "gt_recovery_encoder_std"),
-        *("gt_recovery_decoder_mean", "gt_recovery_decoder_std", "gt_recovery_encoder_unanchored_mean"),
-        *("gt_recovery_encoder_unanchored_std", "gt_recovery_decoder_unanchored_mean"),
-        *("gt_recovery_decoder_unanchored_std", "mip_encoder_mean", "mip_encoder_std", "mip_decoder_mean"),
-        *("mip_decoder_std", "l0_mean", "l0_std", "fvu_mean", "fvu_std", "dead_fraction_mean", "dead_fraction_std"),
+def write_sweep(folder, layout):
+    """Write the metrics files of every run of a layout."""
+    return [
+        write_metrics(folder, seed, method, anchoring, protocol, point.source)
+        for point in layout.points
+        for method in point.methods.values()
+        for anchoring in layout.anchorings
+        for protocol in layout.protocols
+        for seed in layout.seeds
     ]
-    last = [
-        *("chance_gt_recovery_encoder_mean", "chance_gt_recovery_decoder_mean", "chance_mip_encoder_mean"),
-        *("chance_mip_decoder_mean", "chance_gt_recovery_encoder_tau95_mean", "chance_gt_recovery_decoder_tau95_mean"),
-        *("chance_gt_recovery_encoder_pattern_mean", "chance_mip_encoder_pattern_mean", "paper_gt_recovery"),
-        *("paper_mip", "paper_l0"),
-    ]
-    columns = list(table.columns)
-    assert columns[: len(first)] == first
-    assert columns[-len(last) :] == last
-    middle = [f"{name}_{part}" for name in table_metrics()[9:] for part in ("mean", "std")]
-    assert columns[len(first) : -len(last)] == middle
 
 
-def test_means_and_standard_deviations(tmp_path):
+def swept(folder, config, name, **changes):
+    """Return the layout, the runs and the rows of a table of a configuration."""
+    layout = config.tables[name].layout(config)._replace(**changes)
+    runs = read_runs(write_sweep(folder, layout))
+    return layout, runs, table_over(runs, read_paper(NUMBERS, name), layout)
+
+
+def test_rows_follow_the_layout_and_have_means_deviations_and_the_papers_numbers(tmp_path):
     paths = write_grid(tmp_path)
-    table = table1(read_runs(paths), read_paper(NUMBERS, "table1"))
+    table = table_over(read_runs(reversed(paths)), TABLE1, layout())
+    assert list(zip(table["method"], table["anchoring"], strict=True)) == [
+        *(("topk", "none"), ("topk", "ground_truth"), ("relu", "none"), ("relu", "ground_truth"))
+    ]
     for name in table_metrics():
         of_first_row = values(paths[:3], name)
         assert table.loc[0, f"{name}_mean"] == pytest.approx(of_first_row.mean())
         assert table.loc[0, f"{name}_std"] == pytest.approx(np.std(of_first_row, ddof=1))
     assert list(table["seeds"]) == [3] * 4
-
-
-def test_paper_stands_beside_as_fractions(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1")).set_index(["method", "anchoring"])
-    assert table.loc[("topk", "ground_truth"), "paper_gt_recovery"] == 0.8763
-    assert table.loc[("topk", "none"), "paper_mip"] == 0.983
-    assert table.loc[("relu", "none"), "paper_l0"] == 2787.4
-
-
-def test_rows_follow_the_configuration_whatever_the_order_of_files(tmp_path):
-    paths = write_grid(tmp_path, methods=METHODS, seeds=(0,))
-    table = table1(
-        read_runs(reversed(paths)),
-        read_paper(NUMBERS, "table1"),
-        methods=METHODS,
-        anchorings=["none", "ground_truth"],
-        protocols=["best"],
-        seeds=[0],
-    )
-    assert list(table["method"].unique()) == METHODS
-    assert list(table["anchoring"][:2]) == ["none", "ground_truth"]
-    assert table["paper_gt_recovery"].notna().all()
+    assert table[["parameter", "value", "paper_value"]].isna().all(axis=None)
+    assert table.loc[1, "paper_gt_recovery"] == 0.8763
+    assert table.loc[0, "paper_mip"] == 0.983
+    assert table.loc[2, "paper_l0"] == 2787.4
 
 
 def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path, seeds=(0,))), read_paper(NUMBERS, "table1"))
+    table = table_over(read_runs(write_grid(tmp_path, seeds=(0,))), TABLE1, layout(seeds=(0,)))
     assert table.filter(like="_std").isna().all(axis=None)
     write_csv(tmp_path / "table.csv", table)
     row = (tmp_path / "table.csv").read_text().splitlines()[1].split(",")
@@ -155,15 +129,14 @@ def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path)
     assert "±" not in text_table(table, "").markdown().split("\n\n", 1)[1]
     again = read_csv(tmp_path / "table.csv")
     assert list(again["anchoring"]) == ["none", "ground_truth"] * 2
-    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+    pd.testing.assert_frame_equal(again, table.astype(again.dtypes))
 
 
 def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     paths = write_grid(tmp_path)
     write_metrics(tmp_path, 1, "topk", "none", macro_f1=None)
-    table = table1(read_runs(paths), read_paper(NUMBERS, "table1"))
-    assert np.isnan(table.loc[0, "macro_f1_mean"])
-    assert np.isnan(table.loc[0, "macro_f1_std"])
+    table = table_over(read_runs(paths), TABLE1, layout())
+    assert np.isnan([table.loc[0, "macro_f1_mean"], table.loc[0, "macro_f1_std"]]).all()
     assert np.isfinite(table.loc[1, "macro_f1_mean"])
 
 
@@ -186,6 +159,12 @@ def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_t
     assert all(str(path) in message for message in refused)
 
 
+def test_metrics_without_the_features_that_anchored_runs_have_are_refused(tmp_path):
+    anchored = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
+    with pytest.raises(RunsError, match=r"none/seed0/metrics\.json: features is missing"):
+        read_runs([write_metrics(tmp_path, 0), anchored])
+
+
 def test_tables_show_recovery_at_a_further_threshold(tmp_path):
     best = [0.5, 0.85, 0.99, 0.99]
     paths = [
@@ -195,77 +174,14 @@ def test_tables_show_recovery_at_a_further_threshold(tmp_path):
     runs = read_runs(paths, tau=0.8)
     assert set(runs["gt_recovery_decoder_tau80"]) == {0.75}
     assert np.allclose(runs["gt_recovery_decoder_unanchored_tau80"], 2 / 3)
-    table = table1(runs, no_paper())
+    table = table_over(runs, no_paper(), layout())
     assert set(table["gt_recovery_encoder_tau80_mean"]) == {0.75}
     assert "GT recovery: decoder, cosine > 0.8" in text_table(table, "caption").markdown()
-    usual = table1(read_runs(paths), no_paper())
+    usual = table_over(read_runs(paths), no_paper(), layout())
     assert set(table.columns) - set(usual.columns) == {
         f"{name}_{part}" for name in set(runs.columns) - set(read_runs(paths).columns) for part in ("mean", "std")
     }
     assert "cosine > 0.8" not in text_table(usual, "caption").markdown()
-
-
-def without_a_run(folder):
-    return [path for path in write_grid(folder) if "relu/best/none/seed2" not in str(path)]
-
-
-def without_ground_truth(folder):
-    path = write_metrics(folder, 0)
-    content = json.loads(path.read_text())
-    content["metrics"] = {"l0": 3.0, "fvu": 0.1, "dead_fraction": 0.0}
-    path.write_text(json.dumps(content | {"chance": {}}))
-    return [path]
-
-
-@pytest.mark.parametrize(
-    ("write", "options", "message"),
-    [
-        (without_a_run, {}, r"method relu.*anchoring none, seed 2 is missing"),
-        (lambda folder: [write_metrics(folder, 0, "topk"), write_metrics(folder, 1, "relu")], {}, "missing"),
-        (
-            lambda folder: [write_metrics(folder, seed, "topk") for seed in (0, 1)],
-            {"methods": ["topk"], "seeds": [0]},
-            "seed 1 does not belong to this table",
-        ),
-        (lambda folder: [write_metrics(folder, 0), write_metrics(folder, 0, "relu", source="other")], {}, "one source"),
-        (without_ground_truth, {}, "gt_recovery_encoder is missing"),
-    ],
-)
-def test_runs_that_make_no_table_are_refused(write, options, message, tmp_path):
-    with pytest.raises(RunsError, match=message):
-        table1(read_runs(write(tmp_path)), read_paper(NUMBERS, "table1"), **options)
-
-
-def with_text(text):
-    def write(folder):
-        (folder / "metrics.json").write_text(text)
-        return [folder / "metrics.json"]
-
-    return write
-
-
-def without_features(folder):
-    anchored = with_features(write_metrics(folder, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
-    return [write_metrics(folder, 0), anchored]
-
-
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (
-            lambda folder: [write_metrics(folder / name, 0) for name in "ab"],
-            r"b/lrb\S*metrics\.json: the same run as \S*a/lrb\S*metrics\.json",
-        ),
-        (without_features, r"none/seed0/metrics\.json: features is missing"),
-        (with_text("{"), r"metrics\.json: .*not a readable"),
-        (with_text('{"run": {}}'), r"metrics\.json: .*run.source"),
-        (with_text("[]"), r"metrics\.json: .*run is missing"),
-        (with_text('{"run": 3}'), r"metrics\.json: .*run is"),
-    ],
-)
-def test_metrics_of_no_run_are_refused(write, message, tmp_path):
-    with pytest.raises(RunsError, match=message):
-        read_runs(write(tmp_path))
 
 
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=12).filter(lambda x: np.std(x) > 1e-6))
@@ -278,7 +194,7 @@ def test_interval_is_the_paired_t_interval(differences):
 
 def test_anchoring_effect_is_paired_by_seed(tmp_path):
     paths = write_grid(tmp_path)
-    effects = anchoring_effect(read_runs(reversed(paths))).set_index(["method", "metric"])
+    effects = effects_over(read_runs(reversed(paths)), layout()).set_index(["method", "metric"])
     for name in effect_metrics():
         expected = scipy.stats.ttest_rel(values(paths[3:6], name), values(paths[:3], name))
         row = effects.loc[("topk", name)]
@@ -289,15 +205,63 @@ def test_anchoring_effect_is_paired_by_seed(tmp_path):
 
 
 def test_no_interval_below_three_seeds_and_no_effect_without_pairs(tmp_path):
-    effects = anchoring_effect(read_runs(write_grid(tmp_path, seeds=(0, 1))))
+    effects = effects_over(read_runs(write_grid(tmp_path, seeds=(0, 1))), layout(seeds=(0, 1)))
     assert effects["difference_mean"].notna().all()
     assert effects[["difference_low", "difference_high"]].isna().all(axis=None)
-    assert anchoring_effect(read_runs(write_grid(tmp_path, anchorings=("none",)))).empty
+    plain = ("none",)
+    assert effects_over(read_runs(write_grid(tmp_path, anchorings=plain)), layout(anchorings=plain)).empty
 
 
-def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
-    table = table1(read_runs(write_grid(tmp_path)), read_paper(NUMBERS, "table1"))
+def test_each_point_of_a_sweep_is_a_separate_table(tmp_path):
+    rows, runs, table = swept(tmp_path, QUICK, "table4", seeds=[0, 1, 2])
+    assert rows.parameter == "n"
+    for point in rows.points:
+        alone = runs[runs["source"] == point.source].assign(source="lrb")
+        expected = table_over(alone, TABLE1, layout(rows.methods)).filter(regex="_(mean|std)$")
+        here = table[table["value"] == point.value].reset_index(drop=True)
+        pd.testing.assert_frame_equal(here[expected.columns], expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "method", "anchoring", "recovery", "mip"),
+    [
+        ("table4", 900, "relu", "ground_truth", 0.9889, 0.345),
+        ("table6", 0.995, "jumprelu", "ground_truth", 0.748, 0.97),
+        ("table7", 32, "topk", "none", 1.0, 0.999),
+    ],
+)
+def test_the_papers_number_stands_beside_the_same_point(tmp_path, name, value, method, anchoring, recovery, mip):
+    _, _, table = swept(tmp_path, FULL, name)
+    row = table.set_index(["value", "method", "anchoring"]).loc[(value, method, anchoring)]
+    assert (row["paper_gt_recovery"], row["paper_mip"]) == (recovery, mip)
+
+
+def test_points_that_the_papers_tables_lack_have_no_number_beside(tmp_path):
+    _, _, table = swept(tmp_path, FULL, "table5")
+    assert set(table["value"][table["paper_gt_recovery"].isna()]) == {0.1}
+
+
+def test_runs_are_named_as_they_ran_and_say_whose_number_is_theirs(tmp_path):
+    rows_of, runs, table = swept(tmp_path, QUICK, "table7")
+    write_csv(tmp_path / "runs.csv", runs_over(runs, rows_of))
+    rows = read_csv(tmp_path / "runs.csv")
+    assert list(rows.columns[:9]) == [
+        *("source", "method", "protocol", "anchoring", "seed"),
+        *("paper_method", "parameter", "value", "paper_value"),
+    ]
+    named = rows[["method", "paper_method", "parameter", "value", "paper_value"]].drop_duplicates()
+    assert named.to_numpy().tolist() == [
+        ["topk_k_8", "TopK SAE", "k", 8, 32],
+        ["topk", "TopK SAE", "k", 16, 64],
+        ["topk_k_32", "TopK SAE", "k", 32, 128],
+    ]
+    assert rows["gt_recovery_encoder"].tolist() == runs["gt_recovery_encoder"].tolist()
+    assert set(table["method"]) == {"topk"}
+
+
+def test_text_has_the_numbers_and_ends_with_levels_without_training(tmp_path):
     runs = read_runs(write_grid(tmp_path))
+    table = table_over(runs, TABLE1, layout())
     verdicts = judge("table1", NUMBERS, runs.assign(paper_method=runs["method"].map(PAPER_METHODS)))
     lines = text_table(table, "Caption.", verdicts).markdown().splitlines()
     assert lines[0] == "Caption."
@@ -305,67 +269,48 @@ def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
     assert f"{table['anchors_only_mip_decoder_mean'][0]:.3f}" in lines[-2]
     assert f"{table['oracle_fvu_mean'].min():.3f}" in lines[-1]
     assert len(lines) == 2 + 2 + len(table) + 3
-    row = table.loc[0]
-    assert f"{row['fvu_mean']:.3f} ± {row['fvu_std']:.3f}" in lines[4]
+    assert f"{table.loc[0, 'fvu_mean']:.3f} ± {table.loc[0, 'fvu_std']:.3f}" in lines[4]
     assert "0.849" in lines[4]
-    assert {line.count("|") for line in lines[2:]} == {lines[2].count("|")}
 
 
-def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
+def test_text_has_no_column_and_no_level_without_numbers_and_names_several_protocols(tmp_path):
     nothing = {name: None for name in table_metrics() if name.startswith(("top_", "anchors_only_", "oracle_"))}
-    paths = [write_metrics(tmp_path, seed, **nothing) for seed in (0, 1)]
-    content = readable(table1(read_runs(paths), read_paper(NUMBERS, "table1")))
-    assert [name for name, _ in content.baselines] == ["Chance"]
-    assert "Top classes" not in {column.group for column in content.columns}
+    protocols = ("paper", "best")
+    runs = read_runs(write_metrics(tmp_path, 0, protocol=name, **nothing) for name in protocols)
+    rows = layout(("topk",), ("none",), (0,), protocols)
+    frame = text_table(table_over(runs, no_paper(), rows), "").frame
+    assert list(frame)[:3] == ["Method", "Anchoring", "Protocol"]
+    assert frame["Method"].tolist() == ["TopK SAE", "TopK SAE", "Chance"]
+    assert not any(name.startswith("Top classes") for name in frame)
 
 
-def test_several_protocols_are_named(tmp_path):
-    paths = [write_metrics(tmp_path, 0, protocol=name) for name in ("paper", "best")]
-    assert readable(table1(read_runs(paths[:1]), read_paper(NUMBERS, "table1"))).labels == ["Method", "Anchoring"]
-    assert readable(table1(read_runs(paths), read_paper(NUMBERS, "table1"))).labels == [
-        "Method",
-        "Anchoring",
-        "Protocol",
-    ]
+def test_text_names_the_value_and_the_papers_where_it_is_another(tmp_path):
+    _, _, table = swept(tmp_path, QUICK, "table7")
+    text = text_table(table, "Caption.")
+    assert text.frame["k"][0] == "8 (paper: 32)"
+    assert r"8 (paper: 32) & TopK SAE & none &" in text.latex("tab:table7")
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])))
-def test_latex_escape_leaves_no_special_character(text):
-    rest = latex_escape(text).replace("{[}", "").replace("{*}", "")
-    for command in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", r"\textbar{}", r"\textless{}"):
-        rest = rest.replace(command, "")
-    rest = rest.replace(r"\textgreater{}", "").replace(r"\textquotedbl{}", "")
-    rest = re.sub(r"\\[&%$#_{}]", "", rest)
-    assert not set(rest) & set('\\&%$#_{}~^|<>"')
+def test_latex_text_leaves_no_special_character(text):
+    rest = latex_text(text).replace("{[}", "").replace("{*}", "")
+    for word in ("backslash", "asciitilde", "asciicircum", "bar", "less", "greater"):
+        rest = rest.replace(rf"\text{word}{{}}", "")
+    for character in "&%$#_{}":
+        rest = rest.replace(f"\\{character}", "")
+    assert not set(rest) & set("\\&%$#_{}~^|<>")
 
 
-def test_latex_has_its_parts_and_compiles(tmp_path):
-    paths = [write_metrics(tmp_path, seed, "my_method", a) for a in ("none", "ground_truth") for seed in (0, 1)]
-    config = validate(TRIAL)
-    caption = table_caption(config.products()["table1"], config)
-    text = latex(table1(read_runs(paths), read_paper(NUMBERS, "table1")), caption, "tab:table1")
-    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_method", "Chance &"):
-        assert part in text
-    assert text.count(r"\begin{") == text.count(r"\end{")
-    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
-    for tabular in re.findall(r"\\begin{tabular}{([lr]+)}(.*?)\\end{tabular}", text, re.DOTALL):
-        rows = [line for line in tabular[1].splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-        assert len(rows) == 6
-        assert {line.count(" & ") for line in rows} == {len(tabular[0]) - 1}
-    # only if LaTeX is installed; the checks above apply everywhere
-    if shutil.which("pdflatex") and _has_booktabs():
-        (tmp_path / "table.tex").write_text(text)
-        (tmp_path / "page.tex").write_text(
-            "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{table.tex}\\end{document}\n"
-        )
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stdout
-        assert "Overfull" not in run.stdout
-
-
-def _has_booktabs():
-    return subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False).returncode == 0
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+def test_latex_compiles(tmp_path):
+    table = table_over(read_runs(write_grid(tmp_path)), TABLE1, layout())
+    (tmp_path / "table.tex").write_text(text_table(table, "Means ± 1 % of all_seeds").latex("tab:table1"))
+    packages = r"\usepackage{booktabs}\usepackage{rotating}"
+    (tmp_path / "page.tex").write_text(
+        rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table.tex}}\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
 
 
 def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(tmp_path):
@@ -423,5 +368,5 @@ def test_a_name_ends_no_cell_of_a_table(name):
     _, _, head, _, row, *rest = table.split("\n")
     assert rest == [""]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in (head, row)] == [3, 3]
-    assert "\n" not in latex_escape(name)
-    assert not re.match(r"\s*[\[*]", latex_escape(name))
+    assert "\n" not in latex_text(name)
+    assert not re.match(r"\s*[\[*]", latex_text(name))

@@ -14,8 +14,7 @@ from sdlstudy.products.bench_points import bench_with, missed, with_benches
 from sdlstudy.products.bench_tables import DECODER, solver_rows
 from sdlstudy.products.product import AnyStudy, Picture
 from sdlstudy.rendering.figures import GREY, PALETTE, style
-from sdlstudy.rendering.labels import label_method
-from sdlstudy.rendering.symbols import symbol
+from sdlstudy.rendering.labels import label_method, symbol
 from sdlstudy.results.runs import last_row
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names, Numbers, Seeds, Settings

@@ -1,7 +1,7 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import pandas as pd
@@ -165,6 +165,10 @@ class Product(Settings):
         """Format the rows of NAME.csv as a table for readers; None if the product is only a picture."""
         return None
 
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable | None:
+        """Format the CSV files (`frames`) as a table for readers; None if the product is only a picture."""
+        return self.text_table(frames[""]) if self.printed else None
+
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
         """Draw the rows of NAME.csv; None if the product is only a table. ``files`` lead to what rows do not say."""
         return None
@@ -176,7 +180,7 @@ class Product(Settings):
             write_csv(files.table(self.part(part)), frame)
             logging.info("%s: %d rows", self.part(part), len(frame))
         rows = frames.get("", pd.DataFrame())
-        text, figure = self.text_table(rows), self.draw(rows, files)
+        text, figure = self.text(frames, files.study), self.draw(rows, files)
         if text is not None:
             text.write(files.table(self.name, "md"), files.table(self.name, "tex"), files.table(self.name, "html"))
         if figure is not None:

@@ -8,7 +8,7 @@ from peers.settings import PeerConfig
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig
 from sdlstudy.products.product import AnyStudy, Product, partial_study
-from sdlstudy.rendering.layout import Layout, Point
+from sdlstudy.results.tables import Layout, Point
 from sdlstudy.settings.cells import Cell, setting_of, variant_name
 from sdlstudy.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.names import ANCHORING, METHOD, PROTOCOL, unknown

@@ -86,6 +86,10 @@ ANCHORING_LABELS = {
 }
 
 
+SYMBOLS = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M", "train_samples": "N"}
+"""Setting of a bench -> the paper's symbol."""
+
+
 def label_method(method: str) -> str:
     """Return a readable name of a method: the paper's, else one from `METHODS`, else its key in the configuration."""
     return PAPER_METHODS.get(method) or METHODS.get(method, method)
@@ -109,3 +113,8 @@ def label_source(source: str) -> str:
 def label_value(value: float, paper_value: float) -> str:
     """Return the value of the swept parameter, with the paper's in brackets if it differs."""
     return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
+
+
+def symbol(parameter: str) -> str:
+    """Return the paper's symbol for a setting, or the setting's name if the paper has none."""
+    return SYMBOLS.get(parameter, parameter)

@@ -15,14 +15,13 @@ from sdlcore.identity import provenance
 from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.bench_table import BenchTable
-from sdlstudy.products.captions import PAPER_TEXT, table_caption
 from sdlstudy.products.overview import Overview
 from sdlstudy.products.product import Product
-from sdlstudy.products.run_table import OWN, RunTable
+from sdlstudy.products.run_table import OWN
+from sdlstudy.products.tables import PAPER_TEXT, Table
 from sdlstudy.rendering.figures import base64_of
-from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
-from sdlstudy.rendering.markup import text_table, verdict_table
-from sdlstudy.rendering.symbols import symbol
+from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
+from sdlstudy.rendering.run_text import verdict_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.report.sentences import anchoring_sentence, null_sentence, table1_sentence
 from sdlstudy.results.tables import effect_metrics
@@ -108,9 +107,9 @@ def _sentences(config: Configuration, frames: Mapping[str, pd.DataFrame], stored
         yield sentence
 
 
-def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
+def _run_tables(config: Configuration) -> list[tuple[str, Table]]:
     """Return the tables of runs; the paper's tables come before tables of a user's own sources."""
-    tables = [(name, table) for name, table in config.products().items() if isinstance(table, RunTable)]
+    tables = [(name, table) for name, table in config.products().items() if isinstance(table, Table)]
     return sorted(tables, key=lambda item: (item[0].startswith(OWN), item[0]))
 
 
@@ -120,14 +119,14 @@ def _sections(
     """Yield the sections of the page: tables of runs, then all other products."""
     for name, table in _run_tables(config):
         if name in frames:
-            verdicts, effects = frames.get(f"{name}_verdicts"), frames.get(f"{name}_effects")
-            tables = {"All numbers": text_table(frames[name], table_caption(table, config), verdicts)}
-            if effects is not None and len(effects):
-                tables["What anchoring changes"] = effect_table(effects)
+            parts = {part: frames[table.part(part)] for part in table.parts if table.part(part) in frames}
+            tables = {"All numbers": table.text(parts, config)}
+            if len(parts.get("effects", ())):
+                tables["What anchoring changes"] = effect_table(parts["effects"])
             title = TITLES.get(name) or f"Activations of {table.source}"
             yield Section(name, title, images.get(name), table.caption if name in images else "", tables)
     for name, product in config.products().items():
-        if isinstance(product, (RunTable, Overview)) or name not in {*frames, *images}:
+        if isinstance(product, (Table, Overview)) or name not in {*frames, *images}:
             continue
         text = product.text_table(frames[name]) if name in frames else None
         tables = {} if text is None else {"All numbers": text}
@@ -150,7 +149,7 @@ def _title(name: str, product: Product) -> str:
 def effect_table(effects: pd.DataFrame) -> TextTable:
     """Return the effect of anchoring as text: a row for each point, method, anchoring and protocol.
 
-    ``effects`` are as `sdlstudy.rendering.sweeps.effects_over` returns them.
+    ``effects`` are as `sdlstudy.results.tables.effects_over` returns them.
     """
     keys = ["value", "paper_value", "method", "anchoring", "protocol"]
     rows = []

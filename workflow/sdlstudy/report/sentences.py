@@ -8,7 +8,7 @@ from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, recovery_name
 from sdlstudy.products.overview import strongest_null
 from sdlstudy.rendering.labels import label_method
-from sdlstudy.rendering.markup import has_values
+from sdlstudy.rendering.run_text import has_values
 from sdlstudy.results.verdicts import RECOVERY_NUMBER
 
 PROTOCOL = "paper"

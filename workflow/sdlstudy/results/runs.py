@@ -1,11 +1,10 @@
 """Read metrics files into one data frame, and check that they are exactly the runs of a table."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,22 +42,21 @@ def read_metrics(path: str | Path) -> RunMetrics:
     Raises
     ------
     RunsError
-        If the file is not JSON, lacks a part or a key of ``run``, or has a checksum that does not match.
+        If the file is not the metrics of a run, or has a checksum that does not match.
     """
     try:
         content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise RunsError(f"{path}: not a readable metrics file ({error})") from error
-    for part, keys in {"run": KEY, "metrics": [], "chance": []}.items():
-        if not isinstance(content, dict) or not isinstance(content.get(part), dict):
-            raise RunsError(f"{path}: {part} is missing, expected an object with run, metrics and chance")
-        for key in keys:
-            if key not in content[part]:
-                raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
+        run = RunMetrics(
+            Cell(*(content["run"][key] for key in KEY)),
+            content["metrics"],
+            content["chance"],
+            content.get("features") or {},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunsError(f"{path}: not the metrics of a run ({error!r}); delete it and evaluate again") from error
     if "crc32" in content and content != with_checksum(content):
         raise RunsError(f"{path}: is damaged, its checksum does not match its numbers; delete it and evaluate again")
-    cell = Cell(*(content["run"][key] for key in KEY))
-    return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
+    return run
 
 
 def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataFrame:
@@ -86,23 +84,15 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
     Raises
     ------
     RunsError
-        If a file is unreadable, two files contain the same run, there is no file, or a run without anchors lacks the
-        best matches of single features although anchored runs have them.
+        If a file is damaged, or a run without anchors lacks the best matches of single features although anchored runs
+        have them.
     """
-    files: dict[Cell, str | Path] = {}
-    by_cell: dict[Cell, RunMetrics] = {}
-    for path in paths:
-        run = read_metrics(path)
-        cell = run.cell
-        if cell in files:
-            raise RunsError(f"{path}: the same run as {files[cell]} ({_describe(cell)}), expected each run once")
-        files[cell], by_cell[cell] = path, run
-    if not by_cell:
-        raise RunsError("no metrics file was given, expected at least one")
-    anchor_sets = _anchor_sets(by_cell.values())
+    files = {path: read_metrics(path) for path in paths}
+    anchor_sets = _anchor_sets(files.values())
     rows = []
-    for cell, run in by_cell.items():
-        metrics = run.metrics | _scored_beside(files[cell], run, anchor_sets)
+    for path, run in files.items():
+        cell = run.cell
+        metrics = run.metrics | _scored_beside(path, run, anchor_sets)
         if tau is not None and run.features:
             metrics |= recovery_at(tau, run.features, _anchored(run, anchor_sets))
         values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in run.chance.items()}
@@ -156,68 +146,6 @@ def _anchored(run: RunMetrics, anchor_sets: dict[tuple[str, int], set[tuple[floa
 def _by_anchors(name: str) -> bool:
     """Return whether a metric depends on anchors. Files of other versions may contain metrics that are not declared."""
     return name in METRICS and METRICS[name].by_anchors
-
-
-def _describe(cell: Cell) -> str:
-    return f"method {cell.method}, protocol {cell.protocol}, anchoring {cell.anchoring}, seed {cell.seed}"
-
-
-def check_runs(
-    runs: pd.DataFrame,
-    methods: Sequence[str] | None = None,
-    anchorings: Sequence[str] | None = None,
-    protocols: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    nulls: Sequence[tuple[str, str]] = (),
-) -> dict[str, list[Any]]:
-    """Check that ``runs`` contains one run for each combination of method, anchoring, protocol and seed.
-
-    All runs must belong to one source. If one of the four lists is None, it becomes the values that occur in ``runs``,
-    in their order. ``nulls`` lists null baselines, as pairs of a method and a protocol: for these, only runs without
-    anchors are expected, one for each seed.
-
-    Returns
-    -------
-    dict
-        The values of method, anchoring, protocol and seed, in the order of the given lists.
-
-    Raises
-    ------
-    RunsError
-        If a run is missing, occurs twice or is none of the expected runs, or if there are several sources.
-    """
-    sources = list(runs["source"].unique())
-    if len(sources) != 1:
-        raise RunsError(f"runs come from the sources {', '.join(map(str, sources))}, expected one source")
-    requested_values = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
-    trained = runs[~runs["method"].isin([null for null, _ in nulls])]
-    axes = {
-        name: list(trained[name].unique() if values is None else values) for name, values in requested_values.items()
-    }
-    order = ["method", "protocol", "anchoring", "seed"]
-    expected = set(product(*(axes[name] for name in order)))
-    expected |= {(null, protocol, "none", seed) for (null, protocol), seed in product(nulls, axes["seed"])}
-    rows = [tuple(row) for row in runs[order].itertuples(index=False)]
-    doubled = [cell for cell in dict.fromkeys(rows) if rows.count(cell) > 1]
-    missing = sorted(expected - set(rows), key=str)
-    foreign = sorted(set(rows) - expected, key=str)
-    for what, cells in {
-        "is doubled": doubled,
-        "is missing": missing,
-        "does not belong to this table": foreign,
-    }.items():
-        if cells:
-            run = _describe(Cell(sources[0], *cells[0]))
-            raise RunsError(
-                f"the run {run} {what}, expected every method x anchoring x protocol once "
-                f"on each of the seeds {', '.join(map(str, axes['seed']))}"
-            )
-    for name in NEEDED_METRICS:
-        if name not in runs:
-            raise RunsError(
-                f"metric {name} is missing from every run, expected the metrics of a bench with ground truth"
-            )
-    return axes
 
 
 def last_row(folder: str | Path) -> dict[str, float]:

@@ -1,10 +1,10 @@
 """Summarise runs over seeds in data frames, before any formatting."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from sdlcore import paired_interval
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.metrics import METRICS, Metric, declared
 from sdlcore.storage.files import atomic_path
-from sdlstudy.results.runs import check_runs
+from sdlstudy.results.runs import KEY
 
 CLASSES = ("class", "reference")
 """Columns with names of classes."""
@@ -62,6 +62,8 @@ def table_columns(further: Sequence[str] = ()) -> list[str]:
     ]
 
 
+SWEEP_COLUMNS = ["parameter", "value", "paper_value"]
+"""The swept parameter, its value, and the value of the paper's table shown beside it; empty if nothing is swept."""
 EFFECT_COLUMNS = [
     "method",
     "anchoring",
@@ -126,16 +128,38 @@ def no_paper() -> pd.DataFrame:
     return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_NUMBERS])
 
 
-def table1(
-    runs: pd.DataFrame,
-    paper: pd.DataFrame,
-    methods: Sequence[str] | None = None,
-    anchorings: Sequence[str] | None = None,
-    protocols: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    nulls: Sequence[tuple[str, str]] = (),
-) -> pd.DataFrame:
-    """Summarise runs over seeds, with the paper's numbers beside ours.
+class Point(NamedTuple):
+    """One value of a table's sweep, and the variants of the table's source and methods that have it."""
+
+    value: float | None
+    """The value of the swept parameter; None if the table sweeps none."""
+    paper_value: float | None
+    """The value of the paper's table whose numbers are shown beside ours."""
+    source: str
+    """The source of the runs: the table's, or its variant with the value."""
+    methods: dict[str, str]
+    """Method or null baseline of the table -> the method of the runs, which may be a variant."""
+
+
+class Layout(NamedTuple):
+    """The rows of a table, in order: points, methods, null baselines, anchorings, protocols and seeds."""
+
+    parameter: str | None
+    points: list[Point]
+    methods: list[str]
+    nulls: list[tuple[str, str]]
+    """Null baselines, each with a protocol. They run only without anchors."""
+    anchorings: list[str]
+    protocols: list[str]
+    seeds: list[int]
+
+    def is_null(self, method: str) -> bool:
+        """Return whether a method is a null baseline."""
+        return any(method == null for null, _ in self.nulls)
+
+
+def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Summarise runs over seeds at each point of a sweep, with the paper's numbers beside ours.
 
     Parameters
     ----------
@@ -143,49 +167,92 @@ def table1(
         As `runs.read_runs` returns them.
     paper
         As `read_paper` returns it.
-    methods, anchorings, protocols, seeds, nulls
-        The rows of the table, in order; see `runs.check_runs`.
+    layout
+        The rows of the table.
 
     Returns
     -------
     DataFrame
-        One row for each method x anchoring x protocol, then one for each null baseline, with the columns
-        `table_columns`. Shares are fractions, not percentages. The standard deviation has ddof=1 and is NaN for one
-        seed. Mean and standard deviation are NaN if a seed lacks the value, since a mean over some of the seeds would
-        be another quantity. The paper's numbers are NaN for null baselines, and for methods or anchorings that the
-        paper's table lacks.
-
-    Raises
-    ------
-    RunsError
-        If runs are missing, doubled or disagree on the seeds.
+        One row for each point x method x anchoring x protocol, then one for each null baseline, with the columns
+        `SWEEP_COLUMNS` and `table_columns`. Methods are called by the table's names, not by the names of variants.
+        Shares are fractions, not percentages. The standard deviation has ddof=1 and is NaN for one seed. Mean and
+        standard deviation are NaN if a seed lacks the value, since a mean over some of the seeds would be another
+        quantity. The paper's numbers are NaN for null baselines, and for methods or anchorings that the paper's table
+        lacks.
     """
-    axes = check_runs(runs, methods, anchorings, protocols, seeds, nulls)
-    published = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
-    further = further_recovery(runs)
-    places = list(product(axes["method"], axes["anchoring"], axes["protocol"]))
-    rows = []
-    for method, anchoring, protocol in [*places, *((null, "none", protocol) for null, protocol in nulls)]:
-        cell = _cell(runs, method, anchoring, protocol)
-        row: dict[str, str | float] = {
-            "method": method,
-            "anchoring": anchoring,
-            "protocol": protocol,
-            "seeds": len(cell),
-        }
-        for name in (*table_metrics(), *further):
-            values = _values(cell, name)
-            row[f"{name}_mean"] = values.mean()
-            row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
-        row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
-        numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
-        if numbers is not None and method in axes["method"]:
-            # rounding removes the floating-point error of the division, so that 87.63 becomes .8763
-            row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
-            row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0
-        rows.append(row)
-    return pd.DataFrame(rows, columns=table_columns(further))
+    further, rows = further_recovery(runs), []
+    places = [*product(layout.methods, layout.anchorings, layout.protocols)]
+    places += [(null, "none", protocol) for null, protocol in layout.nulls]
+    for point, chosen in _by_point(runs, layout):
+        printed = paper[paper["value"].isna() if point.paper_value is None else paper["value"] == point.paper_value]
+        numbers = {(row.method, row.anchoring): row for row in printed.itertuples(index=False)}
+        for method, anchoring, protocol in places:
+            cell = _cell(chosen, method, anchoring, protocol)
+            row = _place(layout, point)
+            row |= {"method": method, "anchoring": anchoring, "protocol": protocol, "seeds": len(cell)}
+            for name in (*table_metrics(), *further):
+                values = _values(cell, name)
+                row[f"{name}_mean"] = values.mean()
+                row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
+            levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
+            row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
+            papers: Any = numbers.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
+            if papers is not None and method in layout.methods:
+                # rounding removes the floating-point error of the division, so that 87.63 becomes .8763
+                row["paper_gt_recovery"] = round(papers.gt_recovery_percent / 100, 8)
+                row["paper_mip"], row["paper_l0"] = papers.mip, papers.l0
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns(further)])
+
+
+def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return the effect of anchoring on metrics at each point: anchored minus unanchored runs, paired by seed.
+
+    Returns
+    -------
+    DataFrame
+        One row for each point x method x anchoring x protocol x metric of `effect_metrics`, with the columns
+        `SWEEP_COLUMNS` and `EFFECT_COLUMNS`: the mean difference and its 95 % t interval, which is NaN below 3 seeds.
+        Empty if no run is anchored, or if all runs are. Null baselines are left out: they run only without anchors.
+    """
+    anchored = [name for name in layout.anchorings if name != "none"] if "none" in layout.anchorings else []
+    rows: list[tuple[Any, ...]] = []
+    for point, chosen in _by_point(runs, layout):
+        for method, anchoring, protocol in product(layout.methods, anchored, layout.protocols):
+            with_, without = (_cell(chosen, method, name, protocol) for name in (anchoring, "none"))
+            for name in effect_metrics():
+                interval = paired_interval(_values(with_, name) - _values(without, name))
+                place = (*_place(layout, point).values(), method, anchoring, protocol, name)
+                rows.append((*place, len(with_), *interval))
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *EFFECT_COLUMNS])
+
+
+def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return the runs of a table under their own names, each with its point and the paper's name of its method.
+
+    The columns are `KEY`, ``paper_method`` (empty for null baselines and methods that the paper lacks),
+    `SWEEP_COLUMNS`, then every metric.
+    """
+    columns_of = {}
+    for point in layout.points:
+        for method, variant in point.methods.items():
+            named = None if layout.is_null(method) else PAPER_METHODS.get(method)
+            columns_of[point.source, variant] = {"paper_method": named, **_place(layout, point)}
+    places = [columns_of[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
+    columns = pd.DataFrame(places, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS])
+    return pd.concat([runs[KEY], columns, runs.drop(columns=KEY)], axis=1)
+
+
+def _place(layout: Layout, point: Point) -> dict[str, Any]:
+    return dict(zip(SWEEP_COLUMNS, (layout.parameter, point.value, point.paper_value), strict=True))
+
+
+def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.DataFrame]]:
+    """Yield each point with its runs, whose methods get the table's names instead of the names of variants."""
+    for point in layout.points:
+        names = {variant: method for method, variant in point.methods.items()}
+        at_point = runs[(runs["source"] == point.source) & runs["method"].isin(list(names))]
+        yield point, at_point.assign(method=at_point["method"].map(names))
 
 
 def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
@@ -197,32 +264,6 @@ def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.
 def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
     """Return a metric of each run (float64); NaN for runs that lack it."""
     return cell[name].to_numpy(float) if name in cell else np.full(len(cell), np.nan)
-
-
-def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the effect of anchoring on metrics: anchored minus unanchored runs, paired by seed.
-
-    Returns
-    -------
-    DataFrame
-        One row for each method x anchoring x protocol x metric of `effect_metrics`, with the columns `EFFECT_COLUMNS`:
-        the mean difference and its 95 % t interval, which is NaN below 3 seeds. Empty if no run is anchored, or if all
-        runs are.
-
-    Raises
-    ------
-    RunsError
-        If runs are missing, doubled or disagree on the seeds.
-    """
-    axes = check_runs(runs)
-    anchored = [name for name in axes["anchoring"] if name != "none"] if "none" in axes["anchoring"] else []
-    rows: list[tuple[Any, ...]] = []
-    for method, anchoring, protocol in product(axes["method"], anchored, axes["protocol"]):
-        with_, without = _cell(runs, method, anchoring, protocol), _cell(runs, method, "none", protocol)
-        for name in effect_metrics():
-            interval = paired_interval(_values(with_, name) - _values(without, name))
-            rows.append((method, anchoring, protocol, name, len(with_), *interval))
-    return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:

@@ -97,7 +97,7 @@ def judge(table: str, numbers: pd.DataFrame, runs: pd.DataFrame, study: Study | 
         parameter that the table varies), number, paper, and contradicts (the number or the definition of the paper that
         this number contradicts under every reading).
     runs
-        As `sdlstudy.rendering.sweeps.runs_over` returns them.
+        As `sdlstudy.results.tables.runs_over` returns them.
     study
         The configuration of the runs; None for runs that are known to be at the paper's scale.
 
