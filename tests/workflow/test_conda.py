@@ -71,9 +71,9 @@ def test_the_environment_holds_what_every_stage_imports_and_the_package_comes_fr
         import importlib, pathlib, pkgutil, runpy, sys
         for script in sorted(pathlib.Path("workflow/scripts").glob("*.py")):
             runpy.run_path(str(script), run_name="imported")
-        import sdlstudy.rendering
-        for module in pkgutil.iter_modules(sdlstudy.rendering.__path__):
-            importlib.import_module(f"sdlstudy.rendering.{module.name}")
+        import sdlstudy.products
+        for module in pkgutil.iter_modules(sdlstudy.products.__path__):
+            importlib.import_module(f"sdlstudy.products.{module.name}")
         for module in ["accelerate", "datasets", "gguf", "open_clip", "pyarrow", "torchvision", "transformers"]:
             importlib.import_module(module)
         import sdlcore
