@@ -40,15 +40,15 @@ OBJECTS = np.array([[Exploding()]], dtype=object)
 BYTES = {
     "npy: pickled objects": (as_npy(OBJECTS), "Python objects"),
     "npy: cut off": (as_npy(X)[:-1], "cannot be read"),
-    "npy: complex": (as_npy(X.astype(complex)), "contains complex128, but input needs"),
-    "npy: whole numbers": (as_npy(X.astype(int)), "contains int64, but input needs"),
-    "npy: one number": (as_npy(np.float32(1)), r"has shape \(\)"),
-    "npy: no columns": (as_npy(X[:, :0]), r"has shape \(500, 0\)"),
+    "npy: complex": (as_npy(X.astype(complex)), "contains complex128 .*, but input needs"),
+    "npy: whole numbers": (as_npy(X.astype(int)), "contains int64 .*, but input needs"),
+    "npy: one number": (as_npy(np.float32(1)), r"of shape \(\)"),
+    "npy: no columns": (as_npy(X[:, :0]), r"of shape \(500, 0\)"),
     "npz: pickled objects": (zipped(as_npy(OBJECTS)), "Object arrays cannot be loaded"),
     "npz: cut off": (zipped()[:-300], "cannot be read"),
     "h5: empty": (b"", "cannot be read as .h5"),
     "safetensors: cut off": (save({"x": X})[:-1], "cannot be read"),
-    "safetensors: truth": (save({"x": X > 0}), "contains bool, but input needs"),
+    "safetensors: truth": (save({"x": X > 0}), "contains bool .*, but input needs"),
 }
 
 
@@ -84,9 +84,8 @@ HDF5 = {
     "a dangling link": (lambda file: file.update(x=h5py.SoftLink("y")), "#x", "no array of that name"),
     "a group": (lambda file: file.create_dataset("g/x", data=X), "#g", "no array of that name, found g/x"),
     "no array": (lambda file: file.create_group("x"), "", "found none"),
-    "half of the chunks": (half_written, "", "2 of its 5 chunks"),
-    "no number": (lambda file: file.create_dataset("x", (500, 6), "f4"), "", "was never written"),
-    "nothing": (lambda file: file.create_dataset("x", data=h5py.Empty("f4")), "", r"has shape \(\)"),
+    "half of the chunks": (half_written, "", "some of its 5 chunks"),
+    "nothing": (lambda file: file.create_dataset("x", data=h5py.Empty("f4")), "", r"of shape \(\)"),
     "texts": (lambda file: file.create_dataset("x", data=["a", "b"]), "", "contains object"),
 }
 
