@@ -78,11 +78,11 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
     write(tmp_path / "acts")
     blocks, read = activation_shards._blocks, []
 
-    def cut_off(shard, manifest):
-        read.append(shard.path.name)
+    def cut_off(path, shapes):
+        read.append(path.name)
         if len(read) == 2:
             raise KeyboardInterrupt
-        yield from blocks(shard, manifest)
+        yield from blocks(path, shapes)
 
     monkeypatch.setattr(activation_shards, "_blocks", cut_off)
     with pytest.raises(KeyboardInterrupt):
@@ -100,19 +100,15 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "pictures"}, "format is 'pictures', expected one of activation shards"),
-        ({"version": 2}, "version is 2, expected 1"),
-        ({"columns": {}}, "columns is {}, expected input, and target"),
-        ({"columns": {"input": {"width": 6, "dtype": "int8"}}}, "columns.input.dtype is 'int8', expected one of"),
-        ({"columns": {"input": {"width": 7, "dtype": "float32"}}}, r"input has the shape \(12, 6\), expected 7 num"),
-        ({"numbers": ["words"]}, "acts-00000.safetensors: not readable as a shard"),
-        ({"shards": []}, "shards is \\[\\], expected a list of objects"),
-        ({"shards": [{"file": "../x.safetensors", "rows": 1}]}, r"shards\[0\].file is .*, expected the name of a"),
-        ({"shards": [{"file": "gone.parquet", "rows": 1}]}, "gone.parquet, which is not in the folder"),
+        ({"version": 2}, r"manifest\.json: .*\nversion\n"),
+        ({"columns": {}}, "columns has {}, expected input"),
+        ({"columns": {"input": {"width": 6, "dtype": "int8"}}}, r"\ncolumns\.input\.dtype\n.*'float16'"),
         (
-            {"shards": [{"file": "acts-00000.safetensors", "rows": 12}] * 2},
-            "shards is .*, expected each file of shards once",
+            {"columns": {"input": {"width": 7, "dtype": "float32"}}},
+            r"a row of input has the shape \(6,\), expected",
         ),
+        ({"numbers": ["words"]}, "acts-00000.safetensors: not readable as a shard"),
+        ({"shards": [{"file": "../x.safetensors", "rows": 1}]}, r"\nshards\.0\.file\n"),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 9}]}, "has 12 rows, but manifest.json says 9"),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 12, "sha256": "0"}]}, "does not fit its checksum"),
     ],
@@ -128,7 +124,7 @@ def test_columns_of_a_shard_have_equal_numbers_of_rows(tmp_path):
     write(tmp_path / "acts")
     columns = {"input": X[:12], "target": X[:13, :4].clone(), "token": TOKEN[:12], "labels": TOKEN[:12] % 3}
     save_file(columns, tmp_path / "acts/acts-00000.safetensors")
-    with pytest.raises(SourceError, match=r"acts-00000.safetensors: columns differ in their number of rows: .*13"):
+    with pytest.raises(SourceError, match=r"acts-00000.safetensors: .* differ in length: .*13"):
         sdl.import_activations(tmp_path / "acts", tmp_path / "acts.h5")
 
 

@@ -146,6 +146,10 @@ def read_class_names(path: str | Path) -> list[str]:
     return names
 
 
+def _rows(values: np.ndarray, start: int, stop: int) -> np.ndarray:
+    return values[start:stop]
+
+
 def _values(array: Array) -> np.ndarray:
     return array.read(0, array.shape[0])
 
@@ -167,8 +171,7 @@ def _number_classes(source: FileSource, train: dict[str, Array], test: dict[str,
                 f"{name}: row {row} contains {values[row]}, expected a class from 0 to {largest}, or -1 for none"
             )
     for arrays in (train, test):
-        numbers = labels[arrays["labels"].name]
-        arrays["labels"] = arrays["labels"]._replace(read=lambda start, stop, numbers=numbers: numbers[start:stop])
+        arrays["labels"] = arrays["labels"]._replace(read=partial(_rows, labels[arrays["labels"].name]))
     return names or [str(label) for label in range(max(int(values.max()) for values in labels.values()) + 1)]
 
 
