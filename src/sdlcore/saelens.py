@@ -17,7 +17,7 @@ from sae_lens import SAE, SAEConfig, register_sae_class
 from torch import Tensor
 
 from sdlcore.interop.saelens import ARCHITECTURE
-from sdlcore.model.saving import described
+from sdlcore.model.saving import empty_model
 
 
 @dataclass
@@ -43,7 +43,7 @@ class SdlcoreSAE(SAE[SdlcoreConfig]):
 
     def initialize_weights(self) -> None:
         with torch.device(self.device):
-            self.coder = described(self.cfg.dictionary)
+            self.coder = empty_model(self.cfg.dictionary)
 
     def _apply(self, *arguments: Any, **options: Any) -> "SdlcoreSAE":
         super()._apply(*arguments, **options)

@@ -10,7 +10,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.codes import logistic, refinement
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.encoding import refined
+from sdlcore.model.encoding import least_squares_codes
 from sdlcore.model.scaling import Normalisation
 from sdlcore.run import ModelConfig
 
@@ -115,7 +115,9 @@ def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation,
     assert ((codes > 0) <= (plain.encode(unseen[:40]) > 0)).all()
     assert fvu(dictionary, unseen[:40]) < fvu(plain, unseen[:40])
     out = coder(torch.from_numpy(unseen[:40]))
-    expected = out.support.dense(refined(torch.from_numpy(unseen[:40]) - coder.b_dec, coder.W_dec, out.support, 30))
+    expected = out.support.dense(
+        least_squares_codes(torch.from_numpy(unseen[:40]) - coder.b_dec, coder.W_dec, out.support, 30)
+    )
     np.testing.assert_allclose(codes, expected.detach(), rtol=0, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.encoding import refined
+from sdlcore.model.encoding import least_squares_codes
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.sparse.support import Support
@@ -24,13 +24,13 @@ def problem(B=50, K=30, dimension=12, k=6, seed=0):
 def test_the_values_are_those_of_the_solvers_code_step(seed, k, sweeps):
     x, atoms, support = problem(k=k, seed=seed)
     expected = nonnegative_codes(x, atoms, atoms @ atoms.T, support, sweeps).values
-    torch.testing.assert_close(refined(x, atoms, support, sweeps), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(least_squares_codes(x, atoms, support, sweeps), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_many_sweeps_reach_non_negative_least_squares_for_rows_of_any_norm():
     x, atoms, support = problem(k=5)
     rows = atoms.double() * torch.rand(len(atoms), 1, dtype=torch.float64).add(0.5)
-    values = refined(x.double(), rows, support, 2000)
+    values = least_squares_codes(x.double(), rows, support, 2000)
     for sample, start, end in zip(x, support.offsets, support.offsets[1:], strict=False):
         exact, _ = nnls(rows[support.columns[start:end].long()].numpy().T, sample.double().numpy())
         np.testing.assert_allclose(values[start:end].numpy(), exact, atol=1e-6)
@@ -40,24 +40,24 @@ def test_many_sweeps_reach_non_negative_least_squares_for_rows_of_any_norm():
 def test_values_of_least_squares_have_the_units_of_samples_and_rows(x_exponent, row_exponent):
     """Powers of two change no significant bit, and squares of these numbers do not fit into float32."""
     x, atoms, support = problem()
-    values = refined(2.0**x_exponent * x, 2.0**row_exponent * atoms, support, 5)
-    assert torch.equal(values, 2.0 ** (x_exponent - row_exponent) * refined(x, atoms, support, 5))
+    values = least_squares_codes(2.0**x_exponent * x, 2.0**row_exponent * atoms, support, 5)
+    assert torch.equal(values, 2.0 ** (x_exponent - row_exponent) * least_squares_codes(x, atoms, support, 5))
 
 
 def test_samples_without_latents_have_no_values():
     x, atoms, support = problem(B=4)
     offsets = torch.tensor([0, 0, 6, 6, 12], dtype=torch.int32)
     empty = Support(offsets, support.columns[:12], support.n_q, support.kernels)
-    assert refined(x, atoms, empty, 3).shape == (12,)
+    assert least_squares_codes(x, atoms, empty, 3).shape == (12,)
     nothing = Support(torch.zeros(5, dtype=torch.int32), support.columns[:0], support.n_q, support.kernels)
-    assert refined(x, atoms, nothing, 3).shape == (0,)
+    assert least_squares_codes(x, atoms, nothing, 3).shape == (0,)
 
 
 def test_parts_that_fit_in_memory_are_as_the_whole(monkeypatch):
     x, atoms, support = problem()
-    whole = refined(x, atoms, support, 3)
+    whole = least_squares_codes(x, atoms, support, 3)
     monkeypatch.setattr("sdlcore.model.encoding.ENTRIES_AT_ONCE", 7 * 36)
-    torch.testing.assert_close(refined(x, atoms, support, 3), whole)
+    torch.testing.assert_close(least_squares_codes(x, atoms, support, 3), whole)
 
 
 def test_a_model_with_a_pursuit_keeps_the_latents_of_one_without_and_reconstructs_better():

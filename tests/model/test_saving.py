@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.saving import described, load_model, load_provenance, save_model
+from sdlcore.model.saving import empty_model, load_model, load_provenance, save_model
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
@@ -37,7 +37,7 @@ def test_the_file_that_is_crafted_below_is_a_model_without_a_change(tmp_path):
 
 
 def test_a_described_model_is_in_evaluation_mode_before_its_weights_are_loaded():
-    assert not described(DESCRIPTION).training  # SAELens loads weights into it, and never calls eval
+    assert not empty_model(DESCRIPTION).training  # SAELens loads weights into it, and never calls eval
 
 
 def model(**changed):

@@ -45,7 +45,7 @@ SHARE = 5
 """Arrays and stores give batches of at most one of `SHARE` parts; `reencode` holds out as many samples."""
 
 
-def opened(dictionary: Dictionary | str | Path) -> Dictionary:
+def open_dictionary(dictionary: Dictionary | str | Path) -> Dictionary:
     start = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
     if start.pair != "sae":
         raise ValueError(
@@ -55,7 +55,7 @@ def opened(dictionary: Dictionary | str | Path) -> Dictionary:
     return start
 
 
-def l0_up_to(n_q: int, l0: float) -> float:
+def checked_l0(n_q: int, l0: float) -> float:
     """Return an L0; ValueError unless it is above 0 and at most ``n_q``."""
     l0 = checked("l0", Positive, l0)
     if l0 > n_q:
@@ -101,7 +101,7 @@ def read_batch(rows: TrainingRows, step: int) -> Tensor:
         raise ValueError(f"x ended after {step} batches, but more are needed; {ANEW}") from None
 
 
-def moving(bar: tqdm) -> Callable[[int], object]:
+def bar_steps(bar: tqdm) -> Callable[[int], object]:
     """Return a function that moves a bar to a step."""
     return lambda step: bar.update(step - bar.n)
 

@@ -16,11 +16,11 @@ from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
     SHARE,
-    l0_up_to,
+    bar_steps,
+    checked_l0,
     make_or_open,
-    moving,
+    open_dictionary,
     open_rows,
-    opened,
     posterior_coder,
     read_batch,
     size_and_pass,
@@ -99,10 +99,10 @@ def reencode(
         If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions or ends early, or
         if ``l0`` is missing, or not a whole number for topk and batchtopk.
     """
-    start, where = opened(dictionary), device_of(device)
+    start, where = open_dictionary(dictionary), device_of(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
-    l0 = None if l0 is None else l0_up_to(start.n_q, l0)
+    l0 = None if l0 is None else checked_l0(start.n_q, l0)
     record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
     if activation != "jumprelu":
         k = start.coder.config.k if l0 is None else l0
@@ -128,9 +128,9 @@ def reencode(
             is_search = start.coder.config.activation in get_args(Searched) or start.coder.config.pursuit
             coder, samples = start.coder, rows.sample
             teacher = copy.deepcopy(coder) if is_search else posterior_coder(coder, samples(), N_SAMPLES, progress)
-            held_out, draw, further = _divided(batches, rows)
+            held_out, draw, further = _held_out_and_rest(batches, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
-                new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, moving(bar), keep)
+                new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, bar_steps(bar), keep)
             _warn_of_encoder(start.coder, new_coder, held_out, l0)
             return Dictionary(new_coder, facts)
 
@@ -150,7 +150,7 @@ def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCo
     return unit
 
 
-def _divided(batches: Batches, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
+def _held_out_and_rest(batches: Batches, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
     """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
     size, in_pass = size_and_pass(batches, rows)
     number = max(1, MOST_HELD_OUT // size) if in_pass is None else max(1, min(MOST_HELD_OUT // size, in_pass // SHARE))

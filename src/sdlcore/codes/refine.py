@@ -13,10 +13,10 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.run_folder import REPLACED
 from sdlcore.codes.opening import (
     N_SAMPLES,
+    bar_steps,
     make_or_open,
-    moving,
+    open_dictionary,
     open_rows,
-    opened,
     posterior_coder,
     read_batch,
     size_and_pass,
@@ -77,7 +77,7 @@ def refine(
         If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions, or if batches end
         early.
     """
-    start = opened(dictionary)
+    start = open_dictionary(dictionary)
     record = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
     record["seed"] = checked("seed", Seed, seed)
     with open_rows(x, start.coder, seed) as (batches, rows):
@@ -96,7 +96,7 @@ def refine(
             )
             with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
                 generator = torch_stream(seed, "mean shift")
-                new_coder, replaced = refine_rows(coder, draw, rounds, generator, moving(bar), keep)
+                new_coder, replaced = refine_rows(coder, draw, rounds, generator, bar_steps(bar), keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
         return make_or_open(start, "refine", {"refined": record}, batches, out, make)

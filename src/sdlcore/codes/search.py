@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.codes.opening import (
     N_SAMPLES,
-    l0_up_to,
+    checked_l0,
+    open_dictionary,
     open_rows,
-    opened,
     posterior_coder,
 )
 from sdlcore.codes.posterior import (
@@ -94,7 +94,7 @@ def search(
         If the dictionary is no autoencoder, has latents below zero, or an argument is missing or does not fit the
         method.
     """
-    start = opened(dictionary)
+    start = open_dictionary(dictionary)
     coder = start.coder
     checked("method", Method, method)
     for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
@@ -124,7 +124,7 @@ def search(
         new_coder.config = coder.config.changed(pursuit=sweeps)
     else:
         if l0 is not None:
-            record["l0"] = l0_up_to(start.n_q, l0)
+            record["l0"] = checked_l0(start.n_q, l0)
             k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
         k = coder.config.k if k is None else checked("k", Latents, k)
         if k is None:

@@ -19,7 +19,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.saving import description_of, restored, tensors_of
+from sdlcore.model.saving import build_model, description_of, tensors_of
 from sdlcore.run import SELECTING, Activation
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
@@ -191,7 +191,7 @@ def read(folder: Path) -> SparseCoder:
         cfg, state = Settings(file, read_object(file)), read_tensors(weights)
         if cfg.values.get("architecture") == ARCHITECTURE:
             tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-            return restored(folder, cfg.section(_DESCRIPTION).values, tensors)
+            return build_model(folder, cfg.section(_DESCRIPTION).values, tensors)
         return read_state(weights, cfg, state)
 
 

@@ -142,7 +142,7 @@ class Encoding:
             pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre, row_norms)
             values_N = self.values(pre_N, entries.support)
             if self.config.pursuit:
-                values_N = refined(x_BP - b_dec, W_dec, entries.support, self.config.pursuit)
+                values_N = least_squares_codes(x_BP - b_dec, W_dec, entries.support, self.config.pursuit)
             return Code(entries.support, pre_N, values_N, values_N, False)
         support, order, is_aux_N = self.split(entries, search, scales, aux)
         # the pre-activations of auxiliary latents are not known yet
@@ -288,7 +288,7 @@ class Encoding:
 
 
 @torch.no_grad()
-def refined(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Tensor:
+def least_squares_codes(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Tensor:
     """Return the latents c >= 0 (N) that minimise |x_r - c W_D|, starting at zero, by sweeps of coordinate descent.
 
     This non-negative pursuit solves least squares over the latents that sigma chose, like classical sparse coders,

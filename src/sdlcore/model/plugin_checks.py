@@ -69,7 +69,7 @@ def _problem(result: Any, given: Tensor, name: str, signed: bool) -> str | None:
     return f"{float(least):g}, " + ("expected none below zero; clamp it" if least < 0 else "expected finite numbers")
 
 
-def derived(cls: type[Activation]) -> dict[str, Any]:
+def derived_methods(cls: type[Activation]) -> dict[str, Any]:
     """Return methods to add to a class, by name.
 
     A class that overrides only ``values`` gets a ``forward`` derived from it. A class that overrides only ``forward``

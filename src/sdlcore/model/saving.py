@@ -43,7 +43,7 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
 
 
 def description_of(model: SparseCoder) -> dict[str, Json]:
-    """Return what `restored` needs beside the weights: settings, widths of the sites, the plugin of the activation."""
+    """Return what `build_model` needs beside the weights: settings, widths of sites, the plugin of the activation."""
     description: dict[str, Json] = {
         "model": model.config.to_dict(),
         "input_sites": model.input_sites,
@@ -79,18 +79,18 @@ def load_model(path: str | Path) -> SparseCoder:
         if the plugin of its activation is not imported. The message names the file, and the plugin.
     """
     description, tensors = read_with_checksum(path, ENTRY, "pt")
-    return restored(path, description, tensors)
+    return build_model(path, description, tensors)
 
 
-def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> SparseCoder:
+def build_model(path: str | Path, description: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> SparseCoder:
     """Build a model from its description (`description_of`) and weights; result and errors as in `load_model`."""
     _check_plugin(path, description)
     if broken := not_finite(tensors):
         raise SourceError(f"{path}: {broken}; train again, with a lower lr if training diverged")
     try:
         with torch.device("meta"):  # names and shapes first, so that a wrong configuration cannot exhaust the memory
-            described(description).load_state_dict(tensors, assign=True)
-        model = described(description)
+            empty_model(description).load_state_dict(tensors, assign=True)
+        model = empty_model(description)
         model.load_state_dict(tensors)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         problem = " ".join(str(error).split())
@@ -117,7 +117,7 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
         )
 
 
-def described(description: Mapping[str, Any]) -> SparseCoder:
+def empty_model(description: Mapping[str, Any]) -> SparseCoder:
     """Build the model of a file's description, to be filled by weights, in evaluation mode."""
     config = ModelConfig.from_dict(description["model"])
     return SparseCoder.of(config, tuple(description["input_sites"]), tuple(description["target_sites"])).eval()

@@ -112,7 +112,7 @@ def train_dictionary(
             return anchored_share(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
-        config, watch = with_weight(config, weight), _telling(watch, weight)
+        config, watch = with_weight(config, weight), _with_weight_column(watch, weight)
     model = initial()
     history = train(
         model,
@@ -132,7 +132,7 @@ def train_dictionary(
     return model, history
 
 
-def _telling(watch: Watch | None, weight: float) -> Watch:
+def _with_weight_column(watch: Watch | None, weight: float) -> Watch:
     """Return a watch that also reports the weight of the anchors."""
     return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}
 

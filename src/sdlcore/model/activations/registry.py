@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from sdlcore.errors import PluginError
 from sdlcore.model.activation import Activation, Selecting
-from sdlcore.model.plugin_checks import checked_methods, derived
+from sdlcore.model.plugin_checks import checked_methods, derived_methods
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
 from sdlcore.run import TAKEN, ModelConfig, RunConfig, Searched
@@ -68,7 +68,7 @@ def make_sigma(config: ModelConfig) -> Activation:
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
         plugin, settings = extension.implementation, config.settings_of_plugin
-        body = {**derived(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
+        body = {**derived_methods(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
         body |= {"k": config.k} if config.selects else {}
         subclass: Any = type(plugin.__name__, (plugin,), body)
         sigma = subclass(**_arguments(subclass, config))
