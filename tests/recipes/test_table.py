@@ -33,7 +33,7 @@ MAKE = """
 import json
 from pathlib import Path
 
-from sdlstudy.configuration.cost import stages
+from sdlstudy.configuration.plan import plan
 from sdlstudy.configuration.loading import configure, load_yaml
 from sdlstudy.configuration.schema import schema
 from sdlstudy.report.page import report
@@ -41,7 +41,7 @@ from sdlstudy.results.tables import read_csv
 
 
 def jobs(config):
-    return {stage.name: stage.jobs for stage in stages(config, lambda cell: 1, lambda source: 1)}
+    return plan(config, lambda path: True, {}).set_index("stage")["jobs"].to_dict()
 
 
 default = load_yaml("config/config.yaml")

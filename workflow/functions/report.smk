@@ -1,8 +1,7 @@
 # The plan of a configuration, and its report.
 import shutil
 
-from sdlstudy.configuration.cost import measured_trainings, plan_lines, runs_by_product, stages, too_large
-from sdlstudy.configuration.plan import lines as large_activations
+from sdlstudy.configuration.plan import Shape, plan
 
 
 def report_inputs():
@@ -37,29 +36,17 @@ def source_shapes():
 
 
 def say_plan(log, name=None):
-    """Print and log the plan of the configuration, or of one table or figure; fail if the disk is clearly too small."""
+    """Print and log the plan of the configuration, or of one table or figure."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
-    measured = measured_trainings(folder.parent)
     config = study.only(name) if name else study
-    shapes = source_shapes()
-    all_stages, remaining_stages = (
-        stages(config, train_memory, extraction_memory, measured, missing, shapes)
-        for missing in (lambda path: True, lambda path: not Path(path).exists())
-    )
-    lines = plan_lines(all_stages, remaining_stages, free, runs_by_product(config))
+    stages = plan(config, lambda path: not Path(path).exists(), source_shapes())
+    lines = [
+        stages.to_string(index=False, na_rep="unknown", float_format="{:.2f}".format),
+        f"{free / 1e9:.0f} GB are free. Hours are for jobs one after the other, trainings at the speed of one core.",
+    ]
     absent = {f"{source.kind}.{name}": missing_files(name) for name, source in config.all_sources().items()}
     lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)
     Path(log).write_text(f"{text}\n")
     print(text)
-    if refused := too_large(remaining_stages, free):
-        raise WorkflowError(refused)
-
-
-# warn before anything runs, in dry runs too
-if workflow.is_main_process:
-    for line in large_activations(
-        study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory, source_shapes()
-    ):
-        print(line, file=sys.stderr)

@@ -53,10 +53,3 @@ def shard_files(source, split, suffix):
 def source_plugins(wildcards):
     """Return the digest of the file of the plugin that makes a source's activations, as JSON."""
     return as_json(PluginSource.from_dict(settings_for(PluginSource, wildcards)).plugins)
-
-
-def extraction_memory(source):
-    """Return the memory for a source's extraction in megabytes; None if it runs no model."""
-    if study.language(source):
-        return language_memory(SimpleNamespace(source=source))
-    return CLIP_MEMORY if study.clip(source) else None

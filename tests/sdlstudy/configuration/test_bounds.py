@@ -183,18 +183,12 @@ def test_a_number_that_something_loops_over_is_refused_at_once(path, key, number
 
 
 MANY = {f"m{i}": {"like": "topk"} for i in range(300)}
-MANY_RUNS = {
-    "seeds": list(range(900)),
-    "methods": MANY,
-    "tables": {"table1": {"methods": list(MANY), "protocols": ["best"], "anchorings": ["none"]}},
-}
 CHAIN = {"methods": {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (MANY_RUNS, r"tables: \d{3},\d{3} runs in tables and figures, expected at most 20,000"),
         (CHAIN, r"methods\.m899\.like: the chain has more than 20 links"),
     ],
 )

@@ -101,7 +101,7 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
 def test_a_run_at_several_points_counts_once():
     config = configuration(runs={"topk": {"n": [128], "noise": [0.0]}})
     assert len(config.law.laid_out(config)) == 4
-    assert len(config.law.cells_without_metrics(config)) == config.law.at_most(config) / 2 == 2
+    assert len(config.law.cells_without_metrics(config)) == 2
 
 
 def test_true_features_alone_need_no_samples():

@@ -62,11 +62,3 @@ def test_a_change_elsewhere_changes_nothing_that_a_product_hangs_on():
         != changed.products()[name].used(changed).model_dump(include=SHARED)
     }
     assert differ == {"harder", "table2", "figure9", "figure10", "discovery"}
-
-
-def test_no_product_asks_for_more_runs_than_it_counts():
-    for name in CONFIGURATIONS:
-        config = configuration(name)
-        for key, product in config.products_by_path().items():
-            cells = {*product.cells(config), *product.cells_without_metrics(config)}
-            assert len(cells) <= product.at_most(config), key

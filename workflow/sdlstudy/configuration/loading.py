@@ -15,7 +15,6 @@ from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.settings import Json
 from sdlcore.sources.plugins.settings import source_gives
 from sdlcore.storage.yaml_files import ConfigError, load_yaml
-from sdlstudy.configuration.cost import MOST_RUNS, number_of_runs
 from sdlstudy.configuration.limits import mapping, unbounded
 from sdlstudy.configuration.refusals import problems
 from sdlstudy.configuration.validation import (
@@ -114,8 +113,6 @@ def validate(config: Tree) -> Configuration:
     _refuse(_misshapen(config))
     _refuse(misnamed_variants(config))
     typed = _without_null(_typed(without_like(config)))
-    if (asked_for := number_of_runs(typed)) > MOST_RUNS:
-        _refuse([f"tables: {asked_for:,} runs in tables and figures, expected at most {MOST_RUNS:,}"])
     _refuse(inconsistencies(typed))
     _refuse(unsound_starts(typed))
     _refuse(line for path, product in typed.products_by_path().items() for line in product.unsound_sweep(path, typed))

@@ -1,15 +1,27 @@
-"""Estimate the disk, memory and time that the activations of each source need."""
+"""Estimate the jobs, disk and time of each stage before the pipeline starts."""
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from shutil import disk_usage
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from sdlstudy.configuration.whole import Configuration
+import pandas as pd
 
-WORTH_TELLING = 10**9
-"""Smallest size in bytes that a plan reports before work begins."""
+from peers.settings import PeerConfig
+from runs.codes import CodesConfig
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlstudy.configuration.whole import Configuration
+from sdlstudy.settings.cells import Cell, run_settings
+
+RATE = 8e10
+"""Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32)."""
+KINDS = {
+    RunConfig: "trainings",
+    SolverConfig: "solvers",
+    PeerConfig: "trainings of other libraries",
+    ImportConfig: "imported dictionaries",
+    CodesConfig: "codes by search",
+}
 
 
 class Shape(NamedTuple):
@@ -22,147 +34,63 @@ class Shape(NamedTuple):
     unknown."""
 
 
-Shapes = Mapping[str, Shape]
-"""Shapes read from existing files and models, by source. Other sources take their shape from the configuration."""
-NOTHING_FOUND: Shapes = MappingProxyType({})
+Job = tuple[str, bool, float | None, float | None]
+"""Stage, whether files are missing, gigabytes, and hours; None if they are unknown before."""
 
 
-def shape(config: Configuration, source: str, shapes: Shapes) -> Shape:
-    """Return the shape of a source: the one in ``shapes``, otherwise the configured one."""
-    settings = config.source(source)
-    return shapes.get(source) or Shape(settings.rows, settings.widths)
+def plan(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> pd.DataFrame:
+    """Return the jobs, the jobs with ``missing`` files, the gigabytes and the hours of each stage.
 
-
-class Need(NamedTuple):
-    """The resources that the activations of one source need."""
-
-    source: str
-    rows: int | None
-    """Samples in both stores, summed over the seeds if each seed draws its own; None if the number is unknown."""
-    row_bytes: int | None
-    """Bytes per sample; None if the dimensions are unknown until the model exists."""
-    rate: float | None = None
-    """Samples extracted in a second; None if no throughput is configured."""
-    streamed: int | None = None
-    """Samples that each training streams without storing them; None if all samples are stored."""
-    parts: int = 1
-    """Number of extraction jobs that may run at the same time."""
-    memory: int | None = None
-    """Megabytes that an extraction job reserves; None if no model runs."""
-
-    @property
-    def bytes(self) -> int | None:
-        return None if self.rows is None or self.row_bytes is None else self.rows * self.row_bytes
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds that the model runs: for the stores, or for one training on a stream."""
-        rows = self.rows if self.streamed is None else self.streamed
-        return rows / self.rate if rows and self.rate else None
-
-
-def need(config: Configuration, source: str, shapes: Shapes = NOTHING_FOUND) -> Need:
-    """Return the resources that the activations of a source need."""
-    settings = config.source(source)
-    (train, test), (n_p, n_r) = shape(config, source, shapes)
-    drawings = len(config.bench_seeds(source)) if settings.n_features is not None else 1
-    parts, streamed = [train, test], None
-    if settings.is_streamed:
-        run = settings.run
-        streamed = (run.steps or 0) * (run.batch_size or 0) or train
-        parts = [test]
-    known_rows = [rows for rows in parts if rows is not None]
-    rows = sum(known_rows) * drawings if len(known_rows) == len(parts) else None
-    row_bytes = None if n_p is None else (n_p + n_r) * settings.bytes_of_number
-    return Need(source, rows, row_bytes, settings.rate, streamed, settings.n_shards)
-
-
-def describe(resources: Need, free: int) -> str:
-    """Describe the need of one source in one line, beside the ``free`` bytes."""
-    if resources.row_bytes is None:
-        size = "size unknown until the model exists (set n_p)"
-    elif resources.bytes is None:
-        size = f"{resources.row_bytes / 1e3:.3g} kB a sample, number of samples unknown"
-    else:
-        size = _gigabytes(resources.bytes)
-        if resources.bytes > free:
-            size += ", which does not fit"
-    facts = [size, f"{free / 1e9:.3g} GB are free"]
-    if resources.memory is not None:
-        facts.append(f"{resources.memory / 1e3:.3g} GB of memory a job")
-    if resources.streamed is not None:
-        stored = (
-            ""
-            if resources.row_bytes is None
-            else f", {_gigabytes(resources.streamed * resources.row_bytes)} if it stored them"
-        )
-        facts[0] += " for evaluation"
-        facts.append(f"each training streams {resources.streamed:,} samples{stored}")
-    if resources.seconds is None and resources.memory is not None:  # otherwise no model runs, and the job takes seconds
-        facts.append("time unknown (set samples_per_second)")
-    if resources.seconds is not None:
-        parts = f", over {resources.parts} jobs" if resources.parts > 1 else ""
-        facts.append(f"about {duration(resources.seconds)} at {resources.rate:,g} samples a second{parts}")
-    return f"activations of {resources.source}: {'; '.join(facts)}"
-
-
-def lines(
-    config: Configuration,
-    sources: Iterable[str],
-    folder: Path,
-    memory: Callable[[str], int | None] = lambda source: None,
-    shapes: Shapes = NOTHING_FOUND,
-) -> list[str]:
-    """Return the lines to print before work begins: one for each source that is large, or may be.
-
-    If the small sources are large together, one more line gives their sum.
-
-    Parameters
-    ----------
-    config
-        The configuration.
-    sources
-        Names of sources.
-    folder
-        The folder of the stores. Free space is measured at its nearest existing parent.
-    memory
-        Return the megabytes that an extraction job of a source reserves.
-    shapes
-        Shapes of sources, as read from files and models that exist.
+    Hours are for jobs one after the other. NaN if a size or a speed is unknown before: of solvers, other libraries and
+    models without ``samples_per_second``. ``shapes`` are the shapes of sources that files and models tell.
     """
-    while not folder.exists():
-        folder = folder.parent
-    free = disk_usage(folder).free
-    needs = [need(config, source, shapes) for source in sources]
-    large_needs = [n for n in needs if _is_open(n) or _size(n) >= WORTH_TELLING]
-    small_needs = [n for n in needs if n not in large_needs and n.bytes is not None]
-    small_bytes = sum(n.bytes or 0 for n in small_needs)
-    # the points of a sweep are small one by one, and large together
-    summary = [
-        f"activations of {len(small_needs)} smaller sources: {_gigabytes(small_bytes)}; {free / 1e9:.3g} GB are free"
-    ]
-    return [describe(n._replace(memory=memory(n.source)), free) for n in large_needs] + summary * (
-        small_bytes >= WORTH_TELLING
-    )
+    columns = ["stage", "left", "GB", "hours"]
+    jobs = pd.DataFrame([*_extractions(config, missing, shapes), *_runs(config, missing, shapes)], columns=columns)
+    groups = jobs.groupby("stage", sort=False)
+    sums = groups[["GB", "hours"]].agg(_total)
+    return pd.DataFrame({"jobs": groups.size(), "left": groups["left"].sum()}).join(sums).reset_index()
 
 
-def _size(resources: Need) -> int:
-    return max(resources.bytes or 0, (resources.streamed or 0) * (resources.row_bytes or 0))
+def _total(values: pd.Series) -> float:
+    """Return a sum, which is NaN if a part is unknown."""
+    return float(values.astype(float).sum(skipna=False))
 
 
-def _is_open(resources: Need) -> bool:
-    """Return whether a source's dimensions are known but not its number of samples."""
-    return resources.rows is None and resources.row_bytes is not None
+def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:
+    """Yield one job for each source, or for each seed of a bench."""
+    for source in dict.fromkeys(cell.source for cell in (*config.all_cells(), *config.cells())):
+        settings = config.source(source)
+        rows, (n_p, n_r) = shapes.get(source) or Shape(settings.rows, settings.widths)
+        stored = rows[1:] if settings.is_streamed else rows
+        numbers = None if None in stored else sum(number or 0 for number in stored)
+        size = None if n_p is None or numbers is None else numbers * (n_p + n_r) * settings.bytes_of_number / 1e9
+        timed = "samples_per_second" in type(settings).model_fields
+        hours = (numbers / settings.rate / 3600 if numbers and settings.rate else None) if timed else 0.0
+        for seed in config.bench_seeds(source) if settings.n_features is not None else [0]:
+            store = config.files().store(source, seed, "test")
+            yield f"activations of {settings.kind}", missing(store), size, hours
 
 
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:,.4g} GB" if number < 10**12 else f"{number / 1e9:,.0f} GB"
+def _runs(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:
+    """Yield one job for each run, and one for each evaluation."""
+    files = config.files()
+    for cell in config.all_cells():
+        kind, left = config.methods[cell.method].settings, any(map(missing, files.all_of(cell)[:-1]))
+        size = _weights(config, cell, shapes)
+        run, hours = run_settings(config, cell), None
+        if size is not None and isinstance(run, RunConfig):
+            hours = size * run.training.steps * run.training.batch_size / RATE / 3600
+        on = f" on {config.source(cell.source).kind}" if kind is RunConfig else ""
+        yield f"{KINDS[kind]}{on}", left, None if size is None else 4 * size / 1e9, hours
+    yield from (("evaluations", missing(files.metrics(cell)), 0.0, 0.0) for cell in config.cells())
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words."""
-    if seconds < 90:
-        return "a minute"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 3 * 86400 else f"{seconds / 86400:.0f} days"
+def _weights(config: Configuration, cell: Cell, shapes: Mapping[str, Shape]) -> int | None:
+    """Return the number of weights in a dictionary; None if its dimensions or its number of atoms are unknown."""
+    run = run_settings(config, cell)
+    n_p, n_r = shapes[cell.source].widths if cell.source in shapes else config.source(cell.source).widths
+    if n_p is None or not isinstance(run, RunConfig | PeerConfig):
+        return None
+    pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
+    target = n_r or n_p
+    return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]

@@ -107,10 +107,6 @@ class AnchoringMap(Picture):
     def cells(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys(cell for pair in self.pairs(study) for cell in (pair.plain, pair.anchored)))
 
-    def at_most(self, study: Study) -> int:
-        methods = sum(len(entry.methods) for entry in self.entries().values())
-        return methods * (1 + len(self.anchorings)) * len(self.seeds or study.seeds)
-
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for source in self.entries():
             settings = study.source(source)

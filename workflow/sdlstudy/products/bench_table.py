@@ -68,9 +68,6 @@ class BenchTable(Product):
         """Return the protocol of the methods that are trained for an entry of `runs`."""
         return self.protocol
 
-    def at_most(self, study: Study) -> int:
-        return sum(len(entry.methods) * len(entry.seeds or study.seeds) for entry in self.entries().values())
-
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
         sources, expected = self.judged_on(study)

@@ -62,9 +62,6 @@ class Convergence(Picture):
     def watched(self, study: Study) -> list[Cell]:
         return self.cells_without_metrics(study)
 
-    def at_most(self, study: Study) -> int:
-        return len(self.methods) * len(self.protocols) * len(self.seeds or study.seeds)
-
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)

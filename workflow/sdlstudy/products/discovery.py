@@ -87,10 +87,6 @@ class Discovery(Product):
             for seed in self.seeds or study.seeds
         ]
 
-    def at_most(self, study: Study) -> int:
-        sides = [len(a.methods) * len(a.protocols) * (1 + len(a.anchorings)) for a in self.entries().values()]
-        return sum(sides) * len(self.seeds or study.seeds)
-
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.runs", self.entries(), study.all_sources(), "a source")
         for source, entry in self.entries().items():

@@ -47,9 +47,6 @@ class Figure4(Picture):
     def cells_without_metrics(self, study: Study) -> list[Cell]:
         return [Cell(self.source, self.method, self.protocol, "none", seed) for seed in study.seeds]
 
-    def at_most(self, study: Study) -> int:
-        return len(study.seeds)
-
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
         yield from unknown(f"{path}.source", [self.source], benches, "a source under sources.bench with n_p = 3")

@@ -71,9 +71,6 @@ class Figure6(Picture):
     def cells(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys([*self.runs(study, "without"), *self.runs(study, "with")]))
 
-    def at_most(self, study: Study) -> int:
-        return 2 * len(study.seeds)
-
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.source", [self.source], study.all_sources(), "a source")
         yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)

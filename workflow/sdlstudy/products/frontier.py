@@ -103,10 +103,6 @@ class Frontier(Picture):
     def used(self, study: Study) -> Study:
         return super().used(study).with_source(self.source, study.source(self.source))
 
-    def at_most(self, study: Study) -> int:
-        seeds = len(self.seeds or study.seeds)
-        return sum(len(panel.values) * len(panel.methods or self.methods) * seeds for panel in self.panels.values())
-
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         return with_benches(study, self.source, self.points(study))
 

@@ -113,9 +113,6 @@ class Law(Picture):
             part = part.with_source(point.source, study.source(point.source))
         return part
 
-    def at_most(self, study: Study) -> int:
-        return sum((len(where.n) + len(where.noise)) * len(where.seeds or study.seeds) for where in self.runs.values())
-
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         points = [point for point, _ in self.matrices(study)] + [run.point for run in self.laid_out(study)]
         return with_benches(study, self.source, points)

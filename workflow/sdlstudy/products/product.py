@@ -90,10 +90,6 @@ class Product(Settings):
         """
         return set()
 
-    def at_most(self, study: Study) -> int:
-        """Return an upper bound of the number of runs, computed without listing them."""
-        return 0
-
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         """Add the variants of sources and methods that the product sweeps over to a study."""
         return study

@@ -150,11 +150,6 @@ class RunTable(Compared):
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         return set(self.anchorings) if source in self.sources(study) else set()
 
-    def at_most(self, study: Study) -> int:
-        points = len(self.sweep.values) if self.sweep else 1
-        rows = len(self.methods) * len(self.protocols) * len(self.anchorings) + len(self.null_runs)
-        return points * rows * len(self.seeds_of(study))
-
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         for point in self.points(study):
             if self.sweep is None or point.value is None:

@@ -63,9 +63,6 @@ class TopImages(Picture):
     def cells(self, study: Study) -> list[Cell]:
         return [self.cell(study)]
 
-    def at_most(self, study: Study) -> int:
-        return 1
-
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         return {self.anchoring} if source == self.source else set()
 
