@@ -43,10 +43,13 @@ class SettingsTable(Product):
             "M": bench.max_interference,
         }
         paper = pd.read_csv(files.of_paper(self.name), dtype=str).rename(columns={"default": "paper"})
-        texts = {
-            symbol: f"{int(value)}" if float(value).is_integer() else f"{value:.4g}" for symbol, value in ours.items()
-        }
+        texts = {symbol: _text(value) for symbol, value in ours.items()}
         return paper.assign(ours=paper["symbol"].map(texts))[["parameter", "symbol", "paper", "ours"]]
 
     def text_table(self, rows: pd.DataFrame) -> TextTable:
-        return TextTable(self.caption, rows, 2)
+        # numbers, where the rows were read from a file
+        return TextTable(self.caption, rows.map(lambda cell: cell if isinstance(cell, str) else _text(cell)), 2)
+
+
+def _text(value: float) -> str:
+    return f"{int(value)}" if float(value).is_integer() else f"{value:.4g}"

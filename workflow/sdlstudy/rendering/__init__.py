@@ -1,1 +1,1 @@
-"""Draw figures and format tables and sentences, all from data frames."""
+"""Format tables and style figures, all from data frames."""
