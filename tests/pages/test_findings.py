@@ -53,10 +53,19 @@ def gap(runs: pd.DataFrame, column: str, first: str, second: str, value: str) ->
 
 
 def names(table: str) -> dict[str, Any]:
-    """Return the names of expressions: ``t`` is the row's first table and ``q`` its `query`, ``K`` opens others."""
+    """Return the names of expressions: ``t`` is the row's first table, ``w(column=value)`` its rows with these values.
+
+    ``K(name)`` and ``w(name, column=value)`` read another table.
+    """
     t = kept(table)
     probes = kept("judged_sae_probes_summary").set_index(["features", "k"])["auc"]
     trained = kept("paper_table1").query("protocol == 'paper' and anchoring == 'none'")
+
+    def w(name: str = table, **where: Any) -> pd.DataFrame:
+        chosen = kept(name)
+        for column, value in where.items():
+            chosen = chosen[chosen[column] == value]
+        return chosen
 
     def effect(method: str, source: str, contrast: str, clip: bool = False, weight: float = 0.1) -> pd.DataFrame:
         rows = kept("anchoring_effect_effects").query("number == 100 and measure == 'recovery_90'")
@@ -64,7 +73,7 @@ def names(table: str) -> dict[str, Any]:
         return chosen[chosen["clip"] == clip]
 
     return {
-        **{"t": t, "q": t.query, "K": kept, "gap": gap, "effect": effect, "len": len},
+        **{"t": t, "w": w, "K": kept, "gap": gap, "effect": effect, "len": len},
         **{"ci": lambda values: paired_interval(values.to_numpy()), "auc": lambda name, k: probes[name, k]},
         "paper": trained,
     }
