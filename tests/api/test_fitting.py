@@ -711,11 +711,12 @@ def test_a_store_that_is_damaged_is_refused(store):
 
 def test_a_bar_learns_nothing_of_the_rate_from_its_first_row(capsys):
     """Kernels may be compiled until then."""
-    row = {"loss": 1.0, "fvu": 0.5, "l0": 4.0}
-    with bar(100, [{"step": 10.0}]) as write:
-        write({"step": 30, **row})
+    rows = [{"step": step, "loss": 1.0, "fvu": 0.5, "l0": 4.0} for step in (10, 30, 100)]
+    with bar(100) as show:
+        show(rows[:1])
+        show(rows[:2])
         assert "30/100 [00:00<?" in capsys.readouterr().err
-        write({"step": 100, **row})
+        show(rows)
     assert "100/100" in capsys.readouterr().err
 
 

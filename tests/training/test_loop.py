@@ -1,5 +1,4 @@
 import csv
-from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from sdlcore.training.history import csv_file
+from sdlcore.training.history import csv_rows
 from sdlcore.training.loop import Checkpointing, train
 from tests.int8 import with_int8
 
@@ -243,7 +242,8 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
 
 
 def test_the_history_is_a_csv_as_training_goes_on(tmp_path):
-    _, history = run({**METHODS["topk"], "steps": 20}, sinks=[partial(csv_file, tmp_path / "history.csv")])
+    with csv_rows(tmp_path / "history.csv") as write:
+        _, history = run({**METHODS["topk"], "steps": 20}, sinks=[write])
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]

@@ -50,7 +50,8 @@ def run_peer(
     """
     train = trainer_of(config.peer)
     count = recovery_watch(watch, config.pair) if watch else None
-    with ActivationStore(store) as samples, History(sinks=sinks) as history:
+    history = History(sinks=sinks)
+    with ActivationStore(store) as samples:
         reader = BatchReader(samples, config.pair, config.batch_size, partial(stream, seed, "order"))
         normalisation = fit_normalisation(samples, config.pair) if config.normalise else None
         rows = _Rows(reader, config, history, count, normalisation)

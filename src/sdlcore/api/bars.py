@@ -10,25 +10,33 @@ from typing import Self
 from tqdm import tqdm
 
 from sdlcore.sparse.kernels.calling import announcing
-from sdlcore.training.history import Row, Write
+from sdlcore.training.history import Row, Sink
 
 
 @contextmanager
-def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
-    """Show a progress bar with the loss, FVU and L0 of the last row; a sink for a training history."""
-    start = int(rows[-1]["step"]) if rows else 0
-    with tqdm(total=steps, initial=start, unit="step") as progress, announcing(partial(tqdm.write, file=sys.stderr)):
+def bar(steps: int) -> Iterator[Sink]:
+    """Yield a sink that shows a progress bar with the loss, FVU and L0 of the last row."""
+    with ExitStack() as stack:
+        progress: tqdm | None = None
+        start = 0
 
-        def write(row: Row) -> None:
-            progress.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
+        def show(rows: Sequence[Row]) -> None:
+            nonlocal progress, start
+            step = int(rows[-1]["step"]) if rows else 0
+            if progress is None:  # the training starts, or resumes after these rows
+                start = step
+                progress = stack.enter_context(tqdm(total=steps, initial=step, unit="step"))
+                stack.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
+                return
+            progress.set_postfix({name: f"{rows[-1][name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
             if progress.n == start:  # the first row includes the compilation of kernels, so the rate leaves it out
-                progress.initial = progress.n = int(row["step"])
+                progress.initial = progress.n = step
                 progress.unpause()
                 progress.refresh()
             else:
-                progress.update(int(row["step"]) - progress.n)
+                progress.update(step - progress.n)
 
-        yield write
+        yield show
 
 
 class SweepBar:
@@ -52,19 +60,17 @@ class SweepBar:
         with self._lock:
             self._bar.update(steps)
 
-    @contextmanager
-    def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
-        """Add the steps of one run to the bar; a sink for its history."""
+    def sink(self) -> Sink:
+        """Return a sink that adds the steps of one run to the bar."""
         steps = 0
 
-        def write(row: Row) -> None:
+        def show(rows: Sequence[Row]) -> None:
             nonlocal steps
-            self.add(int(row["step"]) - steps)
-            steps = int(row["step"])
+            if rows:
+                self.add(int(rows[-1]["step"]) - steps)
+                steps = int(rows[-1]["step"])
 
-        for row in rows[-1:]:
-            write(row)
-        yield write
+        return show
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,7 @@ from sdlcore.model.saving import check_finite, load_model, load_provenance, save
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
-from sdlcore.training.history import csv_file, read_history
+from sdlcore.training.history import read_history, write_history
 from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
@@ -283,8 +283,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         save_model(path / OURS, self.coder, self.provenance)
         (path / HISTORY).unlink(missing_ok=True)
         if self.history:
-            with csv_file(path / HISTORY, self.history):
-                pass
+            write_history(path / HISTORY, self.history)
         (path / ANCHORS).unlink(missing_ok=True)
         if self.anchors is not None:
             save_anchors(path / ANCHORS, self.anchors, {})

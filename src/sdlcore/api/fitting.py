@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Self, Unpack, cast
@@ -165,8 +164,8 @@ def fit(
                 "set pair to sae, transcoder or crosscoder"
             )
         facts = request.facts(batches)
-        with processes_of(split, request.config) as processes:
-            return request.find(batches, facts, request.sinks(progress and processes.all.rank == 0), folder)
+        with processes_of(split, request.config) as processes, bar(request.steps) as shown:
+            return request.find(batches, facts, [shown] if progress and processes.all.rank == 0 else [], folder)
 
 
 @contextmanager
@@ -299,10 +298,6 @@ class Fit:
             facts["activations"] = origin
         return facts
 
-    def sinks(self, progress: bool) -> list[Sink]:
-        """Return the sinks of history rows: a progress bar, or none."""
-        return [partial(bar, self.steps)] if progress else []
-
     def find(
         self,
         batches: Batches,
@@ -402,9 +397,10 @@ class Fit:
         self, config: SolverConfig, batches: Batches, facts: dict[str, Any], sinks: Sequence[Sink]
     ) -> Dictionary:
         samples = batches.all_samples(f"solver {config.solver} reads all samples several times")
-        with History(sinks=sinks) as history:
-            atoms = None if self.start is None else self.start.W_dec.cpu()
-            model = solve_dictionary(samples, config, self.seed, history, atoms, self._watch(config.pair))
+        history = History(sinks=sinks)
+        history.show()
+        atoms = None if self.start is None else self.start.W_dec.cpu()
+        model = solve_dictionary(samples, config, self.seed, history, atoms, self._watch(config.pair))
         return Dictionary(model, facts, history.rows)
 
     def _watch(self, pair: Pair) -> Watch | None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +146,8 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
     refuse_other_formats(folder)
     check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
     with alone(folder):
-        yield partial(csv_rows, folder / HISTORY_PART)
+        with csv_rows(folder / HISTORY_PART) as write:
+            yield write
         remove_unfinished(folder)
 
 

@@ -31,7 +31,7 @@ from sdlcore.errors import FitManyError
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
-from sdlcore.training.history import Row, Sink, Write
+from sdlcore.training.history import Row, Sink
 from sdlcore.training.interruption import terminable
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def fit_many(
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
             one = fits[name]
-            sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
+            sinks = [bar.sink(), *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
             dictionary = one.find(batches, facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
@@ -231,12 +231,8 @@ def _naming(run: Hashable) -> Iterator[None]:
 def _ending(stop: Event) -> Sink:
     """Return a history sink that ends a solver when the event is set; trainings check the event themselves."""
 
-    @contextmanager
-    def sink(rows: Sequence[Row]) -> Iterator[Write]:
-        def write(row: Row) -> None:
-            if stop.is_set():
-                raise InterruptedError("another thread was interrupted")
+    def end(rows: Sequence[Row]) -> None:
+        if stop.is_set():
+            raise InterruptedError("another thread was interrupted")
 
-        yield write
-
-    return sink
+    return end

@@ -1,16 +1,11 @@
-"""Record the history of a training, and send its rows to CSV and other sinks as they come.
-
-A sink is a function of the previous rows (none, or the rows of the resumed checkpoint). It returns a context
-manager, which yields a function that takes the next row. A sink starts from the previous rows, whatever an earlier
-process wrote, so a resumed training shows the same rows as an uninterrupted one.
-"""
+"""Record the history of a training, write it as CSV, and read it."""
 
 import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdlcore.storage.files import disk_errors
 
@@ -19,96 +14,65 @@ if TYPE_CHECKING:
 
 Row = dict[str, float]
 """A row of a history: values by name."""
-Write = Callable[[Row], None]
-Sink = Callable[[Sequence[Row]], AbstractContextManager[Write]]
-"""Receives the rows so far, and returns a context manager of a function that receives each new row."""
+Sink = Callable[[Sequence[Row]], object]
+"""Called with all rows so far: at the start, with those of the checkpoint, and after each new row."""
 Watch = Callable[[Mapping[str, "Tensor"]], Row]
 """Takes ``encoder`` and ``decoder`` rows for raw activations; returns further entries for a history row."""
 
 
 class History:
-    """The rows of one training; each is sent to every sink as it is added.
+    """The rows of one training, and the sinks that show them.
 
-    Use it as a context manager around the training. It opens all sinks on entry and closes them on exit, where they
-    learn of any exception.
-
-    Parameters
-    ----------
-    rows
-        Rows of the checkpoint that is resumed.
-    sinks
-        Receivers of rows, e.g. ``partial(csv_file, path)``. The last sink is closed first.
-
-    Attributes
-    ----------
-    rows
-        All rows.
+    Sinks get the rows of the checkpoint first, so a resumed training shows the same rows as an uninterrupted one.
     """
 
     def __init__(self, rows: Sequence[Row] = (), sinks: Sequence[Sink] = ()) -> None:
-        self.rows = list(rows)
-        self._sinks = sinks
-        self._writes: list[Write] = []
-        self._open = ExitStack()
+        self.rows, self.sinks = list(rows), sinks
+
+    def show(self) -> None:
+        """Call the sinks with the rows so far."""
+        for sink in self.sinks:
+            sink(self.rows)
 
     def add(self, row: Row) -> None:
-        """Append a row and send it to the sinks."""
+        """Append a row, and show it."""
         self.rows.append(row)
-        for write in self._writes:
-            write(row)
-
-    def __enter__(self) -> "History":
-        with ExitStack() as stack:  # if one sink fails to open, close the open ones
-            self._writes = [stack.enter_context(sink(self.rows)) for sink in self._sinks]
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        self._writes = []
-        return self._open.__exit__(*error)
+        self.show()
 
 
-@contextmanager
-def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
-    """Write rows as CSV to ``<stem>.part<suffix>`` beside ``path``, which replaces ``path`` when training ends.
-
-    The working file can be watched during the training, and remains if the training fails.
-    """
+def write_history(path: str | Path, rows: Sequence[Row]) -> None:
+    """Write a history to a CSV file, which appears at once."""
     path = Path(path)
-    # not atomic_path, whose temporary name is hidden and random: a watcher needs a stable one
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    with csv_rows(part, rows, path) as write:
-        yield write
+    with csv_rows(part, path) as write:
+        write(rows)
     part.replace(path)
 
 
 @contextmanager
-def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iterator[Write]:
-    """Write rows as CSV, flushed row by row. The file is removed if an error comes before its first row.
+def csv_rows(path: Path, named: Path | None = None) -> Iterator[Sink]:
+    """Yield a sink that writes rows as CSV, flushed row by row. The file appears with the first row.
 
     Errors of a full disk name ``named``, or ``path`` if it is None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # another user may have put a link there, and mode "x" does not follow links
-    with disk_errors(named or path), path.open("x", newline="", encoding="utf-8") as file:
-        table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
+    with disk_errors(named or path), ExitStack() as stack:
+        table: csv.DictWriter[str] | None = None
+        written = 0
 
-        def write(row: Row) -> None:
-            if not table.fieldnames:
-                table.fieldnames = list(row)
-                table.writeheader()
-            table.writerow(row)
-            file.flush()
+        def write(rows: Sequence[Row]) -> None:
+            nonlocal table, written
+            for row in rows[written:]:
+                if table is None:
+                    file = stack.enter_context(path.open("x", newline="", encoding="utf-8", buffering=1))
+                    stack.callback(os.fsync, file.fileno())
+                    table = csv.DictWriter(file, list(row), lineterminator="\n")
+                    table.writeheader()
+                table.writerow(row)
+            written = len(rows)
 
-        try:
-            for row in rows:
-                write(row)
-            yield write
-        except BaseException:
-            if not table.fieldnames:
-                path.unlink(missing_ok=True)
-            raise
-        os.fsync(file.fileno())
+        yield write
 
 
 def read_history(path: str | Path) -> list[Row]:

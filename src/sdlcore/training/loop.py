@@ -131,12 +131,12 @@ def train(
             )
         start_from_data(model, normalisation(x_p, x_r)[0])
     training.started += time.perf_counter()
+    training.history.show()
     with (
-        training.history as history,
         ReadAhead(batches, training.done, settings.steps, device, AHEAD) as ahead,
         interruptible(checkpointing is not None, stop, model.processes.all) as interruption,
     ):
-        for row in history.rows:
+        for row in training.history.rows:
             training.call_back(row)
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
@@ -158,7 +158,7 @@ def train(
         if training.window.steps:  # the batches ended between two rows
             training.add_row(interruption)
     take_step.finish()
-    return history.rows
+    return training.history.rows
 
 
 @dataclass
