@@ -3,8 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -88,7 +86,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
             sections=[*_sections(config, frames, encoded), *_stored(stored)],
             licences=_licences(config, frames, images),
             configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
-            provenance=json.dumps(provenance(rendered_with=_versions()), indent=2),
+            provenance=json.dumps(provenance(), indent=2),
         )
     )
 
@@ -218,12 +216,3 @@ def _licences(
             what, licence = matches[0] if matches else (part, "see where it was obtained from")
             licences[what] = licence
     return list(licences.items())
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of the libraries that draw figures and lay out the page."""
-    versions = {}
-    for library in ("jinja2", "matplotlib", "pandas", "scipy", "seaborn", "snakemake"):
-        with suppress(PackageNotFoundError):
-            versions[library] = version(library)
-    return versions
