@@ -61,19 +61,6 @@ def test_a_resumed_training_gives_callbacks_the_rows_from_before_the_interruptio
     assert rows == []
 
 
-@pytest.mark.parametrize(
-    ("callbacks", "message"),
-    [
-        (print, "callbacks are a builtin_function_or_method, expected a list of functions"),
-        (3, "callbacks are a int, expected a list of functions"),
-        ([late, 3], r"callbacks\[1\] is 3, expected a function that takes a row of the history"),
-    ],
-)
-def test_callbacks_that_are_not_a_list_of_functions_are_refused(callbacks, message):
-    with pytest.raises(ValueError, match=message):
-        sdl.fit(X, callbacks=callbacks, **SETTINGS)
-
-
 def test_a_solver_takes_no_callbacks():
     with pytest.raises(ValueError, match="callbacks has no meaning for a solver, which trains nothing"):
         sdl.fit(X, solver="acs", n_atoms=16, callbacks=[late], **QUIET)

@@ -277,10 +277,10 @@ def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
         model(torch.eye(4), **how)
 
 
-def test_the_hierarchical_loss_is_refused_before_a_training_without_a_search():
+def test_the_hierarchical_loss_is_refused_without_a_search():
     config = RunConfig.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
     with pytest.raises(ValueError, match="declares no search, which hierarchical needs to rank latents"):
-        TrainingStep(SparseCoder.of(config.model, (4,), (4,)), config)
+        TrainingStep(SparseCoder.of(config.model, (4,), (4,)), config)(torch.eye(4), torch.eye(4))
 
 
 def test_latents_of_a_method_without_a_search_are_not_divided():

@@ -53,7 +53,7 @@ from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
-from sdlcore.training.callbacks import Callback, check_callbacks
+from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.loop import Checkpointing
@@ -148,7 +148,7 @@ def fit(
     RuntimeError
         From torch.distributed, if another of several processes does not respond, or has ended.
     """
-    split, callbacks = checked("split", Split, split), check_callbacks(callbacks)
+    split, callbacks = checked("split", Split, split), tuple(callbacks)
     is_chosen = "pair" in settings or start is not None
     if out is None:
         warn_of_no_folder(settings)

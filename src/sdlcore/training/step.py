@@ -38,11 +38,6 @@ class TrainingStep:
         The run's settings.
     anchors
         k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
-
-    Raises
-    ------
-    ValueError
-        If the loss ``hierarchical`` needs a search that the activation does not declare.
     """
 
     def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
@@ -70,9 +65,6 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        if config.loss.hierarchical and model.sigma.search() is None:
-            undeclared = f"activation {model.config.activation} declares no search"
-            raise ValueError(f"{undeclared}, which hierarchical needs to rank latents; leave hierarchical out")
         self._scales = scales_of(config.loss, model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
