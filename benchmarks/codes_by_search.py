@@ -66,7 +66,7 @@ def samples_and_rows(latents: int, n_samples: int) -> tuple[Tensor, Tensor]:
 def dictionary(method: str, x: Tensor, rows: Tensor) -> SparseCoder:
     """Return a dictionary of these rows, whose bias is the samples' mean."""
     config = ModelConfig(activation=method, n_q=len(rows), k=K, bias=method == "topk")
-    model = SparseCoder.of(config, (x.shape[1],), (x.shape[1],)).eval()
+    model = SparseCoder.from_config(config, (x.shape[1],), (x.shape[1],)).eval()
     mean = x.mean(0)
     state = {"W_enc": rows, "W_dec": rows, "b_enc": -rows @ mean, "b_dec": mean}
     model.load_state_dict(model.state_dict() | state)

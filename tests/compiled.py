@@ -40,7 +40,7 @@ def main() -> None:
     sdl.fit(x, solver="acs", n_atoms=32, max_steps=2, batch_size=64, progress=False, device="cpu")
     products.DENSE = 1.0  # a large share of so few latents is active
     for activation, k in (("topk", 4), ("relu", None)):
-        model = SparseCoder.of(
+        model = SparseCoder.from_config(
             ModelConfig("sae", activation, 64, k, bias=True), (16,), (16,), torch.Generator()
         ).double()
         out = model(torch.from_numpy(x[:64]).double().requires_grad_(), norms=True)

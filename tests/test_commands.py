@@ -532,7 +532,7 @@ def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     save_tiny_llama(tmp_path / "lm")
     (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"body": text}) for text in documents(50)))
     width = (SIZES["hidden_size"],)
-    coder = SparseCoder.of(ModelConfig(activation="topk", k=8, n_q=40), width, width, torch_stream(0, "coder"))
+    coder = SparseCoder.from_config(ModelConfig(activation="topk", k=8, n_q=40), width, width, torch_stream(0, "coder"))
     sdl.Dictionary(coder).save(tmp_path / "run")
     where = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--layer", "2"]
     where += ["--text-column", "body"]

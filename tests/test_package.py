@@ -45,7 +45,7 @@ def test_a_training_imports_no_compiler_of_torchs():
         from sdlcore.model.scaling import no_scaling
         from sdlcore.training.loop import train
         config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8, "steps": 3, "batch_size": 4})
-        model = SparseCoder.of(config.model, (5,), (5,), torch_stream(0, "x"))
+        model = SparseCoder.from_config(config.model, (5,), (5,), torch_stream(0, "x"))
         batches = lambda step: (torch.ones(4, 5).numpy(),) * 2
         train(model, batches, config, torch_stream(0, "y"), no_scaling(5, 5))
     """

@@ -59,7 +59,7 @@ class _Ours:
         # with given weights there is no need to draw them, which is slow for large dictionaries; drawing also ties them
         draws = weights is None or config.model.tied
         generator = torch_stream(setting.seed, "initialisation") if draws else None
-        self.model = SparseCoder.of(config.model, sites, sites, generator)
+        self.model = SparseCoder.from_config(config.model, sites, sites, generator)
         if weights is not None:
             fill(self.model, _named(setting.method, weights))
         if config.model.archetypes is not None:

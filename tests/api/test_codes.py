@@ -31,7 +31,7 @@ CASES = {
 def dictionary(pair="sae", n_q=N_Q, **settings):
     """Return a dictionary with random weights."""
     config = ModelConfig(pair, n_q=n_q, init_scale=1.0, **settings)
-    coder = SparseCoder.of(config, *pair_sites(pair, N_P, N_R), torch.Generator().manual_seed(0))
+    coder = SparseCoder.from_config(config, *pair_sites(pair, N_P, N_R), torch.Generator().manual_seed(0))
     if settings["activation"] == "batchtopk":
         coder.sigma.threshold.fill_(0.7)
     return sdl.Dictionary(coder)

@@ -19,7 +19,7 @@ seeds = st.integers(0, 10**6)
 
 def coder(seed, activation="topk", n_q=Q, d=D):
     k = 3 if activation == "topk" else None
-    return SparseCoder.of(ModelConfig("sae", activation, n_q, k), (d,), (d,), torch_stream(seed, "x")).eval()
+    return SparseCoder.from_config(ModelConfig("sae", activation, n_q, k), (d,), (d,), torch_stream(seed, "x")).eval()
 
 
 def samples(seed, rows=N):

@@ -35,7 +35,7 @@ def model_folder(tmp_path_factory):
 @pytest.fixture
 def sae():
     config = ModelConfig(activation="topk", k=4, n_q=40)
-    return sdl.Dictionary(SparseCoder.of(config, (D,), (D,), torch_stream(0, "sae")))
+    return sdl.Dictionary(SparseCoder.from_config(config, (D,), (D,), torch_stream(0, "sae")))
 
 
 def logits(lm):
@@ -121,4 +121,4 @@ def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
         pass
 
 
-SILENT = sdl.Dictionary(SparseCoder.of(ModelConfig(n_q=8), (D,), (D,)))
+SILENT = sdl.Dictionary(SparseCoder.from_config(ModelConfig(n_q=8), (D,), (D,)))

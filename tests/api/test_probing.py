@@ -29,7 +29,7 @@ def x():
 @pytest.fixture(scope="module")
 def coder():
     """A dictionary whose latents are the directions."""
-    coder = SparseCoder.of(ModelConfig("sae", "relu", 16, bias=False), (D,), (D,), torch_stream(0, "x")).eval()
+    coder = SparseCoder.from_config(ModelConfig("sae", "relu", 16, bias=False), (D,), (D,), torch_stream(0, "x")).eval()
     with torch.no_grad():
         coder.W_enc.zero_()[:D].copy_(torch.eye(D))
     return coder

@@ -34,7 +34,7 @@ def sae(x):
 @pytest.fixture(scope="module")
 def true(bench, sae):
     """A dictionary whose rows are the true features."""
-    dictionary = sdl.Dictionary(SparseCoder.of(sae.coder.config, (8,), (8,)))
+    dictionary = sdl.Dictionary(SparseCoder.from_config(sae.coder.config, (8,), (8,)))
     weights = {name: torch.zeros_like(tensor) for name, tensor in dictionary.coder.state_dict().items()}
     weights["W_enc"][:12] = weights["W_dec"][:12] = torch.from_numpy(bench.W_p.T.copy())
     dictionary.coder.load_state_dict(weights)

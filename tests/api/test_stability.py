@@ -13,7 +13,7 @@ D, Q = 12, 20
 
 
 def coder(seed, n_q=Q, d=D):
-    return SparseCoder.of(ModelConfig("sae", "topk", n_q, 3), (d,), (d,), torch_stream(seed, "x")).eval()
+    return SparseCoder.from_config(ModelConfig("sae", "topk", n_q, 3), (d,), (d,), torch_stream(seed, "x")).eval()
 
 
 def test_a_permuted_dictionary_shares_all_latents_and_another_few():

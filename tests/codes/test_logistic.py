@@ -76,7 +76,7 @@ def test_repeated_samples_stay_together_on_the_nearer_side_of_the_bound(requeste
 def test_a_resumed_fit_ends_in_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(logistic, "SAVED", 2)
     config = ModelConfig(activation="topk", k=3, n_q=9, initialisation="tied", init_scale=1.0)
-    teacher = SparseCoder.of(config, (5,), (5,), torch_stream(0, "x")).eval()
+    teacher = SparseCoder.from_config(config, (5,), (5,), torch_stream(0, "x")).eval()
     x = torch.randn(12, 33, 5, generator=torch.Generator().manual_seed(0))
     call = (teacher, lambda step: x[step], x[11], 8, None, None)
     expected = logistic.linear_encoder(*call)

@@ -72,7 +72,7 @@ def test_activations_of_any_scale_have_posterior_codes(at_scale, fvu, scale):
 
 def test_statistics_are_those_of_the_samples():
     # three latents of an orthonormal dictionary with rows of norm 2, active in 1/2, 1/4 and none of the samples
-    model = SparseCoder.of(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
+    model = SparseCoder.from_config(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
     rows = torch.eye(8)[:3]
     model.load_state_dict(model.state_dict() | {"W_enc": rows / 2, "W_dec": 2 * rows, "b_dec": torch.zeros(8)})
     x = np.zeros((4000, 8), dtype=np.float32)
@@ -89,7 +89,7 @@ def test_statistics_are_those_of_the_samples():
 
 
 def test_a_dictionary_without_active_latents_is_refused():
-    model = SparseCoder.of(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
+    model = SparseCoder.from_config(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
     with pytest.raises(
         ValueError,
         match=r"posterior codes: no latent is active in 3 samples \(of 10\); give more samples, or train longer",
@@ -99,7 +99,7 @@ def test_a_dictionary_without_active_latents_is_refused():
 
 def test_latents_that_explain_too_little_bring_a_warning_and_stay():
     """A latent of a random direction that is active in a few samples of pure noise has odds below 1 everywhere."""
-    model = SparseCoder.of(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
+    model = SparseCoder.from_config(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
     rows = torch.eye(8)[:3]
     state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((3,), -2.2), "b_dec": torch.zeros(8)}
     model.load_state_dict(model.state_dict() | state)

@@ -33,7 +33,7 @@ def draw_from(features, seed=1):
 
 def dictionary_of(rows, x):
     """Return a dictionary with posterior codes of given rows."""
-    model = SparseCoder.of(
+    model = SparseCoder.from_config(
         ModelConfig(activation="relu", n_q=len(rows), bias=True), (DIMENSIONS,), (DIMENSIONS,)
     ).eval()
     state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((len(rows),), -2.0), "b_dec": torch.zeros(DIMENSIONS)}

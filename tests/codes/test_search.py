@@ -108,7 +108,7 @@ def test_pursuits_reach_a_mean_l0_and_beat_a_fixed_k_on_samples_that_differ(meth
 @pytest.mark.parametrize("activation", ["relu", "jumprelu", "gated", "topk"])
 def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation, unseen):
     config = ModelConfig(activation=activation, n_q=20, k=4 if activation == "topk" else None)
-    coder = SparseCoder.of(config, (64,), (64,), torch.Generator().manual_seed(0)).eval()
+    coder = SparseCoder.from_config(config, (64,), (64,), torch.Generator().manual_seed(0)).eval()
     plain = sdl.Dictionary(coder, {})
     dictionary = sdl.search(plain, method="nnls", sweeps=30)
     codes = dictionary.encode(unseen[:40])
@@ -413,7 +413,7 @@ def test_wrong_arguments_are_refused(call, problem, trained, x):
     ],
 )
 def test_other_dictionaries_are_refused(settings, problem, x):
-    coder = SparseCoder.of(ModelConfig(n_q=8, **settings), (64,), (64,), torch.Generator()).eval()
+    coder = SparseCoder.from_config(ModelConfig(n_q=8, **settings), (64,), (64,), torch.Generator()).eval()
     for call in (sdl.search, sdl.refine, sdl.reencode):
         with pytest.raises(ValueError, match=problem):
             call(sdl.Dictionary(coder, {}), x)

@@ -46,7 +46,7 @@ def store(tmp_path_factory):
 def ground_truth_model(pair, extra=5):
     """Return the configuration of Theorem 3.3, with ``extra`` latents that never fire."""
     w_p, w_r = make_direction_pair(pair, W_p.T, W_r.T)
-    model = SparseCoder.of(ModelConfig(pair, "relu", N + extra), *pair_sites(pair, N_P, N_R)).eval()
+    model = SparseCoder.from_config(ModelConfig(pair, "relu", N + extra), *pair_sites(pair, N_P, N_R)).eval()
     with torch.no_grad():
         model.W_enc[:N] = torch.from_numpy(w_p)
         model.W_dec[:N] = torch.from_numpy(w_r)
@@ -86,7 +86,9 @@ def test_recovery_is_split_by_the_anchored_features(store):
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_sample_metrics_equal_their_definitions(store, pair):
-    model = SparseCoder.of(ModelConfig(pair, "topk", 40, 3), *pair_sites(pair, N_P, N_R), torch_stream(0, "i")).eval()
+    model = SparseCoder.from_config(
+        ModelConfig(pair, "topk", 40, 3), *pair_sites(pair, N_P, N_R), torch_stream(0, "i")
+    ).eval()
     metrics, chance, *_ = evaluate_coder(model, store)
     x_p, x_r = make_pair(pair, store.read("input"), store.read("target"))
     with torch.no_grad():
@@ -191,7 +193,7 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
     W = [np.linalg.qr(stream(4, side).standard_normal((12, n)))[0].astype(np.float32) for side in ("p", "r")]
     x = coefficients(1000, n, 0.9, stream(4, "x"), 1.0, 0.25, hierarchy)
     write_store(tmp_path / "store.h5", synthesise(x, W[0]), target=synthesise(x, W[1]), features=x)
-    model = SparseCoder.of(ModelConfig(pair, "relu", 2 * n), *pair_sites(pair, 12, 12)).eval()
+    model = SparseCoder.from_config(ModelConfig(pair, "relu", 2 * n), *pair_sites(pair, 12, 12)).eval()
     inputs, targets = make_pair(pair, W[0].T, W[1].T)
     with torch.no_grad():
         for weights, rows in ((model.W_enc, inputs / np.square(inputs).sum(1, keepdims=True)), (model.W_dec, targets)):
@@ -225,7 +227,9 @@ def test_the_rarest_quarter_is_judged_by_itself(store):
 
 
 def test_fewer_latents_than_features_leave_absorption_open(store):
-    model = SparseCoder.of(ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")).eval()
+    model = SparseCoder.from_config(
+        ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")
+    ).eval()
     metrics, *_ = evaluate_coder(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
     assert metrics["absorption"] is None
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
@@ -283,7 +287,7 @@ def test_runs_measure_what_is_declared_for_them_and_nothing_else(store, classes)
     assert crosscoder.keys() == declared(EVERY_RUN, JUDGED, BENCH, WITH_ANCHORS, HIERARCHY, CROSSCODERS)
     assert levels.keys() >= {name for name, metric in METRICS.items() if metric.chance}
     pictures, truth = classes
-    model = SparseCoder.of(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
+    model = SparseCoder.from_config(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
     labelled, *_ = evaluate_coder(model, pictures, truth, chance)
     assert labelled.keys() == declared(EVERY_RUN, JUDGED, WITH_ANCHORS, CLASSES)
     assert METRICS.keys() == crosscoder.keys() | labelled.keys()
@@ -291,13 +295,13 @@ def test_runs_measure_what_is_declared_for_them_and_nothing_else(store, classes)
 
 def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
     """Every second feature is found with the opposite sign: recovery and detection count it, splitting does not."""
-    model = SparseCoder.of(ModelConfig("sae", "abstopk", N, k=1), (N_P,), (N_P,)).eval()
+    model = SparseCoder.from_config(ModelConfig("sae", "abstopk", N, k=1), (N_P,), (N_P,)).eval()
     with torch.no_grad():
         for weights in (model.W_enc, model.W_dec):
             weights.copy_(torch.from_numpy(W_p.T))
             weights[::2] *= -1
     metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
-    twin = SparseCoder.of(ModelConfig("sae", "topk", N, k=1), (N_P,), (N_P,)).eval()
+    twin = SparseCoder.from_config(ModelConfig("sae", "topk", N, k=1), (N_P,), (N_P,)).eval()
     with torch.no_grad():
         for weights in (twin.W_enc, twin.W_dec):
             weights.copy_(torch.from_numpy(W_p.T))
@@ -308,7 +312,9 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
 
 
-SIGNED = SparseCoder.of(ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")).eval()
+SIGNED = SparseCoder.from_config(
+    ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")
+).eval()
 NOT_FOR_SIGNED = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
 
 
@@ -339,6 +345,8 @@ def test_measures_of_non_negative_latents_refuse_signed_ones(measure, message, s
 
 def test_signed_latents_have_no_classes_at_their_top(classes):
     store, truth = classes
-    model = SparseCoder.of(ModelConfig("sae", "abstopk", 12, k=2), (16,), (16,), torch_stream(0, "signed")).eval()
+    model = SparseCoder.from_config(
+        ModelConfig("sae", "abstopk", 12, k=2), (16,), (16,), torch_stream(0, "signed")
+    ).eval()
     metrics, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
     assert metrics["top_classes"] is metrics["top_purity"] is None

@@ -42,7 +42,7 @@ def store(tmp_path):
         yield opened
 
 
-MODEL = SparseCoder.of(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
+MODEL = SparseCoder.from_config(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
 TRUTH = GroundTruth(np.eye(6, dtype=np.float32), None, np.zeros(0, np.int64))
 
 

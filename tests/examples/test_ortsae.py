@@ -26,7 +26,7 @@ def plugin(registry, monkeypatch):
 
 def terms(step, **weights):
     config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
-    model = SparseCoder.of(config.model, (6,), (6,), torch.Generator().manual_seed(0))
+    model = SparseCoder.from_config(config.model, (6,), (6,), torch.Generator().manual_seed(0))
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
     losses = total_loss(model, x, model(x), config.loss, step=step)
     losses["loss"].backward()
@@ -71,7 +71,7 @@ def test_latents_that_are_divided_are_refused():
         size = 2
 
     config = RunConfig.from_dict({"n_q": 4, "orthogonality": 1.0})
-    model = SparseCoder.of(config.model, (3,), (3,), torch.Generator().manual_seed(0))
+    model = SparseCoder.from_config(config.model, (3,), (3,), torch.Generator().manual_seed(0))
     out = model(torch.eye(3))
     model.processes = Processes(latents=Half())
     with pytest.raises(ValueError, match="orthogonality compares the latents of all processes; divide samples instead"):

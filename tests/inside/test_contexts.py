@@ -38,7 +38,9 @@ D, N, Q = 8, 700, 24
 
 @pytest.fixture(scope="module")
 def coder() -> SparseCoder:
-    return SparseCoder.of(ModelConfig(activation="topk", k=3, n_q=Q), (D,), (D,), torch_stream(0, "weights")).eval()
+    return SparseCoder.from_config(
+        ModelConfig(activation="topk", k=3, n_q=Q), (D,), (D,), torch_stream(0, "weights")
+    ).eval()
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_logits_are_those_of_a_stream_that_is_the_direction_alone(lm: Any):
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_the_tokens_are_those_that_the_last_site_raises_and_lowers(lm: Any, pair: Any, monkeypatch: Any):
     sites = (D, D) if pair == "crosscoder" else (D,)
-    coder = SparseCoder.of(ModelConfig(pair=pair, n_q=8), sites, sites, torch_stream(0, "coder"))
+    coder = SparseCoder.from_config(ModelConfig(pair=pair, n_q=8), sites, sites, torch_stream(0, "coder"))
     tokenizer, readout = make_tokenizer(), readout_of(lm)
     monkeypatch.setattr("sdlcore.inside.features.TOKENS_AT_ONCE", 50)
     monkeypatch.setattr("sdlcore.inside.features.LATENTS_AT_ONCE", 2)
@@ -59,7 +59,7 @@ def test_the_tokens_are_those_that_the_last_site_raises_and_lowers(lm: Any, pair
 
 
 def test_the_nearest_latents_have_the_largest_cosines():
-    coder = SparseCoder.of(ModelConfig(n_q=6), (3,), (3,), torch_stream(0, "coder"))
+    coder = SparseCoder.from_config(ModelConfig(n_q=6), (3,), (3,), torch_stream(0, "coder"))
     with torch.no_grad():
         coder.W_dec[4] = 7 * coder.W_dec[1]
         coder.W_dec[0] = 0

@@ -200,7 +200,7 @@ def test_outliers_by_the_norm_of_the_extraction_stay_clean(model: Any, contexts:
 
 
 def test_a_sparse_coder_is_spliced_in_as_it_is(model: Any, contexts: list[Tokens]):
-    coder = SparseCoder.of(
+    coder = SparseCoder.from_config(
         ModelConfig(activation="topk", k=4, n_q=64, bias=True), (D,), (D,), torch_stream(0, "x")
     ).eval()
     loss = loss_recovered(

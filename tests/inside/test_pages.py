@@ -42,7 +42,7 @@ def lm(folder: Path) -> Any:
 
 def made_coder(pair: Any = "sae", seed: str = "coder") -> SparseCoder:
     sites = (D, D) if pair == "crosscoder" else (D,)
-    return SparseCoder.of(
+    return SparseCoder.from_config(
         ModelConfig(pair=pair, activation="topk", k=4, n_q=Q), sites, sites, torch_stream(0, seed)
     ).eval()
 
@@ -186,7 +186,7 @@ def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
         return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.modules())
 
     before = hooks()
-    untrained = SparseCoder.of(ModelConfig(activation="batchtopk", k=4, n_q=Q), (D,), (D,)).eval()
+    untrained = SparseCoder.from_config(ModelConfig(activation="batchtopk", k=4, n_q=Q), (D,), (D,)).eval()
     with pytest.raises(RuntimeError, match="no threshold") as error:  # and the frames, as a notebook does
         contexts(untrained, lm, documents(30), LATENTS, layer=2, **SETTINGS)
     assert error.tb

@@ -35,7 +35,7 @@ def test_a_real_model_is_unchanged_by_its_error_steered_and_read():
     basis = torch.eye(width)
     basis[:, 0] = lm.get_output_embeddings().weight[water].detach()
     rows = torch.linalg.qr(basis).Q.T
-    coder = SparseCoder.of(ModelConfig(activation="relu", n_q=2 * width), (width,), (width,)).eval()
+    coder = SparseCoder.from_config(ModelConfig(activation="relu", n_q=2 * width), (width,), (width,)).eval()
     with torch.no_grad():
         for weight in (coder.W_enc, coder.W_dec):
             weight.copy_(torch.cat([rows, -rows]))

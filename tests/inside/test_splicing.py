@@ -43,7 +43,7 @@ def lm(request: pytest.FixtureRequest) -> Any:
 def coder(seed: str = "coder", **settings: Any) -> SparseCoder:
     config = ModelConfig(**{"activation": "topk", "k": 4, "n_q": Q} | settings)
     sites = (D, D) if config.pair == "crosscoder" else (D,)
-    return SparseCoder.of(config, sites, sites, torch_stream(0, seed)).eval()
+    return SparseCoder.from_config(config, sites, sites, torch_stream(0, seed)).eval()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def random() -> SparseCoder:
 @pytest.fixture
 def perfect() -> SparseCoder:
     """Latents are the positive and the negative parts of the activations."""
-    coder = SparseCoder.of(ModelConfig(activation="relu", n_q=2 * D), (D,), (D,))
+    coder = SparseCoder.from_config(ModelConfig(activation="relu", n_q=2 * D), (D,), (D,))
     with torch.no_grad():
         for weight in (coder.W_enc, coder.W_dec):
             weight.copy_(torch.cat([torch.eye(D), -torch.eye(D)]))
@@ -289,7 +289,7 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
         ({"layer": 0}, "layer must be between 1 and 4"),
         ({"layer": BLOCKS + 1}, "found layer 5 .blocks.4.hook_resid_post"),
         ({"layer": (1, 2)}, "several layers are for a crosscoder, and two for a transcoder"),
-        ({"coder": SparseCoder.of(ModelConfig(n_q=8), (8,), (8,)).eval()}, "sites of width 8, but .* has 24"),
+        ({"coder": SparseCoder.from_config(ModelConfig(n_q=8), (8,), (8,)).eval()}, "sites of width 8, but .* has 24"),
         ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),
         (
             {"coder": coder(pair="transcoder"), "layer": (3, 1)},

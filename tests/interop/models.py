@@ -52,7 +52,7 @@ def model_of(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
     settings = {"bias": True, "initialisation": "tied", "init_scale": 1.0, "n_q": n_q} | KINDS[kind]
     if settings["activation"] in SELECTING:
         settings["k"] = min(K, n_q)
-    model = SparseCoder.of(ModelConfig(**settings), *sites(kind), generator)
+    model = SparseCoder.from_config(ModelConfig(**settings), *sites(kind), generator)
 
     def normal(like: torch.Tensor) -> torch.Tensor:
         return torch.randn(like.shape, generator=generator)

@@ -55,7 +55,7 @@ def test_what_saelens_cannot_express_is_refused_by_name(key):
 def true_dictionary(bench):
     """Return a dictionary whose latents are exactly the bench's features."""
     n_p, n = bench.W_p.shape
-    coder = SparseCoder.of(ModelConfig(activation="relu", n_q=n, bias=True), (n_p,), (n_p,))
+    coder = SparseCoder.from_config(ModelConfig(activation="relu", n_q=n, bias=True), (n_p,), (n_p,))
     W = torch.from_numpy(bench.W_p.T.copy())
     weights = {"W_enc": W, "W_dec": W, "b_enc": torch.full((n,), -0.25), "b_dec": torch.zeros(n_p)}
     coder.load_state_dict(weights)

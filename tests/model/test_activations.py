@@ -136,7 +136,7 @@ def test_an_activation_of_a_plugin_gives_its_values_at_the_entries_that_it_selec
 @pytest.mark.parametrize("scales", [Scales(), Scales(multi_k=(1, 3))])
 def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
     generator = torch.Generator().manual_seed(0)
-    model = SparseCoder.of(ModelConfig("sae", "shrunk", 12, 3, bias=True, shrink=0.01), (6,), (6,), generator)
+    model = SparseCoder.from_config(ModelConfig("sae", "shrunk", 12, 3, bias=True, shrink=0.01), (6,), (6,), generator)
     model = model.double().train()
     x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
     auxiliary = Auxiliary(torch.tensor([1, 7]), 1)
@@ -177,7 +177,7 @@ def test_latents_that_only_take_part_beside_the_active_ones_have_no_value(regist
         def values(self, pre, support):
             return torch.ones_like(pre)
 
-    model = SparseCoder.of(ModelConfig("sae", "lifted", 6, 2), (4,), (4,), torch.Generator().manual_seed(0))
+    model = SparseCoder.from_config(ModelConfig("sae", "lifted", 6, 2), (4,), (4,), torch.Generator().manual_seed(0))
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
     out = model(x, auxiliary=Auxiliary(torch.tensor([0, 1]), 1))
     assert len(out.values) == 3 * 3

@@ -54,7 +54,7 @@ def test_rows_are_mixtures_within_delta_of_the_hull():
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_gradient_is_that_of_the_dense_definition(accumulate):
     config = ModelConfig("sae", "topk", Q, 3, archetypes=C)
-    model = SparseCoder.of(config, (D,), (D,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config, (D,), (D,), torch_stream(1, "initialisation"))
     model.archetypes = archetypes()
     model.constrain()
     x = torch.randn(32, D, generator=torch_stream(2, "samples"))
@@ -92,7 +92,7 @@ def test_relaxation_helps_and_the_same_call_gives_the_same_bits(more):
 
 def test_the_latents_move_with_their_archetypes():
     config = RunConfig.from_dict({"activation": "topk", "k": 3, "n_q": Q, "archetypes": C, "prefixes": [4, Q]} | SORTED)
-    model = SparseCoder.of(config.model, (D,), (D,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     model.archetypes = archetypes()
     model.constrain()
     step = TrainingStep(model, config)
@@ -103,7 +103,7 @@ def test_the_latents_move_with_their_archetypes():
     torch.testing.assert_close(model(x).x_hat, x_hat)
     step.finish()
     torch.testing.assert_close(model.archetypes(), model.W_dec)
-    restored = SparseCoder.of(config.model, (D,), (D,), torch_stream(1, "initialisation"))
+    restored = SparseCoder.from_config(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     restored.archetypes = archetypes()
     other = TrainingStep(restored, config)
     other.restore({name: tensor.clone() for name, tensor in step.state().items()})

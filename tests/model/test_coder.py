@@ -26,7 +26,7 @@ CONFIGS = {
 
 
 def make(config, seed=0, sites=((5,), (5,))):
-    return SparseCoder.of(config, *sites, torch_stream(seed, "initialisation"))
+    return SparseCoder.from_config(config, *sites, torch_stream(seed, "initialisation"))
 
 
 def dense_sigma(model, z, k=None):
@@ -136,7 +136,7 @@ def test_a_saved_model_computes_the_same(name, tmp_path):
 @pytest.mark.parametrize("initialisation", ["linear", "tied"])
 def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_path):
     config = ModelConfig(activation="topk", n_q=12, k=3, tied=True, initialisation=initialisation)
-    model = SparseCoder.of(config, (8,), (8,), torch_stream(0, "initialisation"))
+    model = SparseCoder.from_config(config, (8,), (8,), torch_stream(0, "initialisation"))
     assert [name for name, _ in model.named_parameters()] == ["W_enc", "b_enc", "b_dec"]
     x = torch.randn(5, 8, generator=torch_stream(1, "samples"))
     save_model(tmp_path / "model.safetensors", model, {})
@@ -172,7 +172,9 @@ def test_the_leak_test_would_see_a_leak():
 
 @pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "gated"])
 def test_no_samples_have_no_latents(activation):
-    model = SparseCoder.of(ModelConfig(activation=activation, n_q=6, k=2 if activation == "topk" else None), (4,), (4,))
+    model = SparseCoder.from_config(
+        ModelConfig(activation=activation, n_q=6, k=2 if activation == "topk" else None), (4,), (4,)
+    )
     out = model.eval()(torch.zeros(0, 4))
     assert out.latents().shape == (0, 6)
     assert out.x_hat.shape == (0, 4)

@@ -64,7 +64,9 @@ def test_a_model_with_a_pursuit_keeps_the_latents_of_one_without_and_reconstruct
     x, atoms, _ = problem()
     errors, supports = [], []
     for pursuit in (0, 8):
-        model = SparseCoder.of(ModelConfig(activation="topk", n_q=30, k=6, bias=True, pursuit=pursuit), (12,), (12,))
+        model = SparseCoder.from_config(
+            ModelConfig(activation="topk", n_q=30, k=6, bias=True, pursuit=pursuit), (12,), (12,)
+        )
         weights = {"W_enc": atoms, "b_enc": -atoms.sum(1) / 2, "W_dec": atoms, "b_dec": torch.full((12,), 0.5)}
         model.load_state_dict(model.state_dict() | weights)
         with torch.no_grad():

@@ -87,7 +87,7 @@ def case(name: str, batch: str, rows: int = 8) -> tuple[SparseCoder, torch.Tenso
     config, z = settings(name, batch), pre_activations(batch, rows)
     x = torch.eye(len(z))
     generator = torch.Generator().manual_seed(1)
-    model = SparseCoder.of(config.model, (len(z),), (len(z),), generator).train()
+    model = SparseCoder.from_config(config.model, (len(z),), (len(z),), generator).train()
     with torch.no_grad():
         model.W_enc.copy_(z.T)
         for parameter in model.sigma.parameters():
@@ -272,7 +272,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
     ],
 )
 def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
-    model = SparseCoder.of(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
+    model = SparseCoder.from_config(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
     with pytest.raises(ValueError, match=message):
         model(torch.eye(4), **how)
 
@@ -280,11 +280,11 @@ def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
 def test_the_hierarchical_loss_is_refused_without_a_search():
     config = RunConfig.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
     with pytest.raises(ValueError, match="declares no search, which hierarchical needs to rank latents"):
-        TrainingStep(SparseCoder.of(config.model, (4,), (4,)), config)(torch.eye(4), torch.eye(4))
+        TrainingStep(SparseCoder.from_config(config.model, (4,), (4,)), config)(torch.eye(4), torch.eye(4))
 
 
 def test_latents_of_a_method_without_a_search_are_not_divided():
-    model = SparseCoder.of(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
+    model = SparseCoder.from_config(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
 
     def work(group):
         mine = copy.deepcopy(model)

@@ -16,7 +16,7 @@ def test_gradients_are_those_of_the_definition(products, monkeypatch):
     dtype = torch.float64 if products == "float64" else torch.float32
     generator = torch.Generator().manual_seed(0)
     config = RunConfig.from_dict({"activation": "lista", "n_q": 300, "k": 6, "ista_step": 0.4, "bias": True})
-    model = SparseCoder.of(config.model, (24,), (24,), generator).to(dtype)
+    model = SparseCoder.from_config(config.model, (24,), (24,), generator).to(dtype)
     with torch.no_grad():
         model.sigma.log_step.copy_(0.3 * torch.randn(300, generator=generator))
         model.W_dec.copy_(0.3 * torch.randn(300, 24, generator=generator))

@@ -62,7 +62,7 @@ def test_latents_do_not_depend_on_the_unit_that_normalisation_folds_into_the_wei
     x, rows = problem(60, B)
     x[0] = 2 * rows[7]  # one step leaves rounding errors alone
     config = ModelConfig(activation="matching_pursuit", n_q=60, k=6, tied=True, decoder_norm="unit", bias=True)
-    coder = SparseCoder.of(config, (16,), (16,)).eval()
+    coder = SparseCoder.from_config(config, (16,), (16,)).eval()
     coder.load_state_dict(dict.fromkeys(("W_enc", "W_dec"), rows), strict=False)
     expected = coder.encode(x)
     # a power of two, so that numbers are rounded alike

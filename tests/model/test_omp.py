@@ -30,7 +30,7 @@ def planted():
 
 def model(rows, activation="omp", k=K):
     n_q, n_r = rows.shape
-    coder = SparseCoder.of(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
+    coder = SparseCoder.from_config(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
     coder.load_state_dict(coder.state_dict() | {"W_enc": rows, "W_dec": rows})
     return coder
 

@@ -21,7 +21,7 @@ def coder(base, **methods):
     """Return a model whose activation has some methods of its own."""
     activation("own")(type("Own", (base,), {"__module__": __name__, **methods}))
     config = ModelConfig("sae", "own", 8, 2 if base is TopK else None)
-    return SparseCoder.of(config, (6,), (6,), torch.Generator().manual_seed(0))
+    return SparseCoder.from_config(config, (6,), (6,), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("base", [TopK, JumpReLU])
@@ -53,7 +53,7 @@ def test_a_search_has_a_bound_for_each_latent(search, message):
 
 def test_what_is_as_it_should_be_passes_with_its_gradient():
     model = coder(TopK, values=staticmethod(lambda pre, support: torch.relu(pre) / 2))
-    plain = SparseCoder.of(ModelConfig("sae", "topk", 8, 2), (6,), (6,), torch.Generator().manual_seed(0))
+    plain = SparseCoder.from_config(ModelConfig("sae", "topk", 8, 2), (6,), (6,), torch.Generator().manual_seed(0))
     out = model(X)
     torch.testing.assert_close(2 * out.latents(), plain(X).latents())
     out.x_hat.square().sum().backward()

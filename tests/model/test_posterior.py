@@ -68,7 +68,7 @@ def test_planted_latents_are_recovered():
 def model(rows, prior, b_dec=torch.ones(N_R)):  # noqa: B008
     n_q, n_r = rows.shape
     config = ModelConfig(activation="posterior", n_q=n_q)
-    coder = SparseCoder.of(config, (n_r,), (n_r,)).eval()
+    coder = SparseCoder.from_config(config, (n_r,), (n_r,)).eval()
     state = {"W_enc": rows, "W_dec": rows, "b_dec": b_dec}
     coder.load_state_dict(
         coder.state_dict() | state | {f"sigma.{name}": value for name, value in prior._asdict().items()}

@@ -19,7 +19,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.storage.checksums import write_with_checksum
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
-MODEL = SparseCoder.of(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
+MODEL = SparseCoder.from_config(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
 TENSORS = {name: tensor.detach().clone() for name, tensor in MODEL.state_dict().items()}
 DESCRIPTION = {"model": CONFIG.to_dict(), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
 
@@ -123,7 +123,7 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     class Own(TopK):
         shrink: float = 0.1
 
-    model = SparseCoder.of(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
+    model = SparseCoder.from_config(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
     save_model(tmp_path / "model.safetensors", model, {})
     opened = load_model(tmp_path / "model.safetensors")
     assert (opened.config, opened.sigma.shrink) == (model.config, 0.3)
@@ -139,6 +139,6 @@ def test_saving_a_model_whose_activation_is_of_a_notebook_warns(tmp_path, regist
 
     Own.__module__ = "__main__"
     activation("own")(Own)
-    model = SparseCoder.of(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
+    model = SparseCoder.from_config(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
     with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined only in this notebook or script"):
         save_model(tmp_path / "m.safetensors", model, {})

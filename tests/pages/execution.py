@@ -85,7 +85,9 @@ class Session:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_text(json.dumps(documents(100)))
         width = (SIZES["hidden_size"],)
-        coder = SparseCoder.of(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
+        coder = SparseCoder.from_config(
+            ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder")
+        )
         provenance = {"activations": {"where": {"layer": 12, "place": "residual"}}}
         for run in ("results/mine/runs/mine/topk/best/none/seed0", RUN):
             save_model(self.folder / run / "model.safetensors", coder, provenance)

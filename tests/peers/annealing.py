@@ -36,7 +36,7 @@ def compare() -> dict[str, dict[str, float]]:
         seed=0,
     )
     config = ModelConfig(activation="relu", n_q=N_Q, bias=True)
-    model = SparseCoder.of(config, (N,), (N,))
+    model = SparseCoder.from_config(config, (N,), (N,))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         model.W_enc.copy_(0.4 * torch.randn(N_Q, N, generator=generator))

@@ -26,7 +26,7 @@ N, N_Q, TARGET = 12, 40, 5.0
 def compare(form: str) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     config = ModelConfig(activation="jumprelu", n_q=N_Q, bias=True, init_threshold=0.3, initialisation="tied")
-    model = SparseCoder.of(config, (N,), (N,), generator)
+    model = SparseCoder.from_config(config, (N,), (N,), generator)
     with torch.no_grad():
         for parameter in (model.W_enc, model.W_dec):
             parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
@@ -58,7 +58,7 @@ def compare(form: str) -> dict[str, float]:
 def compare_pursuit(k: int = 6) -> dict[str, float]:
     """Compare matching pursuit: ours and theirs are mean squared norms of the reconstructions."""
     config = ModelConfig(activation="matching_pursuit", k=k, n_q=N_Q, tied=True, decoder_norm="unit")
-    model = SparseCoder.of(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
+    model = SparseCoder.from_config(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
     shape = {"d_in": N, "d_sae": N_Q, "apply_b_dec_to_input": False}
     cfg = MatchingPursuitSAEConfig(**shape, residual_threshold=0, max_iterations=k, stop_on_duplicate_support=False)
     theirs = MatchingPursuitSAE(cfg)
@@ -77,7 +77,7 @@ def compare_pursuit(k: int = 6) -> dict[str, float]:
 def compare_abstopk(k: int = 6) -> dict[str, float]:
     """Compare AbsTopK: ours and theirs are mean squared norms of the reconstructions."""
     config = ModelConfig(activation="abstopk", k=k, n_q=N_Q, bias=True)
-    model = SparseCoder.of(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
+    model = SparseCoder.from_config(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
     theirs = AbsTopKSAE(AbsTopKSAEConfig(d_in=N, d_sae=N_Q, k=k, apply_b_dec_to_input=False))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

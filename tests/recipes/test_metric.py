@@ -63,7 +63,7 @@ config = validate(spec)
 table, files = config.products()["table1"], config.files(PAPER)
 with ActivationStore("store.h5") as store:
     for cell in table.cells(config):
-        model = SparseCoder.of(ModelConfig("sae", "relu", 8), (6,), (6,)).eval()
+        model = SparseCoder.from_config(ModelConfig("sae", "relu", 8), (6,), (6,)).eval()
         found = evaluate_coder(model, store, truth, stream(0, "c"))
         path = Path(files.metrics(cell))
         path.parent.mkdir(parents=True)

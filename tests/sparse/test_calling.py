@@ -14,7 +14,8 @@ CODE = """if True:
     from sdlcore.sparse.kernels.calling import array, loops
     from sdlcore.model.coder import SparseCoder
     from sdlcore.run import ModelConfig
-    model = SparseCoder.of(ModelConfig(activation="topk", k=2, n_q=64), (8,), (8,), torch.Generator().manual_seed(0))
+    config = ModelConfig(activation="topk", k=2, n_q=64)
+    model = SparseCoder.from_config(config, (8,), (8,), torch.Generator().manual_seed(0))
     model(torch.randn(32, 8)).x_hat.sum().backward()
     print(torch.get_num_threads(), numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
 """

@@ -177,7 +177,7 @@ def test_a_dictionary_learns_the_same(name, monkeypatch):
         monkeypatch.setattr(screening, "pays", lambda: True)
         generator = torch.Generator().manual_seed(1)
         config = ModelConfig(n_q=n_q, activation=name, k=8 if "topk" in name else None)
-        model = SparseCoder.of(config, (d,), (d,), generator)
+        model = SparseCoder.from_config(config, (d,), (d,), generator)
         x = torch.randn(B, d, generator=generator)
         with torch.no_grad():
             model.b_enc.fill_(-float((x @ model.W_enc.T).std()))

@@ -280,7 +280,7 @@ def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
     x = numbers(4, 3, 8, 12)
     trained = []
     for kernels in (KERNELS, TorchKernels()):
-        model = SparseCoder.of(config.model, (12,), (12,), torch_stream(1, "initialisation")).to(DEVICE)
+        model = SparseCoder.from_config(config.model, (12,), (12,), torch_stream(1, "initialisation")).to(DEVICE)
         step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
         step.kernels = step.optimizer.kernels = kernels
         losses = torch.stack([step(batch, batch, i)["loss"] for i, batch in enumerate(x)])

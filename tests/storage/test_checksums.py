@@ -26,7 +26,7 @@ W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.
 
 def write_model(path: Path) -> None:
     config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8})
-    save_model(path, SparseCoder.of(config.model, (6,), (6,), torch_stream(0, "x")), {"made": "here"})
+    save_model(path, SparseCoder.from_config(config.model, (6,), (6,), torch_stream(0, "x")), {"made": "here"})
 
 
 FILES = {

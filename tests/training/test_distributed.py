@@ -105,7 +105,7 @@ def trained(together, kernels, tmp_path_factory):
 
 
 def model_of(case: str) -> SparseCoder:
-    return SparseCoder.of(RunConfig.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
+    return SparseCoder.from_config(RunConfig.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
 
 
 def tensors_and_history(path: Path, what: str) -> tuple[dict, list]:

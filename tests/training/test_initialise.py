@@ -13,7 +13,7 @@ from sdlcore.training.initialise import start_from_data, start_from_model, start
 
 
 def fresh(**settings):
-    return SparseCoder.of(ModelConfig(n_q=400, **settings), (12,), (12,), torch_stream(0, "initialisation"))
+    return SparseCoder.from_config(ModelConfig(n_q=400, **settings), (12,), (12,), torch_stream(0, "initialisation"))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
@@ -36,7 +36,7 @@ def test_an_l0_that_cannot_be_had_is_refused():
 
 
 def test_a_model_starts_from_the_latents_of_another():
-    start = SparseCoder.of(
+    start = SparseCoder.from_config(
         ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found")
     )
     model, drawn = fresh(activation="topk", k=4), fresh(activation="topk", k=4)
@@ -52,21 +52,21 @@ def test_a_model_starts_from_one_on_another_device():
     config = ModelConfig(activation="relu", n_q=30, bias=True)
     with FakeTensorMode():
         with torch.device("cuda"):
-            start = SparseCoder.of(config, (12,), (12,))
-        model = SparseCoder.of(config, (12,), (12,))
+            start = SparseCoder.from_config(config, (12,), (12,))
+        model = SparseCoder.from_config(config, (12,), (12,))
         start_from_model(model, start, no_scaling(12, 12))
         assert (start.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
 
 
 def test_tied_rows_start_as_the_encoder_of_another():
-    start = SparseCoder.of(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
+    start = SparseCoder.from_config(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
     model = fresh(activation="topk", k=4, tied=True)
     start_from_model(model, start, no_scaling(12, 12))
     assert torch.equal(model.W_enc[:30], start.W_enc)
 
 
 def test_what_normalisation_does_to_it_is_undone_by_folding():
-    start = SparseCoder.of(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
+    start = SparseCoder.from_config(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
     with torch.no_grad():
         start.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
     mean = torch.randn(12, generator=torch_stream(3, "mean"))
@@ -86,7 +86,7 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
-    start = SparseCoder.of(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
+    start = SparseCoder.from_config(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
     with pytest.raises(ValueError, match=message):
         start_from_model(fresh(activation="relu"), start, no_scaling(12, 12))
 
@@ -97,7 +97,7 @@ def test_rows_start_as_samples_each_of_another(pair):
     activations = Arrays(*(rng.standard_normal((500, width)).astype(np.float32) for width in (12, 9)))
     sites = pair_sites(pair, 12, 9)
     config = ModelConfig(pair, "topk", n_q=400, k=3, initialisation="samples", init_scale=0.5)
-    model = SparseCoder.of(config, *sites, torch_stream(0, "x"))
+    model = SparseCoder.from_config(config, *sites, torch_stream(0, "x"))
     start_from_samples(model, activations, no_scaling(*map(sum, sites)), np.random.default_rng(1))
     x_p, x_r = make_pair(pair, activations.read("input"), activations.read("target"))
     unit_p, unit_r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (x_p, x_r))
@@ -123,7 +123,7 @@ def test_samples_of_any_size_become_unit_rows(scale):
     config = ModelConfig(n_q=16, initialisation="samples")
 
     def rows(factor):
-        model = SparseCoder.of(config, (8,), (8,), torch_stream(0))
+        model = SparseCoder.from_config(config, (8,), (8,), torch_stream(0))
         start_from_samples(model, Arrays(x * np.float32(factor)), no_scaling(8, 8), stream(0, "samples"))
         return model.W_dec
 

@@ -58,7 +58,7 @@ def batches(step):
 
 def run(settings, checkpointing=None, batches=batches, **kwargs):
     config = RunConfig.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
-    model = SparseCoder.of(config.model, (D,), (D,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     generator = torch_stream(1, "resampling")
     return model, train(model, batches, config, generator, no_scaling(D, D), checkpointing=checkpointing, **kwargs)
 
@@ -81,7 +81,7 @@ def test_one_step_with_nothing_to_train_leaves_a_history_and_the_weights_that_we
     model, (row,) = run(settings)
     assert (row["step"], row["gradient_norm"]) == (1, 0)
     assert np.isfinite(row["fvu"])
-    drawn = SparseCoder.of(model.config, (D,), (D,), torch_stream(1, "initialisation"))
+    drawn = SparseCoder.from_config(model.config, (D,), (D,), torch_stream(1, "initialisation"))
     assert same_bits(model, drawn)
     assert torch.equal(model.W_enc, model.W_dec)
 

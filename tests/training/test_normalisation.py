@@ -72,7 +72,7 @@ def test_activations_that_are_all_the_same_become_zeros(value):
 def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
     config = ModelConfig(pair, "topk", 20, 4, bias=True, skip=pair == "transcoder" and fit is not fit_whitening)
-    model = SparseCoder.of(config, *sites, torch_stream(0, "x")).double()
+    model = SparseCoder.from_config(config, *sites, torch_stream(0, "x")).double()
     if config.skip:
         torch.nn.init.normal_(model.W_skip)
     normalisation = fit(store, pair)
@@ -95,7 +95,7 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
-    model = SparseCoder.of(ModelConfig(pair, "topk", 6, 2), *sites)
+    model = SparseCoder.from_config(ModelConfig(pair, "topk", 6, 2), *sites)
     w_p, w_r = (torch.nn.functional.normalize(torch.randn(6, sum(widths))) for widths in sites)
     scaling = fit(store, pair)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(stor
 def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
     """A saved model computes the same as the trained one, and is loaded unchanged although its settings say tied."""
     config = ModelConfig("sae", "topk", 20, 4, tied=True)
-    model = SparseCoder.of(config, (8,), (8,), torch_stream(0, "x"))
+    model = SparseCoder.from_config(config, (8,), (8,), torch_stream(0, "x"))
     x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair("sae", INPUT, TARGET))
     scaling = fit(store, "sae")
     latents = model.encode(scaling(x_p, x_r)[0])
@@ -124,7 +124,7 @@ def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
 @pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_raw_rows_are_those_of_the_folded_model(store, pair, fit):
-    model = SparseCoder.of(ModelConfig(pair, "topk", 20, 4), *pair_sites(pair, 8, 5), torch_stream(0, "x"))
+    model = SparseCoder.from_config(ModelConfig(pair, "topk", 20, 4), *pair_sites(pair, 8, 5), torch_stream(0, "x"))
     scaling = fit(store, pair)
     rows = scaling.raw_rows(model)
     scaling.fold(model)

@@ -23,7 +23,7 @@ def test_silence_is_counted_in_samples_and_ends_when_a_latent_fires():
 def trained(request):
     """Return a model after one step; the last four of its ten latents are dead."""
     config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)
-    model = SparseCoder.of(config, (6,), (5,), torch_stream(0, "init"))
+    model = SparseCoder.from_config(config, (6,), (5,), torch_stream(0, "init"))
     optimizer = Adam(model.parameters())
     x_p, x_r = torch.randn(50, 6), torch.randn(50, 5)
     (model(x_p).x_hat - x_r).square().sum().backward()
@@ -53,7 +53,7 @@ def test_dead_latents_point_at_samples_and_the_living_stay(trained):
 
 def test_a_linear_path_leaves_less_to_point_at():
     config = ModelConfig(pair="transcoder", activation="topk", n_q=4, k=2, skip=True)
-    model = SparseCoder.of(config, (6,), (5,), torch_stream(0, "init"))
+    model = SparseCoder.from_config(config, (6,), (5,), torch_stream(0, "init"))
     dead, x_p, x_r = DeadLatents(4, 8, torch.device("cpu")), torch.randn(30, 6), torch.randn(30, 5)
     dead.silent[3] = 100
     with torch.no_grad():

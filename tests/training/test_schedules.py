@@ -112,7 +112,7 @@ def test_a_smaller_exponent_leaves_the_penalty_as_large():
     settings = {"activation": "relu", "l1": 0.1, "n_q": 32, "steps": 5, "l1_exponent_end": 0.2, "accumulate": 2}
     settings["lr"] = 1e-30
     config = RunConfig.from_dict({**settings, "batch_size": 40})
-    step = TrainingStep(SparseCoder.of(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
+    step = TrainingStep(SparseCoder.from_config(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
     x = torch.randn(40, 6, generator=torch_stream(2, "samples"))
     penalties = []
     for number in range(5):

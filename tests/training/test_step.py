@@ -35,7 +35,7 @@ def gradient_norms(settings, steps=3):
     config = RunConfig.from_dict(
         {"n_q": 200, "steps": steps, "batch_size": 64, "gradient_clip": 0.1, "lr": 1e-3, **settings}
     )
-    model = SparseCoder.of(config.model, (16,), (16,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
     step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
@@ -75,7 +75,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch_stream(2, "samples")))
 
     def trained():
-        model = SparseCoder.of(config.model, (16,), (16,), torch_stream(1, "initialisation"))
+        model = SparseCoder.from_config(config.model, (16,), (16,), torch_stream(1, "initialisation"))
         generator = torch_stream(3, "samples")
         # other directions for the decoder, but not opposite ones, which would leave tied rows nothing to gain
         step = TrainingStep(model, config, (directions, directions.flip(1)))
@@ -95,7 +95,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
 def stepping(settings, kernels=None):
     """Yield the step's object and the weights after each step."""
     config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, "lr": 1e-3, **settings})
-    model = SparseCoder.of(config.model, (16,), (16,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
     step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
@@ -163,7 +163,7 @@ def test_tied_weights_take_the_steps_of_one_matrix(pair):
     }
     config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
     sites = (16,) if pair == "sae" else (10, 6)
-    model = SparseCoder.of(config.model, sites, sites, torch_stream(1, "initialisation")).double()
+    model = SparseCoder.from_config(config.model, sites, sites, torch_stream(1, "initialisation")).double()
     W = torch.nn.Parameter(model.W_enc.detach().clone())
     reference = torch.optim.AdamW([W], lr=1e-2, weight_decay=0.1)
     step = TrainingStep(model, config)
@@ -198,14 +198,14 @@ BOTH = {"W_enc", "W_dec"}
 def test_frozen_weights_stay_as_they_were_drawn(frozen, tied, stays):
     trained = stepping({"activation": "topk", "k": 4, "frozen": frozen, "tied": tied, "weight_decay": 0.1})
     step = next(trained)[0]
-    drawn = SparseCoder.of(step.model.config, (16,), (16,), torch_stream(1, "initialisation")).state_dict()
+    drawn = SparseCoder.from_config(step.model.config, (16,), (16,), torch_stream(1, "initialisation")).state_dict()
     after = weights_after(3, trained)
     assert {name for name in ("W_enc", "W_dec") if torch.equal(after[name], drawn[name])} == stays
 
 
 def step_of(settings):
     config = RunConfig.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, "lr": 1e-2, **settings})
-    model = SparseCoder.of(config.model, (6,), (6,), torch_stream(1, "initialisation"))
+    model = SparseCoder.from_config(config.model, (6,), (6,), torch_stream(1, "initialisation"))
     return TrainingStep(model, config), torch.randn(40, 6, generator=torch_stream(2, "samples"))
 
 

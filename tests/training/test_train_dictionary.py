@@ -40,7 +40,7 @@ def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_tria
 
 
 def test_the_anchored_share_counts_columns_near_an_anchor_with_its_sign():
-    model = SparseCoder.of(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
+    model = SparseCoder.from_config(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
     anchors = torch.eye(3)
     with torch.no_grad():
         model.W_dec[:3] = torch.tensor([[0.2, 0.01, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]])
@@ -55,7 +55,7 @@ def test_processes_that_divide_latents_count_together():
         def sum(self, x):
             return x + 2  # the first process's value
 
-    model = SparseCoder.of(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
+    model = SparseCoder.from_config(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
     model.processes = Processes(latents=Second())
     with torch.no_grad():
         model.W_dec[:2] = torch.tensor([[0.0, 0.0, 0.5], [1.0, 0.0, 0.0]])

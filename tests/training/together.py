@@ -92,7 +92,7 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
 
     config = RunConfig.from_dict({**BASE, **settings})
     sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
-    model = SparseCoder.of(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
+    model = SparseCoder.from_config(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
     if config.model.archetypes is not None:
         centroids = torch.from_numpy(x[: config.model.archetypes].copy())
         model.archetypes = Archetypes(centroids, config.model.n_q, config.model.relaxation)

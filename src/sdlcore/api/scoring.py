@@ -341,7 +341,7 @@ def null_dictionaries(
         initialisation="tied",
         init_scale=1.0,
     )
-    directions, rows = (SparseCoder.of(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
+    directions, rows = (SparseCoder.from_config(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
     normalisation = fit_normalisation(samples, config.pair) if centred else no_scaling(*map(sum, sites))
     start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))
     if centred:

@@ -116,7 +116,7 @@ def linear_encoder(
         codes = _columns(targets, start, len(b[part]))
         W[part], b[part], thresholds[part] = _magnitudes(held_out, W[part], b[part], codes, numbers[part])
     config = ModelConfig(activation="jumprelu", n_q=n_q)
-    model = SparseCoder.of(config, teacher.input_sites, teacher.target_sites).to(device).eval()
+    model = SparseCoder.from_config(config, teacher.input_sites, teacher.target_sites).to(device).eval()
     weights = {"W_enc": W, "b_enc": b, "W_dec": teacher.W_dec, "b_dec": teacher.b_dec, "sigma.threshold": thresholds}
     model.load_state_dict(model.state_dict() | weights)
     return model

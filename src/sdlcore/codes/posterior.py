@@ -40,7 +40,7 @@ def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int |
     unit_QR = model.W_dec.detach() / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
     rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
     config = ModelConfig(activation=activation, n_q=model.config.n_q, k=k)
-    unit_model = SparseCoder.of(config, model.input_sites, model.target_sites).to(rows_QR.device).eval()
+    unit_model = SparseCoder.from_config(config, model.input_sites, model.target_sites).to(rows_QR.device).eval()
     unit_model.load_state_dict(unit_model.state_dict() | {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec})
     return unit_model
 

@@ -96,7 +96,7 @@ def sparse_coder(
     config = ModelConfig(
         pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip, tied=tied, decoder_norm=norm
     )
-    model = SparseCoder.of(config, (n_p // sites,) * sites, (len(weights.b_dec) // sites,) * sites)
+    model = SparseCoder.from_config(config, (n_p // sites,) * sites, (len(weights.b_dec) // sites,) * sites)
     plain = weights.shifted(None)
     state = {"W_enc": weights.W_enc, "b_enc": plain.b_enc, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
     if weights.W_skip is not None:

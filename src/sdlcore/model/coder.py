@@ -151,7 +151,7 @@ class SparseCoder(nn.Module):
                 self.register_buffer(name, torch.zeros_like(value))
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         config: ModelConfig,
         input_sites: tuple[int, ...],

@@ -120,4 +120,4 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
 def empty_model(description: Mapping[str, Any]) -> SparseCoder:
     """Build the model of a file's description, to be filled by weights, in evaluation mode."""
     config = ModelConfig.from_dict(description["model"])
-    return SparseCoder.of(config, tuple(description["input_sites"]), tuple(description["target_sites"])).eval()
+    return SparseCoder.from_config(config, tuple(description["input_sites"]), tuple(description["target_sites"])).eval()

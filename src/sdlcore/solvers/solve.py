@@ -215,7 +215,7 @@ def _coder(
             "b_enc": encoder.b * unit_r,
             "sigma.threshold": encoder.threshold * unit_r,
         }
-    model = SparseCoder.of(model_config, *sites).eval()
+    model = SparseCoder.from_config(model_config, *sites).eval()
     model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
     return model
 

@@ -37,7 +37,7 @@ def initial_model(
     sample
         Returns activations; called if ``initialisation`` is samples, or for ``archetypes``.
     """
-    model = SparseCoder.of(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
+    model = SparseCoder.from_config(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
         start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
     if config.archetypes is not None:
@@ -185,7 +185,7 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # `start` may be on another device, such as the GPU that it was trained on
     with torch.device(model.W_enc.device):
-        copied = SparseCoder.of(start.config, start.input_sites, start.target_sites)
+        copied = SparseCoder.from_config(start.config, start.input_sites, start.target_sites)
     copied.load_state_dict(start.state_dict())
     start = copied
     normalisation.unfold(start)

@@ -41,7 +41,7 @@ def test_neighbours_get_more_similar_first_latents(similarity):
 
 
 def test_identical_neighbours_that_share_nothing_with_others_have_the_least_contrast():
-    model = SparseCoder.of(ModelConfig("sae", "topk", Q, 1), (Q,), (Q,), torch_stream(0, "x"))
+    model = SparseCoder.from_config(ModelConfig("sae", "topk", Q, 1), (Q,), (Q,), torch_stream(0, "x"))
     with torch.no_grad():
         model.W_enc.copy_(torch.eye(Q))
     x = torch.eye(Q)[:6].repeat_interleave(2, dim=0)
@@ -55,7 +55,7 @@ def test_identical_neighbours_that_share_nothing_with_others_have_the_least_cont
 
 @pytest.mark.parametrize("first", [40, 16])  # behind the first process's 32 latents, and among them
 def test_processes_with_half_of_the_latents_each_find_the_same_contrast(first):
-    whole = SparseCoder.of(ModelConfig("sae", "topk", Q, 6), (D,), (D,), torch_stream(0, "x"))
+    whole = SparseCoder.from_config(ModelConfig("sae", "topk", Q, 6), (D,), (D,), torch_stream(0, "x"))
     x = torch.from_numpy(pairs(0)).flatten(0, 1)
 
     def loss_of(model):
@@ -64,7 +64,7 @@ def test_processes_with_half_of_the_latents_each_find_the_same_contrast(first):
         return float(loss), model.W_enc.grad
 
     def work(group):
-        model = SparseCoder.of(whole.config, (D,), (D,), torch_stream(0, "x"))
+        model = SparseCoder.from_config(whole.config, (D,), (D,), torch_stream(0, "x"))
         divide(model, Processes(latents=group))
         return loss_of(model)
 

@@ -18,7 +18,9 @@ DIMENSION, K = 70, 5
 def test_the_loss_needs_only_the_last_reconstruction(activation, auxiliary):
     generator = torch_stream(0, activation)
     config = LossConfig(hierarchical=True, lambda_aux=0.0 if auxiliary is None else 0.3)
-    model = SparseCoder.of(ModelConfig("sae", activation, 60, K, True), (DIMENSION,), (DIMENSION,), generator).double()
+    model = SparseCoder.from_config(
+        ModelConfig("sae", activation, 60, K, True), (DIMENSION,), (DIMENSION,), generator
+    ).double()
     x = torch.randn(20, DIMENSION, generator=generator, dtype=torch.float64)
     x[3] = 0.0  # activates no latent
     results = []
@@ -36,7 +38,7 @@ def test_the_loss_needs_only_the_last_reconstruction(activation, auxiliary):
 def test_a_second_backward_pass_is_refused():
     generator = torch_stream(0, "twice")
     config = LossConfig(hierarchical=True)
-    model = SparseCoder.of(ModelConfig("sae", "topk", 60, K, True), (DIMENSION,), (DIMENSION,), generator)
+    model = SparseCoder.from_config(ModelConfig("sae", "topk", 60, K, True), (DIMENSION,), (DIMENSION,), generator)
     out = model(torch.randn(8, DIMENSION, generator=generator), scales_of(config, model))
     loss = total_loss(model, torch.randn(8, DIMENSION, generator=generator), out, config)["loss"]
     loss.backward(retain_graph=True)

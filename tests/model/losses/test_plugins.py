@@ -36,7 +36,7 @@ def test_a_loss_term_is_weighted_and_reported_by_its_name():
     assert config.given() == {**RunConfig.from_dict(SETTINGS).given(), **more}
     assert RunConfig.from_dict(config.to_dict()) == config
     assert needs_norms(config.loss)
-    model = SparseCoder.of(config.model, (5,), (5,), torch.Generator().manual_seed(0))
+    model = SparseCoder.from_config(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)
     out = model(x, norms=True)
     terms = total_loss(model, x, out, config.loss, penalty=rise(0, 10, 0.0))
@@ -119,7 +119,7 @@ def test_its_settings_are_checked_and_what_is_no_loss_term_is_refused(call, mess
 def test_it_is_a_tensor_without_dimensions(value):
     loss_term("given_term")(lambda computed: value)
     config = RunConfig.from_dict({**SETTINGS, "given_term": 1})
-    model = SparseCoder.of(config.model, (5,), (5,), torch.Generator().manual_seed(0))
+    model = SparseCoder.from_config(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)
     with pytest.raises(ValueError, match=r"loss term given_term returned .*, expected a tensor of shape \(\)"):
         total_loss(model, x, model(x), config.loss)

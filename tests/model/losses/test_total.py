@@ -74,7 +74,7 @@ class Case:
         )
         sites = pair_sites(pair, N_P, N_R)
         generator = torch_stream(3, pair, activation, loss)
-        self.model = SparseCoder.of(config, *sites, generator).double()
+        self.model = SparseCoder.from_config(config, *sites, generator).double()
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name == "sigma.threshold":
@@ -368,7 +368,7 @@ class DetachedWithGates(Detached):
 def test_latents_without_a_gradient_are_refused_unless_gates_carry_one_or_the_encoder_is_frozen():
     def loss(base, **settings):
         activation("own")(type("Own", (base,), {"__module__": __name__}))
-        model = SparseCoder.of(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
+        model = SparseCoder.from_config(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
         x = torch.randn(B, N_P)
         return total_loss(model, x, model(x), LossConfig())["loss"]
 

@@ -25,7 +25,7 @@ def model_loss(weights, problem):
     """Eq. (11), computed by the package's own model and reconstruction loss, with its gradients."""
     activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
     config = ModelConfig(activation=activation, n_q=len(weights.W_enc), k=problem.k)
-    model = SparseCoder.of(config, (len(problem.W_p),), (len(problem.W_r),)).double().eval()
+    model = SparseCoder.from_config(config, (len(problem.W_p),), (len(problem.W_r),)).double().eval()
     with torch.no_grad():
         for parameter, values in zip((model.W_enc, model.W_dec), weights, strict=True):
             parameter.copy_(torch.from_numpy(values))

@@ -91,7 +91,7 @@ def test_a_bound_out_of_reach_is_an_error(dimension, n, config, message):
 def start_of(initialisation: str) -> np.ndarray:
     config = ModelConfig(activation="topk", k=4, n_q=N_Q, initialisation=initialisation)
     return normalise_rows(
-        SparseCoder.of(config, (N_P,), (N_P,), torch_stream(3, "initialisation")).W_enc.detach().numpy()
+        SparseCoder.from_config(config, (N_P,), (N_P,), torch_stream(3, "initialisation")).W_enc.detach().numpy()
     )
 
 
