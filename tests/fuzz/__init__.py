@@ -1,1 +1,0 @@
-"""Odd files and configurations from a seeded stream, passed to the functions that read users' files."""
