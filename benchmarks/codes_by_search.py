@@ -33,9 +33,9 @@ from benchmarks import machine
 from benchmarks.timing import turns
 from sdlcore.api.synth_bench import SynthBench
 from sdlcore.codes.posterior import with_posterior_codes
+from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlstudy.results.tables import write_csv
 
 BENCHES = {256: (192, 8), 4096: (768, 128)}

@@ -7,13 +7,14 @@ import json
 import resource
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
 import torch
 
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.training.initialise import initial_model, start_from_data
 from sdlcore.training.step import TrainingStep
 
@@ -40,7 +41,9 @@ def settings(method: str, l0: int) -> dict[str, Any]:
 
 
 def main(method: str, l0: int) -> None:
-    config = RunConfig.from_dict(settings(method, l0))
+    flat = find_spec("sdlcore.config") is not None  # not in versions whose settings had three parts
+    kind: Any = import_module("sdlcore.config").Config if flat else import_module("sdlcore.run").RunConfig
+    config = kind.from_dict(settings(method, l0))
     nothing: Any = None  # weights are drawn, so neither samples nor their scaling are used
     # versions before crosscoders of several widths take n_p and n_r
     widths = [[N_P]] if "widths" in signature(initial_model).parameters else [N_P, None]
@@ -53,7 +56,7 @@ def main(method: str, l0: int) -> None:
     start_from_data(model.train(), *[samples[0]] * inputs)
     step: Any = TrainingStep(model, config)
     # versions before one place computed the schedule take the learning rate
-    rate = {"lr": config.training.lr} if "lr" in signature(TrainingStep.__call__).parameters else {}
+    rate = {"lr": settings(method, l0)["lr"]} if "lr" in signature(TrainingStep.__call__).parameters else {}
     taken = 0
     for line in sys.stdin:
         seconds = []

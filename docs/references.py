@@ -9,8 +9,8 @@ from pathlib import Path
 
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
+from sdlcore.config import PARTS
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
-from sdlcore.run import PARTS
 from sdlcore.solvers.settings import SolverConfig
 
 DOCS = Path(__file__).parent

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 
 
 def coder(W_enc: ArrayLike, W_dec: ArrayLike, **settings: Any) -> SparseCoder:

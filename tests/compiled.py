@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.sparse import products
 from sdlcore.sparse.kernels import int8
 

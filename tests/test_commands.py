@@ -13,21 +13,19 @@ from safetensors.torch import save_file
 import sdlcore as sdl
 from sdlcore.api.language_scoring import BRIEF
 from sdlcore.commands.arguments import read_bench
-from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
+from sdlcore.config import Config, ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import save_references
 from sdlcore.inside.pages import SHOWN
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import MAIN, ModelConfig, RunConfig
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.stores import write_store
 
 BENCH = shlex.split(
-    "--n 24 --n-p 16 --sparsity 0.9 --max-interference 0.4 --train-samples 2000 --test-samples 500 --seed 3 "
-    "--hierarchy null"
+    "--n 24 --n-p 16 --sparsity 0.9 --max-interference 0.4 --train-samples 2000 --test-samples 500 --seed 3"
 )
 TOPK = shlex.split("--activation topk --k 3 --n-q 64 --batch-size 64 --steps 60 --log-every 20 --device cpu")
 
@@ -90,15 +88,6 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     assert metrics["mip_decoder_unanchored"] is None
     expected = sdl.evaluate(dictionary, means, x, labels=np.load(tmp_path / "labels.npy"))
     assert metrics["mip_decoder"] == pytest.approx(expected["mip_decoder"])
-
-
-def test_a_bench_in_a_folder_keeps_its_hierarchy(tmp_path):
-    nested = [*BENCH, "--hierarchy", '{"parents": 4, "children": 2}']
-    main(["bench", "--out", str(tmp_path / "bench"), *nested])
-    main(["fit", str(tmp_path / "bench/train.h5"), "--out", str(tmp_path / "run"), *TOPK])
-    evaluated = ["evaluate", str(tmp_path / "run"), "--bench", str(tmp_path / "bench"), "--no-nulls"]
-    main([*evaluated, "--out", str(tmp_path / "scores.json")])
-    assert "absorption" in json.loads((tmp_path / "scores.json").read_text())["metrics"]
 
 
 def test_a_labelled_store_is_judged_by_the_means_of_the_run_and_by_rows(tmp_path, folder):
@@ -167,15 +156,14 @@ def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("SDLCORE_PLUGINS", str(tmp_path / "options_plugin.py"))
     fitting = ["fit", str(folder / "bench/train.h5"), *TOPK, "--steps", "20", "--out", str(tmp_path / "run")]
     message = refusal(capsys, "", *fitting, "--activation", "scaled_topk")
-    assert "sdlcore: missing settings of activation scaled_topk: scale" in message
+    assert "sdlcore: scale: Field required" in message
     main([*fitting, "--activation", "scaled_topk", "--scale", "0.5", "--power", "0.01", "--exponent", "3"])
     settings = sdl.load(tmp_path / "run").settings
     assert [settings[name] for name in ("scale", "power", "exponent")] == [0.5, 0.01, 3]
     with pytest.raises(SystemExit):
-        main(["fit", "--help", "all"])
+        main(["fit", "--help"])
     help = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert "What values are multiplied by. (of activation scaled_topk); of loss term power" in help
-    assert "(default: none, activation scaled_topk needs it or 2.0)" in help
+    assert "What values are multiplied by. (of activation scaled_topk); (of loss term power)" in help
 
 
 def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
@@ -233,8 +221,7 @@ def test_a_plugin_in_the_working_directory_is_imported_by_its_name(folder, tmp_p
 
 def test_a_missing_plugin_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("SDLCORE_PLUGINS", "nowhere.py")
-    with pytest.raises(SystemExit, match=r"sdlcore: SDLCORE_PLUGINS: nowhere\.py: no such file"):
-        main(["fit", "x.npy", "--out", "run"])
+    assert "sdlcore: SDLCORE_PLUGINS: nowhere.py: no such file" in refusal(capsys, "fit x.npy --out run")
 
 
 def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, monkeypatch):
@@ -347,13 +334,13 @@ def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main(["fit", "x.npy", "--out", str(tmp_path / "run")])
     assert end.value.code == 130
-    assert "sdlcore: interrupted; the same command goes on where it can" in capsys.readouterr().err
+    assert "sdlcore: interrupted" in capsys.readouterr().err
 
 
 def test_a_call_without_a_command_prints_the_help(capsys):
-    with pytest.raises(SystemExit):
-        main([])
-    assert "Train, solve for, judge and exchange sparse dictionaries." in capsys.readouterr().out
+    main([])
+    listed = capsys.readouterr().out
+    assert all(f"\n    {command} " in listed for command in COMMANDS)
 
 
 def test_a_dictionary_is_solved_for(tmp_path, folder):
@@ -374,56 +361,38 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
     ("arguments", "message"),
     [
         ("fit nowhere.npy --out run", "nowhere.npy: no such file, given as x"),
-        ("fit x.npy --out run --activation topk", "sdlcore: activation topk needs k"),
-        ("fit x.npy --out run --activation topkk", "SDLCORE_PLUGINS.*'topkk'; did you mean topk?"),
-        ("fit x.npy", "--out"),
-        ("fit x.npy --out run --d-sae 8", "Unrecognized options: --d-sae, 8; here it is called --n-q"),
-        ("fit x.npy --out run --solver acs", "fit has no option --solver; solve has"),
-        ("fit-many x.npy --runs r.yaml --out run --start a", "sdlcore: fit-many has no option --start"),
-        ("fit x.npy --out run --multi-k a", "--multi-k cannot be 'a'; --help shows its values"),
-        ("bench --out b --hierarchy 3", "--hierarchy: expected a mapping of parents, .*found 3"),
-        ("bench --out b --hierarchy {a", "--hierarchy: expected JSON: Expecting property name"),
-        ("evaluate run --bench lrb-x", "run: neither a file or folder on this machine"),
-        ("fit x.npy --out run --autocast", "options: --autocast; set --precision to bfloat16"),
-        ("solve x.npy --out run --d-sae 8", "Unrecognized options: --d-sae, 8$"),
+        ("fit x.npy --out run --activation topk", "activation topk needs k"),
+        ("fit x.npy --out run --activation topkk", "no activation is called topkk; did you mean topk?"),
+        ("fit x.npy --out run --learning-rate 8", "fit has no option --learning-rate; here it is called lr"),
         (
-            "fit x.npy --out run --d-sae 8 --warmup-steps 1 --scheduler cosine",
-            "; --d-sae: here it is called --n-q; --warmup-steps: set --lr-warmup, .*; --scheduler: not a setting here",
+            "fit x.npy --out run --k 0 --lr nan",
+            "k: Input should be .*, found 0; lr: Input should be a finite",
         ),
-        ("fitt x.npy --out run", "sdlcore: no such command fitt; did you mean fit[?]"),
-        ("zzz", "sdlcore: no such command zzz; expected one of bench, fit, "),
-        ("fit x.npy --out run --k abc", "sdlcore: --k must be a whole number or None, found 'abc'"),
-        ("fit x.npy --out run --processes 2", "--processes, 2; start the same script or command by torchrun"),
-        ("fit x.npy --out run --split rows", "--split"),
-        ("fit x.npy --out run --lr abc", "sdlcore: --lr must be a number, found 'abc'"),
+        ("solve x.npy --out run --d-sae 8", "solve has no option --d-sae"),
+        ("evaluate run --bench lrb-x", "run: neither a file or folder on this machine"),
+        ("fitt x.npy --out run", "no such command fitt; did you mean fit[?]"),
+        ("zzz", "no such command zzz; expected one of bench, fit, "),
         ("fit x.npy --out a --anchors class-means", "--anchors class-means needs --labels"),
         ("fit x.npy --out a --anchors class_means", "class_means; did you mean class-means?"),
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),
-        ("fit x.npy --out a --anchors a.npy --n-anchors 3", "--n-anchors needs --anchors"),
-        ("fit x.npy --out a --anchors discover --n-anchors .5", "must be a whole number"),
         ("fit x.npy --out a --pair transcoder", "a transcoder needs --target"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
-        ("solve x.npy --out run.safetensors", "run.safetensors: expected a folder"),
-        ("stability", "sdlcore: give a dictionary: a run's folder, a .safetensors file, or"),
         ("stability run other", "run: neither a file or folder on this machine"),
-        ("probe run --x x.h5", "--labels"),
-        ("probe run --x x.h5 --labels t.jsonl --k some", "--k cannot be 'some'|--k must be"),
         ("plan", "no Snakefile here"),
-        ("fit x.npy --out run --device cuda:1", "cuda:1.*; write cuda, and choose the GPU .* CUDA_VISIBLE_DEVICES=1"),
-        ("fit x.pt --out run --activation topk --k 2", "x.pt: expected an .npy file .*; convert a saved tensor by"),
         ("plan mine.yaml", "mine.yaml is a configuration; write --configfile mine.yaml"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(arguments.split())
-    assert end.value.code
-    lines = capsys.readouterr().err.splitlines()
-    lines = [line for line in lines if "penalty leaves latents dense" not in line]
-    assert len(lines) == 1
+    *warnings, line = refusal(capsys, arguments).splitlines()
+    assert re.search(f"^sdlcore: .*{message}", line)
+    assert all("penalty leaves latents dense" in warning for warning in warnings)
 
-    assert re.search(message, lines[0])
+
+def test_a_wrong_type_is_named_by_its_option(capsys):
+    message = refusal(capsys, "fit x.npy --out run --k abc")
+    assert "Error parsing --k" in message
+    assert "'abc'" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -436,41 +405,11 @@ def test_help_explains_each_option(command, capsys):
     assert all(line.strip("│ ") for line in text.splitlines() if line.startswith("│ --"))
 
 
-def options_in_help(capsys, *arguments: str, command: str = "fit") -> set[str]:
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help", *arguments])
-    assert not end.value.code
-    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", text))
-
-
-def test_help_knows_the_settings_that_depend_on_a_method():
-    assert settings_of("lista") - settings_of("topk") == {"ista_step"}
-    assert settings_of("jumprelu") - settings_of("relu") == {
-        *("l0", "l0_form", "frequency", "init_threshold", "bandwidth")
-    }
-    assert {"l1_scale", "l1_anneal_start", "l0_gain"} < settings_of("relu") == settings_of("gated")
-    assert {"k_decay", "k_aux", "aux_target"} < settings_of("topk")
-    assert {"contrast", "contrast_similarity", "prefixes"} < settings_of("tsae")
-    assert settings_of("rasae") == {"archetypes", "relaxation"}
-    assert settings_of("ortsae") == {"orthogonality", "orthogonality_chunk"}
-
-
-def test_help_prints_the_main_settings_and_those_of_a_method(capsys):
-    every, main_ones = options_in_help(capsys, "all"), options_in_help(capsys)
-    assert {name.replace("_", "-") for name in MAIN} <= main_ones
-    assert {name.replace("_", "-") for name in RunConfig().to_dict()} <= every
-    assert options_in_help(capsys, "jumprelu") - main_ones >= {"bandwidth", "init-threshold", "target-l0"}
-    assert "bandwidth" not in options_in_help(capsys, "topk")
-    assert options_in_help(capsys, command="solve") == options_in_help(capsys, "all", command="solve") > {"n-atoms"}
-    assert "pair" not in main_ones
+def test_help_lists_every_setting(capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
-    assert "--help METHOD also shows the settings of relu, jumprelu," in " ".join(capsys.readouterr().out.split())
-    with pytest.raises(SystemExit) as end:
-        main(["fit", "--help", "tpk"])
-    assert end.value.code
-    assert capsys.readouterr().err == "sdlcore: no such method tpk; did you mean topk?\n"
+    listed = set(re.findall(r"(?m)^[│ ]*--([\w-]+)", capsys.readouterr().out))
+    assert {name.replace("_", "-") for name in Config.model_fields} <= listed
 
 
 def test_the_command_is_installed_with_the_package():
@@ -518,14 +457,6 @@ def test_square_tensors_are_of_the_requested_pair(tmp_path):
     main([*plain, "--out", str(tmp_path / "sae")])
     main([*plain, "--pair", "transcoder", "--out", str(tmp_path / "transcoder")])
     assert [sdl.load(tmp_path / name).pair for name in ("sae", "transcoder")] == ["sae", "transcoder"]
-
-
-@pytest.mark.slow
-def test_whoever_reads_may_have_enough():
-    code = "import sys; from sdlcore.commands.main import main; main(['fit', '--help'])"
-    command = f'{sys.executable} -c "{code}" | head -1'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
 
 
 def test_latents_are_read_in_a_language_model(tmp_path, capsys):
@@ -602,17 +533,6 @@ def _npy(folder, where):
     with ActivationStore(folder / "bench/train.h5") as store:
         np.save(where / "x.npy", store.read("input"))
     return str(where / "x.npy")
-
-
-def test_an_option_expands_a_tilde_that_the_shell_leaves_and_takes_no_empty_path(tmp_path, folder, monkeypatch, capsys):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    small = ["--n-q", "4", "--l1", "0.1", "--steps", "1", "--batch-size", "8", "--device", "cpu"]
-    main(["fit", str(folder / "bench/train.h5"), "--out=~/run", *small])
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    capsys.readouterr()
-    assert "is empty, expected a path" in refusal(capsys, f"fit {folder}/bench/train.h5 --out ''", *small)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_rows_are_refined_then_re_encoded_and_exported(folder, capsys, tmp_path):

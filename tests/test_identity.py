@@ -8,13 +8,13 @@ import pytest
 import sdlcore as sdl
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.config import Config
 from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.identity import NUMBERS, difference, finished_files, identity, log_other_computer, provenance, require_same
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import registered
-from sdlcore.run import RunConfig
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY
 DEFAULTS = REPOSITORY / "tests/defaults.json"
 """The defaults of all settings by stage and class."""
 CLASSES: dict[str, list[type[Settings]]] = {
-    "train": [RunConfig],
+    "train": [Config],
     "solve": [SolverConfig],
     "codes": [CodesConfig],
     "peer": [PeerConfig],
@@ -40,8 +40,6 @@ RUN = identity("train", {"k": 4}, 0, {"store": "a" * 64, "anchors": None})
 
 
 def defaults_of(cls):
-    if cls is RunConfig:
-        return RunConfig().to_dict()
     fields = {name: field for name, field in cls.model_fields.items() if not field.is_required()}
     return json.loads(json.dumps({name: field.get_default() for name, field in fields.items()}))
 

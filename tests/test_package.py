@@ -40,11 +40,11 @@ def test_a_training_imports_no_compiler_of_torchs():
     code = """if True:
         import sys, torch
         from sdlcore.model.coder import SparseCoder
-        from sdlcore.run import RunConfig
+        from sdlcore.config import Config
         from sdlcore.random_streams import torch_stream
         from sdlcore.model.scaling import no_scaling
         from sdlcore.training.loop import train
-        config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8, "steps": 3, "batch_size": 4})
+        config = Config.from_dict({"activation": "topk", "k": 2, "n_q": 8, "steps": 3, "batch_size": 4})
         model = SparseCoder.from_config(config.model, (5,), (5,), torch_stream(0, "x"))
         batches = lambda step: (torch.ones(4, 5).numpy(),) * 2
         train(model, batches, config, torch_stream(0, "y"), no_scaling(5, 5))

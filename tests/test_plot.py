@@ -104,8 +104,6 @@ def test_pictures_are_drawn_on_the_axes_of_the_caller(sae):
         (lambda plot, d, x: plot.top_samples(3, x, 1), r"dictionary is a int, expected the result of sdl\.fit"),
         (lambda plot, d, x: plot.top_samples(d, x[:0], 1), "x contains no samples, expected one or more"),
         (lambda plot, d, x: plot.top_samples(d, x[:, :3], 1), "x has the shape 200 x 3, but the dictionary reads N x"),
-        (lambda plot, d, x: plot.top_samples(d, x, 1, -1), "number must be at least 1, found -1"),
-        (lambda plot, d, x: plot.top_samples(d, x, 1, 2.5), "number must be a whole number, found 2.5"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message, sae):

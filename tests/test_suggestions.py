@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from sdlcore.run import FIT, RunConfig
+from sdlcore.config import FIT, Config
 from sdlcore.suggestions import ANSWERS, did_you_mean, hints
 
-OURS = [*RunConfig().to_dict(), *FIT]
+OURS = [*Config().to_dict(), *FIT]
 
 
 def test_answers_name_existing_settings_and_are_no_settings_themselves():

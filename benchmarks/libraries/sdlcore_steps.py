@@ -10,10 +10,10 @@ from torch import Tensor
 
 from benchmarks.cases import ARCHETYPES, OF_T_SAE, WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, fill
+from sdlcore.config import Config
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
@@ -54,18 +54,18 @@ class _Ours:
             own["prefixes"] = list(setting.prefixes)
         if setting.method == "t_sae":
             own["prefixes"] = [setting.latents * first // OF_T_SAE[-1] for first in OF_T_SAE]
-        config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, "lr_warmup": 0, "lr_decay": 0, **own})
+        config = Config.from_dict({**_METHODS[setting.method], "bias": True, "lr_warmup": 0, "lr_decay": 0, **own})
         sites = (setting.dimension,)
         # with given weights there is no need to draw them, which is slow for large dictionaries; drawing also ties them
-        draws = weights is None or config.model.tied
+        draws = weights is None or config.tied
         generator = torch_stream(setting.seed, "initialisation") if draws else None
         self.model = SparseCoder.from_config(config.model, sites, sites, generator)
         if weights is not None:
             fill(self.model, _named(setting.method, weights))
-        if config.model.archetypes is not None:
+        if config.archetypes is not None:
             # the first rows are the centroids, and the relaxation makes the other rows what they were
             rows = self.model.W_dec.detach()
-            found = Archetypes(rows[: config.model.archetypes].clone(), config.model.n_q, config.model.relaxation)
+            found = Archetypes(rows[: config.archetypes].clone(), config.n_q, config.relaxation)
             found.relaxation.data.copy_(rows - found())
             self.model.archetypes = found
         self.model.train().to(setting.device)

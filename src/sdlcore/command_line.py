@@ -1,23 +1,18 @@
-"""Make command lines from the signatures of functions: `cli` for scripts of the workflow, and what `sdlcore.commands`
-shares with it.
+"""Command lines from the signatures of functions, by tyro: `cli` for scripts of the workflow, and what it shares with
+`sdlcore.commands`.
 
 A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstrings of the
-function and of its module; ``Args:`` describes the options. Two rules are added to tyro's:
-
-- a mapping, a list of mappings, or settings (`sdlcore.settings.Settings`) are one value of JSON;
-- an option whose type allows None may be given without a value, which means None, so callers need not omit it.
+function and of its module; ``Args:`` describes the options. Scripts of the workflow have two rules besides tyro's: a
+mapping or a class of settings is one value of JSON, and an option that may be None is None where its value is missing.
 """
 
-import contextlib
 import inspect
-import io
 import json
 import logging
-import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from inspect import Parameter
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -25,11 +20,10 @@ from typing import Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sdlcore.errors import PluginError, SourceError
+from sdlcore.errors import SourceError
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Settings
-from sdlcore.suggestions import answer, did_you_mean, quoted
-from sdlcore.text import printable, printable_lines
+from sdlcore.text import printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
 """Loggers of libraries that report every embedded glyph or every request."""
@@ -50,27 +44,21 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     Raises
     ------
     SystemExit
-        With one line on standard error. It names the option if an argument is missing, unknown or unreadable, and
-        repeats the message if the function raises SourceError. An interruption ends with status 130. Other errors pass.
+        With tyro's message if an argument is wrong, with one line for SourceError, and with status 130 after an
+        interruption. Other errors pass.
     """
-
     program = Path(sys.argv[0]).name
-    import_plugins(program)
+    with reported(program, ImportError):
+        load_for_jobs()
     text = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
-    with errors_in_a_line(program):
-        call = tyro.cli(called_later(main, text), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
+    call = tyro.cli(called_later(main, text), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable(log))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
+    with reported(program, SourceError):
         call()
-    except SourceError as error:
-        raise SystemExit(f"{program}: {printable_lines(error)}") from error
-    except KeyboardInterrupt as interrupt:
-        print(f"{program}: {printable_lines(str(interrupt) or 'interrupted')}", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 class _Printable(logging.Formatter):
@@ -80,116 +68,40 @@ class _Printable(logging.Formatter):
         return printable_lines(super().format(record))
 
 
-def import_plugins(program: str) -> None:
-    """Import the plugins that the environment names; SystemExit with one line if one cannot be imported."""
+@contextmanager
+def reported(program: str, *errors: type[Exception]) -> Iterator[None]:
+    """Print errors of some kinds without a traceback and without control characters, and exit."""
     try:
-        load_for_jobs()
-    except PluginError as error:
-        raise SystemExit(f"{program}: {error}") from error
+        yield
+    except errors as error:
+        for each in (error, *(error.exceptions if isinstance(error, ExceptionGroup) else ())):
+            print(f"{program}: {printable_lines(each)}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: {printable_lines(str(interrupt) or 'interrupted')}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
-def with_parameters(function: Callable[..., Any], parameters: Iterable[Parameter]) -> Callable[..., Any]:
-    """Return a function with the given parameters that passes its arguments on to ``function``."""
-
-    def call(**arguments: Any) -> Any:
-        return function(**arguments)
-
-    signature = inspect.Signature(list(parameters))
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-    return call
-
-
-def called_later(function: Callable[..., None], text: str | None) -> Callable[..., partial[None]]:
+def called_later(function: Callable[..., None], text: str | None, **options: Any) -> Callable[..., partial[None]]:
     """Return a function that only collects the arguments of ``function``, so that tyro does not catch its errors.
 
-    ``text`` is the help; its section ``Args:`` describes the options.
+    ``text`` is the help; its section ``Args:`` describes the options. ``options`` are other types of some parameters.
     """
-    collect = with_parameters(partial(partial, function), inspect.signature(function).parameters.values())
+
+    def collect(**arguments: Any) -> partial[None]:
+        return partial(function, **arguments)
+
+    signature = inspect.signature(function)
+    parameters = [
+        one.replace(annotation=options.get(one.name, one.annotation)) for one in signature.parameters.values()
+    ]
+    collect.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    collect.__annotations__ = {one.name: one.annotation for one in parameters}
     collect.__doc__ = text
     return collect
 
 
-@contextlib.contextmanager
-def errors_in_a_line(
-    program: str, elsewhere: Mapping[str, str] | None = None, names: Collection[str] = ()
-) -> Iterator[None]:
-    """Print tyro's error about wrong arguments in one line.
-
-    Parameters
-    ----------
-    program
-        Name that the line begins with.
-    elsewhere
-        Option -> another command that has it.
-    names
-        Python names of the options, for answers to settings of other libraries.
-    """
-    stderr = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(stderr):
-            yield
-    except SystemExit as end:
-        if end.code:
-            print(f"{program}: {printable(_one_line(stderr.getvalue(), elsewhere or {}, names))}", file=sys.stderr)
-        raise
-
-
-def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) -> str:
-    """Return the error message in a box that tyro draws, without the title, on one line."""
-    below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
-    parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
-    line = next(filter(None, parts), "")
-    if unread := _UNREAD.search(line):
-        option, allowed, kind, value = unread.groups()
-        number = "a whole number" if "int" in kind else "a number"
-        return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {value}"
-    # if settings conflict, tyro names a parameter of its own
-    match = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
-    if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
-        option, command = of_another[1], of_another[2]
-        return f"{command} has no option {option}" + (f"; {elsewhere[option]} has" if option in elsewhere else "")
-    if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
-        return f"{unread[1]} cannot be {unread[2]}; --help shows its values"
-    if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, names)):
-        return f"{line}; {hint}"
-    if wrong := re.search(r"invalid choice '(.*?)' for argument '--[\w-]+'\. Expected one of \((.*)\)", line):
-        return line.rstrip(".") + did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
-    meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
-    return (match[1] if match else line) + (f"; did you mean {meant[1]}?" if meant else "")
-
-
-def _of_other_libraries(line: str, names: Collection[str]) -> str:
-    """Return the answers to settings of other libraries among unrecognised options."""
-    options = re.findall(r"--([\w-]+)", line)
-    advice = {option: answer(option.replace("-", "_"), set(names)) for option in options}
-    text = "; ".join(f"--{one}: {text}" if len(options) > 1 else text for one, text in advice.items() if text)
-    return quoted.sub(lambda name: f"--{name[1].replace('_', '-')}" if name[1] in names else name[1], text)
-
-
-_UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")
-"""Matches tyro's error for a text that is not a number."""
 RULES = ConstructorRegistry()
-"""Adds this module's two rules to tyro's."""
-
-
-def read_json(text: str, kind: type[Settings] | None = None) -> Any:
-    """Parse an option's JSON, into settings if ``kind`` is given; null is None.
-
-    Raises
-    ------
-    ValueError
-        If the text is no JSON, or the settings do not fit.
-    """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"expected JSON: {error}") from None
-    if kind is None or value is None:
-        return value
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a mapping of {', '.join(kind.model_fields)}, found {text}")
-    return kind.from_dict(value)
 
 
 @RULES.primitive_rule
@@ -198,9 +110,12 @@ def _json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     is_list_of_mappings = info.type_origin is list and get_origin(get_args(info.type)[0]) is dict
     if kind is None and info.type_origin is not dict and not is_list_of_mappings:
         return None
-    return PrimitiveConstructorSpec(
-        1, "JSON", lambda texts: read_json(texts[0], kind), lambda value: True, lambda value: [json.dumps(value)]
-    )
+
+    def read(texts: list[str]) -> Any:
+        value = json.loads(texts[0])
+        return value if kind is None or value is None else kind.from_dict(value)
+
+    return PrimitiveConstructorSpec(1, "JSON", read, lambda value: True, lambda value: [json.dumps(value)])
 
 
 @RULES.primitive_rule

@@ -6,13 +6,12 @@ their JSON schema and the reference pages all read the field (docs/architecture.
 
 import ast
 import inspect
-import math
+import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING
 from functools import cache
 from itertools import pairwise
-from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -30,35 +29,24 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
-from sdlcore.setting_errors import misfit, plain, refusal
+from sdlcore.suggestions import did_you_mean
+from sdlcore.text import printable, short_text
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A value that JSON can represent."""
-FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+Conflicts: TypeAlias = Iterator[tuple[object, str]]
+"""Conditions of settings that do not go together, true if they hold, each with the message of the error."""
 
 
 def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
-    """Check a number as pydantic does, and check that float32 can represent it: all arithmetic uses float32."""
-    if isinstance(value, bool) or not isinstance(value, Real):  # pydantic takes whatever has __float__
-        raise PydanticKnownError("float_type")
-    try:
-        size = abs(float(value))
-    except OverflowError:  # a whole number beyond every float
-        size = math.inf
-    if not math.isfinite(size):
-        raise PydanticKnownError("finite_number")
-    if size > FLOAT32_MAX:
-        expected = f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold"
-        raise PydanticCustomError("float32", "expected {expected}", {"expected": expected})
     check(value)
     return value
 
 
 AsGiven = WrapValidator(_as_given)
-"""Keeps a number as it was written: 1 instead of 1.0. Otherwise every digest of settings would change. Belongs into the
-type of every setting that is a float; outermost, since it also checks the size."""
+"""Keeps a number as it was written: 1 instead of 1.0. Otherwise every digest of settings would change."""
 FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """Reads a list, which JSON and YAML have, as the tuple that a setting is."""
 AsList = PlainSerializer(list)
@@ -79,7 +67,7 @@ class UniqueItems:
 
     def check(self, items: Any) -> Any:
         if len(set(items)) < len(items):
-            raise PydanticCustomError("not_unique", "non-unique elements", {"expected": self.expected})
+            raise PydanticCustomError("not_unique", "expected {expected}", {"expected": self.expected})
         return items
 
 
@@ -111,33 +99,6 @@ Text = Annotated[str, MinLen(1)]
 """Text of one character or more."""
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """The seed of a run's randomness."""
-
-
-class UsedBy:
-    """Marks a setting that takes effect only if another setting has one of the given values.
-
-    Without values, the other setting must not be zero, None or empty.
-    """
-
-    def __init__(self, setting: str, *values: Any) -> None:
-        self.setting, self.values = setting, values
-
-    def holds(self, settings: "Settings") -> bool:
-        """Return whether the other setting has such a value."""
-        other = getattr(settings, self.setting)
-        return other in self.values if self.values else bool(other)
-
-
-@dataclass(frozen=True)
-class WeightOf:
-    """Marks a setting that adds a loss term to the run when it is given, such as the weight of the term."""
-
-    term: str
-
-
-def marked(field: FieldInfo, kind: type[Any]) -> Any:
-    """Return the mark of a setting, such as its `UsedBy`, or None."""
-    return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
 
 
 @cache
@@ -189,20 +150,15 @@ class Settings(BaseModel):
         serialize_by_alias=True,
         json_schema_extra=_describe,
     )
-    called: ClassVar[str] = "settings"
-    """What errors call them."""
     always_given: ClassVar[tuple[str, ...]] = ()
     """Settings that `given` has even at their defaults: they say which kind of run it is."""
 
     def __init__(self, /, *values: Any, **settings: Any) -> None:
         names = list(type(self).model_fields)[: len(values)]
-        if len(names) < len(values) or settings.keys() & names:
-            raise TypeError(f"{type(self).__name__} takes {', '.join(type(self).model_fields)}, each once")
-        settings |= zip(names, values, strict=True)
         try:
-            super().__init__(**settings)
+            super().__init__(**dict(zip(names, values, strict=True)), **settings)
         except ValidationError as error:
-            raise refusal(type(self), settings, error.errors(include_url=False)) from None
+            raise ValueError(explained(error, type(self).model_fields)) from None
 
     # pydantic then validates nested settings itself, and errors contain the whole path
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -220,6 +176,13 @@ class Settings(BaseModel):
 
     def check_together(self) -> None:
         """Raise `ValueError` for settings that each fit, but not together."""
+        for holds, message in self.conflicts():
+            if holds:
+                raise ValueError(message)
+
+    def conflicts(self) -> Conflicts:
+        """Yield what `check_together` checks, in its order."""
+        yield from ()
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -228,7 +191,7 @@ class Settings(BaseModel):
         Raises
         ------
         ValueError
-            Naming unknown or missing settings, or the first that does not fit.
+            Naming each setting that is unknown, missing or of a wrong value.
         """
         return cls(**settings)
 
@@ -297,11 +260,45 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
     ValueError
         Naming the argument, if its type does not allow the value.
     """
-    value = plain(value)
     try:
-        return _adapter(annotation).validate_python(value)
+        return _adapter(annotation).validate_python(plain(value))
     except ValidationError as error:
-        raise misfit(name, value, error.errors(include_url=False)[0]) from None
+        raise ValueError(explained(error, argument=name)) from None
+
+
+def explained(error: ValidationError, names: Collection[str] = (), argument: str = "") -> str:
+    """Return pydantic's errors in one line, each after the path of its key.
+
+    Parameters
+    ----------
+    error
+        The error.
+    names
+        Known settings, to suggest one for an unknown setting.
+    argument
+        What the paths begin with.
+    """
+    lines = []
+    for each in error.errors(include_url=False):
+        path = ".".join(filter(None, [argument, *map(str, each["loc"])]))
+        kind, text, value = each["type"], each["msg"], each["input"]
+        if kind == "extra_forbidden":
+            text = f"unknown setting{did_you_mean(path, names)}"
+        elif kind == "value_error":  # raised by us
+            text = str(each["ctx"]["error"])
+        elif kind not in ("missing", "name"):
+            text = f"{text}, found {short_text(repr(value))}"
+        if kind == "literal_error":
+            text += did_you_mean(str(value), re.findall("'(.*?)'", each["ctx"]["expected"]))
+        lines.append(f"{path}: {text}" if path else text)
+    return printable("; ".join(lines))
+
+
+def plain(value: Any) -> Any:
+    """Return Python's numbers for NumPy's, in lists too."""
+    if isinstance(value, list | tuple) and value and not hasattr(value, "_fields"):
+        return type(value)(map(plain, value))
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
 def _as_json(value: Any) -> Any:

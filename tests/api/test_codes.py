@@ -10,9 +10,9 @@ import torch
 import sdlcore as sdl
 from sdlcore.api.codes import encode_sparse
 from sdlcore.api.samples import Samples
+from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.sparse.search import LargestPerSample
 from tests.stores import write_store
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import sdlcore as sdl
 from sdlcore.api.comparing import TOP
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 
 D, Q, N = 6, 10, 80
 seeds = st.integers(0, 10**6)

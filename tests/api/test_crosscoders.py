@@ -110,7 +110,7 @@ THREE = r"have sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"
         ),
         (
             lambda _, x, dictionary: sdl.shared_and_dedicated(dictionary, threshold=1.0),
-            "threshold must be below 1, found 1",
+            "threshold: Input should be less than 1, found 1",
         ),
         (
             lambda *_: sdl.shared_and_dedicated(sdl.Dictionary(sdl.SparseCoder(4, n_q=2))),

@@ -1,6 +1,5 @@
 import copy
 import hashlib
-import inspect
 import itertools
 import json
 import os
@@ -8,10 +7,8 @@ import signal
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 import sdlcore as sdl
 from runs.folder import Run
@@ -19,11 +16,10 @@ from runs.training import Training
 from sdlcore.api.bars import bar
 from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
-from sdlcore.data.anchors import Anchors, save_anchors
+from sdlcore.config import Config
+from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
-from sdlcore.run import MAIN, PART_OF, RunConfig
-from sdlcore.settings import default_of
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
 from tests.conftest import script
@@ -76,7 +72,7 @@ def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
 
     save_anchors(tmp_path / "anchors.safetensors", anchors, {})
     options = Training(anchors=tmp_path / "anchors.safetensors", device="cpu")
-    script("train")(Run(5, store, tmp_path / "run"), options, settings=RunConfig.from_dict(settings | {"pair": pair}))
+    script("train")(Run(5, store, tmp_path / "run"), options, settings=Config.from_dict(settings | {"pair": pair}))
     expected = load_model(tmp_path / "run/model.safetensors").state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(dictionary).items())
     loaded = sdl.load(tmp_path / "run")
@@ -176,6 +172,15 @@ def test_numpys_numbers_are_settings_and_seeds(both, tmp_path):
     plain = sdl.fit(both[0], seed=2, **TOPK, **QUIET)
     assert sdl.load(tmp_path / "run").provenance == plain.provenance
     assert same(dictionary, plain)
+
+
+def test_settings_are_keywords_or_an_object(both):
+    config = sdl.Config(**TOPK, lr=0.01)
+    dictionary = sdl.fit(both[0], config=config, **QUIET)
+    assert same(dictionary, sdl.fit(both[0], **TOPK, lr=0.01, **QUIET))
+    assert sdl.fit(both[0], config=config, k=2, **QUIET).settings["k"] == 2
+    started = sdl.fit(both[0], config=sdl.Config(steps=1, batch_size=64), start=dictionary, **QUIET)
+    assert (started.settings["activation"], started.settings["n_q"]) == ("topk", 24)
 
 
 def test_fitting_does_not_change_its_inputs(both):
@@ -503,11 +508,6 @@ def near_classes(centred):
             for settings in ({"bias": False}, {"bias": True})
         ),
         (
-            lambda x: sdl.fit(x, init_threshold=0.3, k_aux=4, **FEW),
-            "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux",
-        ),
-        (lambda x: sdl.fit(x, resample_every=2, **FEW), "resample_every is 2, but no latent is resampled after step 1"),
-        (
             lambda x: sdl.fit_many(x, {"tame": {}, "wild": {"lr": 1e3, "steps": 20}}, **FEW),
             "^run wild: fvu is .* at the end of training",
         ),
@@ -531,151 +531,6 @@ def test_sound_settings_bring_no_warning(both):
             sdl.fit(both[0] + np.float32(far), **FEW | settings)
         near_classes(centred=True)
     assert [str(warning.message) for warning in caught] == []
-
-
-def fit(*arguments, **settings):
-    return lambda x: sdl.fit(x, *arguments, **settings)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (fit(steps=0), "steps must be at least 1, found 0"),
-        (fit(steps=np.int64(-3)), "steps must be at least 1, found -3"),
-        (fit(device="gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
-        (fit(device="cuda:1"), "found 'cuda:1'; write cuda, and choose the GPU in the environment by CUDA_VISIBLE_DEV"),
-        (
-            fit(device=torch.device("cuda:0")),
-            r"must be one of auto, cpu, cuda, found 'cuda:0'; .* CUDA_VISIBLE_DEVICES=0$",
-        ),
-        (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
-        (fit(split="rows"), "split must be one of samples, latents, found 'rows'"),
-        (fit(seed=None), "seed must be a whole number, found None"),
-        (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
-        (lambda x: sdl.discover(DataLoader(x)), "x is a DataLoader, expected an array, a tensor or a path"),
-        (lambda x: sdl.discover(x, 0), "n_anchors must be at least 1, found 0"),
-        (lambda x: sdl.discover(x, 1.5), "n_anchors must be a whole number, found 1.5"),
-        (lambda x: sdl.Bench.draw(seed=None), "seed must be a whole number, found None"),
-        (fit(activation="topk", k=3, steps=5), "x: batch_size 1024 exceeds its 200 rows; set batch_size"),
-        (fit(pair="autoencoder"), "pair must be one of sae, transcoder, crosscoder, found 'autoenc"),
-        (fit("topk", k=8), "target is 'topk', expected an array or a path; settings go by name"),
-        (fit(multi_k=4, **SMALL), "multi_k must be a list, found 4"),
-        (fit(target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
-        (fit(watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
-        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one per sample; np.ravel\(labels\) gives one"),
-        (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
-        (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
-        (fit(solver="acs", steps=8), "settings of a solver: steps; .*; here it is called max_steps"),
-        (fit(num_latents=3), "unknown run settings: num_latents; here it is called n_q"),
-        (fit(solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
-        (fit(solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
-        (lambda x: sdl.fit(x.astype(int), **SMALL), r"x is int64 .*; convert it by x.astype\('float32'\)"),
-        (lambda x: sdl.fit(x[None], **SMALL), r"of shape \(1, 200, 8\), .*; x.reshape\(-1, 8\) makes every position"),
-        (fit(batchsize=3), "unknown run settings: batchsize; did you mean batch_size?"),
-        (fit(activation="TopK", k=3), "found 'TopK'; did you mean topk?"),
-        (lambda x: sdl.fit((x, x)), r"x is a tuple of 2, .* fit\(x\[0\]\) for an autoencoder, fit\(\*x\)"),
-        (lambda x: sdl.fit(pd.DataFrame(x)), r"x is a DataFrame, .*; give x.to_numpy\(\)"),
-        (
-            fit(**ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
-            r"anchors are 8 references, expected anchors; choose some or all of them by .choose\(8, seed\)",
-        ),
-        (lambda x: sdl.fit([x]), "x has 1 parts, expected one array, or two or more for a crosscoder and no target"),
-        (lambda x: sdl.fit([x, x], x), "x has 2 parts, expected one array, or two or"),
-        (fit(pair="transcoder"), r"call fit\(x, target\)"),
-        (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
-        (fit(sed=3), r"unknown run settings: sed; did you mean seed\?"),
-        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file as np.save writes it, or an activation store"),
-        (
-            lambda x: sdl.fit("a/x.pt"),
-            r"x.pt: expected an .npy file .*; convert a saved tensor by np.save\('a/x.npy', torch.load\('a/x.pt', weig",
-        ),
-        (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
-        (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
-        (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),
-        (lambda x: sdl.fit(x * np.where(np.eye(200, 8, -7), 1e300, 1)), "more than float32 can hold in row 7"),
-        (lambda x: sdl.fit(x, x[:5]), "^target has 5 rows, but x has 200"),
-        (lambda x: sdl.fit([x, x[:5]]), r"^x\[1\] has 5 rows, but x\[0\] has 200"),
-        (lambda x: sdl.fit([x, x, x[:5]]), r"^x\[2\] has 5 rows, but x\[0\] has 200"),
-        (lambda x: sdl.fit(x[:0]), r"x is empty \(shape \(0, 8\)\), expected one sample and one dimension or more"),
-        (lambda x: sdl.fit(x[:, :0]), r"x is empty \(shape \(200, 0\)\)"),
-        (lambda x: sdl.fit(x, watch=3, **SMALL), "watch is a int, expected an array"),
-        (lambda x: sdl.fit(x, out=3, **SMALL), "out is 3, expected a path"),
-        (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
-        (fit(anchors=2 * np.eye(8), lambda_anchor=1), "anchors: row 0 .* norm 2, expected a unit vector"),
-        (
-            fit(**SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
-            r"lambda_anchor is 0, but anchors are given; leave out lambda_anchor \(for its default\) or",
-        ),
-        (fit(anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2), "anchors have 9 dimensions, but x has 8"),
-        (fit(**SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given; give anchors, or leave"),
-        (fit(**SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
-        (fit(**ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
-        (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
-        (
-            lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
-            "anchors: found 3 and 2 rows at the sites, expected the same number",
-        ),
-        (
-            lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
-            "anchors for the target have 5 dimensions, but the target has 8",
-        ),
-        (
-            lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
-            "start maps 8 to 8 dimensions",
-        ),
-        (fit(**SMALL, out="run.pt"), "run.pt: expected a folder"),
-        (fit(**SMALL, out=""), r"out is empty, expected a path; the working folder is '\.'"),
-        (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, out=""), "out is empty, expected a path"),
-        (lambda x: sdl.fit(x, **SMALL).save(""), "path is empty, expected a path"),
-        (lambda x: sdl.load(""), "path is empty, expected a path"),
-        (lambda x: sdl.fit(x, **SMALL, start=broken(x)), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
-        (lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)), r"start: W_dec\[3, 5\] is nan"),
-        (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, start=broken(x)), r"run 'a': start: W_dec\[3, 5\] is nan"),
-        (lambda x: sdl.fit(x, **SMALL, start=x), "start is a ndarray, expected what sdl.fit or sdl.load returns"),
-        (
-            fit(**ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)),
-            "anchors: row 0 of w_p has norm nan, expected a unit vector",
-        ),
-        (
-            fit(**ANCHORED, anchors=np.eye(8, dtype=object)),
-            r"anchors is object of shape \(8, 8\), expected floating-point",
-        ),
-        (fit(**ANCHORED, anchors=Anchors(torch.eye(8), None, None)), "anchors: w_p is a Tensor, expected an array"),
-        (fit(**SMALL, watch=sdl.References(np.full((8, 2), np.inf))), "watch: column 0 of W_p has norm inf"),
-        (fit(anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
-        (fit(**ANCHORED, anchors=[]), "anchors: found an empty list, expected an array of unit rows, or"),
-        (lambda x: sdl.discover(x, 2, min_cosine=float("nan")), "min_cosine must be a finite number, found nan"),
-        (lambda x: sdl.class_means(x, np.arange(200) % 3, min_class_size=0.5), "min_class_size must be a whole"),
-        (fit(lr=float("nan")), "lr must be a finite number, found nan"),
-        (
-            fit(solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
-            "l1 is .* times the largest product of a sample and an atom, so all codes are zero; lower l1",
-        ),
-        (
-            lambda x: sdl.fit(1e-30 * x, 1e30 * x, solver="acs", n_atoms=16, support=2, max_steps=5, progress=False),
-            r"the target is .*e\+\d\d times as large as x, .* multiply x or the target by a constant",
-        ),
-        (
-            fit(**SMALL | {"l1": 0, "activation": "topk", "k": 2, "archetypes": 300}),
-            "archetypes is 300, but there are only 200 samples; lower archetypes",
-        ),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:activation relu")
-def test_what_is_wrong_is_named(call, message, both):
-    with pytest.raises(ValueError, match=message):
-        call(both[0][:200])
-
-
-def test_help_begins_with_the_settings_that_matter_and_lists_all_with_the_configurations_default():
-    signature, text = inspect.signature(sdl.fit), inspect.getdoc(sdl.fit)
-    assert all(signature.parameters[name].default == default_of(PART_OF[name], name) for name in MAIN)
-    assert len(str(signature)) < 370
-    first, _, all_of_them = text.partition("Settings of the model\n")
-    for name, part in PART_OF.items():
-        entry = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
-        assert entry in all_of_them
-        assert (entry in first[:1600]) == (name in MAIN)
 
 
 def test_class_means_are_unit_means_of_names_or_numbers(both):

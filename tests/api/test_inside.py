@@ -8,11 +8,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.inside.pages import SHOWN
 from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import SIZES, documents, randomise, save_tiny_llama
 
 D = 24

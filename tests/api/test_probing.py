@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from tests.stores import write_store
 
 DOCUMENTS, ROWS, D = 60, 5, 8

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 
 D, Q = 12, 20
 

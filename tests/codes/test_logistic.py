@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from sdlcore.codes import logistic
 from sdlcore.codes.logistic import _bounds, _magnitudes, _State, _take_step, _whitening
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.training.loop import Checkpointing
 
 

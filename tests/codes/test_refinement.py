@@ -8,9 +8,9 @@ from scipy.sparse import csr_array
 import sdlcore as sdl
 from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.codes.refinement import _least_squares, _without_parents, refine
+from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 
 N, DIMENSIONS, SAMPLES = 24, 48, 4000
 

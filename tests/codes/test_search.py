@@ -9,10 +9,10 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.codes import logistic, refinement
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import least_squares_codes
 from sdlcore.model.scaling import Normalisation
-from sdlcore.run import ModelConfig
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
 QUIET = {"progress": False}

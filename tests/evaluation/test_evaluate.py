@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
@@ -20,7 +21,6 @@ from sdlcore.evaluation.zero_loss import Solution, approximate_loss
 from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig, Hierarchy

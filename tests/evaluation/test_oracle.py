@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.config import SELECTING, ModelConfig
 from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.random_streams import stream
-from sdlcore.run import SELECTING, ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -15,7 +16,6 @@ from sdlcore.evaluation.plugin_metrics import metric, plugins_of_metrics
 from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins
-from sdlcore.run import ModelConfig
 from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import effect_metrics, table_columns
 from tests.stores import write_store

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.orthogonality import drawn_chunks, orthogonality
 from sdlcore.model.losses.total import total_loss
 from sdlcore.parallel.groups import Group, Processes
-from sdlcore.run import RunConfig
 from tests.conftest import REPOSITORY
 
 CHUNK = 7
@@ -25,10 +25,10 @@ def plugin(registry, monkeypatch):
 
 
 def terms(step, **weights):
-    config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
+    config = Config.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
     model = SparseCoder.from_config(config.model, (6,), (6,), torch.Generator().manual_seed(0))
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
-    losses = total_loss(model, x, model(x), config.loss, step=step)
+    losses = total_loss(model, x, model(x), config, step=step)
     losses["loss"].backward()
     return losses, model.W_dec.grad
 
@@ -70,9 +70,9 @@ def test_latents_that_are_divided_are_refused():
     class Half(Group):
         size = 2
 
-    config = RunConfig.from_dict({"n_q": 4, "orthogonality": 1.0})
+    config = Config.from_dict({"n_q": 4, "orthogonality": 1.0})
     model = SparseCoder.from_config(config.model, (3,), (3,), torch.Generator().manual_seed(0))
     out = model(torch.eye(3))
     model.processes = Processes(latents=Half())
     with pytest.raises(ValueError, match="orthogonality compares the latents of all processes; divide samples instead"):
-        total_loss(model, torch.eye(3), out, config.loss)
+        total_loss(model, torch.eye(3), out, config)

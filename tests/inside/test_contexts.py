@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.corpus import Text, open_text
@@ -29,7 +30,6 @@ from sdlcore.inside.contexts import (
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import documents, make_tokenizer
 from tests.stores import write_store
 

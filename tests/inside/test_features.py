@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sdlcore.config import ModelConfig
 from sdlcore.inside.features import logits_of, logits_up_and_down, nearest_latents
 from sdlcore.inside.hooks import readout_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import SIZES, make_tokenizer, randomise
 
 D = 24

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sdlcore.config import ModelConfig
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.hooks import Stack
 from sdlcore.inside.hooks import sites_of, where_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import SIZES
 
 

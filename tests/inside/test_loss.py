@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.forward import KINDS, RowKinds
@@ -20,7 +21,6 @@ from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.loss import LossRecovered, losses_recovered, mean_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import save_tiny_llama
 from tests.extraction.tiny_models import CONFIGURATIONS, make
 from tests.stores import write_store

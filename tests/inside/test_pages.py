@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from sdlcore.config import ModelConfig
 from sdlcore.errors import SourceError
 from sdlcore.extraction.models import load_tokenizer, load_whole
 from sdlcore.inside.contexts import Context, Peak
@@ -22,7 +23,6 @@ from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import documents, randomise, save_tiny_llama
 
 D, Q = 24, 32

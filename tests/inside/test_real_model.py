@@ -5,13 +5,13 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from sdlcore.config import ModelConfig
 from sdlcore.extraction.gguf_conversion import converted_gguf
 from sdlcore.extraction.models import load_tokenizer
 from sdlcore.inside.edits import ablate, steer
 from sdlcore.inside.pages import contexts
 from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
 from tests.conftest import REPOSITORY
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sdlcore.config import ModelConfig
 from sdlcore.errors import SourceError
 from sdlcore.inside.edits import Ablate, ablate, steer
 from sdlcore.inside.splicing import ROWS_AT_ONCE, splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from tests.extraction.tiny_llama import BLOCKS, SIZES, randomise
 
 D, Q, VOCABULARY = 24, 40, 100

@@ -2,8 +2,8 @@
 
 import torch
 
+from sdlcore.config import SELECTING, ModelConfig
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import SELECTING, ModelConfig
 
 N, N_Q, K, WIDER = 24, 96, 6, 32
 

@@ -10,13 +10,13 @@ import torch
 from scipy.sparse import csr_array
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.errors import RefusedError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.export import export
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.config import SELECTING, Activation, ModelConfig
 from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
@@ -14,7 +15,6 @@ from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
-from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from tests.preactivations import drawn, given_as
 

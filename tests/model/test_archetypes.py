@@ -6,13 +6,13 @@ import scipy.optimize
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import Config, LossConfig, ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.total import total_loss
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import LossConfig, ModelConfig, RunConfig
 from sdlcore.training.initialise import centroids
 from sdlcore.training.step import TrainingStep
 from tests.api.test_fitting import QUIET
@@ -91,7 +91,7 @@ def test_relaxation_helps_and_the_same_call_gives_the_same_bits(more):
 
 
 def test_the_latents_move_with_their_archetypes():
-    config = RunConfig.from_dict({"activation": "topk", "k": 3, "n_q": Q, "archetypes": C, "prefixes": [4, Q]} | SORTED)
+    config = Config.from_dict({"activation": "topk", "k": 3, "n_q": Q, "archetypes": C, "prefixes": [4, Q]} | SORTED)
     model = SparseCoder.from_config(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     model.archetypes = archetypes()
     model.constrain()

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import least_squares_codes
-from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.sparse.support import Support
 

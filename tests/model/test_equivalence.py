@@ -16,13 +16,13 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import Activation, Config, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Scales
 from sdlcore.model.losses.total import needs_norms, total_loss
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
-from sdlcore.run import Activation, ModelConfig, RunConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.sparse.products import WEIGHTS
@@ -72,17 +72,17 @@ def pre_activations(batch: str, rows: int = 8) -> torch.Tensor:
     return {"nothing positive": -1 - z.abs(), "all positive": 0.5 + z.abs()}.get(batch, z)
 
 
-def settings(name: str, batch: str) -> RunConfig:
+def settings(name: str, batch: str) -> Config:
     items = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
     if name == "matching_pursuit":
         items |= {"tied": True, "decoder_norm": "unit"}
     if name not in WITHOUT_K:
         items["k"] = N_Q if batch == "all latents" else K
     items["l0" if name == "jumprelu" else "l1"] = 0.1
-    return RunConfig.from_dict(items)
+    return Config.from_dict(items)
 
 
-def case(name: str, batch: str, rows: int = 8) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
+def case(name: str, batch: str, rows: int = 8) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, Config]:
     """Return a model, samples that produce the batch's pre-activations, targets and settings."""
     config, z = settings(name, batch), pre_activations(batch, rows)
     x = torch.eye(len(z))
@@ -99,8 +99,8 @@ def case(name: str, batch: str, rows: int = 8) -> tuple[SparseCoder, torch.Tenso
 
 def passed(model, x, target, config, kernels=None, processes=ALONE):
     """Return latents, reconstruction, and gradients of a loss with everything that a method adds to it."""
-    out = model(x, norms=needs_norms(config.loss), kernels=kernels)
-    total_loss(model, target, out, config.loss)["loss"].backward()
+    out = model(x, norms=needs_norms(config), kernels=kernels)
+    total_loss(model, target, out, config)["loss"].backward()
     gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
     return {"latents": out.latents().detach(), "x_hat": out.x_hat.detach(), **gradients, **dict(model.named_buffers())}
 
@@ -278,7 +278,7 @@ def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
 
 
 def test_the_hierarchical_loss_is_refused_without_a_search():
-    config = RunConfig.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
+    config = Config.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
     with pytest.raises(ValueError, match="declares no search, which hierarchical needs to rank latents"):
         TrainingStep(SparseCoder.from_config(config.model, (4,), (4,)), config)(torch.eye(4), torch.eye(4))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import RunConfig
 from sdlcore.sparse import screening
 from tests.int8 import with_int8
 
@@ -15,7 +15,7 @@ def test_gradients_are_those_of_the_definition(products, monkeypatch):
     monkeypatch.setattr(screening, "pays", lambda: products == "screened by int8")
     dtype = torch.float64 if products == "float64" else torch.float32
     generator = torch.Generator().manual_seed(0)
-    config = RunConfig.from_dict({"activation": "lista", "n_q": 300, "k": 6, "ista_step": 0.4, "bias": True})
+    config = Config.from_dict({"activation": "lista", "n_q": 300, "k": 6, "ista_step": 0.4, "bias": True})
     model = SparseCoder.from_config(config.model, (24,), (24,), generator).to(dtype)
     with torch.no_grad():
         model.sigma.log_step.copy_(0.3 * torch.randn(300, generator=generator))

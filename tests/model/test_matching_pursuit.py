@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.activations import matching_pursuit
 from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, gram, pursue
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Normalisation
-from sdlcore.run import ModelConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.activation import Weights
 from sdlcore.model.activations import omp
 from sdlcore.model.activations.gradient_pursuit import GradientPursuit
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import LossConfig
 from sdlcore.model.losses.total import total_loss
-from sdlcore.run import LossConfig
 from tests.api.test_fitting import QUIET, same
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32))
@@ -140,7 +140,6 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
-        ({"latents": 3}, "unknown run settings: latents"),
         ({"n_r": 3, "pair": "sae"}, "pair sae does not fit n_p = 8 and n_r = 3"),
     ],
 )

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.relu import ReLU
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.plugin_checks import checked_methods
-from sdlcore.run import ModelConfig
 from sdlcore.sparse.search import Above
 
 pytestmark = pytest.mark.usefixtures("registry")

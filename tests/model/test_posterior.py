@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.activation import Weights
 from sdlcore.model.activations.posterior import QUIET, Statistics, codes
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
 
 N_Q, N_R, NOISE = 12, 40, 0.05
 

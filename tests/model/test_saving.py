@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import empty_model, load_model, load_provenance, save_model
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.storage.checksums import write_with_checksum
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
@@ -56,8 +56,8 @@ def lacking(tensors, name):
 
 WRONG = {
     "no settings": (lacking(DESCRIPTION, "model"), TENSORS, "do not describe a model .*model"),
-    "unknown setting": (model(surprise=1), TENSORS, "unknown settings: surprise"),
-    "value out of bounds": (model(k=9), TENSORS, "k must be between"),
+    "unknown setting": (model(surprise=1), TENSORS, "surprise: unknown setting"),
+    "value out of bounds": (model(k=9), TENSORS, "k must be at most n_q"),
     "too large for memory": (model(n_q=10**8), TENSORS, r"size mismatch for W_enc"),
     "overflow": (DESCRIPTION | {"target_sites": [2**70]}, TENSORS, "do not describe a model"),
     "other widths": (DESCRIPTION | {"input_sites": [4]}, TENSORS, "size mismatch for W_enc"),

@@ -15,10 +15,10 @@ import numpy as np
 import safetensors.numpy
 import yaml
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlstudy.configuration.loading import configure, load_yaml
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import Block

@@ -11,9 +11,9 @@ import json
 import torch
 
 import peers.dictionary_learning  # noqa: F401, lets the library import without nnsight
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.l1 import l1
-from sdlcore.run import ModelConfig
 
 N, N_Q, STEPS = 12, 40, 20
 

@@ -16,9 +16,9 @@ from sae_lens.saes.abstopk_sae import AbsTopKSAE, AbsTopKSAEConfig
 from sae_lens.saes.matching_pursuit_sae import MatchingPursuitSAE, MatchingPursuitSAEConfig
 from sae_lens.saes.sae import TrainStepInput
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.l0 import l0
-from sdlcore.run import ModelConfig
 
 N, N_Q, TARGET = 12, 40, 5.0
 

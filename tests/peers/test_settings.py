@@ -19,9 +19,6 @@ def test_prefixes_make_batchtopk_a_matryoshka():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"peer": "magic"}, "peer must be one of saelens, dictionary_learning, sparsify, found 'magic'"),
-        ({"pair": "crosscoder"}, "pair must be one of sae, found 'crosscoder'"),
-        ({"peer": "sparsify"}, "activation of peer sparsify must be one of topk, found 'relu'"),
         ({"activation": "topk"}, "activation topk needs k"),
         ({"activation": "topk", "k": 9, "n_q": 8}, "k must be between 1 and n_q = 8, found 9"),
         ({"k": 4}, "k has no meaning for activation relu"),
@@ -30,7 +27,6 @@ def test_prefixes_make_batchtopk_a_matryoshka():
         ({"activation": "topk", "k": 4, "prefixes": [8, 1024]}, "prefixes has no meaning for activation topk"),
         ({"activation": "batchtopk", "k": 4, "prefixes": [8, 4]}, "prefixes must ascend to n_q = 1024"),
         ({"activation": "jumprelu", "target_l0": 8.0}, "target_l0 has no meaning for peer saelens"),
-        ({"warm_start": "acs"}, "unknown settings of a peer: warm_start; expected some of peer"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, message):

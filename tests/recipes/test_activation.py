@@ -37,7 +37,7 @@ class Cut(Activation):
 
 ACTIVATION = Cut
 '''
-SETTING = '''    cut: Annotated[Weight, UsedBy("activation", "cut")] = 0.2
+SETTING = '''    cut: Weight = 0.2
     """Threshold of cut."""
 '''
 
@@ -47,8 +47,8 @@ def test_an_activation_of_two_files_is_trained_and_evaluated_and_makes_no_run_an
     copy = Copy(tmp_path)
     before = copy.runs()
     copy.add("model/activations/cut.py", CUT)
-    copy.insert("run.py", ']\n"""Each is a module in `sdlcore.model.activations`."""', ', "cut"')
-    copy.insert("run.py", '    decoder_norm: Literal["free", "unit"]', SETTING)
+    copy.insert("config.py", ']\n"""Each is a module in `sdlcore.model.activations`."""', ', "cut"')
+    copy.insert("config.py", '    decoder_norm: Literal["free", "unit"]', SETTING)
     assert len(copy.touched) <= 2
     assert "[Default: 0.2 for trainings]" in copy.schema()
     assert copy.runs() == before

@@ -23,7 +23,7 @@ def l2(model: SparseCoder, out: Forward) -> Tensor:
 
 TERM = Term("l2", lambda inputs: l2(inputs.model, inputs.out), "l2")
 '''
-WEIGHT = '''    l2: Annotated[Weight, WeightOf("l2")] = 0.0
+WEIGHT = '''    l2: Weight = 0.0
     """Weight of the L2 penalty."""
 '''
 SETTINGS = {"activation": "relu", "n_q": 8, "steps": 30, "batch_size": 64, "l2": 0.5}
@@ -34,7 +34,8 @@ def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path
     copy = Copy(tmp_path)
     before = copy.runs()
     copy.add("losses/l2.py", L2)
-    copy.insert("run.py", '    l0: Annotated[Weight, WeightOf("l0")]', WEIGHT)
+    copy.insert("config.py", "    l0: Weight", WEIGHT)
+    copy.insert("config.py", '    "l0": "l0",\n', '    "l2": "l2",\n')
     assert len(copy.touched) <= 2
     assert "Weight of the L2 penalty." in copy.schema()
     assert copy.runs() == before

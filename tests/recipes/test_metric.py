@@ -36,7 +36,7 @@ from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.run import ModelConfig
+from sdlcore.config import ModelConfig
 from sdlstudy.configuration.loading import validate
 from sdlstudy.report.page import effect_table
 from sdlstudy.results.tables import read_csv

@@ -33,7 +33,7 @@ def samples(
 
 SOLVER = samples
 '''
-SETTING = '''    taken_from: Annotated[int, Ge(0), UsedBy("solver", "samples")] = 0
+SETTING = '''    taken_from: Annotated[int, Ge(0)] = 0
     """The batch that samples are taken from."""
 '''
 

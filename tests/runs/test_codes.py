@@ -14,10 +14,10 @@ import sdlcore as sdl
 from runs.codes import CodesConfig
 from runs.folder import Run
 from runs.training import Training, train
+from sdlcore.config import Config
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
 from tests.conftest import REPOSITORY
 from tests.stores import write_store
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory) -> Path:
     write_store(folder / "train.h5", x)
     with ActivationStore(folder / "train.h5") as store:
         run = Run(0, folder / "train.h5", folder / "trained")
-        train(store, run, Training(device="cpu"), RunConfig.from_dict(TRAINING))
+        train(store, run, Training(device="cpu"), Config.from_dict(TRAINING))
     return folder
 
 

@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 from runs.folder import Run
 from runs.training import Training, train
 from sdlcore import load
+from sdlcore.config import Config
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import DivergedError
 from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
@@ -43,7 +43,7 @@ class Trainings:
         folder = self.files(configuration)
         run = Run(seed, path, folder, threads=threads, finished=str(self.folder / "*/runs/*"))
         self.log.clear()
-        kind = SolverConfig if "solver" in settings else RunConfig
+        kind = SolverConfig if "solver" in settings else Config
         with self.log.at_level(logging.INFO), ActivationStore(path) as store:
             train(store, run, options, kind.from_dict(settings if "solver" in settings else SETTINGS | settings))
         assert {file.name for file in folder.iterdir()} == set(FILES)

@@ -63,16 +63,16 @@ def settings(**changes):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (settings(taken_from=-1), "taken_from must be at least 0, found -1"),
-        (settings(taken_form=1), "unknown settings of a solver: taken_form; expected some of .*, taken_from"),
-        (settings(solver="sample"), "solver must be one of acs, .*, samples, found 'sample'; did you mean samples"),
+        (settings(taken_from=-1), "^taken_from: Input should be"),
+        (settings(taken_form=1), "^taken_form: unknown setting; did you mean taken_from"),
+        (settings(solver="sample"), "^solver: no solver is called sample; did you mean samples"),
         (
             lambda: solver("ksvd")(lambda batches, config, generator, start: iter(())),
             "solver ksvd: sdlcore has one of this name",
         ),
         (
             lambda: solver("own")(lambda batches: iter(())),
-            "solver own takes batches; expected batches, config, generator, start",
+            "solver own: too many positional arguments",
         ),
     ],
 )

@@ -95,12 +95,10 @@ def declare(settings):
 @pytest.mark.parametrize(
     ("call", "settings", "message"),
     [
-        (PluginSource.from_dict, {"source": "niose"}, "source must be one of noise, found 'niose'; did you mean noise"),
-        (PluginSource.from_dict, {"source": "noise", "scale": "1"}, "scale must be a number, found '1'"),
         (
             PluginSource.from_dict,
             {"source": "noise", "sclae": 1},
-            "unknown settings of a source: sclae; expected some of .*; did you mean scale",
+            "^sclae: unknown setting; did you mean scale",
         ),
         (declare, {}, "source own: sdlcore has a setting dtype"),
     ],

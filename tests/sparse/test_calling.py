@@ -13,7 +13,7 @@ CODE = """if True:
     import numba
     from sdlcore.sparse.kernels.calling import array, loops
     from sdlcore.model.coder import SparseCoder
-    from sdlcore.run import ModelConfig
+    from sdlcore.config import ModelConfig
     config = ModelConfig(activation="topk", k=2, n_q=64)
     model = SparseCoder.from_config(config, (8,), (8,), torch.Generator().manual_seed(0))
     model(torch.randn(32, 8)).x_hat.sum().backward()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels import choice
 from sdlcore.sparse.kernels.interface import Descent, Product
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
@@ -275,13 +275,13 @@ TRAININGS = {
 
 @pytest.mark.parametrize("method", some_and_all(["topk"], [(name,) for name in TRAININGS if name != "topk"]))
 def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
-    config = RunConfig.from_dict({"n_q": 40, "steps": 3, "batch_size": 8, "lr": 1e-3, **TRAININGS[method]})
+    config = Config.from_dict({"n_q": 40, "steps": 3, "batch_size": 8, "lr": 1e-3, **TRAININGS[method]})
     directions = torch.nn.functional.normalize(numbers(3, 5, 12))
     x = numbers(4, 3, 8, 12)
     trained = []
     for kernels in (KERNELS, TorchKernels()):
         model = SparseCoder.from_config(config.model, (12,), (12,), torch_stream(1, "initialisation")).to(DEVICE)
-        step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
+        step = TrainingStep(model, config, (directions, directions) if config.lambda_anchor else None)
         step.kernels = step.optimizer.kernels = kernels
         losses = torch.stack([step(batch, batch, i)["loss"] for i, batch in enumerate(x)])
         trained.append({"losses": losses, **model.state_dict()})

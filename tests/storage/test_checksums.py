@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from sdlcore.config import Config
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.references import References, load_references, save_references
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model, save_model
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -25,7 +25,7 @@ W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.
 
 
 def write_model(path: Path) -> None:
-    config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8})
+    config = Config.from_dict({"activation": "topk", "k": 2, "n_q": 8})
     save_model(path, SparseCoder.from_config(config.model, (6,), (6,), torch_stream(0, "x")), {"made": "here"})
 
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.parallel.groups import Group, Processes
-from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels import int8
 from tests.forking import Forking
 from tests.int8 import with_int8
@@ -105,7 +105,7 @@ def trained(together, kernels, tmp_path_factory):
 
 
 def model_of(case: str) -> SparseCoder:
-    return SparseCoder.from_config(RunConfig.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
+    return SparseCoder.from_config(Config.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
 
 
 def tensors_and_history(path: Path, what: str) -> tuple[dict, list]:

@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Normalisation, no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.config import Config
 from sdlcore.errors import DivergedError
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
@@ -57,7 +57,7 @@ def batches(step):
 
 
 def run(settings, checkpointing=None, batches=batches, **kwargs):
-    config = RunConfig.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
+    config = Config.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
     model = SparseCoder.from_config(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     generator = torch_stream(1, "resampling")
     return model, train(model, batches, config, generator, no_scaling(D, D), checkpointing=checkpointing, **kwargs)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Normalisation, directions
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.training import normalisation
 from sdlcore.training.normalisation import fit_normalisation, fit_whitening
 from tests.stores import write_store

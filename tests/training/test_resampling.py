@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
 

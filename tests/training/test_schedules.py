@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.training.schedules import PenaltyFactor, scheduled
 from sdlcore.training.step import TrainingStep
 from tests.training.test_loop import METHODS, run
@@ -17,7 +17,7 @@ shares = st.floats(0, 1)
 
 def values(name, steps=100, **settings):
     """Return a scheduled value in each step."""
-    config = RunConfig.from_dict({"steps": steps, **settings})
+    config = Config.from_dict({"steps": steps, **settings})
     return [getattr(scheduled(config, step), name) for step in range(steps)]
 
 
@@ -84,7 +84,7 @@ def test_rows_and_sorted_latents_come_at_regular_steps_and_the_last_step_has_a_r
 
 def test_values_are_those_of_the_step():
     run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
-    config = RunConfig.from_dict({**run, "lr": 0.2, "lr_warmup": 0.1, "lr_decay": 0.5})
+    config = Config.from_dict({**run, "lr": 0.2, "lr_warmup": 0.1, "lr_decay": 0.5})
     schedule = {step: scheduled(config, step) for step in (0, 25, 50, 99)}
     assert [now.k for now in schedule.values()] == [12, 8, 4, 4]
     assert [now.lr for now in schedule.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
@@ -111,7 +111,7 @@ def test_the_history_shows_the_factor_of_its_step(settings, column):
 def test_a_smaller_exponent_leaves_the_penalty_as_large():
     settings = {"activation": "relu", "l1": 0.1, "n_q": 32, "steps": 5, "l1_exponent_end": 0.2, "accumulate": 2}
     settings["lr"] = 1e-30
-    config = RunConfig.from_dict({**settings, "batch_size": 40})
+    config = Config.from_dict({**settings, "batch_size": 40})
     step = TrainingStep(SparseCoder.from_config(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
     x = torch.randn(40, 6, generator=torch_stream(2, "samples"))
     penalties = []
@@ -124,7 +124,7 @@ def test_a_smaller_exponent_leaves_the_penalty_as_large():
 
 @pytest.mark.parametrize(("form", "adjusted"), [("step", True), ("tanh", True), ("quadratic", False)])
 def test_a_target_inside_the_penalty_does_not_adjust_its_weight(form, adjusted):
-    config = RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
-    factor = PenaltyFactor(config.loss, torch.zeros(()))
+    config = Config.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
+    factor = PenaltyFactor(config, torch.zeros(()))
     factor.adjust({"l0": torch.tensor(16.0)})
     assert factor.adjusted == adjusted == bool(factor.use(1.0) != 1.0)

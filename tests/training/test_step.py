@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig
 from sdlcore.sparse import products
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
@@ -32,13 +32,13 @@ def _dense_from_two_fifths_on(monkeypatch):
 
 
 def gradient_norms(settings, steps=3):
-    config = RunConfig.from_dict(
+    config = Config.from_dict(
         {"n_q": 200, "steps": steps, "batch_size": 64, "gradient_clip": 0.1, "lr": 1e-3, **settings}
     )
     model = SparseCoder.from_config(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
-    step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
+    step = TrainingStep(model, config, (directions, directions) if config.lambda_anchor else None)
     batches = [torch.randn(64, 16, generator=generator) for _ in range(steps)]
     return torch.stack([step(x, x)["gradient_norm"] for x in batches])
 
@@ -69,9 +69,7 @@ ANCHORED = ("anchored", "matched", "cosine", "dense", "accumulated", "free", "ti
 def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
     """Although it is added to the weights' gradient by hand. Equal to the bit, unless products with decoder rows, or
     the gradients of two sides of one matrix, are summed in another order."""
-    config = RunConfig.from_dict(
-        {"n_q": 200, "steps": 3, "batch_size": 64, "lr": 1e-2, "lambda_anchor": 0.5} | settings
-    )
+    config = Config.from_dict({"n_q": 200, "steps": 3, "batch_size": 64, "lr": 1e-2, "lambda_anchor": 0.5} | settings)
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch_stream(2, "samples")))
 
     def trained():
@@ -94,16 +92,16 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
 
 def stepping(settings, kernels=None):
     """Yield the step's object and the weights after each step."""
-    config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, "lr": 1e-3, **settings})
+    config = Config.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, "lr": 1e-3, **settings})
     model = SparseCoder.from_config(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
-    step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
+    step = TrainingStep(model, config, (directions, directions) if config.lambda_anchor else None)
     if kernels is not None:
         step.kernels = step.optimizer.kernels = kernels
     while True:
         x = torch.randn(64, 16, generator=generator)
-        step(x, x.flip(1) if config.model.pair == "transcoder" else x)
+        step(x, x.flip(1) if config.pair == "transcoder" else x)
         yield step, {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -161,7 +159,7 @@ def test_tied_weights_take_the_steps_of_one_matrix(pair):
         **{"activation": "topk", "k": 4, "bias": False, "tied": True, "weight_decay": 0.1, "gradient_clip": None},
         **{"lr": 1e-2, "pair": pair},
     }
-    config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
+    config = Config.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
     sites = (16,) if pair == "sae" else (10, 6)
     model = SparseCoder.from_config(config.model, sites, sites, torch_stream(1, "initialisation")).double()
     W = torch.nn.Parameter(model.W_enc.detach().clone())
@@ -204,7 +202,7 @@ def test_frozen_weights_stay_as_they_were_drawn(frozen, tied, stays):
 
 
 def step_of(settings):
-    config = RunConfig.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, "lr": 1e-2, **settings})
+    config = Config.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, "lr": 1e-2, **settings})
     model = SparseCoder.from_config(config.model, (6,), (6,), torch_stream(1, "initialisation"))
     return TrainingStep(model, config), torch.randn(40, 6, generator=torch_stream(2, "samples"))
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import Config, ModelConfig
 from sdlcore.data.anchors import Anchors
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.training.train_dictionary import ANCHOR_WEIGHTS, anchored_share, choose_weight
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 48, "batch_size": 64, "lr": 1e-2, "anchor_cosine": 0.95}
@@ -20,23 +20,23 @@ def chosen(share_of, steps=800):
 
     def share_held(trial):
         tried.append(trial)
-        return share_of(trial.loss.lambda_anchor)
+        return share_of(trial.lambda_anchor)
 
-    config = RunConfig.from_dict(SETTINGS | {"steps": steps, "anchor_form": "cosine", "anchor_until": 0.5})
+    config = Config.from_dict(SETTINGS | {"steps": steps, "anchor_form": "cosine", "anchor_until": 0.5})
     return choose_weight(config, share_held), tried
 
 
 def test_the_smallest_weight_that_holds_the_anchors_is_chosen_without_larger_trials():
     weight, tried = chosen(lambda weight: 1.0 if weight >= 0.1 else 0.9)
     assert weight == 0.1
-    assert [trial.loss.lambda_anchor for trial in tried] == [w for w in ANCHOR_WEIGHTS if w <= 0.1]
+    assert [trial.lambda_anchor for trial in tried] == [w for w in ANCHOR_WEIGHTS if w <= 0.1]
 
 
 @pytest.mark.parametrize(("steps", "of_a_trial"), [(800, 200), (250, 100), (60, 60)])
 def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_trial):
     _, (trial, *_) = chosen(lambda weight: 1.0, steps)
     expected = SETTINGS | {"anchor_form": "cosine", "anchor_until": 0.5, "steps": of_a_trial}
-    assert trial == RunConfig.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": ANCHOR_WEIGHTS[0]})
+    assert trial == Config.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": ANCHOR_WEIGHTS[0]})
 
 
 def test_the_anchored_share_counts_columns_near_an_anchor_with_its_sign():

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from sdlcore.config import Config, check_division
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
 from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
 from sdlcore.sparse.kernels.interface import Descent
@@ -90,16 +90,16 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
         # a different target, which only transcoders have
         return x[rows], x[rows] if settings.get("pair", "sae") == "sae" else x[rows][:, ::-1].copy()
 
-    config = RunConfig.from_dict({**BASE, **settings})
-    sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
+    config = Config.from_dict({**BASE, **settings})
+    sites = (D // 2, D // 2) if config.pair == "crosscoder" else (D,)
     model = SparseCoder.from_config(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
-    if config.model.archetypes is not None:
-        centroids = torch.from_numpy(x[: config.model.archetypes].copy())
-        model.archetypes = Archetypes(centroids, config.model.n_q, config.model.relaxation)
+    if config.archetypes is not None:
+        centroids = torch.from_numpy(x[: config.archetypes].copy())
+        model.archetypes = Archetypes(centroids, config.n_q, config.relaxation)
         model.constrain()
     if processes.all.size > 1:
         divide(model, processes)
-    anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
+    anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.lambda_anchor else None
     generator = torch_stream(1, "resampling")
     with computing_with(kernels if dtype == torch.float64 else "numba"):
         history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
@@ -110,13 +110,13 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
 
 def splits_of(settings: dict) -> list[Split]:
     """Return the ways in which two processes can divide a training."""
-    config = RunConfig.from_dict({**BASE, **settings})
+    config = Config.from_dict({**BASE, **settings})
     return [split for split in get_args(Split) if check_division(config, 2, split) is None]
 
 
 def train_cases(folder: Path, kernels: str) -> None:
     """Train every case of ``cases.json``, divided both ways, and write ``CASE.SPLIT.RANK.safetensors``."""
-    with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
+    with processes_of("samples", Config.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in splits_of(settings):
                 model, history, parts = training(settings, Processes(**{split: several}), kernels)

@@ -89,7 +89,7 @@ def test_touching_every_file_or_editing_code_reruns_nothing(finished):
         for path in [finished.path / part, *(finished.path / part).rglob("*")]:
             if path.is_file():
                 os.utime(path)
-    modules = ["src/sdlcore/model/losses/total.py", "src/sdlcore/run.py", "workflow/scripts/train.py"]
+    modules = ["src/sdlcore/model/losses/total.py", "src/sdlcore/config.py", "workflow/scripts/train.py"]
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(edited(finished.path / module, "\nEDIT = 1\n"))

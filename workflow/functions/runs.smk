@@ -4,7 +4,7 @@ from functools import cache
 
 from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
 from sdlcore.interop.formats import locate_files
-from sdlcore.run import RunConfig
+from sdlcore.config import Config
 from sdlstudy.settings.cells import (
     Cell,
     discovery_of,
@@ -121,8 +121,8 @@ def imported_files(wildcards):
 
 def latents_of_batch(settings):
     """Return the number of latents times the number of samples in a batch."""
-    if isinstance(settings, RunConfig):
-        return settings.model.n_q * settings.training.batch_size
+    if isinstance(settings, Config):
+        return settings.n_q * settings.batch_size
     return settings.n_q * settings.batch_size
 
 
@@ -138,7 +138,7 @@ def train_memory(wildcards):
     rest.
     """
     settings = run_of(wildcards)
-    n_q = settings.model.n_q if isinstance(settings, RunConfig) else settings.n_q
+    n_q = settings.n_q if isinstance(settings, Config) else settings.n_q
     shape = arrays_shape(wildcards.source)
     n_p, n_r = shape.widths if shape else study.source(wildcards.source).widths
     processes = study.processes

@@ -27,7 +27,6 @@ class PeerConfig(Settings):
     """Settings of a run that another library trains. The library's defaults apply to all settings
     that are not listed here."""
 
-    called: ClassVar[str] = "settings of a peer"
     always_given: ClassVar[tuple[str, ...]] = ("peer",)
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
     """Settings that a peer takes from protocols and sources, so that it sees the same batches as sdlcore's

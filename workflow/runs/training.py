@@ -14,10 +14,10 @@ from runs.recording import Callback, Row, progress, tensorboard, weights_and_bia
 from sdlcore import fit, load
 from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT
+from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.device import Device
 from sdlcore.identity import ENTRY
-from sdlcore.run import RunConfig
 from sdlcore.settings import Split
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.checkpoint import describe_checkpoint
@@ -42,7 +42,7 @@ class Training:
     """Weights & Biases project that receives the history"""
 
 
-def train(x: Any, run: Run, training: Training, settings: RunConfig | SolverConfig, leads: bool = True) -> None:
+def train(x: Any, run: Run, training: Training, settings: Config | SolverConfig, leads: bool = True) -> None:
     """Train one dictionary, or find it with a solver, and write its folder.
 
     Parameters
@@ -92,16 +92,16 @@ def _remove_other_checkpoint(path: Path, made: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _recording(run: Run, training: Training, settings: RunConfig, made: Mapping[str, Any]) -> Iterator[list[Callback]]:
+def _recording(run: Run, training: Training, settings: Config, made: Mapping[str, Any]) -> Iterator[list[Callback]]:
     described = describe_checkpoint(run.out / CHECKPOINT)
     step, seconds = (described.step, described.seconds) if described else (0, 0.0)
-    with progress(settings.training.steps, step) as log_row, _others(run, training, settings, made, seconds) as others:
+    with progress(settings.steps, step) as log_row, _others(run, training, settings, made, seconds) as others:
         yield [log_row, *others]
 
 
 @contextmanager
 def _others(
-    run: Run, training: Training, settings: RunConfig, made: Mapping[str, Any], seconds: float = 0.0
+    run: Run, training: Training, settings: Config, made: Mapping[str, Any], seconds: float = 0.0
 ) -> Iterator[list[Callback]]:
     """Yield the callbacks of TensorBoard and Weights & Biases, if they are configured."""
     with ExitStack() as opened:

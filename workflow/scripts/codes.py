@@ -10,11 +10,11 @@ from sdlcore import Dictionary, load, refine, search
 from sdlcore.api.run_folder import unfinished_run
 from sdlcore.api.streams import open_batches
 from sdlcore.command_line import cli
+from sdlcore.config import Config
 from sdlcore.data.batches import Request
 from sdlcore.data.reading import content_digest
 from sdlcore.device import Device
 from sdlcore.identity import ENTRY
-from sdlcore.run import RunConfig
 
 
 def main(run: Run, *, settings: CodesConfig, start: Path, device: Device = "auto") -> None:
@@ -28,7 +28,7 @@ def main(run: Run, *, settings: CodesConfig, start: Path, device: Device = "auto
     if copy_finished(run, facts[ENTRY]):
         return
     trained = load(start.parent)
-    training = RunConfig.from_dict(trained.provenance["settings"])
+    training = Config.from_dict(trained.provenance["settings"])
     with unfinished_run(run.out), open_batches(run.store, folder=run.out, device=device) as batches:
         rows = batches.begin(Request.of(training, run.seed))
         samples = rows.sample()
@@ -36,7 +36,7 @@ def main(run: Run, *, settings: CodesConfig, start: Path, device: Device = "auto
         found = search(trained, first, n_samples=settings.samples, progress=False)
 
         def after_training(step: int) -> np.ndarray:
-            x_p, _ = rows.batches(training.training.steps + step)
+            x_p, _ = rows.batches(training.steps + step)
             return x_p
 
         if settings.rounds:

@@ -10,6 +10,7 @@ import torch
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
 from sdlcore.command_line import cli
+from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import load_references
@@ -20,7 +21,6 @@ from sdlcore.identity import ENTRY, finished_files, identity, provenance, requir
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, load_provenance
 from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import Hierarchy
@@ -53,9 +53,9 @@ def main(
     """
     torch.set_num_threads(1)
     seed = cell[-1]
-    kinds: dict[str, type[RunConfig | SolverConfig | PeerConfig | ImportConfig | CodesConfig]]
+    kinds: dict[str, type[Config | SolverConfig | PeerConfig | ImportConfig | CodesConfig]]
     kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig, "search": CodesConfig}
-    kind = next((kind for key, kind in kinds.items() if key in settings), RunConfig)
+    kind = next((kind for key, kind in kinds.items() if key in settings), Config)
     config = kind.from_dict(settings)
     _require_run(model, config.given(), seed, trained_on)
     run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))

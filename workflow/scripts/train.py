@@ -4,11 +4,11 @@ from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.api.streams import open_batches
 from sdlcore.command_line import cli
-from sdlcore.run import RunConfig
+from sdlcore.config import Config
 from sdlcore.training.distributed import processes_of
 
 
-def main(run: Run, training: Training, *, settings: RunConfig) -> None:
+def main(run: Run, training: Training, *, settings: Config) -> None:
     with (
         processes_of(training.split, settings) as processes,
         open_batches(run.store, folder=run.out, device=training.device) as batches,

@@ -1,12 +1,11 @@
 """Anchors and references: class means, directions that a solver discovers, or the user's own rows."""
 
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Gt, Le
 
 from sdlcore.api.inputs import activations, floats, is_pair
-from sdlcore.api.setting_types import SolverSettings
 from sdlcore.data.anchors import Anchors, check_anchors
 from sdlcore.data.directions import check_directions, check_somewhere
 from sdlcore.data.pairs import input_target_more
@@ -67,7 +66,7 @@ def discover(
     *,
     min_cosine: float = MIN_COSINE,
     seed: int = 0,
-    **settings: Unpack[SolverSettings],
+    **settings: Any,
 ) -> Anchors:
     """Find anchors without labels: directions that a solver finds in both halves of the data.
 

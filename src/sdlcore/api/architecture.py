@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.loading import load
-from sdlcore.run import ModelConfig, RunConfig, Searched
+from sdlcore.config import Config, Searched, selects
 
 NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
@@ -42,12 +42,12 @@ def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[st
     config = start.coder.config
     if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
         # the architecture that was trained before the search
-        config = RunConfig.from_dict(start.settings).model
+        config = Config.from_dict(start.settings).model
     architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
     activation = settings.get("activation", config.activation)
     if activation != config.activation:
-        architecture = {name: value for name, value in architecture.items() if name not in config.settings_of_plugin}
-        if not ModelConfig.model_construct(activation=activation).selects:
+        architecture = {name: value for name, value in architecture.items() if name not in (config.model_extra or {})}
+        if not selects(activation):
             del architecture["k"]
     scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
     if not scalings.keys() & settings.keys():

@@ -1,12 +1,11 @@
 """The Linear Representation Bench: draw true features, samples and anchors."""
 
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
 
 from sdlcore.api.known_features import KnownFeatures, Part
-from sdlcore.api.setting_types import BenchSettings
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.sources.bench.feature_matrix import draw_matrices
@@ -54,7 +53,7 @@ class Bench(KnownFeatures):
         self.seed, self.W_p, self.W_r = seed, W_p, W_r
 
     @classmethod
-    def draw(cls, *, seed: int = 0, **settings: Unpack[BenchSettings]) -> Self:
+    def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
         """Draw the features of a bench. The pipeline draws the same features for the same settings and seed.
 
         Parameters

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from sdlcore.api.streams import ANEW
+from sdlcore.config import Config, ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.run import ModelConfig, RunConfig, TrainingConfig, is_centred
 from sdlcore.settings import default_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.user_warnings import warn_at_call
@@ -33,7 +33,7 @@ LOOKED_AT = 1000
 
 def check_inputs(
     batches: Batches,
-    config: RunConfig | SolverConfig,
+    config: Config | SolverConfig,
     anchors: Anchors | None,
     start: SparseCoder | None,
     watch: References | None,
@@ -45,7 +45,7 @@ def check_inputs(
     ValueError
         If they do not; the message names the input or setting.
     """
-    pair = config.pair if isinstance(config, SolverConfig) else config.model.pair
+    pair = config.pair
     sites = pair_sites(pair, *batches.widths)
     if watch is not None:
         _check_sites("watch", tuple(map(len, watch.sites)), batches, pair)
@@ -53,7 +53,7 @@ def check_inputs(
         batches.all_samples(f"solver {config.solver} reads all samples several times")
         _check_start(start, pair, *sites)
         return
-    n_q, batch_size = config.model.n_q, config.training.batch_size
+    n_q, batch_size = config.n_q, config.batch_size
     _check_start(start, pair, *sites, n_q)
     if start is not None:
         _check_initial_weights(start, config.model)
@@ -64,11 +64,11 @@ def check_inputs(
             f"{batches.path}: batch_size {batch_size} exceeds its {batches.rows} rows; "
             f"set batch_size to {batches.rows} or less{turned}"
         )
-    if config.loss.anchor_cosine is not None and not batches.restarts:
+    if config.anchor_cosine is not None and not batches.restarts:
         raise ValueError("anchor_cosine trains several times, but x is an iterator, which is read once; " + ANEW)
-    if (anchors is not None) != config.loss.anchors:
-        weight = config.loss.anchor_cosine or config.loss.lambda_anchor
-        name = "anchor_cosine" if config.loss.anchor_cosine else "lambda_anchor"
+    if (anchors is not None) != config.anchors:
+        weight = config.anchor_cosine or config.lambda_anchor
+        name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"
         if anchors is None:
             raise ValueError(f"{name} is {weight}, but no anchors are given; give anchors, or leave {name} out")
         raise ValueError(
@@ -125,20 +125,20 @@ def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
         raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
 
 
-def warn_of_dense(config: RunConfig) -> None:
+def warn_of_dense(config: Config) -> None:
     """Warn if no penalty keeps the latents sparse."""
-    if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
-        terms = config.loss.own_terms
+    if config.activation in ("relu", "jumprelu") and not config.penalised:
+        terms = config.own_terms
         hint = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
         warn_at_call(
-            f"activation {config.model.activation} without a penalty leaves latents dense; "
+            f"activation {config.activation} without a penalty leaves latents dense; "
             f'set l1 (or l0), or activation="topk" and k{hint}'
         )
 
 
-def warn_of_l0_weight(config: RunConfig) -> None:
+def warn_of_l0_weight(config: Config) -> None:
     """Warn if the weight of JumpReLU's L0 penalty is so large that it may be meant as the L0."""
-    loss = config.loss
+    loss = config
     if loss.l0 >= LARGEST_L0_WEIGHT and loss.l0_form == "step" and loss.target_l0 is None:
         warn_at_call(
             f"l0={loss.l0:g} is the weight of JumpReLU's L0 penalty; for {loss.l0:g} active latents set "
@@ -146,7 +146,7 @@ def warn_of_l0_weight(config: RunConfig) -> None:
         )
 
 
-def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: RunConfig, name: str = "") -> None:
+def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: Config, name: str = "") -> None:
     """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
 
     The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
@@ -165,19 +165,9 @@ def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: RunConfig, name
         )
 
 
-def warn_of_unused(config: RunConfig, settings: Mapping[str, Any]) -> None:
-    """Warn about settings without effect, such as settings of other activations, and late resampling or reordering.
-
-    Such settings cause warnings, not errors, because loops over activations may pass the settings of all activations to
-    each.
-    """
-    if messages := config.without_effect(settings):
-        warn_at_call("; ".join(messages))
-
-
 def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
     """Warn about settings of checkpoints in a call without ``out``, the folder that keeps them."""
-    usual = default_of(TrainingConfig, "checkpoint_every")
+    usual = default_of(Config, "checkpoint_every")
     if any(settings.get("checkpoint_every", usual) != usual for settings in settings_of_runs):
         warn_at_call("checkpoint_every has no effect without out, the folder of the checkpoints")
 

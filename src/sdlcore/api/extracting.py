@@ -30,9 +30,9 @@ from sdlcore.inside.reader import (
     opened_text,
     precision_of,
 )
-from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.storage.paths import user_path
+from sdlcore.suggestions import hints
 
 if TYPE_CHECKING:
     from sdlcore.extraction.preparation import Model
@@ -182,7 +182,7 @@ def extract_layers(
     """
     folder = user_path(out, "out")
     if unknown := sorted(options.keys() - set(Reading._fields)):
-        raise unknown_settings("arguments of extract_layers", unknown, Reading._fields)
+        raise ValueError(f"unknown arguments: {', '.join(unknown)}{hints(unknown, Reading._fields)}")
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(f"layers is {layers!r}, expected a list of blocks, or of names of one place in each")
     reading = Reading(**options)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from sdlcore.api.checking import (
     warn_of_error,
     warn_of_l0_weight,
     warn_of_no_folder,
-    warn_of_unused,
 )
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
@@ -39,9 +38,8 @@ from sdlcore.api.run_folder import (
     unfinished_run,
     warn_of_batches,
 )
-from sdlcore.api.setting_types import FitSettings
-from sdlcore.api.signatures import listing_settings
 from sdlcore.api.streams import ANEW, gives_batches, open_batches
+from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.memory import digest_of_arrays
@@ -49,7 +47,6 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance
 from sdlcore.parallel.groups import current_processes
-from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
@@ -62,11 +59,11 @@ from sdlcore.training.watch import watch_directions
 from sdlcore.user_warnings import warn_at_call
 
 
-@listing_settings
 def fit(
     x: Any,
     target: Any = None,
     *,
+    config: Config | None = None,
     seed: int = 0,
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
@@ -76,7 +73,7 @@ def fit(
     progress: bool = True,
     out: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
-    **settings: Unpack[FitSettings],
+    **settings: Any,
 ) -> Dictionary:
     """Find a dictionary of activations, by training or by a solver. It encodes raw activations.
 
@@ -97,6 +94,8 @@ def fit(
         generator object is read once; training stops at its end.
     target
         N x n_r activations that a transcoder writes.
+    config
+        The settings as one object, instead of keywords; keywords that are given as well replace its values.
     seed
         Seed of all randomness. The same call gives the same bits.
     anchors
@@ -131,8 +130,8 @@ def fit(
         so far. Of several processes, the first calls them. For another optimiser, schedule or loss, write a loop of
         your own with `SparseCoder`.
     **settings
-        Settings of a training (listed below; `sdlcore.run`), or of a ``solver`` (`sdlcore.solvers.settings`). They are
-        the keys of methods and protocols in a configuration, with the same defaults.
+        Settings of a training (`sdlcore.Config`), or of a ``solver`` (`sdlcore.solvers.settings`). They are the keys of
+        methods and protocols in a configuration, with the same defaults.
 
     Returns
     -------
@@ -149,12 +148,13 @@ def fit(
         From torch.distributed, if another of several processes does not respond, or has ended.
     """
     split, callbacks = checked("split", Split, split), tuple(callbacks)
+    settings = ({} if config is None else config.named()) | settings
     is_chosen = "pair" in settings or start is not None
     if out is None:
         warn_of_no_folder(settings)
     folder = None if out is None else run_folder(out)
     arguments = seed, anchors, start, watch, device
-    with opened_fit(x, target, *arguments, folder, cast(dict[str, Any], settings)) as (batches, request):
+    with opened_fit(x, target, *arguments, folder, settings) as (batches, request):
         request = replace(request, callbacks=callbacks)
         if callbacks and isinstance(request.config, SolverConfig):
             raise ValueError("callbacks has no meaning for a solver, which trains nothing; leave it out")
@@ -228,7 +228,7 @@ def identity_of_fit(
 class Fit:
     """A request for a dictionary: the checked arguments of `fit`."""
 
-    config: RunConfig | SolverConfig
+    config: Config | SolverConfig
     seed: int
     anchors: Anchors | None
     start: Dictionary | None
@@ -259,7 +259,6 @@ class Fit:
         if not isinstance(config, SolverConfig):
             warn_of_dense(config)
             warn_of_l0_weight(config)
-            warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
         if isinstance(watch, KnownFeatures):
             watch = watch.references
@@ -269,7 +268,7 @@ class Fit:
     @property
     def steps(self) -> int:
         """Number of steps of the training or the solver, unless it ends early."""
-        return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
+        return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.steps
 
     def facts(self, batches: Batches) -> dict[str, Any]:
         """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
@@ -374,7 +373,7 @@ class Fit:
             anchors=self.anchors,
             start=None if self.start is None else self.start.coder,
             sinks=sinks,
-            watch=self._watch(config.model.pair),
+            watch=self._watch(config.pair),
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
@@ -408,13 +407,13 @@ class Fit:
         return None if self.watch is None else watch_directions(self.watch.sites, pair)
 
 
-def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
+def config_of(settings: Mapping[str, Any]) -> Config | SolverConfig:
     """Return the settings of a training, or of the solver that they name; ValueError if they conflict."""
-    return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
+    return SolverConfig.from_dict(settings) if "solver" in settings else Config.from_dict(settings)
 
 
 def made_by(
-    config: RunConfig | SolverConfig,
+    config: Config | SolverConfig,
     seed: int,
     device: torch.device,
     inputs: Mapping[str, Any],

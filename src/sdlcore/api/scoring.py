@@ -13,6 +13,7 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, coders_of
 from sdlcore.api.inputs import activations, is_pair
 from sdlcore.api.known_features import KnownFeatures
+from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.recovery_rule import TAU, TAUS
@@ -28,7 +29,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table

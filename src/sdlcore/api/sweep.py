@@ -8,7 +8,7 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,6 @@ from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.run_folder import existing_run, run_folder
-from sdlcore.api.setting_types import FitSettings
-from sdlcore.api.signatures import listing_settings
 from sdlcore.api.streams import gives_batches
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
@@ -38,7 +36,6 @@ log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=Hashable)
 
 
-@listing_settings
 def fit_many(
     x: Any,
     runs: Mapping[Name, Mapping[str, Any]],
@@ -52,7 +49,7 @@ def fit_many(
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
-    **settings: Unpack[FitSettings],
+    **settings: Any,
 ) -> dict[Name, Dictionary]:
     """Train several dictionaries on the same activations in parallel, such as a sweep or several seeds.
 

@@ -1,9 +1,8 @@
 """SynthSAEBench's distribution: draw true features, and samples without end."""
 
-from typing import Self, Unpack
+from typing import Any, Self
 
 from sdlcore.api.known_features import KnownFeatures, Part
-from sdlcore.api.setting_types import SynthSettings
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, synth_for_saelens
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.sources.bench.samples import Samples
@@ -36,7 +35,7 @@ class SynthBench(KnownFeatures):
         """None, since the metric ``absorption`` is defined for the Linear Representation Bench only."""
 
     @classmethod
-    def draw(cls, *, seed: int = 0, **settings: Unpack[SynthSettings]) -> Self:
+    def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
         """Return a bench whose features are drawn now; `samples` draws its samples.
 
         The pipeline draws the same features and samples for the same settings and seed.

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.forward import Forward
 from sdlcore.model.scaling import SMALLEST
-from sdlcore.run import ModelConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sdlcore.config import Activation, ModelConfig, Searched
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Activation, ModelConfig, Searched
 from sdlcore.sparse.units import norms_of_rows
 from sdlcore.user_warnings import warn_at_call
 

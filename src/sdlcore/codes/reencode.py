@@ -31,11 +31,11 @@ from sdlcore.codes.posterior import (
     on_unit_rows,
     warn_of_worse_codes,
 )
+from sdlcore.config import Searched
 from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.device import Device, device_of
 from sdlcore.model.activation import Encoder as NonlinearEncoder
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Searched
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.training.loop import Checkpointing
 from sdlcore.user_warnings import warn_at_call

@@ -24,9 +24,9 @@ from sdlcore.codes.posterior import (
     warn_of_worse_codes,
     with_mean_l0,
 )
+from sdlcore.config import MOST_SWEEPS, PURSUITS, Searched
 from sdlcore.data.batches import read_pair
 from sdlcore.identity import ENTRY
-from sdlcore.run import MOST_SWEEPS, PURSUITS, Searched
 from sdlcore.settings import Latents, Total, checked
 
 Method = Literal["posterior", "omp", "gradient_pursuit", "nnls"]

@@ -26,10 +26,10 @@ from sdlcore.commands.arguments import (
     sites,
     with_values,
 )
+from sdlcore.config import is_centred
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, load_references
 from sdlcore.extraction.config import TextOptions
-from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 from sdlcore.text import number, table
 

@@ -1,8 +1,7 @@
 """Draw a bench, and fit dictionaries."""
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.architecture import with_architecture
@@ -11,7 +10,6 @@ from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.known_features import Part
 from sdlcore.api.run_folder import run_folder
-from sdlcore.api.setting_types import BenchSettings
 from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.commands.arguments import (
     FEATURES,
@@ -22,13 +20,13 @@ from sdlcore.commands.arguments import (
     read_bench,
     sites,
 )
+from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.identity import provenance
-from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
-from sdlcore.settings import Settings, Split
+from sdlcore.settings import Split, default_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.paths import user_path
@@ -39,7 +37,7 @@ from sdlcore.user_warnings import is_first_process
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 
 
-def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> None:
+def bench(out: Path, seed: int = 0, *, settings: Annotated[dict[str, Any], BenchSource]) -> None:
     """Draw a bench: its true features, and samples for training and evaluation.
 
     Writes features.safetensors, train.h5 and test.h5. Another bench is never overwritten.
@@ -48,14 +46,15 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         out: folder to write
         seed: everything is drawn from it
     """
-    new_bench = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
-    facts = provenance(bench=settings.to_dict(), seed=seed)
+    new_bench = Bench.draw(seed=seed, **settings)
+    source = new_bench.settings
+    facts = provenance(bench=source.to_dict(), seed=seed)
     if (out / FEATURES).exists():
         stored_bench = read_bench(str(out))
-        if (stored_bench.settings, stored_bench.seed) != (settings, seed):
+        if (stored_bench.settings, stored_bench.seed) != (source, seed):
             raise ValueError(f"{out}: holds a different bench, {stored_bench}. Choose another folder.")
     (out / FEATURES).unlink(missing_ok=True)  # written last, so that a folder with it has all samples
-    sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
+    sizes: dict[Part, int] = {"train": source.train_samples, "test": source.test_samples}
     for part, rows in sizes.items():
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
             bench_samples = new_bench.samples(rows, part)
@@ -64,16 +63,8 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     print(f"{new_bench}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
 
 
-class ModelOptions(ModelConfig):
-    """Settings of the model on a command line. `fit` checks them together with the settings of a start or a run."""
-
-    def check_together(self) -> None: ...
-
-
-class LossOptions(LossConfig):
-    """Loss terms on a command line, and their weights. `fit` checks them together with the other settings."""
-
-    def check_together(self) -> None: ...
+TrainingOptions = Annotated[dict[str, Any], Config, "activation", "loss term"]
+"""Settings of a training that are given, by name."""
 
 
 def fit(
@@ -87,10 +78,8 @@ def fit(
     seed: int = 0,
     device: Device = "auto",
     split: Split = "samples",
-    model: ModelOptions = ModelOptions(),
-    loss: LossConfig = LossConfig(),
-    training: TrainingConfig = TrainingConfig(),
-    named_options: Collection[str] = (),
+    *,
+    settings: TrainingOptions,
 ) -> None:
     """Train a dictionary on activations.
 
@@ -114,16 +103,14 @@ def fit(
         split: whether the processes of torchrun divide the samples of each batch or the latents
     """
     run_folder(out)
-    settings = _named_settings(named_options, model, loss, training)
     opened_start = None if start is None else opened(start)
-    pair = model.pair if opened_start is None else settings.get("pair", opened_start.pair)
-    first, second, settings["pair"] = sites(x, target, pair)
+    pair = settings.get("pair", "sae" if opened_start is None else opened_start.pair)
+    first, second, pair = sites(x, target, pair)
+    settings = {**settings, "pair": pair}
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     completed = settings if opened_start is None else with_architecture(opened_start, settings)
-    means = _means_of(labels, anchors, first, second, is_centred({**TrainingConfig().to_dict(), **completed}))
+    means = _means_of(labels, anchors, first, second, is_centred(_defaults() | completed))
     directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
-    if directions is not None and not loss.anchors:
-        settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
     dictionary = fit_dictionary(
         first,
         second,
@@ -142,9 +129,8 @@ def fit(
     print(f"{dictionary}: {out}")
 
 
-def _named_settings(named_options: Collection[str], *parts: Settings) -> dict[str, Any]:
-    """Return the settings that options name, so that a start determines the others."""
-    return {name: value for name, value in flat(*(part.to_dict() for part in parts)).items() if name in named_options}
+def _defaults() -> dict[str, Any]:
+    return {name: default_of(Config, name) for name in ("normalise", "whiten")}
 
 
 def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
@@ -194,10 +180,8 @@ def fit_many(
     at_once: int | None = None,
     seed: int = 0,
     device: Device = "auto",
-    model: ModelOptions = ModelOptions(),
-    loss: LossOptions = LossOptions(),
-    training: TrainingConfig = TrainingConfig(),
-    named_options: Collection[str] = (),
+    *,
+    settings: TrainingOptions,
 ) -> None:
     """Train several dictionaries on the same activations side by side: a sweep, or seeds.
 
@@ -217,10 +201,7 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-    settings = _named_settings(named_options, model, loss, training)
-    if not loss.anchors:
-        settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
-    first, second, settings["pair"] = sites(x, target, model.pair)
+    first, second, pair = sites(x, target, settings.get("pair", "sae"))
     settings_of_runs = load_yaml(runs)
     if not isinstance(settings_of_runs, dict) or not all(isinstance(one, dict) for one in settings_of_runs.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
@@ -229,7 +210,7 @@ def fit_many(
             if isinstance(value, str) and (remedy := number_as_text(value)):
                 raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    centred = {is_centred({**TrainingConfig().to_dict(), **settings, **one}) for one in settings_of_runs.values()}
+    centred = {is_centred(_defaults() | settings | one) for one in settings_of_runs.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
         raise ValueError(
             f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
@@ -237,7 +218,7 @@ def fit_many(
     means = _means_of(labels, anchors, first, second, any(centred))
     directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
     options: dict[str, Any] = {"anchors": directions, "seed": seed, "device": device, "at_once": at_once}
-    dictionaries = fit_side_by_side(first, settings_of_runs, second, out=out, **options, **settings)
+    dictionaries = fit_side_by_side(first, settings_of_runs, second, out=out, **options, **settings | {"pair": pair})
     for name, dictionary in dictionaries.items():
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
@@ -245,7 +226,12 @@ def fit_many(
 
 
 def solve(
-    x: InputPath, out: Path, target: Path | None = None, seed: int = 0, solver: SolverConfig = SolverConfig()
+    x: InputPath,
+    out: Path,
+    target: Path | None = None,
+    seed: int = 0,
+    *,
+    settings: Annotated[dict[str, Any], SolverConfig, "solver"],
 ) -> None:
     """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver.
 
@@ -255,7 +241,6 @@ def solve(
         target: activations of a second representation, as an .npy file
         seed: everything is drawn from it
     """
-    first, second, pair = sites(x, target, solver.pair)
-    settings: dict[str, Any] = solver.to_dict() | {"pair": pair}
-    dictionary = fit_dictionary(first, second, seed=seed, out=out, **settings)
+    first, second, pair = sites(x, target, settings.get("pair", "sae"))
+    dictionary = fit_dictionary(first, second, seed=seed, out=out, **{"solver": "acs", **settings, "pair": pair})
     print(f"{dictionary}: {out}")

@@ -1,28 +1,26 @@
 """Run a command."""
 
-import contextlib
 import inspect
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Iterator
+from typing import get_args
 
 import tyro
 
 import sdlcore
-from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
+from sdlcore.command_line import called_later, reported
 from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_many, solve
-from sdlcore.commands.help import method_in_help, showing
 from sdlcore.commands.language import compare, language_scores, probe, stability
-from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
+from sdlcore.commands.options import options_of
 from sdlcore.commands.planning import plan
 from sdlcore.commands.searching import reencode, refine, search
 from sdlcore.errors import DivergedError, FitManyError
+from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.suggestions import did_you_mean
-from sdlcore.text import printable, printable_lines
+from sdlcore.text import printable_lines
 from sdlcore.user_warnings import is_first_process
 
 PROGRAM = "sdlcore"
@@ -35,9 +33,6 @@ COMMANDS = {
         *(export, import_, contexts, plan),
     )
 }
-OPTIONS_ELSEWHERE = {"--solver": "solve"}
-"""Option -> its command, which the error names if the option is given to another command."""
-
 REPORTED = (ValueError, OSError, ImportError, DivergedError, FitManyError)
 """Errors that the user can mend, which are printed without a traceback."""
 
@@ -45,69 +40,48 @@ REPORTED = (ValueError, OSError, ImportError, DivergedError, FitManyError)
 def main(argv: list[str] | None = None) -> None:
     """Run the command that comes first with the arguments that follow; None for the arguments of the process.
 
-    ``--help`` shows the settings that matter most, ``--help METHOD`` also the settings of a method, ``--help all`` all.
-
     Raises
     ------
     SystemExit
-        With one line on standard error, if an argument is wrong, or the command raises one of `REPORTED`; with a line
-        more for each run of several that failed.
+        With tyro's message if an argument has a wrong type, and with one line if the command raises one of `REPORTED`;
+        with a line more for each run of several that failed.
     """
-    argv = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if argv == ["--version"]:
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name == "--version":
         print(f"{PROGRAM} {sdlcore.__version__}")
-        return
-    first = argv[0]
-    if not first.startswith("-") and first not in COMMANDS:
-        advice = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
-        print(f"{PROGRAM}: no such command {printable(first)}{advice}", file=sys.stderr)
-        raise SystemExit(2)
-    import_plugins(PROGRAM)
-    if not is_first_process():
-        logging.disable(logging.WARNING)
-    warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
-    commands = {name: with_named_options(command, argv) for name, command in COMMANDS.items()}
-    callables = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
-    names = set[str]()
-    if first in COMMANDS:
-        command, text = with_plugins(commands[first]), inspect.getdoc(COMMANDS[first])
-        names = option_names(commands[first])
-        argv, method = method_in_help(argv)
-        if method is not None:
-            command, hint = showing(command, method, PROGRAM)
-            description, args, options = (text or "").partition("\n\nArgs:")
-            text = f"{description}\n\n{hint}".rstrip() + args + options
-        callables[first] = called_later(command, text)
-    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, names):
-        call = tyro.extras.subcommand_cli_from_dict(
-            callables,
-            prog=PROGRAM,
-            description="Train, solve for, judge and exchange sparse dictionaries.",
-            args=argv,
-            config=(tyro.conf.OmitArgPrefixes,),
-            registry=RULES,
-        )
-    try:
-        with _reader_gone():
-            call()
-    except REPORTED as error:
-        for each in (error, *(error.exceptions if isinstance(error, FitManyError) else ())):
-            print(f"{PROGRAM}: {printable_lines(each)}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as interrupt:
-        message = str(interrupt).replace("the same call", "the same command")
-        print(f"{PROGRAM}: {message or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
-        raise SystemExit(130) from None
+    elif name in ("-h", "--help"):
+        print(f"usage: {PROGRAM} COMMAND [OPTIONS]; {PROGRAM} COMMAND --help lists the options\n")
+        for command, function in COMMANDS.items():
+            print(f"    {command:<17}{(inspect.getdoc(function) or '').partition(chr(10))[0]}")
+    else:
+        if not is_first_process():
+            logging.disable(logging.WARNING)
+        warnings.showwarning = lambda text, *_, **__: print(f"{PROGRAM}: {printable_lines(text)}", file=sys.stderr)
+        with reported(PROGRAM, *REPORTED):
+            _run(name, arguments)
 
 
-@contextlib.contextmanager
-def _reader_gone() -> Iterator[None]:
-    """End quietly where whoever reads the output has seen enough, such as ``head``."""
-    try:
-        try:
-            yield
-        finally:  # help ends by an exception
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+def _run(name: str, arguments: list[str]) -> None:
+    if name not in COMMANDS:
+        advice = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        raise ValueError(f"no such command {name}{advice}")
+    load_for_jobs()
+    command = COMMANDS[name]
+    parameters = inspect.signature(command).parameters
+    options = {
+        one: options_of(parameters, *get_args(each.annotation)[1:])
+        for one, each in parameters.items()
+        if one == "settings"
+    }
+    call, unknown = tyro.cli(
+        called_later(command, inspect.getdoc(command), **options),
+        prog=f"{PROGRAM} {name}",
+        args=arguments,
+        return_unknown_args=True,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    if unknown:
+        names = {*parameters, *(setting for each in options.values() for setting in each.__annotations__)}
+        hint = did_you_mean(unknown[0].lstrip("-").replace("-", "_"), names)
+        raise ValueError(f"{name} has no option {unknown[0]}{hint}")
+    call()

@@ -26,13 +26,13 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 import torch
 
+from sdlcore.config import Config
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.pairs import Wiring, site_column, wiring_of
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
 from sdlcore.data.side_by_side import SideBySide
 from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair
 
 Order = Callable[[int], np.random.Generator]
@@ -77,10 +77,9 @@ class Request(NamedTuple):
     """Whether batches consist of pairs of neighbouring tokens, which the loss term ``contrast`` compares."""
 
     @classmethod
-    def of(cls, config: RunConfig, seed: int) -> Self:
+    def of(cls, config: Config, seed: int) -> Self:
         """Return the request of a training with these settings."""
-        training = config.training
-        return cls(config.model.pair, training.batch_size, seed, training.steps, bool(config.loss.contrast))
+        return cls(config.pair, config.batch_size, seed, config.steps, bool(config.contrast))
 
     @property
     def order(self) -> Order:

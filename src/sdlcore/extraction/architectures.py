@@ -4,7 +4,7 @@ The module does not import torch, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.settings import Settings, Text
@@ -15,8 +15,6 @@ class Paths(Settings):
 
     A site whose path is missing does not exist in the architecture.
     """
-
-    called: ClassVar[str] = "paths"
 
     blocks: Text
     """The list of blocks."""

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.config import Activation
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, kind_of
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, from_file, read_tensors, to_file
 from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing

@@ -6,13 +6,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, get_args
 
+from sdlcore.config import Searched
 from sdlcore.errors import RefusedError
 from sdlcore.interop import circuit_tracer, dictionary_learning, saelens, sparsify
 from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import FILES, OURS, canonical
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.run import Searched
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.paths import user_path
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdlcore import __version__
+from sdlcore.config import SELECTING, Activation
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
@@ -20,7 +21,6 @@ from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tenso
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import build_model, description_of, tensors_of
-from sdlcore.run import SELECTING, Activation
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing

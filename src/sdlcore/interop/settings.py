@@ -1,14 +1,12 @@
 """Settings of a run that imports its dictionary from a file."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sdlcore.settings import Pair, Settings
 
 
 class ImportConfig(Settings):
     """Location of a dictionary to import. The dictionary's settings are read from its file."""
-
-    called: ClassVar[str] = "settings of an imported dictionary"
 
     model: str = ""
     """Load this dictionary instead of training one (docs/exporting.md): a file, a folder, or OWNER/NAME at the hub."""

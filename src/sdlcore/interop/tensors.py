@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sdlcore.config import SELECTING, Activation
 from sdlcore.errors import SourceError
 from sdlcore.interop.formats import PLAIN
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, fits, from_file, read_tensors
 from sdlcore.interop.weights import sparse_coder
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import SELECTING, Activation
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 

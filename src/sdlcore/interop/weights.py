@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sdlcore.config import Activation, ModelConfig
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Activation, ModelConfig
 from sdlcore.settings import Pair
 
 _SMALLEST_NORM = 1e-8

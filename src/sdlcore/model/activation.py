@@ -21,7 +21,7 @@ class Activation(nn.Module):
     """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
 
     A subclass writes `forward`, and may write `search` with `values`, and `gates`. The subclass's ``__init__`` takes
-    settings of the model by their names, such as ``n_q`` (`sdlcore.run.ModelConfig`). A class that keeps k latents
+    settings of the model by their names, such as ``n_q`` (`sdlcore.config.ModelConfig`). A class that keeps k latents
     declares ``k: int`` and reads ``self.k``. A parameter has one element for each latent (n_q), and starts at its
     `initial` value, which is zero except for the ``threshold`` of `add_threshold`.
     """

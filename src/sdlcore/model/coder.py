@@ -14,6 +14,7 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
+from sdlcore.config import Architecture, Config, LossConfig, ModelConfig, Searched
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.archetypes import Archetypes
@@ -22,10 +23,9 @@ from sdlcore.model.forward import Forward
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model.scaling import Normalisation, mean_and_scale, no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
-from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, Searched, TrainingConfig
-from sdlcore.settings import Latents, Seed, Total, checked
+from sdlcore.settings import Latents, Seed, Total, checked, default_of
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
@@ -120,25 +120,26 @@ class SparseCoder(nn.Module):
         n_r: int | Sequence[int] | None = None,
         *,
         seed: int = 0,
-        dead_after: int = TrainingConfig().dead_after,
+        dead_after: int = default_of(Config, "dead_after"),
         normalise: bool = False,
         **settings: Any,
     ) -> None:
-        if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
+        of_training = Config.model_fields.keys() - Architecture.model_fields.keys() - LossConfig.model_fields.keys()
+        if others := sorted(settings.keys() & of_training):
             raise ValueError(
                 f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
             )
-        config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
+        config = Config.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
         for name, work in _OF_THE_LOOP.items():
             if config.to_dict()[name]:
                 raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")
-        if config.model.initialisation == "samples":
+        if config.initialisation == "samples":
             raise ValueError(
                 "initialisation samples needs activations, which only sdl.fit reads; choose linear or tied"
             )
         further = () if n_r is None else tuple(n_r) if isinstance(n_r, Sequence) else (n_r,)
         sites = (checked("n_p", Latents, n_p), *(checked("n_r", Latents, width) for width in further))
-        pair = config.model.pair
+        pair = config.pair
         if len(sites) < 2 if pair == "crosscoder" else len(sites) != (1 if pair == "sae" else 2):
             raise ValueError(f"pair {pair} does not fit n_p = {n_p} and n_r = {n_r}; n_r is the target's dimension")
         input_sites, target_sites = (sites[:1], sites[1:]) if pair == "transcoder" else (sites, sites)
@@ -182,7 +183,7 @@ class SparseCoder(nn.Module):
     ) -> None:
         nn.Module.__init__(self)
         self.config = config
-        self.loss_config, self.dead_after = LossConfig(), TrainingConfig().dead_after
+        self.loss_config, self.dead_after = LossConfig(), default_of(Config, "dead_after")
         self.input_sites = tuple(input_sites)
         self.target_sites = tuple(target_sites)
         n_p, n_q, n_r = sum(input_sites), config.n_q, sum(target_sites)
@@ -448,11 +449,13 @@ class SparseCoder(nn.Module):
 
     def take_loss(self, settings: Mapping[str, Any]) -> None:
         """Let `loss` have the settings of the training that made the weights, without anchors and schedules."""
-        names = {*LossConfig.model_fields, *own_settings("loss term")} - _OF_ANCHORS_AND_SCHEDULES
+        terms = [term for name, term in extensions("loss term").items() if name in settings]
+        names = {*LossConfig.model_fields, *(name for term in terms for name in term.settings.model_fields)}
+        names -= _OF_ANCHORS_AND_SCHEDULES
         if settings.get("l0_form") == "quadratic":  # whose penalty contains the target
             names.add("target_l0")
         self.loss_config = LossConfig.from_dict({name: value for name, value in settings.items() if name in names})
-        self.dead_after = settings.get("dead_after", TrainingConfig().dead_after)
+        self.dead_after = settings.get("dead_after", default_of(Config, "dead_after"))
         self.keep_row_norms()
 
     def keep_row_norms(self) -> None:

@@ -11,11 +11,11 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from sdlcore.config import LossConfig, ModelConfig, Searched
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
-from sdlcore.run import LossConfig, ModelConfig, Searched
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.row_norms import RowNorms

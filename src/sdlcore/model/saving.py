@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdlcore.config import ModelConfig
 from sdlcore.errors import SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.registry import extensions, registered
-from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.user_warnings import warn_at_call

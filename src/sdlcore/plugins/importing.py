@@ -8,10 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from sdlcore.errors import PluginError
-from sdlcore.plugins.registry import error_text, mark_requested
-
-VARIABLE = "SDLCORE_PLUGINS"
-"""The environment variable that hands the plugins of a configuration on to its jobs."""
+from sdlcore.plugins.registry import VARIABLE, error_text, mark_requested
 
 
 def locate_plugin(plugin: str, folder: Path) -> str:

@@ -3,19 +3,25 @@
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import ConfigDict
+from pydantic_core import PydanticCustomError
+
 from sdlcore.errors import PluginError
 from sdlcore.settings import Settings, documents
+from sdlcore.suggestions import did_you_mean
 from sdlcore.user_warnings import warn_at_call
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
 """What a plugin can add."""
+VARIABLE = "SDLCORE_PLUGINS"
+"""The environment variable that hands the plugins of a configuration on to its jobs."""
 GROUP = "sdlcore.plugins"
 """Entry points of installed packages that are plugins."""
 
@@ -128,6 +134,55 @@ def registered(kind: Kind, name: str) -> Extension | None:
 def digests(of: Iterable[Extension]) -> dict[str, str]:
     """Return the digests of the files that define extensions, by the extensions' names."""
     return {extension.name: extension.digest for extension in of if extension.digest is not None}
+
+
+def own_settings(*kinds: Kind) -> dict[str, list[Extension]]:
+    """Return the settings that plugins add, by name, with the plugins that declare each."""
+    settings: dict[str, list[Extension]] = {}
+    for extension in (extension for kind in kinds for extension in extensions(kind).values()):
+        for name in extension.settings.model_fields:
+            settings.setdefault(name, []).append(extension)
+    return settings
+
+
+def check_name(kind: Kind, name: str, ours: Collection[str], unlisted: Collection[str] = ()) -> str:
+    """Return the name of a built-in part, or of one that a plugin has registered; an error of pydantic for others."""
+    if name not in ours and name not in unlisted and name not in extensions(kind):
+        names = (*ours, *extensions(kind))
+        message = (
+            f"no {kind} is called {name}{did_you_mean(name, names)}; expected {', '.join(names) or 'a name'}, or "
+            f"that of a plugin (named in {VARIABLE}, or under plugins in a configuration)"
+        )
+        raise PydanticCustomError("name", "{message}", {"message": message})
+    return name
+
+
+class Pluggable(Settings):
+    """Settings with those of plugins as further fields, which the plugins' classes and functions declare."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def used_plugins(self) -> list[Extension]:
+        """Return the plugins that the settings name."""
+        raise NotImplementedError
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Digests of the files of these plugins, by name."""
+        return digests(self.used_plugins())
+
+    def check_together(self) -> None:
+        """Check the plugins' settings, and complete them by their defaults. A loss term of weight 0 has none."""
+        extra, known, complete = self.model_extra or {}, {*type(self).model_fields}, dict[str, Any]()
+        for plugin in self.used_plugins():
+            known |= plugin.settings.model_fields.keys()
+            settings = plugin.settings(**{name: extra[name] for name in extra if name in plugin.settings.model_fields})
+            if plugin.kind != "loss term" or getattr(settings, plugin.name):
+                complete |= dict(settings)
+        if unknown := [f"{name}: unknown setting{did_you_mean(name, known)}" for name in extra if name not in known]:
+            raise ValueError("; ".join(unknown))
+        object.__setattr__(self, "__pydantic_extra__", complete)  # frozen, but not yet handed out
+        super().check_together()
 
 
 @cache

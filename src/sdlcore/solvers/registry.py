@@ -8,9 +8,9 @@ from typing import TypeVar, get_args
 import torch
 from torch import Tensor
 
+from sdlcore.config import TAKEN
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.run import TAKEN
 from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig
 
@@ -39,9 +39,9 @@ def solver(name: str) -> Callable[[AnySearch], AnySearch]:
     check_named(name, "solver")
 
     def add(search: AnySearch) -> AnySearch:
-        settings = settings_class(search, f"solver {name}", takes=("batches", "config", "generator", "start"))
+        settings = settings_class(search, f"solver {name}", takes=4)
         extension = Extension("solver", name, search, settings)
-        register(extension, get_args(Solver), [*SolverConfig().to_dict(), *TAKEN])
+        register(extension, get_args(Solver), [*SolverConfig.model_fields, *TAKEN])
         return search
 
     return add
@@ -61,7 +61,7 @@ def _run_plugin(
 ) -> Iterator[tuple[Tensor, Row]]:
     """Run a plugin's solver; raise ValueError, naming the solver, for atoms or a history row that others cannot use."""
     found = False
-    for atoms, row in plugin.implementation(batches, config, generator, start, **config.settings_of_plugin):
+    for atoms, row in plugin.implementation(batches, config, generator, start, **(config.model_extra or {})):
         found = True
         if missing := [name for name in ROW if name not in row]:
             raise ValueError(f"solver {plugin.name} yielded a row of the history without {', '.join(missing)}")

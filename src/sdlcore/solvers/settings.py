@@ -3,29 +3,26 @@
 from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator
 
-from sdlcore.plugins.extensible import Extensible
-from sdlcore.plugins.names import Name
-from sdlcore.plugins.registry import Kind, registered
-from sdlcore.run import MOST_SWEEPS, Activation
-from sdlcore.settings import AsGiven, Batch, Latents, Pair, Positive, Precision, Total, UsedBy, Weight
+from sdlcore.config import MOST_SWEEPS, Activation
+from sdlcore.plugins.registry import Extension, Pluggable, check_name, registered
+from sdlcore.settings import AsGiven, Batch, Conflicts, Latents, Pair, Positive, Precision, Total, Weight
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """The built-in solvers; each is a module in `sdlcore.solvers`."""
-AnySolver = Annotated[str, Name("solver", get_args(Solver))]
+AnySolver = Annotated[str, AfterValidator(lambda name: check_name("solver", name, get_args(Solver)))]
 """Name of a built-in solver or of a plugin's."""
 MIN_COSINE = 0.9
 """Default of the smallest cosine at which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
-class SolverConfig(Extensible):
+class SolverConfig(Pluggable):
     """Settings of a dictionary search. The defaults suit all benches, although they depend neither on n nor on the
     sparsity."""
 
-    called: ClassVar[str] = "settings of a solver"
     always_given: ClassVar[tuple[str, ...]] = ("solver",)
-    extended_by: ClassVar[Kind] = "solver"
 
     solver: AnySolver = "acs"
     """The solver that replaces gradient descent (docs/solvers.md). acs: alternating convex search; ksvd: approximate
@@ -36,7 +33,7 @@ class SolverConfig(Extensible):
     """Number of initial atoms. acs prunes atoms that the data do not need; other solvers keep all."""
     support: Latents = 16
     """Largest number of active atoms per sample, at the start. They are the atoms of largest correlation."""
-    max_support: Annotated[Latents, UsedBy("solver", "acs")] = 64
+    max_support: Latents = 64
     """Limit for the growth of `support`, which doubles while nearly all codes of a support are nonzero."""
     sweeps: Annotated[int, Ge(1), Le(MOST_SWEEPS)] = 8
     """Passes of coordinate descent over a sample's support."""
@@ -47,21 +44,21 @@ class SolverConfig(Extensible):
     tolerance: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.02
     """A solver has settled if, over three steps, the reconstruction error fell by less than this share, and the number
     of atoms changed by less than a tenth of this share."""
-    threshold: Annotated[Weight, UsedBy("solver", "acs")] = 0.0
+    threshold: Weight = 0.0
     """Share of the universal noise threshold sigma sqrt(2 ln K). Above 0, supports are chosen a second time from the
     residuals of the first codes, and codes below this share of the threshold are dropped. 0 turns both off."""
-    forgetting: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.5
+    forgetting: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.5
     """Weight of all previous batches relative to the newest in the normal equations."""
-    early_forgetting: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.5
+    early_forgetting: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.5
     """Value of forgetting in the first `replace_steps`, whose codes belong to atoms that are replaced later. 0 saves
     steps at the paper's scale; with noise and many surplus atoms it costs recovery."""
-    ridge: Annotated[Positive, UsedBy("solver", "acs")] = 1e-4
+    ridge: Positive = 1e-4
     """Weight of the penalty on moving an atom, as a share of an atom's typical sum of squared codes."""
-    min_worth: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.05
+    min_worth: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.05
     """Atoms are removed if the error would grow without them by less than this share of the typical increase."""
     replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4
     """Number of first steps that replace a removed atom by the residual of a badly reconstructed sample."""
-    l1: Annotated[Weight, UsedBy("solver", "odl")] = 0.1
+    l1: Weight = 0.1
     """Weight of odl's lasso (scikit-learn's alpha)."""
     precision: Precision = "float32"
     """Type of the product that selects supports, float32 or bfloat16; codes are always float32."""
@@ -71,24 +68,25 @@ class SolverConfig(Extensible):
     """Rows of the encoder. regression: codes regressed on inputs; tied: the atoms; covariance: the inverse covariance
     of inputs times the atoms, so that the pattern of a row is its atom; pursuit: an iterative encoder of the atoms and
     the solver's own code step."""
-    encoder_ridge: Annotated[Positive, UsedBy("encoder", "regression", "covariance")] = 1e-3
+    encoder_ridge: Positive = 1e-3
     """Ridge of regression and covariance rows, as a share of the mean variance of an input dimension. It turns rows as
     much as noise of that variance would (docs/inside-a-model.md)."""
 
-    def check_together(self) -> None:
-        super().check_together()
-        if self.support > self.n_atoms:
-            raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
-        if self.solver == "acs" and self.max_support < self.support:
-            raise ValueError(f"max_support must be at least support = {self.support}, found {self.max_support}")
-        if self.encoder != "regression" and self.pair == "transcoder":
-            raise ValueError(
-                f"encoder {self.encoder} cannot be used with pair transcoder, whose atoms are not in the input space"
-            )
+    def conflicts(self) -> Conflicts:
+        yield self.support > self.n_atoms, f"support must be at most n_atoms = {self.n_atoms}, found {self.support}"
+        yield (
+            self.solver == "acs" and self.max_support < self.support,
+            f"max_support must be at least support = {self.support}, found {self.max_support}",
+        )
+        yield (
+            self.encoder != "regression" and self.pair == "transcoder",
+            f"encoder {self.encoder} needs atoms in the input space, which those of a transcoder are not",
+        )
 
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        return (self.solver,)
+    def used_plugins(self) -> list[Extension]:
+        """Return the plugin of the solver, or none."""
+        plugin = registered("solver", self.solver)
+        return [] if plugin is None else [plugin]
 
     @property
     def activation(self) -> Activation:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
@@ -17,7 +18,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.encoder import EncoderFit
 from sdlcore.solvers.registry import solver_of
@@ -229,7 +229,7 @@ def compile_loops(config: SolverConfig) -> None:
         max_support=4,
         max_steps=1,
         precision=config.precision,
-        **config.settings_of_plugin,
+        **(config.model_extra or {}),
     )
     x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sdlcore.config import Config, check_division
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Group, Processes, current_processes, together
-from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Settings, Split
 
 PATIENCE = timedelta(minutes=10)
@@ -114,7 +114,7 @@ def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
     if size == 1:
         yield ALONE
         return
-    if not isinstance(config, RunConfig):
+    if not isinstance(config, Config):
         raise ValueError(f"a solver runs in one process, but torchrun started {size}; start it without torchrun")
     if problem := check_division(config, size, split):
         raise ValueError(problem)

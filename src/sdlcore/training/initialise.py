@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.config import ModelConfig
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.data.memory import ROWS_AT_ONCE
 from sdlcore.data.pairs import pair_sites
@@ -15,7 +16,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling, scale_latents
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.sparse.units import units_of_rows
 
 

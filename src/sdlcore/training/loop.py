@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.config import Config
 from sdlcore.errors import DivergedError, SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.scaling import Scaling, directions
-from sdlcore.run import RunConfig
 from sdlcore.training.callbacks import Callback, stops
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Row, Sink, Watch
@@ -48,7 +48,7 @@ class Checkpointing(NamedTuple):
 def train(
     model: SparseCoder,
     batches: Batches,
-    config: RunConfig,
+    config: Config,
     generator: torch.Generator,
     normalisation: Scaling,
     anchors: tuple[Tensor, Tensor] | None = None,
@@ -109,10 +109,10 @@ def train(
         If only one of ``anchors`` and ``lambda_anchor`` is given, if the checkpoint is damaged, or if processes
         read different checkpoints or batches.
     """
-    if (anchors is None) != (config.loss.lambda_anchor == 0):
+    if (anchors is None) != (config.lambda_anchor == 0):
         state = "none are" if anchors is None else "anchors are"
-        raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {state} given; set both or neither")
-    settings, device = config.training, model.W_enc.device
+        raise ValueError(f"lambda_anchor is {config.lambda_anchor}, but {state} given; set both or neither")
+    settings, device = config, model.W_enc.device
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
@@ -183,7 +183,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.model, self.processes = self.take_step.model, self.take_step.processes
-        self.settings = self.take_step.config.training
+        self.settings = self.take_step.config
         self.window = _Window()
 
     def resume(self) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.config import Config, LossConfig
 from sdlcore.model.losses.term import term_of
-from sdlcore.run import LossConfig, RunConfig
 
 NEXT_L1 = "l1 of the next exponent"
 """Key of the L1 penalty of a step's latents with the exponent of the step after it."""
@@ -52,35 +52,34 @@ class Scheduled(NamedTuple):
     """Whether the history gets a row after the step."""
 
 
-def scheduled(config: RunConfig, step: int) -> Scheduled:
+def scheduled(config: Config, step: int) -> Scheduled:
     """Return the values of a step."""
-    model, loss, training = config.model, config.loss, config.training
-    steps, steps_done = training.steps, step + 1
-    down = fall(step, steps, training.lr_decay)
-    if training.lr_decay_shape == "cosine":
+    steps, steps_done = config.steps, step + 1
+    down = fall(step, steps, config.lr_decay)
+    if config.lr_decay_shape == "cosine":
         down = (1 - math.cos(math.pi * down)) / 2
     k = None
-    if training.k_start is not None and model.k is not None:
-        k = round(model.k + (training.k_start - model.k) * fall(step, steps, training.k_decay, training.k_decay))
-    every, last = training.resample_every, training.resample_until * steps
+    if config.k_start is not None and config.k is not None:
+        k = round(config.k + (config.k_start - config.k) * fall(step, steps, config.k_decay, config.k_decay))
+    every, last = config.resample_every, config.resample_until * steps
     return Scheduled(
-        lr=training.lr * min(rise(step, steps, training.lr_warmup), down),
+        lr=config.lr * min(rise(step, steps, config.lr_warmup), down),
         k=k,
-        penalty=rise(step, steps, loss.penalty_warmup),
-        anchoring=fall(step, steps, loss.anchor_fall, 1.0 if loss.anchor_until is None else loss.anchor_until),
+        penalty=rise(step, steps, config.penalty_warmup),
+        anchoring=fall(step, steps, config.anchor_fall, 1.0 if config.anchor_until is None else config.anchor_until),
         exponent=_exponent(config, step),
         next_exponent=_exponent(config, steps_done),
         resample=every is not None and steps_done % every == 0 and steps_done <= last,
-        reorder=training.reorder_every is not None and steps_done % training.reorder_every == 0,
-        row=steps_done % training.log_every == 0 or steps_done == steps,
+        reorder=config.reorder_every is not None and steps_done % config.reorder_every == 0,
+        row=steps_done % config.log_every == 0 or steps_done == steps,
     )
 
 
-def _exponent(config: RunConfig, step: int) -> float:
-    end = config.loss.l1_exponent_end
+def _exponent(config: Config, step: int) -> float:
+    end = config.l1_exponent_end
     if end is None:
         return 1.0
-    return 1 - (1 - end) * (1 - fall(step, config.training.steps, 1 - config.loss.l1_anneal_start))
+    return 1 - (1 - end) * (1 - fall(step, config.steps, 1 - config.l1_anneal_start))
 
 
 class PenaltyFactor:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
+from sdlcore.config import Config
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
 from sdlcore.model.losses.term import TermInputs, term_of
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
-from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
@@ -40,7 +40,7 @@ class TrainingStep:
         k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
     """
 
-    def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(self, model: SparseCoder, config: Config, anchors: tuple[Tensor, Tensor] | None = None) -> None:
         self.model = model
         self.config = config
         self.processes = model.processes
@@ -49,24 +49,24 @@ class TrainingStep:
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         of_all = [p for p, name in self.names.items() if name not in model.latent_names]
-        clip, latents = config.training.gradient_clip, self.processes.latents
+        clip, latents = config.gradient_clip, self.processes.latents
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """Kernels of all steps, which keep large buffers for the next step."""
-        decay = config.training.weight_decay
+        decay = config.weight_decay
         self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
         self.now = scheduled(config, 0)
         """Scheduled values of the last step."""
         keep_freed_memory()
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
-        self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
-        self.penalty = PenaltyFactor(config.loss, model.W_enc)
-        self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
+        self.dead = DeadLatents(len(model.W_enc), config.dead_after, device)
+        self.penalty = PenaltyFactor(config, model.W_enc)
+        self.firings = torch.zeros(len(model.W_enc) if config.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
-        self._norms = needs_norms(config.loss)
-        self._scales = scales_of(config.loss, model)
-        self._precision = _TYPES[config.training.precision]
+        self._norms = needs_norms(config)
+        self._scales = scales_of(config, model)
+        self._precision = _TYPES[config.precision]
         self._auxiliary: Auxiliary | None = None
 
     def columns(self) -> dict[str, float]:
@@ -74,7 +74,7 @@ class TrainingStep:
         columns = {"lr": self.now.lr}
         if self.now.k is not None:
             columns["k"] = self.now.k
-        if self.config.loss.l1_exponent_end is not None:
+        if self.config.l1_exponent_end is not None:
             columns["l1_exponent"] = self.now.exponent
         if self.penalty.changes:
             columns["penalty_factor"] = float(self.penalty.used)
@@ -114,9 +114,9 @@ class TrainingStep:
         self.now = scheduled(self.config, step)
         if self.now.k is not None:
             self.model.sigma.set_k(self.now.k)
-        loss = self.config.loss
-        if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
-            self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
+        config = self.config
+        if config.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
+            self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), config.k_aux)
 
     def _gradients(self, x_BP: Tensor, x_BR: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor, RowNorms]:
         """Compute the gradients of the weights from this process's share of each of the batch's ``accumulate`` parts.
@@ -124,7 +124,7 @@ class TrainingStep:
         Return the loss and its terms (means over the parts), how many samples activated each latent, and the norms of
         gradient rows that kernels recorded.
         """
-        now, loss, group, n_parts = self.now, self.config.loss, self.processes.samples, self.config.training.accumulate
+        now, loss, group, n_parts = self.now, self.config, self.processes.samples, self.config.accumulate
         if len(x_BP) % n_parts:
             raise ValueError(f"batch {step} of x has {len(x_BP)} samples, which accumulate = {n_parts} must divide")
         part_length = len(x_BP) // n_parts
@@ -183,8 +183,8 @@ class TrainingStep:
     def finish(self) -> None:
         """Set the model's final k, which an early end may not have reached, and compute its decoder rows."""
         self.model.write_rows()
-        if self.config.model.k is not None:
-            self.model.sigma.set_k(self.config.model.k)
+        if self.config.k is not None:
+            self.model.sigma.set_k(self.config.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
@@ -266,9 +266,9 @@ class TrainingStep:
         self.penalty.log = tensors["log_penalty"].to(device)
         if len(self.firings):
             self.firings = tensors["firings"].to(device)
-        if self.config.loss.lambda_aux:
+        if self.config.lambda_aux:
             dead = tensors["auxiliary"].nonzero().squeeze(1)
-            self._auxiliary = Auxiliary(dead.to(device), self.config.loss.k_aux)
+            self._auxiliary = Auxiliary(dead.to(device), self.config.k_aux)
 
     def _is_by_latent(self, name: str) -> bool:
         """Whether a tensor of the state has one row per latent."""

@@ -7,6 +7,7 @@ from threading import Event
 import torch
 from torch import Tensor
 
+from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
@@ -15,7 +16,6 @@ from sdlcore.model.scaling import Scaling, no_scaling
 from sdlcore.model.scaling import directions as scaled_directions
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig, is_centred
 from sdlcore.training import normalisation
 from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import divide, unite
@@ -38,7 +38,7 @@ TRIAL_SHARE, FEWEST_TRIAL_STEPS = 0.25, 100
 @torch.enable_grad()
 def train_dictionary(
     rows: TrainingRows,
-    config: RunConfig,
+    config: Config,
     seed: int,
     device: torch.device,
     anchors: Anchors | None = None,
@@ -74,17 +74,17 @@ def train_dictionary(
     ValueError, DivergedError, KeyboardInterrupt, SystemExit
         As in `sdlcore.training.loop.train`.
     """
-    pair = config.model.pair
+    pair = config.pair
     sites = pair_sites(pair, *rows.widths)
     scaling: Scaling
-    if config.training.whiten:
+    if config.whiten:
         scaling = normalisation.fit_whitening(rows.sample(), pair)
-    elif config.training.normalise:
+    elif config.normalise:
         scaling = normalisation.fit_normalisation(rows.sample(), pair)
     else:
         scaling = no_scaling(*(sum(widths) for widths in sites))
 
-    if start is not None and is_centred(config.training.to_dict()) and config.model.decoder_norm == "free":
+    if start is not None and is_centred(config.to_dict()) and config.decoder_norm == "free":
         scaling = normalisation.with_latents_of(scaling, start)
 
     def initial() -> SparseCoder:
@@ -99,13 +99,13 @@ def train_dictionary(
     if anchors is not None:
         w_p, w_r = make_direction_pair(pair, *anchors.sites)
         directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
-    near = config.loss.anchor_cosine
+    near = config.anchor_cosine
     if near is not None:
         if directions is None:
             raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
         _, w_r_KR = scaled_directions(scaling, *directions)
 
-        def share_held(trial: RunConfig) -> float:
+        def share_held(trial: Config) -> float:
             model = initial()
             generator = torch_stream(seed, "resampling")
             train(model, rows.batches, trial, generator, scaling, directions)
@@ -137,7 +137,7 @@ def _with_weight_column(watch: Watch | None, weight: float) -> Watch:
     return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}
 
 
-def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -> float:
+def choose_weight(config: Config, share_held: Callable[[Config], float]) -> float:
     """Return the smallest weight whose trial holds `REQUIRED_SHARE` of the anchors, or the last of `ANCHOR_WEIGHTS`.
 
     Parameters
@@ -148,10 +148,10 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
         Trains with the given settings and returns `anchored_share`. A trial differs from the run only in its weight
         and its number of steps.
     """
-    steps = min(config.training.steps, max(FEWEST_TRIAL_STEPS, int(TRIAL_SHARE * config.training.steps)))
+    steps = min(config.steps, max(FEWEST_TRIAL_STEPS, int(TRIAL_SHARE * config.steps)))
     for weight in ANCHOR_WEIGHTS:
         trial = with_weight(config, weight)
-        share = share_held(trial.changed(training=trial.training.changed(steps=steps)))
+        share = share_held(trial.changed(steps=steps))
         log.info("lambda_anchor %g holds %.3f of the anchors after %d steps", weight, share, steps)
         if share >= REQUIRED_SHARE:
             return weight
@@ -166,9 +166,9 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
     return ANCHOR_WEIGHTS[-1]
 
 
-def with_weight(config: RunConfig, weight: float) -> RunConfig:
+def with_weight(config: Config, weight: float) -> Config:
     """Return the settings with this weight of anchors, and without ``anchor_cosine``."""
-    return config.changed(loss=config.loss.changed(lambda_anchor=weight, anchor_cosine=None))
+    return config.changed(lambda_anchor=weight, anchor_cosine=None)
 
 
 @torch.no_grad()

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.contrast import contrast
 from sdlcore.parallel.groups import Processes
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.training.distributed import divide
 from tests.api.test_fitting import QUIET
 from tests.parallel.threads import together

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.model.losses.total import scales_of, total_loss
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import LossConfig, ModelConfig
 
 DIMENSION, K = 70, 5
 """More numbers in double precision than a piece of a row has (`sdlcore.sparse.kernels.cpu_tiles.PIECE`)."""

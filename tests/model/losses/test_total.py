@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
@@ -16,7 +17,6 @@ from sdlcore.model.losses.l1 import l1
 from sdlcore.model.losses.orthogonality import drawn_chunks
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse import products
 
 N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3

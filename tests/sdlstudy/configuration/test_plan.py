@@ -32,8 +32,8 @@ def test_disk_and_hours_are_those_of_weights_and_samples():
     stages, bench = planned(CONFIG), CONFIG.sources.bench["lrb"]
     runs = [trained_settings(CONFIG, cell) for cell in CONFIG.cells() if cell.method != "acs"]
     widths = {"sae": 2 * bench.n_p, "crosscoder": 2 * (bench.n_p + (bench.n_r or bench.n_p))}
-    weights = [run.model.n_q * widths[run.model.pair] for run in runs]
-    work = [size * run.training.steps * run.training.batch_size for size, run in zip(weights, runs, strict=True)]
+    weights = [run.n_q * widths[run.pair] for run in runs]
+    work = [size * run.steps * run.batch_size for size, run in zip(weights, runs, strict=True)]
     assert stages["GB"]["trainings on bench"] == pytest.approx(4e-9 * sum(weights))
     assert stages["hours"]["trainings on bench"] == pytest.approx(sum(work) / RATE / 3600)
     assert np.isnan(stages.loc["solvers", ["GB", "hours"]].astype(float)).all()

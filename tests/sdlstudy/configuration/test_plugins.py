@@ -131,7 +131,7 @@ def test_its_settings_are_swept_like_ours():
     config = study(tables={"own_shrink": TABLE})
     cells = config.tables["own_shrink"].cells(config)
     assert [cell.method for cell in cells] == ["soft", "soft_shrink_0_2"]
-    assert [run_settings(config, cell).model.settings_of_plugin["shrink"] for cell in cells] == [0.05, 0.2]
+    assert [run_settings(config, cell).shrink for cell in cells] == [0.05, 0.2]
     at_default = study(
         methods={"plain": {"activation": "soft_topk", "k": 3}}, tables={"own_shrink": TABLE | {"methods": ["plain"]}}
     )
@@ -152,10 +152,10 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
         methods={"soft": {"power": 0.5}}, protocols={"best": {"run": {"exponent": 3}}}, tables={"own_power": table}
     )
     run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
-    assert (run.loss.terms, run.loss.settings_of_plugin) == (("power",), {"power": 0.5, "exponent": 3})
+    assert (run.terms, run.model_extra) == (("power",), {"power": 0.5, "exponent": 3})
     cells = config.tables["own_power"].cells(config)
     assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
-    assert [run_settings(config, cell).loss.terms for cell in cells] == [(), ("power",)]
+    assert [run_settings(config, cell).terms for cell in cells] == [(), ("power",)]
 
 
 def test_a_solver_is_a_method_with_its_settings():
@@ -163,7 +163,7 @@ def test_a_solver_is_a_method_with_its_settings():
     table = {"source": "lrb", "methods": ["own"], "anchorings": ["none"]}
     config = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
     run = run_settings(config, Cell("lrb", "own", "best", "none", 0))
-    assert run.settings_of_plugin == {"taken_from": 3}
+    assert run.model_extra == {"taken_from": 3}
 
 
 def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():
@@ -171,7 +171,7 @@ def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():
     run = {"n_q": 64, "steps": 5, "batch_size": 32}
     mine = {"mine": {"source": "noise", "dimension": 6, "run": run}, "wider": {"like": "mine", "dimension": 8}}
     config = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
-    assert config.sources.plugin["wider"].settings_of_plugin == {"dimension": 8}
+    assert config.sources.plugin["wider"].model_extra == {"dimension": 8}
     assert config.sources.plugin["mine"].model_dump()["dimension"] == 6
     assert not config.source("mine").is_labelled
     assert config.source("sorted").is_labelled

@@ -4,8 +4,8 @@ import jsonschema
 
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.loading import load_yaml
 from sdlstudy.configuration.schema import FILE, as_yaml, published, schema
@@ -60,8 +60,8 @@ def test_every_key_is_described_or_speaks_for_itself():
 def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
     run, method = (SCHEMA["$defs"][name]["properties"] for name in ("Run", "Method"))
     of_anchorings = {"lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
-    assert run.keys() == RunConfig().to_dict().keys() - of_anchorings
-    kinds = (RunConfig(), SolverConfig(), PeerConfig(), ImportConfig(), CodesConfig())
+    assert run.keys() == Config().to_dict().keys() - of_anchorings
+    kinds = (Config(), SolverConfig(), PeerConfig(), ImportConfig(), CodesConfig())
     settings = {name for kind in kinds for name in kind.to_dict()}
     assert method.keys() == settings - of_anchorings | {"warm_start", "like"}
     assert method["batch_size"] == {

@@ -170,7 +170,7 @@ def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
     cells, before = config.cells(), validate(plain).cells()
     assert len(set(cells)) == len(cells)
     assert len(cells) == len(before) + len(set(values) - {16}) * len(anchorings) * len(config.seeds)
-    assert {trained_settings(config, cell).model.k for cell in cells} == {16, *values}
+    assert {trained_settings(config, cell).k for cell in cells} == {16, *values}
 
 
 def test_validating_twice_changes_nothing():

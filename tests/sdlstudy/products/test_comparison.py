@@ -125,8 +125,8 @@ def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(mor
             if cell.method == "acs" or config.methods[cell.method].is_peer:  # a solver chooses its L0
                 continue
             run = trained_settings(config, cell)
-            assert (run.model.k or run.loss.target_l0) == l0[ground], cell
-            assert run.model.n_q == config.source(cell.source).run.n_q
+            assert (run.k or run.target_l0) == l0[ground], cell
+            assert run.n_q == config.source(cell.source).run.n_q
 
 
 def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():

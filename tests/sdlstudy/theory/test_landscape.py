@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.random_streams import stream
-from sdlcore.run import ModelConfig
 from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, codes, gradients
 from sdlstudy.theory.landscape import ACTIVATIONS, alternate, best_encoder, pattern, random_problem, with_best_decoder
 

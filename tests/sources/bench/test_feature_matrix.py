@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.config import ModelConfig
 from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import (
     MARGIN,
     NEGATIVE_INTERFERENCE,

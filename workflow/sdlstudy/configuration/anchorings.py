@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.run import ModelConfig
+from sdlcore.config import ModelConfig
 from sdlstudy.settings.cells import Cell, solver_settings
 from sdlstudy.settings.names import unknown
 from sdlstudy.settings.study import Discover, Study

@@ -19,7 +19,6 @@ from sdlstudy.configuration.limits import mapping, unbounded
 from sdlstudy.configuration.refusals import problems
 from sdlstudy.configuration.validation import (
     doubled_sources,
-    ignored_settings,
     inconsistencies,
     inconsistent_benches,
     inconsistent_runs,
@@ -120,7 +119,6 @@ def validate(config: Tree) -> Configuration:
     filled = _typed(with_sweeps(typed).model_dump(warnings=False))
     _refuse(inconsistent_benches(filled))
     _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
-    _refuse(ignored_settings(filled, config))
     return filled
 
 

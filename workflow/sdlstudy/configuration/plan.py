@@ -7,8 +7,8 @@ import pandas as pd
 
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, run_settings
@@ -16,7 +16,7 @@ from sdlstudy.settings.cells import Cell, run_settings
 RATE = 8e10
 """Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32)."""
 KINDS = {
-    RunConfig: "trainings",
+    Config: "trainings",
     SolverConfig: "solvers",
     PeerConfig: "trainings of other libraries",
     ImportConfig: "imported dictionaries",
@@ -78,9 +78,9 @@ def _runs(config: Configuration, missing: Callable[[str], bool], shapes: Mapping
         kind, left = config.methods[cell.method].settings, any(map(missing, files.all_of(cell)[:-1]))
         size = _weights(config, cell, shapes)
         run, hours = run_settings(config, cell), None
-        if size is not None and isinstance(run, RunConfig):
-            hours = size * run.training.steps * run.training.batch_size / RATE / 3600
-        on = f" on {config.source(cell.source).kind}" if kind is RunConfig else ""
+        if size is not None and isinstance(run, Config):
+            hours = size * run.steps * run.batch_size / RATE / 3600
+        on = f" on {config.source(cell.source).kind}" if kind is Config else ""
         yield f"{KINDS[kind]}{on}", left, None if size is None else 4 * size / 1e9, hours
     yield from (("evaluations", missing(files.metrics(cell)), 0.0, 0.0) for cell in config.cells())
 
@@ -89,8 +89,8 @@ def _weights(config: Configuration, cell: Cell, shapes: Mapping[str, Shape]) -> 
     """Return the number of weights in a dictionary; None if its dimensions or its number of atoms are unknown."""
     run = run_settings(config, cell)
     n_p, n_r = shapes[cell.source].widths if cell.source in shapes else config.source(cell.source).widths
-    if n_p is None or not isinstance(run, RunConfig | PeerConfig):
+    if n_p is None or not isinstance(run, Config | PeerConfig):
         return None
-    pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
+    pair, n_q = run.pair, run.n_q
     target = n_r or n_p
     return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]

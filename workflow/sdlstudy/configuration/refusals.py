@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
-from sdlcore.plugins.plugin_settings import own_settings
+from sdlcore.plugins.registry import own_settings
 from sdlcore.storage.yaml_files import number_as_text
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.limits import key_path, short_repr

@@ -4,13 +4,12 @@ Each problem is one line that begins with the path of the key.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.config import Config, check_division
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.anchorings import unknown_in_anchorings, unsound_anchors
@@ -20,7 +19,6 @@ from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.runs import RunSettings
 from sdlstudy.settings.sources import Language
 from sdlstudy.settings.study import Study
-from sdlstudy.settings.trees import Tree, branch
 
 SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
 """Settings that are equal in all sources of one pass."""
@@ -122,36 +120,6 @@ def _without_effect(config: Configuration) -> Iterator[str]:
                     yield f"sources.{kind}.{name}.run.{key}: has no effect, since each method there sets it; use {say}"
 
 
-def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
-    """Yield settings of methods that have no effect on any run, such as settings of other activations.
-
-    Only a method's own settings in ``written`` count, and a protocol's settings for one method. Settings that a method
-    inherits by ``like``, or shares with others through a protocol or a source, need not fit each method.
-    """
-    runs: dict[str, list[tuple[str, RunConfig]]] = {}
-    for cell in dict.fromkeys(config.cells()):
-        run = run_settings(config, cell)
-        if isinstance(run, RunConfig):
-            runs.setdefault(cell.method, []).append((cell.protocol, run))
-    methods, protocols = branch(written, "methods"), branch(written, "protocols")
-    for method, protocol_runs in runs.items():
-        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in protocol_runs])
-        for protocol in protocols:
-            settings = branch(written, "protocols", protocol, "methods").get(method)
-            path = f"protocols.{protocol}.methods.{method}"
-            yield from _ignored(
-                path, settings, [run for run_protocol, run in protocol_runs if run_protocol == protocol]
-            )
-
-
-def _ignored(path: str, written: Any, runs: list[RunConfig]) -> Iterator[str]:
-    """Yield the settings under a path that have no effect on any of these runs."""
-    settings = {name: value for name, value in (written or {}).items() if name not in DEPENDENT_ON_STEPS}
-    if settings and runs:
-        in_all = set.intersection(*(set(run.without_effect(settings)) for run in runs))
-        yield from (f"{path}.{sentence.replace(' ', ': ', 1)}" for sentence in sorted(in_all))
-
-
 def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> Iterator[str]:
     """Check one run. If metrics of the run are needed (``is_evaluated``), its anchors must be valid too."""
     path, source = _path(config, cell), config.source(cell.source)
@@ -160,7 +128,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> 
     except ValueError as error:
         yield f"{path}: {error}"
         return
-    if not isinstance(run, RunConfig):
+    if not isinstance(run, Config):
         kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
         kinds |= {CodesConfig: "codes by search"}
         kind = kinds[type(run)]
@@ -173,21 +141,20 @@ def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> 
         if model.pair != "sae" or model.activation == "abstopk":
             found = f"{start.method} has pair {model.pair}, activation {model.activation}"
             yield f"{path}: search needs pair sae and latents that are never negative, but {found}"
-    pair = run.model.pair if isinstance(run, RunConfig) else run.pair
-    if isinstance(run, RunConfig) and (problem := check_division(run, config.processes, config.split)):
+    if isinstance(run, Config) and (problem := check_division(run, config.processes, config.split)):
         yield f"{path}: {problem}"
-    if isinstance(run, RunConfig) and run.loss.contrast and not source.has_neighbours:
+    if isinstance(run, Config) and run.contrast and not source.has_neighbours:
         yield f"{path}: contrast compares neighbouring tokens, which only sources of kind language have"
-    if pair != "sae" and not source.has_target:
-        yield f"{path}: pair {pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
-    if pair == "transcoder" and source.n_sites > 2:
+    if run.pair != "sae" and not source.has_target:
+        yield f"{path}: pair {run.pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
+    if run.pair == "transcoder" and source.n_sites > 2:
         problem = f"pair transcoder reads one site and writes another, but {cell.source} has {source.n_sites} sites"
         yield f"{path}: {problem}; give it two layers"
     clip = config.clip(cell.source)
     rows = source.rows[0] if clip is None else clip.images_taken[0]
     yield from _batch_beyond_rows(path, run, rows)
     anchoring = config.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
-    if is_evaluated and anchoring is not None and isinstance(run, RunConfig):
+    if is_evaluated and anchoring is not None and isinstance(run, Config):
         yield from unsound_anchors(config, cell, anchoring, run.model)
 
 
@@ -202,9 +169,8 @@ def batches_beyond_rows(config: Configuration, source: str, rows: int, width: in
 def _batch_beyond_rows(path: str, run: RunSettings, rows: int | None) -> Iterator[str]:
     if isinstance(run, SolverConfig | ImportConfig | CodesConfig):
         return
-    batch_size = run.training.batch_size if isinstance(run, RunConfig) else run.batch_size
-    if rows is not None and batch_size > rows:
-        yield f"{path}: batch_size {batch_size} exceeds the source's {rows} train_samples"
+    if rows is not None and run.batch_size > rows:
+        yield f"{path}: batch_size {run.batch_size} exceeds the source's {rows} train_samples"
 
 
 def _path(config: Configuration, cell: Cell) -> str:

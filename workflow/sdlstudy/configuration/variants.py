@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.config import Config, ModelConfig
 from sdlcore.settings import Json
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
@@ -52,7 +52,7 @@ def unsound_starts(study: Study) -> Iterator[str]:
         if settings.has_codes and settings.warm_start is None:
             yield f"methods.{method}.warm_start: missing; search needs it, the method whose dictionary gets new codes"
         start = methods.get(settings.warm_start or "")
-        if settings.has_codes and start is not None and start.settings is not RunConfig:
+        if settings.has_codes and start is not None and start.settings is not Config:
             yield f"methods.{method}.warm_start: {settings.warm_start} is no training, which search needs"
         if settings.warm_start is not None and settings.init_l0 is not None:
             yield f"methods.{method}.init_l0: has no meaning with warm_start, which sets the start itself"

@@ -8,8 +8,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
+from sdlcore.config import is_centred
 from sdlcore.data.settings import ClassMeans
-from sdlcore.run import is_centred
 from sdlstudy.products.product import Product
 from sdlstudy.products.registry import registered
 from sdlstudy.products.run_table import Compared

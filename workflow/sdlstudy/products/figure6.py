@@ -84,7 +84,7 @@ class Figure6(Picture):
                 yield f"{path}.{side}: {method} is {kind.origin}, expected a method that is trained here"
                 continue
             try:
-                every = trained_settings(study, self.runs(study, side)[0]).training.resample_every
+                every = trained_settings(study, self.runs(study, side)[0]).resample_every
             except ValueError:  # settings that exclude each other, which another check reports
                 continue
             if (every is not None) != (side == "with"):

@@ -5,8 +5,8 @@ from itertools import product
 from typing import Annotated
 
 from peers.settings import PeerConfig
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import RunConfig
+from sdlcore.config import Config
+from sdlcore.plugins.registry import own_settings
 from sdlstudy.products.product import AnyStudy, Product, partial_study
 from sdlstudy.results.tables import Layout, Point
 from sdlstudy.settings.cells import Cell, setting_of, variant_name
@@ -192,7 +192,7 @@ class RunTable(Compared):
         parameter, path = self.sweep.parameter, f"{path}.sweep"
         if not self.sweeps_source(study):
             plugin_settings = own_settings("activation", "loss term")
-            if parameter not in RunConfig().to_dict() | plugin_settings:
+            if parameter not in Config().to_dict() | plugin_settings:
                 kind = f"sources.{study.source(self.source).kind}"
                 yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
             if parameter in plugin_settings:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from peers.settings import PeerConfig
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import RunConfig
+from sdlcore.config import Config
+from sdlcore.plugins.registry import own_settings
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.settings.runs import Layer, Method, RunSettings
@@ -42,15 +42,15 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     """
     kind = study.methods[cell.method].settings
     settings = dict(_layered_settings(study, cell.source, cell.method, cell.protocol))
-    if kind is RunConfig and cell.anchoring != "none":
+    if kind is Config and cell.anchoring != "none":
         settings |= study.anchorings[cell.anchoring].of_runs
     return kind.from_dict(settings)
 
 
-def trained_settings(study: Study, cell: Cell) -> RunConfig:
+def trained_settings(study: Study, cell: Cell) -> Config:
     """Return the settings of a run that sdlcore trains."""
     settings = run_settings(study, cell)
-    assert isinstance(settings, RunConfig), f"{cell.method} is not trained here"
+    assert isinstance(settings, Config), f"{cell.method} is not trained here"
     return settings
 
 

@@ -11,25 +11,23 @@ from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCu
 
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.plugins.registry import Extension, Kind
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
-from sdlcore.setting_errors import expectation
+from sdlcore.plugins.registry import Extension, Kind, own_settings
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.settings.fields import Identifier, left_out
 from sdlstudy.settings.json_schema import Generator
 
 USERS: dict[str, tuple[type[Settings], ...]] = {
-    "trainings": (ModelConfig, LossConfig, TrainingConfig),
+    "trainings": (Config,),
     "solvers": (SolverConfig,),
     "other libraries": (PeerConfig,),
     "imported dictionaries": (ImportConfig,),
     "codes by search": (CodesConfig,),
 }
 """Kinds of runs -> the classes that declare their settings."""
-RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig | CodesConfig
+RunSettings = Config | SolverConfig | PeerConfig | ImportConfig | CodesConfig
 MADE_BY: dict[str, type[RunSettings]] = {
     "solver": SolverConfig,
     "peer": PeerConfig,
@@ -156,9 +154,9 @@ def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDet
             plugin.settings.adapter_of(name).validate_python(value)
             return None
         except ValidationError as error:
-            problems.append(expectation(error.errors(include_url=False)[0]))
+            problems.append(error.errors(include_url=False)[0]["msg"])
     text = next(filter(None, (plugin.text_of(name) for plugin in plugins)), "")
-    message = f"expected {problems[0]}{f' ({text})' if text else ''}, found {value!r}"
+    message = f"{problems[0]}{f' ({text})' if text else ''}, found {value!r}"
     return InitErrorDetails(
         type=PydanticCustomError("own", "{message}", {"message": message}), loc=(name,), input=value
     )
@@ -187,7 +185,7 @@ class Method(Layer):
     @property
     def settings(self) -> type[RunSettings]:
         """The class of the settings of its runs: training, solver, other library, imported dictionary or codes."""
-        return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), RunConfig)
+        return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), Config)
 
     @property
     def is_solver(self) -> bool:

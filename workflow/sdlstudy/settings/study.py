@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from sdlcore.run import LAMBDA_ANCHOR, AnchorForm
+from sdlcore.config import LAMBDA_ANCHOR, AnchorForm
 from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlstudy.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out

@@ -3,15 +3,13 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from sdlcore.errors import PluginError
+from sdlcore.config import BUILT_IN, TAKEN, Config, ModelConfig
 from sdlcore.model.activation import Activation, Selecting
 from sdlcore.model.plugin_checks import checked_methods, derived_methods
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.run import TAKEN, ModelConfig, RunConfig, Searched
-from sdlcore.run import Activation as Names
 
 AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
 
@@ -45,15 +43,11 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(
                 f"activation {name}: expected a subclass of sdl.Activation, found {kind}; define forward(self, pre)"
             )
-        settings = settings_class(cls, f"activation {name}", counts=["k"])
+        settings = settings_class(cls, f"activation {name}", built_in=["k"])
         selects = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
-        if not selects and "k" in inspect.signature(cls).parameters:
-            raise PluginError(
-                f"{cls.__module__}: activation {name} takes k in __init__; declare k: int in the class, and read self.k"
-            )
         facts = {"selects": selects, "checked": checked_methods(cls, f"activation {name}")}
-        reserved = [*RunConfig().to_dict(), *TAKEN]
-        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved)
+        reserved = [*Config.model_fields, *TAKEN]
+        register(Extension("activation", name, cls, settings, facts), BUILT_IN, reserved)
         return cls
 
     return add
@@ -67,7 +61,7 @@ def make_sigma(config: ModelConfig) -> Activation:
         sigma: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
-        plugin, settings = extension.implementation, config.settings_of_plugin
+        plugin, settings = extension.implementation, config.model_extra or {}
         body = {**derived_methods(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
         body |= {"k": config.k} if config.selects else {}
         subclass: Any = type(plugin.__name__, (plugin,), body)
@@ -77,5 +71,5 @@ def make_sigma(config: ModelConfig) -> Activation:
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
     """Return the model's settings that the constructor takes, by name."""
-    names = (name for name in inspect.signature(cls).parameters if name not in config.settings_of_plugin)
+    names = (name for name in inspect.signature(cls).parameters if name not in (config.model_extra or {}))
     return {name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from sdlcore.config import AnchorForm
 from sdlcore.model.losses.term import Term, TermInputs
-from sdlcore.run import AnchorForm
 
 
 def anchor(

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sdlcore.config import L0Form
 from sdlcore.model.activations.jumprelu import JumpReLU, step
 from sdlcore.model.forward import Forward
 from sdlcore.model.losses.term import Term, TermInputs
-from sdlcore.run import L0Form
 
 if TYPE_CHECKING:
     from sdlcore.model.coder import SparseCoder

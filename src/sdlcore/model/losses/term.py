@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from sdlcore.config import TAKEN, TERMS, Config, LossConfig
 from sdlcore.model.forward import Forward
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
-from sdlcore.run import TAKEN, TERMS, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     check_named(name, "loss_term")
 
     def add(compute: AnyCompute) -> AnyCompute:
-        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, ("inputs",))
+        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, takes=1)
         facts = {"rises": rises, "norms": norms}
         ours = (*TERMS.values(), *COLUMNS)
-        register(Extension("loss term", name, compute, settings, facts), ours, [*RunConfig().to_dict(), *TAKEN])
+        register(Extension("loss term", name, compute, settings, facts), ours, [*Config.model_fields, *TAKEN])
         return compute
 
     return add
@@ -112,7 +112,7 @@ def term_of(name: str) -> Term:
 def _compute_plugin(plugin: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
     names = [name for name in plugin.settings.model_fields if name != plugin.name]
-    settings = {name: inputs.config.settings_of_plugin[name] for name in names}
+    settings = {name: getattr(inputs.config, name) for name in names}
     value = plugin.implementation(inputs, **settings)
     if not isinstance(value, Tensor) or value.ndim:
         raise ValueError(f"loss term {plugin.name} returned {in_words(value)}, expected a tensor of shape ()")

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from sdlcore.config import LossConfig
 from sdlcore.model.encoding import Scales
 from sdlcore.model.forward import Forward
 from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.model.losses.term import Term, TermInputs, term_of
-from sdlcore.run import LossConfig
 from sdlcore.sparse.products import decode_at
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def total_loss(
 
 
 def _weight(term: Term, config: LossConfig) -> float:
-    name = term.weight or ""
-    return config.settings_of_plugin[name] if name in config.settings_of_plugin else getattr(config, name)
+    weight: float = getattr(config, term.weight or "")
+    return weight
 
 
 def gate(model: "SparseCoder", x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:

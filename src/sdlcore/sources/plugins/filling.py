@@ -75,7 +75,7 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
 
 def _blocks(extension: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, after checking that they have the declared columns."""
-    blocks = extension.implementation(split, stream(0, "plugin", split), **source.settings_of_plugin)
+    blocks = extension.implementation(split, stream(0, "plugin", split), **(source.model_extra or {}))
     if not isinstance(blocks, Iterable):
         raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
     for values in blocks:

@@ -4,24 +4,21 @@ The module does not import numpy, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from sdlcore.plugins.extensible import Extensible
-from sdlcore.plugins.names import Name
+from pydantic import AfterValidator
+
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
+from sdlcore.plugins.registry import Extension, Pluggable, check_name, check_named, register, registered
 from sdlcore.settings import StoredPrecision, Total
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
 
 
-class PluginSource(Extensible):
+class PluginSource(Pluggable):
     """Activations from a plugin's source."""
 
-    called: ClassVar[str] = "settings of a source"
-    extended_by: ClassVar[Kind] = "source"
-
-    source: Annotated[str, Name("source", ())]
+    source: Annotated[str, AfterValidator(lambda name: check_name("source", name, ()))]
     """Name of the source in its plugin."""
     train_samples: Total | None = None
     """Number of training samples; None for all that the source yields."""
@@ -30,9 +27,10 @@ class PluginSource(Extensible):
     dtype: StoredPrecision = "float32"
     """Precision of the activation stores."""
 
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        return (self.source,)
+    def used_plugins(self) -> list[Extension]:
+        """Return the plugin of the source."""
+        plugin = registered("source", self.source)
+        return [] if plugin is None else [plugin]
 
 
 def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = False) -> Callable[[AnyFill], AnyFill]:
@@ -59,7 +57,7 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
     check_named(name, "source")
 
     def add(fill: AnyFill) -> AnyFill:
-        settings = settings_class(fill, f"source {name}", takes=("split", "rng"))
+        settings = settings_class(fill, f"source {name}", takes=2)
         reserved = list(PluginSource.model_fields)
         facts = {"target": target, "labels": labels}
         register(Extension("source", name, fill, settings, facts), (), [*reserved, "run", "like", "class_means"])

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from sdlcore.config import Architecture, Config, LossConfig, check_division
+
+
+def test_settings_survive_json():
+    config = Config.from_dict({"activation": "batchtopk", "k": 8, "multi_k": [2, 8], "gradient_clip": None})
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.multi_k == (2, 8)
+
+
+def test_model_and_loss_are_parts_of_the_settings():
+    config = Config(activation="jumprelu", n_q=8, l0=0.1, lr=0.01)
+    architecture = {name: getattr(config, name) for name in Architecture.model_fields}
+    assert config.model.to_dict() == architecture | {"pursuit": 0}
+    assert config.loss == LossConfig(l0=0.1)
+    assert config.changed(lr=0.02).model == config.model
+
+
+@pytest.mark.parametrize(
+    "other", [{"frozen": "encoder"}, {"frozen": "both"}, {"archetypes": 8}, {"activation": "relu", "k": None}]
+)
+def test_only_activations_with_k_and_rows_that_can_be_redrawn_are_resampled_by_default(other):
+    topk = {"activation": "topk", "k": 2}
+    assert Config.from_dict(topk).resample_every == 50
+    assert Config.from_dict({**topk, **other}).resample_every is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"activation": "topk", "k": 2, "prefixes": [2, 8], "n_q": 8, "init_scale": 1},
+        {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2},
+        {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95},
+    ],
+)
+def test_given_settings_are_those_that_differ_from_the_defaults(settings):
+    given = Config.from_dict(settings).given()
+    assert given == settings | {"resample_every": 50 if "k" in settings else None}
+    assert Config.from_dict(given) == Config.from_dict(settings)
+
+
+def test_resampling_is_given_always_since_its_default_hangs_on_other_settings():
+    config = Config.from_dict({"activation": "relu", "resample_every": 50})
+    assert Config.from_dict(config.given()) == config
+
+
+@pytest.mark.parametrize(
+    ("processes", "split", "problem"),
+    [
+        (1, "latents", None),
+        (4, "samples", None),
+        (5, "latents", None),
+        (8, "samples", "batch_size = 40 must be a multiple of 8 processes x accumulate = 2 that divide samples"),
+        (4, "latents", "n_q = 15 must be a multiple of 4 processes that divide latents"),
+    ],
+)
+def test_only_equal_parts_are_divided(processes, split, problem):
+    config = Config.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2})
+    assert check_division(config, processes, split) == problem
+
+
+def test_processes_that_divide_samples_cannot_compare_them():
+    config = Config.from_dict({"contrast": 0.1})
+    assert "contrast compares all samples of a batch" in (check_division(config, 2, "samples") or "")
+    assert check_division(config, 2, "latents") is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "split"),
+    [({"contrast": 0.1}, "samples"), ({"prefixes": [2, 15], "n_q": 15, "reorder_every": 5}, "latents")],
+)
+def test_one_process_divides_nothing(settings, split):
+    assert check_division(Config.from_dict(settings), 1, split) is None
