@@ -28,12 +28,6 @@ def test_a_call_without_time_measures_nothing_and_says_what_the_next_one_continu
     assert "the same command continues with steps" in caplog.text
 
 
-def test_a_missing_gpu_is_an_error(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
-        gpu.main([])
-
-
 def test_rows_of_this_commit_are_reused_and_others_measured_again(monkeypatch, tmp_path):
     path = tmp_path / "rows.csv"
     gpu.Table(path, ("seed",), ("value",)).add({"seed": 0, "value": 1.5, "other": 2})

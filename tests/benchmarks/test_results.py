@@ -8,7 +8,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import machine, results, states, timing
 from benchmarks.cases import groups
-from benchmarks.results import BEGINS, ENDS, STEPS, by_processor, page, show, show_all, summary, to_csv, write
+from benchmarks.results import BEGINS, ENDS, show, show_all, summary
 
 
 def step(library, ms, dtype="float32", **more):
@@ -21,12 +21,6 @@ def step(library, ms, dtype="float32", **more):
 
 
 TIMES = [step("sdlcore", 200.0), step("sdlcore", 80.0, "bfloat16"), step("saelens", 1200.0), step("sparsify", 460.0)]
-FACTS = {
-    **{"date": "2026-01-01 00:00 UTC", "commit": "0123456ab", "minutes": 24.6, "load": 0.1, "cpu": "A Processor"},
-    **{"flags": {"avx512_bf16": True, "amx_tile": False}, "cores": 2, "memory_gib": 23.6, "threads": 2},
-    **{"versions": {"torch": "2.13.0", "sae-lens": "6.54.12"}, "python": "3.11.7", "system": "Linux", "partial": False},
-    **{"arguments": "", "failed": {}, "finished": True},
-}
 
 
 def cells(text, first):
@@ -61,46 +55,6 @@ def test_the_page_of_speed_shows_what_was_measured(tmp_path):
     show_all(command.RESULTS, page)
     assert page.read_text() == text
     assert "| topk | 64 |" in text
-
-
-def test_every_processor_has_a_separate_table_under_its_name(tmp_path):
-    for name, ms in (("AMD AVX2", 200.0), ("Intel AMX", 100.0)):
-        rows = [step("sdlcore", ms, processor=name), step("sparsify", 400.0, processor=name)]
-        write(tmp_path / name.lower().replace(" ", "-"), rows, FACTS)
-    write(tmp_path / "partial", TIMES, FACTS)
-    text = by_processor(tmp_path, 1024)
-    assert [line for line in text.splitlines() if line.startswith("**")] == ["**AMD AVX2**", "**Intel AMX**"]
-    assert [row[-1] for row in cells(text, "topk")] == ["2.0", "4.0"]
-
-
-@pytest.mark.parametrize(
-    ("cpu", "flags", "name", "types"),
-    [
-        ("AMD EPYC", "avx2", "AMD AVX2", ["float32"]),
-        ("AMD EPYC", "avx2 avx512f avx512_vnni", "AMD AVX-512 VNNI", ["float32", "int8"]),
-        ("Intel(R) Xeon(R) Gold", "avx2 avx512f", "Intel AVX-512", ["float32"]),
-        ("Intel(R) Xeon(R)", "avx2 avx512f amx_tile amx_bf16", "Intel AMX", ["float32", "bfloat16", "int8"]),
-    ],
-)
-def test_a_processor_is_named_by_its_widest_instructions_and_timed_in_types_that_it_multiplies(cpu, flags, name, types):
-    facts = machine.describe(f"model name : {cpu}\nflags : fpu {flags}\n")
-    assert (machine.processor(facts), machine.dtypes(facts)) == (name, types)
-
-
-def test_the_page_says_on_what_it_was_measured_and_what_fell_short():
-    text = page(FACTS)
-    assert all(fact in text for fact in ("A Processor", "2 cores", "amx_tile no", "sae-lens 6.54.12", "2026-01-01"))
-    assert not any(warning in text for warning in ("Part of", "not finished", "failed"))
-    failed = {"saelens float32: relu": "saelens: Traceback\n  a line\nMemoryError: none left\n"}
-    text = page(FACTS | {"finished": False, "failed": failed, "partial": True, "arguments": "--only topk"})
-    assert "`--only topk`" in text
-    assert "had not finished" in text
-    assert "- saelens float32: relu: MemoryError: none left\n" in text
-
-
-def test_a_number_that_no_column_holds_is_refused():
-    with pytest.raises(ValueError, match="surprise"):
-        to_csv([{"surprise": 1}], STEPS)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from benchmarks.cases import ARCHETYPES, DENSE, METHODS, SPARSE, Setting
-from benchmarks.libraries import fill
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE, REPEATED
@@ -31,19 +30,6 @@ def test_as_many_latents_are_active_as_set_on_samples_not_calibrated_on(sample, 
     _, x, rows = sample
     bound = bound_for(x[:2000], rows, l0)
     assert (x[2000:] @ rows.T > bound).sum(1).mean() == pytest.approx(l0, rel=0.05)
-
-
-def test_the_dictionary_has_unit_rows_and_every_true_feature(sample):
-    W, _, rows = sample
-    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert (rows @ W).max(0) == pytest.approx(1.0, abs=1e-5)
-    assert np.array_equal(rows, dictionary(W, LATENTS, seed=0))
-
-
-def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
-    _, x, rows = sample
-    with pytest.raises(ValueError, match="ask for fewer"):
-        bound_for(x, rows, 0.9 * LATENTS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", *(pytest.param(t, marks=marks) for t, marks in OTHERS.items())])
@@ -106,14 +92,3 @@ def test_a_bound_is_searched_a_few_times_and_the_last_l0_is_returned(share):
     active = calibrate(64, lambda l0: l0, start)
     assert active == (pytest.approx(64, rel=CLOSE) if share else 0.0)
     assert len(aims) == {0.0: TRIES, 1.0: 1}.get(share, len(aims)) <= TRIES
-
-
-def test_weights_fill_matrices_either_way_round_and_none_is_ignored():
-    layer = torch.nn.Linear(3, 5)
-    weight = torch.arange(15.0).view(3, 5)
-    fill(layer, {"weight": weight, "bias": torch.ones(5)})
-    assert torch.equal(layer.weight, weight.T)
-    with pytest.raises(ValueError, match="bias"):
-        fill(layer, {"weight": weight})
-    with pytest.raises(ValueError, match="bias is"):
-        fill(layer, {"weight": weight, "bias": torch.ones(4)})

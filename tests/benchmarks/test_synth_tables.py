@@ -24,15 +24,3 @@ def test_sampling_times_both_libraries(tmp_path):
     ways = [(library, result) for library in ("sdlcore", "saelens") for result in ("coefficients", "samples")]
     assert list(zip(rows["library"], rows["result"], strict=True)) == ways
     assert (rows["microseconds"] > 0).all()
-
-
-@pytest.mark.peers
-def test_a_repeated_oracle_replaces_its_row(tmp_path):
-    key = {"features": 1024, "version": 2, "codes": "posterior"}
-    earlier = pd.DataFrame([{**key, "seed": seed, "tuning_samples": 7} for seed in (0, 1)])
-    earlier.to_csv(tmp_path / "oracle.csv", index=False)
-    few = ("--versions", 2, "--codes", "posterior", "--tuning", 1000, "--samples", 1000)
-    rows = measured(tmp_path / "oracle.csv", "synth_oracle", *few).set_index("seed")
-    assert rows["tuning_samples"].to_dict() == {1: 7, 0: 1000}
-    assert rows["mcc"][0] == 1
-    assert rows["f1"][0] > 0.9

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import machine, timing
-from benchmarks.cases import BATCHES, LIBRARIES, METHODS, SLOW, Case, Setting, groups
-from benchmarks.libraries.sdlcore_steps import make
-from benchmarks.timing import EFFORTS, PRODUCTS, SLOW_EFFORT, L0Error, Probe, check_l0, effort, summarise, turns
+from benchmarks import machine
+from benchmarks.cases import BATCHES, LIBRARIES, METHODS, SLOW, Case, groups
+from benchmarks.timing import EFFORTS, L0Error, check_l0, summarise, turns
 
 
 @given(st.integers(1, 6), st.integers(1, 12))
@@ -48,52 +47,6 @@ def test_every_method_is_timed_in_every_library_that_has_it():
     # methods without k are timed sparse and dense
     assert {group.state for group in all_groups if group.method == "relu"} == {64, 1500}
     assert {group.state for group in all_groups if group.method == "topk"} == {64}
-
-
-def test_pursuits_may_choose_a_latent_again_and_take_single_steps():
-    check_l0(Case("saelens", "matching_pursuit", 1024, "float32", 64), 58.0)
-    with pytest.raises(L0Error, match="more than 15% away"):
-        check_l0(Case("saelens", "matching_pursuit", 1024, "float32", 64), 50.0)
-    (pursuit,), (topk,) = groups(["matching_pursuit"], [1024, 4096]), groups(["topk"], [1024])
-    assert effort(pursuit) == SLOW_EFFORT
-    assert effort(topk) == EFFORTS[1024]
-    assert effort(topk, 7).rounds == 7
-
-
-def test_a_part_has_the_selected_methods_batches_and_libraries():
-    (group,) = groups(["topk"], [1024], ["sparsify", "sdlcore"])
-    assert [(case.library, case.dtype) for case in group.cases] == [
-        ("sparsify", "float32"),
-        ("sdlcore", "float32"),
-        ("sdlcore", "bfloat16"),
-        ("sdlcore", "int8"),
-    ]
-    assert list(groups(["relu"], [1024], ["sparsify"])) == []
-    (group,) = groups(["topk"], [1024], ["saelens", "sdlcore"], ["float32", "int8"])
-    assert [(case.library, case.dtype) for case in group.cases] == [
-        ("saelens", "float32"),
-        ("sdlcore", "float32"),
-        ("sdlcore", "int8"),
-    ]
-
-
-def test_the_probe_times_every_product():
-    probe = Probe(4, dimension=8, latents=16)
-    assert all(probe(product) > 0 for product in PRODUCTS)
-
-
-def test_the_budget_is_parameters_moments_gradients_batch_and_one_buffer():
-    # 100 parameters, four times in float32; 8 samples of 5 numbers; 8 x 16 pre-activations
-    assert timing.budget(100, 8, 5, 16, "float32") * 2**20 == 1600 + 160 + 512
-    assert timing.budget(100, 8, 5, 16, "bfloat16") * 2**20 == 1600 + 160 + 256
-
-
-@pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
-def test_parameters_are_those_that_are_trained(method):
-    setting = Setting(method=method).toy
-    model = make(setting, None).model
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert timing.parameters(method, setting.dimension, setting.latents) == trained
 
 
 def test_a_peak_outlasts_its_memory_and_is_forgotten_on_request():

@@ -1,32 +1,14 @@
 """The worker processes, one per library, and the command line."""
 
-import subprocess
-import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import is_partial, parse
 from benchmarks.cases import Setting
 from benchmarks.states import bound_for, dictionary, save_dictionary
-from benchmarks.workers import Team, WorkerError, environment, workers
+from benchmarks.workers import Team, workers
 from sdlcore.random_streams import stream
-from tests.conftest import REPOSITORY
-
-
-@pytest.mark.parametrize("module", ["benchmarks", pytest.param("benchmarks.worker", marks=pytest.mark.slow)])
-def test_every_module_has_help(module):
-    command = [sys.executable, "-m", module, "--help"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment(1), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout
-
-
-def test_a_part_of_the_benchmark_is_marked_as_partial():
-    assert not is_partial(parse([]))
-    assert is_partial(parse(["--only", "topk", "--batch", "1024", "--rounds", "3"]))
-    assert is_partial(parse(["--libraries", "sdlcore"]))
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +37,6 @@ def test_a_worker_trains_from_a_state_and_measures_itself(files):
         assert worker.ask("peak")["mb"] > 0
         assert worker.ask("l0")["l0"] == pytest.approx(8, rel=0.5)
         assert more > 12
-
-
-@pytest.mark.slow
-def test_what_a_library_says_when_it_fails_is_passed_on():
-    with workers(["sdlcore"], threads=1) as (worker,):
-        worker.receive()
-        with pytest.raises(WorkerError, match="nothing is in training yet"):
-            worker.ask("steps", count=1)
-        with pytest.raises(WorkerError, match="unknown"):
-            worker.ask("unknown")
 
 
 @pytest.mark.slow

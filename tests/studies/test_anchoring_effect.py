@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 from scipy import stats
 
 from studies import KEPT
@@ -32,15 +31,6 @@ def test_features_of_split_samples_are_equally_frequent_and_apart() -> None:
         assert abs(part.mean() - 0.01) < 5 * 0.1 / np.sqrt(30_000 * part.shape[1])
 
 
-def test_shuffled_anchors_pair_different_features() -> None:
-    eye = np.eye(8, dtype=np.float32)
-    data = runs.Data(eye, eye, None, None, np.zeros(8))
-    inputs, outputs = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), data)
-    assert (inputs == eye[:4]).all()
-    assert sorted(outputs.argmax(1)) == [0, 1, 2, 3]
-    assert not (inputs * outputs).any()
-
-
 def test_holm_equals_its_definition() -> None:
     p = np.array([0.01, np.nan, 0.04, 0.03])
     np.testing.assert_allclose(judge.holm(p), [0.04, np.nan, 0.09, 0.09])
@@ -54,26 +44,6 @@ def test_paired_summary_equals_the_t_test() -> None:
     np.testing.assert_allclose(
         [got["p"], got["low"], got["high"]], [expected.pvalue, interval.low, interval.high], rtol=1e-9
     )
-
-
-@pytest.mark.parametrize(
-    ("none", "random", "expected"),
-    [
-        ((0.2, 0.001), (0.1, 0.001), "helps"),
-        ((0.2, 0.001), (0.1, 0.2), "any direction helps"),
-        ((-0.2, 0.001), (-0.1, 0.001), "harms"),
-        ((0.2, 0.3), (0.1, 0.001), "not shown"),
-    ],
-)
-def test_verdicts(none: tuple[float, float], random: tuple[float, float], expected: str) -> None:
-    rows = pd.DataFrame(
-        [
-            {"measure": judge.MAIN, "contrast": contrast, "seeds": 5, "mean": mean, "p_holm": p}
-            for contrast, (mean, p) in (("true - none", none), ("true - random", random))
-        ]
-    )
-    assert judge.verdict(rows) == expected
-    assert judge.verdict(rows.assign(seeds=4)) == "not complete"
 
 
 def test_the_kept_tables_follow_from_the_kept_runs() -> None:

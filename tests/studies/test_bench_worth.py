@@ -10,7 +10,6 @@ import scipy.stats
 from studies.language.bench_worth import (
     Ranking,
     agreements,
-    at_equal_l0,
     corrected,
     kendall_tau,
     noise_ceiling,
@@ -54,30 +53,6 @@ def test_tau_equals_scipys_with_ties_and_without_missing_scores():
     one[:, 3] = np.nan
     expected = [scipy.stats.kendalltau(a, b, nan_policy="omit").statistic for a, b in zip(one, other, strict=True)]
     np.testing.assert_allclose(taus(one, other), expected, atol=1e-12)
-
-
-def test_ties_count_neither_way():
-    # of 6 pairs one ties in the first table: (5 - 0) / sqrt((6 - 1) * 6)
-    agreement = kendall_tau(table([1, 1, 2, 3]), table([1, 2, 3, 4]), 50)
-    assert agreement.tau == pytest.approx(5 / 30**0.5)
-    assert np.isnan(kendall_tau(table([1, 1, 1, 1]), table([1, 2, 3, 4]), 50).tau)
-
-
-def test_methods_that_a_table_lacks_are_omitted():
-    one = table(range(6))
-    other = table(range(6)).drop("m5")
-    other.loc["m0"] = np.nan
-    assert kendall_tau(one, other, 50).methods == 4
-    with pytest.raises(ValueError, match="share 3 methods, expected at least 4"):
-        kendall_tau(one, other.drop("m1"), 50)
-
-
-def test_methods_are_omitted_on_grounds_where_their_l0_is_far():
-    columns = ["method", "ground", "l0"]
-    rows = [("near", "bench", 14), ("near", "real", 32), ("far", "bench", 16), ("far", "real", 41)]
-    rows += [("mean", "bench", 10), ("mean", "bench", 20), ("unknown", "other", 1)]
-    selection = at_equal_l0(pd.DataFrame(rows, columns=columns), {"bench": 16, "real": 32})
-    assert selection.values.tolist() == [list(row) for row in rows if row != ("far", "real", 41)]
 
 
 def test_p_counts_permutations_and_is_corrected_for_the_number_of_pairs():

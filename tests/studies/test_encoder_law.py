@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.language.directions import Topics, areas, held_out_read_outs, summary
-from studies.language.encoder_law import Basis, covariance_of, measure
+from studies.language.directions import Topics, held_out_read_outs, summary
+from studies.language.encoder_law import Basis, measure
 
 N_P, N_Q = 24, 400
 
@@ -66,11 +66,6 @@ class Store(dict):
         return self[column][start:stop]
 
 
-def test_the_covariance_is_that_of_the_rows():
-    x = np.random.default_rng(0).normal(2, 1, (6, 3)).astype(np.float32)
-    np.testing.assert_allclose(covariance_of(Store(input=x)), np.cov(x.T, bias=True), atol=1e-6)
-
-
 def test_topics_are_split_pooled_and_described_by_their_words():
     """Documents 1 to 40 have a topic by turns; a token of ten is the topic's own, and the others are shared."""
     document = np.repeat(np.arange(42), 10)
@@ -83,12 +78,6 @@ def test_topics_are_split_pooled_and_described_by_their_words():
     assert split.chooses[split.topic == 0].sum() == split.chooses[split.topic == 1].sum() == 10
     np.testing.assert_allclose(split.pool @ document, np.arange(1, 41))
     assert [split.words(each)[0] for each in (0, 1)] == [20, 21]
-
-
-def test_areas_count_pairs_in_the_right_order():
-    labels = np.array([True, False, True, False])
-    values = np.array([[3, 0, 1], [2, 1, 1], [1, 0, 1], [0, 1, 1]])
-    np.testing.assert_allclose(areas(values, labels), [0.75, 0, 0.5])
 
 
 def test_directions_are_summarised_beside_the_decoder_column():

@@ -41,17 +41,3 @@ def test_dedicated_latents_need_the_name_of_a_feature_of_their_model():
     dedicated = np.array(["base", "base", "chat", "chat", ""], dtype=object)
     named = np.array(["base 1", "base 1", "base 2", "weak in chat 0", "chat 1"])
     assert two_models.judged(dedicated, named) == {"dedicated": 4, "right": 2, "found": 1, "weak": 1}
-
-
-def test_the_second_rule_needs_small_scalings_at_the_other_model():
-    table = pd.DataFrame(
-        {"class": ["site 0", "site 0", "site 1", "shared", "dead"]}
-        | {
-            f"scaling_{of}_site{site}": [0.1, 0.1, 0.1, 1.0, np.nan]
-            for of in ("error", "reconstruction")
-            for site in (0, 1)
-        }
-    )
-    table.loc[1, "scaling_error_site1"] = 0.5
-    assert two_models.dedicated_to(table, "norms").tolist() == ["base", "base", "chat", "", ""]
-    assert two_models.dedicated_to(table, "norms and scaling").tolist() == ["base", "", "chat", "", ""]
