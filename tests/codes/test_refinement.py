@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 import sdlcore as sdl
 from sdlcore.codes.posterior import with_posterior_codes
-from sdlcore.codes.refinement import _least_squares, _without_parents, refine
+from sdlcore.codes.refinement import _least_squares, _without_parents, refine_rows
 from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
@@ -47,7 +47,7 @@ def test_missing_features_take_the_place_of_useless_latents(features):
     start = torch.cat([features[:10], useless])
     before = dictionary_of(start, draw(99))
     assert ((features @ before.W_dec.T).amax(1) > 0.97).sum() == 10
-    after, _ = refine(dictionary_of(start, draw(99)), draw, 12, torch.Generator().manual_seed(4))
+    after, _ = refine_rows(dictionary_of(start, draw(99)), draw, 12, torch.Generator().manual_seed(4))
     # 200 samples with a feature of length 4, and noise of .1 in each of 48 dimensions: cosines above .999
     assert (features @ after.W_dec.T).amax(1).min() > 0.99
     torch.testing.assert_close(after.W_dec.norm(dim=1), torch.ones(N))
@@ -64,7 +64,7 @@ def test_latents_that_stay_keep_their_index(features):
     start[useless] = torch.nn.functional.normalize(
         torch.randn(len(useless), DIMENSIONS, generator=torch.Generator().manual_seed(3))
     )
-    after, replaced = refine(dictionary_of(start, draw(99)), draw, 8, torch.Generator().manual_seed(4))
+    after, replaced = refine_rows(dictionary_of(start, draw(99)), draw, 8, torch.Generator().manual_seed(4))
     assert replaced == useless
     cosines = (features @ after.W_dec.T).detach()
     staying = [i for i in range(N) if i not in useless]
@@ -81,7 +81,7 @@ def test_refined_latents_keep_their_statistics(features):
 
     start = features.clone()
     start[:4] = torch.nn.functional.normalize(torch.randn(4, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
-    after, _ = refine(dictionary_of(start, draw(99)), draw, 6, torch.Generator().manual_seed(4))
+    after, _ = refine_rows(dictionary_of(start, draw(99)), draw, 6, torch.Generator().manual_seed(4))
     with torch.no_grad():
         assert (after.encode(draw(98)) > 0).float().mean(0).argmax() == 20
     assert after.sigma.log_odds.argmax() == 20

@@ -17,11 +17,12 @@ from peers.trainer import Train
 from sdlcore import DivergedError
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.normalisation import fit_normalisation
 from sdlcore.training.variance import batch_scores
-from sdlcore.training.watch import recovery_watch
+from sdlcore.training.watch import watch_directions
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def run_peer(
         Receivers of history rows during the training.
     """
     train = trainer_of(config.peer)
-    count = recovery_watch(watch, config.pair) if watch else None
+    count = watch_directions(load_references(watch).sites, config.pair) if watch else None
     history = History(sinks=sinks)
     with ActivationStore(store) as samples:
         reader = BatchReader(samples, config.pair, config.batch_size, partial(stream, seed, "order"))

@@ -21,8 +21,7 @@ from sdlcore.codes.opening import (
     read_batch,
     size_and_pass,
 )
-from sdlcore.codes.refinement import last_round
-from sdlcore.codes.refinement import refine as refine_rows
+from sdlcore.codes.refinement import last_round, refine_rows
 from sdlcore.random_streams import torch_stream
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.training.loop import Checkpointing

@@ -114,7 +114,7 @@ class Latents(NamedTuple):
 
 
 @torch.no_grad()
-def refine(
+def refine_rows(
     model: SparseCoder,
     draw: Draw,
     rounds: int,
@@ -197,7 +197,7 @@ def refine(
 
 
 def last_round(rounds: int) -> int:
-    """Return the number, from 0, of the last round whose samples `refine` draws."""
+    """Return the number, from 0, of the last round whose samples `refine_rows` draws."""
     return rounds + 1 + REFIT
 
 

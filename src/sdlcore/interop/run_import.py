@@ -10,6 +10,7 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import load_references
 from sdlcore.interop.base import kind_of
 from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.interop.load import load
@@ -21,7 +22,7 @@ from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
 from sdlcore.training.history import Row
 from sdlcore.training.variance import batch_scores
-from sdlcore.training.watch import recovery_watch
+from sdlcore.training.watch import watch_directions
 
 log = logging.getLogger(__name__)
 ROWS = 1024
@@ -70,7 +71,7 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
         x_p, x_r = (torch.from_numpy(x) for x in read_pair(samples, pair, 0, ROWS))
     row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}
     if watch is not None:
-        row |= recovery_watch(watch, pair)({"encoder": model.W_enc, "decoder": model.W_dec})
+        row |= watch_directions(load_references(watch).sites, pair)({"encoder": model.W_enc, "decoder": model.W_dec})
     return Imported(model, row, files, about)
 
 

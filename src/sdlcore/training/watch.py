@@ -5,7 +5,6 @@ The counts go only into the history and do not affect the dictionary. This modul
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,25 +13,19 @@ from torch.nn.functional import normalize
 
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.data.references import load_references
 from sdlcore.training.history import Row, Watch
 
 
-def recovery_watch(references: str | Path, pair: str) -> Watch:
+def watch_directions(sites: Sequence[np.ndarray], pair: str) -> Watch:
     """Return a watch that computes ``gt_recovery_encoder`` and ``gt_recovery_decoder`` (M_GT, section 5.1).
 
     Parameters
     ----------
-    references
-        File of a bench's feature matrices, or of means of classes (`sdlcore.data.references`).
+    sites
+        The directions at each site: unit columns, width x n.
     pair
         Pair of the dictionary: sae, transcoder or crosscoder.
     """
-    return watch_directions(load_references(references).sites, pair)
-
-
-def watch_directions(sites: Sequence[np.ndarray], pair: str) -> Watch:
-    """Return a watch as `recovery_watch` does, for directions in memory: unit columns at each site, width x n."""
     directions = make_direction_pair(pair, *(W.T for W in sites))
     true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
 
