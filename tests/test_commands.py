@@ -319,7 +319,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
         ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: found '1e-3'; write 1.0e-3, since YAML reads 1e-3 as text"),
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "have the same name as text"),
-        ("wide: k: 2", "runs.yaml: line 1: not readable as YAML"),
+        ("wide: k: 2", "runs.yaml: not readable as YAML"),
         ("wide: {k: 2}\nwide: {k: 3}", "wide"),
     ):
         (tmp_path / "runs.yaml").write_text(text)

@@ -107,11 +107,11 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
 OFTEN = ("an object of Python's", "a wrong type", "an unknown key")
 """Configuration files in `make test`; Snakemake starts for each."""
 FILES = {
-    "not YAML": (b"name: [", "bad.yaml: line 1: not readable as YAML"),
+    "not YAML": (b"name: [", "bad.yaml: not readable as YAML"),
     "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
     "an object of Python's": (
         b"name: !!python/object/apply:os.system ['touch harm']",
-        "bad.yaml: line 1: not readable as YAML",
+        "bad.yaml: not readable as YAML",
     ),
     "a wrong type": (b"seeds: three", "seeds: expected array"),
     "an unknown key": (b"sead: [0]", "sead: unknown key; did you mean seeds?"),

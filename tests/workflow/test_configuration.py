@@ -59,7 +59,7 @@ def test_a_file_that_snakemake_would_hang_or_end_by_an_exception_on_is_refused_b
 
 def test_without_the_profile_a_file_is_refused_too(checkout):
     output = refused(checkout, b"name: x\nname: y\n", "--workflow-profile", "none", "--cores", "1")
-    assert "bad.yaml: line 2: the key name occurs twice, first in line 1" in output
+    assert 'the key name occurs twice; leave one out in "bad.yaml", line 2' in output
 
 
 def test_a_value_is_not_formatted_after_it_was_quoted(checkout):

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
+from sdlcore.storage.parsing import parsing
 
 if TYPE_CHECKING:
     import torch
 
-Tensors: TypeAlias = "Mapping[str, np.ndarray | torch.Tensor]"
-"""Arrays or torch tensors by name; torch tensors are on the CPU."""
+Tensors: TypeAlias = "Mapping[str, np.ndarray] | Mapping[str, torch.Tensor]"
+"""Arrays by name, or contiguous torch tensors on the CPU."""
 
 
 def with_checksum(content: Mapping[str, Json], more: Iterable[bytes | memoryview] = ()) -> dict[str, Json]:
@@ -48,24 +49,21 @@ def write_with_checksum(
     path
         File to make or replace.
     tensors
-        Tensors by name: all NumPy arrays, or all contiguous torch tensors.
+        All arrays, or all contiguous torch tensors on the CPU, by name.
     description
         JSON object for the metadata. The description is stored as one entry, since safetensors writes several entries
         in random order, and equal contents should give equal files.
     entry
         Name of the metadata entry.
     """
-    contiguous: dict[str, Any] = {
-        name: np.asarray(values, order="C") if isinstance(values, np.ndarray) else values
-        for name, values in tensors.items()
-    }
-    arrays = all(isinstance(values, np.ndarray) for values in contiguous.values())
-    # torch is imported only for torch tensors, since importing it takes a second
+    arrays = all(isinstance(values, np.ndarray) for values in tensors.values())
+    # torch takes a second to import, so stages without it write arrays by NumPy
     save_file = import_module(f"safetensors.{'numpy' if arrays else 'torch'}").save_file
+    named = {name: np.asarray(values, order="C") for name, values in tensors.items()} if arrays else tensors
     # the checksum covers the description as it will be read: JSON turns numeric keys into text
-    described = with_checksum(json.loads(json.dumps(description)), _contents(contiguous))
+    described = with_checksum(json.loads(json.dumps(description)), _contents(named))
     with atomic_path(path) as part:
-        save_file(contiguous, part, metadata={entry: json.dumps(described, sort_keys=True)})
+        save_file(named, part, metadata={entry: json.dumps(described, sort_keys=True)})
 
 
 def read_with_checksum(
@@ -75,39 +73,26 @@ def read_with_checksum(
 
     Raises
     ------
-    ValueError
+    SourceError
         If the file is damaged or was not written by `write_with_checksum`; the message names it.
     """
-    try:
+    with parsing(path, "a safetensors file that sdlcore wrote", "create it again"):
         with safe_open(path, framework) as file:
-            text = (file.metadata() or {}).get(entry)
+            description = json.loads((file.metadata() or {})[entry])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise SourceError(f"{path}: not a readable safetensors file ({error})") from printable_cause(error)
-    try:
-        description = json.loads(text or "")
         intact = description["crc32"] == with_checksum(description, _contents(tensors))["crc32"]
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise SourceError(
-            f"{path}: a safetensors file that is damaged or was not written by sdlcore: its metadata ({entry}) lack a "
-            "checksum"
-        ) from printable_cause(error)
+        del description["crc32"]
     if not intact:
         raise SourceError(f"{path}: is damaged: its content does not match its checksum; create the file again")
-    del description["crc32"]
     return description, tensors
 
 
-def _contents(tensors: Tensors) -> Iterator[bytes | memoryview]:
+def _contents(tensors: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
     """Yield the name, shape and bytes of each tensor, for a checksum."""
-    for name in sorted(tensors):
-        yield f"{name} {tuple(tensors[name].shape)}".encode()
-        yield _bytes(tensors[name])
+    for name, values in sorted(tensors.items()):
+        yield f"{name} {tuple(values.shape)}".encode()
+        if not isinstance(values, np.ndarray):
+            from torch import uint8
 
-
-def _bytes(values: Any) -> memoryview:
-    if not isinstance(values, np.ndarray):
-        import torch  # imported here, since reading anchors needs no torch
-
-        values = values.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+            values = values.detach().contiguous().reshape(-1).view(uint8).numpy()
+        yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

@@ -1,18 +1,16 @@
 """Turn any exception of a parser into a one-sentence error that names the file."""
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sdlcore.errors import SourceError, printable_cause
-from sdlcore.text import printable
+from sdlcore.text import printable, short_text
 
 LONGEST = 300
 """Longest part of a parser's message that an error repeats, in characters."""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NO_CODE = "code that comes with a model is never run"
 
 
@@ -54,15 +52,10 @@ def describe_error(error: BaseException, path: str | Path = "") -> str:
 
     Further lines are dropped: libraries use them to explain how to trust the file and run its code.
     """
-    if isinstance(error, RecursionError):
-        return "RecursionError: nested too deeply"
     if isinstance(error, KeyError):
         return f"it lacks {printable(str(error))}"
     text = str(error).replace(str(path), Path(path).name) if Path(path).name else str(error)
-    text = printable(" ".join(_COLOURS.sub("", text).strip().partition("\n")[0].split()))
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} ..."
-    return f"{type(error).__name__}: {text}".rstrip(": ")
+    return short_text(f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}".rstrip(": "), LONGEST)
 
 
 @contextmanager

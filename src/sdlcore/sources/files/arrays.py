@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import torch
 from safetensors import safe_open
 
 from sdlcore.data.layout import decode, dtype_of
@@ -99,7 +98,9 @@ def _hdf5(path: str, key: str | None) -> Iterator[tuple[tuple[int, ...], Read]]:
 
 @contextmanager
 def _safetensors(path: str, key: str | None) -> Iterator[tuple[tuple[int, ...], Read]]:
-    with safe_open(path, "pt") as file:  # NumPy lacks bfloat16
+    import torch  # only here: other formats do not pay for loading it, and NumPy lacks bfloat16
+
+    with safe_open(path, "pt") as file:
         tensor: Any = file.get_slice(_choose(path, key, list(file.keys())))
 
         def read(start: int, stop: int) -> np.ndarray:
