@@ -287,8 +287,8 @@ def extraction(call: Call) -> None:
         path.unlink(missing_ok=True)
         started = time.perf_counter()
         sdl.extract(
-            model, documents, layer=layer, out=path, tokens=tokens, tokenizer=tokenizer, context_length=context,
-            contexts_per_batch=batch, progress=False,
+            model, documents, at=f"resid_post.{layer - 1}", out=path, max_tokens=tokens, tokenizer=tokenizer,
+            context_length=context, batch_size=batch, progress=False,
         )  # fmt: skip
         rate = tokens / (time.perf_counter() - started)
         path.unlink()

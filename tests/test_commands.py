@@ -371,7 +371,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("solve x.npy --out run --d-sae 8", "solve has no option --d-sae"),
         ("evaluate run --bench lrb-x", "run: neither a file or folder on this machine"),
         ("fitt x.npy --out run", "no such command fitt; did you mean fit[?]"),
-        ("zzz", "no such command zzz; expected one of bench, fit, "),
+        ("zzz", "no such command zzz; expected one of bench, extract, fit, "),
         ("fit x.npy --out a --anchors class-means", "--anchors class-means needs --labels"),
         ("fit x.npy --out a --anchors class_means", "class_means; did you mean class-means?"),
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),
@@ -481,8 +481,16 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, lines)))
     runs = [str(tmp_path / f"seed{seed}") for seed in (0, 1)]
     settings = {"n_q": 32, "activation": "topk", "k": 4, "steps": 5, "batch_size": 64, "device": "cpu"}
+    words = ["--at", "layers.1", "--context-length", "16", "--text-column", "body", "--out", str(tmp_path / "x.h5")]
+    main(["extract", str(tmp_path / "lm"), str(tmp_path / "text.jsonl"), *words])
     with sdl.extract(
-        str(tmp_path / "lm"), texts, layer=2, out=tmp_path / "x.h5", context_length=16, progress=False
+        str(tmp_path / "lm"),
+        tmp_path / "text.jsonl",
+        at="layers.1",
+        out=tmp_path / "x.h5",
+        context_length=16,
+        text_options={"column": "body"},
+        progress=False,
     ) as store:
         for seed, run in enumerate(runs):
             sdl.fit(store, out=run, seed=seed, progress=False, **settings)

@@ -8,8 +8,6 @@ from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.exporting import export as export
 from .api.exporting import export_set as export_set
-from .api.extracting import extract as extract
-from .api.extracting import extract_layers as extract_layers
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
@@ -41,6 +39,7 @@ from .evaluation.metrics import BENCH as BENCH
 from .evaluation.metrics import EVERY_RUN as EVERY_RUN
 from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
+from .extraction.extract import extract as extract
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .judge import Judgement as Judgement

@@ -24,14 +24,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoModel, AutoTokenizer
 
 import sdlcore as sdl
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.reading import ActivationStore
-from sdlcore.extraction.references import local_model
+from sdlcore.extraction.models import load_any, load_tokenizer
 from studies import KEPT
-from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles
+from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles, cached
 from studies.tables import add, finished
 
 log = logging.getLogger("sae_probes")
@@ -39,7 +38,7 @@ SETS, RUNS, SUMMARY = (KEPT / f"judged_sae_probes_{name}.csv" for name in ("sets
 KEYS = ["features", "seed", "set", "k"]
 FULL = "raw, all coordinates"
 DRAWS = 4000
-LAYER, HOOK, NAME = 12, "blocks.11.hook_resid_post", "SmolLM2"
+LAYER, HOOK, PLACE, NAME = 12, "blocks.11.hook_resid_post", "resid_post.11", "SmolLM2"
 L0 = 32
 KS = (1, 16)
 SEEDS = (0, 1, 2)
@@ -54,7 +53,7 @@ def sets() -> None:
     from sae_probes.run_sae_evals import DATASETS
     from sae_probes.utils_data import read_numbered_dataset_df
 
-    tokenizer = AutoTokenizer.from_pretrained(local_model(MODEL))
+    tokenizer = load_tokenizer(cached(MODEL))
     texts = {name: read_numbered_dataset_df(name)["prompt"].astype(str).tolist() for name in DATASETS}
     length = {name: np.mean([len(ids) for ids in tokenizer(its[:300])["input_ids"]]) for name, its in texts.items()}
     chosen = sorted(texts, key=lambda name: length[name] * len(texts[name]))[:SMALLEST]
@@ -78,7 +77,7 @@ def chosen_sets() -> list[str]:
 def extract(folder: Path) -> None:
     """Write the activations that dictionaries are trained on."""
     for part, n in (("train", TRAIN), ("test", TEST)):
-        sdl.extract_layers(MODEL, articles(part), layers=(LAYER,), out=folder / part, tokens=n, progress=False)
+        sdl.extract(cached(MODEL), articles(part), at=[PLACE], out=folder / part, max_tokens=n, progress=False)
 
 
 def texts(folder: Path) -> None:
@@ -97,9 +96,9 @@ def texts(folder: Path) -> None:
 @torch.inference_mode()
 def last_tokens(texts: list[str]) -> list[torch.Tensor]:
     """Return the residual stream after the layer at each text's last token. A BOS token comes first."""
-    folder = local_model(MODEL)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, num_hidden_layers=LAYER, dtype=torch.bfloat16).eval()
+    tokenizer = load_tokenizer(cached(MODEL))
+    model = load_any(cached(MODEL), kind="AutoModel").bfloat16()
+    model.layers = model.layers[:LAYER]
     model.norm = torch.nn.Identity()
     tokens = [[tokenizer.bos_token_id, *ids] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     values: list[Any] = [None] * len(texts)
@@ -132,7 +131,7 @@ class Features:
 
 def features_of(folder: Path, seed: int) -> dict[str, Callable[[], Features]]:
     """Return a function for each kind of features. Trained dictionaries come from `studies.rows_and_codes.real`."""
-    train, test = (folder / part / f"layer_{LAYER}.h5" for part in ("train", "test"))
+    train, test = (folder / part / f"{PLACE}.h5" for part in ("train", "test"))
     rows = Rows(train, test, SMOLLM2, seed, folder / "runs" / f"layer{LAYER}_seed{seed}")
 
     def trained(name: str) -> Features:

@@ -27,8 +27,9 @@ import sdlcore as sdl
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
 from sdlcore.data.reading import ActivationStore
-from sdlcore.extraction.references import local_text
 from sdlcore.extraction.text import read_documents
+from sdlcore.sources.wheels import fetch_wheel_file, wheel_path
+from sdlcore.storage.paths import cache_folder
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
 from studies.tables import add, finished
@@ -59,9 +60,16 @@ IN_THE_MODEL = (
 """Codes whose loss is measured."""
 
 
+def cached(reference: str) -> Path:
+    """Return a file of a wheel, which is fetched once."""
+    folder = cache_folder() / "wheels"
+    file = folder / str(wheel_path(reference))
+    return file if file.is_file() else fetch_wheel_file(reference, None, folder)
+
+
 def articles(part: str) -> list[str]:
     """Return the articles for training, or a tenth that is held out, in random order."""
-    texts = list(read_documents(local_text(TEXT)))
+    texts = list(read_documents(cached(TEXT)))
     order = np.random.default_rng(0).permutation(len(texts))
     is_test = np.arange(len(texts)) % 10 == 0
     return [texts[i] for i in order[is_test if part == "test" else ~is_test]]
@@ -70,7 +78,8 @@ def articles(part: str) -> list[str]:
 def extract(folder: Path) -> None:
     """Write stores of the training and of the held-out articles."""
     for part, n in (("train", TRAIN), ("test", TEST)):
-        sdl.extract_layers(MODEL, articles(part), layers=LAYERS, out=folder / part, tokens=n)
+        at = [f"resid_post.{layer - 1}" for layer in LAYERS]
+        sdl.extract(cached(MODEL), articles(part), at=at, out=folder / part, max_tokens=n)
 
 
 class Rows:
@@ -196,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
             score(rows, arguments.rows, arguments.table or KEPT / "posterior_clip.csv", {"seed": seed}, 0)
     else:
         for layer in arguments.layers:
-            train, test = (folder / part / f"layer_{layer}.h5" for part in ("train", "test"))
+            train, test = (folder / part / f"resid_post.{layer - 1}.h5" for part in ("train", "test"))
             by_seed = {
                 seed: Rows(train, test, SMOLLM2, seed, folder / "runs" / f"layer{layer}_seed{seed}")
                 for seed in arguments.seeds

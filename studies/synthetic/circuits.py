@@ -224,10 +224,16 @@ def fit(folder: Path) -> None:
     """Train a transcoder for each layer, and export the set for circuit-tracer."""
     import sdlcore as sdl
     from sdlcore.storage.files import write_rows
-    from studies.rows_and_codes.real import MODEL, articles
+    from studies.rows_and_codes.real import MODEL, articles, cached
 
     train, test = (
-        sdl.extract_layers(MODEL, articles(part), layers=LAYERS, place="mlp", out=folder / part, tokens=n)
+        sdl.extract(
+            cached(MODEL),
+            articles(part),
+            at=[(f"mlp_in.{layer - 1}", f"mlp_out.{layer - 1}") for layer in LAYERS],
+            out=folder / part,
+            max_tokens=n,
+        )
         for part, n in TOKENS.items()
     )
     transcoders, rows = [], [["layer", "l0", "fvu"]]

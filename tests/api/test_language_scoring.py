@@ -23,7 +23,8 @@ def lm(tmp_path_factory):
 
 
 def fitted(lm, tmp_path, place, **settings):
-    call = {"layer": 2, "place": place, "out": tmp_path / "acts.h5", "device": "cpu", **READING}
+    at = {"residual": "resid_post.1", "block.mlp.act_fn:output": "model.layers.1.mlp.act_fn"}[place]
+    call = {"at": at, "out": tmp_path / "acts.h5", "device": "cpu", **READING}
     with sdl.extract(lm, documents(60), **call) as store:
         settings = {"n_q": 64, "activation": "topk", "k": 16, "batch_size": 64, **settings}
         return sdl.fit(store, progress=False, device="cpu", **settings)
@@ -45,7 +46,7 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
     """A dictionary that writes the mean alone is the mean ablation."""
     sae = fitted(lm, tmp_path, "residual", steps=1)
     with sdl.extract(
-        lm, documents(90)[60:], layer=2, out=tmp_path / "mean.h5", tokens=None, device="cpu", **READING
+        lm, documents(90)[60:], at="resid_post.1", out=tmp_path / "mean.h5", device="cpu", **READING
     ) as store:
         mean = torch.from_numpy(store.read("input").astype(np.float64).mean(0)).float()
         contexts = store.provenance["contexts"]

@@ -20,6 +20,6 @@ def calls_on_language_models(lm: Any, sae: sdl.Dictionary) -> None:
     sdl.contexts(sae, lm, "text.txt", 3, number=5, context_length=64, bos=True)
     sdl.contexts(sae, lm, "text.txt", 3, numbers=5)  # type: ignore[call-arg]
     sdl.contexts(sae, lm, "text.txt", 3, number="five")  # type: ignore[arg-type]
-    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", tokens=1000, dtype="bfloat16")
-    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", token=1000)  # type: ignore[call-arg]
-    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", dtype="int8")  # type: ignore[arg-type]
+    sdl.extract(lm, "text.txt", at=["layers.1", "layers.2"], out="stores", max_tokens=1000, dtype="bfloat16")
+    sdl.extract(lm, "text.txt", at=["layers.1"], out="stores", token=1000)  # type: ignore[call-arg]
+    sdl.extract(lm, "text.txt", at=["layers.1"], out="stores", dtype="int8")  # type: ignore[arg-type]

@@ -1,18 +1,15 @@
 """Embeddings of a tiny CLIP with random weights, compared with open_clip's own intermediate results."""
 
 import csv
-import io
 import json
 import logging
 import multiprocessing
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +20,18 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.shards import unite
 from sdlcore.data.writing import BlockWriter
 from sdlcore.errors import SourceError
-from sdlcore.extraction import clip as clip_module
+from sdlcore.extraction import store as store_module
 from sdlcore.extraction.clip import clip_extraction
 from sdlcore.extraction.clip_config import ClipSource
-from sdlcore.extraction.clip_models import embedder, load_clip, new_clip, register_architecture
+from sdlcore.extraction.vision import image_tower, load_clip
 from sdlcore.random_streams import stream
-from tests.conftest import REPOSITORY, script
+from tests.conftest import REPOSITORY
 from tests.extraction.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
 from tests.stores import verify
 
@@ -49,7 +47,7 @@ def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = No
 
 def read(path: Path) -> dict[str, Any]:
     with ActivationStore(path) as store:
-        columns = {name: store.read(name) for name in ("input", "labels", "references/path")}
+        columns = {name: store.read(name) for name in store.columns()}
         return columns | {"names": store.class_names(), "provenance": store.provenance}
 
 
@@ -150,35 +148,11 @@ def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_
         assert f"{row['split']}: skipped {row['path']}: " in done.stderr
 
 
-def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_united(folder, clip_files, tmp_path):
-    root = tmp_path / "root"
-    shutil.copytree(folder, root)
-    odd = ["line\nbreak.png", "carriage\rreturn.png", 'comma, "quotes".png', "\u2028\x85 .png"]
-    for name in odd:
-        (root / "dog" / name).touch()
-    try:
-        (root / "dog" / os.fsdecode(b"\xff.png")).touch()
-        odd.append("\\udcff.png")
-    except OSError:
-        pass  # this file system takes UTF-8 names only
-    source = ClipSource(images=str(root), model="m", pretrained="p", test_samples=3, max_unreadable=1.0)
-    where = {"model": clip_files.architecture, "pretrained": clip_files.weights}
-    tables, work = [tmp_path / f"{number}.csv" for number in range(2)], clip_extraction(source, root, **where)
-    for number, table in enumerate(tables):
-        work.write_part("train", number, 2, tmp_path / f"{number}.h5", table)
-    work.write_part("test", 0, 1, tmp_path / "test.h5", tmp_path / "test.csv")
-    script("unite_tables")(tables=[*tables, tmp_path / "test.csv"], output=tmp_path / "all.csv")
-    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert sorted(row["path"] for row in rows) == sorted(f"dog/{name}" for name in odd)
-    assert all(row["split"] in ("train", "test") and row["reason"] for row in rows)
-
-
 def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
     others = shutil.copytree(damaged, tmp_path / "others", symlinks=True)
     with pytest.raises(SourceError) as error:
         run(damaged, clip_files, tmp_path, others, test_samples=None, max_unreadable=0.2)
-    assert str(error.value).startswith(f"{damaged}: 3 of 12 images of the train store could not be read, more than ")
+    assert str(error.value).startswith(f"{damaged}: 3 of 12 images could not be read, more than ")
     assert "max_unreadable (0.2) allows" in str(error.value)
     assert "a_cat/words.jpg (UnidentifiedImageError" in str(error.value)
     assert not any((tmp_path / name).exists() for name in NAMES)
@@ -204,7 +178,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(BlockWriter, "append", counted)
-            patch.setattr(clip_module, "COMMIT_IMAGES", 4)
+            patch.setattr(store_module, "COMMIT_BATCHES", 2)
             run(*arguments, **settings)
 
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -261,27 +235,6 @@ def assert_equal_files(one: Path, other: Path) -> None:
             assert dict(a.attrs) == dict(b.attrs)
 
 
-def test_weights_of_any_kind_of_file_load_alike(folder: Path, clip_files: ClipFiles, tmp_path: Path):
-    state = load_file(clip_files.weights)
-    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "weights.pt")
-    model = load_clip(clip_files.architecture, str(tmp_path / "weights.pt")).model
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, state[name])
-
-
-def test_a_file_that_runs_code_is_refused_and_runs_none(clip_files: ClipFiles, tmp_path: Path):
-    class Harm:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return Path.touch, (tmp_path / "harm",)
-
-    (tmp_path / "weights.bin").write_bytes(pickle.dumps({"state_dict": Harm()}, protocol=2))
-    torch.save({"state_dict": Harm()}, tmp_path / "weights.pt")
-    for name in ("weights.bin", "weights.pt"):
-        with pytest.raises(SourceError, match=rf"{name}' of a-clip-for-tests do not load"):
-            load_clip(clip_files.architecture, str(tmp_path / name))
-    assert not (tmp_path / "harm").exists()
-
-
 QUICK = (
     "tag {0} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
     "set model to ViT-B-32-quickgelu"
@@ -296,15 +249,18 @@ BROKEN = ("", "[]", "{", "[" * 100_000)
         ("ViT-B-33", "openai", r"model 'ViT-B-33' is unknown to open_clip; similar names are .*ViT-B-32"),
         ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
         *(("ViT-B-32", tag, QUICK.format(tag)) for tag in ("openai", "laion400m_e32", "metaclip_400m")),
-        ("ViT-B-32", "missing.safetensors", "pretrained missing.safetensors: expected a file of weights"),
-        ("ViT-B-32", ".", r"pretrained \.: expected a file of weights"),
-        ("missing.json", "openai", "model missing.json: not a readable JSON file"),
+        ("ViT-B-32", "missing.safetensors", "weights 'missing.safetensors' of ViT-B-32 do not load"),
+        ("missing.json", "openai", "missing.json: not readable as an architecture in JSON"),
         ("table.csv", "openai", "is unknown to open_clip"),
         *(
-            (f"broken{number}.json", "openai", rf"broken{number}\.json: (not a readable JSON file|expected a JSON obj)")
+            (
+                f"broken{number}.json",
+                "openai",
+                rf"broken{number}\.json: (not readable|expected a JSON obj)",
+            )
             for number in range(len(BROKEN))
         ),
-        ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, vision_cfg, text_cfg"),
+        ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, text_cfg, vision_cfg"),
         ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
     ],
 )
@@ -331,29 +287,20 @@ def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: 
 
 def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFiles):
     model = load_clip(clip_files.architecture, clip_files.weights).model
-    embedder(model, "pooled")
+    image_tower(model, "pooled")
     with pytest.raises(SourceError, match="embedding: pooled needs an open_clip vision transformer"):
-        embedder(model, "pooled")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [],
-)
-def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
-    with pytest.raises(ValueError, match=message):
-        ClipSource("images", "model", "weights").changed(**change)
+        image_tower(model, "pooled")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"test_samples": None}, "test_samples is null, but without test_images"),
+        ({"test_samples": None}, "has 9 images, but test_samples would hold out 0"),
         ({"test_samples": 9}, "has 9 images, but test_samples would hold out 9"),
         ({"train_samples": 7}, "has 6 images, but train_samples is 7"),
         (
             {"images": "nothing readable", "test_samples": 1, "max_unreadable": 1},
-            "2 of 2 images of the train store could not be read",
+            "2 of 2 images could not be read",
         ),
     ],
 )
@@ -390,9 +337,9 @@ def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
     model = open_clip.create_model("ViT-B-32-quickgelu").eval()
     image = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
-        joint = embedder(model, "joint")(image)
+        joint = image_tower(model, "joint")(image)
         proj = model.visual.proj
-        pooled = embedder(model, "pooled")(image)
+        pooled = image_tower(model, "pooled")(image)
     assert (pooled.shape, joint.shape) == ((1, 768), (1, 512))
     torch.testing.assert_close(pooled @ proj.detach(), joint)
 
@@ -417,54 +364,48 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
         np.testing.assert_allclose(parts.read("input"), whole.read("input"), rtol=1e-3, atol=1e-3)
 
 
-@pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a tokenizer and a text tower that contain code, which would leave a file; and "y" on stdin."""
-    folder = tmp_path / "code"
-    folder.mkdir()
-    lines = [f"open({str(tmp_path / 'ran')!r}, 'w')", "from transformers import PreTrainedTokenizerFast as Words", ""]
-    (folder / "evil.py").write_text("\n".join(lines))
-    model = {"model_type": "of_its_own", "auto_map": {"AutoConfig": "evil.Words", "AutoModel": "evil.Words"}}
-    (folder / "config.json").write_text(json.dumps(model))
-    words = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(words))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
-    return folder
-
-
 def architecture(path: Path, **text: Any) -> str:
     path.write_text(json.dumps({**ARCHITECTURE, "text_cfg": {**ARCHITECTURE["text_cfg"], **text}}))
     return str(path)
-
-
-@pytest.mark.parametrize("kwargs", [{"tokenizer_kwargs": {"trust_remote_code": True}}, {"trust_remote_code": True}])
-def test_an_architecture_that_trusts_code_is_refused(kwargs: dict[str, Any], code: Path, tmp_path: Path):
-    path = architecture(tmp_path / "trusting.json", hf_tokenizer_name=str(code), **kwargs)
-    with pytest.raises(SourceError, match=r"trusting\.json: sets trust_remote_code, but code .* is never run"):
-        register_architecture(path)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": json.loads(Path(path).read_text())}))
-    with pytest.raises(SourceError, match="sets trust_remote_code"):
-        register_architecture(f"local-dir:{tmp_path}")
-
-
-def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: ClipFiles, tmp_path: Path):
-    tower = architecture(tmp_path / "a-tower-with-code.json", hf_model_name=str(code))
-    with pytest.raises(SourceError, match="do not load"):
-        load_clip(tower, clip_files.weights)
-    with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
-        new_clip(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"model_cfg": []}', "[" * 100_000])
-def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_files: ClipFiles, tmp_path: Path):
-    shutil.copy(clip_files.weights, tmp_path)
-    (tmp_path / "open_clip_config.json").write_text(content)
-    with pytest.raises(SourceError, match=r"open_clip_config\.json: not readable as open_clip's JSON"):
-        load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))
 
 
 def test_a_missing_gpu_is_not_silently_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
         clip_extraction(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")
+
+
+def test_a_source_reads_patches_at_a_block_of_any_image_tower(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    settings = {"at": "transformer.resblocks.0", "tokens": "patches", "store_dtype": "float32", "batch_size": 4}
+    run(folder, clip_files, tmp_path, **settings)
+    columns = read(tmp_path / "train.h5")
+    assert columns["input"].shape == (6 * 4, 24)
+    assert columns["references/patch"].tolist() == [0, 1, 2, 3] * 6
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        Path(clip_files.architecture).stem, pretrained=clip_files.weights
+    )
+    hooked: list[torch.Tensor] = []
+    model.eval().visual.transformer.resblocks[0].register_forward_hook(lambda *call: hooked.append(call[-1]))
+    paths = list(dict.fromkeys(columns["references/path"]))
+    with torch.no_grad():
+        model.encode_image(torch.stack([preprocess(Image.open(folder / path).convert("RGB")) for path in paths[:4]]))
+    np.testing.assert_array_equal(columns["input"][: 4 * 4], hooked[0][:, 1:].flatten(0, 1).numpy())
+    classes = ["a_cat", "an_empty_class", "dog", "zebra"]
+    labels = [classes[label] for label in columns["labels"]]
+    assert labels == [path.split("/")[0] for path in columns["references/path"]]
+
+
+def test_a_source_reads_a_model_of_transformers(folder: Path, tmp_path: Path):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    ViTModel(ViTConfig(**sizes, image_size=16, patch_size=8)).save_pretrained(tmp_path / "vit")
+    ViTImageProcessorFast(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "vit")
+    source = ClipSource(
+        "images", f"transformers:{tmp_path / 'vit'}", "library", at="layers.1", tokens="cls", test_samples=3
+    )
+    clip_extraction(source, folder).write(*(tmp_path / name for name in NAMES))
+    columns = read(tmp_path / "train.h5")
+    assert columns["input"].shape == (6, 16)
+    assert "references/patch" not in columns
+    with pytest.raises(SourceError, match="set at"):
+        clip_extraction(source.changed(at=None), folder)

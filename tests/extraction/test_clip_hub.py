@@ -15,7 +15,8 @@ from tests.extraction.fake_hub import fake_hub
 
 LOADING = """
 import sys
-from sdlcore.extraction.clip_models import load_clip, weights_digest
+from sdlcore.extraction.clip import weights_digest
+from sdlcore.extraction.vision import load_clip
 from sdlcore.errors import SourceError
 for model, pretrained in zip(sys.argv[1::2], sys.argv[2::2]):
     try:

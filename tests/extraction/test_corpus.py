@@ -37,7 +37,6 @@ def test_a_buffer_gives_every_item_once_and_none_much_earlier(number, buffer, se
 def test_small_texts_are_whole_and_shuffled_once(lines: Path):
     text = open_text(lines)
     numbers = [document.number for document in text.documents()]
-    assert text.whole
     assert numbers == stream(0, "documents").permutation(NUMBER).tolist()
     assert text.facts["order"] == "shuffled once"
 
@@ -47,7 +46,6 @@ def test_documents_come_in_the_same_order_from_any_place_on(limit: int, lines: P
     monkeypatch.setattr(corpus, "WHOLE_BYTES", limit)
     text = open_text(lines, TextOptions(shuffle_buffer=30))
     whole = list(text.documents())
-    assert text.whole == bool(limit)
     assert sorted(document.number for document in whole) == list(range(NUMBER))
     assert [document.number for document in whole] != list(range(NUMBER))
     assert all(document.text == f"document {document.number}" for document in whole)
@@ -67,7 +65,7 @@ def test_large_texts_are_read_as_far_as_they_are_needed(lines: Path, monkeypatch
 def test_a_json_file_is_whole_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     (tmp_path / "a.json").write_text('["one", "two"]')
-    assert open_text(tmp_path / "a.json").whole
+    assert open_text(tmp_path / "a.json").facts["order"] == "shuffled once"
 
 
 def test_what_identifies_a_text_fits_into_a_store(tmp_path: Path):

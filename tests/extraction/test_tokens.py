@@ -1,7 +1,5 @@
 """Packing tokens into contexts, and going on where a context ended."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,18 +8,13 @@ from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction import tokens
-from sdlcore.extraction.corpus import Text
 from sdlcore.extraction.tokens import (
     TokenisedDocument,
-    TokenisedText,
     following,
-    ids_of,
     opening_of,
     pack,
     separator_of,
 )
-from tests.extraction.tiny_llama import WORDS, make_tokenizer
 
 SEPARATOR, BOS = 1, 7
 documents_of_tokens = st.lists(st.lists(st.integers(10, 99), max_size=12), max_size=12)
@@ -52,7 +45,7 @@ def test_contexts_hold_all_tokens_in_order_with_separators_between_documents(doc
     assert all(len(context.token) == length for context in packed)
     assert [i for context in packed for i in context.token[length - body :]] == flat[: len(packed) * body]
     for context in packed:
-        for token, document, position, place in zip(*context, strict=True):
+        for token, document, position, place, _ in zip(*context, strict=True):
             if document >= 0:
                 assert documents[place][position] == token
                 assert document == 100 - place
@@ -70,56 +63,6 @@ def test_packing_goes_on_where_any_context_ended(documents, length, bos, data):
     for actual, expected in zip(rest, packed[at + 1 :], strict=True):
         for a, b in zip(actual, expected, strict=True):
             np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_text_in_memory_is_tokenised_once_and_only_as_far_as_it_is_read(whole, monkeypatch):
-    texts = ["river stone " * 5000, *["cloud stone"] * 200]
-    text = Text("t", {}, whole, lambda: enumerate(texts))
-    calls: list[int] = []
-    tokenizer = make_tokenizer()
-    called = type(tokenizer).__call__
-
-    def counting(self, texts, **options):
-        calls.append(sum(map(len, texts)) if isinstance(texts, list) else len(texts))
-        return called(self, texts, **options)
-
-    monkeypatch.setattr(type(tokenizer), "__call__", counting)
-    monkeypatch.setattr(tokens, "CHARACTERS_AT_ONCE", 10_000)
-    tokenised = TokenisedText(text, tokenizer)
-    calls.clear()
-    once = list(islice(tokenised.contexts(16), 3))
-    assert sum(calls) == 2 * 10_000  # of 60,000: a window, and the next one to join it with
-    everything = list(tokenised.contexts(16))
-    read = sum(calls)
-    again = list(tokenised.contexts(16))
-    assert (sum(calls) == read) == whole
-    for actual, expected in ((once, everything[:3]), (again, everything)):
-        np.testing.assert_array_equal(np.stack(actual), np.stack(expected))
-
-
-@pytest.mark.parametrize("kind", ["words", "letters", "digits", "a long number"])
-def test_a_document_in_windows_has_the_tokens_of_the_whole(kind):
-    rng, tokenizer = np.random.default_rng(0), make_tokenizer()
-    letters = np.array([*"ab 1\n\té中,.😀"])
-    text = {
-        "words": " ".join(rng.choice(WORDS, 3000)),
-        "letters": "".join(rng.choice(letters, 20_000)),
-        "digits": " ".join(map(str, rng.random(1000))),
-        "a long number": "river stone " * 800 + "7" * 5000 + " cloud" * 800,
-    }[kind]
-    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-    parts = list(ids_of(text, tokenizer, characters=4000))
-    assert np.concatenate(parts).tolist() == whole
-    assert len(parts) > 1
-
-
-def test_a_long_run_without_words_is_tokenised_at_once():
-    words = Tokenizer(models.BPE({"a": 0, "aa": 1, "aaa": 2}, [("a", "a"), ("aa", "a")]))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
-    text = "a" * 10_001
-    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert np.concatenate(list(ids_of(text, tokenizer, characters=1000))).tolist() == expected
 
 
 def test_separator_is_endoftext_if_the_vocabulary_has_it_and_else_the_eos():

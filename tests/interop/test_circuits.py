@@ -24,8 +24,9 @@ def read(path):
 def test_parts_sum_to_the_logit_and_ablations_confirm_edges(tmp_path):
     lm = save_tiny_llama(tmp_path / "lm")
     reading = {"context_length": 16, "device": "cpu", "progress": False}
-    model, layers = load_whole(lm), range(1, SIZES["num_hidden_layers"] + 1)
-    stores = sdl.extract_layers(model, documents(60), layers=layers, place="mlp", out=tmp_path / "stores", **reading)
+    model, layers = load_whole(lm), range(SIZES["num_hidden_layers"])
+    at = [(f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in layers]
+    stores = sdl.extract(model, documents(60), at=at, out=tmp_path / "stores", **reading)
     transcoders = [sdl.fit(store, pair="transcoder", device="cpu", progress=False, **SETTINGS) for store in stores]
     sdl.export_set(transcoders, "circuit_tracer", tmp_path / "set")
     python = ENVIRONMENTS / "circuit_tracer/bin/python"

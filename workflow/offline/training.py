@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from offline.settings import ClipTraining
 from sdlcore import SourceError
 from sdlcore.device import choose_device
-from sdlcore.extraction.clip_models import new_clip
 from sdlcore.extraction.images import decoded_images, list_images
+from sdlcore.extraction.vision import new_clip
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import atomic_path, write_json

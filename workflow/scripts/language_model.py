@@ -3,18 +3,27 @@
 from pathlib import Path
 
 from sdlcore.command_line import cli
-from sdlcore.extraction.gguf_conversion import converted_gguf
-from sdlcore.storage.files import link
+from sdlcore.extraction.models import load_any, load_tokenizer
+from sdlcore.identity import NUMBERS
+from sdlcore.storage.files import atomic_folder, link, make_once, sha256_of
 
 
 def main(*, gguf: Path, cache: Path, output: Path) -> None:
     """
     Args:
         gguf: GGUF file of a Llama-family model
-        cache: folder of converted models
+        cache: folder of converted models, which are named by the content of the file and shared between checkouts
         output: link to make
     """
-    link(converted_gguf(gguf, cache), output)
+
+    def convert(folder: Path) -> None:
+        with atomic_folder(folder) as part:
+            load_any(gguf).save_pretrained(part)
+            load_tokenizer(gguf).save_pretrained(part)
+
+    folder = cache / f"{gguf.stem}-{sha256_of(gguf)[:16]}-{NUMBERS['language_model']}"
+    make_once(folder, convert)
+    link(folder, output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from sdlcore.api.inside import Layer, where_in
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.extraction.forward import KEPT, RowKinds, activations
-from sdlcore.extraction.hooked import refuse_bridge
 from sdlcore.extraction.tokens import Tokens
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
@@ -139,7 +138,6 @@ def language_scores(
     by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
-    refuse_bridge(lm)
     coders = {name: coder_of(each) for name, each in by_name.items()}
     where = {name: where_in(each, layer, place) for name, each in by_name.items()}
     paths = read_paths(paths)

@@ -12,6 +12,7 @@ import sdlcore
 from sdlcore.command_line import called_later, reported
 from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
+from sdlcore.commands.extracting import extract
 from sdlcore.commands.fitting import bench, fit, fit_many, solve
 from sdlcore.commands.language import compare, language_scores, probe, stability
 from sdlcore.commands.options import options_of
@@ -27,7 +28,7 @@ PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
-        *(bench, fit, fit_many, solve),
+        *(bench, extract, fit, fit_many, solve),
         *(search, refine, reencode),
         *(evaluate, language_scores, probe, stability, compare),
         *(export, import_, contexts, plan),

@@ -1,13 +1,13 @@
-"""Write CLIP embeddings of image folders to activation stores.
+"""Write activations of vision models on image folders to the stores of a pipeline.
 
 Every readable image of a folder becomes a row of an activation store, in a fixed random order, with its class index and
-path. Unreadable images are skipped, counted and listed.
+path; with ``tokens: patches``, every patch. Unreadable images are skipped, counted and listed.
 """
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,71 +16,102 @@ from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource
-from sdlcore.extraction.clip_models import embedder, load_clip, weights_digest
 from sdlcore.extraction.folders import Skipped
-from sdlcore.extraction.images import MOST_NAMED, Batch, decoded_images
-from sdlcore.extraction.splits import Split, splits_of
+from sdlcore.extraction.hooks import Point, point_at
+from sdlcore.extraction.images import (
+    ImageCalls,
+    ImageFolder,
+    Transform,
+    list_images,
+    require_readable,
+    write_skipped,
+)
+from sdlcore.extraction.items import WITHIN, ItemRows, Progress, fill_items, prefix_of, rows_by
+from sdlcore.extraction.store import Filling
+from sdlcore.extraction.vision import image_tower, load_clip, load_vision
 from sdlcore.extras import extra
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import FromList, Json, Settings
-from sdlcore.storage.files import write_rows
+from sdlcore.random_streams import stream
+from sdlcore.settings import Json
 
 with extra("clip"):
     import open_clip
 
 log = logging.getLogger(__name__)
 
-# images between commits, so at most this many are lost in a kill: a minute of ViT-B/32 on two cores, or half a second
-# on a GPU
-COMMIT_IMAGES = 1024
+KEYS = "(of a source under sources.clip)"
 CONVENTIONS = {
     "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
     "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",
 }
 # settings that can make an extraction fail, but do not change its numbers
 UNTRACKED = ("max_unreadable", "n_p")
-EmbeddedBatches = Iterator[tuple[Batch, np.ndarray | None]]
-"""Batches with their embeddings (B x n_p, float32), None where no image was readable."""
+NEW_SETTINGS = {"at": None, "tokens": "all"}
 
 
-class Progress(Settings):
-    """Progress of writing a split."""
+class Split(NamedTuple):
+    """The images of one store.
 
-    next: int
-    """Index in the split of the next image."""
-    skipped: Annotated[tuple[Annotated[tuple[str, str], FromList], ...], FromList]
-    """Path and reason of each image that could not be read so far."""
+    Attributes
+    ----------
+    folder
+        The folder of the images.
+    labels
+        Class index of each image in the folder, among the *training* folder's classes.
+    order
+        Indices of the images to embed, in the order of the store.
+    """
+
+    folder: ImageFolder
+    labels: np.ndarray
+    order: np.ndarray
 
 
 class Extraction(NamedTuple):
-    """A source of image embeddings with its model loaded and its images listed."""
+    """A source of images with its model loaded and its images listed."""
 
     source: ClipSource
     splits: dict[str, Split]
     facts: dict[str, Json]
-    batches: Callable[[Split, int], EmbeddedBatches]
-
-    @property
-    def class_names(self) -> list[str]:
-        return self.splits["train"].folder.class_names
+    model: Any
+    point: Point
+    preprocess: Transform
+    workers: int
 
     def facts_of(self, split: str) -> dict[str, Json]:
-        return self.facts | _facts_of(split, self.splits[split])
-
-    def part(self, split: str, number: int, parts: int) -> "Extraction":
-        """Return the extraction restricted to part ``number`` of ``parts`` of a split."""
-        whole = self.splits[split]
-        # images that the listing skipped are counted only in the first part
-        folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
-        few = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
-        return self._replace(splits=self.splits | {split: few})
+        """Return the provenance of a store."""
+        part = self.splits[split]
+        counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
+        return self.facts | {
+            "split": split,
+            "image_folder": str(part.folder.root),
+            "images_sha256": part.folder.digest,
+            "images": len(part.order),
+            "classes_without_images": int((counts == 0).sum()),
+        }
 
     def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
         """Write the store of a split; return the skipped images."""
-        skipped = _fill(writer, split, self.splits[split], self.source, self.batches)
-        _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
-        return skipped
+        source, part = self.source, self.splits[split]
+        rows = ItemRows(
+            "path",
+            np.array(part.folder.paths, dtype=object),
+            WITHIN.get(source.tokens) if source.at is not None else None,
+            part.labels,
+            part.folder.skipped,
+        )
+        filling = Filling(writer, rows, None)
+        calls = ImageCalls(self.model, part.folder, part.order, self.preprocess, source.batch_size, self.workers)
+        if rows.next:
+            log.info("%s: resuming at image %d of %d", split, rows.next, len(part.order))
+        choose = rows_by(source.tokens, prefix_of(self.model))
+        fill_items(self.model, [{"input": self.point}], [filling], calls, choose, "float32")
+        rows.progress = Progress(next=len(part.order), skipped=tuple(calls.skipped))
+        filling.commit()  # a higher max_unreadable continues from here
+        require_readable(part.folder, len(part.order) + len(part.folder.skipped), calls.skipped, source.max_unreadable)
+        filling.finish()
+        return calls.skipped
 
     def write(self, train_path: str | Path, test_path: str | Path, skipped_path: str | Path) -> None:
         """Write the training and the evaluation store, and a CSV file of skipped images: split, path, reason.
@@ -93,24 +124,29 @@ class Extraction(NamedTuple):
         SourceError
             If more than ``max_unreadable`` of a store's images cannot be read.
         """
-        writers = {
-            split: resume_store(path, self.facts_of(split), self.source.store_dtype, self.class_names)
-            for split, path in (("train", train_path), ("test", test_path))
-        }
+        names, dtype = self.splits["train"].folder.class_names, self.source.store_dtype
         # both stores appear at the end; the parts of the first one survive a kill during the second
-        with writers["train"] as train, writers["test"] as test:
-            skipped = {split: self.fill(writer, split) for split, writer in (("train", train), ("test", test))}
-            _write_skipped(skipped_path, skipped)
+        with (
+            resume_store(train_path, self.facts_of("train"), dtype, names) as train,
+            resume_store(test_path, self.facts_of("test"), dtype, names) as test,
+        ):
+            write_skipped(
+                skipped_path, {split: self.fill(writer, split) for split, writer in (("train", train), ("test", test))}
+            )
 
     def write_part(self, split: str, number: int, parts: int, path: str | Path, skipped_path: str | Path) -> None:
         """Write one part, counted from 0, of a store that `write` would write, and the list of its skipped images.
 
         The parts in order (`shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
         """
-        work = self.part(split, number, parts)
-        facts = work.facts_of(split) | {"shard": [number, parts]}
-        with resume_store(path, facts, self.source.store_dtype, self.class_names) as writer:
-            _write_skipped(skipped_path, {split: work.fill(writer, split)})
+        whole = self.splits[split]
+        # images that the listing skipped are counted only in the first part
+        folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
+        part = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
+        work = self._replace(splits=self.splits | {split: part})
+        facts, names = work.facts_of(split) | {"shard": [number, parts]}, self.splits["train"].folder.class_names
+        with resume_store(path, facts, self.source.store_dtype, names) as writer:
+            write_skipped(skipped_path, {split: work.fill(writer, split)})
 
 
 def clip_extraction(
@@ -138,7 +174,7 @@ def clip_extraction(
     model, pretrained
         Arguments of `load_clip`; None for the names in ``source``.
     workers
-        Number of processes that decode images; 0 to decode in threads of this process.
+        Number of processes that decode images; 0 to decode in this process.
     device
         cpu, cuda, or auto for a GPU if torch sees one.
     threads
@@ -153,112 +189,99 @@ def clip_extraction(
     keep_freed_memory()
     device = choose_device(device).type
     splits = splits_of(source, images, test_images)
-    clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
+    model, pretrained = model or source.model, pretrained or source.pretrained
+    settings = {name: value for name, value in source.to_dict().items() if name not in UNTRACKED}
+    settings = {name: value for name, value in settings.items() if NEW_SETTINGS.get(name, ...) != value}
+    if ":" in model:
+        if source.at is None:
+            raise SourceError(f"{model}: only models of open_clip have an embedding; set at to the path of a module")
+        visual, preprocess = load_vision(model, source.dtype, device)
+        origin: dict[str, Json] = {"architecture": model, "preprocessing": str(preprocess)}
+    else:
+        clip = load_clip(model, pretrained, source.dtype, device)
+        visual, preprocess = clip.model.visual, clip.preprocess
+        origin = {
+            "architecture": open_clip.get_model_config(clip.architecture),
+            "preprocessing": {key: _plain(value) for key, value in visual.preprocess_cfg.items()},
+        }
+    digest = weights_digest(visual)
+    if source.at is None and ":" not in model:
+        visual = image_tower(clip.model, source.embedding)
+    point = point_at(visual, source.at or "")
     facts = provenance(
-        source={key: value for key, value in source.to_dict().items() if key not in UNTRACKED},
-        input=CONVENTIONS[source.embedding],
+        source=settings,
+        input=CONVENTIONS[source.embedding] if source.at is None else f"{source.tokens} of {source.at}",
         references="path: of the image, relative to the image folder",
-        architecture=open_clip.get_model_config(clip.architecture),
-        weights_sha256=weights_digest(clip.model.visual),
-        preprocessing={key: _plain(value) for key, value in clip.model.visual.preprocess_cfg.items()},
+        weights_sha256=digest,
         precision={"forward": source.dtype, "stored": source.store_dtype},
         device=device,
         threads=threads,
+        **origin,
     )
-    embed = embedder(clip.model, source.embedding)
-
-    def batches(split: Split, start: int) -> EmbeddedBatches:
-        pinned = device == "cuda"
-        pictures = decoded_images(
-            split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
-        )
-        return _embedded(pictures, embed, device, getattr(torch, source.dtype))
-
-    return Extraction(source, splits, facts, batches)
+    return Extraction(source, splits, facts, visual, point, preprocess, workers)
 
 
-def _embedded(
-    pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
-) -> EmbeddedBatches:
-    """Yield batches with their embeddings, one batch late.
+def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
+    """Choose the images of the training and the evaluation store.
 
-    So a GPU computes the next batch while the previous one is fetched and written.
+    The choice depends only on the sorted content of the folders, not on the order of files on the disk.
+
+    Raises
+    ------
+    SourceError
+        If a folder cannot be used, has too few images or other classes.
     """
-    waiting: tuple[Batch, torch.Tensor | None] | None = None
-    for batch in pictures:
-        with torch.inference_mode():
-            z = None if batch.images is None else embed(batch.images.to(device, dtype, non_blocking=True))
-        if waiting is not None:
-            yield _fetched(*waiting)
-        waiting = batch._replace(images=None), z
-    if waiting is not None:
-        yield _fetched(*waiting)
-
-
-def _fetched(batch: Batch, z: torch.Tensor | None) -> tuple[Batch, np.ndarray | None]:
-    return batch, None if z is None else z.float().cpu().numpy()
-
-
-def _fill(
-    writer: ResumableWriter,
-    split: str,
-    part: Split,
-    source: ClipSource,
-    batches: Callable[[Split, int], EmbeddedBatches],
-) -> list[Skipped]:
-    """Write the rest of a split after the writer's last commit; return all skipped images of the split."""
-    begun = writer.state(Progress(next=0, skipped=tuple(part.folder.skipped)))
-    start, skipped = begun.next, [Skipped(*entry) for entry in begun.skipped]
-    every = max(1, COMMIT_IMAGES // source.batch_size)
-    tenth = max(1, len(part.order) // 10)
-    paths = np.array(part.folder.paths, dtype=object)
-    if start:
-        log.info("%s: resuming at image %d of %d", split, start, len(part.order))
-    for number, (batch, z_BP) in enumerate(batches(part, start), start=1):
-        if z_BP is not None:
-            if source.n_p is not None and z_BP.shape[1] != source.n_p:
-                raise SourceError(
-                    f"n_p is {source.n_p}, but embeddings of {source.model} have {z_BP.shape[1]} dimensions"
-                )
-            writer.append(z_BP, labels=part.labels[batch.indices], references={"path": paths[batch.indices]})
-        for entry in batch.skipped:
-            log.warning("%s: skipped %s: %s", split, *entry)
-        skipped += batch.skipped
-        before, start = start, min(start + source.batch_size, len(part.order))
-        if number % every == 0 or start == len(part.order):
-            writer.commit(Progress(next=start, skipped=tuple(skipped)))
-        if before // tenth < start // tenth:
-            log.info("%s: %d of %d images, %d skipped", split, start, len(part.order), len(skipped))
-    writer.provenance |= {"skipped": [entry._asdict() for entry in skipped]}
-    return skipped
-
-
-def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: float) -> None:
-    number = len(part.order) + len(part.folder.skipped)
-    if len(skipped) <= limit * number and len(skipped) < number:
-        return
-    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:MOST_NAMED])
-    named += "; ..." if len(skipped) > MOST_NAMED else ""
-    raise SourceError(
-        f"{part.folder.root}: {len(skipped)} of {number} images of the {split} store could not be read, more than "
-        f"max_unreadable ({limit:g}) allows: {named}; repair or remove them, or raise max_unreadable"
-    )
-
-
-def _write_skipped(path: str | Path, skipped: Mapping[str, list[Skipped]]) -> None:
-    rows = [[split, *entry] for split, entries in skipped.items() for entry in entries]
-    write_rows(path, [["split", "path", "reason"], *rows])
-
-
-def _facts_of(split: str, part: Split) -> dict[str, Json]:
-    counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
-    return {
-        "split": split,
-        "image_folder": str(part.folder.root),
-        "images_sha256": part.folder.digest,
-        "images": len(part.order),
-        "classes_without_images": int((counts == 0).sum()),
+    train = list_images(images, f"images {KEYS}")
+    if test_images is None:
+        held_out = source.test_samples or 0
+        if not 0 < held_out < len(train.paths):
+            raise SourceError(
+                f"{images}: has {len(train.paths)} images, but test_samples would hold out {held_out}; change "
+                "test_samples, or set test_images to a folder"
+            )
+        order = stream(0, "images", "held out").permutation(len(train.paths))
+        indices = _first(order[held_out:], source.train_samples, images, "train_samples")
+        return {
+            "train": Split(train, train.labels, indices),
+            # images that the listing skipped are counted only for training
+            "test": Split(train._replace(skipped=[]), train.labels, order[:held_out]),
+        }
+    test = list_images(test_images, f"test_images {KEYS}")
+    if Path(images).samefile(test_images):
+        raise SourceError(
+            f"{test_images}: is the same folder as {images}; leave test_images out and set test_samples to hold out "
+            "images"
+        )
+    if unknown := sorted(set(test.classes) - set(train.classes)):
+        raise SourceError(
+            f"{test_images}: class folder {unknown[0]} is missing in {images}; test_images must have the same classes"
+        )
+    index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
+    orders = {
+        name: stream(0, "images", name).permutation(len(folder.paths))
+        for name, folder in (("train", train), ("test", test))
     }
+    return {
+        "train": Split(train, train.labels, _first(orders["train"], source.train_samples, images, "train_samples")),
+        "test": Split(
+            test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")
+        ),
+    }
+
+
+def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
+    if samples is not None and samples > len(order):
+        raise SourceError(f"{images}: has {len(order)} images, but {key} is {samples}; lower {key} or set it to null")
+    return order[:samples]
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Return the SHA-256 of a module's weights, which does not depend on the file that they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

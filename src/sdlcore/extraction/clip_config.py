@@ -1,4 +1,4 @@
-"""Settings of image embeddings.
+"""Settings of activations of vision models.
 
 The module does not import torch, so that checking a configuration is fast.
 """
@@ -13,21 +13,26 @@ from sdlcore.settings import Batch, Precision, Settings, Share, Text, Total
 
 
 class ClipSource(Settings):
-    """Embeddings of images by a CLIP model."""
+    """Activations of a vision model on images: by default, embeddings of a CLIP model."""
 
     images: Text
     """Folder of training images in ImageFolder layout, <folder>/<class>/<image>.jpg."""
     model: Text
     """Architecture: a name in open_clip, or a JSON file like its model_configs. Weights of openai, laion400m and
-    metaclip need a name that ends in -quickgelu."""
+    metaclip need a name that ends in -quickgelu. Or transformers:<folder or owner/name>, timm:<name> or
+    timm:<name>:<file of weights>, with at."""
     pretrained: Text
     """Weights: a local file (safetensors, or one that torch loads with weights_only), a tag of open_clip for the model,
-    or hf-hub:<owner>/<name>."""
+    or hf-hub:<owner>/<name>. Models of transformers and timm bring their own; write library."""
     test_images: Text | None = None
     """Folder of evaluation images with the same classes; None to hold out test_samples random images."""
     embedding: Literal["pooled", "joint"] = "pooled"
     """pooled: after the last layer norm, before the projection into the joint space; joint: after the projection, not
     normalised."""
+    at: Text | None = None
+    """Path of a module in the image tower whose output is read, such as transformer.resblocks.6; null for embedding."""
+    tokens: Literal["all", "last", "mean", "cls", "patches"] = "all"
+    """Rows of an image at this module: patches gives one for each patch; cls, last and mean one for each image."""
     dtype: Precision = "float32"
     """Precision of the forward pass."""
     store_dtype: Literal["float16", "float32"] = "float16"
@@ -42,7 +47,7 @@ class ClipSource(Settings):
     """Largest share of a store's images that may be unreadable. They are skipped and listed in skipped.csv; above this
     share, the extraction fails."""
     n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
-    """Dimension of embeddings, checked on extraction; with it, a plan can estimate disk space."""
+    """Dimension of embeddings; with it, a plan can estimate disk space."""
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""

@@ -13,7 +13,19 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.extraction.hub_names import is_hub_model, is_hub_text
 from sdlcore.extraction.places import NAME, hook_names, located
-from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
+from sdlcore.settings import (
+    AsGiven,
+    AsList,
+    Batch,
+    FromList,
+    Precision,
+    Settings,
+    Text,
+    Total,
+    Unique,
+    UniqueItems,
+    checked,
+)
 from sdlcore.sources.wheels import wheel_path
 from sdlcore.suggestions import did_you_mean
 
@@ -58,6 +70,17 @@ def read_text_options(options: TextOptions | Mapping[str, Any] | None) -> TextOp
         meant = did_you_mean(unknown[0], TextOptions._fields) or f"; expected {', '.join(TextOptions._fields)}"
         raise ValueError(f"text_options has no {unknown[0]!r}{meant}")
     return TextOptions(**options)
+
+
+class Reading(NamedTuple):
+    """How a language model reads a text, and which tokens become rows; the fields are those of `LanguageSource`."""
+
+    context_length: int = 128
+    contexts_per_batch: int = 16
+    drop: tuple[str, ...] = ("first_position", "separator", "outlier")
+    outlier_norm: float = 10.0
+    dtype: str = "float32"
+    store_dtype: str = "float16"
 
 
 class SiteName:
@@ -240,6 +263,11 @@ class LanguageSource(Settings):
         return self.text if inside is None else f"{cache}/wheels/{inside}"
 
     @property
+    def reading(self) -> Reading:
+        fields = ("context_length", "contexts_per_batch", "drop", "outlier_norm", "dtype")
+        return Reading(*(getattr(self, name) for name in fields))
+
+    @property
     def text_options(self) -> TextOptions:
         return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
 
@@ -249,3 +277,19 @@ def site_at(block: int, part: str) -> Site:
     if part.startswith(BLOCK):
         return Site(block, part.removeprefix(BLOCK))
     return Site(0 if ":" in part else block, part)
+
+
+def fitting_length(context_length: int | None, positions: int | None) -> int:
+    """Return the tokens of a context; None for 128, or as many as the model takes.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number of at least 2, or exceeds ``positions``, the model's maximum.
+    """
+    context_length = checked("context_length", int | None, context_length)
+    positions = positions or 10**9
+    length = min(Reading().context_length, positions) if context_length is None else context_length
+    if not 2 <= length <= positions:
+        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
+    return length

@@ -12,23 +12,25 @@ Every call returns the same order.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sdlcore.extraction.config import TextOptions
+from sdlcore.extraction.config import TextOptions, read_text_options
 from sdlcore.extraction.hub_names import DATASET, is_hub_text
-from sdlcore.extraction.text import list_texts, read_documents
+from sdlcore.extraction.text import Content, list_texts, read_documents
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
+from sdlcore.storage.paths import user_path
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 WHOLE_BYTES = 64 * 2**20
@@ -44,7 +46,7 @@ class Document(NamedTuple):
     """Index of the document in the shuffled order."""
     number: int
     """Number of the document in the text, counted from 0; see `Text.facts`."""
-    text: str
+    text: Content
 
 
 class Share(NamedTuple):
@@ -69,16 +71,13 @@ class Text:
         Name of the text, for messages.
     facts
         Provenance: checksums, the order, and the meaning of ``number``.
-    whole
-        Whether the text is in memory.
     read
         Returns number and text of all documents, in order.
     """
 
     name: str
     facts: dict[str, Json]
-    whole: bool
-    read: Callable[[], Iterator[tuple[int, str]]]
+    read: Callable[[], Iterator[tuple[int, Content]]]
 
     def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[Document]:
         """Yield the documents of a share, from place ``start`` on. For a streamed text, all documents are read."""
@@ -110,17 +109,50 @@ def open_text(reference: str | Path, options: TextOptions | None = None) -> Text
         # texts are often sorted by topic or alphabet, so in file order a small store would only see the beginning
         order = stream(0, "documents").permutation(len(documents))
         facts |= {"order": "shuffled once", "document": "number of the document in the text, in file order"}
-        return Text(name, facts, True, lambda: ((int(index), documents[index]) for index in order))
+        return Text(name, facts, lambda: ((int(index), documents[index]) for index in order))
     facts |= {
         "order": f"file order, shuffled by a buffer of {options.shuffle_buffer}",
         "document": "number of the document in the text, in file order",
     }
 
-    def in_order() -> Iterator[tuple[int, str]]:
+    def in_order() -> Iterator[tuple[int, Content]]:
         documents = enumerate(read_documents(reference, options.column))
         return shuffled(documents, options.shuffle_buffer, stream(0, "documents", "buffer"))
 
-    return Text(name, facts, False, in_order)
+    return Text(name, facts, in_order)
+
+
+def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None) -> Text:
+    """Open the text that a name denotes, as `open_text` does, or return given documents as a text."""
+    options = read_text_options(options)
+    if isinstance(texts, str | Path):
+        return open_text(texts if is_hub_text(str(texts)) else user_path(texts, "texts"), options)
+    return given_documents(texts, options.column)
+
+
+def given_documents(texts: Iterable[Any], column: str) -> Text:
+    """Return the documents that Python gives as a text: strings, chats, or the rows of a `datasets` data set.
+
+    Raises
+    ------
+    ValueError
+        If a document is neither a string nor a chat.
+    """
+    if hasattr(texts, "column_names"):  # a data set: not read whole
+
+        def rows() -> Iterator[tuple[int, Content]]:
+            return enumerate(row[column] or "" for row in texts)
+
+        facts: dict[str, Json] = {"dataset": str(getattr(texts, "_fingerprint", None)), "column": column}
+        return Text("the data set", facts, rows)
+    documents = list(texts) if isinstance(texts, Iterable) else [texts]
+    if not all(isinstance(document, str | list) for document in documents):
+        raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
+    total = hashlib.sha256()
+    for document in documents:
+        content = document if isinstance(document, str) else json.dumps(document)
+        total.update(hashlib.sha256(content.encode()).digest())
+    return Text("the texts", {"sha256": total.hexdigest()}, lambda: enumerate(documents))
 
 
 def _dataset(name: str, options: TextOptions) -> Text:
@@ -139,14 +171,14 @@ def _dataset(name: str, options: TextOptions) -> Text:
     }
     seed = int(stream(0, "documents", "data set").integers(2**31))
 
-    def read() -> Iterator[tuple[int, str]]:
+    def read() -> Iterator[tuple[int, Content]]:
         o = options
         return enumerate(dataset_texts(name, o.config, o.split, commit, o.column, o.shuffle_buffer, seed))
 
-    return Text(f"{DATASET}{name}", facts, False, read)
+    return Text(f"{DATASET}{name}", facts, read)
 
 
-def shuffled(items: Iterable[tuple[int, str]], buffer: int, rng: np.random.Generator) -> Iterator[tuple[int, str]]:
+def shuffled(items: Iterable[T], buffer: int, rng: np.random.Generator) -> Iterator[T]:
     """Yield every item once: a random item of a ``buffer`` of items, in whose place the next item is read."""
     coming = iter(items)
     in_buffer = list(islice(coming, buffer))

@@ -1,33 +1,25 @@
 """Run a language model over contexts, and choose the rows to keep."""
 
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sdlcore.errors import SourceError
+from sdlcore.extraction import engine
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.hooks import Stack, Watch
+from sdlcore.extraction.engine import Batch, Call
+from sdlcore.extraction.hooks import Point, Stack, ids_for, is_transformers
 from sdlcore.extraction.tokens import Tokens
 
-KINDS = ("kept", "first_position", "separator", "outlier")
-KEPT, FIRST, SEPARATED, OUTLIER = range(len(KINDS))
+T = TypeVar("T")
+KINDS = ("kept", "first_position", "separator", "outlier", "role")
+KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
 # tokens that the median norm is measured on: enough for a steady median, few enough to run twice
 MEDIAN_ROWS = 2048
-
-
-class Batch(NamedTuple):
-    """The activations from one pass over B contexts of T tokens."""
-
-    tokens: Tokens
-    """B x T."""
-    values: dict[str, np.ndarray]
-    """BT x D activations of each site, float16."""
-    norms: dict[str, np.ndarray]
-    """BT norms of each site's activations, before rounding to float16."""
 
 
 class RowKinds(NamedTuple):
@@ -39,6 +31,8 @@ class RowKinds(NamedTuple):
     """Norm of a site's activations above which a row is an outlier."""
     drop: tuple[str, ...]
     """Kinds of rows to leave out."""
+    by_role: bool = False
+    """Whether only tokens of chosen roles of chats are kept."""
 
     def of(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the kind of each row (BT, an index of `KINDS`): the first kind in ``drop`` that matches, or kept."""
@@ -56,6 +50,8 @@ class RowKinds(NamedTuple):
         for kind, is_of_it_N in tests:
             if KINDS[kind] in self.drop:
                 kind_N[is_of_it_N & (kind_N == KEPT)] = kind
+        if self.by_role and tokens.chosen is not None:
+            kind_N[(tokens.chosen.ravel() == 0) & (kind_N == KEPT)] = ROLE
         return kind_N
 
 
@@ -63,56 +59,57 @@ def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterat
     """Group contexts (T) into batches (B x T)."""
     coming = iter(contexts)
     while batch := list(islice(coming, contexts_per_batch)):
-        yield Tokens(*(np.stack(arrays) for arrays in zip(*batch, strict=True)))
+        columns: list[Any] = [None if arrays[0] is None else np.stack(arrays) for arrays in zip(*batch, strict=True)]
+        yield Tokens(*columns)
 
 
 def activations(
     stack: Stack, sites: Mapping[str, Site], contexts: Iterable[Tokens], contexts_per_batch: int
 ) -> Generator[Batch, None, None]:
-    """Yield the activations at ``sites`` for each batch of contexts.
-
-    The model runs in evaluation mode, also if it was in training mode, as a model made in memory is. Close the
-    generator, since its hooks stay in the model until it ends.
-    """
-    # a GPU computes the next batch while the previous batch is written; on a CPU that would only cost memory
-    ahead = 1 if stack.device.type == "cuda" else 0
-    flights: deque[Flight] = deque()
-    with Passes(stack, sites) as passes:
-        for tokens in stack_batches(contexts, contexts_per_batch):
-            flights.append(passes.start(tokens))
-            if len(flights) > ahead:
-                yield flights.popleft().landed()
-        while flights:
-            yield flights.popleft().landed()
+    """Yield the activations at ``sites`` for each batch of contexts, float16. Close the generator."""
+    points = {name: stack.point(site) for name, site in sites.items()}
+    return read_contexts(stack.model, points, contexts, contexts_per_batch)
 
 
-class Passes:
-    """Run a model over batches of contexts, up to the deepest of several sites. Use it in a ``with`` statement."""
-
-    _flight: "Flight"
-
-    def __init__(self, stack: Stack, sites: Mapping[str, Site]) -> None:
-        self._stack = stack
-        self._watch = Watch(stack, sites, lambda name, x_BTD: self._flight.take(name, x_BTD))
-
-    def start(self, tokens: Tokens) -> "Flight":
-        """Run the model over contexts (B x T). The returned batch may not have arrived from the device yet."""
-        self._flight = Flight(tokens)
-        self._watch.run(self._stack.ids(tokens.token))
-        self._flight.depart()
-        return self._flight
-
-    def __enter__(self) -> "Passes":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watch.close()
+def read_contexts(
+    model: nn.Module,
+    points: Mapping[Any, Point],
+    contexts: Iterable[Tokens],
+    contexts_per_batch: int,
+    dtype: torch.dtype = torch.float16,
+) -> Generator[Batch, None, None]:
+    """Yield the activations at places for each batch of contexts: a row for each of the B x T tokens."""
+    return read_batches(model, points, stack_batches(contexts, contexts_per_batch), dtype)
 
 
-def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str]) -> dict[str, float] | None:
+def read_batches(
+    model: nn.Module, points: Mapping[Any, Point], batches: Iterable[Tokens], dtype: torch.dtype = torch.float16
+) -> Generator[Batch, None, None]:
+    """Yield the activations at places for each batch of tokens (B x T)."""
+    keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
+
+    def calls() -> Iterator[Call]:
+        for tokens in batches:
+            ids_BT = ids_for(model, tokens.token)
+            yield Call({"input_ids": ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
+
+    return engine.activations(model, points, calls(), _token_rows, dtype)
+
+
+def _token_rows(x: Tensor, tokens: Tokens) -> Tensor:
+    """Return N x D rows from B x T x D activations, which some modules flatten."""
+    shape = tokens.token.shape
+    if x.ndim == 3 and x.shape[:2] == shape:
+        return x.flatten(0, 1)
+    if x.ndim == 2 and len(x) == shape[0] * shape[1]:
+        return x
+    raise SourceError(f"a place has activations of shape {tuple(x.shape)}, expected a row for each of {shape} tokens")
+
+
+def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[T]) -> dict[T, float] | None:
     """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
     ordinary = RowKinds(separator, {}, ("first_position", "separator"))
-    norms: dict[str, list[np.ndarray]] = {name: [] for name in columns}
+    norms: dict[T, list[np.ndarray]] = {name: [] for name in columns}
     for batch in batches:
         mask = ordinary.of(batch.tokens, batch.norms) == KEPT
         for name, values in batch.norms.items():
@@ -120,40 +117,3 @@ def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str
     if not any(len(part) for parts in norms.values() for part in parts):
         return None
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
-
-
-def norms_of(x: Tensor) -> Tensor:
-    """Return the norms of rows, in float32. Torch computes norms of float64 in no lower precision."""
-    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32)).float()
-
-
-class Flight:
-    """A batch that is being copied from the device."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-        self._values: dict[str, Tensor] = {}
-        self._norms: dict[str, Tensor] = {}
-        self._arrival: torch.cuda.Event | None = None
-
-    def take(self, name: str, x_BTD: Tensor) -> None:
-        """Copy the activations at a site. After this call, the model may change the activations in place."""
-        x_ND = x_BTD.flatten(0, 1)
-        norm_N = norms_of(x_ND)
-        # from a GPU into pinned memory, so that this returns at once
-        self._values[name] = x_ND.to(torch.float16, copy=True).to("cpu", non_blocking=True)
-        self._norms[name] = norm_N.to("cpu", non_blocking=True)
-        if x_ND.is_cuda:
-            self._arrival = torch.cuda.Event()
-
-    def depart(self) -> None:
-        """Mark the end of the pass."""
-        if self._arrival is not None:
-            self._arrival.record()
-
-    def landed(self) -> Batch:
-        """Wait for the batch and return it."""
-        if self._arrival is not None:
-            self._arrival.synchronize()
-        values = {name: x.numpy() for name, x in self._values.items()}
-        return Batch(self._tokens, values, {name: norm.numpy() for name, norm in self._norms.items()})

@@ -1,9 +1,12 @@
-"""Read or replace activations at a site in a language model.
+"""Read or replace activations at modules of any model, by forward hooks.
+
+`point_at` finds the module that a name denotes. `Stack` knows the sites of the blocks of decoder-only language models.
 
 Blocks are counted from 1. The residual stream after block k is ``hidden_states[k]`` in transformers, the input of the
 next block. For the last block, transformers returns the stream after the final norm, but sdlcore reads it before.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -16,11 +19,74 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths, lacking, module_of, paths_of
+from sdlcore.extraction.architectures import ARCHITECTURES, SIDES, Paths, lacking, module_of, paths_of
 from sdlcore.extraction.config import Site
+from sdlcore.extraction.places import NAME, read_name
 
 See = Callable[[Tensor], Tensor | None]
 """A function of B x T x D activations. It returns their replacement, or None to leave them unchanged."""
+
+
+class Point(NamedTuple):
+    """A place in a model: what enters or leaves a module."""
+
+    module: nn.Module
+    side: str
+    """input or output."""
+
+
+def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
+    """Return the place that a name denotes.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    name
+        The path of a module, whose output is read; PATH:input or PATH:output; or, for a decoder-only model of
+        transformers, a name of `sdlcore.extraction.places.read_name`, such as ``resid_post.12``.
+    paths
+        Paths of the modules of a decoder whose architecture is unknown.
+
+    Raises
+    ------
+    SourceError
+        If the model has no such module; the message names similar modules.
+    """
+    path, _, side = name.partition(":")
+    if side not in ("", *SIDES):
+        raise SourceError(f"at: {name} ends in {side}, expected PATH, PATH:input or PATH:output")
+    module = _submodule(model, path)
+    if module is not None:
+        return Point(module, side or "output")
+    if re.fullmatch(NAME, name) and (paths is not None or known(model)):
+        return Stack.of(model, paths).point(Site(*read_name(name)))
+    raise SourceError(f"at: {type(model).__name__} has no module {path}, but {_like(model, path)}")
+
+
+def known(model: Any) -> bool:
+    """Return whether a model is a decoder of transformers whose sites have names."""
+    return is_transformers(model) and model.config.to_dict().get("model_type") in ARCHITECTURES
+
+
+def is_transformers(model: Any) -> bool:
+    """Return whether a model is from transformers."""
+    return hasattr(getattr(model, "config", None), "to_dict") and hasattr(model, "name_or_path")
+
+
+def _submodule(root: nn.Module, path: str) -> nn.Module | None:
+    """Return a module by its path. It may begin with the name of the inner model, as in ``model.layers.3``."""
+    for name in (path, path.removeprefix(f"{getattr(root, 'base_model_prefix', '')}.")):
+        try:
+            return root.get_submodule(name)
+        except AttributeError:
+            continue
+    return None
+
+
+def _like(root: nn.Module, path: str) -> str:
+    names = [name for name, _ in root.named_modules() if name]
+    return f"{', '.join(get_close_matches(path, names, n=3) or names[:3])} and others"
 
 
 class Stack(NamedTuple):
@@ -65,27 +131,38 @@ class Stack(NamedTuple):
             raise SourceError(f"{name}: {paths.blocks} is {type(blocks).__name__}, expected a list of blocks")
         return stack
 
-    def require(self, site: Site) -> None:
-        """Raise an error if the model lacks a site.
+    def point(self, site: Site) -> Point:
+        """Return the module of a site.
 
         Raises
         ------
         SourceError
-            With the name of the site and an alternative.
+            If the model lacks the site, with the name of the site and an alternative.
         """
         depth = len(self.blocks)
         if site.block > depth:
             raise SourceError(
                 f"{self.name}: layer is {site.block}, but the model has {depth} blocks; take at most {depth}"
             )
-        self._module(site)
+        block = self.blocks[site.block - 1] if site.block else None
+        if block is not None and site.part in ("residual", "residual_before"):
+            return Point(block, "output" if site.part == "residual" else "input")
+        path, side = module_of(site.part, self.paths) if site.module is None else site.module
+        if path is None:
+            raise SourceError(f"{self.name}: {site.part}: {lacking(site.part, self.paths)}")
+        root = self.model if block is None else block
+        module = _submodule(root, path)
+        if module is None:
+            where = "the model" if block is None else f"block {site.block}"
+            raise SourceError(f"{self.name}: {where} has no module {path}, but {_like(root, path)}")
+        return Point(module, side)
 
     def watch(self, site: Site, see: See) -> ExitStack:
         """Call ``see`` with the activations at a site in every pass, until the returned stack is closed.
 
         Some modules flatten their activations from B x T x D to N x D. ``see`` always receives B x T x D.
         """
-        module, side = self._module(site)
+        module, side = self.point(site)
         hooks = ExitStack()
         shape: list[int] = []
 
@@ -127,20 +204,8 @@ class Stack(NamedTuple):
         return hooks
 
     def ids(self, token: np.ndarray) -> Tensor:
-        """Return token ids (B x T) for the model, on its device.
-
-        Raises
-        ------
-        SourceError
-            If the model does not know a token.
-        """
-        size = self.model.get_input_embeddings().weight.shape[0]
-        if (largest := int(token.max(initial=0))) >= size:
-            raise SourceError(
-                f"{self.name}: the tokenizer returns the token {largest}, but the model knows {size} tokens; take "
-                "the tokenizer of this model"
-            )
-        return torch.from_numpy(token).long().to(self.device)
+        """Return token ids (B x T) for the model, on its device, as `ids_for` does."""
+        return ids_for(self.model, token)
 
     def watch_all(self, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> ExitStack:
         """Call ``see`` with the name and the activations at each of several sites in every pass, as `watch` does.
@@ -175,25 +240,23 @@ class Stack(NamedTuple):
                 _set_forward(block, lambda *_, output=output, **__: deepcopy(output))
             yield
 
-    def _module(self, site: Site) -> tuple[nn.Module, str]:
-        """Return the module at a site, and whether the site is the module's input or output."""
-        block = self.blocks[site.block - 1] if site.block else None
-        if block is not None and site.part in ("residual", "residual_before"):
-            return block, "output" if site.part == "residual" else "input"
-        path, side = module_of(site.part, self.paths) if site.module is None else site.module
-        if path is None:
-            raise SourceError(f"{self.name}: {site.part}: {lacking(site.part, self.paths)}")
-        root = self.model if block is None else block
-        try:
-            return root.get_submodule(path), side
-        except AttributeError:
-            prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
-            if block is None and path.startswith(prefix):  # the path may start at the model with its unembedding
-                return self._module(site._replace(part=f"{path.removeprefix(prefix)}:{side}"))
-        names = [name for name, _ in root.named_modules() if name]
-        close = get_close_matches(path, names, n=3) or names[:3]
-        where = "the model" if block is None else f"block {site.block}"
-        raise SourceError(f"{self.name}: {where} has no module {path}, but {', '.join(close)} and others")
+
+def ids_for(model: Any, token: np.ndarray) -> Tensor:
+    """Return token ids (B x T) for a model, on its device.
+
+    Raises
+    ------
+    SourceError
+        If the model does not know a token.
+    """
+    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    largest = int(token.max(initial=0))
+    if isinstance(embeddings, nn.Embedding) and largest >= embeddings.num_embeddings:
+        raise SourceError(
+            f"{type(model).__name__}: the tokenizer returns the token {largest}, but the model knows "
+            f"{embeddings.num_embeddings} tokens; take the tokenizer of this model"
+        )
+    return torch.from_numpy(token).long().to(next(model.parameters()).device)
 
 
 def _set_forward(block: nn.Module, forward: Callable[..., Any] | None) -> None:
@@ -206,7 +269,7 @@ def _set_forward(block: nn.Module, forward: Callable[..., Any] | None) -> None:
 
 def require_model(lm: Any) -> None:
     """Raise SourceError unless ``lm`` is a language model of transformers."""
-    if not hasattr(getattr(lm, "config", None), "to_dict") or not hasattr(lm, "name_or_path"):
+    if not is_transformers(lm):
         raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
 
 
@@ -224,58 +287,64 @@ class _Enough(Exception):
 
 
 class Watch:
-    """Read activations at several sites of a model, in passes that stop at the deepest site.
+    """Read activations at several places of a model, in passes that stop at the deepest place.
 
     Parameters
     ----------
-    stack
-        The model.
-    sites
-        Name -> site.
+    model
+        The model, which runs in evaluation mode.
+    points
+        Name -> place.
     see
-        Called with the name and the activations (B x T x D) at each site, in every pass. The model may change them in
-        place after the call.
+        Called with the name and the activations at each place, in every pass. The model may change them in place after
+        the call.
     """
 
-    def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
-        self._stack, self._see, self._names = stack, see, set(sites)
-        self._names_seen: set[str] = set()
-        self._hooks = stack.watch_all(sites, self._reached)
+    def __init__(self, model: nn.Module, points: Mapping[Any, Point], see: Callable[[Any, Tensor], None]) -> None:
+        self._model, self._see, self._waiting = model, see, set(points)
+        self._points = points
+        self._hooks = ExitStack()
+        for name, (module, side) in points.items():
+            if side == "input":
+                hook = module.register_forward_pre_hook(partial(self._before, name), with_kwargs=True)
+            else:
+                hook = module.register_forward_hook(partial(self._after, name))
+            self._hooks.callback(hook.remove)
 
-    def _reached(self, name: str, x_BTD: Tensor) -> None:
-        self._see(name, x_BTD)
-        self._names_seen.add(name)
-        if self._names_seen == self._names:
+    def _before(self, name: Any, _: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        self._reached(name, _first(arguments, keywords)[1])
+
+    def _after(self, name: Any, _: Any, __: Any, output: Any) -> None:
+        self._reached(name, output if isinstance(output, Tensor) else output[0])
+
+    def _reached(self, name: Any, x: Tensor) -> None:
+        self._see(name, x)
+        self._waiting.discard(name)
+        if not self._waiting:
             raise _Enough
 
-    def run(self, ids_BT: Tensor) -> None:
-        """Run the model over tokens, up to the deepest site.
+    def run(self, *arguments: Any, **keywords: Any) -> None:
+        """Run the model, up to the deepest place.
 
         Raises
         ------
         SourceError
-            If the pass never reaches one of the sites.
+            If the pass never reaches one of the places.
         """
-        self._names_seen.clear()
-        with torch.inference_mode(), without_dropout(self._stack.model):
+        self._waiting = set(self._points)
+        with torch.inference_mode(), without_dropout(self._model):
             try:
-                self._stack.model(ids_BT, use_cache=False)
+                self._model(*arguments, **keywords)
             except _Enough:
                 return
-        missing = ", ".join(sorted(self._names - self._names_seen))
-        raise SourceError(
-            f"{self._stack.name}: no pass of the model reaches the module of {missing}; choose another site"
-        )
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        self._hooks.close()
+        names = ", ".join(map(str, self._waiting))
+        raise SourceError(f"no pass of the model reaches the module of {names}; choose another place")
 
     def __enter__(self) -> "Watch":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.close()
+        self._hooks.close()
 
 
 @contextmanager

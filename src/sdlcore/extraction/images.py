@@ -1,40 +1,50 @@
 """List image folders, and decode their images in batches.
 
-The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. Unreadable images are skipped with a reason and
-cause no error, since every folder of a million images contains some. `pictures` decodes files.
+Every format that Pillow reads counts. Unreadable images are skipped with a reason and cause no error, since every
+folder of a million images contains some.
 """
 
 import hashlib
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.engine import Call
 from sdlcore.extraction.folders import Skipped, files_below
-from sdlcore.extraction.pictures import SUFFIXES, open_picture
+from sdlcore.extraction.hooks import is_transformers
+from sdlcore.extraction.items import Items
 from sdlcore.extras import extra
+from sdlcore.storage.files import write_rows
 from sdlcore.storage.parsing import describe_error, parsing
-from sdlcore.text import printable
 
 with extra("clip"):
     from PIL import Image
 
 log = logging.getLogger(__name__)
 
+Image.init()
+EXTERNAL = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow recognises, but decodes by external programs or not at all."""
+SUFFIXES = {
+    suffix: name
+    for suffix, name in Image.registered_extensions().items()
+    if name in Image.OPEN and name not in EXTERNAL
+}
+"""Suffix of a file's name -> its format in Pillow."""
 MOST_NAMED = 5
 """Largest number of files that a message names."""
 WNID = re.compile(r"n\d{8}")
-_Item = tuple[int, str, torch.Tensor | None, str]
-"""Index, path, picture or None, reason for None."""
+Transform = Callable[[Image.Image], Tensor]
+"""Converts an RGB picture to a tensor (3 x height x width)."""
 
 
 class ImageFolder(NamedTuple):
@@ -49,7 +59,7 @@ class ImageFolder(NamedTuple):
     labels
         N class indices, int32.
     classes
-        Names of the class folders, sorted, including empty folders.
+        Names of the class folders, sorted, including empty folders; none in a folder without class folders.
     class_names
         Readable names of the classes (`name_classes`).
     skipped
@@ -80,20 +90,23 @@ class Batch(NamedTuple):
         Unreadable images of the batch.
     """
 
-    images: torch.Tensor | None
+    images: Tensor | None
     indices: list[int]
     skipped: list[Skipped]
 
 
-def list_images(root: str | Path, key: str = "images") -> ImageFolder:
+def list_images(root: str | Path, key: str = "images", by_class: bool = True) -> ImageFolder:
     """List an image folder, without opening the images.
 
     Parameters
     ----------
     root
-        Folder in ImageFolder layout.
+        A folder with a folder for each class, as torchvision's ImageFolder: <root>/<class>/**/<image>.jpg.
     key
         Configuration key of the folder, for errors.
+    by_class
+        Whether images outside of class folders are left out. Otherwise, images anywhere below ``root`` count, and have
+        no classes unless all are in class folders.
 
     Raises
     ------
@@ -101,51 +114,39 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
         If the folder does not exist, or contains no class folder or no image.
     """
     root = Path(root)
-    layout = "one folder for each class with its images in it, <root>/<class>/<image>.jpg"
     if not root.is_dir():
-        raise SourceError(f"{root}: no such folder, given as {key}; expected {layout}")
+        raise SourceError(f"{root}: no such folder, given as {key}; expected <folder>/<class>/<image>.jpg")
     with parsing(root, "an image folder"), os.scandir(root) as entries:
         here = {entry.name: entry.is_dir() for entry in entries}
     classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
-    loose = sorted(name for name, folder in here.items() if not folder)
-    paths: list[str] = []
-    labels: list[int] = []
-    skipped: list[Skipped] = []
-    lines: list[str] = []
-    ignored = Counter[str]()
-
-    def is_called_image(path: str) -> bool:
-        name = PurePosixPath(path)
-        if name.name.startswith("."):
-            return False
-        if (suffix := name.suffix.lower()) not in SUFFIXES:
-            ignored[printable(suffix or name.name)] += 1
-        return suffix in SUFFIXES
-
-    for label, name in enumerate(classes):
-        sizes, skipped_here = files_below(root, is_called_image, name)
-        paths += sizes
-        labels += [label] * len(sizes)
-        lines += [f"{path} {size}\n" for path, size in sizes.items()]
-        skipped += skipped_here
+    loose = sorted(name for name, folder in here.items() if not folder and _is_called_image(name))
+    if not by_class and (loose or not classes):
+        sizes, skipped = files_below(root, _is_called_image)
+        paths, labels, classes = list(sizes), [-1] * len(sizes), []
+    else:
+        sizes, skipped, paths, labels = {}, [], [], []
+        for label, name in enumerate(classes):
+            its, skipped_here = files_below(root, _is_called_image, name)
+            sizes |= its
+            paths += its
+            labels += [label] * len(its)
+            skipped += skipped_here
+        if loose:
+            log.warning("%s: ignored %d images outside of class folders, such as %s", root, len(loose), loose[0])
     if not paths:
-        has = f"{len(classes)} class folders without an image" if classes else "no class folder"
         raise SourceError(
-            f"{root}: has {has}, given as {key}; expected {layout} (or another format that Pillow decodes)"
+            f"{root}: no image in {len(classes)} class folders, given as {key}; expected <folder>/<class>/<image>.jpg, "
+            "or another format that Pillow reads"
         )
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
-    if ignored:
-        counts = ", ".join(f"{number} {kind}" for kind, number in ignored.most_common(MOST_NAMED))
-        log.warning("%s: ignored %d files that are not images by their names: %s", root, ignored.total(), counts)
-    filled = set(labels)
-    if empty := [name for label, name in enumerate(classes) if label not in filled]:
-        log.warning("%s: classes without an image, which are kept: %s", root, ", ".join(empty))
-    if loose := [name for name in loose if not name.startswith(".")]:
-        named = ", ".join(loose[:MOST_NAMED]) + (", ..." if len(loose) > MOST_NAMED else "")
-        log.warning("%s: ignored %d files outside of class folders: %s", root, len(loose), named)
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256("".join(f"{path} {sizes[path]}\n" for path in paths).encode()).hexdigest()
     return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
+
+
+def _is_called_image(path: str) -> bool:
+    name = os.path.basename(path)  # noqa: PTH119, called for every file
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
 def name_classes(folders: list[str]) -> list[str]:
@@ -157,14 +158,22 @@ def name_classes(folders: list[str]) -> list[str]:
     return [folder.replace("_", " ").encode(errors="backslashreplace").decode() for folder in folders]
 
 
+def open_picture(path: str | Path) -> Image.Image:
+    """Return an image file as an RGB picture. Transparent pixels are drawn on a white background."""
+    with Image.open(path) as image:
+        if image.has_transparency_data:
+            picture = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        return image.convert("RGB")
+
+
 def decoded_images(
     folder: ImageFolder,
     order: np.ndarray,
-    transform: Callable[[Image.Image], torch.Tensor],
+    transform: Transform,
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-    threads: int = 1,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
@@ -174,49 +183,33 @@ def decoded_images(
     folder, order
         Images, and indices into them.
     transform
-        Converts a picture to a tensor (3 x height x width). If it raises, the image counts as unreadable.
+        Converts a picture to a tensor. If it raises, the image counts as unreadable.
     batch_size
         Images per batch. Starting at a multiple of ``batch_size`` yields the same batches as starting at 0.
     start
         Position in ``order`` to start at.
     workers
-        Number of processes that decode; 0 to decode in threads of this process, between batches.
-    threads
-        Number of threads, used only without workers.
+        Number of processes that decode; 0 for this process.
     pin_memory
         Whether to put tensors in pinned memory, from which a GPU can fetch them.
     """
-    parts = [order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)]
-    images = _Images(folder, transform)
-    if not workers:
-        yield from _decoded_in_threads(images, parts, threads, pin_memory)
-        return
-    loader: DataLoader[Any] = DataLoader(
-        images,
-        batch_sampler=parts,
+    yield from DataLoader(
+        _Images(folder, transform),
+        batch_sampler=[order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)],
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
-    yield from loader
 
 
-def _decoded_in_threads(images: "_Images", parts: list[list[int]], threads: int, pin_memory: bool) -> Iterator[Batch]:
-    """Yield batches without decoding ahead, which would slow down a model that uses the same cores."""
-    with ThreadPoolExecutor(threads) as pool:
-        for part in parts:
-            batch = _collate(list(pool.map(images.__getitem__, part)))
-            if pin_memory and batch.images is not None:
-                batch = batch._replace(images=batch.images.pin_memory())
-            yield batch
+_Item = tuple[int, str, Tensor | None, str]
+"""Index, path, picture or None, reason for None."""
 
 
 class _Images(Dataset[_Item]):
-    def __init__(self, folder: ImageFolder, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self._root = folder.root
-        self._paths = folder.paths
-        self._transform = transform
+    def __init__(self, folder: ImageFolder, transform: Transform) -> None:
+        self._root, self._paths, self._transform = folder.root, folder.paths, transform
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -224,8 +217,7 @@ class _Images(Dataset[_Item]):
     def __getitem__(self, index: int) -> _Item:
         path = self._root / self._paths[index]
         try:
-            with open_picture(path) as picture:
-                return index, self._paths[index], self._transform(picture), ""
+            return index, self._paths[index], self._transform(open_picture(path)), ""
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly any exception for a broken file
@@ -239,3 +231,102 @@ def _collate(items: list[_Item]) -> Batch:
         [index for index, _, image, _ in items if image is not None],
         [Skipped(path, reason) for _, path, image, reason in items if image is None],
     )
+
+
+class ImageCalls:
+    """Calls of a model for images ``order`` of a folder.
+
+    Attributes
+    ----------
+    skipped
+        Images that could not be read, up to the last call.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        folder: ImageFolder,
+        order: np.ndarray,
+        transform: Transform,
+        batch_size: int,
+        workers: int = 0,
+    ) -> None:
+        self._model, self._folder, self._order, self._transform = model, folder, order, transform
+        self._batch_size, self._workers = batch_size, workers
+        self.skipped: list[Skipped] = []
+
+    def __call__(self, start: int, skipped: list[Skipped]) -> Iterator[Call]:
+        """Yield the calls from position ``start`` of the order on, after images that were skipped before."""
+        parameters = list(self._model.parameters())
+        # in bfloat16, models of open_clip keep some parameters in float32
+        first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
+        self.skipped = list(skipped)
+        decoded = decoded_images(
+            self._folder, self._order, self._transform, self._batch_size, start, self._workers, first.is_cuda
+        )
+        for images, indices, unreadable in decoded:
+            for entry in unreadable:
+                log.warning("%s: skipped %s: %s", self._folder.root, *entry)
+            self.skipped += unreadable
+            start = min(start + self._batch_size, len(self._order))
+            if images is not None:
+                x = images.to(first.dtype)
+                inputs = {"pixel_values": x} if is_transformers(self._model) else x
+                yield Call(inputs, Items(indices, start, tuple(self.skipped)))
+
+
+def require_readable(folder: ImageFolder, number: int, skipped: list[Skipped], limit: float) -> None:
+    """Raise SourceError if more than the share ``limit`` of ``number`` images were skipped."""
+    if len(skipped) <= limit * number and len(skipped) < number:
+        return
+    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:MOST_NAMED])
+    raise SourceError(
+        f"{folder.root}: {len(skipped)} of {number} images could not be read, more than max_unreadable ({limit:g}) "
+        f"allows, such as {named}; repair or remove them, or raise max_unreadable"
+    )
+
+
+def write_skipped(path: str | Path, skipped: dict[str, list[Skipped]]) -> None:
+    """Write a CSV file of skipped images: split, path, reason."""
+    rows = [[split, *entry] for split, entries in skipped.items() for entry in entries]
+    write_rows(path, [["split", "path", "reason"], *rows])
+
+
+def transform_of(model: Any, processor: Any = None) -> Transform:
+    """Return the preprocessing of a model's images.
+
+    Parameters
+    ----------
+    model
+        A model of transformers, open_clip or timm, or any module if there is a processor.
+    processor
+        A function of a picture, such as torchvision's transforms, or an image processor of transformers; None for the
+        preprocessing that the model was trained with.
+
+    Raises
+    ------
+    SourceError
+        If the model does not say how it was trained.
+    """
+    if processor is None and is_transformers(model) and model.name_or_path:
+        from transformers import AutoImageProcessor
+
+        processor = AutoImageProcessor.from_pretrained(model.name_or_path)
+    visual = getattr(model, "visual", model)
+    if processor is None and hasattr(visual, "preprocess_cfg"):
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        return image_transform_v2(PreprocessCfg(**visual.preprocess_cfg), is_train=False)
+    if processor is None and hasattr(model, "pretrained_cfg"):
+        import timm.data
+
+        return timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    if processor is None:
+        raise SourceError(
+            f"{type(model).__name__} does not say how to turn pictures into tensors; give processor: a transform of "
+            "torchvision, or an image processor of transformers"
+        )
+    if not hasattr(processor, "image_processor") and not hasattr(processor, "to_dict"):
+        return processor
+    of_images = getattr(processor, "image_processor", processor)
+    return lambda picture: torch.as_tensor(of_images(images=picture, return_tensors="pt")["pixel_values"][0])

@@ -1,8 +1,9 @@
-"""Find and load checkpoints of language models, whole or only their first blocks.
+"""Find and load language models, whole or only their first blocks, and their tokenizers.
 
-Only safetensors are read. Code in a checkpoint is never run.
+Weights are safetensors or GGUF. Code in a checkpoint is never run.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,19 +13,21 @@ import torch
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, cuts, paths_of
-from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.hub import model_config, model_snapshot
+from sdlcore.extraction.hooks import Stack, require_model
 from sdlcore.extraction.hub_names import is_hub_model
 from sdlcore.extras import extra
 from sdlcore.settings import Json
-from sdlcore.storage.external_json import Settings, read_object
+from sdlcore.storage.external_json import read_object
 from sdlcore.storage.files import sha256_of
-from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
-from sdlcore.text import short_text
+from sdlcore.storage.parsing import NO_CODE, parsing
+from sdlcore.storage.paths import user_path
 
-with extra("language"):
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
+
+def _transformers() -> Any:
+    """Import transformers, which takes seconds, only when a model is loaded."""
+    with extra("language"):
+        import transformers
+    return transformers
 
 
 class Checkpoint(NamedTuple):
@@ -63,16 +66,15 @@ def open_checkpoint(reference: str | Path, revision: str | None = None, paths: P
         and no paths are given.
     """
     name, folder = str(reference), Path(reference)
-    if folder.suffix == ".gguf" and folder.is_file():  # its converted folder has the same name
-        raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
     if is_hub_model(name):
+        from sdlcore.extraction.hub import model_config, model_snapshot
+
         paths_of(model_config(name, revision), paths, name)  # before the weights are downloaded
         folder = model_snapshot(name, revision)
         return Checkpoint(name, folder, folder.name)
     _require_checkpoint(folder)
     with parsing(folder / "config.json", "a model's configuration in JSON", "fetch the checkpoint again"):
-        config = read_object(folder / "config.json")
-    paths_of(config, paths, name)
+        paths_of(read_object(folder / "config.json"), paths, name)
     return Checkpoint(name, folder, None)
 
 
@@ -98,7 +100,9 @@ def load_stack(
         If ``folder`` contains no checkpoint in safetensors, has fewer blocks, or lacks weights, or the architecture is
         unknown and no paths are given.
     """
-    config = _configuration(folder)
+    _require_checkpoint(Path(folder))
+    with parsing(folder, "a model's configuration", NO_CODE), quiet():
+        config = _transformers().AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     settings = config.to_dict()
     paths_of(settings, paths, str(folder))
     inner = config.get_text_config()
@@ -109,70 +113,107 @@ def load_stack(
         inner.num_hidden_layers = layer
         if getattr(inner, "layer_types", None):
             inner.layer_types = inner.layer_types[:layer]
-    return Stack.of(_load(AutoModel, folder, config, dtype), paths)
+    return Stack.of(_pretrained("AutoModel", folder, dtype, config=config, local_files_only=True), paths)
 
 
 def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
     """Load a checkpoint's whole causal language model. Raises as `load_stack` does."""
-    return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
+    _require_checkpoint(Path(folder))
+    return _pretrained("AutoModelForCausalLM", folder, dtype, local_files_only=True)
 
 
-def load_any(name: str | Path) -> Any:
-    """Load a whole causal language model of any architecture in transformers, in the precision of its checkpoint.
+def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCausalLM") -> Any:
+    """Load a model of transformers.
 
     Parameters
     ----------
     name
-        A folder with a checkpoint in safetensors, or OWNER/NAME at the hub.
+        A folder with a checkpoint in safetensors, a ``.gguf`` file, or OWNER/NAME at the hub.
+    dtype
+        Precision; auto for that of the checkpoint. GGUF files become float32.
+    kind
+        Name of the class of transformers that loads it.
 
     Raises
     ------
     SourceError
         If the model does not exist, needs code from its checkpoint, or lacks weights.
     """
-    here = Path(name).exists()
-    if not here and not is_hub_model(str(name)):
+    path = user_path(name, "model")
+    if path.suffix == ".gguf" and path.is_file():
+        # without dequantize the weights are dense as well, but save_pretrained refuses to write them
+        dense = _transformers().GgufConfig(dequantize=True)
+        return _pretrained(kind, path.parent, "float32", gguf_file=path.name, quantization_config=dense)
+    if not path.exists() and not is_hub_model(str(name)):
         raise _missing(name)
-    if not here:
+    if not path.exists():
+        from sdlcore.extraction.hub import model_config
+
         model_config(str(name), None)  # transformers would try for 23 seconds to reach the hub
-    return _pretrained(AutoModelForCausalLM, name, dtype="auto")
+    return _pretrained(kind, path if path.exists() else name, dtype, use_safetensors=True)
 
 
-def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
-    """Load the tokenizer of a checkpoint.
+def load_tokenizer(name: str | Path, local: bool = True) -> Any:
+    """Load the tokenizer of a checkpoint, a ``.gguf`` file, or a model at the hub.
 
-    Parameters
-    ----------
-    folder
-        Folder of the checkpoint, or name of a model at the hub.
-    local
-        Whether to read a tokenizer of the hub only from the local cache.
+    ``local`` restricts a tokenizer of the hub to the local cache.
 
     Raises
     ------
     SourceError
         If the tokenizer is not readable, or needs code from its checkpoint.
     """
-    with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
+    path, options = Path(name), {"local_files_only": local, "trust_remote_code": False}
+    with parsing(name, "a checkpoint's tokenizer", NO_CODE), quiet():
+        if path.suffix == ".gguf":
+            return _transformers().AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **options)
+        return _transformers().AutoTokenizer.from_pretrained(name, **options)
 
 
-def _configuration(folder: str | Path) -> Any:
-    _require_checkpoint(folder)
-    path = Path(folder) / "config.json"
-    with parsing(path, "a model's configuration", NO_CODE), undisturbed():
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
+    """Return a causal language model and its tokenizer. Load each of them that is given by name or missing."""
+    if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
+        kind = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
+        raise ValueError(
+            f"tokenizer is {kind}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
+        )
+    source = str(user_path(lm, "lm")) if isinstance(lm, str | Path) else None
+    if source is not None:
+        lm = load_any(source).to(device)
+    require_model(lm)
+    source = source or lm.name_or_path
+    if tokenizer is None and not source:
+        raise ValueError(f"{type(lm).__name__}: the model does not record where it was loaded from; give its tokenizer")
+    return lm, tokenizer or load_tokenizer(source, local=False)
 
 
-def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
-    return _pretrained(kind, folder, config=config, dtype=getattr(torch, dtype), local_files_only=True)
+def model_facts(model: Any) -> dict[str, Json]:
+    """Return the provenance of a loaded model. Reads all of its weights."""
+    weights = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {
+        "name": getattr(model, "name_or_path", None) or type(model).__name__,
+        "commit": getattr(getattr(model, "config", None), "_commit_hash", None),
+        "sha256": weights.hexdigest(),
+    }
 
 
-def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
-    with parsing(folder, "a checkpoint in safetensors", NO_CODE), undisturbed():
-        _check_names_of_weights(Path(folder))
-        model, loading = kind.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
+def precision_of(model: Any) -> str:
+    """Return the name of a loaded model's precision, such as float32."""
+    first = next(model.parameters(), None)
+    return "float32" if first is None else str(first.dtype).removeprefix("torch.")
+
+
+def _pretrained(kind: str, folder: str | Path, dtype: str, **settings: Any) -> Any:
+    with parsing(folder, "a checkpoint", NO_CODE), quiet():
+        model, loading = getattr(_transformers(), kind).from_pretrained(
+            folder,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            trust_remote_code=False,
+            output_loading_info=True,
+            **settings,
         )
     if loading["missing_keys"]:  # transformers would continue with random weights
         raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
@@ -183,42 +224,22 @@ def _missing(name: str | Path) -> SourceError:
     return SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub; correct the path")
 
 
-def _require_checkpoint(folder: str | Path) -> None:
-    if not Path(folder).exists():
+def _require_checkpoint(folder: Path) -> None:
+    if not folder.exists():
         raise _missing(folder)
-    if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
 
 
-def _check_names_of_weights(folder: Path) -> None:
-    """Raise `SourceError` if a checkpoint refers to weights outside of its folder, which transformers would load."""
-    named = []
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        weight_map = Settings(index, read_object(index)).section("weight_map")
-        named += [(index, f"weight_map.{short_text(key)}", file) for key, file in weight_map.values.items()]
-    config = folder / "config.json"
-    if config.is_file() and (file := read_object(config).get("transformers_weights")) is not None:
-        named.append((config, "transformers_weights", file))
-    for path, key, file in named:
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith((".safetensors", ".index.json")):
-            raise SourceError(
-                f"{path}: {key} is {short_text(repr(file))}, expected the name of a safetensors file in {folder}"
-            )
-
-
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep transformers from asking questions, and its progress bars and table of unused weights out of logs.
-
-    Transformers may ask whether to run code from a checkpoint. Standard input is closed, so that text in a pipe cannot
-    answer.
-    """
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and its table of unused weights out of logs."""
+    transformers_logging = _transformers().utils.logging
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        with nothing_to_read():
-            yield
+        yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:

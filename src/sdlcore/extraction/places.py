@@ -22,9 +22,19 @@ HOOKS = {
 # the list of blocks, an index from 0, and perhaps a path in the block
 _MODULE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:layers|h)\.(\d{1,4})(?:\.([A-Za-z_][\w.]*))?")
 _HOOK = re.compile(r"blocks\.(\d{1,4})\.(.+)")
-NAME = rf"^(?:{_MODULE.pattern}|{_HOOK.pattern})\Z"
+_SHORT = re.compile(r"([a-z]+_[a-z]+)\.(\d{1,4})")
+NAME = rf"^(?:{_MODULE.pattern}|{_HOOK.pattern}|{_SHORT.pattern})\Z"
 """Form of all names."""
 _PLACES = {hook: site for site, hook in HOOKS.items()}
+SHORT = {
+    "resid_pre": "residual_before",
+    "attn_out": "attention_output",
+    "resid_mid": "residual_middle",
+    "mlp_in": "mlp_input",
+    "mlp_out": "mlp_output",
+    "resid_post": "residual",
+}
+"""First part of a short name, such as ``resid_post.11`` -> site."""
 
 
 def read_name(name: str) -> tuple[int, str]:
@@ -37,11 +47,13 @@ def read_name(name: str) -> tuple[int, str]:
     """
     if (match := _HOOK.fullmatch(name)) and match[2] in _PLACES:
         return int(match[1]) + 1, _PLACES[match[2]]
+    if (match := _SHORT.fullmatch(name)) and match[1] in SHORT:
+        return int(match[2]) + 1, SHORT[match[1]]
     if match := _MODULE.fullmatch(name):
         return int(match[1]) + 1, "residual" if match[2] is None else f"block.{match[2]}:output"
     raise ValueError(
         f"layer is {name!r}, expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with one of "
-        f"{', '.join(_PLACES)}; or a module of transformers, such as model.layers.11"
+        f"{', '.join(_PLACES)}; {', '.join(SHORT)} with .INDEX; or a module of transformers, such as model.layers.11"
     )
 
 
@@ -100,3 +112,13 @@ def described(layer: Any, place: str | None = None, pair: str = "sae") -> str:
     text += "" if place in (None, "residual") else f", {place}"
     hooks = [hook for hook in hook_names(layer, place, pair) if hook]
     return f"{text} ({', '.join(hooks)})" if hooks else text
+
+
+def place_of(at: Iterable[str]) -> dict[str, Any] | None:
+    """Return layer and place, as `splice` takes them, of names of places; None if they are no such place."""
+    names = tuple(at)
+    try:
+        layer, place = located(names if len(names) > 1 else names[0], None)
+    except ValueError:
+        return None
+    return None if place is None else {"layer": layer, "place": place}

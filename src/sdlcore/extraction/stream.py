@@ -1,11 +1,11 @@
 """Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
 
 `write_language_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that
-follow (`sdlcore.extraction.recipe`). A training reads batches from a buffer of rows, in random order. After a
-buffer is used up, the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
+follow: a small JSON file. A training reads batches from a buffer of rows, in random order. After a buffer is used up,
+the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
 
-If several processes train together, they take turns in running the model over batches of contexts. Each process gets
-all rows, and the rows are the same bits for any number of processes.
+If several processes train together, they take turns in running the model over batches of contexts, and exchange the
+activations. Each process gets all rows, and the rows are the same bits for any number of processes.
 
 A training that was interrupted resumes with the same bits. It finds its place in the text by *marks*, a small file
 beside its checkpoint that records the beginning of each buffer. So the model repeats at most two buffers: the buffer at
@@ -14,31 +14,68 @@ the interruption, and the first buffer, on which normalisation is fitted.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.memory import Arrays
 from sdlcore.data.neighbours import starts_of_pairs
-from sdlcore.data.pairs import in_order, input_target_more, make_pair
+from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_columns
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.distributed_extraction import Turns, batches_in_turn, turns
-from sdlcore.extraction.forward import KEPT
-from sdlcore.extraction.language import fill_one
+from sdlcore.extraction.engine import Batch
+from sdlcore.extraction.forward import KEPT, read_batches, stack_batches
+from sdlcore.extraction.language import Extraction, fill_one, prepare_sources
 from sdlcore.extraction.made import Made
-from sdlcore.extraction.preparation import Extraction, prepare
-from sdlcore.extraction.recipe import Recipe, load_recipe, save_recipe
-from sdlcore.extraction.tokens import following
+from sdlcore.extraction.tokens import Tokens, following
+from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
+
+
+FORMAT = "sdlcore activation stream"
+VERSION = 1
+PATIENCE = timedelta(minutes=10)
+"""Time limit for waiting for other processes."""
+
+
+class Recipe(NamedTuple):
+    """The source of a training's streamed rows."""
+
+    widths: tuple[int, ...]
+    """Dimensions of the sites."""
+    model: str
+    text: str
+    """Paths or names of model and text."""
+    first_place: int
+    """Place of the document that training begins with."""
+    buffer_rows: int
+    """Number of rows that are kept in memory. Batches are drawn from these rows."""
+    provenance: dict[str, Json]
+    """Provenance of the rows."""
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; SourceError if the file is not a recipe of this version."""
+    try:
+        content: Any = json.loads(Path(path).read_text())
+        if (content["format"], content["version"]) != (FORMAT, VERSION):
+            raise ValueError(f"version {content['version']} of {content['format']}")
+        widths = all_sites(content["n_p"], content["n_r"], content.get("more", ()))
+        return Recipe(widths, *(content[name] for name in Recipe._fields[1:]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f"{path}: expected an {FORMAT} of version {VERSION} ({error!r}); make it anew") from error
 
 
 def write_language_recipe(
@@ -67,20 +104,62 @@ def write_language_recipe(
     SourceError
         If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
     """
-    rows = source.test_samples
-    (work,) = prepare([source], model, text, rows, threads=threads, device=device)
+    (work,) = prepare_sources([source], model, text, threads=threads, device=device)
     with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
-        work.require_disk(Path(test_path).parent, (2 * rows - test.rows) * work.bytes_of_row())
-        last = fill_one(work, test, rows)
-    recipe = Recipe(
-        widths=tuple(in_order(work.widths)),
-        model=str(model),
-        text=str(text),
-        first_place=last + 1,
-        buffer_rows=buffer_rows,
-        provenance=work.facts,
-    )
-    save_recipe(recipe_path, recipe)
+        last = fill_one(work, test, source.test_samples)
+    with ActivationStore(test_path) as store:
+        n_p, n_r, more = input_target_more(store.widths)
+    recipe = Recipe((), str(model), str(text), last + 1, buffer_rows, work.facts)
+    fields = {name: value for name, value in recipe._asdict().items() if name != "widths"}
+    widths = {"n_p": n_p, "n_r": n_r, **({"more": more} if more else {})}
+    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **fields})
+
+
+class Turns(NamedTuple):
+    """The processes that take turns, and the rank of this process."""
+
+    rank: int
+    size: int
+    group: dist.ProcessGroup
+    """A separate process group: a thread reads batches while the training uses its own group."""
+    widths: dict[str, int]
+    """Column -> dimension of its activations."""
+
+
+@contextmanager
+def turns(widths: dict[str, int]) -> Iterator[Turns | None]:
+    """Yield this process's turns; None if it trains alone. All processes must call this function at the same time."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        yield None
+        return
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    yield Turns(dist.get_rank(), dist.get_world_size(), group, widths)
+
+
+def batches_in_turn(work: Extraction, place: int, position: int, turns: Turns) -> Generator[Batch, None, None]:
+    """Yield the batches of `Extraction.batches`: of n batches of contexts, each of n processes runs the model over one.
+
+    Every process must read the same number of batches.
+    """
+    coming = stack_batches(work.contexts(place, position), work.reading.contexts_per_batch)
+    while several := list(islice(coming, turns.size)):
+        mine = next(read_batches(work.model, work.points, several[turns.rank : turns.rank + 1]), None)
+        # all at once: afterwards, nobody waits for a process that reads no further
+        yield from [_broadcast(tokens, mine, number, turns) for number, tokens in enumerate(several)]
+
+
+def _broadcast(tokens: Tokens, mine: Batch | None, source: int, turns: Turns) -> Batch:
+    """Return the batch of process ``source``."""
+    rows = tokens.token.size
+    values = {column: np.empty((rows, width), dtype=np.float16) for column, width in turns.widths.items()}
+    norms = {column: np.empty(rows, dtype=np.float32) for column in turns.widths}
+    if mine is not None and source == turns.rank:
+        values, norms = mine.values, mine.norms
+    for column in turns.widths:
+        for array in (values[column], norms[column]):
+            # as bytes, which every backend sends
+            dist.broadcast(torch.from_numpy(array.view(np.uint8)), src=source, group=turns.group)
+    return Batch(tokens, values, norms)
 
 
 class _Mark(NamedTuple):
@@ -289,7 +368,9 @@ def open_language_stream(
     recipe = load_recipe(path)
     origin = Made.read(path, recipe.provenance)
     # outliers are recognised by the recipe's medians
-    (work,) = prepare([origin.source], recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
+    (work,) = prepare_sources(
+        [origin.source], recipe.model, recipe.text, threads=torch.get_num_threads(), device=device
+    )
     for what in ("model", "text"):
         was = recipe.provenance[what]
         if json.loads(json.dumps(work.facts[what])) != was:
@@ -297,7 +378,7 @@ def open_language_stream(
     work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
     marks = folder / "stream.json"
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
-    with turns() as several:
+    with turns(dict(zip(site_columns(len(recipe.widths)), recipe.widths, strict=True))) as several:
         reader = StreamReader(work, *arguments, several, neighbours)
         yield TrainingRows(recipe.widths, reader, reader.first_rows)
         if several is None or not several.rank:

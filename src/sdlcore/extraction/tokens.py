@@ -3,25 +3,20 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.corpus import WHOLE, Document, Share, Text
+from sdlcore.extraction.text import Content
 
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS_AT_ONCE = 64
 """Largest number of documents for one call of a tokenizer, which processes them in parallel."""
 CHARACTERS_AT_ONCE = 2**18
-"""Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each."""
-OVERLAPS = (2**12, 2**14, 2**16)
-"""Overlaps of two windows of a long document, in characters; the first at which they agree on tokens is used."""
-AGREEING = 32
-"""Tokens in a row on which two windows must agree."""
-KEPT_CHARACTERS = 2**26
-"""Characters of a text whose ids are kept in memory. English needs about 64 MB for them."""
+"""Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
+is tokenised in pieces that end before a space."""
 
 
 class Tokens(NamedTuple):
@@ -35,6 +30,8 @@ class Tokens(NamedTuple):
     """Index of the token in its document; -1 for tokens that packing adds."""
     place: np.ndarray
     """Place of the token's document in the order of the text. A separator has the place of the document after it."""
+    chosen: np.ndarray | None = None
+    """1 for tokens of the chosen roles of chats; 1 for all tokens of other texts."""
 
 
 class TokenisedDocument(NamedTuple):
@@ -45,6 +42,8 @@ class TokenisedDocument(NamedTuple):
     ids: Sequence[int] | np.ndarray
     start: int = 0
     """Index in the document of the first of these tokens."""
+    chosen: np.ndarray | None = None
+    """Whether each token belongs to a chosen role of a chat; None for all."""
 
 
 def separator_of(tokenizer: Any) -> int:
@@ -91,26 +90,25 @@ def opening_of(tokenizer: Any, bos: bool | None = None) -> int | None:
 
 
 class TokenisedText:
-    """A text as token ids. A text in memory is tokenised once, as far as somebody reads, and its ids stay in memory.
-
-    Ids take four bytes a token; after `KEPT_CHARACTERS` no further documents are kept. A streamed text is tokenised
-    again by each pass, which reads only the part that it needs.
+    """A text as token ids, which are computed anew in each pass.
 
     Attributes
     ----------
     text, tokenizer
-        The documents, and the tokenizer of the model.
+        The documents, and the tokenizer of the model. Its template turns chats into text.
     separator
         Id of the token between documents.
     opening
         Id of the bos token if contexts begin with it, otherwise None; ``bos`` as for `opening_of`.
+    roles
+        Roles in chats, such as assistant, whose tokens become rows; None for all. A message begins with its header.
     """
 
-    def __init__(self, text: Text, tokenizer: Any, bos: bool | None = None) -> None:
-        self.text, self.tokenizer = text, tokenizer
+    def __init__(
+        self, text: Text, tokenizer: Any, bos: bool | None = None, roles: tuple[str, ...] | None = None
+    ) -> None:
+        self.text, self.tokenizer, self.roles = text, tokenizer, roles
         self.separator, self.opening = separator_of(tokenizer), opening_of(tokenizer, bos)
-        self._parts: dict[int, Iterable[np.ndarray]] = {}
-        self._characters = 0
 
     @property
     def name(self) -> str:
@@ -120,7 +118,7 @@ class TokenisedText:
     @property
     def vocabulary(self) -> str:
         """Hex SHA-256 of the tokenizer's tokens and ids."""
-        return hashlib.sha256(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
+        return vocabulary_of(self.tokenizer)
 
     def contexts(
         self, context_length: int, start: int = 0, share: Share = WHOLE, position: int = 0
@@ -129,44 +127,65 @@ class TokenisedText:
         return pack(self.documents(start, share), self.separator, context_length, self.opening, position)
 
     def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[TokenisedDocument]:
-        """Yield the documents of a share, from place ``start`` on, without special tokens; long ones in parts."""
-        coming = self.text.documents(start, share)
-        for several in _at_once(coming):
-            missing = [document for document in several if document.place not in self._parts]
-            parts = dict(zip((document.place for document in missing), self._tokenised(missing), strict=True))
-            if self.text.whole and self._characters < KEPT_CHARACTERS:
-                self._parts |= parts
-                self._characters += sum(len(document.text) for document in missing)
-            for place, number, _ in several:
-                start = 0
-                for ids in parts[place] if place in parts else self._parts[place]:
-                    yield TokenisedDocument(place, number, ids, start)
-                    start += len(ids)
+        """Yield the documents of a share, from place ``start`` on, without special tokens; long ones in pieces."""
+        at, begin = -1, 0
+        for several in _at_once(_pieces(self.text.documents(start, share))):
+            for (place, number, _), (ids, chosen) in zip(several, self._tokenised(several), strict=True):
+                at, begin = place, begin if place == at else 0
+                yield TokenisedDocument(place, number, ids, begin, chosen)
+                begin += len(ids)
 
-    def _tokenised(self, documents: Sequence[Document]) -> list[Iterable[np.ndarray]]:
-        if len(documents) == 1:
-            return [_Parts(ids_of(documents[0].text, self.tokenizer, CHARACTERS_AT_ONCE))]
-        return [(ids,) for ids in _ids([document.text for document in documents], self.tokenizer)]
+    def _tokenised(self, documents: Sequence[Document]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        contents: list[Any] = [document.text for document in documents]
+        if not any(isinstance(content, list) for content in contents):
+            return [(ids, None) for ids in ids_of(contents, self.tokenizer)]
+        return [
+            self._chat(content) if isinstance(content, list) else (ids_of([content], self.tokenizer)[0], None)
+            for content in contents
+        ]
+
+    def _chat(self, chat: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the token ids of a chat, and which of them belong to a message of a chosen role."""
+
+        text = rendered(chat, self.tokenizer)
+        parts = [rendered(chat[:number], self.tokenizer) for number in range(1, len(chat))]
+        if not all(text.startswith(part) for part in parts):
+            raise SourceError(
+                f"{self.name}: the tokenizer's template changes earlier messages of a chat; leave roles out"
+            )
+        encoding = self.tokenizer(
+            text, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True
+        )
+        starts = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
+        message = np.searchsorted([len(part) for part in parts], starts, side="right")
+        is_chosen = np.array([self.roles is None or one["role"] in self.roles for one in chat])
+        return np.asarray(encoding["input_ids"], dtype=np.int32), is_chosen[message]
 
 
-class _Parts:
-    """The token ids of a document in parts, which are computed as far as somebody reads."""
+def rendered(content: Content, tokenizer: Any) -> str:
+    """Return a document as text; chats by the tokenizer's template."""
+    return content if isinstance(content, str) else str(tokenizer.apply_chat_template(content, tokenize=False))
 
-    def __init__(self, coming: Iterator[np.ndarray]) -> None:
-        self._coming, self._parts = coming, list[np.ndarray]()
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for number in count():
-            if number == len(self._parts):
-                part = next(self._coming, None)
-                if part is None:
-                    return
-                self._parts.append(part)
-            yield self._parts[number]
+def vocabulary_of(tokenizer: Any) -> str:
+    """Return the hex SHA-256 of a tokenizer's tokens and ids."""
+    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
+
+
+def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
+    """Yield documents; those longer than `CHARACTERS_AT_ONCE` in pieces that end before a space where there is one."""
+    for place, number, text in documents:
+        start = 0
+        while isinstance(text, str) and len(text) - start > CHARACTERS_AT_ONCE:
+            stop = text.rfind(" ", start + 1, start + CHARACTERS_AT_ONCE)
+            stop = start + CHARACTERS_AT_ONCE if stop < 0 else stop
+            yield Document(place, number, text[start:stop])
+            start = stop
+        yield Document(place, number, text[start:] if start else text)
 
 
 def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Group documents for one call of a tokenizer. A document longer than `CHARACTERS_AT_ONCE` is alone."""
+    """Group documents for one call of a tokenizer."""
     several: list[Document] = []
     characters = 0
     for document in documents:
@@ -179,71 +198,10 @@ def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield several
 
 
-def _ids(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
-    if not texts:
-        return []
-    token_ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+def ids_of(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
+    """Return the token ids of texts, without special tokens."""
+    token_ids = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return [np.asarray(ids, dtype=np.int32) for ids in token_ids]
-
-
-def ids_of(text: str, tokenizer: Any, characters: int) -> Iterator[np.ndarray]:
-    """Yield the token ids of a document in parts, so that memory does not grow with its length.
-
-    The tokenizer reads overlapping windows of ``characters``. Two windows are joined in the middle of their overlap,
-    where they agree on `AGREEING` tokens in a row. If they agree nowhere, as in a very long number, the rest of the
-    document is tokenised at once. So is a document for a slow tokenizer, which does not tell where its tokens begin.
-    """
-    if len(text) <= characters or not getattr(tokenizer, "is_fast", False):
-        yield _ids([text], tokenizer)[0]
-        return
-    window, skipped = _Window.read(text, 0, characters, tokenizer), 0
-    while window.stop < len(text):
-        for overlap in OVERLAPS:
-            start = window.stop - min(overlap, characters // 2)
-            following = _Window.read(text, start, start + characters, tokenizer)
-            joint = window.joint(following)
-            if joint is not None:
-                break
-        else:
-            yield _ids([text[window.start :]], tokenizer)[0][skipped:]
-            return
-        yield window.ids[skipped : joint[0]]
-        window, skipped = following, joint[1]
-    yield window.ids[skipped:]
-
-
-class _Window(NamedTuple):
-    """The tokens of a part of a document."""
-
-    start: int
-    stop: int
-    """Characters of the document."""
-    ids: np.ndarray
-    first: np.ndarray
-    """The character of the document that each token begins with."""
-
-    @classmethod
-    def read(cls, text: str, start: int, stop: int, tokenizer: Any) -> Self:
-        part = text[start:stop]
-        encoding = tokenizer(part, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True)
-        first = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
-        return cls(start, start + len(part), np.asarray(encoding["input_ids"], dtype=np.int32), start + first)
-
-    def joint(self, following: Self) -> tuple[int, int] | None:
-        """Return the index of the same token in this window and in the following one, where both agree."""
-        margin = (self.stop - following.start) // 3
-        places = {int(at): number for number, at in reversed(list(enumerate(following.first[: self.stop])))}
-        inside = (following.start + margin <= self.first) & (self.first < self.stop - margin)
-        for here in np.flatnonzero(inside).tolist():
-            other = places.get(int(self.first[here]), len(following.ids))
-            run, its = slice(here, here + AGREEING), slice(other, other + AGREEING)
-            if (
-                len(self.ids[run]) == AGREEING
-                and np.array_equal(self.ids[run], following.ids[its])
-                and np.array_equal(self.first[run], following.first[its])
-            ):
-                return here, other
-        return None
 
 
 def pack(
@@ -272,27 +230,28 @@ def pack(
         for the context that comes next.
     """
     body = context_length - (bos is not None)
-    waiting = np.empty((4, 0), dtype=np.int32)
-    opening = np.array([[]] * 4 if bos is None else [[bos], [-1], [-1], [-1]], dtype=np.int32)
+    waiting = np.empty((5, 0), dtype=np.int32)
+    opening = np.array([[]] * 5 if bos is None else [[bos], [-1], [-1], [-1], [1]], dtype=np.int32)
     first: int | None = None
-    for place, number, ids, start in documents:
+    for place, number, ids, start, chosen in documents:
         if not len(ids):
             continue
         if first is None:
             first = place
         elif start == 0:
-            between = np.array([[separator], [-1], [-1], [place]])
+            between = np.array([[separator], [-1], [-1], [place], [1]])
             waiting = np.concatenate([waiting, between], axis=1, dtype=np.int32)
         at = max(0, position - start) if place == first else 0
         while True:
             if waiting.shape[1] == body:
                 yield Tokens(*np.concatenate([opening, waiting], axis=1))
-                waiting = np.empty((4, 0), dtype=np.int32)
+                waiting = np.empty((5, 0), dtype=np.int32)
             piece = np.asarray(ids[at : at + body - waiting.shape[1]], dtype=np.int32)
             if not len(piece):
                 break
             counted = np.arange(start + at, start + at + len(piece), dtype=np.int32)
-            piece = np.stack([piece, np.full_like(counted, number), counted, np.full_like(counted, place)])
+            takes = np.ones_like(counted) if chosen is None else chosen[at : at + len(piece)].astype(np.int32)
+            piece = np.stack([piece, np.full_like(counted, number), counted, np.full_like(counted, place), takes])
             waiting = np.concatenate([waiting, piece], axis=1)
             at += piece.shape[1]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.corpus import Text
+from sdlcore.extraction.tokens import rendered
 from sdlcore.inside.firing import Fired, Firings
 
 Key = TypeVar("Key", bound=Hashable)
@@ -104,7 +105,7 @@ def contexts_in_text(
     pieces: dict[int, Pieces] = {}
     for document in text.documents() if numbers else ():
         if document.number in numbers:
-            pieces[document.number] = pieces_of(document.text, tokenizer)
+            pieces[document.number] = pieces_of(rendered(document.text, tokenizer), tokenizer)
             if len(pieces) == len(numbers):
                 break
     return {key: _contexts_of(group, firings, pieces, text.name, width) for key, group in peaks.items()}

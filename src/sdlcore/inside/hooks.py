@@ -115,7 +115,7 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place
     else:
         raise ValueError(f"a {pair} takes place mlp, or two layers of the residual stream; found {place}")
     for site in sites.values():
-        stack.require(site)
+        stack.point(site)
     return sites
 
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.forward import KEPT, RowKinds, norms_of, stack_batches
+from sdlcore.extraction.engine import norms_of
+from sdlcore.extraction.forward import KEPT, RowKinds, stack_batches
 from sdlcore.extraction.hooks import Stack, without_dropout
 from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.hooks import read_and_write, require_width

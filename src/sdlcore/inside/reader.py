@@ -1,6 +1,5 @@
 """Load a language model and a text, pack contexts, and choose the rows to leave out."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -12,17 +11,15 @@ import numpy as np
 import torch
 
 from sdlcore.extraction.architectures import Paths
-from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, read_text_options
-from sdlcore.extraction.corpus import Text, open_text
-from sdlcore.extraction.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
-from sdlcore.extraction.grouping import in_one, named, part_of
-from sdlcore.extraction.hooks import Stack, require_model
-from sdlcore.extraction.references import local_model, local_text
+from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, fitting_length
+from sdlcore.extraction.corpus import opened_text
+from sdlcore.extraction.forward import KEPT, MEDIAN_ROWS, RowKinds, median_norms, read_contexts
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.models import loaded, model_facts, precision_of
 from sdlcore.extraction.tokens import TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Batch, Json, checked, default_of
 
-CONTEXT_LENGTH = default_of(LanguageSource, "context_length")
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
@@ -72,16 +69,16 @@ class Reader(NamedTuple):
 
     def kinds_of_each(self, sites: Mapping[int, Mapping[str, Site]]) -> dict[int, RowKinds]:
         """Return the kinds of rows for several groups of sites, from one pass of the model."""
-        medians: dict[str, float] = {}
+        medians: dict[tuple[int, str], float] = {}
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
-            flat = in_one(sites)
-            batches = activations(self.stack, flat, first, self.contexts_per_batch)
+            flat = {(key, name): self.stack.point(site) for key, its in sites.items() for name, site in its.items()}
+            batches = read_contexts(self.stack.model, flat, first, self.contexts_per_batch)
             medians = median_norms(batches, self.text.separator, flat) or {}
         return {
             key: RowKinds(
                 self.text.separator,
-                {name: OUTLIER_NORM * median for name, median in part_of(medians, key, its).items()},
+                {name: OUTLIER_NORM * medians[key, name] for name in its if (key, name) in medians},
                 self.drop,
             )
             for key, its in sites.items()
@@ -107,20 +104,21 @@ class Reader(NamedTuple):
         -------
         For each group, its activations on disk.
         """
-        kinds, flat = self.kinds_of_each(sites), in_one(sites)
-        widths: dict[str, int] = {}
+        kinds = self.kinds_of_each(sites)
+        flat = {(key, name): self.stack.point(site) for key, its in sites.items() for name, site in its.items()}
+        paths = {at: folder / "-".join(map(str, at)) for at in flat}
+        widths: dict[tuple[int, str], int] = {}
         with ExitStack() as opened:
-            files = {at: opened.enter_context((folder / at).open("wb")) for at in flat}
-            batches = opened.enter_context(closing(activations(self.stack, flat, contexts, self.contexts_per_batch)))
-            for batch in batches:
+            files = {at: opened.enter_context(path.open("wb")) for at, path in paths.items()}
+            reading = read_contexts(self.stack.model, flat, contexts, self.contexts_per_batch)
+            for batch in opened.enter_context(closing(reading)):
                 for key, its in sites.items():
-                    mask = kinds[key].of(batch.tokens, part_of(batch.norms, key, its)) == KEPT
-                    for at in (named(key, name) for name in its):
-                        widths[at] = batch.values[at].shape[1]
-                        batch.values[at][mask].tofile(files[at])
+                    mask = kinds[key].of(batch.tokens, {name: batch.norms[key, name] for name in its}) == KEPT
+                    for name in its:
+                        widths[key, name] = batch.values[key, name].shape[1]
+                        batch.values[key, name][mask].tofile(files[key, name])
         return {
-            key: Rows([(folder / named(key, name), widths.get(named(key, name), 1)) for name in its])
-            for key, its in sites.items()
+            key: Rows([(paths[key, name], widths.get((key, name), 1)) for name in its]) for key, its in sites.items()
         }
 
     def too_short(self) -> ValueError:
@@ -210,76 +208,3 @@ def reader_of(
     stack = Stack.of(lm, paths)  # before the text, since this may refuse the model
     text = TokenisedText(opened_text(texts, text_options), tokenizer, bos)
     return Reader(lm, text, context_length, contexts_per_batch, drop, stack)
-
-
-def fitting_length(context_length: int | None, positions: int | None) -> int:
-    """Return the tokens of a context; None for 128, or as many as the model takes.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number of at least 2, or exceeds ``positions``, the model's maximum.
-    """
-    context_length = checked("context_length", int | None, context_length)
-    positions = positions or 10**9
-    length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
-    if not 2 <= length <= positions:
-        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
-    return length
-
-
-def model_facts(lm: Any) -> dict[str, Json]:
-    """Return the provenance of a loaded model. Reads all of its weights."""
-    weights = hashlib.sha256()
-    for name, values in lm.state_dict().items():
-        weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return {
-        "name": lm.name_or_path or type(lm).__name__,
-        "commit": getattr(lm.config, "_commit_hash", None),
-        "sha256": weights.hexdigest(),
-    }
-
-
-def precision_of(lm: Any) -> str:
-    """Return the name of a loaded model's precision, such as float32."""
-    return str(lm.dtype).removeprefix("torch.")
-
-
-def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
-    """Return a model and its tokenizer. Load each of them that is given by name or missing."""
-    # imported here, since a store needs no transformers
-    from sdlcore.extraction.models import load_any, load_tokenizer
-
-    if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
-        kind = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
-        raise ValueError(
-            f"tokenizer is {kind}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
-        )
-    if isinstance(lm, str | Path):
-        lm = load_any(str(local_model(lm))).to(device)
-    require_model(lm)
-    if tokenizer is None and not lm.name_or_path:
-        raise ValueError(f"{type(lm).__name__}: the model does not record where it was loaded from; give its tokenizer")
-    return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
-
-
-def opened_text(texts: str | Path | Iterable[str], options: TextOptions | Mapping[str, Any] | None) -> Text:
-    """Return documents as a text, or open the named text.
-
-    Raise ValueError if documents are not strings, or options have an unknown name.
-    """
-    options = read_text_options(options)
-    if isinstance(texts, str | Path):
-        return open_text(local_text(texts), options)
-    documents = list(texts) if isinstance(texts, Iterable) else [texts]
-    if not all(isinstance(document, str) for document in documents):
-        raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
-    total = hashlib.sha256()
-    for number, document in enumerate(documents):
-        try:
-            total.update(hashlib.sha256(document.encode()).digest())
-        except UnicodeEncodeError as error:
-            half = document[error.start].encode("unicode_escape").decode()
-            raise ValueError(f"texts[{number}] contains half of a character ({half}); repair or remove it") from error
-    return Text("the texts", {"sha256": total.hexdigest()}, True, lambda: enumerate(documents))

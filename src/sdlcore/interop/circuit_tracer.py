@@ -35,7 +35,7 @@ UNREAD = (
 def refusal(model: SparseCoder) -> str | None:
     config = model.config
     if config.pair != "transcoder":
-        remedy = "fit one on each store of sdl.extract_layers"
+        remedy = "fit one on each store of sdl.extract, with at=[('mlp_in.0', 'mlp_out.0'), ...]"
         return f"it opens transcoders, from a layer's MLP input to its output; {remedy}, or {SAVE_OURS}"
     if config.activation not in ("relu", "jumprelu", "batchtopk", "topk"):
         remedy = "train it with activation batchtopk, whose threshold JumpReLU can hold"

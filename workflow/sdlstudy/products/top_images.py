@@ -191,7 +191,6 @@ def _draw_histogram(axes: Axes, group: pd.DataFrame) -> None:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    from sdlcore.extraction.pictures import open_picture
+    from sdlcore.extraction.images import open_picture
 
-    with open_picture(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return np.asarray(open_picture(path))
