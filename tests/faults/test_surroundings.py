@@ -1,9 +1,6 @@
-"""Full or read-only disks, jumping clocks and a second Snakemake: runs stop with an error, and can resume."""
+"""Full or read-only disks and a second Snakemake: runs stop with an error, and can resume."""
 
-import contextlib
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.storage.files import atomic_path
 from tests.faults.conftest import Whole
 from tests.faults.pipeline import RESULTS, Pipeline
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-YEAR = 365 * 24 * 3600
-AS_THE_DOCUMENTATION_SAYS = 'find results -newermt now -exec touch --date="$(date)" {} +'
 RUN = RESULTS / "runs/lrb/topk/best/none/seed0"
 
 
@@ -59,22 +53,6 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whol
         pipeline.assert_same(whole.results)
 
 
-@pytest.mark.parametrize("target", [str(RUN / "metrics.json"), str(RESULTS / "report.html")])
-def test_a_disk_without_room_for_an_evaluation_or_the_report_is_named(whole: Whole, pipeline: Pipeline, target: str):
-    results = pipeline.path / "results"
-    with mounted(results, "-t", "tmpfs", "-o", "size=100m", "tmpfs"):
-        for part in ("results", "logs", ".snakemake"):
-            shutil.copytree(whole.pipeline.path / part, pipeline.path / part, dirs_exist_ok=True)
-        (pipeline.path / target).unlink()
-        room = os.statvfs(results)
-        remount(results, f"size={room.f_frsize * (room.f_blocks - room.f_bfree)}")
-        output = pipeline.start(target).fail()
-        assert named_in_a_sentence("No space left on device", output), output
-        remount(results, "size=100m")
-        pipeline.start().finish()
-        pipeline.assert_same(whole.results)
-
-
 def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whole, pipeline: Pipeline):
     results = pipeline.path / "results"
     pipeline.start(str(RUN / "model.safetensors")).finish()
@@ -84,35 +62,6 @@ def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whol
         assert named_in_a_sentence("Read-only file system", output), output
     pipeline.start().finish()
     pipeline.assert_same(whole.results)
-
-
-@pytest.mark.parametrize("folder", ["logs", ".snakemake"])
-def test_a_full_or_read_only_folder_beside_the_results_is_named_at_the_start(pipeline: Pipeline, folder: str):
-    place = pipeline.path / folder
-    with mounted(place, "-t", "tmpfs", "-o", "size=4k", "tmpfs"):
-        (place / "fills").write_bytes(bytes(4096))
-        output = pipeline.start().fail()
-        assert f"{folder}: No space left on device: make room, and run this again" in output, output
-        remount(place, "ro")
-        output = pipeline.start().fail()
-        assert f"{folder}: Read-only file system" in output, output
-
-
-@pytest.mark.parametrize("folder", ["logs", ".snakemake"])
-def test_a_folder_that_fills_up_during_the_run_is_named_at_its_end(pipeline: Pipeline, folder: str):
-    place = pipeline.path / folder
-    with mounted(place, "-t", "tmpfs", "-o", "size=200k", "tmpfs"):
-        invocation = pipeline.start(str(RUN / "metrics.json"))
-        while not (invocation.ended_within(0.05) or "localrule" in invocation.output()):
-            pass
-        with contextlib.suppress(OSError), (place / "fills").open("wb", buffering=0) as fills:
-            while True:
-                fills.write(bytes(1024))
-        output = invocation.fail()
-        assert re.search(rf"{folder}: No space left on device|No space left on device.*{place}", output), output
-        (place / "fills").unlink()
-        remount(place, "size=10m")
-        pipeline.start(str(RUN / "metrics.json")).finish()
 
 
 def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whole: Whole, pipeline: Pipeline):
@@ -153,64 +102,3 @@ def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whol
         for path in (pipeline.path / "results/other").rglob("*.safetensors")
     }
     assert files == {name for name in whole.results if name.endswith(".safetensors")}
-
-
-def move_times(pipeline: Pipeline, seconds: float) -> None:
-    for file in (pipeline.path / "results").rglob("*"):
-        when = file.stat().st_mtime + seconds
-        os.utime(file, (when, when))
-
-
-def begun(pipeline: Pipeline) -> None:
-    """Run a part of the pipeline."""
-    pipeline.start(str(RUN / "model.safetensors"), str(RESULTS / "tables/table3.csv")).finish()
-
-
-def test_a_clock_that_jumps_forth_between_invocations_changes_nothing(whole: Whole, pipeline: Pipeline):
-    begun(pipeline)
-    move_times(pipeline, -YEAR)
-    pipeline.start().finish()
-    pipeline.assert_same(whole.results)
-
-
-def test_files_of_the_future_are_refused_by_their_name_until_their_times_are_set(whole: Whole, pipeline: Pipeline):
-    """As after a clock that was ahead, and is set back between invocations."""
-    begun(pipeline)
-    move_times(pipeline, YEAR)
-    output = pipeline.start().fail()
-    assert re.search(rf"older modification time .* than input {RESULTS}/\S+", output), output
-    subprocess.run(AS_THE_DOCUMENTATION_SAYS, shell=True, cwd=pipeline.path, check=True)
-    pipeline.start().finish()
-    pipeline.assert_same(whole.results)
-
-
-def test_a_clock_that_jumps_during_the_run_changes_no_result(whole: Whole, pipeline: Pipeline):
-    """All processes see a clock that jumps back by a day, then forth by two; file times stay the machine's."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    if library is None:
-        pytest.skip("the clock cannot be made to jump without libfaketime (Debian's package)")
-    clock = pipeline.path / "clock"
-
-    def set_clock(to: str) -> None:
-        with atomic_path(clock) as part:  # processes read it all the time
-            part.write_text(to)
-
-    set_clock("+0")
-    invocation = pipeline.start(
-        LD_PRELOAD=str(library),
-        FAKETIME_TIMESTAMP_FILE=str(clock),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        NO_FAKE_STAT="1",
-    )
-    jumps = ["-1d", "+1d", "+0"]
-    while not invocation.ended_within(whole.seconds / 10):
-        set_clock(jumps[0])
-        jumps = [*jumps[1:], jumps[0]]
-    # Snakemake gives outputs the time of its own clock, and rejects inputs from the future by name
-    if invocation.process.returncode:
-        output = invocation.output()
-        assert re.search(rf"older modification time .* than input {RESULTS}/\S+", output), output
-        subprocess.run(AS_THE_DOCUMENTATION_SAYS, shell=True, cwd=pipeline.path, check=True)
-        pipeline.start().finish()
-    pipeline.assert_same(whole.results)
