@@ -62,18 +62,12 @@ def test_files_keep_them(tmp_path, sites):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"w_p": None}, "not an anchor file"),
+        ({"w_p": None}, "expected anchors"),
         ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, expected a unit vector"),
-        ({"w_p": np.where(np.arange(3)[:, None] == 1, np.nan, W_p.T[:3])}, "row 1 of w_p has norm nan"),
-        ({"w_r": np.where(np.arange(3)[:, None] == 2, np.inf, W_r.T[:3])}, "row 2 of w_r has norm inf"),
+        ({"w_r": np.where(np.arange(3)[:, None] == 2, np.nan, W_r.T[:3])}, "row 2 of w_r has norm nan"),
         ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected a unit vector"),
-        ({"w_p": W_p[0]}, r"w_p is float32 of shape \(9,\)"),
-        ({"w_p": W_p.T[:0]}, r"w_p is float32 of shape \(0, 5\)"),
-        ({"w_p": np.eye(5, dtype=int)[:3]}, "w_p is int64"),
         ({"w_p": np.diag([1.0, 0, 1, 0, 0])[:3], "w_r": np.diag([1.0, 0, 1, 0])[:3]}, "row 1 is zero at every site"),
-        ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 indices"),
-        ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 indices from 0 on"),
-        ({"feature": np.ones(3)}, "feature is float64"),
+        ({"feature": np.arange(2)}, r"feature has shape \(2,\), expected 3 indices"),
     ],
 )
 def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of_their_file(tmp_path, changed, message):

@@ -103,32 +103,21 @@ def test_two_of_the_same_classes_may_share_a_name():
     assert labels_by(samples, means.classes, means.class_names).tolist() == [0, 2, 1, -1]
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["owl", "cow"], "label cow matches none of the reference classes: cat, dog"),
-        (["owl", "dog"], "label dog matches 2 of the reference classes"),
-    ],
-)
-def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
-    samples = Arrays(np.ones((2, 5), np.float32), labels=np.array([0, 1]), class_names=names)
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("name", "found"), [("cow", 0), ("dog", 2)])
+def test_labels_that_name_no_single_class_are_refused_by_name(name, found):
+    samples = Arrays(np.ones((2, 5), np.float32), labels=np.array([0, 1]), class_names=["owl", name])
+    with pytest.raises(ValueError, match=f"label {name} is the name of {found} reference classes, expected one of cat"):
         labels_by(samples, np.arange(4), ["cat", "dog", "dog", "owl"])
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"W_p": None}, "contains no reference directions"),
-        ({"W_p": 2 * W}, "column 0 of W_p has norm 2, expected a unit vector"),
-        ({"W_p": np.where(np.arange(4) == 3, np.nan, W)}, "column 3 of W_p has norm nan"),
+        ({"W_p": None}, "expected references"),
+        ({"W_p": 2 * W, "W_r": None}, "column 0 of W_p has norm 2, expected a unit vector"),
         (dict.fromkeys(("W_p", "W_r"), np.where(np.arange(4) == 1, 0, W)), "column 1 is zero at every site, expected"),
-        ({"W_p": np.where(np.arange(4) == 1, 0, W), "W_r": None}, "column 1 of W_p has norm 0, expected a unit vector"),
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
-        ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
-        ({"W_p": W.astype(int)}, "W_p is int64"),
-        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a class index for each of 4"),
-        ({"classes": np.ones(4)}, "classes is float64"),
+        ({"classes": np.arange(3)}, r"classes has shape \(3,\), expected a class index for each of 4"),
     ],
 )
 def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
@@ -142,9 +131,7 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
     ("labels", "names", "message"),
     [
         (None, None, "has no labels with class names"),
-        ([0, 1, 2], ["a", "b"], "label 2 has no name"),
-        ([1, 1, -1], ["a", "b"], "all labels are of one class, b; class means need two classes"),
-        ([0, 1, 1], ["a", "b"], r"0 classes have at least 1 samples \(min_class_size\) and a nonzero mean, after"),
+        ([1, 1, -1], ["a", "b"], r"0 classes have 1 samples \(min_class_size\) and a nonzero mean, expected two"),
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):

@@ -7,7 +7,7 @@ from annotated_types import Gt, Le
 
 from sdlcore.api.inputs import activations, floats, is_pair
 from sdlcore.data.anchors import Anchors, check_anchors
-from sdlcore.data.directions import check_directions, check_somewhere
+from sdlcore.data.directions import check_unit
 from sdlcore.data.pairs import input_target_more
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References, check_references, means_of_classes
@@ -136,13 +136,5 @@ def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
     for part in rows:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
-        check_directions(name, "rows", part, len(part), zero=len(rows) > 1)
-    if not rows:
-        raise ValueError(
-            f"{name}: found an empty list, expected an array of unit rows, or a list with one for each site"
-        )
-    if len({len(part) for part in rows}) > 1:
-        numbers = " and ".join(str(len(part)) for part in rows)
-        raise ValueError(f"{name}: found {numbers} rows at the sites, expected the same number")
-    check_somewhere(name, rows)
+    check_unit(name, {"rows" if len(rows) == 1 else f"site {site}": part for site, part in enumerate(rows)})
     return [part.astype(np.float32) for part in rows]

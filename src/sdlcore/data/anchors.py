@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sdlcore.data.directions import check_directions, check_somewhere
+from sdlcore.data.directions import check_unit
 from sdlcore.data.pairs import all_sites, input_target_more, site_tensors, sites_in
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
@@ -105,27 +105,14 @@ def load_anchors(path: str | Path) -> Anchors:
     """
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
-        raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
+        raise ValueError(f"{path}: expected anchors (a tensor w_p), found {', '.join(sorted(tensors))}")
     anchors = Anchors.of_sites(sites_in(tensors, "w_"), tensors.get("feature"))
     check_anchors(path, anchors)
     return anchors
 
 
-def check_anchors(path: str | Path, anchors: Anchors) -> None:
-    """Check that anchors are k unit vectors, with k feature indices or none.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message begins with ``path``, the file or another origin of the anchors.
-    """
-    sites = site_tensors("w_", anchors.sites)
-    for name, value in {**sites, **({} if anchors.feature is None else {"feature": anchors.feature})}.items():
-        if not isinstance(value, np.ndarray):
-            raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
-    k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
-    for name, value in sites.items():
-        check_directions(path, name, value, k, zero=len(sites) > 1)
-    check_somewhere(path, anchors.sites)
-    if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
-        raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} indices from 0 on")
+def check_anchors(where: str | Path, anchors: Anchors) -> None:
+    """Check that anchors are k unit vectors with k feature indices or none; ValueError, which begins with ``where``."""
+    check_unit(where, site_tensors("w_", anchors.sites))
+    if anchors.feature is not None and anchors.feature.shape != (len(anchors.w_p),):
+        raise ValueError(f"{where}: feature has shape {anchors.feature.shape}, expected {len(anchors.w_p)} indices")

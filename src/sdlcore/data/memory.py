@@ -63,8 +63,7 @@ class Arrays:
     Raises
     ------
     ValueError
-        If a site is not a matrix of numbers that are finite in float32, labels are not one whole number a sample, or
-        lengths differ.
+        If a site is not a matrix of numbers that are finite in float32, or lengths differ.
     """
 
     def __init__(
@@ -88,9 +87,6 @@ class Arrays:
         self.n_p: int = self.widths[0]
         self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
         if labels is not None:
-            if labels.ndim != 1 or labels.dtype.kind not in "iu":
-                problem = f"labels are {labels.dtype} of shape {labels.shape}"
-                raise ValueError(f"{problem}, expected a whole number per sample")
             self._columns["labels"] = labels
         for name, values in zip((*names[: len(sites)], "labels"), self._columns.values(), strict=False):
             if len(values) != self.rows:
@@ -103,19 +99,13 @@ class Arrays:
         """Return whether the column exists."""
         return column in self._columns
 
-    def column(self, column: str) -> np.ndarray:
-        """Return a column without conversion; ValueError if it does not exist."""
-        if column not in self._columns:
-            raise ValueError(f"{self.path}: contains no {column}")
-        return self._columns[column]
-
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., or ``labels``.
 
-        Numbers keep their precision, but float64 is converted to float32. ValueError for an unknown column, or if a
-        memory-mapped file was changed since it was opened.
+        Numbers keep their precision, but float64 is converted to float32. ValueError if a memory-mapped file was
+        changed since it was opened.
         """
-        rows = self.column(column)[start:stop]
+        rows = self._columns[column][start:stop]
         with self._files:
             # copies arrays that torch does not accept: reversed ones, and read-only ones from files
             return np.require(rows, np.float32 if rows.dtype == np.float64 else None, ["C", "W", "E"])
@@ -130,7 +120,8 @@ class Arrays:
 
     def digest(self) -> str:
         """Return the hex SHA-256 of the sites."""
-        return digest_of_arrays(*(self._columns[name] for name in site_columns(len(self.widths))))
+        with self._files:
+            return digest_of_arrays(*(self._columns[name] for name in site_columns(len(self.widths))))
 
 
 def digest_of_arrays(*arrays: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
-from sdlcore.data.directions import check_directions, check_somewhere
+from sdlcore.data.directions import check_unit
 from sdlcore.data.memory import ROWS_AT_ONCE, Activations
 from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
 from sdlcore.random_streams import stream
@@ -108,7 +108,7 @@ def means_of_classes(
     Raises
     ------
     ValueError
-        If labels or class names are missing, a label has no name, or fewer than two classes are left.
+        If labels or class names are missing, or fewer than two classes are left.
     """
     names = store.class_names()
     if names is None or not store.has("labels"):
@@ -119,8 +119,6 @@ def means_of_classes(
     totals = {column: np.zeros(sums[column].shape[1]) for column in columns}
     for start in range(0, store.rows, ROWS_AT_ONCE):
         labels = store.read("labels", start, start + ROWS_AT_ONCE)
-        if labels.max(initial=-1) >= len(names):
-            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} class names")
         counts += np.bincount(labels[labels >= 0], minlength=len(names))
         for column in columns:
             x = store.read(column, start, start + ROWS_AT_ONCE).astype(np.float64)
@@ -135,14 +133,11 @@ def means_of_classes(
         "",
     )
     classes = np.flatnonzero(left_out == "")
-    if (counts > 0).sum() == 1:
-        only = short_text(names[int(counts.argmax())])
-        raise ValueError(f"{store.path}: all labels are of one class, {only}; class means need two classes or more")
     if len(classes) < 2:
-        problem = f"{len(classes)} classes have at least {min_class_size} samples (min_class_size)"
-        if "the mean is zero" in left_out:
-            problem += f" and a nonzero mean{', after subtraction of the mean of all (centred)' if centred else ''}"
-        raise ValueError(f"{store.path}: {problem}, expected two or more")
+        raise ValueError(
+            f"{store.path}: {len(classes)} classes have {min_class_size} samples (min_class_size) and a nonzero mean, "
+            "expected two or more"
+        )
     directions = [(mean[classes] / np.linalg.norm(mean[classes], axis=1, keepdims=True)).T for mean in means.values()]
     W_p, W_r, more = input_target_more(matrix.astype(np.float32) for matrix in directions)
     references = References(W_p, W_r, classes, names, centred, more)
@@ -199,11 +194,9 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     reference_names, names = _names(class_names, classes), _names(store_names, labels)
     numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
     for label in np.unique(labels[labels >= 0]):
-        if reference_names.count(names[label]) != 1:
-            expected = listed(reference_names)
-            several = f"{reference_names.count(names[label])} of" if names[label] in reference_names else "none of"
-            problem = f"label {short_text(names[label])} matches {several} the reference classes"
-            raise ValueError(f"{store.path}: {problem}: {expected}")
+        if (found := reference_names.count(names[label])) != 1:
+            problem = f"label {short_text(names[label])} is the name of {found} reference classes, expected one"
+            raise ValueError(f"{store.path}: {problem} of {listed(reference_names)}")
         numbers[label] = reference_names.index(names[label])
     return numbers[labels]
 
@@ -236,7 +229,7 @@ def load_references(path: str | Path) -> References:
     """
     _, tensors = read_with_checksum(path)
     if "W_p" not in tensors:
-        raise ValueError(f"{path}: contains no reference directions; expected a tensor W_p, found {sorted(tensors)}")
+        raise ValueError(f"{path}: expected references (a tensor W_p), found {', '.join(sorted(tensors))}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
     W_p, W_r, more = input_target_more(sites_in(tensors, "W_"))
@@ -245,26 +238,15 @@ def load_references(path: str | Path) -> References:
     return references
 
 
-def check_references(path: str | Path, references: References) -> None:
+def check_references(where: str | Path, references: References) -> None:
     """Check that references are n unit vectors at each site where they are not zero, with n class indices or none.
 
     Raises
     ------
     ValueError
-        If they are not; the message begins with ``path``, the file or another origin of the references.
+        If they are not; the message begins with ``where``, the file or the argument.
     """
-    W_p, _, classes, names, *_ = references
-    sites = site_tensors("W_", references.sites)
-    for name, value in {**sites, **({} if classes is None else {"classes": classes})}.items():
-        if not isinstance(value, np.ndarray):
-            raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
-    n = W_p.shape[-1] if W_p.ndim else 0
-    for name, value in sites.items():
-        check_directions(path, name, value.T, n, "column", zero=len(sites) > 1)
-    check_somewhere(path, [value.T for value in sites.values()], "column")
-    if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
-        problem = f"classes is {classes.dtype} of shape {classes.shape}"
-        raise ValueError(f"{path}: {problem}, expected a class index for each of {n} directions")
-    if classes is not None and names is not None and (classes.min() < 0 or classes.max() >= len(names)):
-        problem = f"classes are {classes.min()} to {classes.max()}"
-        raise ValueError(f"{path}: {problem}, but there are {len(names)} class_names; give a name for each, from 0 on")
+    check_unit(where, {name: W.T for name, W in site_tensors("W_", references.sites).items()}, "column")
+    n, classes = references.W_p.shape[1], references.classes
+    if classes is not None and classes.shape != (n,):
+        raise ValueError(f"{where}: classes has shape {classes.shape}, expected a class index for each of {n}")

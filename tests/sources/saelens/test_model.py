@@ -187,7 +187,7 @@ CONFIGURATIONS = [
 TENSORS = [
     ({"bias": None}, "bias: missing, found correlation_diag, "),
     ({"feature_vectors": np.ones((N, 3))}, r"feature_vectors: float32 of shape \(12, 3\), expected finite"),
-    ({"feature_vectors": np.ones((N, N_P))}, "feature_vectors are not supported .*norm 2.828"),
+    ({"feature_vectors": np.ones((N, N_P))}, "row 0 of feature_vectors has norm 2.828"),
     ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
     ({"correlation_factor": None}, "correlation_factor: missing, but"),
     ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
@@ -215,7 +215,7 @@ HIERARCHIES = [
     ],
 )
 def test_what_is_not_supported_is_refused_by_file_and_key(parts, message, tmp_path):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_synthetic_model(written(tmp_path, **parts))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file
 
-from sdlcore.data.directions import check_directions
+from sdlcore.data.directions import check_unit
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import Samples
@@ -17,7 +17,7 @@ from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, Saelens
 from sdlcore.sources.synth.distribution import Distribution, Family, scaled_parents
 from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.storage.external_json import Settings, read_object
-from sdlcore.storage.parsing import in_a_sentence, parsing
+from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed, short_text
 
 KNOWN = {
@@ -108,8 +108,7 @@ def read_synthetic_model(source: SaelensSource) -> SyntheticModel:
         if not ((frequencies >= 0) & (frequencies <= 1)).all():
             raise SourceError("firing_probabilities: expected probabilities from 0 to 1")
         bias = _tensor(tensors, "bias", source.n_p)
-    with in_a_sentence(f"{folder / WEIGHTS}: feature_vectors are not supported"):
-        check_directions(folder / WEIGHTS, "feature_vectors", W, source.n)
+    check_unit(folder / WEIGHTS, {"feature_vectors": W})
     means, deviations = (magnitudes(config, f"{side}_firing_magnitudes") for side in ("mean", "std"))
     if (deviations < 0).any():
         raise SourceError(f"{folder / CONFIG}: std_firing_magnitudes: expected no number below 0")
