@@ -9,13 +9,13 @@ from pathlib import Path
 
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
-from sdlcore.config import PARTS
+from sdlcore.config import Config
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.solvers.settings import SolverConfig
 
 DOCS = Path(__file__).parent
 ROOMS = {
-    "api": "Find, use and score dictionaries",
+    **dict.fromkeys(("api", "judge", "suggest"), "Find, use and score dictionaries"),
     "codes": "Improve codes and rows",
     "data": "Activations, anchors and references",
     "inside": "In a language model",
@@ -72,13 +72,16 @@ def python_page() -> str:
     paths = re.findall(r"^from \.([\w.]+) import (\w+)", Path(stub).with_suffix(".pyi").read_text(), re.MULTILINE)
     sections: dict[str, list[str]] = {title: [] for title in ROOMS.values()}
     for module, name in paths:
+        if name == Config.__name__:
+            continue
         room = module.partition(".")[0]
         sections.setdefault(ROOMS.get(room, room.capitalize()), []).append(f"sdlcore.{module}.{name}")
     drawn = [name for name, item in vars(sdl.plot).items() if inspect.isfunction(item) and not name.startswith("_")]
     sections["Plots: `sdl.plot`"] = [
         f"sdlcore.plot.{name}" for name in drawn if vars(sdl.plot)[name].__module__ == "sdlcore.plot"
     ]
-    sections["Settings of `fit`"] = [f"{cls.__module__}.{cls.__name__}" for cls in (*PARTS.values(), SolverConfig)]
+    parents = [cls for cls in Config.__mro__ if cls.__module__ == Config.__module__]  # whose settings Config has, too
+    sections["Settings of `fit`"] = [f"{cls.__module__}.{cls.__name__}" for cls in (*parents, SolverConfig)]
     parts = ["# Which names does `import sdlcore as sdl` give?"]
     for title, entries in sections.items():
         parts += [f"## {title}", *(f"::: {entry}" for entry in entries)]
