@@ -78,19 +78,6 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
     torch.testing.assert_close(model.encode(x), start.encode(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("n_q", "width", "message"),
-    [
-        (500, 12, "has 500 latents, but n_q is 400"),
-        (30, 8, "from 8 to 8 dimensions, this one a sae from 12"),
-    ],
-)
-def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
-    start = SparseCoder.from_config(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
-    with pytest.raises(ValueError, match=message):
-        start_from_model(fresh(activation="relu"), start, no_scaling(12, 12))
-
-
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_rows_start_as_samples_each_of_another(pair):
     rng = np.random.default_rng(0)

@@ -181,21 +181,6 @@ def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
     assert active == pytest.approx(4, rel=0.05)
 
 
-ANCHORS = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
-
-
-@pytest.mark.parametrize(
-    ("change", "anchors", "message"),
-    [
-        ({}, ANCHORS, r"lambda_anchor is 0\.0, but anchors are given"),
-        ({"lambda_anchor": 0.5}, None, r"lambda_anchor is 0\.5, but none are given"),
-    ],
-)
-def test_anchors_without_their_weight_are_refused(change, anchors, message):
-    with pytest.raises(ValueError, match=message):
-        run({**METHODS["topk"], **change}, anchors=anchors)
-
-
 def nan_from_step_25(step):
     x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
     return x, x

@@ -164,25 +164,20 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     model
         A model of normalised activations. If it is without biases, the biases of ``start`` are not copied.
     start
-        A model of raw activations, as saved. Thresholds and other parameters of its activation are copied if ``model``
-        has the same activation, and its linear path if ``model`` has one.
+        A model of raw activations, as saved, with the same dimensions and at most as many latents. Thresholds and
+        other parameters of its activation are copied if ``model`` has the same activation, and its linear path if
+        ``model`` has one.
     normalisation
         The normalisation that ``model`` is trained with.
 
     Raises
     ------
     ValueError
-        If ``start`` has more latents, other dimensions or another pair, or the decoder of ``model`` consists of
-        archetypes.
+        If the decoder of ``model`` consists of archetypes.
     """
     if model.archetypes is not None:
         raise ValueError("start gives decoder rows, but archetypes compute them; leave start or archetypes out")
-    kinds = [f"a {m.config.pair} from {m.W_enc.shape[1]} to {m.W_dec.shape[1]} dimensions" for m in (start, model)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"the model to start from is {kinds[0]}, this one {kinds[1]}")
     n = len(start.W_enc)
-    if n > len(model.W_enc):
-        raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # `start` may be on another device, such as the GPU that it was trained on
     with torch.device(model.W_enc.device):
         copied = SparseCoder.from_config(start.config, start.input_sites, start.target_sites)

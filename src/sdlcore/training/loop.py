@@ -106,12 +106,8 @@ def train(
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
         checkpoints, signals are not handled. If several processes train, a signal to one of them interrupts all.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, if the checkpoint is damaged, or if processes
-        read different checkpoints or batches.
+        If the checkpoint is damaged, or processes read different checkpoints or batches.
     """
-    if (anchors is None) != (config.lambda_anchor == 0):
-        state = "none are" if anchors is None else "anchors are"
-        raise ValueError(f"lambda_anchor is {config.lambda_anchor}, but {state} given; set both or neither")
     settings, device = config, model.W_enc.device
     model.train()
     normalisation = normalisation.to(device)

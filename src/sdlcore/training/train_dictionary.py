@@ -101,8 +101,7 @@ def train_dictionary(
         directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
     near = config.anchor_cosine
     if near is not None:
-        if directions is None:
-            raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
+        assert directions is not None, "anchor_cosine needs anchors"
         _, w_r_KR = scaled_directions(scaling, *directions)
 
         def share_held(trial: Config) -> float:
