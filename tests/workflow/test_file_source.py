@@ -101,7 +101,7 @@ def test_results_do_not_stand_for_those_of_missing_files(checkout):
     done = checkout.snakemake(RUN, change=CHANGE | {"sources": {"file": {"mine": source}}}, check=False)
     assert done.returncode != 0
     error = re.search(
-        r"sources\.file\.mine: no such file: (.*)\. results/tiny has results of mine, but not of such", done.stdout
+        r"sources\.file\.mine: no such file: (.*)\. results/tiny has results of mine, but from another", done.stdout
     )
     assert sorted(error[1].split(", ")) == sorted(f"{DATA}/{name}" for name in gone.values())
     assert "rule " not in done.stdout
