@@ -11,12 +11,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from runs.folder import Run
-from runs.training import Training
+from runs.folder import Run, Training
 from sdlcore.api.bars import bar
 from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
-from sdlcore.config import Config
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
@@ -72,7 +70,7 @@ def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
 
     save_anchors(tmp_path / "anchors.safetensors", anchors, {})
     options = Training(anchors=tmp_path / "anchors.safetensors", device="cpu")
-    script("train")(Run(5, store, tmp_path / "run"), options, settings=Config.from_dict(settings | {"pair": pair}))
+    script("train")(Run(5, store, tmp_path / "run"), options, settings=settings | {"pair": pair})
     expected = load_model(tmp_path / "run/model.safetensors").state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(dictionary).items())
     loaded = sdl.load(tmp_path / "run")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from peers import run_peer
-from peers.settings import DISTRIBUTIONS, PeerConfig
-from runs.folder import Run
+from peers.settings import DISTRIBUTIONS
+from runs.folder import Run, Training
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -53,7 +53,7 @@ def run(store, folder, monkeypatch, losses, watch=None, **settings):
 
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
     monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
-    script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS | settings))
+    script("train")(Run(5, store, folder, watch=watch), Training(), settings=SETTINGS | settings)
     return received_batches, seeds[0]
 
 

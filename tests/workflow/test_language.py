@@ -11,9 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
-from runs.folder import Run
-from runs.training import Training
-from sdlcore.config import Config
+from runs.folder import Run, Training
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.models import load_stack, open_checkpoint
@@ -182,7 +180,7 @@ def test_a_dictionary_is_trained_and_scored_in_its_language_model(source: dict, 
     settings |= {"train_samples": 1000, "test_samples": 300}
     settings_of_extraction = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
     script("activations")(source=LanguageSource.from_dict(settings), **settings_of_extraction, **stores)
-    training = Config.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
+    training = {**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True}
     script("train")(Run(0, stores["train"], tmp_path / "run"), Training(device="cpu"), settings=training)
     script("language")(
         cell=("tiny", "topk", "best", "none", 0),

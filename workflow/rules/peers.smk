@@ -26,7 +26,7 @@ rule train_peer:
         number=NUMBERS["peer"],
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
-        ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'
+        ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train.py'
         " --settings {params.settings:q} --seed {wildcards.seed} --threads {threads} --store {input.store}"
         " --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})" > {log} 2>&1'

@@ -26,6 +26,6 @@ rule solve:
         number=NUMBERS["solve"],
         plugins=run_plugins,
     shell:
-        '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
+        '$PYTHON "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --start {input.start} --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})" > {log} 2>&1'

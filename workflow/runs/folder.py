@@ -1,23 +1,22 @@
-"""The folder of a run: options that all runs have, and the finished run of another configuration that is the same."""
+"""Options of the scripts that make runs, and the provenance of runs that `sdlcore.fit` does not make."""
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sdlcore import Dictionary, References
-from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY
+from sdlcore import References, load
+from sdlcore.api.run_folder import CONFIG
 from sdlcore.data.reading import content_digest, is_of_language_model, provenance_of_rows
 from sdlcore.data.references import load_references
+from sdlcore.device import Device
 from sdlcore.identity import ENTRY, finished_files, identity, provenance
-from sdlcore.interop.formats import OURS
-from sdlcore.settings import Settings
+from sdlcore.settings import Settings, Split
 from sdlcore.storage.files import sha256_of
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Run:
     watch: Path | None = None
     """references; the history counts how many of these directions the dictionary recovers"""
     finished: str = ""
-    """pattern of the folders of finished runs: results/*/runs/*/*/*/*/*; files of the same run are copied"""
+    """pattern of the folders of finished runs: results/*/runs/*/*/*/*/*; the same run is taken from there"""
 
     def references(self) -> References | None:
         """Return the references to count; None if there are none."""
@@ -46,6 +45,38 @@ class Run:
     def limit_threads(self) -> None:
         """Let torch use this process's share of the threads."""
         torch.set_num_threads(max(1, self.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of a training run, beyond the common ones of `Run`."""
+
+    anchors: Path | None = None
+    """directions that latents are anchored to"""
+    start: Path | None = None
+    """a model whose latents initialise the first latents, or the atoms of a solver"""
+    device: Device = "auto"
+    split: Split = "samples"
+    """whether processes started by torchrun divide samples or latents"""
+    tensorboard: Path | None = None
+    """folder for TensorBoard event files of the history"""
+    wandb: str | None = None
+    """Weights & Biases project that receives the history"""
+
+
+def take_finished(run: Run, made: Mapping[str, Any]) -> bool:
+    """Save a finished run with this identity in the run's folder, such as one of another configuration.
+
+    Return whether there was one. Runs with missing or damaged files are skipped.
+    """
+    for config in finished_files(f"{run.finished}/{CONFIG}", made) if run.finished else ():
+        with suppress(OSError, ValueError):
+            dictionary = load(config.parent)
+            if dictionary.history and dictionary.provenance.get(ENTRY) == made:
+                dictionary.save(run.out)
+                log.info("%s is a finished run with the same inputs; its files are copied", config.parent)
+                return True
+    return False
 
 
 def describe(stage: str, run: Run, settings: Settings, files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -58,28 +89,3 @@ def describe(stage: str, run: Run, settings: Settings, files: Mapping[str, str] 
     facts = provenance(identity=made, settings=settings.to_dict(), seed=run.seed, device="cpu")
     origin = provenance_of_rows(run.store)
     return facts | ({"activations": dict(origin)} if is_of_language_model(origin) else {})
-
-
-def copy_finished(run: Run, made: Mapping[str, Any]) -> bool:
-    """Copy the files of a finished run with this identity to the run's folder; return whether there was one.
-
-    Copies are checked before they are moved, ``config.json`` last. Runs with missing or damaged files are skipped.
-    """
-    for config in finished_files(f"{run.finished}/{CONFIG}", made) if run.finished else ():
-        folder = config.parent
-        run.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=run.out, prefix=".") as name:
-            part = Path(name)
-            try:
-                for name in (OURS, HISTORY, CONFIG, *([ANCHORS] if (folder / ANCHORS).is_file() else [])):
-                    shutil.copyfile(folder / name, part / name)
-                if Dictionary.load(part).provenance.get(ENTRY) != made:
-                    raise ValueError(f"{folder}: its files belong to different runs")
-            except (OSError, ValueError) as error:
-                log.info("%s is not reused: %s", folder, error)
-                continue
-            for copy in sorted(part.iterdir(), key=lambda copy: copy.name == CONFIG):
-                copy.replace(run.out / copy.name)
-        log.info("%s is a finished run with the same inputs; its files are copied", folder)
-        return True
-    return False

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from runs.codes import CodesConfig
-from runs.folder import Run, copy_finished, describe
+from runs.folder import Run, describe, take_finished
 from sdlcore import Dictionary, load, refine, search
 from sdlcore.api.run_folder import unfinished_run
 from sdlcore.api.streams import open_batches
@@ -25,7 +25,7 @@ def main(run: Run, *, settings: CodesConfig, start: Path, device: Device = "auto
     """
     run.limit_threads()
     facts = describe("codes", run, settings, {"start": content_digest(start)})
-    if copy_finished(run, facts[ENTRY]):
+    if take_finished(run, facts[ENTRY]):
         return
     trained = load(start.parent)
     training = Config.from_dict(trained.provenance["settings"])
