@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
-from sdlcore.plugins.registry import Extension, Pluggable, check_name, extensions, registered
+from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, extensions, registered
 from sdlcore.settings import (
     AsGiven,
     Batch,
@@ -33,7 +33,9 @@ Searched = Literal["posterior", "omp", "gradient_pursuit"]
 trained."""
 BUILT_IN = (*get_args(Activation), *get_args(Searched))
 AnyActivation = Annotated[
-    str, AfterValidator(lambda name: check_name("activation", name, get_args(Activation), get_args(Searched)))
+    str,
+    AfterValidator(lambda name: check_name("activation", name, get_args(Activation), get_args(Searched))),
+    WithJsonSchema({"type": "string", "enum": [*get_args(Activation)]}),
 ]
 """Name of an activation or a search, built in or from a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
@@ -56,6 +58,8 @@ LAMBDA_ANCHOR = 0.1
 
 class Architecture(Pluggable):
     """Settings of the model: pair, activation function, number of latents (Definition 2.5)."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("activation",)
 
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: all sites, concatenated, to themselves."""
@@ -177,6 +181,8 @@ def selects(activation: str) -> bool:
 
 class LossConfig(Pluggable):
     """Loss terms beside the reconstruction, and their weights."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("loss term",)
 
     loss_scale: Literal["sum", "mean"] = "sum"
     """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
@@ -326,6 +332,7 @@ class Config(LossConfig, Architecture):
     """
 
     always_given: ClassVar[tuple[str, ...]] = ("resample_every",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("activation", "loss term")
 
     steps: Total = 1000
     """Optimiser steps."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict
 from pydantic_core import PydanticCustomError
@@ -161,6 +161,8 @@ class Pluggable(Settings):
     """Settings with those of plugins as further fields, which the plugins' classes and functions declare."""
 
     model_config = ConfigDict(extra="allow")
+    kinds: ClassVar[tuple[Kind, ...]]
+    """Kinds of plugins that add settings."""
 
     def used_plugins(self) -> list[Extension]:
         """Return the plugins that the settings name."""
@@ -172,10 +174,14 @@ class Pluggable(Settings):
         return digests(self.used_plugins())
 
     def check_together(self) -> None:
-        """Check the plugins' settings, and complete them by their defaults. A loss term of weight 0 has none."""
-        extra, known, complete = self.model_extra or {}, {*type(self).model_fields}, dict[str, Any]()
+        """Check the plugins' settings, and complete them by their defaults.
+
+        Settings of plugins that the run does not use are left out, since several runs may share them. A loss term of
+        weight 0 is not used.
+        """
+        extra, complete = self.model_extra or {}, dict[str, Any]()
+        known = {*type(self).model_fields, *(own_settings(*self.kinds) if extra else ())}
         for plugin in self.used_plugins():
-            known |= plugin.settings.model_fields.keys()
             settings = plugin.settings(**{name: extra[name] for name in extra if name in plugin.settings.model_fields})
             if plugin.kind != "loss term" or getattr(settings, plugin.name):
                 complete |= dict(settings)

@@ -3,15 +3,19 @@
 from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from sdlcore.config import MOST_SWEEPS, Activation
-from sdlcore.plugins.registry import Extension, Pluggable, check_name, registered
+from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, registered
 from sdlcore.settings import AsGiven, Batch, Conflicts, Latents, Pair, Positive, Precision, Total, Weight
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """The built-in solvers; each is a module in `sdlcore.solvers`."""
-AnySolver = Annotated[str, AfterValidator(lambda name: check_name("solver", name, get_args(Solver)))]
+AnySolver = Annotated[
+    str,
+    AfterValidator(lambda name: check_name("solver", name, get_args(Solver))),
+    WithJsonSchema({"type": "string", "enum": [*get_args(Solver)]}),
+]
 """Name of a built-in solver or of a plugin's."""
 MIN_COSINE = 0.9
 """Default of the smallest cosine at which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
@@ -23,6 +27,7 @@ class SolverConfig(Pluggable):
     sparsity."""
 
     always_given: ClassVar[tuple[str, ...]] = ("solver",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("solver",)
 
     solver: AnySolver = "acs"
     """The solver that replaces gradient descent (docs/solvers.md). acs: alternating convex search; ksvd: approximate

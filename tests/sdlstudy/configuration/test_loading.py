@@ -117,7 +117,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ),
         ({"sources.bench.lrb.train_samples": 5}, "batch_size 512 exceeds"),
         ({"methods.Top K": {}}, ": not a valid name"),
-        ({"methods.topk.k": 99_999}, "methods.topk .*between 1 and n_q = 2048"),
+        ({"methods.topk.k": 99_999}, "methods.topk .*k must be at most n_q = 2048"),
         ({"methods.topk.activation": "relu"}, "methods.topk .*k has no meaning"),
         ({"anchorings.none.n_anchors": 1}, "anchorings.none: not a valid name"),
         ({"anchorings.ground_truth.n_anchors": 500}, "500 anchors, but only 128 features of lrb"),
@@ -197,7 +197,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             "figures.figure4.method: crosscoder is a crosscoder, expected an autoencoder",
         ),
         ({"sources.bench.lrb_hierarchy.run.steps": 0}, "lrb_hierarchy.run.steps: 0 is less"),
-        ({"methods.topk_few.k": 99}, "methods.topk_few .*between 1 and n_q = 64"),
+        ({"methods.topk_few.k": 99}, "methods.topk_few .*k must be at most n_q = 64"),
         ({"figures.figure6.with": "topk_real"}, ": .*resample_every set"),
         ({"figures.figure6.source": "gpt"}, ": gpt is not a source"),
         ({"sources.file.mine": {}}, "sources.file.mine.input: missing"),
@@ -404,7 +404,7 @@ def test_a_clip_source_cannot_fill_a_batch_above_its_train_samples(source, train
 
 SOLVERS = [
     ({"methods.acs.support": 128}, "max_support must be at least support = 128"),
-    ({"methods.acs.lr": 0.1}, "unknown settings of a solver: lr"),
+    ({"methods.acs.lr": 0.1}, "lr: unknown setting"),
     ({"methods.acs.solver": "magic"}, "methods.acs.solver"),
     ({"solvers.runs.nosuch.methods": ["acs"]}, "solvers.runs: nosuch is not a source"),
     ({"solvers.runs.lrb.methods": ["nosuch"]}, ": nosuch is not"),
@@ -482,8 +482,8 @@ def with_peer(table="table7", **settings):
 
 PEERS = [
     (with_peer(peer="magic"), "methods.theirs.peer"),
-    (with_peer(warm_start="acs"), "unknown settings of a peer: warm_start"),
-    (with_peer("table1", solver="acs"), "unknown settings of a solver: activation, k, peer"),
+    (with_peer(warm_start="acs"), "warm_start: unknown setting"),
+    (with_peer("table1", solver="acs"), "peer: unknown setting"),
     (with_peer(peer="sparsify", activation="jumprelu"), "activation of peer sparsify must be one of topk"),
     (with_peer(batch_size=20001), "batch_size 20001 exceeds the source's 20000 train_samples"),
     (merge(with_peer(), {"tables": {"table7": {"anchorings": ["ground_truth"]}}}), "another library takes no anchors"),
@@ -510,9 +510,9 @@ def test_an_imported_dictionary_takes_nothing_of_protocols_and_sources():
 
 IMPORTED = [
     (with_imported(format="prisma"), "methods.theirs.format"),
-    (with_imported(k=8), "unknown settings of an imported dictionary: k; expected some of model, format"),
-    (with_imported(warm_start="acs"), "unknown settings of an imported dictionary: warm_start"),
-    (with_imported(solver="acs"), "unknown settings of a solver: model"),
+    (with_imported(k=8), "k: unknown setting"),
+    (with_imported(warm_start="acs"), "warm_start: unknown setting"),
+    (with_imported(solver="acs"), "model: unknown setting"),
     (
         merge(with_imported(), {"tables": {"table1": {"anchorings": ["ground_truth"]}}}),
         "an imported dictionary takes no anchors",
@@ -532,7 +532,7 @@ def with_codes(table="table1", start="topk", **settings):
 
 CODES = [
     (with_codes(search="magic"), "methods.codes.search"),
-    (with_codes(k=8), "unknown settings of codes by search: k"),
+    (with_codes(k=8), "k: unknown setting"),
     (with_codes(rounds=3), "rounds must be 0 or at least 4, since the last three add no latent; found 3"),
     (with_codes(start=None), "methods.codes.warm_start: missing; search needs it"),
     (with_codes(start="acs"), "methods.codes.warm_start: acs is no training, which search needs"),

@@ -101,14 +101,6 @@ def own_source(run=None, **parts):
             own_source({"n_q": 64, "k": 3}),
             r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$",
         ),
-        (
-            own_source(methods={"topk_real": {"penalty_warmup": 0.3}}),
-            "methods.topk_real.penalty_warmup: has no effect without penalties",
-        ),
-        (
-            own_source(protocols={"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}),
-            "protocols.best.methods.topk_real.bandwidth: has no effect without activation jumprelu",
-        ),
         # misspelt, and nothing asks for it
         (
             own_source(methods={"topk_reel": {"k": 2}}),

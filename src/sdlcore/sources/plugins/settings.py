@@ -4,12 +4,12 @@ The module does not import numpy, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator
 
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, Pluggable, check_name, check_named, register, registered
+from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, check_named, register, registered
 from sdlcore.settings import StoredPrecision, Total
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
@@ -17,6 +17,8 @@ AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
 
 class PluginSource(Pluggable):
     """Activations from a plugin's source."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("source",)
 
     source: Annotated[str, AfterValidator(lambda name: check_name("source", name, ()))]
     """Name of the source in its plugin."""
