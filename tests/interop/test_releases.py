@@ -120,8 +120,6 @@ def test_without_saelens_a_name_says_what_to_install(monkeypatch):
         ValueError, match=r"gpt2-small-res-jb: neither a file or folder .* by its name, install sae-lens"
     ):
         sdl.load("gpt2-small-res-jb", subfolder="blocks.8.hook_resid_pre")
-    with pytest.raises(ValueError, match="SAELens names no revisions of releases; leave out revision"):
-        sdl.load("gpt2-small-res-jb", subfolder="blocks.8.hook_resid_pre", revision="main")
 
 
 @pytest.mark.interop

@@ -48,7 +48,7 @@ def test_each_call_draws_new_samples_and_another_generator_the_same_ones_in_orde
 
 @pytest.mark.parametrize("key", ["noise", "n_r"])
 def test_what_saelens_cannot_express_is_refused_by_name(key):
-    with pytest.raises(RefusedError, match=f"^{key}: SAELens cannot express a bench with"):
+    with pytest.raises(RefusedError, match="draw the bench without noise and n_r"):
         sdl.Bench.draw(seed=3, **SMALL, **{key: 6}).to_saelens()
 
 

@@ -45,8 +45,6 @@ def load(
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
         raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
     if format is None and not options and may_be_release(path):
-        if revision is not None:
-            raise ValueError(f"{path}: SAELens names no revisions of releases; leave out revision")
         release = load_release(str(path), subfolder)
         return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
     if format in (None, "sdlcore") and not options:  # load_coder raises the error for options

@@ -41,12 +41,7 @@ def may_be_release(path: str | Path) -> bool:
 def load_release(name: str, dictionary: str) -> Release:
     """Load a dictionary of a release on the CPU.
 
-    Parameters
-    ----------
-    name
-        Name of the release in SAELens' list.
-    dictionary
-        Id of the dictionary in the release, such as ``blocks.8.hook_resid_pre``.
+    ``name`` is the release in SAELens' list, and ``dictionary`` an id in it, such as ``blocks.8.hook_resid_pre``.
 
     Raises
     ------

@@ -21,19 +21,10 @@ from sdlcore.sources.synth.world import World
 
 
 class FeatureVectors:
-    """True features in the form of SAELens' ``FeatureDictionary``. A call turns coefficients (N x n) into samples.
+    """True features (n_p x n) in the form of SAELens' ``FeatureDictionary``.
 
-    Parameters
-    ----------
-    W
-        The n features, as columns of n_p dimensions.
-    bias
-        Vector that is added to every sample (n_p); None for zeros.
-
-    Attributes
-    ----------
-    feature_vectors
-        The features as rows: n x n_p, float32.
+    ``feature_vectors`` are the features as rows, n x n_p. A call turns coefficients (N x n) into samples, and adds
+    ``bias`` (n_p) to each.
     """
 
     def __init__(self, W: np.ndarray, bias: np.ndarray | None = None) -> None:
@@ -48,14 +39,9 @@ class FeatureVectors:
 
 
 class Coefficients:
-    """Stand-in for SAELens' ``ActivationGenerator``: draws coefficients of a bench.
+    """Stand-in for SAELens' ``ActivationGenerator``: draws the coefficients of new samples with each call.
 
-    Each call draws new samples. Two generators of the same bench draw the same samples in the same order.
-
-    Parameters
-    ----------
-    draw
-        Function from a number of samples to the coefficients of the next samples.
+    ``draw`` takes a number of samples. Two generators of the same bench draw the same samples in the same order.
     """
 
     def __init__(self, draw: Callable[[int], csr_array]) -> None:
@@ -69,14 +55,7 @@ class Coefficients:
 class AnyEncoder:
     """Stand-in for SAELens' ``SAE``, for dictionaries that no SAELens class can express, such as iterative encoders.
 
-    Parameters
-    ----------
-    W_dec
-        n_q x n_p decoder rows.
-    encode
-        Function from samples (N x n_p) to latents (N x n_q).
-    decode
-        Function from latents to reconstructions.
+    ``W_dec`` is n_q x n_p. ``encode`` takes samples (N x n_p) to latents (N x n_q), and ``decode`` reconstructs.
     """
 
     def __init__(self, W_dec: Tensor, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> None:
@@ -87,29 +66,14 @@ class AnyEncoder:
 
 
 def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
-    """Return a bench's features and a generator of its coefficients.
+    """Return a bench's features (n_p x n) and a generator of its coefficients.
 
-    The number of a call of the generator determines its random stream.
-
-    Parameters
-    ----------
-    bench, W_p, seed
-        Settings of the bench, its features (n_p x n), and its seed.
-
-    Raises
-    ------
-    RefusedError
-        If the bench has noise or a second representation, which SAELens cannot express.
+    The number of a call of the generator determines its random stream. RefusedError if the bench has noise or a second
+    representation.
     """
-    if bench.noise:
+    if bench.noise or bench.n_r is not None:
         raise RefusedError(
-            f"noise: SAELens cannot express a bench with noise {bench.noise:g}, since its samples are coefficients "
-            "times features; draw the bench with noise 0"
-        )
-    if bench.n_r is not None:
-        raise RefusedError(
-            f"n_r: SAELens cannot express a bench with a second representation (n_r={bench.n_r}), since it evaluates "
-            "only autoencoders; draw the bench without n_r"
+            "SAELens evaluates autoencoders on coefficients times features; draw the bench without noise and n_r"
         )
     calls = count()
 

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from sdlcore.config import SELECTING, Activation
 from sdlcore.errors import SourceError
-from sdlcore.interop.formats import PLAIN
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, fits, from_file, read_tensors
 from sdlcore.interop.weights import sparse_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.parsing import parsing
-from sdlcore.text import listed
 
 
 class UnsaidError(SourceError):
@@ -70,9 +68,6 @@ def read(
         If the file cannot be read, its tensors do not fit together, or an option contradicts them.
     """
     with parsing(file, "plain tensors of a dictionary"):
-        if file.is_dir():
-            inside = sorted(path.name for path in file.iterdir() if path.suffix in PLAIN)
-            raise SourceError(f"{file}: is a folder; give the file with the tensors ({listed(inside)})")
         named = _named(file, read_tensors(file))
         for name, option in (("k", k), ("threshold", threshold)):
             if option is not None and name in named:
@@ -84,8 +79,6 @@ def read(
         activation = activation or (None if limit is None else "jumprelu")
         if activation is None:
             raise UnsaidError(f"{file}: does not contain its activation; give activation, such as topk with k")
-        if activation == "gated":
-            raise SourceError(f"{file}: gated is not supported for plain tensors; save it in a library's format")
         if "k" in named:
             k = count_in(file, "k", named["k"])
         if activation in SELECTING and k is None:
@@ -120,8 +113,6 @@ def _layout_of(file: Path, named: dict[str, Tensor], orientation: Orientation | 
             shapes = f"W_enc {tuple(named['W_enc'].shape)}, W_dec {tuple(named['W_dec'].shape)}"
             raise UnsaidError(f"{file}: {shapes} match several layouts; give layout, one of {', '.join(fitting)}")
         orientation = next(iter(fitting), None)
-    if orientation not in (None, *_LAYOUTS):
-        raise SourceError(f"layout must be one of {', '.join(_LAYOUTS)}, found {orientation!r}")
     layout = layouts[orientation or "by_latent"]
     check_tensors(file, named, layout, optional={"threshold", "k"})
     sizes = {
