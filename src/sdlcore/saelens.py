@@ -44,6 +44,8 @@ class SdlcoreSAE(SAE[SdlcoreConfig]):
     def initialize_weights(self) -> None:
         with torch.device(self.device):
             self.coder = empty_model(self.cfg.dictionary)
+        # counts of a training are in no file, so SAELens would leave them on the meta device
+        self.coder.silent = torch.zeros(self.coder.config.n_q, dtype=torch.int64, device="cpu")
 
     def _apply(self, *arguments: Any, **options: Any) -> "SdlcoreSAE":
         super()._apply(*arguments, **options)
