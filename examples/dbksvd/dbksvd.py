@@ -26,7 +26,7 @@ from torch import Tensor
 
 import sdlcore as sdl
 from sdlcore.solvers.codes import Codes
-from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
+from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, run_steps
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.sparse.kernels.choice import kernels_for
@@ -80,7 +80,7 @@ def double_batch_ksvd(
         atoms *= orientations(codes.support, values)[:, None]
         return atoms, row | {"atoms": len(atoms), "replaced": replaced}
 
-    yield from stepped(batches, config, atoms, began, step)
+    yield from run_steps(batches, config, atoms, began, step)
 
 
 def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool = False) -> Codes:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sdlcore.solvers.codes import MonotonicityError, largest_correlations, nonnegative_codes
-from sdlcore.solvers.normal_equations import NormalEquations, typical
+from sdlcore.solvers.normal_equations import NormalEquations, typical_value
 
 
 def filled(B=200, K=12, d=8, seed=0):
@@ -31,7 +31,7 @@ def test_a_step_is_ridge_regression_and_lowers_the_error():
     equations, atoms, codes, x = filled()
     dense = codes.support.dense(codes.values).double()
     solved = equations.solve(atoms, 1e-4)
-    weight = 1e-4 * typical(equations.energies)
+    weight = 1e-4 * typical_value(equations.energies)
     slow = torch.linalg.solve(dense.T @ dense + weight * torch.eye(12), dense.T @ x.double() + weight * atoms)
     torch.testing.assert_close(solved, slow.float(), rtol=1e-3, atol=1e-4)
     assert (x - dense.float() @ solved).square().sum() < codes.errors.sum()
@@ -69,9 +69,9 @@ def test_atoms_are_forgotten_and_selected():
 
 def test_what_is_typical_is_not_moved_by_what_hardly_matters():
     values = torch.tensor([2.0, 2, 2])
-    assert typical(values) == pytest.approx(2)
-    assert typical(torch.cat([values, torch.full((100,), 1e-3)])) == pytest.approx(2, rel=0.05)
-    assert typical(torch.zeros(3)) == 0
+    assert typical_value(values) == pytest.approx(2)
+    assert typical_value(torch.cat([values, torch.full((100,), 1e-3)])) == pytest.approx(2, rel=0.05)
+    assert typical_value(torch.zeros(3)) == 0
 
 
 def test_sums_that_no_codes_have_are_refused():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.stable import Half, Stable, common, stable_directions
+from sdlcore.solvers.stable import Half, Stable, common_directions, stable_directions
 from tests.stores import write_store
 
 CONFIG = {"n_atoms": 100, "support": 6, "batch_size": 2048}
@@ -69,7 +69,7 @@ def halves(seed, shared, first, second, d=20):
 @given(seed=st.integers(0, 10**6), shared=st.integers(0, 12), first=st.integers(1, 12), second=st.integers(1, 12))
 def test_directions_that_halves_share_do_not_depend_on_their_order(seed, shared, first, second):
     a, b, same = halves(seed, shared, first, second)
-    stable, swapped = common(a, b, 0.95), common(b, a, 0.95)
+    stable, swapped = common_directions(a, b, 0.95), common_directions(b, a, 0.95)
     assert len(stable.cosines) == shared
     np.testing.assert_allclose(stable.anchors.w_p, swapped.anchors.w_p, atol=1e-6)
     assert (stable.cosines >= 0.95).all()
@@ -81,13 +81,13 @@ def test_directions_that_halves_share_do_not_depend_on_their_order(seed, shared,
 def test_opposite_directions_are_not_the_same_and_a_site_without_a_part_has_none():
     one, zero = np.eye(2, dtype=np.float32), np.zeros((2, 3), dtype=np.float32)
     energies = np.ones(2)
-    assert len(common(Half([one], energies), Half([-one], energies), 0.5).cosines) == 0
-    assert len(common(Half([one, zero], energies), Half([one, zero], energies), 0.5).cosines) == 0
+    assert len(common_directions(Half([one], energies), Half([-one], energies), 0.5).cosines) == 0
+    assert len(common_directions(Half([one, zero], energies), Half([one, zero], energies), 0.5).cosines) == 0
 
 
 def test_the_strongest_directions_come_first_and_too_few_are_refused():
     a, b, _ = halves(0, 6, 3, 4)
-    stable = common(a, b, 0.95)
+    stable = common_directions(a, b, 0.95)
     np.testing.assert_array_equal(stable.strongest(2).w_p, stable.anchors.w_p[:2])
     assert len(stable.strongest(None).w_p) == 6
     with pytest.raises(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, denoised_codes, largest_correlations, nonnegative_codes
-from sdlcore.solvers.normal_equations import NormalEquations, typical
+from sdlcore.solvers.normal_equations import NormalEquations, typical_value
 from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
@@ -159,7 +159,7 @@ def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -
     later = near[place[near[:, 0]] > place[near[:, 1]], 0]
     duplicate = torch.zeros(len(worth), dtype=torch.bool)
     duplicate[later] = True
-    return Atoms(duplicate, worth < config.min_worth * typical(worth))
+    return Atoms(duplicate, worth < config.min_worth * typical_value(worth))
 
 
 def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: Codes, x_BR: Tensor) -> Tensor:

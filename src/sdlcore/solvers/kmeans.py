@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdlcore.extras import extra
-from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
+from sdlcore.solvers.search import Batches, Row, initial_atoms, read_batch, run_learner
 from sdlcore.solvers.settings import SolverConfig
 
 
@@ -39,7 +39,7 @@ def kmeans(
     def learn(x_BR: Tensor) -> Tensor:
         return torch.from_numpy(learner.partial_fit(normalize(x_BR).numpy()).cluster_centers_)
 
-    yield from learnt(batches, config, atoms, learn)
+    yield from run_learner(batches, config, atoms, learn)
 
 
 SOLVER = kmeans

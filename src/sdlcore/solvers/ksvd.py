@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, codes_of
-from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
+from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, run_steps
 from sdlcore.solvers.settings import SolverConfig
 
 USED = 3
@@ -41,7 +41,7 @@ def ksvd(
         atoms[unused] = torch.nn.functional.normalize(x[worst])
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": len(unused)}
 
-    yield from stepped(batches, config, atoms, began, step)
+    yield from run_steps(batches, config, atoms, began, step)
 
 
 def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ class NormalEquations:
         MonotonicityError
             If J rises in any of the `CHECKED` dimensions beyond rounding.
         """
-        weight = max(ridge * typical(self.energies), 1e-30)
+        weight = max(ridge * typical_value(self.energies), 1e-30)
         for dtype, factor in ((torch.float32, 1.0), (torch.float64, 1.0), (torch.float64, 1e2), (torch.float64, 1e4)):
             solved = self._solve(atoms_KR, weight * factor, dtype)
             if solved is not None and (risen := self._risen(atoms_KR, solved)) is None:
@@ -125,7 +125,7 @@ class NormalEquations:
         self.worth = self.worth[atoms]
 
 
-def typical(values_K: Tensor) -> float:
+def typical_value(values_K: Tensor) -> float:
     """Return the mean of non-negative values, weighted by the values: atoms that hardly matter do not move it."""
     total = float(values_K.sum(dtype=torch.float64))
     return float(values_K.double().square().sum()) / total if total > 0 else 0.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.extras import extra
-from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
+from sdlcore.solvers.search import Batches, Row, initial_atoms, read_batch, run_learner
 from sdlcore.solvers.settings import SolverConfig
 
 
@@ -64,7 +64,7 @@ def online_dictionary_learning(
             warnings.simplefilter("ignore", ConvergenceWarning)
             return torch.from_numpy(learner.partial_fit(x_BR.double().numpy()).components_)
 
-    yield from learnt(batches, config, atoms, learn)
+    yield from run_learner(batches, config, atoms, learn)
 
 
 SOLVER = online_dictionary_learning

@@ -82,7 +82,7 @@ def read_batch(batches: Batches, step: int) -> Tensor:
     return x_BR
 
 
-def stepped(
+def run_steps(
     batches: Batches,
     config: SolverConfig,
     atoms: Tensor,
@@ -110,7 +110,7 @@ def stepped(
     log.warning("not settled after max_steps = %d steps; raise max_steps or tolerance", config.max_steps)
 
 
-def learnt(
+def run_learner(
     batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Row]]:
     """Apply ``learn`` to batch after batch; yield its atoms (K x n_r) at unit norm, and a history row each time.
@@ -131,5 +131,5 @@ def learnt(
         atoms = torch.where(norms > 1e-6, new_atoms / norms.clamp(min=1e-6), atoms).contiguous()
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": 0}
 
-    for unit_atoms, row in stepped(batches, config, atoms, 0.0, step):
+    for unit_atoms, row in run_steps(batches, config, atoms, 0.0, step):
         yield unit_atoms, row | {"seconds": round(seconds, 3)}

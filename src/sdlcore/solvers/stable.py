@@ -92,10 +92,10 @@ def stable_directions(store: Activations, config: SolverConfig, min_cosine: floa
         _search(store, config, slice(*bounds), seed, number)
         for number, bounds in enumerate([(0, middle), (middle, store.rows)])
     )
-    return common(first, second, min_cosine)
+    return common_directions(first, second, min_cosine)
 
 
-def common(first: Half, second: Half, min_cosine: float) -> Stable:
+def common_directions(first: Half, second: Half, min_cosine: float) -> Stable:
     """Return the directions that two halves share; each is the mean of its two findings."""
     cosines = np.min([a @ b.T for a, b in zip(first.sites, second.sites, strict=True)], axis=0)
     mate, back = cosines.argmax(1), cosines.argmax(0)
