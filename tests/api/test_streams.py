@@ -250,7 +250,7 @@ def of_pairs(step):
             "either all batches are pairs, or none",
         ),
         (iter([]), {}, r"x \(iterator\) gives no batch"),
-        (Exhausted(), {}, r"x \(iterable\) gives no batch when it begins anew after 10 batches; give a DataLoader"),
+        (Exhausted(), {}, r"x \(iterable\) gives no batch in pass 1; give a DataLoader"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),

@@ -1,6 +1,5 @@
 """Convert and check users' activations and labels: arrays, tensors, stores, or paths."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral, Real
@@ -17,7 +16,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.paths import user_path
-from sdlcore.text import printable, short_text
+from sdlcore.text import short_text
 
 STORES = (".h5", ".hdf5")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -44,24 +43,13 @@ def float_rows(values: Any, name: str) -> np.ndarray:
 
 
 def check_tensor(values: torch.Tensor, name: str) -> None:
-    """Check that a tensor is dense and floating-point; ValueError with its name if not."""
-    _check_dense(values, name)
+    """Check that a tensor is floating-point; ValueError with its name if not."""
     if values.dtype not in FLOATS:
         how = "" if values.dtype.is_complex else f"; convert it by {name}.float()"
         raise ValueError(
             f"{name} is {values.dtype} of shape {tuple(values.shape)}, expected floating-point numbers (float16, "
             f"bfloat16, float32 or float64){how}"
         )
-
-
-def _check_dense(values: torch.Tensor, name: str) -> None:
-    if values.is_meta:
-        raise ValueError(f"{name} is a tensor on the device meta, which stores no numbers; load it to a real device")
-    if values.is_quantized:
-        raise ValueError(f"{name} is a quantised tensor; give {name}.dequantize()")
-    if values.is_nested or values.layout != torch.strided:
-        kind = "nested" if values.is_nested else "sparse"
-        raise ValueError(f"{name} is a {kind} tensor, expected a dense one; give {name}.to_dense()")
 
 
 def array(values: Any, name: str) -> np.ndarray:
@@ -80,7 +68,6 @@ def array(values: Any, name: str) -> np.ndarray:
 def rows(values: Any, name: str) -> np.ndarray:
     """Convert like `array`, but map an .npy file into memory: its rows are read when they are used."""
     if isinstance(values, torch.Tensor):
-        _check_dense(values, name)
         values = values.detach()
         return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True))
     if isinstance(values, str | Path):
@@ -231,11 +218,6 @@ def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
                 f"label {short_text(repr(value))} of sample {row} is a {type(value).__name__}, expected a whole "
                 "number or a name"
             )
-        if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
-            raise ValueError(
-                f"label {short_text(value)} of sample {row} contains half of a character ({printable(half[0])}), "
-                "which cannot be written to files; rename this class"
-            )
         first.setdefault(kind, row)
     if len(first) > 1:
         rows = sorted(first.values())
@@ -256,14 +238,8 @@ def is_store(x: Any) -> bool:
 def _remedy(labels: Any) -> str:
     """Return how to convert labels of a wrong shape or type, for the end of a message."""
     if np.ndim(labels) == 2:
-        return "; np.ravel(labels) gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
-    if isinstance(labels, torch.Tensor):
-        return "; labels.long() gives these"
-    kind = getattr(labels, "dtype", np.dtype("U")).kind
-    if kind == "f" and hasattr(labels, "isna"):  # pandas stores whole numbers with missing values as floats
-        return '; labels.astype("Int64") gives these'
-    way = {"f": "int", "b": "int", "S": "str"}.get(kind)
-    return f"; labels.astype({way}) gives these" if way else ""
+        return "; labels.argmax(1) does of one-hot rows"
+    return "; labels.astype(int) gives these" if getattr(labels, "dtype", None) in (float, bool) else ""
 
 
 def pair_of(x: Any, target: Any, pair: Pair | None) -> Pair:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ class _Given:
                 break
             parts.append(batch)
         columns = site_columns(len(parts[0].widths))
-        return arrays_of([np.concatenate([part.read(name) for part in parts]) for name in columns])
+        return _arrays([np.concatenate([part.read(name) for part in parts]) for name in columns])
 
     def read(self, step: int) -> Arrays:
         """Return the samples of a batch."""
@@ -187,7 +188,7 @@ class _Given:
         return self._kept[step]
 
     def _checked(self, batch: Any, step: int) -> Arrays:
-        x, *rest = columns_of(batch, f"batch {step} of x")
+        x, *rest = _sites_of(batch, f"batch {step} of x")
         paired = np.ndim(x) == 3 and np.shape(x)[1] == 2
         if step and paired != self._paired:
             raise ValueError(f"batch {step} of x has shape {tuple(x.shape)}; either all batches are pairs, or none")
@@ -196,7 +197,7 @@ class _Given:
             x, *rest = (part.reshape(-1, part.shape[-1]) for part in (x, *rest))
         try:
             names = ("x", "target", *(f"site {site}" for site in range(2, 1 + len(rest))))
-            arrays = arrays_of([_copy(floats(part, name)) for part, name in zip((x, *rest), names, strict=False)])
+            arrays = _arrays([_copy(floats(part, name)) for part, name in zip((x, *rest), names, strict=False)])
         except ValueError as error:
             hint = ""
             if np.ndim(x) == 1:
@@ -217,36 +218,34 @@ class _Passes:
 
     def __init__(self, x: Any, kind: str) -> None:
         self._start: Callable[[], Iterator[Any]] = x if inspect.isgeneratorfunction(x) else partial(iter, x)
-        self._kind, self.passes = kind, 0
-        self._pass, self._next = self._start(), 0
+        self._kind, self._next = kind, 0
+        self._batches = self._endless()
 
     def __call__(self, step: int) -> Any:
         if step < self._next:
             if self._kind == ITERATOR:
                 raise ValueError(f"x ({self._kind}) gives batch {step} only once; {ANEW}")
-            self._pass, self._next, self.passes = self._start(), 0, 0
-        while True:
-            batch = self._following()
-            self._next += 1
-            if self._next > step:
-                return batch
-
-    def _following(self) -> Any:
-        batch = next(self._pass, _END)
-        if batch is not _END:
-            return batch
-        if not self._next:
-            raise ValueError(f"x ({self._kind}) gives no batch")
-        if self._kind == ITERATOR:
-            raise NoMoreBatchesError
-        self._pass, self.passes = self._start(), self.passes + 1
-        batch = next(self._pass, _END)
+            self._batches, self._next = self._endless(), 0
+        batch = next(islice(self._batches, step - self._next, None), _END)
         if batch is _END:
-            raise ValueError(f"x ({self._kind}) gives no batch when it begins anew after {self._next} batches; {ANEW}")
+            raise NoMoreBatchesError
+        self._next = step + 1
         return batch
 
+    def _endless(self) -> Iterator[Any]:
+        self.passes = 0
+        while True:
+            batch = _END
+            for batch in self._start():
+                yield batch
+            if batch is _END:
+                raise ValueError(f"x ({self._kind}) gives no batch in pass {self.passes}; {ANEW}")
+            if self._kind == ITERATOR:
+                return
+            self.passes += 1
 
-def columns_of(batch: Any, name: str) -> Sequence[Any]:
+
+def _sites_of(batch: Any, name: str) -> Sequence[Any]:
     """Return the sites of a batch as loaders give them: an array or a tensor, or a list of one for each site."""
     if not is_pair(batch):
         return (batch,)
@@ -255,7 +254,7 @@ def columns_of(batch: Any, name: str) -> Sequence[Any]:
     return tuple(batch)
 
 
-def arrays_of(sites: Sequence[np.ndarray]) -> Arrays:
+def _arrays(sites: Sequence[np.ndarray]) -> Arrays:
     """Return samples in memory from their sites."""
     x, target, more = input_target_more(sites)
     return Arrays(x, target, more=more)

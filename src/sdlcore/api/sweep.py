@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from numbers import Real
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -85,14 +84,6 @@ def fit_many(
     FitManyError
         If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
-    if not isinstance(runs, Mapping) or not runs:
-        problem = "empty" if isinstance(runs, Mapping) else f"a {type(runs).__name__}"
-        raise ValueError(f"runs are {problem}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}")
-    for name, run_settings in runs.items():
-        if not isinstance(name, str | Real):
-            raise ValueError(f"run {name!r} is called by a {type(name).__name__}, expected a text or a number")
-        if not isinstance(run_settings, Mapping):
-            raise ValueError(f"run {name!r} is a {type(run_settings).__name__}, expected its settings by name")
     folder = None if out is None else user_path(out, "out")
     if out is None:
         warn_of_no_folder(settings, *runs.values())
@@ -188,8 +179,6 @@ def _in_threads(
 
 def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
     """Return the number of parallel trainings; ValueError if the requested number is not possible."""
-    if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once must be at least 1, found {at_once}")
     if at_once == 1 or where.type != "cpu":
         return at_once or 1
     import numba  # imported here, since importing numba is slow and not needed to train one at a time
