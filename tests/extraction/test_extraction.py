@@ -11,6 +11,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from offline.wheels import fetch_wheel_file, parse_reference
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction import corpus
@@ -21,7 +22,6 @@ from sdlcore.extraction.models import load_any, load_stack, load_tokenizer
 from sdlcore.extraction.text import read_documents
 from sdlcore.extraction.tokens import opening_of, separator_of
 from sdlcore.random_streams import stream
-from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 

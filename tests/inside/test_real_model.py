@@ -4,13 +4,13 @@ import pytest
 import torch
 import yaml
 
+from offline.wheels import fetch_wheel_file, parse_reference
 from sdlcore.config import ModelConfig
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.inside.edits import ablate, steer
 from sdlcore.inside.pages import contexts
 from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
 from tests.conftest import REPOSITORY
 
 PROMPT = "Photosynthesis is the process by which plants"

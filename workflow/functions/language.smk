@@ -4,7 +4,7 @@ import hashlib
 from sdlcore import SourceError
 from sdlcore.extraction.hub_names import is_hub_model, is_hub_text
 from sdlcore.extraction.shape import model_problems, model_shape
-from sdlcore.sources.wheels import wheel_path
+from offline.wheels import wheel_path
 
 
 def wheel_files():

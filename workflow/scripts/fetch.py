@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from offline.wheels import fetch_wheel_file
 from sdlcore.command_line import cli
-from sdlcore.sources.wheels import fetch_wheel_file
 
 
 def main(*, reference: str, sha256: str = "", cache: Path, output: Path) -> None:

@@ -26,7 +26,6 @@ from sdlcore.settings import (
     UniqueItems,
     checked,
 )
-from sdlcore.sources.wheels import wheel_path
 from sdlcore.suggestions import did_you_mean
 
 ContextLength = Annotated[int, Ge(2), Le(10**9)]
@@ -230,9 +229,8 @@ class LanguageSource(Settings):
 
     @property
     def files(self) -> list[str]:
-        """Local files and folders of the user, without downloads from the hub or wheels."""
-        references = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
-        return [reference for reference in references if wheel_path(reference) is None]
+        """Local files and folders of the user, without downloads from the hub."""
+        return [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""
@@ -255,12 +253,6 @@ class LanguageSource(Settings):
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
         columns = {"input": site_at(self.layer, self.site)}
         return columns if self.target_site is None else {**columns, "target": site_at(self.layer, self.target_site)}
-
-    def text_in(self, cache: str) -> str:
-        """Return the file or folder of the text, below the folder ``cache`` if it is from a wheel; or its name at the
-        hub."""
-        inside = wheel_path(self.text)
-        return self.text if inside is None else f"{cache}/wheels/{inside}"
 
     @property
     def reading(self) -> Reading:

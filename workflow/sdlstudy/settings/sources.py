@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
 from offline.settings import TRAINED_HERE, OfflineClip
+from offline.wheels import wheel_path
 from sdlcore.data.settings import ClassMeans as LibraryClassMeans
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.settings import Batch, Positive, Unique
@@ -261,6 +262,17 @@ class Language(Source, LanguageSource):
 
     kind = "language"
     how_target = "set sources.language.{name}.layers, or its site to mlp"
+
+    @property
+    def files(self) -> list[str]:
+        """Local files and folders of the user, without downloads from the hub or wheels."""
+        return [reference for reference in super().files if wheel_path(reference) is None]
+
+    def text_in(self, cache: str) -> str:
+        """Return the file or folder of the text, below the folder ``cache`` if it is from a wheel; or its name at the
+        hub."""
+        inside = wheel_path(self.text)
+        return self.text if inside is None else f"{cache}/wheels/{inside}"
 
     @property
     def described(self) -> str:
