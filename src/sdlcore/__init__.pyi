@@ -40,6 +40,7 @@ from .evaluation.metrics import EVERY_RUN as EVERY_RUN
 from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .extraction.extract import extract as extract
+from .extraction.pairs import stream as stream
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .judge import Judgement as Judgement
