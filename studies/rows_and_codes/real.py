@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 import sdlcore as sdl
+from offline.wheels import fetch_wheel_file, wheel_path
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.text import read_documents
-from sdlcore.sources.wheels import fetch_wheel_file, wheel_path
 from sdlcore.storage.paths import cache_folder
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
