@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from sdlcore.judge import BENCHES
+from sdlcore.judging import BENCHES
 from tests.conftest import REPOSITORY
 
 GROUNDS = {"lrb": "plain_200k", "synthsaebench": "synth_s"}

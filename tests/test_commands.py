@@ -587,3 +587,18 @@ def test_a_disk_without_room_is_named_in_a_line(folder, tmp_path, command):
     (line,) = ran.stderr.splitlines()
     assert "File too large: raise the limit on file sizes (ulimit -f), and run this again" in line
     assert f"{tmp_path}/out/" in line
+
+
+def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, capsys):
+    few = shlex.split("--minutes 0.01 --l0 3 --n-q 48 --steps 50 --batch-size 128 --opens-in sparsify --tokens 1e6")
+    main(["suggest", str(folder / "bench/train.h5"), "--out", str(tmp_path / "advice"), *few])
+    printed = capsys.readouterr().out
+    assert "sdl.fit(x, activation='topk'" in printed
+    assert "disk gb" in printed
+    assert {path.name for path in (tmp_path / "advice").iterdir()} == {"pilots.json", "advice.yaml", "advice.png"}
+    main(["judged-bench", "--out", str(tmp_path / "world.npy"), "--bench", "lrb", "--seed", "7"])
+    assert np.load(tmp_path / "world.npy", mmap_mode="r").shape == (200_000, 96)
+    main(["fit", str(tmp_path / "world.npy"), "--out", str(tmp_path / "run"), *TOPK])
+    capsys.readouterr()
+    main(["judge", str(tmp_path / "run"), "--bench", "lrb", "--seed", "7"])
+    assert "detection_f1" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.judge import compared, judged_bench
+from sdlcore.judging import compared, judged_bench
 from tests import leaderboard
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import sdlcore as sdl
-from sdlcore.suggest import METHODS
+from sdlcore.advice import METHODS
 
 FEW = ("topk", "batchtopk", "relu")
 
@@ -99,6 +99,11 @@ def test_an_interrupted_call_continues_from_its_table(samples, tmp_path, monkeyp
     assert again.pilots[:2] == whole.pilots[:2]  # with the seconds of the first call: they were read
     with pytest.raises(ValueError, match=r"pilots\.json: belongs to other samples"):
         advised(samples[:2000], methods=["topk"], out=tmp_path)
+
+
+def test_batches_give_their_first_samples(samples):
+    batches = [samples[start : start + 100] for start in range(0, 2000, 100)]
+    assert len(advised(lambda step: batches[step % 20], methods=["topk"]).rows) == 3
 
 
 def test_methods_that_a_library_cannot_open_are_left_out(samples):

@@ -1,4 +1,6 @@
 from . import plot as plot
+from .advice import Advice as Advice
+from .advice import suggest as suggest
 from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
@@ -43,9 +45,9 @@ from .extraction.extract import extract as extract
 from .extraction.pairs import stream as stream
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
-from .judge import Judgement as Judgement
-from .judge import judge as judge
-from .judge import judged_bench as judged_bench
+from .judging import Judgement as Judgement
+from .judging import judge as judge
+from .judging import judged_bench as judged_bench
 from .model.activation import Activation as Activation
 from .model.activation import Encoder as Encoder
 from .model.activation import Selecting as Selecting
@@ -64,7 +66,5 @@ from .sources.plugins.settings import source as source
 from .sparse.search import Above as Above
 from .sparse.search import LargestPerBatch as LargestPerBatch
 from .sparse.search import LargestPerSample as LargestPerSample
-from .suggest import Advice as Advice
-from .suggest import suggest as suggest
 
 __version__: str

@@ -10,6 +10,7 @@ import tyro
 
 import sdlcore
 from sdlcore.command_line import called_later, reported
+from sdlcore.commands.advising import judge, judged_bench, suggest
 from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.extracting import extract
@@ -28,9 +29,9 @@ PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
-        *(bench, extract, fit, fit_many, solve),
+        *(bench, extract, suggest, fit, fit_many, solve),
         *(search, refine, reencode),
-        *(evaluate, language_scores, probe, stability, compare),
+        *(evaluate, judge, judged_bench, language_scores, probe, stability, compare),
         *(export, import_, contexts, plan),
     )
 }

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import evaluate
-from sdlcore.api.streams import given_batches, is_stream
+from sdlcore.api.streams import gives_batches, open_batches
 from sdlcore.codes.search import search
 from sdlcore.data.batches import Request
 from sdlcore.evaluation.intervals import paired_interval
@@ -60,6 +61,8 @@ FINALISTS = 3
 """Methods of the last round, besides TopK."""
 TRAIN_ROWS, TEST_ROWS = 262_144, 8192
 """Largest numbers of samples that pilots train on and are tested on."""
+SAMPLED_STEPS = 10**6
+"""Batches that pilots may take samples from, which end at 65,536 samples."""
 TIMED_STEPS = 10
 NEAR = 1.1
 """A method counts as having the requested L0 if its own is at most this many times as large."""
@@ -398,16 +401,12 @@ class _Trials:
 
 def _samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return samples to train on and to test on."""
-    if is_stream(x):
-        batches = given_batches(x)
-        first, _ = batches.begin(Request("sae", 0, 0, 1)).batches(0)
-        rows: Any = first[: TRAIN_ROWS // 4]
-        number, read = len(rows), lambda start, stop: rows[start:stop]
-    else:
-        with samples_of(x, "sae") as samples:
-            number, read = samples.shape[0], samples.read
-            return _parts(number, read)
-    return _parts(number, read)
+    if gives_batches(x):
+        with open_batches(x) as batches:  # a sample of the first batches, at most 65,536
+            sample = batches.begin(Request("sae", 0, 0, SAMPLED_STEPS)).sample()
+            return _parts(sample.rows, partial(sample.read, "input"))
+    with samples_of(x, "sae") as samples:
+        return _parts(samples.shape[0], samples.read)
 
 
 def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
