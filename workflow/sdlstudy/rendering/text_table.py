@@ -40,26 +40,38 @@ class TextTable(NamedTuple):
         return f"{self.caption}\n\n{text}\n"
 
     def latex(self, label: str) -> str:
-        """Return the table as a LaTeX float; it needs the package booktabs, and rotating if it has many columns."""
-        frame = self.frame.map(lambda cell: latex_text(str(cell))).rename(columns=latex_text)
+        """Return the table as a LaTeX float that needs the package booktabs.
+
+        With many columns it is printed sideways and fitted to the page, which needs the package rotating. Headings are
+        grouped as in `html`.
+        """
+        frame = self._grouped(self.frame.map(lambda cell: latex_text(str(cell))).rename(columns=latex_text))
         wide = len(frame.columns) > WIDEST
         text = frame.style.hide(axis="index").to_latex(
             caption=latex_text(self.caption),
             label=label,
             hrules=True,
+            multicol_align="c",
             column_format="l" * self.names + "r" * (len(frame.columns) - self.names),
             position_float="centering",
             environment="sidewaystable" if wide else "table",
         )
-        return text.replace(r"\centering", r"\centering\scriptsize") if wide else text
+        if not wide:
+            return text
+        fitted = r"\resizebox{\linewidth}{!}{\begin{tabular}"
+        return text.replace(r"\begin{tabular}", fitted).replace(r"\end{tabular}", r"\end{tabular}}")
 
     def html(self) -> str:
         """Return the table as HTML without the caption; headings such as "MIP: decoder" are grouped by their start."""
-        heads = [str(name).rpartition(": ")[::2] for name in self.frame.columns]
-        grouped = any(group for group, _ in heads)
         frame = self.frame.map(lambda value: in_line(value, LONGEST) if isinstance(value, str) else value)
-        frame = frame.set_axis(pd.MultiIndex.from_tuples(heads), axis="columns") if grouped else frame
-        return frame.to_html(index=False, escape=True, border=0, classes=f"names{self.names}", na_rep="")
+        return self._grouped(frame).to_html(index=False, escape=True, border=0, classes=f"names{self.names}", na_rep="")
+
+    @staticmethod
+    def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
+        """Group headings by their start, if any has one."""
+        heads = [str(name).rpartition(": ")[::2] for name in frame.columns]
+        grouped = any(group for group, _ in heads)
+        return frame.set_axis(pd.MultiIndex.from_tuples(heads), axis="columns") if grouped else frame
 
     def write(self, markdown: str, latex: str, html: str) -> None:
         """Write the table in three formats. The name of the LaTeX file is its label."""
