@@ -103,14 +103,11 @@ def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(
     assert densities[-1] == min(share for share in density.values() if share)
 
 
-NO_PLACE = "mlp, or PATH:input or PATH:output of a module, found '{}'"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"place": "bogus"}, NO_PLACE.format("bogus")),
-        ({"place": "mlp_out"}, NO_PLACE.format("mlp_out") + "; did you mean mlp_output?"),
+        ({"place": "bogus"}, "place: 'bogus' is not one of residual_before, "),
+        ({"place": "mlp_out"}, "of a module; did you mean mlp_output?"),
         ({"layer": None}, "layer is missing"),
         ({"dictionary": None}, "dictionary is a NoneType; call splice(lm, layer, dictionary)"),
     ],

@@ -167,7 +167,7 @@ def wider(bench):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, tau=1), "tau must be"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, tau=1), "tau: Input should be less than 1"),
         (
             lambda sae, bench, x: sdl.evaluate(wider(bench), bench),
             r"x has sites of \(8,\) dimensions, but the sae \(11,",
@@ -175,7 +175,7 @@ def wider(bench):
         (lambda sae, bench, x: sdl.evaluate(sae, classes(x), x), "labels are missing"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, classes(x), x, labels=["ant", "bee"] * (len(x) // 2)),
-            "x: label bee matches none of the reference classes: ant, cow",
+            "x: label bee is the name of 0 reference classes, expected one of ant, cow",
         ),
         (
             lambda sae, bench, x: sdl.evaluate(sae, bench.samples(100, "test").input),
