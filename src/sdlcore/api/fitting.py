@@ -92,6 +92,9 @@ def fit(
         batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is not allowed.
         ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a
         generator object is read once; training stops at its end.
+
+        Or the path of a recipe (.json) of samples that the pipeline's trainings compute while they run
+        (`sdlcore.data.batches`).
     target
         N x n_r activations that a transcoder writes.
     config

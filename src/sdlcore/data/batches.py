@@ -40,10 +40,16 @@ Order = Callable[[int], np.random.Generator]
 
 
 class Readable(Protocol):
-    """Rows that can be read by index, from a store or from memory."""
+    """Rows that can be read by index, from a store, a part of a store, or memory."""
+
+    path: Path
 
     @property
     def rows(self) -> int: ...
+
+    @property
+    def chunk_rows(self) -> int:
+        """Number of rows that are fast to read together."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -154,15 +160,6 @@ def _read_sites(wiring: Wiring, read: Callable[[str], np.ndarray]) -> tuple[np.n
     return wiring(arrays)
 
 
-class Chunked(Readable, Protocol):
-    """A store, or a part of a store, with its chunk size."""
-
-    path: Path
-
-    @property
-    def chunk_rows(self) -> int: ...
-
-
 class StorePart:
     """Consecutive rows of a store, with the interface of a store.
 
@@ -217,7 +214,7 @@ class BatchReader:
 
     def __init__(
         self,
-        store: Chunked,
+        store: Readable,
         pair: str,
         batch_size: int,
         order: Order,

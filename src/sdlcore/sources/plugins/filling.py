@@ -1,15 +1,15 @@
 """Fill activation stores from a plugin's source."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdlcore.data.writing import create_store
-from sdlcore.errors import SourceError, StoreError
+from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
-from sdlcore.plugins.registry import Extension, in_words, registered
+from sdlcore.plugins.registry import Extension, registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 
@@ -56,8 +56,6 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
                 part = block if samples is None else block.first(samples - rows)
                 try:
                     store.append(part.input, target=part.target, labels=part.labels)
-                except StoreError:  # its message is more precise
-                    raise
                 except ValueError as error:
                     raise SourceError(f"source {source.source}: {error}") from error
                 rows += len(part.input)
@@ -76,15 +74,9 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
 def _blocks(extension: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, after checking that they have the declared columns."""
     blocks = extension.implementation(split, stream(0, "plugin", split), **(source.model_extra or {}))
-    if not isinstance(blocks, Iterable):
-        raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
     for values in blocks:
         block = values if isinstance(values, Rows) else Rows(values)
         block = Rows(np.asarray(block.input), _array(block.target), _array(block.labels))
-        if block.input.ndim != 2 or block.input.dtype.kind not in "fiu":
-            raise SourceError(
-                f"source {source.source}: yielded {in_words(values)}, expected numbers, samples x dimension"
-            )
         for column in ("target", "labels"):
             if (getattr(block, column) is not None) != bool(extension.facts[column]):
                 declared = "declares" if extension.facts[column] else "does not declare"
