@@ -19,7 +19,7 @@ def keep_freed_memory() -> None:
     page faults: a seventh of the time of a small language model's forward pass. Blocks above 32 MiB cannot be kept this
     way; `sdlcore.sparse.kernels.workspace` reuses those.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 1 << 29)):
             mallopt(option, value)
@@ -44,7 +44,7 @@ def in_large_pages(tensor: Tensor, written: bool) -> Tensor:
     size = (tensor.data_ptr() + tensor.nbytes - start) // page * page
     if sys.platform != "linux" or tensor.device.type != "cpu" or size < _LARGE_PAGE:
         return tensor
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         madvise = ctypes.CDLL(None).madvise
         for advice in (_MADV_HUGEPAGE, _MADV_COLLAPSE) if written else (_MADV_HUGEPAGE,):
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice)

@@ -1,5 +1,3 @@
-import os
-import signal
 import subprocess
 import sys
 
@@ -123,18 +121,6 @@ def test_an_empty_store_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one sample"), create_store(tmp_path / "store.h5", {}):
         pass
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_killed_writer_leaves_no_store(tmp_path):
-    code = (
-        "import os, signal, sys; import numpy as np; from sdlcore.data.writing import create_store\n"
-        "with create_store(sys.argv[1], {}) as writer:\n"
-        "    writer.append(np.ones((5, 2))); os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "store.h5")], env=os.environ)
-    assert process.returncode == -signal.SIGKILL
-    with pytest.raises(StoreError, match="no such activation store"):
-        ActivationStore(tmp_path / "store.h5")
 
 
 def of_version_99(path):

@@ -1,1 +1,1 @@
-"""Write files atomically, add checksums, record provenance, and digest source code."""
+"""Write files atomically, with checksums and locks, and read configuration files."""
