@@ -68,10 +68,8 @@ class Extractions(Forking):
         return self._start(command, into, whole_bytes)
 
     def train(self, recipe: Path, into: Path, whole_bytes: int) -> int:
-        outputs = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
         command = [str(TRAIN), "--settings", json.dumps(TRAINING), "--seed", "3", "--device", "cpu"]
-        command += ["--store", str(recipe)]
-        command += [word for name, file in outputs.items() for word in (f"--{name}", str(into / file))]
+        command += ["--store", str(recipe), "--out", str(into)]
         return self._start(command, into, whole_bytes)
 
     def _start(self, command: list[str], into: Path, whole_bytes: int) -> int:
