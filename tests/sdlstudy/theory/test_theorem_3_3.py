@@ -14,12 +14,13 @@ from sdlstudy.theory.theorem_3_3 import (
     PAIR,
     at_ground_truth,
     basis_with_opposite,
+    bound,
+    exceeds,
     ground_truth,
     interference,
     own_latents_active,
     thresholded,
 )
-from sdlstudy.theory.theorem_3_3_later import bound, exceeds
 
 seeds = st.integers(0, 10_000)
 LONG = Problem(PAIR, 10 * np.eye(2), np.ones(2))

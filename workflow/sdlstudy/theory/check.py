@@ -6,10 +6,8 @@ from sdlstudy.theory import (
     example_3_5,
     example_3_8,
     theorem_3_1,
-    theorem_3_1_later,
     theorem_3_2,
     theorem_3_3,
-    theorem_3_3_later,
     theorem_3_4,
     theorem_3_7,
     theorem_3_10,
@@ -28,14 +26,14 @@ def check() -> list[Claim]:
     drawn = theorem_3_1.draw(rng)
     claims += theorem_3_1.claims(drawn, rng)
     claims += theorem_3_2.exact_loss_claims(drawn, rng)
-    claims += theorem_3_1_later.claims(drawn, rng)
+    claims += theorem_3_1.later_claims(drawn, rng)
     claims += theorem_3_2.claims(stream(0, "theory", "biconvexity"))
 
     rng = stream(0, "theory", "minima")
     growing, bench = theorem_3_3.growing(rng), theorem_3_3.paper_bench(stream(0, "theory", "bench"))
     claims += theorem_3_3.claims(growing, bench, rng)
     claims += theorem_3_4.claims(rng)
-    claims += theorem_3_3_later.claims(bench, rng)
+    claims += theorem_3_3.later_claims(bench, rng)
 
     rng = stream(0, "theory", "spurious")
     points = theorem_3_7.draw(rng)
