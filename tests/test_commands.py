@@ -533,7 +533,7 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
 def test_a_plan_prints_the_remaining_runs(capfd, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     main(["plan", "table1", "--configfile", "config/tiny.yaml"])
-    assert "runs are finished" in capfd.readouterr().out
+    assert "trainings on bench" in capfd.readouterr().out
 
 
 def _npy(folder, where):

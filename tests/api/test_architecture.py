@@ -153,7 +153,7 @@ def test_options_that_the_command_line_does_not_name_come_from_the_start(x, tmp_
     sdl.fit(x, activation="topk", k=4, bias=True, **MADE).save("start")
     common = ["--steps", "1", "--batch-size", "128"]
     main(["fit", "x.npy", "--out", "same", "--start", "start", *common])
-    main(["fit", "x.npy", "--out", "more", "--start=start", "--k", "8", "--bias", "False", *common])
+    main(["fit", "x.npy", "--out", "more", "--start=start", "--k", "8", "--no-bias", *common])
     (tmp_path / "runs.yaml").write_text(yaml.safe_dump({"one": {"start": "start"}, "two": {"start": "start", "k": 2}}))
     main(["fit-many", "x.npy", "--runs", "runs.yaml", "--out", "many", *common])
     same, more, one, two = (sdl.load(name).coder.config for name in ("same", "more", "many/one", "many/two"))

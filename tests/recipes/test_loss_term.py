@@ -33,7 +33,7 @@ SETTINGS = {"activation": "relu", "n_q": 8, "steps": 30, "batch_size": 64, "l2":
 def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path):
     copy = Copy(tmp_path)
     before = copy.runs()
-    copy.add("losses/l2.py", L2)
+    copy.add("model/losses/l2.py", L2)
     copy.insert("config.py", "    l0: Weight", WEIGHT)
     copy.insert("config.py", '    "l0": "l0",\n', '    "l2": "l2",\n')
     assert len(copy.touched) <= 2

@@ -51,7 +51,7 @@ def test_a_solver_of_two_files_leaves_a_run_and_makes_none_anew(tmp_path):
     assert "The batch that samples are taken from." in copy.schema()
     assert copy.runs() == before
     settings = {"solver": "samples", "n_atoms": 20, "support": 4, "batch_size": 64, "taken_from": 2}
-    run = copy.leave_run("solve", settings)
+    run = copy.leave_run("train", settings)
     atoms = load_file(run / "model.safetensors")["W_dec"]
     assert atoms.shape == (20, 6)
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-5)
