@@ -371,7 +371,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("solve x.npy --out run --d-sae 8", "solve has no option --d-sae"),
         ("evaluate run --bench lrb-x", "run: neither a file or folder on this machine"),
         ("fitt x.npy --out run", "no such command fitt; did you mean fit[?]"),
-        ("zzz", "no such command zzz; expected one of bench, extract, fit, "),
+        ("zzz", "no such command zzz; expected one of bench, extract, suggest, fit, "),
         ("fit x.npy --out a --anchors class-means", "--anchors class-means needs --labels"),
         ("fit x.npy --out a --anchors class_means", "class_means; did you mean class-means?"),
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),

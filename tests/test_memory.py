@@ -33,7 +33,8 @@ def test_passes_of_a_language_model_keep_freed_memory(monkeypatch, tmp_path):
     load = ctypes.CDLL
     monkeypatch.setattr(ctypes, "CDLL", lambda name, *more, **how: load(name, *more, **how) if name else libc)
     folder = save_tiny_llama(tmp_path / "lm")
-    sdl.extract(folder, documents(20), layer=1, tokens=60, context_length=8, out=tmp_path / "a.h5").close()
+    texts, out = documents(20), tmp_path / "a.h5"
+    sdl.extract(folder, texts, at="resid_post.0", max_tokens=60, context_length=8, out=out).close()
     assert options == [-3, -1]  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in glibc's malloc.h
     reader_of(folder, documents(20), torch.device("cpu"))
     assert options == [-3, -1] * 2

@@ -422,7 +422,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path):
         ({"at": "model.layers.1:outside"}, "ends in outside, expected PATH, PATH:input or PATH:output"),
         ({"tokens": "patches"}, "tokens is patches, but inputs are text"),
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
-        ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
+        ({"drop": ("first_positon",)}, "did you mean first_position"),
         ({"at": "model.rotary_emb"}, "activations of shape .*, expected a row for each of"),
         ({"inputs": 3}, "inputs is a int, expected text, a folder of images, or batches of tensors"),
         ({"max_tokens": 10**6}, "the text ends after [0-9]+ rows"),

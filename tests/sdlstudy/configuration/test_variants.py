@@ -164,7 +164,7 @@ SWEEPS = [
 def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
     anchorings = ["none", "ground_truth"] if anchored else ["none"]
     tables = {"table1": {"source": "lrb", "methods": ["topk"], "anchorings": anchorings}}
-    plain = {**BASE, "tables": tables, "figures": {}, "solvers": None}
+    plain = {**BASE, "tables": tables, "figures": {}, "solvers": None, "harder": None}
     spec = {**tables["table1"], "sweep": {"parameter": "k", "values": values}}
     config = validate({**plain, "tables": {**tables, "table7": spec}})
     cells, before = config.cells(), validate(plain).cells()

@@ -142,13 +142,16 @@ class Configuration(_StudyWithProducts):
         """Return the anchoring that divides the features of a source's runs without anchors, or None.
 
         The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
-        gets the first anchoring of the study. Other sources get None, since they may have too few classes for it.
+        gets the first anchoring of the study that has no more anchors than the bench has features. Other sources get
+        None, since they may have too few classes for it.
         A table divides features by its own anchoring.
         """
         names = {name for product in self.products_by_path().values() for name in product.anchorings_on(self, source)}
         candidates = [name for name in self.anchorings if name in names]
-        if not candidates and self.source(source).n_features is not None:
-            candidates = list(self.anchorings)
+        features = self.source(source).n_features
+        if not candidates and features is not None:
+            fitting = self.anchorings.items()
+            candidates = [name for name, anchoring in fitting if (anchoring.n_anchors or 0) <= features]
         return next(iter(candidates), None)
 
     def class_means(self, source: str) -> ClassMeans:
