@@ -77,7 +77,6 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             {"anchorings.few.n_anchors": 2, "tables.table1.anchorings": ["none", "ground_truth", "few"]},
             "tables.table1.anchorings: .* one anchoring beside none, found 2",
         ),
-        ({"figures.figure6.source": "lrb_3d"}, "13 anchors, but only 4 features of lrb_3d"),
         ({"protocols.best.run.lr": "1e-4"}, ": expected number .*1.0e-4"),
         ({"protocols.best.run.lr": "5e4"}, r"best.run.lr: .*; write 5\.0e\+4, since YAML reads 5e4 as"),
         ({"methods.topk.n_q": "1e3"}, ": .*found '1e3'; write 1000, since YAML"),
@@ -599,3 +598,10 @@ def test_paths_of_an_unknown_architecture_reach_the_source():
     source = validate(merge(BASE, change)).sources.language["smollm2"]
     assert (source.paths.blocks, source.paths.mlp_output, source.paths.middle) == ("h", "mlp.down", None)
     assert source.sites["input"].part == "mlp_output"
+
+
+def test_a_bench_with_fewer_features_than_anchors_divides_them_by_none():
+    papers = validate(merge(BASE, load_yaml("config/paper.yaml")))
+    assert papers.anchorings["ground_truth"].n_anchors == 100
+    assert papers.reference_anchoring("lrb_hierarchy") is None
+    assert papers.reference_anchoring("lrb") == "ground_truth"

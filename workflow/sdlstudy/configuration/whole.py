@@ -142,7 +142,7 @@ class Configuration(_StudyWithProducts):
         """Return the anchoring that divides the features of a source's runs without anchors, or None.
 
         The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
-        gets the first anchoring of the study that has no more anchors than the bench has features. Other sources get
+        gets the first anchoring of the study, unless it has more anchors than the bench has features. Other sources get
         None, since they may have too few classes for it.
         A table divides features by its own anchoring.
         """
@@ -150,8 +150,8 @@ class Configuration(_StudyWithProducts):
         candidates = [name for name in self.anchorings if name in names]
         features = self.source(source).n_features
         if not candidates and features is not None:
-            fitting = self.anchorings.items()
-            candidates = [name for name, anchoring in fitting if (anchoring.n_anchors or 0) <= features]
+            first = list(self.anchorings)[:1]
+            candidates = [name for name in first if (self.anchorings[name].n_anchors or 0) <= features]
         return next(iter(candidates), None)
 
     def class_means(self, source: str) -> ClassMeans:
