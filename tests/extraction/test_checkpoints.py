@@ -13,7 +13,9 @@ from transformers import BloomConfig, BloomForCausalLM
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.models import (
+    load_any,
     load_stack,
+    load_tokenizer,
     load_whole,
 )
 from tests.extraction.tiny_llama import save_tiny_llama
@@ -66,3 +68,10 @@ def test_a_checkpoint_in_shards_is_read(folder: Path, tmp_path: Path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     state = load_whole(tmp_path).state_dict()
     assert all(torch.equal(state[name], value) for name, value in whole.state_dict().items())
+
+
+def test_a_folder_named_like_a_gguf_file_is_a_checkpoint(tmp_path: Path):
+    """The pipeline links a converted model under the name of its GGUF file."""
+    folder = save_tiny_llama(tmp_path / "model.gguf")
+    assert load_tokenizer(folder).vocab_size
+    assert load_any(folder).config.model_type == "llama"

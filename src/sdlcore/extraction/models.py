@@ -165,7 +165,7 @@ def load_tokenizer(name: str | Path, local: bool = True) -> Any:
     """
     path, options = Path(name), {"local_files_only": local, "trust_remote_code": False}
     with parsing(name, "a checkpoint's tokenizer", NO_CODE), quiet():
-        if path.suffix == ".gguf":
+        if path.suffix == ".gguf" and path.is_file():  # a converted model is a folder of this name
             return _transformers().AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **options)
         return _transformers().AutoTokenizer.from_pretrained(name, **options)
 
