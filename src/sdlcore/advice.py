@@ -22,10 +22,12 @@ import torch
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.samples import samples_of
-from sdlcore.api.scoring import evaluate
+from sdlcore.api.scoring import evaluate, null_dictionaries
 from sdlcore.api.streams import gives_batches, open_batches
 from sdlcore.codes.search import search
+from sdlcore.config import is_centred
 from sdlcore.data.batches import Request
+from sdlcore.data.memory import Arrays
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
 from sdlcore.interop.export import refusal
@@ -245,7 +247,8 @@ def suggest(
 
     rows = [trial.row(name, rates[name], target, length) for target in targets for name in finalists]
     best = _best([row for row in rows if row["target"] == targets[0]])
-    rows += [row for target in targets for row in trial.nulls(target)]
+    trained = timed[best["method"]][1]
+    rows += [row for target in targets for row in trial.nulls(target, trained)]
     settings = trial.settings(best["method"], targets[0])
     settings |= {"lr": best["lr"], "steps": steps, "batch_size": batch_size}
     return Advice(
@@ -347,13 +350,11 @@ class _Trials:
             "seeds": [pilot["fvu"] for pilot in pilots],
         }
 
-    def nulls(self, target: int) -> list[dict[str, Any]]:
-        """Return the rows of untrained baselines: random samples and principal components."""
-        rows: dict[str, Any] = {"n_q": self.n_q, "frozen": "both", "initialisation": "samples", "init_scale": 1.0}
-        topk: dict[str, Any] = {"activation": "topk", "k": target, "bias": False, "steps": 1}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a large error, which untrained rows have
-            start = fit(self.train, **rows, **topk, batch_size=self.batch_size, seed=self.seed, progress=False)
+    def nulls(self, target: int, trained: Dictionary) -> list[dict[str, Any]]:
+        """Return the rows of baselines of the size of ``trained``: random samples and principal components."""
+        centred_rows = is_centred(trained.settings)
+        baselines = null_dictionaries(trained.coder, Arrays(self.train), target, self.seed, centred_rows)
+        start = Dictionary(baselines["samples"])
         scores = self._scores(start)
         centred = self.train - self.train.mean(axis=0)
         components = np.linalg.svd(centred[:TEST_ROWS], full_matrices=False)[2]
@@ -413,8 +414,8 @@ def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
     if number < 100:
         raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
     held_out = min(TEST_ROWS, number // 10)
-    parts = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
-    return tuple(_array(part) for part in parts)  # type: ignore[return-value]
+    train, test = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
+    return _array(train), _array(test)
 
 
 def _array(part: Any) -> np.ndarray:

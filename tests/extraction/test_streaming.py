@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.data.batches import TrainingRows
+from sdlcore.data.batches import Request, TrainingRows
 from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
@@ -30,6 +30,8 @@ from tests.extraction.tiny_llama import WORDS, documents, save_tiny_llama
 SOURCE = LanguageSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
 BUFFER, BATCH = 230, 50  # of which a buffer takes four
 ORDER = partial(stream, 0, "order")
+STEPS = 1000
+"""Steps of a training, which a stream does not need."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def recipe(model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def opened(recipe: Path, folder: Path, pair: str = "sae", batch: int = BATCH) -> Any:
-    return open_language_stream(recipe, pair, batch, ORDER, folder, torch.device("cpu"))
+    return open_language_stream(recipe, Request(pair, batch, 0, STEPS), folder, torch.device("cpu"))
 
 
 def interrupted(recipe: Path, folder: Path) -> TrainingRows:
@@ -103,7 +105,7 @@ def test_buffers_hold_the_rows_that_a_store_would_have(sites: dict, model: Path,
 
 def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(recipe, model, text, tmp_path):
     def paired(folder: Path) -> Any:
-        return open_language_stream(recipe, "sae", BATCH, ORDER, folder, torch.device("cpu"), True)
+        return open_language_stream(recipe, Request("sae", BATCH, 0, STEPS, True), folder, torch.device("cpu"))
 
     with stored(model, text, tmp_path, SOURCE, 600) as store:
         starts = starts_of_pairs(*(store.read(f"references/{name}") for name in ("document", "position")))

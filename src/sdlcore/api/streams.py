@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sdlcore.api.inputs import floats, is_pair, stored
-from sdlcore.data.batches import Batches, Order, Request, TrainingRows, read_pair
+from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import all_sites, input_target_more, site_column, site_columns
 from sdlcore.data.reading import ActivationStore, is_of_language_model
@@ -128,7 +128,7 @@ def _size_of(x: Any) -> dict[str, Json]:
     entry: dict[str, Json] = {"dataset": qualified_name(x.dataset)} if is_loader else {}
     try:
         return {**entry, "batches": len(x)}
-    except (TypeError, NotImplementedError):  # it has no length, or a DataLoader's dataset has none
+    except (TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
         return entry
 
 
@@ -273,7 +273,7 @@ def _copy(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32 if values.dtype == np.float16 else values.dtype)
 
 
-Opening = Callable[[Path, str, int, Order, Path, torch.device, bool], AbstractContextManager[TrainingRows]]
+Opening = Callable[[Path, Request, Path, torch.device], AbstractContextManager[TrainingRows]]
 """Opens a recipe's rows, given path, pair, batch size, order, folder, device, and whether batches consist of pairs of
 neighbouring tokens."""
 
@@ -306,9 +306,7 @@ def recipe_batches(path: Path, folder: Path, device: Device = "auto") -> Iterato
     with ExitStack() as opened:
 
         def begin(request: Request) -> TrainingRows:
-            pair, batch_size, _, _, neighbours = request
-            at = folder, choose_device(device)
-            return opened.enter_context(open_rows(path, pair, batch_size, request.order, *at, neighbours))
+            return opened.enter_context(open_rows(path, request, folder, choose_device(device)))
 
         origin = provenance if is_of_language_model(provenance) else None
         yield Batches(path, widths, begin, lambda: sha256_of(path), lambda: origin)

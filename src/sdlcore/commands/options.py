@@ -12,7 +12,7 @@ from sdlcore.settings import Settings, type_of
 def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
     """Return a TypedDict with the settings of a class and of plugins, without settings that hold others.
 
-    No option is required. The command gets those that are given, so that a start and the defaults determine the others.
+    No option is required. The command receives only the given options; a start and the defaults determine the others.
     A plugin's setting whose name is ``taken`` by a parameter of the command has no option.
     """
     options = {

@@ -70,7 +70,7 @@ class TrainingRows(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a training asks of its data."""
+    """The batches that a training needs: their pair, size, order and number."""
 
     pair: str
     """sae, transcoder or crosscoder."""

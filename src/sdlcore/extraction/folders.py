@@ -28,7 +28,7 @@ class Skipped(NamedTuple):
 def files_below(
     root: str | Path, called: Callable[[str], bool], start: str = ""
 ) -> tuple[dict[str, int], list[Skipped]]:
-    """Return path -> size in bytes of the files below a folder, sorted by path, and what was skipped with the reason.
+    """Return path -> size in bytes of the files below a folder, sorted by path, and the skipped files with reasons.
 
     Links are followed, but not a link to one of the folders that contain it, because such a circle never ends.
 

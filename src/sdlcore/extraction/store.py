@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Chooses the rows of each batch that a store takes, and knows where the next batch begins."""
+    """Selects rows of each batch for a store, and counts the rows so far."""
 
     progress: Any
     """Where the next batch begins, and counts: settings that are saved with each commit."""

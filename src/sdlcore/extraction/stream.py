@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.batches import Order, Request, TrainingRows
 from sdlcore.data.memory import Arrays
 from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_columns
@@ -339,13 +339,7 @@ class StreamReader:
 
 @contextmanager
 def open_language_stream(
-    path: str | Path,
-    pair: str,
-    batch_size: int,
-    order: Order,
-    folder: Path,
-    device: torch.device,
-    neighbours: bool = False,
+    path: str | Path, request: Request, folder: Path, device: torch.device
 ) -> Iterator[TrainingRows]:
     """Open the stream of a recipe for a training. Normalisation is fitted on the rows of the first buffer.
 
@@ -353,8 +347,8 @@ def open_language_stream(
     ----------
     path
         The recipe.
-    pair, batch_size, order, neighbours
-        As for `StreamReader`.
+    request
+        The pair, the batches and their order.
     folder
         Folder of the training, which stores the marks until the training ends.
     device
@@ -377,9 +371,10 @@ def open_language_stream(
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
     work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
     marks = folder / "stream.json"
-    arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
+    batches = request.pair, request.batch_size, request.order
+    arguments = (recipe.first_place, recipe.buffer_rows, *batches, marks, sha256_of(path))
     with turns(dict(zip(site_columns(len(recipe.widths)), recipe.widths, strict=True))) as several:
-        reader = StreamReader(work, *arguments, several, neighbours)
+        reader = StreamReader(work, *arguments, several, request.neighbours)
         yield TrainingRows(recipe.widths, reader, reader.first_rows)
         if several is None or not several.rank:
             marks.unlink(missing_ok=True)

@@ -310,7 +310,9 @@ def test_latex_compiles(tmp_path):
         rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table.tex}}\end{{document}}"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "page.pdf").stat().st_size
 
 
 def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(tmp_path):

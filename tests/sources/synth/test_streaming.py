@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.data.batches import Request
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth import streaming
 from sdlcore.sources.synth.settings import SynthSource
@@ -22,7 +23,7 @@ def recipe(tmp_path):
 
 
 def opened(path, batch_size=10):
-    return open_synth_stream(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
+    return open_synth_stream(path, Request("sae", batch_size, 0, 1), path.parent, torch.device("cpu"))
 
 
 def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.batches import Request, TrainingRows
 from sdlcore.data.memory import Arrays
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
@@ -33,19 +33,11 @@ def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provena
 
 
 @contextmanager
-def open_synth_stream(
-    path: str | Path,
-    pair: str,
-    batch_size: int,
-    order: Order,
-    folder: Path,
-    device: torch.device,
-    neighbours: bool = False,
-) -> Iterator[TrainingRows]:
+def open_synth_stream(path: str | Path, request: Request, folder: Path, device: torch.device) -> Iterator[TrainingRows]:
     """Open the stream of a recipe for a training. With batches of B, step s trains on samples s B to s B + B - 1.
 
-    The stream does not end. Samples are independent, so they need no shuffling, and the target is the input. Every
-    function that opens training rows takes the other arguments; here they have no effect.
+    The stream does not end. Samples are independent, so they need no shuffling, and the target is the input.
+    ``folder`` and ``device`` are for streams of language models, and have no effect here.
 
     Raises
     ------
@@ -65,7 +57,7 @@ def open_synth_stream(
         return synthesise(sampler.coefficients(first, number), W_rows, world.distribution.bias)
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        x = samples(step * batch_size, batch_size)
+        x = samples(step * request.batch_size, request.batch_size)
         return x, x
 
     yield TrainingRows((world.source.n_p,), batch, lambda: Arrays(samples(0, FIRST_ROWS)))
