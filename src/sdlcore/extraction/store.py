@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Selects rows of each batch for a store, and counts the rows so far."""
+    """Selects rows of each batch for a store, and records where the next batch begins."""
 
     progress: Any
     """Where the next batch begins, and counts: settings that are saved with each commit."""
