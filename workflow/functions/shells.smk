@@ -52,7 +52,7 @@ LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
 runs.recording sdlcore.api.fitting sdlcore.evaluation.evaluate sdlcore.solvers.solve
-sdlstudy.products.run_table
+sdlstudy.products.tables
 """.split()
 servers = []  # keeps references, because a server ends when its standard input is closed
 

@@ -30,7 +30,6 @@ EVERYTHING = {
         "anchorings": ["ground_truth"],
         "runs": {"lrb": {"methods": ["topk"], "instead": {"ground_truth": "discovered"}}},
     },
-    "encoders": {"runs": {"lrb": {"methods": ["acs"]}}},
     "frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99], "methods": ["acs"]}}},
 }
 

@@ -23,8 +23,7 @@ def test_an_added_source_is_the_only_one_trained_on():
     assert config.tables["own_mine"].anchorings == ["none", "half_of_classes"]
     assert config.figures.model_dump().keys() == {"figure6"}
     assert all(
-        getattr(config, part) is None
-        for part in ("solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map")
+        getattr(config, part) is None for part in ("solvers", "harder", "frontier", "discovery", "anchoring_map")
     )
 
 
@@ -85,7 +84,7 @@ def test_a_configuration_without_new_activations_changes_the_default(tree):
 def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     tree = load_yaml(f"config/{name}.yaml")
     merged = merge(BASE, tree)
-    for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map"):
+    for part in ("tables", "figures", "solvers", "harder", "frontier", "discovery", "anchoring_map"):
         assert over_default(BASE, tree).get(part) == merged.get(part)
     assert not any(table.startswith("own_") for table in configure(tree, BASE).tables)
 

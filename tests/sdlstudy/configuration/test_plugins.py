@@ -92,7 +92,7 @@ SHRINK = "methods.soft.shrink: Input should be {} (Constant to subtract from eac
         (of_method(k=0), "methods.soft.k: 0 is less than the minimum of 1"),
         (
             {"tables": {"own_shrink": TABLE | {"methods": ["topk"]}}},
-            "shrink is no setting of the method topk; leave it out",
+            "shrink is a setting neither of sources.bench nor of topk",
         ),
         (
             {"tables": {"own_shrink": TABLE | {"sweep": SWEEP | {"values": [-1]}}}},

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,25 @@ def make(config: Configuration, name: str, folder: Path) -> Files:
         lacking = [path for path in product.outputs(files) if not Path(path).is_file()]
         assert not lacking
     return files
+
+
+def write_metrics(
+    folder: Path, files: Files, cell: Cell, history: str = "", settings: Any = None, **content: Any
+) -> None:
+    """Write the metrics file of a run (``metrics=...``, ``features=...``), and its history and settings if given."""
+    path = folder / files.run(cell)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "metrics.json").write_text(json.dumps({"run": asdict(cell), "chance": {}} | content))
+    if history:
+        (path / "history.csv").write_text(history)
+    if settings is not None:
+        (path / "config.json").write_text(json.dumps({"settings": settings}))
+
+
+def printed(folder: Path, files: Files, name: str) -> list[list[str]]:
+    """Return the cells of a product's table in Markdown, without its heads."""
+    lines = (folder / files.table(name, "md")).read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
 
 
 def pictured(folder: Path, files: Files, name: str, width: int = 1000) -> pd.DataFrame | None:

@@ -1,34 +1,39 @@
 """Tables that are not in the paper, made from files on disk."""
 
 import json
-from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
-import pytest
 
-from sdlstudy.products.bench_tables import Encoders, Harder, SynthSAEBench
+from sdlcore.inside.loss import LossRecovered
+from sdlstudy.products.bench_tables import Harder, SynthSAEBench
+from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
-SOLVERS = {"runs": {"lrb": {"methods": ["acs", "topk"]}, "smollm2": {"methods": ["acs_real"], "seeds": [5]}}}
+HALF = f"0.500 ± {4.3027 * 0.5 / 3**0.5:.3f}"
+"""The mean of 0, .5 and 1: the t interval of three seeds is 4.303 standard errors to either side."""
 
 
 def write_run(folder, files, cell, judged=True):
-    """Write the files of a solver's or trained run beside its model; each further seed recovers a hundredth less."""
-    path = folder / files.run(cell)
-    path.mkdir(parents=True)
+    """Write the files of a solver's or trained run; each further seed recovers a hundredth less."""
     metrics = {"fvu": 0.01, "l0": 7.25, "dead_fraction": 0.25}
     if judged:
         metrics |= {"gt_recovery_decoder": 1 - cell.seed / 100, "gt_recovery_encoder": 0.0}
-    run = {name: getattr(cell, name) for name in ("source", "method", "protocol", "anchoring", "seed")}
-    (path / "metrics.json").write_text(json.dumps({"run": run, "metrics": metrics, "chance": {}}))
     solved = files.study.methods[cell.method].is_solver
     history = "step,samples,atoms,seconds\n1,20,200,0.5\n2,40,101,4.25\n"
-    (path / "history.csv").write_text(history if solved else "step,samples,seconds\n10,500,60.0\n")
-    (path / "config.json").write_text(json.dumps({"settings": {"solver": "acs"} if solved else {"n_q": 400}}))
+    studies.write_metrics(
+        folder,
+        files,
+        cell,
+        history if solved else "step,samples,seconds\n10,500,60.0\n",
+        {"solver": "acs"} if solved else {"n_q": 400},
+        metrics=metrics,
+    )
 
 
-def test_solvers_have_a_row_a_run_with_what_its_source_is(tmp_path):
-    config = studies.alone({"seeds": [0, 1], "solvers": SOLVERS})
+def test_solvers_have_a_row_for_each_run_and_a_dash_without_true_features(tmp_path):
+    runs = {"lrb": {"methods": ["acs", "topk"]}, "smollm2": {"methods": ["acs_real"], "seeds": [5]}}
+    config = studies.alone({"seeds": [0, 1], "solvers": {"runs": runs}})
     for cell in config.solvers.cells(config):
         write_run(tmp_path, config.files(), cell, judged=cell.source == "lrb")
     files = studies.make(config, "solvers", tmp_path)
@@ -38,102 +43,94 @@ def test_solvers_have_a_row_a_run_with_what_its_source_is(tmp_path):
         *("features_found", "fvu", "source", "train_samples", "l0"),
     ]
     assert rows[["source", "solver", "seed"]].to_numpy().tolist() == [
-        ["lrb", "acs", 0],
-        ["lrb", "acs", 1],
-        ["lrb", "topk", 0],
-        ["lrb", "topk", 1],
-        ["smollm2", "acs_real", 5],
+        *(["lrb", "acs", 0], ["lrb", "acs", 1], ["lrb", "topk", 0], ["lrb", "topk", 1], ["smollm2", "acs_real", 5])
     ]
     assert rows["n"].tolist()[:4] == [128] * 4
     assert rows["activation_probability"].tolist()[:4] == [0.03] * 4
     assert rows["train_samples"].tolist() == [20000] * 5
     assert rows["features_found"].tolist() == [101, 101, 300, 300, 101]
     assert rows.iloc[4][["n", "activation_probability", "gt_recovery_decoder"]].isna().all()
-    text = (tmp_path / files.table("solvers", "md")).read_text()
-    # medians over seeds, and the smallest recovery
-    cells = [cell.strip() for cell in text.splitlines()[-3].strip("|").split("|")]
-    assert cells == [
-        *("lrb", "acs", "128", "0.03", "20000", "2", "4.2", "0.9950", "0.0000", "101"),
-        "0.0100",
-        "7.2",
-        "0.9900",
-    ]
-    assert text.splitlines()[-1].count("–") == 5
+    first, _, last = studies.printed(tmp_path, files, "solvers")
+    assert first == ["lrb", "ACS", "2", "4.2", "0.9950", "0.0000", "101", "0.0100", "7.2"]
+    assert last.count("–") == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "table", "values"),
-    [
-        ("encoders", Encoders, [*["0.500"] * 6, "–", "0.5"]),
-        ("harder", Harder, [*["0.500"] * 4, "–", "0.500", "0.5", "0.50", "0.500", "0.50"]),
-    ],
-)
-def test_a_table_has_a_row_a_run_and_means_for_people(name, table, values, tmp_path):
-    config = studies.alone({"seeds": [0, 1, 2], name: {"runs": {"lrb": {"methods": ["topk"]}}}})
-    for cell in config.products()[name].cells(config):
-        path = tmp_path / config.files().metrics(cell)
-        path.parent.mkdir(parents=True)
-        metrics = dict.fromkeys(table.columns, cell.seed / 2)
+def test_harder_benches_have_means_with_intervals_and_a_dash_where_a_seed_lacks_the_metric(tmp_path):
+    config = studies.alone({"seeds": [0, 1, 2], "harder": {"runs": {"lrb": {"methods": ["topk"]}}}})
+    for cell in config.harder.cells(config):
+        metrics = dict.fromkeys(Harder.columns, cell.seed / 2)
         if cell.seed == 2:  # from an earlier version, which lacked it
             del metrics["fvu"]
-        path.write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
-    files = studies.make(config, name, tmp_path)
-    rows = pd.read_csv(tmp_path / files.table(name))
-    assert list(rows) == ["source", "method", "seed", *table.columns]
-    assert rows["fvu"].tolist()[:2] == [0, 0.5]
+        studies.write_metrics(tmp_path, config.files(), cell, metrics=metrics)
+    files = studies.make(config, "harder", tmp_path)
+    rows = pd.read_csv(tmp_path / files.table("harder"))
+    assert list(rows) == ["source", "method", "seed", *Harder.columns]
     assert rows["fvu"].isna().tolist() == [False, False, True]
-    text = (tmp_path / files.table(name, "md")).read_text()
-    assert text.startswith(table.caption)
-    cells = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
-    assert cells == ["lrb", "TopK SAE", "3", *values]
+    assert studies.printed(tmp_path, files, "harder")[0][:8] == ["lrb", "TopK SAE", "3", *[HALF] * 4, "–"]
 
 
-def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_bench_with_the_option_that_names_it():
-    config = studies.configuration(None, "studies/harder")
-    cells, benches = config.harder.cells(config), config.sources.bench
-    assert len(cells) == 6 * 5 * 3
-    plain = benches["plain"].model_dump()
-    changed = {
-        name: {key for key, value in benches[name].model_dump().items() if value != plain[key]}
-        for name in config.harder.entries()
-    }
-    assert changed == {
-        **{"plain": set(), "correlated": {"correlation"}, "zipf": {"frequency_exponent"}, "noisy": {"noise"}},
-        **{"nested": {"hierarchy", "c_min", "beta"}, "denser": {"sparsity"}},
-    }
-
-
-def test_the_bench_of_synthsaebench_is_the_published_one_scaled_down():
-    config = studies.configuration(None, "studies/synthsaebench")
-    bench = config.source("synth_s")
-    assert (bench.n, bench.roots, bench.n_p, bench.run.n_q) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)
-    assert {cell.seed for cell in config.synthsaebench.cells(config)} == {0, 1, 2, 3, 4}
-
-
-def test_synthsaebench_has_a_row_a_run_and_intervals_for_people(tmp_path):
-    config = studies.alone(
-        {
-            "seeds": [0, 1, 2],
-            "sources": {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}},
-            "synthsaebench": {"runs": {"small": {"methods": ["topk", "acs"]}}},
-        }
-    )
+def test_synthsaebench_has_the_costs_of_runs_too(tmp_path):
+    sources = {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}}
+    runs = {"small": {"methods": ["topk", "acs"]}}
+    config = studies.alone({"seeds": [0, 1, 2], "sources": sources, "synthsaebench": {"runs": runs}})
     for cell in config.synthsaebench.cells(config):
-        folder = tmp_path / config.files().run(cell)
-        folder.mkdir(parents=True)
-        metrics = dict.fromkeys(SynthSAEBench.columns, cell.seed / 2)
-        (folder / "metrics.json").write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
         atoms, settings = (",atoms", {}) if cell.method == "acs" else ("", {"n_q": 24})
-        (folder / "history.csv").write_text(f"samples,seconds{atoms}\n100,{cell.seed}.5{',7' if atoms else ''}\n")
-        (folder / "config.json").write_text(json.dumps({"settings": settings}))
+        history = f"samples,seconds{atoms}\n100,{cell.seed}.5{',7' if atoms else ''}\n"
+        metrics = dict.fromkeys(SynthSAEBench.columns, cell.seed / 2)
+        studies.write_metrics(tmp_path, config.files(), cell, history, settings, metrics=metrics)
     files = studies.make(config, "synthsaebench", tmp_path)
     rows = pd.read_csv(tmp_path / files.table("synthsaebench"))
     assert list(rows) == ["source", "method", "seed", *SynthSAEBench.columns, "latents", "samples", "seconds"]
     assert rows["latents"].tolist() == [24] * 3 + [7] * 3
-    text = (tmp_path / files.table("synthsaebench", "md")).read_text()
-    assert text.startswith(SynthSAEBench.caption)
-    cells = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
-    # for 0, .5 and 1, the t interval of three seeds is 4.303 standard errors to either side
-    assert cells[:4] == ["small", "ACS", "3", f"0.500 ± {4.3027 * 0.5 / 3**0.5:.3f}"]
+    cells = studies.printed(tmp_path, files, "synthsaebench")[-1]
+    assert cells[:4] == ["small", "ACS", "3", HALF]
     assert cells[-3:] == ["7", "100", "1.5"]
-    assert float(cells[-1]) == pytest.approx(1.5)
+
+
+def test_language_scores_join_the_losses_of_each_run(tmp_path):
+    asked = {"runs": {"smollm2": {"methods": ["topk_real", "batchtopk_real"]}}}
+    config = studies.alone({"seeds": [0, 1, 2], "language_scores": asked})
+    files, losses = config.files(), {}
+    for cell in config.language_scores.cells(config):
+        studies.write_metrics(tmp_path, files, cell, metrics={"l0": 8.0, "fvu": 0.25})
+        loss = LossRecovered(*range(13))._replace(kl_recovered_mean=cell.seed / 2, recovered_zero=None)
+        losses[files.model(cell)] = loss._asdict()
+    path = tmp_path / files.language_losses("smollm2")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"losses": losses}))
+    files = studies.make(config, "language_scores", tmp_path)
+    rows = read_csv(tmp_path / files.table("language_scores"))
+    assert list(rows) == ["source", "method", "seed", "l0", "fvu", *LossRecovered._fields]
+    assert rows["kl_recovered_mean"].tolist() == [0, 0.5, 1] * 2
+    cells = studies.printed(tmp_path, files, "language_scores")[-1]
+    assert cells[:4] == ["smollm2", "BatchTopK SAE", "3", "8.0 ± 0.0"]
+    assert cells[-1] == HALF
+    assert cells[7] == "–"
+
+
+def test_stability_has_rows_for_pairs_of_seeds_and_the_range_of_pairs(tmp_path):
+    """Two seeds agree; the third has two of four decoder columns of its own."""
+    W = np.eye(4, dtype=np.float32)
+    config = studies.alone({"seeds": [0, 1, 2], "stability": {"runs": {"smollm2": {"methods": ["topk_real"]}}}})
+    for cell in config.stability.cells_without_metrics(config):
+        decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
+        studies.write_dictionary(tmp_path / config.files().model(cell), W, decoder)
+    files = studies.make(config, "stability", tmp_path)
+    rows = read_csv(tmp_path / files.table("stability")).set_index(["first", "second"])
+    assert rows["decoder_0.9"].to_dict() == {(0, 1): 1, (0, 2): 0.5, (1, 2): 0.5}
+    assert rows["encoder_0.9"].tolist() == [1, 1, 1]
+    cells = studies.printed(tmp_path, files, "stability")[0]
+    assert cells[:5] == ["smollm2", "TopK SAE", "3", "0.667 (0.500 to 1.000)", "0.667 (0.500 to 1.000)"]
+
+
+def test_each_harder_bench_differs_from_the_plain_one_in_the_settings_of_its_name():
+    benches = studies.configuration(None, "studies/harder").sources.bench
+    plain = benches["plain"].model_dump()
+    changed = {"denser": {"sparsity"}, "zipf": {"frequency_exponent"}, "nested": {"hierarchy", "c_min", "beta"}}
+    for name, keys in changed.items():
+        assert {key for key, value in benches[name].model_dump().items() if value != plain[key]} == keys
+
+
+def test_the_bench_of_synthsaebench_is_the_published_one_scaled_down():
+    bench = studies.configuration(None, "studies/synthsaebench").source("synth_s")
+    assert (bench.n, bench.roots, bench.n_p, bench.run.n_q) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)

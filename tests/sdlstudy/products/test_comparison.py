@@ -1,15 +1,10 @@
 """The comparison of methods at equal L0."""
 
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
-from sdlcore.model.saving import save_model
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import trained_settings
-from tests.coders import coder
 from tests.sdlstudy.products import studies
 
 W = np.eye(4, dtype=np.float32)
@@ -26,22 +21,14 @@ def write_run(folder, files, cell):
     """Write a run with a score that depends on its method and seed; half of seed 2's decoder columns are its own."""
     score = {"topk": 0.9, "relu": 0.8, "topk_real": 0.7, "random_samples": 0.1}[cell.method] + cell.seed / 100
     metrics = {"mip_decoder": score, "gt_recovery_decoder": score, "fvu": score, "l0": 16.0, "dead_fraction": 0.0}
-    path = folder / files.run(cell)
-    path.mkdir(parents=True)
-    (path / "metrics.json").write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
-    (path / "history.csv").write_text("step,samples,seconds\n10,500,60.0\n")
-    decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
-    settings = {"settings": {"n_q": 4}}
-    save_model(path / "model.safetensors", coder(W, decoder), settings)
-    (path / "config.json").write_text(json.dumps(settings))
+    studies.write_metrics(folder, files, cell, "step,samples,seconds\n10,500,60.0\n", {"n_q": 4}, metrics=metrics)
+    studies.write_dictionary(folder / files.model(cell), W, W if cell.seed < 2 else np.vstack([W[:2], -W[2:]]))
 
 
 def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
     config = studies.alone({"seeds": [0, 1, 2], "comparison": ASKED})
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
-    for name in ("comparison_lrb", "comparison_smollm2"):
-        studies.make(config, name, tmp_path)
     files = studies.make(config, "comparison", tmp_path)
     table = studies.pictured(tmp_path, files, "comparison").set_index(["ground", "method"])
     # a high MIP is good on a bench, a low FVU on activations
@@ -60,24 +47,27 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
     runs = read_csv(tmp_path / files.table("comparison_runs"))
     assert list(runs)[:3] == ["ground", "method", "seed"]
     assert len(runs) == 3 * 6
-    text = (tmp_path / files.table("comparison", "md")).read_text()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[-4:]]
-    assert [row[0] for row in cells] == ["TopK SAE", "ReLU SAE", "TopK SAE", "Random samples"]
-    assert cells[-1][1:] == ["(0.110 ± 0.025)", "(0.110 ± 0.025)"]
-    assert cells[-3][1:] == ["0.810 ± 0.025", "–"]
+    cells = studies.printed(tmp_path, files, "comparison")
+    assert [row[:4] for row in cells] == [
+        ["lrb", "TopK SAE", "1", "3"],
+        ["lrb", "ReLU SAE", "2", "3"],
+        ["lrb", "Random samples", "–", "3"],
+        ["smollm2", "TopK SAE", "2", "3"],
+        ["smollm2", "TopK SAE", "1", "3"],
+        ["smollm2", "Random samples", "–", "3"],
+    ]
+    assert cells[0][5] == "0.910 ± 0.025"
 
 
 def test_seeds_share_columns_where_they_share_samples(tmp_path):
     config = studies.alone({"seeds": [0, 1, 2], "comparison": ASKED})
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
-    files = config.files()
-    for name in ("comparison_lrb", "comparison_smollm2"):
-        studies.make(config, name, tmp_path)
-    shared = read_csv(tmp_path / files.table("comparison_smollm2")).set_index(["method", "seed"])["shared"]
+    files = studies.make(config, "comparison", tmp_path)
+    shared = read_csv(tmp_path / files.table("comparison_runs")).set_index(["ground", "method", "seed"])["shared"]
     # seeds 0 and 1 agree; each shares half of its columns with seed 2
-    assert shared["topk"].to_dict() == {0: 0.75, 1: 0.75, 2: 0.5}
-    assert read_csv(tmp_path / files.table("comparison_lrb"))["shared"].isna().all()
+    assert shared["smollm2", "topk"].to_dict() == {0: 0.75, 1: 0.75, 2: 0.5}
+    assert shared["lrb"].isna().all()
 
 
 def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
@@ -89,8 +79,6 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     }
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
-    for name in ("comparison_few", "comparison_many"):
-        studies.make(config, name, tmp_path)
     files = studies.make(config, "comparison", tmp_path)
     table = studies.pictured(tmp_path, files, "comparison")
     assert list(zip(table["ground"], table["method"], strict=True)) == [

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 from tests.stores import write_store
@@ -62,15 +61,6 @@ def test_a_row_for_each_kind_of_features_compares_dictionaries_with_the_best_bas
     assert lines[0].split("|")[2].strip() == "activations"
     assert "TopK SAE, beyond the best baseline" in text
     assert "0.000 (0.000 to 0.000), activations" in text
-
-
-def test_classes_need_a_text_that_can_name_them():
-    plain = {"sources": {"language": {"words": WORDS | {"text": "words.txt"}}}, "probes": ASKED["probes"]}
-    with pytest.raises(ConfigError, match=r"probes.runs.words: classes are read .* words.txt is plain text; expected"):
-        studies.alone(plain)
-    hub = {"sources": {"language": {"words": WORDS | {"text": "dataset:a/b"}}}, "probes": ASKED["probes"]}
-    with pytest.raises(ConfigError, match=r"probes.runs.words: .* dataset:a/b is a data set of the hub; expected"):
-        studies.alone(hub)
 
 
 def test_the_text_of_a_wheel_is_read_where_the_study_caches_it():

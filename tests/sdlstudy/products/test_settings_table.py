@@ -18,7 +18,7 @@ def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
         ["Maximum interference", "M", "0.1", "0.2"],
     ]
     product = config.products()["table3"]
-    assert product.text_table(pd.read_csv(tmp_path / files.table("table3"))).frame["paper"][0] == "1000"
+    assert product.text({"": pd.read_csv(tmp_path / files.table("table3"))}, config).frame["paper"][0] == "1000"
     assert (tmp_path / files.table("table3", "md")).read_text().startswith(config.tables["table3"].caption)
     assert r"\label{tab:table3}" in (tmp_path / files.table("table3", "tex")).read_text()
 

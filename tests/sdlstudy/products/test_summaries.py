@@ -7,7 +7,7 @@ import pytest
 from sdlcore import paired_interval
 from sdlstudy.products import anchoring_map, discovery, probes
 from sdlstudy.products.anchoring_map import verdict
-from sdlstudy.products.comparison import Comparison, ranking
+from sdlstudy.products.comparison import ranking
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,6 @@ def test_a_rank_is_resolved_as_far_as_paired_differences_over_seeds_are():
     two_seeds = ranking(runs[runs["seed"] < 2], {"here": "fvu"}, [], {"here": 16})
     assert (two_seeds["best_rank"] == 1).all()
     assert (two_seeds["worst_rank"] == 4).all()
-
-
-def test_methods_keep_their_order_and_what_has_no_rank_is_in_brackets():
-    frame = Comparison(runs={"lrb": {"methods": ["a"]}}).text_table(TABLE).frame
-    assert frame["method"].tolist() == ["a", "b", "c", "d"]
-    assert frame.iloc[:, 1].tolist() == ["0.100 ± 0.000 *", "0.200 ± 0.000", "(0.300 ± 0.000)", "(0.400 ± 0.000)"]
-    assert frame.iloc[1, 2] == "–"
 
 
 def probed(auc):

@@ -32,7 +32,7 @@ from sdlstudy.configuration.variants import (
 )
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.registry import registered
-from sdlstudy.products.run_table import OWN
+from sdlstudy.products.tables import OWN
 from sdlstudy.settings.sources import Sources
 from sdlstudy.settings.trees import Tree, branch, merge
 

@@ -12,9 +12,8 @@ from sdlcore.config import is_centred
 from sdlcore.data.settings import ClassMeans
 from sdlstudy.products.product import Product
 from sdlstudy.products.registry import registered
-from sdlstudy.products.run_table import Compared
 from sdlstudy.products.settings_table import SettingsTable
-from sdlstudy.products.tables import Table
+from sdlstudy.products.tables import Compared, Table
 from sdlstudy.settings.cells import Cell, unchecked_settings
 from sdlstudy.settings.fields import Settings, left_out
 from sdlstudy.settings.files import Files

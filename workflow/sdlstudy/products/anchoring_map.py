@@ -1,6 +1,6 @@
 """The map of where anchoring helps, where it harms, and where the seeds cannot decide."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from sdlcore import paired_interval
 from sdlcore.data.recovery_rule import TAU_STRICT, recovered
-from sdlstudy.products.product import Picture
+from sdlstudy.products.bench_table import BySource
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
@@ -20,7 +20,7 @@ from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import unknown
 from sdlstudy.settings.study import Study
 
 RUN_COLUMNS = [
@@ -61,7 +61,7 @@ class AnchoredPair(NamedTuple):
     """The same run without anchors."""
 
 
-class AnchoringMap(Picture):
+class AnchoringMap(BySource):
     """Map of where anchoring helps and where it harms, over sources, methods and anchorings (docs/paper.md); null for
     none."""
 
@@ -69,7 +69,7 @@ class AnchoringMap(Picture):
     title = "Where anchoring helps and where it harms"
     alone = True
     parts = ("", "runs")
-    printed = True
+    pictured = True
     caption = (
         "Cells of the map, counted by verdict. A cell is about one measure: the share of features other than anchors "
         f"that decoder columns recover (cosine above {TAU_STRICT:g}), or the share of absorbed pairs of parent and "
@@ -79,16 +79,12 @@ class AnchoringMap(Picture):
         "measure share the runs without anchors."
     )
 
-    runs: Annotated[dict[Identifier, Regimes | None], MinLen(1)]
+    runs: Annotated[Mapping[Identifier, Regimes | None], MinLen(1)]
     """Source -> the methods trained on it. A source needs true features or classes; null leaves it out."""
     anchorings: Annotated[list[AnchoringName], MinLen(1), Unique]
     """Anchorings, the columns of the map."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
-
-    def entries(self) -> dict[str, Regimes]:
-        """Return the sources that are not null, with the methods trained on each."""
-        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def pairs(self, study: Study) -> list[AnchoredPair]:
         """Return each run with anchors beside the same run without, in the order of the map's rows."""
@@ -107,25 +103,16 @@ class AnchoringMap(Picture):
     def cells(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys(cell for pair in self.pairs(study) for cell in (pair.plain, pair.anchored)))
 
-    def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source in self.entries():
-            settings = study.source(source)
-            if settings.n_features is None and not settings.is_labelled:
-                yield (
-                    f"{path}.runs: {source} has neither true features nor classes to score runs on; set it to null to"
-                    " leave it out"
-                )
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
+        known = [name for name, s in study.all_sources().items() if s.n_features is not None or s.is_labelled]
+        return known, "a source with true features or classes"
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        expected = "a key of anchorings"
-        yield from unknown(f"{path}.anchorings", self.anchorings, study.anchorings, expected)
-        yield from unknown(f"{path}.runs", self.entries(), study.all_sources(), "a source")
+        yield from super().unknown_names(path, study)
         for source, entry in self.entries().items():
-            at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.methods", entry.methods, study.methods, METHOD)
-            yield from unknown(f"{at}.protocol", [entry.protocol], study.protocols, PROTOCOL)
-            yield from unknown(f"{at}.instead", entry.instead, self.anchorings, f"one of {path}.anchorings")
-            yield from unknown(f"{at}.instead", entry.instead.values(), study.anchorings, expected)
+            at = f"{path}.runs.{source}.instead"
+            yield from unknown(at, entry.instead, self.anchorings, f"one of {path}.anchorings")
+            yield from unknown(at, entry.instead.values(), study.anchorings, "a key of anchorings")
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
@@ -175,10 +162,10 @@ class AnchoringMap(Picture):
         )
         return row
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         """Return a table with a row for each anchoring, which counts its cells by verdict."""
         texts = []
-        for anchoring, cells in rows.groupby("anchoring", sort=False):
+        for anchoring, cells in frames[""].groupby("anchoring", sort=False):
             counts = [str(int((cells["verdict"] == which).sum())) for which in COLOURS]
             recovery = cells[cells["measure"] == "recovery"]
             mean = recovery["given_recovered"]

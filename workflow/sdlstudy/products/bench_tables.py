@@ -1,21 +1,24 @@
-"""Tables that are not in the paper: solvers, readable encoders, harder benches, and SynthSAEBench."""
+"""Tables that are not in the paper: solvers, harder benches, SynthSAEBench, language scores and stability."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metric_names import Baseline, FeatureSet, Similarity, baseline_name, mip_name, recovery_name
+from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS
-from sdlstudy.products.bench_table import BenchTable, CostedTable
+from sdlstudy.products.bench_table import BenchTable, DictionaryTable
 from sdlstudy.rendering.text_table import TextTable, number
-from sdlstudy.results.runs import last_row, latents_of, read_metrics
+from sdlstudy.results.runs import last_row, latents_of, read_metrics, read_runs
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
 
 DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
+MEANS = "means over seeds ± half the width of their 95 % t intervals"
 
 
 class Solvers(BenchTable):
@@ -32,14 +35,14 @@ class Solvers(BenchTable):
         "l0": METRICS["l0"].symbol,
     }
     # solvers come close to full recovery and to zero error
-    finer = (DECODER, ENCODER, "fvu")
+    digits = {DECODER: 4, ENCODER: 4, "fvu": 4, "features_found": 0, "seconds": 1}
     caption = (
-        "Solvers, which are given neither the number of features nor their sparsity: medians over seeds. Recovery is "
-        "the share of true features, or of class means for labelled samples, whose best cosine with decoder columns or "
-        f"encoder rows exceeds {TAU:g}; it is empty for other activations. Seconds depend on the machine."
+        f"Solvers, which are given neither the number of features nor their sparsity: {MEANS}. Recovery is the share "
+        "of true features, or of class means for labelled samples, whose best cosine with decoder columns or encoder "
+        f"rows exceeds {TAU:g}; it is empty for other activations. Seconds depend on the machine."
     )
 
-    def judged_on(self, study: Study) -> tuple[list[str], str]:
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         # true features are optional here: recovery stays empty without them
         return list(study.all_sources()), "a source"
 
@@ -49,20 +52,8 @@ class Solvers(BenchTable):
     def rows(self, files: Files) -> pd.DataFrame:
         return solver_rows(self.cells(files.study), files)
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
-        """Return medians over seeds and the smallest decoder recovery, one row for each source and method."""
-        digits = {"seconds": 1, "features_found": 0} | {
-            metric: METRICS[metric].digits + (metric in self.finer) for metric in self.columns if metric in METRICS
-        }
-        texts = []
-        for (source, solver), runs in rows.groupby(["source", "solver"], sort=False):
-            first = runs.iloc[0]
-            bench = ["–", "–"] if pd.isna(first["n"]) else [f"{first['n']}", f"{first['activation_probability']:g}"]
-            medians = [number(float(runs[name].median()), digits[name]) for name in self.columns]
-            least = number(float(runs[DECODER].min()), digits[DECODER])
-            texts.append([source, solver, *bench, f"{first['train_samples']}", f"{len(runs)}", *medians, least])
-        heads = ["source", "solver", "n", "P(active)", "samples", "seeds", *self.columns.values()]
-        return TextTable(self.caption, pd.DataFrame(texts, columns=[*heads, "recovery: decoder, least"]), 2)
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
+        return super().text({"": frames[""].rename(columns={"solver": "method"})}, study)
 
 
 def solver_rows(cells: Iterable[Cell], files: Files) -> pd.DataFrame:
@@ -77,6 +68,7 @@ def solver_rows(cells: Iterable[Cell], files: Files) -> pd.DataFrame:
     for cell in cells:
         folder, metrics = Path(files.run(cell)), read_metrics(files.metrics(cell)).metrics
         history, bench = last_row(folder), files.study.bench(cell.source)
+        alive = latents_of(folder) * (1 - (metrics["dead_fraction"] or 0))
         rows.append(
             {
                 "solver": cell.method,
@@ -86,9 +78,7 @@ def solver_rows(cells: Iterable[Cell], files: Files) -> pd.DataFrame:
                 "seconds": history["seconds"],
                 DECODER: metrics.get(DECODER),
                 ENCODER: metrics.get(ENCODER),
-                "features_found": round(
-                    history.get("atoms", latents_of(folder) * (1 - (metrics["dead_fraction"] or 0)))
-                ),
+                "features_found": round(history.get("atoms", alive)),
                 "fvu": metrics["fvu"],
                 "source": cell.source,
                 "train_samples": files.study.source(cell.source).rows[0],
@@ -98,28 +88,6 @@ def solver_rows(cells: Iterable[Cell], files: Files) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"n": "Int64", DECODER: float, ENCODER: float})
 
 
-class Encoders(BenchTable):
-    """Runs of the table that compares encoders whose rows resemble features (docs/solvers.md); null for none."""
-
-    keys = ("encoders",)
-    title = "Encoders that can be read"
-    columns = {
-        ENCODER: "recovery: encoder rows",
-        recovery_name("encoder", Similarity.PATTERN): "patterns of rows",
-        DECODER: "decoder",
-        mip_name("encoder"): "MIP: encoder rows",
-        mip_name("encoder", Similarity.PATTERN): "patterns of rows",
-        mip_name("decoder"): "decoder",
-        **{name: METRICS[name].symbol for name in ("fvu", "l0")},
-    }
-    caption = (
-        "How well encoder rows show the features, and the reconstruction: means over seeds. Recovery is the share of "
-        f"true features whose best cosine exceeds {TAU:g}: with encoder rows, with the patterns of encoder rows (the "
-        "covariance of the inputs times the row), or with decoder columns. MIP is the mean best cosine."
-    )
-    finer = ("fvu",)
-
-
 class Harder(BenchTable):
     """Runs of the table of benches that are harder than the paper's (docs/benches.md); null for none."""
 
@@ -127,27 +95,28 @@ class Harder(BenchTable):
     title = "Methods on benches that are harder than the paper's"
     columns = {
         DECODER: "recovery: decoder",
-        recovery_name("decoder", features=FeatureSet.RAREST): "of the rarest quarter",
-        ENCODER: "encoder",
+        recovery_name("decoder", features=FeatureSet.RAREST): "recovery: decoder, rarest quarter",
+        ENCODER: "recovery: encoder",
         mip_name("decoder"): "MIP: decoder",
         "fvu": METRICS["fvu"].symbol,
         baseline_name(Baseline.ORACLE, "fvu"): f"{METRICS['fvu'].symbol} of the true features",
         **{name: METRICS[name].symbol for name in ("l0", "splitting", "shrinkage", "absorption")},
     }
     caption = (
-        "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features whose "
-        f"best cosine with decoder columns or encoder rows exceeds {TAU:g}. For features that decoder columns match, "
-        "splitting is the number of latents per feature (1: not split), and shrinkage is the share of the coefficient "
-        f"that is lost (0: none). Absorption is the {METRICS['absorption'].caption}, for benches with a hierarchy and "
-        "dictionaries with as many latents as features."
+        f"Benches that are harder than the paper's: {MEANS}. Recovery is the share of true features whose best cosine "
+        f"with decoder columns or encoder rows exceeds {TAU:g}. For features that decoder columns match, splitting is "
+        "the number of latents per feature (1: not split), and shrinkage is the share of the coefficient that is lost "
+        f"(0: none). Absorption is the {METRICS['absorption'].caption}, for benches with a hierarchy and dictionaries "
+        "with as many latents as features."
     )
 
 
-class SynthSAEBench(CostedTable):
+class SynthSAEBench(BenchTable):
     """Runs of the table of SynthSAEBench's distribution (docs/benches.md); null for none."""
 
     keys = ("synthsaebench",)
     title = "Methods on SynthSAEBench's distribution"
+    costed = True
     columns = {
         "detection_f1": "F1",
         "mcc": "MCC",
@@ -157,10 +126,98 @@ class SynthSAEBench(CostedTable):
         **{name: METRICS[name].symbol for name in ("uniqueness", "l0", "fvu")},
     }
     caption = (
-        "SynthSAEBench's distribution: means over seeds ± half the width of their 95 % t intervals. F1, precision and "
-        "recall are means over latents, each as a detector of the feature nearest to its decoder column. MCC is the "
-        "mean |cosine| of the best one-to-one assignment of latents to features, over as many pairs as possible. "
-        f"Recovery is the share of all true features whose best cosine with decoder columns exceeds {TAU:g}; a "
-        "dictionary with fewer latents than features cannot recover all. Seconds are wall-clock times on one machine, "
-        "where other jobs may have run at the same time."
+        f"SynthSAEBench's distribution: {MEANS}. F1, precision and recall are means over latents, each as a detector "
+        "of the feature nearest to its decoder column. MCC is the mean |cosine| of the best one-to-one assignment of "
+        f"latents to features, over as many pairs as possible. Recovery is the share of all true features whose best "
+        f"cosine with decoder columns exceeds {TAU:g}; a dictionary with fewer latents than features cannot recover "
+        "all. Seconds are wall-clock times on one machine, where other jobs may have run at the same time."
     )
+
+
+class LanguageScores(BenchTable):
+    """Runs of the table of language scores (docs/language-models.md); null for none."""
+
+    keys = ("language_scores",)
+    title = "What dictionaries cost the language model"
+    columns = {
+        "l0": "L0",
+        "fvu": METRICS["fvu"].symbol,
+        "clean": "loss: clean",
+        "spliced": "loss: spliced",
+        "recovered_zero": "loss recovered: zero",
+        "recovered_mean": "loss recovered: mean",
+        "kl_spliced": "KL: spliced",
+        "kl_recovered_zero": "KL recovered: zero",
+        "kl_recovered_mean": "KL recovered: mean",
+    }
+    caption = (
+        f"What dictionaries cost the language model, in nats a token over held-out contexts: {MEANS}. Loss: the "
+        "cross-entropy of the next token, with the model as it is (clean) and with reconstructions in place of the "
+        "activations (spliced). KL: the divergence KL(clean || spliced) of the next-token distributions. Zero ablation "
+        "replaces the activations by zero, mean ablation by their mean. Recovered: 1 for the clean model, 0 for the "
+        "ablated one. Compare dictionaries of about equal L0."
+    )
+
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
+        return list(study.sources.language), "a source under sources.language"
+
+    def inputs(self, files: Files) -> list[str]:
+        return [*super().inputs(files), *(files.language_losses(source) for source in self.entries())]
+
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each run: source, method, seed, L0, FVU, and the losses with its dictionary."""
+        cells = self.cells(files.study)
+        runs = read_runs(files.metrics(cell) for cell in cells)[["source", "method", "seed", "l0", "fvu"]]
+        losses = dict[str, Any]()
+        for source in self.entries():
+            losses |= json.loads(Path(files.language_losses(source)).read_text())["losses"]
+        return runs.join(pd.DataFrame([losses[files.model(cell)] for cell in cells]))
+
+
+class Stability(DictionaryTable):
+    """Runs of the table of stability over seeds (docs/language-models.md); null for none."""
+
+    keys = ("stability",)
+    title = "Latents that dictionaries of several seeds share"
+    # two n_q x n_q matrices of cosines: 2 GB at 16,384 latents
+    memory = 4000
+    minutes = 120
+    columns = {
+        f"{side}_{part}": f"{side}: {head}"
+        for side in ("decoder", "encoder")
+        for part, head in (("0.7", "above .7"), ("0.9", "above .9"), ("mean", "mean cosine"))
+    }
+    caption = (
+        "Latents that dictionaries share which differ in their seeds only: means over pairs of seeds (smallest to "
+        "largest pair). Decoder columns are matched one to one so that the sum of their cosines is largest, and "
+        "encoder rows likewise. The shares count matches with a cosine above .7 and .9 among all latents."
+    )
+
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
+        # benches draw other features for each seed, so their dictionaries share nothing
+        sources = [name for name, source in study.all_sources().items() if source.n_features is None]
+        return sources, "a source whose samples all seeds share"
+
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.stability`."""
+        from sdlcore import stability
+        from sdlcore.model.saving import load_model
+
+        frames = []
+        for source, entry in self.entries().items():
+            for method in entry.methods:
+                cells = [Cell(source, method, self.protocol, "none", s) for s in entry.seeds or files.study.seeds]
+                pairs = stability({cell.seed: load_model(files.model(cell)) for cell in cells}).to_frame()
+                pairs.insert(0, "source", source)
+                pairs.insert(1, "method", method)
+                frames.append(pairs)
+        return pd.concat(frames)
+
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
+        table = super().text(frames, study)
+        return table._replace(frame=table.frame.rename(columns={"seeds": "pairs"}))
+
+    def summarise(self, values: pd.Series, digits: int) -> str:
+        """Return mean, smallest and largest pair, since pairs of seeds overlap and have no t interval."""
+        mean, low, high = (number(float(value), digits) for value in (values.mean(), values.min(), values.max()))
+        return mean if len(values) == 1 else f"{mean} ({low} to {high})"

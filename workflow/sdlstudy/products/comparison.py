@@ -1,4 +1,4 @@
-"""The comparison of methods at equal L0: one table for each ground, and a picture of all of them."""
+"""The comparison of methods at equal L0: a table and a picture of all grounds."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +15,14 @@ from sdlcore import paired_interval
 from sdlcore.evaluation.metric_names import mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS, Better
 from sdlcore.settings import Positive
-from sdlstudy.products.bench_table import CostedTable, OnSource
-from sdlstudy.products.product import Product
+from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method, label_source
-from sdlstudy.rendering.text_table import TextTable, interval
-from sdlstudy.results.tables import read_csv
+from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import unknown
 from sdlstudy.settings.sources import Source
 from sdlstudy.settings.study import Study
 
@@ -58,13 +56,18 @@ class Ground(OnSource):
         return self.score or (mip_name("decoder") if known_features else "fvu")
 
 
-class OnGround(CostedTable):
-    """The table of methods on one ground of a comparison, with all columns."""
+class Comparison(BenchTable):
+    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/training.md); null for
+    none."""
 
-    title = "Methods at equal L0 on one ground"
+    keys = ("comparison",)
+    title = "Methods at equal L0"
     # two n_q x n_q matrices of cosines, and the dictionaries of all seeds
     memory = 4000
     minutes = 120
+    parts = ("", "runs")
+    pictured = True
+    costed = True
     columns = {
         recovery_name("decoder"): "recovery: decoder",
         mip_name("decoder"): "MIP: decoder",
@@ -76,22 +79,24 @@ class OnGround(CostedTable):
         SHARED: f"shared: decoder above {SHARED_ABOVE:g}",
     }
     caption = (
-        "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Recovery, MIP, F1 and "
-        "MCC need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder "
-        "column, MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share "
-        "of decoder columns that match a column of a run with another seed, on sources whose samples all seeds share; "
-        "its pairs of seeds overlap, so its interval is too narrow. "
-        "Seconds are wall-clock times on one machine, where other jobs may have run at the same time."
+        "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Ranks are by MIP on "
+        "benches and by FVU on activations, unless the ground names another score. A range contains the ranks that the "
+        "95 % t intervals of paired differences over seeds leave possible. A dash: not compared, as the method is a "
+        "null baseline, or its L0 or its number of latents is off by more than a quarter. Recovery, MIP, F1 and MCC "
+        "need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder column, "
+        "MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share of "
+        "decoder columns that match a column of a run with another seed, on sources whose samples all seeds share; its "
+        "pairs of seeds overlap, so its interval is too narrow. Seconds are wall-clock times on one machine, where "
+        "other jobs may have run at the same time."
     )
 
     runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
     """Ground -> the methods that are compared on it; null leaves a ground of another configuration file out. A ground
     is a source, or a source at one of several L0s."""
+    nulls: Annotated[list[Identifier], Unique] = []
+    """Methods that are null baselines. They get no rank, and the picture shows them below the others."""
 
-    def entries(self) -> Mapping[str, Ground]:
-        return {source: entry for source, entry in self.runs.items() if entry is not None}
-
-    def judged_on(self, study: Study) -> tuple[list[str], str]:
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
 
     def source_of(self, name: str) -> str:
@@ -103,11 +108,10 @@ class OnGround(CostedTable):
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
         for ground, entry in self.entries().items():
-            at = f"{path}.runs.{ground}"
-            yield from unknown(f"{at}.protocol", [self.protocol_on(ground)], study.protocols, PROTOCOL)
             if self.source_of(ground) in study.all_sources():
                 scores = self.scores_on(study.source(self.source_of(ground)))
-                yield from unknown(f"{at}.score", [entry.score or "fvu"], scores, "a score of runs on this source")
+                at = f"{path}.runs.{ground}.score"
+                yield from unknown(at, [entry.score or "fvu"], scores, "a score of runs on this source")
 
     def scores_on(self, source: Source) -> list[str]:
         """Return the columns that can rank methods on a source."""
@@ -124,73 +128,33 @@ class OnGround(CostedTable):
     def inputs(self, files: Files) -> list[str]:
         cells = self.cells(files.study)
         models = [files.model(cell) for cell in cells if _shared_by_seeds(files.study, cell.source)]
-        return [*super().inputs(files), *models]
+        return list(dict.fromkeys([*super().inputs(files), *models]))
 
     def rows(self, files: Files) -> pd.DataFrame:
         """Return a row for each run: ground, method, seed, `columns` and the costs."""
-        cells = self.cells(files.study)
-        rows, shared = super().rows(files), _shared_with_other_seeds(cells, files)
-        rows[SHARED] = [shared.get(cell) for cell in cells]
-        # a source may belong to several grounds
-        rows["source"] = [ground for ground in self.entries() for _ in self.cells_on(ground, files.study)]
-        return rows.rename(columns={"source": "ground"})
-
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
-        return super().text_table(rows.rename(columns={"ground": "source"}))
-
-
-class Comparison(OnGround):
-    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/training.md); null for
-    none."""
-
-    keys = ("comparison",)
-    title = "Methods at equal L0"
-    memory = 1000
-    minutes = 5
-    parts = ("", "runs")
-    pictured = True
-    caption = (
-        "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t "
-        "interval. A star marks methods that no other is shown to beat: the 95 % t interval of each paired difference "
-        "over seeds contains zero or is in the method's favour. In brackets: not compared, as the method is a null "
-        "baseline, or its L0 or its number of latents is off by more than a quarter."
-    )
-
-    nulls: Annotated[list[Identifier], Unique] = []
-    """Methods that are null baselines. They get no rank, and the picture shows them below the others."""
-
-    def companions(self, study: Study) -> dict[str, Product]:
-        return {
-            self.part(ground): OnGround(runs={ground: entry}, protocol=self.protocol)
-            for ground, entry in self.entries().items()
-        }
-
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from super().unknown_names(path, study)
-        yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
-
-    def inputs(self, files: Files) -> list[str]:
-        return [files.table(self.part(ground)) for ground in self.entries()]
+        frames = []
+        for ground in self.entries():
+            cells = self.cells_on(ground, files.study)
+            rows, shared = self.rows_of(cells, files), _shared_with_other_seeds(cells, files)
+            rows[SHARED] = [shared.get(cell) for cell in cells]
+            rows["source"] = ground
+            frames.append(rows.rename(columns={"source": "ground"}))
+        return pd.concat(frames)
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
-        entries = self.entries()
+        entries, runs = self.entries(), self.rows(files)
         scores = {
             ground: entry.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
             for ground, entry in entries.items()
         }
-        runs = pd.concat([read_csv(file) for file in self.inputs(files)])
         return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
-        """Return the scores as text: a row for each method, a column for each ground."""
-        scores = rows.drop_duplicates("ground").set_index("ground")["score"]
-        texts = []
-        for method in _methods(rows):
-            cells = rows[rows["method"] == method].set_index("ground").reindex(scores.index)
-            shown = zip(cells.iterrows(), scores, strict=True)
-            texts.append([label_method(method), *(_score(cell, METRICS[score].digits) for (_, cell), score in shown)])
-        heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
-        return TextTable(self.caption, pd.DataFrame(texts, columns=["method", *heads]), 1)
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
+        runs = frames["runs"].rename(columns={"ground": "source"})
+        table, ranks = super().text({"": runs}, study), frames[""].set_index(["ground", "method"])
+        places = runs[["source", "method"]].drop_duplicates().itertuples(index=False)
+        table.frame.insert(2, "rank", [_rank(ranks.loc[ground, method]) for ground, method in places])
+        return table
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw the scores of `ranking`: a panel for each ground, a line for each method."""
@@ -292,11 +256,9 @@ def _methods(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*ranked["method"], *table["method"]]))
 
 
-def _score(cell: pd.Series, digits: int) -> str:
-    text = interval(cell["mean"], cell["high"], digits)
-    if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]):
-        return f"({text})"
-    return f"{text} *" if cell["best_rank"] == 1 else text
+def _rank(cell: pd.Series) -> str:
+    best, worst = cell["best_rank"], cell["worst_rank"]
+    return "–" if pd.isna(best) else f"{best:.0f}" if best == worst else f"{best:.0f} to {worst:.0f}"
 
 
 def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:

@@ -1,6 +1,6 @@
 """The figure of loss and recovery over seconds, for gradient training and solvers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 from typing import Any
 
@@ -17,7 +17,7 @@ from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names, Seeds
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import BENCH
 from sdlstudy.settings.study import Study
 
 DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
@@ -62,10 +62,8 @@ class Convergence(Picture):
     def watched(self, study: Study) -> list[Cell]:
         return self.cells_without_metrics(study)
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
-        yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
-        yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.bench, BENCH
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for method in self.methods:

@@ -1,6 +1,6 @@
 """The table that compares runs with discovered anchors, given anchors and no anchors."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +12,13 @@ from sdlcore import paired_interval
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.evaluation.metric_names import mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS
-from sdlstudy.products.product import Product
+from sdlstudy.products.bench_table import BySource
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.rendering.text_table import TextTable, number
 from sdlstudy.results.runs import read_metrics
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Discovered(Settings):
     protocols: Names = ["best"]
 
 
-class Discovery(Product):
+class Discovery(BySource):
     """Runs of the table that compares discovered anchors, given anchors and no anchors (docs/paper.md); null for
     none."""
 
@@ -68,14 +67,10 @@ class Discovery(Product):
         f"{TAU:g}. FVU is over all samples."
     )
 
-    runs: Annotated[dict[Identifier, Discovered | None], MinLen(1)]
+    runs: Annotated[Mapping[Identifier, Discovered | None], MinLen(1)]
     """Source -> the methods and anchorings trained on it; null leaves a source of the default out."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
-
-    def entries(self) -> dict[str, Discovered]:
-        """Return the sources that are not null, with the methods and anchorings of each."""
-        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def cells(self, study: Study) -> list[Cell]:
         return [
@@ -86,14 +81,6 @@ class Discovery(Product):
             for anchoring in ("none", *entry.anchorings)
             for seed in self.seeds or study.seeds
         ]
-
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.runs", self.entries(), study.all_sources(), "a source")
-        for source, entry in self.entries().items():
-            at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.methods", entry.methods, study.methods, METHOD)
-            yield from unknown(f"{at}.protocols", entry.protocols, study.protocols, PROTOCOL)
-            yield from unknown(f"{at}.anchorings", entry.anchorings, study.anchorings, "a key of anchorings")
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
@@ -113,10 +100,10 @@ class Discovery(Product):
         runs = pd.DataFrame([rows[cell] for cell in cells]).reindex(columns=RUN_COLUMNS)
         return {"": summary(runs), "runs": runs}
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         """Return the means; differences and their intervals are in brackets."""
         texts = []
-        for _, row in rows.iterrows():
+        for _, row in frames[""].iterrows():
             names = [row["source"], label_method(row["method"]), row["protocol"], label_anchoring(row["anchoring"])]
             counts = [number(row[name], 1) for name in COUNTS]
             texts.append([*names, str(row["seeds"]), *counts, *(_cell(row, name) for name in HEADS)])

@@ -1,6 +1,6 @@
 """Figure 4: zero loss without recovery."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +9,14 @@ from matplotlib.figure import Figure
 
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
-from sdlstudy.products.figure8 import read_bench
+from sdlstudy.products.figure8 import benches_in_space, read_bench
 from sdlstudy.products.product import Picture
 from sdlstudy.rendering.figures import style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.space import colours_of, draw_features, draw_sphere, frame, open_view
-from sdlstudy.settings.cells import Cell, setting_of
+from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
 
 if TYPE_CHECKING:
@@ -47,22 +46,8 @@ class Figure4(Picture):
     def cells_without_metrics(self, study: Study) -> list[Cell]:
         return [Cell(self.source, self.method, self.protocol, "none", seed) for seed in study.seeds]
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
-        yield from unknown(f"{path}.source", [self.source], benches, "a source under sources.bench with n_p = 3")
-        yield from unknown(f"{path}.method", [self.method], study.methods, METHOD)
-        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
-
-    def unsound(self, path: str, study: Study) -> Iterator[str]:
-        if study.methods[self.method].is_given:
-            yield f"{path}.method: {self.method} is not trained by gradient descent; choose a trained method"
-            return
-        pair, n_q = (setting_of(study, self.source, self.method, self.protocol, name) for name in ("pair", "n_q"))
-        if pair != "sae":
-            yield f"{path}.method: {self.method} is a {pair}, expected an autoencoder (pair: sae)"
-        if n_q < (n := study.sources.bench[self.source].n):
-            few = f"{n_q} latents of {self.method} for {n} features"
-            yield f"{path}.method: {few}, expected as many or more; raise n_q"
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return benches_in_space(study)
 
     def inputs(self, files: Files) -> list[str]:
         paths = []

@@ -15,10 +15,10 @@ from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.runs import read_metrics
 from sdlstudy.results.tables import read_csv
-from sdlstudy.settings.cells import Cell, trained_settings
+from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.study import Study
 
 COLUMNS = [
@@ -72,24 +72,9 @@ class Figure6(Picture):
         return list(dict.fromkeys([*self.runs(study, "without"), *self.runs(study, "with")]))
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.all_sources(), "a source")
-        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        yield from super().unknown_names(path, study)
         for side, method in self.sides().items():
             yield from unknown(f"{path}.{side}", [method], study.methods, METHOD)
-
-    def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for side, method in self.sides().items():
-            kind = study.methods[method]
-            if kind.is_given or kind.is_peer:
-                yield f"{path}.{side}: {method} is {kind.origin}, expected a method that is trained here"
-                continue
-            try:
-                every = trained_settings(study, self.runs(study, side)[0]).resample_every
-            except ValueError:  # settings that exclude each other, which another check reports
-                continue
-            if (every is not None) != (side == "with"):
-                expected = "set" if side == "with" else "null"
-                yield f"{path}.{side}: method {method} must have resample_every {expected}"
 
     def inputs(self, files: Files) -> list[str]:
         runs = self.cells(files.study)

@@ -1,6 +1,6 @@
 """Figure 8: the bench in three dimensions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.space import colours_of, draw_arrows, draw_features, draw_sphere, frame
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import unknown
 from sdlstudy.settings.study import Study
 
 # Number of samples drawn. More points would hide one another.
@@ -41,9 +40,8 @@ class Figure8(Picture):
     def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
         yield self.source, study.seeds[0]
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
-        yield from unknown(f"{path}.source", [self.source], benches, "a source under sources.bench with n_p = 3")
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return benches_in_space(study)
 
     def inputs(self, files: Files) -> list[str]:
         seed = files.study.seeds[0]
@@ -105,6 +103,12 @@ class Figure8(Picture):
                 handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", markersize=5, label=label))
             figure.legend(handles=handles, loc="lower center", ncols=len(handles), handletextpad=0.2, columnspacing=1.4)
         return figure
+
+
+def benches_in_space(study: Study) -> tuple[list[str], str]:
+    """Return the benches with three dimensions, which can be drawn, and their description."""
+    benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
+    return benches, "a source under sources.bench with n_p = 3"
 
 
 def read_bench(store: str) -> tuple[np.ndarray, scipy.sparse.csr_array]:

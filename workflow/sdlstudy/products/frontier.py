@@ -1,8 +1,8 @@
 """The figure that shows where methods break: their recovery while one setting of a bench is varied at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import pandas as pd
 from annotated_types import MinLen
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from sdlstudy.products.bench_points import bench_with, missed, with_benches
+from sdlstudy.products.bench_points import BenchPoint, source_with, with_benches
 from sdlstudy.products.bench_tables import DECODER, solver_rows
 from sdlstudy.products.product import AnyStudy, Picture
 from sdlstudy.rendering.figures import GREY, PALETTE, style
@@ -19,7 +19,7 @@ from sdlstudy.results.runs import last_row
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names, Numbers, Seeds, Settings
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import BENCH, unknown
 from sdlstudy.settings.study import Study
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1]]
@@ -40,16 +40,6 @@ class Panel(Settings):
     """Values of the setting, in the order of the axis."""
     methods: Names | None = None
     """Methods of this panel; null for the methods of the figure."""
-
-
-class FrontierPoint(NamedTuple):
-    """One value of a panel, and the methods run at it."""
-
-    parameter: str
-    value: float
-    source: str
-    """The variant of the bench with this value of the parameter."""
-    methods: list[str]
 
 
 class Frontier(Picture):
@@ -75,25 +65,20 @@ class Frontier(Picture):
     protocol: Identifier = "best"
     """The protocol of the trained methods."""
 
-    def points(self, study: Study) -> list[FrontierPoint]:
+    def points(self, study: Study) -> list[BenchPoint]:
         """Return the points, panel by panel, each with the bench of its value."""
         return [
-            FrontierPoint(
-                parameter,
-                value,
-                bench_with(study, self.source, parameter, value),
-                panel.methods or self.methods,
-            )
+            BenchPoint(parameter, value, source_with(study, self.source, parameter, value))
             for parameter, panel in self.panels.items()
             for value in panel.values
         ]
 
-    def runs(self, study: Study) -> list[tuple[FrontierPoint, Cell]]:
+    def runs(self, study: Study) -> list[tuple[BenchPoint, Cell]]:
         """Return the runs, point by point. A run that belongs to several points is listed at each."""
         return [
             (point, Cell(point.source, method, self.protocol, "none", seed))
             for point in self.points(study)
-            for method in point.methods
+            for method in self.panels[point.parameter].methods or self.methods
             for seed in self.seeds or study.seeds
         ]
 
@@ -106,21 +91,14 @@ class Frontier(Picture):
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         return with_benches(study, self.source, self.points(study))
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
-        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
-        yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
-        bench = study.bench(self.source)
-        for parameter, panel in self.panels.items():
-            yield from unknown(f"{path}.panels.{parameter}.methods", panel.methods or [], study.methods, METHOD)
-            if bench is not None:
-                numbers = [name for name, value in bench if type(value) in (int, float)]
-                expected = f"a number of sources.bench.{self.source}"
-                yield from unknown(f"{path}.panels", [parameter], numbers, expected)
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.bench, BENCH
 
-    def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for point, wrong in missed(study, self.points(study)):
-            yield f"{path}.panels.{point.parameter}.values: {wrong}"
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from super().unknown_names(path, study)
+        if (bench := study.bench(self.source)) is not None:
+            numbers = [name for name, value in bench if type(value) in (int, float)]
+            yield from unknown(f"{path}.panels", self.panels, numbers, f"a number of sources.bench.{self.source}")
 
     def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]

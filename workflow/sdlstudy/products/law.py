@@ -1,7 +1,7 @@
 """The figure of the cosine between encoder rows and features, beside the law sqrt(1 - n_p / n) for it."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,14 @@ from annotated_types import MinLen
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdlstudy.products.bench_points import bench_with, missed, with_benches
+from sdlstudy.products.bench_points import BenchPoint, source_with, with_benches
 from sdlstudy.products.product import AnyStudy, Picture
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
-from sdlstudy.settings.cells import Cell, setting_of
+from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.names import BENCH, METHOD, unknown
 from sdlstudy.settings.study import Study
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
 from sdlstudy.theory.reading import Read, nearest_ridge, read
@@ -41,21 +41,6 @@ class Where(Settings):
     """Amounts of noise, at the bench's own number of features."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
-
-
-class LawPoint(NamedTuple):
-    """A value of n or of noise, and the bench with that value."""
-
-    parameter: str
-    value: float
-    source: str
-
-
-class LawRun(NamedTuple):
-    """A run, and its point in the figure."""
-
-    point: LawPoint
-    cell: Cell
 
 
 class Law(Picture):
@@ -83,29 +68,28 @@ class Law(Picture):
     protocol: Identifier = "best"
     """The protocol of the trained methods."""
 
-    def point(self, study: Study, parameter: str, value: float) -> LawPoint:
-        """Return the point of a parameter's value, with the bench of that value."""
-        return LawPoint(parameter, value, bench_with(study, self.source, parameter, value))
+    def points(self, study: Study, n: Sequence[float], noise: Sequence[float]) -> list[BenchPoint]:
+        """Return the points at values of n and of noise, each with the bench of its value."""
+        values = [(N, value) for value in n] + [(NOISE, value) for value in noise]
+        return [BenchPoint(*pair, source_with(study, self.source, *pair)) for pair in values]
 
-    def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
+    def matrices(self, study: Study) -> list[tuple[BenchPoint, int]]:
         """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
         noise share the bench's features."""
-        points = [self.point(study, N, value) for value in self.n]
-        points += [LawPoint(NOISE, value, self.source) for value in self.noise]
+        points = self.points(study, self.n, ()) + [BenchPoint(NOISE, value, self.source) for value in self.noise]
         return [(point, seed) for point in points for seed in study.seeds]
 
-    def laid_out(self, study: Study) -> list[LawRun]:
+    def laid_out(self, study: Study) -> list[tuple[BenchPoint, Cell]]:
         """Return the runs, point by point. A run that belongs to several points is listed at each."""
         return [
-            LawRun(point, Cell(point.source, method, self.protocol, "none", seed))
+            (point, Cell(point.source, method, self.protocol, "none", seed))
             for method, where in self.runs.items()
-            for parameter, values in ((N, where.n), (NOISE, where.noise))
-            for point in (self.point(study, parameter, value) for value in values)
+            for point in self.points(study, where.n, where.noise)
             for seed in where.seeds or study.seeds
         ]
 
     def cells_without_metrics(self, study: Study) -> list[Cell]:
-        return list(dict.fromkeys(run.cell for run in self.laid_out(study)))
+        return list(dict.fromkeys(cell for _, cell in self.laid_out(study)))
 
     def used(self, study: Study) -> Study:
         part = super().used(study).with_source(self.source, study.source(self.source))
@@ -114,32 +98,25 @@ class Law(Picture):
         return part
 
     def with_variants(self, study: AnyStudy) -> AnyStudy:
-        points = [point for point, _ in self.matrices(study)] + [run.point for run in self.laid_out(study)]
+        points = [point for point, _ in (*self.matrices(study), *self.laid_out(study))]
         return with_benches(study, self.source, points)
 
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.bench, BENCH
+
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
-        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        yield from super().unknown_names(path, study)
         yield from unknown(f"{path}.runs", self.runs, study.methods, METHOD)
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         if noise := study.sources.bench[self.source].noise:
             yield f"{path}.source: {self.source} has noise {noise:g}, expected a bench without"
-        for point, wrong in missed(study, dict.fromkeys(run.point for run in self.laid_out(study))):
-            yield f"{path}.runs: {point.parameter} {wrong}"
-        for method in self.runs:
-            if study.methods[method].is_imported:
-                yield f"{path}.runs: {method} is imported, expected a method that is trained or solved for here"
-                continue
-            pair = setting_of(study, self.source, method, self.protocol, "pair")
-            if pair != "sae":
-                yield f"{path}.runs: {method} is a {pair}, expected an autoencoder (pair: sae)"
 
     def inputs(self, files: Files) -> list[str]:
         study = files.study
         paths = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
-        for run in self.laid_out(study):
-            paths += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
+        for _, cell in self.laid_out(study):
+            paths += [files.model(cell), files.feature_matrix(cell.source, cell.seed)]
         return list(dict.fromkeys(paths))
 
     def rows(self, files: Files) -> pd.DataFrame:
@@ -150,7 +127,7 @@ class Law(Picture):
         study, rows = files.study, []
         bench = study.sources.bench[self.source]
 
-        def add(point: LawPoint, method: str, seed: int, read_out: Read) -> None:
+        def add(point: BenchPoint, method: str, seed: int, read_out: Read) -> None:
             n, noise = (point.value, 0.0) if point.parameter == N else (bench.n, point.value)
             law_value = law(n, bench.n_p, noise**2)
             rows.append((point.parameter, point.value, method, seed, law_value, read_out.cosine - law_value, *read_out))
@@ -159,19 +136,10 @@ class Law(Picture):
             W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
             readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
             cosine, product = (float(measure(readers, W).mean()) for measure in (own_cosines, own_products))
+            alone = {"inner_product": product, "gain": product, "gain_together": product, "latents": 1.0}
             ridge, explained = nearest_ridge(readers, W)
-            alone = Read(
-                cosine=cosine,
-                inner_product=product,
-                gain=product,
-                latents=1.0,
-                cosine_together=cosine,
-                gain_together=product,
-                ridge=ridge,
-                explained=explained,
-                decoder_recovers=1.0,
-            )
-            add(point, EXACT, seed, alone)
+            both = {"ridge": ridge, "explained": explained, "decoder_recovers": 1.0}
+            add(point, EXACT, seed, Read(cosine=cosine, cosine_together=cosine, **alone, **both))
         for point, cell in self.laid_out(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
             model = load_model(files.model(cell))

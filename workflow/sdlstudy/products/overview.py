@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import Baseline, baseline_name, recovery_name
 from sdlstudy.products.product import Picture
-from sdlstudy.products.run_table import RunTable
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import PAPER_METHODS, read_csv
 from sdlstudy.settings.fields import Names
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import Study
 
 COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
@@ -52,13 +50,6 @@ class Overview(Picture):
     methods: Names
     nulls: list[str] = []
     """Null baselines. Only the strongest is shown."""
-
-    @classmethod
-    def of(cls, table: RunTable, study: Study) -> "Overview | None":
-        """Return the figure for a table; None if its source is not a bench, or if all of its runs have anchors."""
-        if study.bench(table.source) is None or "none" not in table.anchorings:
-            return None
-        return cls(table=table.name, methods=table.methods, nulls=table.nulls)
 
     def inputs(self, files: Files) -> list[str]:
         return [files.table(self.table), files.nearest_protocol]

@@ -1,6 +1,6 @@
 """The table of probes: how well few latents tell classes of documents, beside activations, PCA and null baselines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -59,21 +59,8 @@ class Probes(DictionaryTable):
     k: Annotated[list[Annotated[int, Ge(1), Le(10**6)] | None], MinLen(1), Unique] = [1, 4, 16, None]
     """Numbers of features that a probe reads; null for all."""
 
-    def entries(self) -> Mapping[str, Probed]:
-        return {source: entry for source, entry in self.runs.items() if entry is not None}
-
-    def judged_on(self, study: Study) -> tuple[list[str], str]:
+    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         return list(study.sources.language), "a source under sources.language"
-
-    def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source in self.entries():
-            text = study.sources.language[source].text
-            if text.startswith("dataset:") or text.endswith(".txt"):
-                yield (
-                    f"{path}.runs.{source}: classes are read from the source's text, but {text} is "
-                    f"{'a data set of the hub' if text.startswith('dataset:') else 'plain text'}; "
-                    "expected a .json, .jsonl or .parquet file, or a folder of such files"
-                )
 
     def inputs(self, files: Files) -> list[str]:
         return [*super().inputs(files), *(file for source in self.entries() for file in _judges(files, source))]
@@ -104,11 +91,12 @@ class Probes(DictionaryTable):
                     frames.append(pd.DataFrame([{"source": source, "seed": seed} | row for row in rows]))
         return pd.concat(frames)
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         """Return a column for each k, and a row for each kind of features.
 
         A second row for each dictionary shows its difference to the best baseline.
         """
+        rows = frames[""]
         order = list(dict.fromkeys(rows["k"]))
         texts = []
         for (source, features), group in rows.groupby(["source", "features"], sort=False):

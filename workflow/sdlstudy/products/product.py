@@ -1,7 +1,7 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import pandas as pd
@@ -14,6 +14,7 @@ from sdlstudy.results.tables import write_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Settings
 from sdlstudy.settings.files import Files
+from sdlstudy.settings.names import ANCHORING, METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
 
 AnyStudy = TypeVar("AnyStudy", bound=Study)
@@ -23,8 +24,10 @@ class Product(Settings):
     """A table or figure of the pipeline. The fields of a product are its settings in a configuration.
 
     To add a product, write a module of this package with a subclass that sets ``keys``. It names its runs (`cells`),
-    returns its numbers (`rows`), and shows them (`text_table`, `draw`). The configuration, the workflow and the report
-    find products in this package. A product that is made together with another product (`companions`) has no keys.
+    returns its numbers (`rows`), and shows them (`text`, `draw`). The configuration, the workflow and the report find
+    products in this package. A product that is made together with another product (`companions`) has no keys.
+
+    Fields called source, method, protocol and anchoring, and their plurals, name entries of the configuration.
     """
 
     keys: ClassVar[tuple[str, ...]] = ()
@@ -36,7 +39,7 @@ class Product(Settings):
     parts: ClassVar[tuple[str, ...]] = ("",)
     """Ends of the names of its CSV files: empty for NAME.csv, ``runs`` for NAME_runs.csv."""
     printed: ClassVar[bool] = True
-    """Whether `text_table` returns a table, which is written as Markdown, LaTeX and HTML."""
+    """Whether `text` returns a table, which is written as Markdown and LaTeX."""
     pictured: ClassVar[bool] = False
     """Whether `draw` returns a picture, which is written as PNG and PDF."""
     alone: ClassVar[bool] = False
@@ -100,9 +103,16 @@ class Product(Settings):
 
     # checks of the product's settings; each error is a line that begins with the path of the key
 
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        """Return the sources that the product can show, and what it requires of them in words, for errors."""
+        return study.all_sources(), "a source"
+
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         """Yield errors about names. This method is called before variants are added to the study."""
-        yield from ()
+        methods, protocols = (study.methods, METHOD), (study.protocols, PROTOCOL)
+        names = {"source": self.accepted_sources(study), "method": methods, "null": methods}
+        names |= {"protocol": protocols, "null_protocol": protocols}
+        yield from _unknown(path, self, names | {"anchoring": (["none", *study.anchorings], ANCHORING)})
 
     def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
         """Yield errors about sweeps. This method is called if all names are known, before variants are added to the
@@ -136,7 +146,7 @@ class Product(Settings):
         """Return the files that `make` writes."""
         paths = [files.table(self.part(part)) for part in self.parts]
         if self.printed:
-            paths += [files.table(self.name, ending) for ending in ("md", "tex", "html")]
+            paths += [files.table(self.name, ending) for ending in ("md", "tex")]
         return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if self.pictured else [])
 
     def part(self, part: str) -> str:
@@ -157,13 +167,9 @@ class Product(Settings):
         """Return the content of each CSV file, by the end of its name (`parts`)."""
         return {"": self.rows(files)}
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable | None:
-        """Format the rows of NAME.csv as a table for readers; None if the product is only a picture."""
-        return None
-
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable | None:
         """Format the CSV files (`frames`) as a table for readers; None if the product is only a picture."""
-        return self.text_table(frames[""]) if self.printed else None
+        return None
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
         """Draw the rows of NAME.csv; None if the product is only a table. ``files`` lead to what rows do not say."""
@@ -178,7 +184,7 @@ class Product(Settings):
         rows = frames.get("", pd.DataFrame())
         text, figure = self.text(frames, files.study), self.draw(rows, files)
         if text is not None:
-            text.write(files.table(self.name, "md"), files.table(self.name, "tex"), files.table(self.name, "html"))
+            text.write(files.table(self.name, "md"), files.table(self.name, "tex"))
         if figure is not None:
             save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
 
@@ -188,6 +194,17 @@ class Picture(Product):
 
     printed = False
     pictured = True
+
+
+def _unknown(path: str, settings: Settings, names: Mapping[str, tuple[Iterable[str], str]]) -> Iterator[str]:
+    """Yield the unknown names in settings; ``names``: singular of a field -> known names, and their description."""
+    for field, value in settings:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                if isinstance(inner, Settings):
+                    yield from _unknown(f"{path}.{field}.{key}", inner, names)
+        elif value is not None and (singular := field.removesuffix("s")) in names:
+            yield from unknown(f"{path}.{field}", [value] if isinstance(value, str) else value, *names[singular])
 
 
 def partial_study(

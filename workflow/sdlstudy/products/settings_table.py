@@ -1,6 +1,6 @@
 """Table 3: the settings of a bench beside the paper's settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from sdlstudy.products.product import Product, partial_study
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import BENCH, unknown
+from sdlstudy.settings.names import BENCH
 from sdlstudy.settings.study import Study
 
 
@@ -21,8 +21,8 @@ class SettingsTable(Product):
     source: Identifier
     """A bench."""
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.bench, BENCH
 
     def used(self, study: Study) -> Study:
         return partial_study(study, {self.source}, set(), set(), set())
@@ -46,9 +46,9 @@ class SettingsTable(Product):
         texts = {symbol: _text(value) for symbol, value in ours.items()}
         return paper.assign(ours=paper["symbol"].map(texts))[["parameter", "symbol", "paper", "ours"]]
 
-    def text_table(self, rows: pd.DataFrame) -> TextTable:
+    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         # numbers, where the rows were read from a file
-        return TextTable(self.caption, rows.map(lambda cell: cell if isinstance(cell, str) else _text(cell)), 2)
+        return TextTable(self.caption, frames[""].map(lambda cell: cell if isinstance(cell, str) else _text(cell)), 2)
 
 
 def _text(value: float) -> str:

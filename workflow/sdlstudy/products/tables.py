@@ -1,32 +1,42 @@
 """Make Tables 1, 2 and 4 to 7, our runs beside the paper's numbers, and tables of a user's own sources."""
 
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from sdlcore.evaluation.metric_names import SIDES, recovery_name
 from sdlcore.evaluation.top_samples import FEWEST_SAMPLES, TOP_SAMPLES
-from sdlstudy.products.features import Features
+from sdlstudy.products.bench_points import source_with
 from sdlstudy.products.overview import Overview
-from sdlstudy.products.product import Product
-from sdlstudy.products.run_table import OWN, RunTable
-from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.products.product import AnyStudy, Product, partial_study
+from sdlstudy.rendering.figures import PALETTE, style
 from sdlstudy.rendering.labels import label_anchoring, label_method, symbol
 from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import read_runs, unjudged
-from sdlstudy.results.tables import effects_over, no_paper, read_csv, read_paper, runs_over, table_over
+from sdlstudy.results.tables import (
+    Layout,
+    Point,
+    effects_over,
+    no_paper,
+    read_csv,
+    read_paper,
+    runs_over,
+    table_over,
+)
 from sdlstudy.results.verdicts import judge
+from sdlstudy.settings.cells import Cell, setting_of, variant_name
+from sdlstudy.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
 
-WITH_FEATURES = "table1"
-"""The table with two further figures: its overview, and its dictionaries compared feature by feature."""
+OWN = "own_"
+"""Prefix of the names of tables for a user's own sources. Such tables are not in the paper."""
 PAPER_TEXT = (
     "Beside each number of the paper stands ours by the paper's rule: inner products with encoder rows, above .95 for "
     "recovery; Table 1's anchored rows count the features that are not anchors. In brackets: the 95 % prediction "
@@ -57,11 +67,67 @@ SHIFT = 0.07
 """Shift of anchorings along the axis, so that their points do not hide each other."""
 
 
-class Table(RunTable):
-    """A table of runs on one source, beside the paper's numbers."""
+class Sweep(Settings):
+    """The parameter that a table varies, and its values.
+
+    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32). No variant is
+    made of a source or method that has the value already, so the table shares its runs with other tables.
+    """
+
+    parameter: str
+    """A setting of the source, or else of runs."""
+    values: Numbers
+    """Values of the parameter, in the order of the rows."""
+    paper: list[Annotated[float, AsGiven]] | None = None
+    """For each of values, the value of the paper's table whose numbers are shown beside it; null for the same
+    values."""
+
+
+class Compared(Product):
+    """The runs of a table on one source: methods, anchorings, protocols, seeds and null baselines."""
+
+    methods: Names
+    anchorings: Names = ["none"]
+    protocols: Names = ["best"]
+    seeds: Seeds | None = None
+    """Some of the configuration's seeds; null for all of them."""
+    nulls: Annotated[list[Identifier], Unique] = []
+    """Methods that run only without anchors, as null baselines: rows to compare scores with. Effects and
+    verdicts leave them out."""
+    null_protocols: Names | None = None
+    """The protocols that null baselines run under; null for the protocols of the methods."""
+
+    @property
+    def all_methods(self) -> list[str]:
+        """Return the methods, then the null baselines."""
+        return [*self.methods, *self.nulls]
+
+    @property
+    def all_protocols(self) -> list[str]:
+        """Return the protocols of methods and of null baselines."""
+        return list(dict.fromkeys([*self.protocols, *(self.null_protocols or [])]))
+
+    @property
+    def null_runs(self) -> list[tuple[str, str]]:
+        """Return method and protocol of every null baseline."""
+        return list(product(self.nulls, self.null_protocols or self.protocols))
+
+
+class Table(Compared):
+    """A table of runs on one source, beside the paper's numbers. It may vary one parameter."""
 
     also_used: ClassVar[tuple[str, ...]] = ("tau",)
     parts = ("", "effects", "runs", "verdicts")
+    caption = (
+        "Share of all features that the encoder (above) and the decoder (below) recover by cosines above .9, over the "
+        "swept parameter. If the paper has another value, it is in brackets. Hollow markers are the paper’s numbers, "
+        "by its own rule. Anchored features count too: where the encoder’s curve with anchors equals their share of "
+        "all features, it found no other."
+    )
+
+    source: Identifier
+    sweep: Sweep | None = None
+    """The parameter that the table varies; null for none."""
 
     def describe(self) -> str:
         swept = f" over {self.sweep.parameter}" if self.sweep else ""
@@ -73,10 +139,137 @@ class Table(RunTable):
         return self.name.startswith(OWN)
 
     def companions(self, study: Study) -> dict[str, Product]:
-        if self.name != WITH_FEATURES:
+        if self.name != "table1" or study.bench(self.source) is None or "none" not in self.anchorings:
             return {}
-        products = {"overview": Overview.of(self, study), "features": Features.of(self, study)}
-        return {companion: product for companion, product in products.items() if product is not None}
+        return {"overview": Overview(table=self.name, methods=self.methods, nulls=self.nulls)}
+
+    def seeds_of(self, study: Study) -> list[int]:
+        """Return the table's seeds, or the study's seeds if the table sets none."""
+        return self.seeds or study.seeds
+
+    def sweeps_source(self, study: Study) -> bool:
+        """Return whether the swept parameter is a setting of the source."""
+        # run holds settings of runs, which are swept by their own names; like is resolved when a file is loaded
+        swept = type(study.source(self.source)).model_fields.keys() - {"run", "like"}
+        return self.sweep is not None and self.sweep.parameter in swept
+
+    def points(self, study: Study) -> list[Point]:
+        """Return the points of the table's sweep, in its order; one point without a value if it sweeps nothing.
+
+        A parameter of the source makes variants of the source, a parameter of runs makes variants of the methods. No
+        variant is made of a source or method that has the value already, so that tables share its runs.
+        """
+        methods = {method: method for method in self.all_methods}
+        if self.sweep is None:
+            return [Point(None, None, self.source, methods)]
+        parameter, points = self.sweep.parameter, []
+        for value, printed in zip(self.sweep.values, self.sweep.paper or self.sweep.values, strict=True):
+            source, variants = self.source, dict(methods)
+            if self.sweeps_source(study):
+                source = source_with(study, source, parameter, value)
+            else:
+                for method in methods:
+                    before = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
+                    if any(setting != value for setting in before):
+                        variants[method] = variant_name(method, parameter, value)
+            points.append(Point(value, printed, source, variants))
+        return points
+
+    def layout(self, study: Study) -> Layout:
+        """Return the rows of the table: points, methods, null baselines, anchorings, protocols and seeds."""
+        parameter = None if self.sweep is None else self.sweep.parameter
+        seeds = self.seeds_of(study)
+        return Layout(
+            parameter, self.points(study), self.methods, self.null_runs, self.anchorings, self.protocols, seeds
+        )
+
+    def cells(self, study: Study) -> list[Cell]:
+        rows = list(product(self.methods, self.protocols, self.anchorings))
+        rows += [(method, protocol, "none") for method, protocol in self.null_runs]
+        return [
+            Cell(point.source, point.methods[method], protocol, anchoring, seed)
+            for point in self.points(study)
+            for method, protocol, anchoring in rows
+            for seed in self.seeds_of(study)
+        ]
+
+    def used(self, study: Study) -> Study:
+        # also the source and methods that variants derive from, in case they have none of the swept values
+        points = self.points(study)
+        sources = {self.source, *(point.source for point in points)}
+        methods = {*self.all_methods, *(variant for point in points for variant in point.methods.values())}
+        return partial_study(study, sources, methods, set(self.all_protocols), set(self.anchorings))
+
+    def anchorings_on(self, study: Study, source: str) -> set[str]:
+        return set(self.anchorings) if source in {point.source for point in self.points(study)} else set()
+
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
+        for point in self.points(study):
+            if self.sweep is None or point.value is None:
+                continue
+            parameter = {self.sweep.parameter: point.value}
+            if point.source not in study.all_sources():
+                study = study.with_source(point.source, study.source(self.source).model_copy(update=parameter))
+            for method, variant in point.methods.items():
+                if variant in study.methods:
+                    continue
+                methods = {**study.methods, variant: study.methods[method].model_copy(update=parameter)}
+                ways = dict(study.protocols)
+                for name, way in ways.items():
+                    if method in way.methods and variant not in way.methods:
+                        variants = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
+                        ways[name] = way.model_copy(update={"methods": variants})
+                study = study.model_copy(update={"methods": methods, "protocols": ways})
+        return study
+
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        if self.is_own:
+            return super().accepted_sources(study)
+        labelled = (name for name, s in study.all_sources().items() if s.n_features is not None or s.is_labelled)
+        return labelled, "a bench or a source with class_means"
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from super().unknown_names(path, study)
+        for null in set(self.nulls) & set(self.methods):
+            yield f"{path}.nulls: {null} is one of methods, too; leave it out of one of the two"
+
+    def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
+        if self.sweep is None:
+            return
+        parameter, printed = self.sweep.parameter, self.sweep.paper
+        if printed is not None and len(printed) != len(self.sweep.values):
+            yield f"{path}.sweep.paper: {len(printed)} values, expected {len(self.sweep.values)}, as many as of ours"
+        for method in [] if self.sweeps_source(study) else self.all_methods:
+            try:
+                for protocol in self.all_protocols:
+                    setting_of(study, self.source, method, protocol, parameter)
+            except KeyError:
+                kind = study.source(self.source).kind
+                yield f"{path}.sweep.parameter: {parameter} is a setting neither of sources.{kind} nor of {method}"
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for point in self.points(study):
+            if self.sweep is None or point.value is None:
+                continue
+            parameter = self.sweep.parameter
+            values = {f"sources.{point.source}": getattr(study.source(point.source), parameter, None)}
+            if not self.sweeps_source(study):
+                values = {
+                    f"methods.{method} under protocols.{protocol}": setting_of(
+                        study, point.source, method, protocol, parameter
+                    )
+                    for method in point.methods.values()
+                    for protocol in self.all_protocols
+                }
+            for where, value in values.items():
+                if value != point.value:
+                    yield f"{path}.sweep.values: {point.value}, but {where} has {value}"
+        n_anchored = len(set(self.anchorings) - {"none"})
+        if n_anchored > 1 and ("none" in self.anchorings or self.nulls):
+            yield (
+                f"{path}.anchorings: runs without anchors are compared on the features that anchors do not give"
+                f" away; expected one anchoring beside none, found {n_anchored}"
+            )
 
     def inputs(self, files: Files) -> list[str]:
         return super().inputs(files) + ([] if self.is_own else [files.numbers])
@@ -87,15 +280,13 @@ class Table(RunTable):
         return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if self.sweep else [])
 
     def beside(self, files: Files) -> list[str]:
-        return [*super().beside(files), *self._of_sources(files)]
-
-    def _of_sources(self, files: Files) -> Iterator[str]:
-        """Yield the files that the table's sources write beside their stores."""
-        for source in dict.fromkeys(self.sources(files.study)):
+        of_sources = []
+        for source in dict.fromkeys(point.source for point in self.points(files.study)):
             if files.study.source(source).is_labelled:
-                yield files.table(f"{source}_classes")
+                of_sources.append(files.table(f"{source}_classes"))
             if files.study.clip(source) is not None:
-                yield from files.beside_images(source)
+                of_sources += files.beside_images(source)
+        return [*super().beside(files), *of_sources]
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         layout = self.layout(files.study)
@@ -130,30 +321,34 @@ class Table(RunTable):
         if self.sweep is None:
             return None
         methods, values = list(rows["method"].unique()), list(rows["value"].unique())
+        points = rows[["value", "paper_value"]].drop_duplicates().itertuples(index=False)
+        ticks = [f"{ours:g}" if ours == paper else f"{ours:g}\n({paper:g})" for ours, paper in points]
         with style():
-            width = max(5.2, 1.75 * len(methods) + 0.8)
-            figure = Figure(figsize=(width, 4.9), layout="constrained")
+            figure = Figure(figsize=(max(5.2, 1.75 * len(methods) + 0.8), 4.9), layout="constrained")
             panels = figure.subplots(len(SIDES), len(methods), sharex=True, sharey=True, squeeze=False)
             for column, method in enumerate(methods):
-                runs = rows[rows["method"] == method]
-                for row, side in enumerate(SIDES):
-                    _draw(panels[row, column], runs, side, values)
+                for axes, side in zip(panels[:, column], SIDES, strict=True):
+                    _draw(axes, rows[rows["method"] == method], side, values)
                 panels[0, column].set_title(label_method(method), fontsize=9)
-                panels[-1, column].set_xticks(range(len(values)), _tick_labels(rows), fontsize=7)
+                panels[-1, column].set_xticks(range(len(values)), ticks, fontsize=7)
                 panels[-1, column].set_xlabel(symbol(rows["parameter"].iloc[0]))
-            for row, side in enumerate(SIDES):
-                panels[row, 0].set_ylabel(f"recovered by the {side}\n(share of features)")
+            for axes, side in zip(panels[:, 0], SIDES, strict=True):
+                axes.set_ylabel(f"recovered by the {side}\n(share of features)")
             panels[0, 0].set_ylim(-0.04, 1.04)
-            figure.legend(handles=_legend(rows), loc="outside lower center", ncols=3, fontsize=8)
+            handles, labels = panels[0, 0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
         return figure
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, side: str, values: list[float]) -> None:
+    protocols = list(rows["protocol"].unique())
     for i, (anchoring, anchored) in enumerate(rows.groupby("anchoring", sort=False)):
         colour = COLOURS[i % len(COLOURS)]
-        for j, (_, line) in enumerate(anchored.groupby("protocol", sort=False)):
+        for j, protocol in enumerate(protocols):
+            line = anchored[anchored["protocol"] == protocol]
             places = np.array([values.index(value) for value in line["value"]]) + SHIFT * (2 * i - 1)
             spread = line[f"{recovery_name(side)}_std"]
+            label = f"anchoring: {label_anchoring(str(anchoring))}"
             axes.errorbar(
                 places,
                 line[f"{recovery_name(side)}_mean"],
@@ -164,39 +359,9 @@ def _draw(axes: Axes, rows: pd.DataFrame, side: str, values: list[float]) -> Non
                 marker="o",
                 markersize=3.5,
                 capsize=2.5,
-                label=f"{label_anchoring(str(anchoring))}",
+                label=f"{label}, protocol {protocol}" if len(protocols) > 1 else label,
             )
             if side == "encoder" and j == 0:
-                axes.plot(
-                    places,
-                    line["paper_gt_recovery"],
-                    linestyle="none",
-                    marker="D",
-                    markersize=6,
-                    markerfacecolor="none",
-                    color=colour,
-                    clip_on=False,
-                )
-
-
-def _tick_labels(table: pd.DataFrame) -> list[str]:
-    """Return a label for each value, with the paper's value below if it differs."""
-    points = table[["value", "paper_value"]].drop_duplicates().itertuples(index=False)
-    return [f"{ours:g}" if ours == paper else f"{ours:g}\n({paper:g})" for ours, paper in points]
-
-
-def _legend(table: pd.DataFrame) -> list[Line2D]:
-    anchorings, protocols = table["anchoring"].unique(), table["protocol"].unique()
-    handles = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker="o", markersize=3.5, label=f"anchoring: {label}")
-        for i, label in enumerate(map(label_anchoring, anchorings))
-    ]
-    handles.append(
-        Line2D([], [], color=GREY, linestyle="none", marker="D", markerfacecolor="none", label="the paper's (encoder)")
-    )
-    if len(protocols) > 1:
-        handles += [
-            Line2D([], [], color=GREY, linestyle=LINES[i % len(LINES)], label=f"protocol {protocol}")
-            for i, protocol in enumerate(protocols)
-        ]
-    return handles
+                paper = "the paper's (encoder)" if i == 0 else None
+                hollow: Any = {"marker": "D", "markerfacecolor": "none", "color": colour, "linestyle": "none"}
+                axes.plot(places, line["paper_gt_recovery"], label=paper, clip_on=False, **hollow)

@@ -1,7 +1,7 @@
 """Figures 9 and 10: the images that activate a run's latents most."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import wrap
 from typing import Annotated
@@ -20,7 +20,6 @@ from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
 
 Images = Annotated[int, Ge(1), Le(1000)]
@@ -70,15 +69,12 @@ class TopImages(Picture):
         # a run without anchors shows the classes that other runs are anchored to, so it depends on all anchorings
         return super().used(study).model_copy(update={"anchorings": study.anchorings})
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.source", [self.source], study.sources.clip, "a source under sources.clip")
-        yield from unknown(f"{path}.method", [self.method], study.methods, METHOD)
-        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
-        from_classes = [name for name, anchoring in study.anchorings.items() if anchoring.discover is None]
-        expected = "none or an anchoring that is drawn from classes"
-        yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *from_classes], expected)
-        if not study.anchorings:
-            yield f"{path}: there are no anchorings, whose classes the figure shows; set anchorings, or {path} to null"
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.clip, "a source under sources.clip"
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        if all(anchoring.discover for anchoring in study.anchorings.values()):
+            yield f"{path}: the figure shows classes of an anchoring, but none draws from classes; set {path} to null"
 
     def _judges(self, files: Files) -> tuple[str, str]:
         """Return the files of the class means, and of the anchors that the latents are chosen by."""

@@ -1,7 +1,6 @@
 """A table of text with its caption, as Markdown, LaTeX and HTML."""
 
 import math
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,11 +72,10 @@ class TextTable(NamedTuple):
         grouped = any(group for group, _ in heads)
         return frame.set_axis(pd.MultiIndex.from_tuples(heads), axis="columns") if grouped else frame
 
-    def write(self, markdown: str, latex: str, html: str) -> None:
-        """Write the table in three formats. The name of the LaTeX file is its label."""
+    def write(self, markdown: str, latex: str) -> None:
+        """Write the table in two formats. The name of the LaTeX file is its label."""
         write_text(markdown, self.markdown())
         write_text(latex, self.latex(f"tab:{Path(latex).stem}"))
-        write_text(html, f'<meta charset="utf-8">\n<p>{escape(self.caption)}</p>\n{self.html()}\n')
 
 
 def number(value: float, digits: int) -> str:

@@ -12,11 +12,10 @@ from sdlcore.evaluation.metrics import METRICS
 from sdlcore.identity import provenance
 from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.products.bench_table import BenchTable
+from sdlstudy.products.bench_table import BySource
 from sdlstudy.products.overview import Overview
 from sdlstudy.products.product import Product
-from sdlstudy.products.run_table import OWN
-from sdlstudy.products.tables import PAPER_TEXT, Table
+from sdlstudy.products.tables import OWN, PAPER_TEXT, Table
 from sdlstudy.rendering.figures import base64_of
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.run_text import verdict_table
@@ -115,20 +114,16 @@ def _sections(
     config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, str]
 ) -> Iterator[Section]:
     """Yield the sections of the page: tables of runs, then all other products."""
-    for name, table in _run_tables(config):
-        if name in frames:
-            parts = {part: frames[table.part(part)] for part in table.parts if table.part(part) in frames}
-            tables = {"All numbers": table.text(parts, config)}
-            if len(parts.get("effects", ())):
-                tables["What anchoring changes"] = effect_table(parts["effects"])
-            title = TITLES.get(name) or f"Activations of {table.source}"
-            yield Section(name, title, images.get(name), table.caption if name in images else "", tables)
-    for name, product in config.products().items():
-        if isinstance(product, (Table, Overview)) or name not in {*frames, *images}:
+    for name, product in (dict[str, Product](_run_tables(config)) | config.products()).items():
+        parts = {part: frames[product.part(part)] for part in product.parts if product.part(part) in frames}
+        if isinstance(product, Overview) or not (parts or name in images):
             continue
-        text = product.text_table(frames[name]) if name in frames else None
+        text = product.text(parts, config) if parts else None
         tables = {} if text is None else {"All numbers": text}
-        yield Section(name, _title(name, product), images.get(name), "" if tables else product.caption, tables)
+        if len(parts.get("effects", ())):
+            tables["What anchoring changes"] = effect_table(parts["effects"])
+        caption = product.caption if text is None or isinstance(product, Table) else ""
+        yield Section(name, _title(name, product), images.get(name), caption, tables)
 
 
 def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
@@ -141,7 +136,7 @@ def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
 def _title(name: str, product: Product) -> str:
     if name.startswith("figure"):
         return f"Figure {name.removeprefix('figure')}: {product.title[0].lower()}{product.title[1:]}"
-    return TITLES.get(name, product.title)
+    return TITLES.get(name) or product.title or product.describe()
 
 
 def effect_table(effects: pd.DataFrame) -> TextTable:
@@ -199,7 +194,7 @@ def _used_sources(config: Configuration, names: Sequence[str] | Mapping[str, Pro
     for name, product in config.products().items():
         if name not in names:
             continue
-        if isinstance(product, BenchTable):
+        if isinstance(product, BySource):
             yield from (product.source_of(entry) for entry in product.entries())
         elif isinstance(source := getattr(product, "source", None), str):
             yield source

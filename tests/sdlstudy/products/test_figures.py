@@ -1,0 +1,178 @@
+"""Figures 6 and 8, the overview, convergence and frontier, made from files on disk."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from matplotlib.text import Text
+
+from sdlstudy.products.overview import Overview, overview_rows
+from sdlstudy.results.tables import chance_metrics, no_paper, read_csv, table_columns
+from tests.conftest import REPOSITORY
+from tests.sdlstudy.products import studies
+from tests.sdlstudy.products.test_bench_tables import write_run
+from tests.stores import write_store
+
+
+def texts_of(folder, config, name, rows=None):
+    """Return the texts of a figure."""
+    with studies.chdir(folder):
+        figure = config.products()[name].draw(rows, config.files())
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_figure_6_shows_what_was_resampled_and_how_often(tmp_path):
+    """The first of two seeds resamples twice, the second never."""
+    asked = {"source": "smollm2", "without": "topk_real", "with": "topk_real_resampled"}
+    config = studies.alone({"seeds": [0, 1], "figures": {"figure6": asked}})
+    figure6, rng, losses = config.products()["figure6"], np.random.default_rng(0), []
+    for side in ("without", "with"):
+        for cell in figure6.runs(config, side):
+            resampled = np.zeros(20, int)
+            resampled[[5, 9]] = (30, 4) if cell.seed == 0 and side == "with" else 0
+            columns = {"step": 10 * np.arange(1, 21), "reconstruction": 100 / np.arange(1, 21) + rng.random(20)}
+            history = pd.DataFrame(columns | {"dead_fraction": rng.random(20) / 2, "resampled": resampled})
+            metrics = {"l0": 4.0, "fvu": 0.1 + cell.seed / 100, "dead_fraction": 0.25}
+            studies.write_metrics(tmp_path, config.files(), cell, history.to_csv(index=False), metrics=metrics)
+            losses.append(history["reconstruction"][-2:].mean())
+    rows = studies.pictured(tmp_path, studies.make(config, "figure6", tmp_path), "figure6")
+    assert list(rows) == ["variant", "seed", "final_loss", "fvu", "dead_fraction", "resampled", "events", "note"]
+    assert rows[["variant", "seed", "resampled", "events"]].to_numpy().tolist() == [
+        *(["without", 0, 0, 0], ["without", 1, 0, 0], ["with", 0, 34, 2], ["with", 1, 0, 0])
+    ]
+    assert rows["fvu"].tolist() == pytest.approx([0.1, 0.11, 0.1, 0.11])
+    assert rows["final_loss"].tolist() == pytest.approx(losses)
+    assert rows["note"].isna().tolist() == [True, True, True, False]
+    texts = texts_of(tmp_path, config, "figure6", rows)
+    for text in ("resampled every 100 steps", "Resampling never fired in seed 1."):
+        assert text in texts
+
+
+def test_figure_8_shows_every_feature_of_the_first_seed_and_has_no_table(tmp_path):
+    config = studies.alone({"seeds": [7, 8], "figures": {"figure8": {"source": "lrb_3d"}}})
+    rng, files = np.random.default_rng(0), config.files()
+    W = rng.standard_normal((3, 4))
+    W /= np.linalg.norm(W, axis=0)
+    coefficients = rng.exponential(size=(200, 4)) * (rng.random((200, 4)) < 0.4)
+    write_store(
+        tmp_path / files.store("lrb_3d", 7, "train"),
+        input=coefficients @ W.T,
+        features=scipy.sparse.csr_array(coefficients),
+    )
+    studies.write_matrix(tmp_path / files.feature_matrix("lrb_3d", 7), W)
+    assert studies.pictured(tmp_path, studies.make(config, "figure8", tmp_path), "figure8") is None
+    silent, texts = int((coefficients.max(axis=1) == 0).sum()), texts_of(tmp_path, config, "figure8")
+    for text in ("Ground-truth features ($n$ = 4)", "$w_{4}$ largest", f"no active feature ({silent}, at the origin)"):
+        assert text in texts
+    assert config.bench_seeds("lrb_3d") == [7]
+
+
+def test_convergence_has_the_history_of_each_run_and_a_solvers_once(tmp_path):
+    asked = {"source": "lrb", "methods": ["topk", "acs"], "protocols": ["best", "paper"], "seeds": [0, 2]}
+    config = studies.alone({"figures": {"convergence": asked}})
+    convergence = config.figures.convergence
+    cells = convergence.cells_without_metrics(config)
+    assert convergence.watched(config) == cells == config.all_cells()
+    assert config.cells() == []
+    for number, cell in enumerate(cells):
+        path = tmp_path / config.files().history(cell)
+        path.parent.mkdir(parents=True)
+        rows = {"step": [1, 2], "seconds": [1.0, 2.0], "fvu": [0.5, 0.25], "gt_recovery_decoder": [0.0, number / 10]}
+        pd.DataFrame(rows).to_csv(path, index=False)
+    rows = studies.pictured(tmp_path, studies.make(config, "convergence", tmp_path), "convergence")
+    last = rows[rows["step"] == 2].assign(protocol=lambda frame: frame["protocol"].fillna(""))
+    assert last[["method", "protocol", "seed", "gt_recovery_decoder"]].to_numpy().tolist() == [
+        ["topk", "best", 0, 0.0],
+        ["topk", "best", 2, 0.1],
+        ["topk", "paper", 0, 0.2],
+        ["topk", "paper", 2, 0.3],
+        ["acs", "", 0, 0.4],
+        ["acs", "", 2, 0.5],
+    ]
+    assert rows["gt_recovery_encoder"].isna().all()
+
+
+FRONTIER = {
+    "source": "lrb",
+    "methods": ["acs", "topk"],
+    "panels": {"n": {"values": [100, 120]}, "noise": {"values": [0.0, 0.5], "methods": ["acs"]}},
+    "seeds": [0, 3],
+}
+
+
+def test_frontier_has_a_row_for_each_run_at_each_point(tmp_path):
+    config = studies.alone({"frontier": FRONTIER})
+    for cell in config.frontier.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    rows = studies.pictured(tmp_path, studies.make(config, "frontier", tmp_path), "frontier", width=900)
+    assert rows[["parameter", "value", "source", "solver", "seed"]].to_numpy().tolist() == [
+        [parameter, value, source, method, seed]
+        for parameter, value, source, methods in (
+            ("n", 100, "lrb_n_100", ("acs", "topk")),
+            ("n", 120, "lrb_n_120", ("acs", "topk")),
+            ("noise", 0, "lrb", ("acs",)),
+            ("noise", 0.5, "lrb_noise_0_5", ("acs",)),
+        )
+        for method in methods
+        for seed in (0, 3)
+    ]
+    assert rows["n"].tolist() == [100] * 4 + [120] * 4 + [128] * 4
+    assert rows["samples_taken"].tolist() == [40, 40, 500, 500] * 2 + [40] * 4
+
+
+def test_a_run_at_several_points_of_frontier_counts_once():
+    config = studies.alone({"frontier": FRONTIER | {"panels": {"n": {"values": [128]}, "noise": {"values": [0.0]}}}})
+    assert len(config.frontier.runs(config)) == 8
+    assert len(config.frontier.cells(config)) == 4
+
+
+METHODS = ["topk", "relu"]
+TABLE1 = {"source": "lrb", "methods": METHODS, "anchorings": ["none", "ground_truth"], "protocols": ["best", "paper"]}
+
+
+def table1():
+    rows = []
+    for method in METHODS:
+        for anchoring in ("none", "ground_truth"):
+            for protocol in ("best", "paper"):
+                names = {"method": method, "anchoring": anchoring, "protocol": protocol}
+                row = dict.fromkeys(table_columns(), 0.0) | names
+                row |= {f"chance_{name}_mean": 0.15 for name in chance_metrics()}
+                row |= {"gt_recovery_decoder_mean": 0.5 if anchoring == "none" else 1.0}
+                row |= {"paper_gt_recovery": 0.849} if method == "topk" else {}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_the_overview_has_the_paper_the_nearest_protocol_each_side_and_chance(tmp_path):
+    config = studies.alone({"tables": {"table1": TABLE1}})
+    table = tmp_path / config.files().table("table1")
+    table.parent.mkdir(parents=True)
+    table1().to_csv(table, index=False)
+    rows = studies.pictured(tmp_path, studies.make(config, "overview", tmp_path), "overview", width=1200)
+    assert rows["method"].tolist() == ["topk"] * 7 + ["relu"] * 7
+    recoveries = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])["recovery"]
+    assert recoveries["the paper", ""] == 0.849
+    nearest = read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
+    percent = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
+    assert recoveries["nearest protocol", ""] == pytest.approx(percent / 100)
+    for protocol in ("best", "paper"):
+        assert recoveries["decoder", protocol] == 0.5, "without anchors"
+        assert recoveries["encoder", protocol] == 0
+    assert recoveries["chance", ""] == 0.15
+
+
+def test_the_overview_names_the_strongest_null_baseline():
+    plain = {"anchoring": "none", "protocol": "best"}
+    weak = plain | {"method": "weak", "gt_recovery_decoder_mean": 0.25, "gt_recovery_encoder_mean": 0.0}
+    strong = plain | {"method": "strong", "gt_recovery_decoder_mean": 0.0, "gt_recovery_encoder_mean": 0.5}
+    table = pd.concat([table1(), pd.DataFrame([weak, strong])], ignore_index=True)
+    rows = overview_rows(table, no_paper(), METHODS, ["weak", "strong"])
+    assert rows.loc[rows["what"] == "null baseline", ["method", "recovery"]].values.tolist() == [["strong", 0.5]]
+    legend = Overview(table="table1", methods=METHODS).draw(rows, None).legends[0]
+    assert legend.get_texts()[-1].get_text() == "strongest null: strong"
+
+
+@pytest.mark.parametrize("changes", [{"anchorings": ["ground_truth"]}, {"source": "fashion_clip"}])
+def test_a_table_without_plain_runs_on_a_bench_has_no_overview(changes):
+    assert "overview" not in studies.alone({"tables": {"table1": TABLE1 | changes}}).products()
