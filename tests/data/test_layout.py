@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.resumable import resume_store
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import create_store, resume_store
 from sdlcore.errors import StoreError
 from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore, content_digest
-from sdlcore.data.resumable import resume_store
-from sdlcore.data.shards import unite
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import create_store, resume_store, unite
 from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from tests.stores import verify
@@ -169,7 +167,7 @@ def with_truth(folder):
     [
         (lambda _: [], "the list of shards to combine is empty"),
         (lambda _: [Path("gone.h5")], r"gone\.h5: no such activation store"),
-        (lambda folder: [folder / "train.h5"], "is an index of shards itself"),
+        (lambda folder: [folder / "train.h5"], "is an index itself"),
         (with_truth, "ground-truth features"),
     ],
 )

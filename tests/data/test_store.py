@@ -93,7 +93,7 @@ def test_a_store_is_described_on_a_line_and_its_references_are_read_by_name(tmp_
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"input": np.ones((2, 6))}, "features must be given for every block"),
+        ({"input": np.ones((2, 6))}, "block has columns .*, expected .*features"),
         ({**block(2), "labels": np.zeros(3)}, "differ in length"),
         ({**block(2), "input": np.full((2, 6), np.nan)}, r"store\.h5: input: row 2 contains NaN or infinity; leave"),
         (

@@ -23,8 +23,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.shards import unite
-from sdlcore.data.writing import BlockWriter
+from sdlcore.data.writing import StoreWriter, unite
 from sdlcore.errors import SourceError
 from sdlcore.extraction import store as store_module
 from sdlcore.extraction.clip import clip_extraction
@@ -167,7 +166,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
     """Run an extraction in its own process, which kills itself after it has written some blocks."""
 
     def work() -> None:
-        append, remaining = BlockWriter.append, blocks
+        append, remaining = StoreWriter.append, blocks
 
         def counted(*block: Any, **columns: Any) -> None:
             nonlocal remaining
@@ -177,7 +176,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
             append(*block, **columns)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(BlockWriter, "append", counted)
+            patch.setattr(StoreWriter, "append", counted)
             patch.setattr(store_module, "COMMIT_BATCHES", 2)
             run(*arguments, **settings)
 

@@ -11,7 +11,7 @@ NEW = {
 
 from pathlib import Path
 
-from sdlcore.data.resumable import resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.random_streams import stream
 from sdlcore.settings import Settings, Total
 

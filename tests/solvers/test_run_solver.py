@@ -11,7 +11,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
-from sdlcore.data.resumable import Progress, resume_store
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import StoreError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from safetensors import safe_open
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.resumable import Progress, resume_store
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.identity import identity, provenance, require_same

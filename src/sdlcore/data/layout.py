@@ -21,33 +21,22 @@ An index of shards contains no columns. `shards/file` lists the files of the sha
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import h5py
 import numpy as np
 
 from sdlcore.data.pairs import site_column
 from sdlcore.errors import SourceError, StoreError, printable_cause
-from sdlcore.settings import Json, StoredPrecision
 
 FORMAT = "sdlcore activation store"
 VERSION = 3
-DTYPES = get_args(StoredPrecision)
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
-
-
-def check_dtype(dtype: Any) -> str:
-    """Return the name of a storage precision; StoreError if activations cannot be stored in it."""
-    name = "bfloat16" if str(dtype) == "bfloat16" else np.dtype(dtype).name
-    if name not in DTYPES:
-        raise StoreError(f"dtype {name}: activations are stored as {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
-    return name
 
 
 def encode(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -116,31 +105,6 @@ def chunk_rows(row_bytes: int) -> int:
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(8, row_bytes)))
 
 
-def new_file(path: Path) -> h5py.File:
-    """Create an HDF5 file in the latest format, whose tables have checksums."""
-    return h5py.File(path, "w", libver="latest")
-
-
-def write_header(file: h5py.File, provenance: Mapping[str, Json], checksum: str) -> None:
-    """Write the attributes that mark a file as a store."""
-    file.attrs["version"] = VERSION
-    for name, text in (
-        ("format", FORMAT),
-        ("provenance", json.dumps(dict(provenance), sort_keys=True)),
-        ("checksum", checksum),
-    ):
-        file.attrs[name] = np.bytes_(text)
-
-
-def write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
-    """Write texts as a dataset of one length. HDF5 has no checksums for texts of variable length."""
-    encoded = [str(text).encode() for text in texts]
-    width = max(1, *map(len, encoded))
-    dtype = h5py.string_dtype("utf-8", width)
-    chunks = (chunk_rows(width),)
-    file.create_dataset(name, data=np.array(encoded, dtype), maxshape=(None,), chunks=chunks, fletcher32=True)
-
-
 def site_names(file: h5py.File) -> list[str]:
     """Return the names of the columns of sites: input, target, site2, and so on, up to the first that is missing."""
     return list(takewhile(file.__contains__, map(site_column, count())))
@@ -191,17 +155,3 @@ class Checksum:
 def _bytes_of(texts: np.ndarray) -> bytes:
     encoded = [str(text).encode() for text in texts]
     return b"".join(len(text).to_bytes(8, "little") + text for text in encoded)
-
-
-def checksum_of(file: h5py.File) -> str:
-    """Read all datasets of a store, and return their checksum."""
-    checksum = Checksum()
-    for name in column_names(file) + [f"features/{part}" for part in file.get("features", {})]:
-        rows = file[name].chunks[0]
-        for start in range(0, max(1, len(file[name])), rows):
-            checksum.update(name, read_stored(file[name], start, start + rows))
-    if "class_names" in file:
-        checksum.update("class_names", read_stored(file["class_names"]))
-    if "features" in file:
-        checksum.update("features", file["features"].attrs["shape"])
-    return checksum.hexdigest()

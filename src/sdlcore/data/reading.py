@@ -1,7 +1,7 @@
 """Read activation stores."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import scipy.sparse
 from sdlcore.data.layout import (
     FORMAT,
     VERSION,
-    checksum_of,
+    Checksum,
     column_names,
     decode,
     dtype_of,
@@ -65,12 +65,11 @@ class ActivationStore:
             raise StoreError(f"{path}: no such activation store")
         with hdf5_errors(path):
             self._file = h5py.File(self.path, "r")
-        try:
-            with hdf5_errors(path):
+            try:
                 self._open()
-        except StoreError:
-            self.close()
-            raise
+            except Exception:
+                self.close()
+                raise
         self._unchanged = Unchanged(self.path)
 
     def _open(self) -> None:
@@ -165,8 +164,30 @@ class ActivationStore:
             shard.verify()
         if not self.shards:
             with self._unchanged, hdf5_errors(self.path):
-                if checksum_of(self._file) != self.checksum:
+                if self._checksum() != self.checksum:
                     raise StoreError(f"{self.path}: is damaged: it does not match its checksum; write it again")
+
+    def _checksum(self) -> str:
+        """Read all datasets of the file, and return their checksum."""
+        checksum, file = Checksum(), self._file
+        for name in column_names(file) + [f"features/{part}" for part in file.get("features", {})]:
+            rows = file[name].chunks[0]
+            for start in range(0, max(1, len(file[name])), rows):
+                checksum.update(name, read_stored(file[name], start, start + rows))
+        if "class_names" in file:
+            checksum.update("class_names", read_stored(file["class_names"]))
+        if "features" in file:
+            checksum.update("features", file["features"].attrs["shape"])
+        return checksum.hexdigest()
+
+    def stored_blocks(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield all columns of a file in their stored form, at most a chunk of rows at a time."""
+        names = column_names(self._file)
+        rows = min(self._file[name].chunks[0] for name in names)
+        for start in range(0, self.rows, rows):
+            with hdf5_errors(self.path):
+                columns = {name: read_stored(self._file[name], start, start + rows) for name in names}
+            yield columns
 
     def __repr__(self) -> str:
         """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.resumable import ResumableWriter, resume_store
+from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.resumable import resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.device import Device
 from sdlcore.device import device_of as named_device
 from sdlcore.errors import SourceError

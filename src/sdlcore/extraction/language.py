@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdlcore.data.resumable import ResumableWriter, resume_store
+from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource, Reading
 from sdlcore.extraction.corpus import WHOLE, Share, open_text

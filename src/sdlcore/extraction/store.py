@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sdlcore.data.pairs import in_order, input_target_more
-from sdlcore.data.resumable import ResumableWriter
+from sdlcore.data.writing import ResumableWriter
 from sdlcore.extraction.engine import Batch
 from sdlcore.settings import Json
 

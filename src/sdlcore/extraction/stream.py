@@ -30,7 +30,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_columns
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.resumable import resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.engine import Batch

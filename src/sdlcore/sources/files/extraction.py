@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sdlcore.data.layout import check_values
-from sdlcore.data.resumable import Progress, resume_store
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
