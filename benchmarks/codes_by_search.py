@@ -31,7 +31,7 @@ from torch.nn.functional import normalize
 
 from benchmarks import machine
 from benchmarks.timing import turns
-from sdlcore.api.synth_bench import SynthBench
+from sdlcore.benches.synth import SynthBench
 from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.config import ModelConfig
 from sdlcore.data.memory import Arrays

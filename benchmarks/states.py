@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.cases import DIMENSION
+from sdlcore.benches.lrb import FeatureMatrixConfig, coefficients, feature_matrix, synthesise
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
 
 N_FEATURES = 1000
 SPARSITY = 0.99

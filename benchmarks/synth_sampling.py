@@ -29,9 +29,8 @@ from sae_lens.synthetic import (
 )
 
 from benchmarks.timing import turns
-from sdlcore.sources.synth.sampler import synthesise
-from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.world import World
+from sdlcore.benches.config import SynthSource
+from sdlcore.benches.synth import SynthBench, synthesise
 from sdlstudy.results.tables import write_csv
 
 SIZES = {1024: (192, 8), 4096: (384, 32), 16384: (768, 128)}
@@ -64,13 +63,13 @@ def their_settings(source: SynthSource, seed: int) -> SyntheticModelConfig:
 
 def ways(source: SynthSource, batch: int) -> dict[tuple[str, str], Callable[[int], object]]:
     """Return the functions to time, by library and result; each takes the number of the round."""
-    world = World.draw(source, seed=0)
-    sampler, rows = world.sampler("train"), world.W_p.T.copy()
+    bench = SynthBench.draw(seed=0, **source.to_dict())
+    sampler, rows = bench.sampler("train"), bench.W_p.T.copy()
     model = SyntheticModel(their_settings(source, seed=0))
 
     def samples(number: int) -> np.ndarray:
         x = sampler.coefficients(number * batch, batch)
-        return synthesise(x, rows, world.distribution.bias)
+        return synthesise(x, rows, bench.distribution.bias)
 
     return {
         ("sdlcore", "coefficients"): lambda number: sampler.coefficients(number * batch, batch),

@@ -8,6 +8,7 @@ import pytest
 import sdlcore as sdl
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.benches.config import BenchFeatures, BenchSamples, SaelensSource, SynthSource
 from sdlcore.config import Config
 from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource
@@ -17,11 +18,8 @@ from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import registered
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource
-from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.sources.synth.settings import SynthSource
 from tests.conftest import REPOSITORY
 
 DEFAULTS = REPOSITORY / "tests/defaults.json"

@@ -19,7 +19,7 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
-from sdlcore.interop.synthetic import AnyEncoder
+from sdlcore.benches.saelens_evaluation import AnyEncoder
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", help="folder of the dictionary")

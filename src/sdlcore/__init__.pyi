@@ -3,8 +3,6 @@ from .advice import Advice as Advice
 from .advice import suggest as suggest
 from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
-from .api.bench import Bench as Bench
-from .api.bench import standard_bench as standard_bench
 from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
@@ -20,7 +18,9 @@ from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.stability import stability as stability
 from .api.sweep import fit_many as fit_many
-from .api.synth_bench import SynthBench as SynthBench
+from .benches.lrb import Bench as Bench
+from .benches.lrb import standard_bench as standard_bench
+from .benches.synth import SynthBench as SynthBench
 from .codes.reencode import reencode as reencode
 from .codes.refine import refine as refine
 from .codes.search import search as search

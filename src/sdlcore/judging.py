@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.special
 
-from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.known_features import KnownFeatures, Part
 from sdlcore.api.loading import load
 from sdlcore.api.scoring import Scores, evaluate
-from sdlcore.api.synth_bench import SynthBench
+from sdlcore.benches.known_features import KnownFeatures, Part, Samples
+from sdlcore.benches.lrb import Bench
+from sdlcore.benches.synth import SynthBench
 from sdlcore.evaluation.intervals import LEVEL
 from sdlcore.extras import extra
-from sdlcore.sources.bench.samples import Samples
 from sdlcore.text import table
 
 if TYPE_CHECKING:
@@ -199,10 +198,6 @@ class _Part(KnownFeatures):
         size = len(samples.input) // PARTS
         rows = slice(part * size, (part + 1) * size)
         self._samples = Samples(samples.input[rows], None, samples.features[rows])
-
-    @property
-    def hierarchy(self) -> None:
-        """None: absorption is not judged."""
 
     def samples(self, n_samples: int, part: Part = "train") -> Samples:
         return self._samples

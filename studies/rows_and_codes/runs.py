@@ -22,7 +22,7 @@ from sae_lens.synthetic import eval_sae_on_synthetic_data
 from torch import Tensor
 
 import sdlcore as sdl
-from sdlcore.interop.synthetic import AnyEncoder, FeatureVectors
+from sdlcore.benches.saelens_evaluation import AnyEncoder, FeatureVectors
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, least_squares_on, mean_l0, microseconds, unit
 from studies.rows_and_codes.worlds import our_world, saelens_world

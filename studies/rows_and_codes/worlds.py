@@ -20,11 +20,10 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 import sdlcore as sdl
+from sdlcore.benches.config import SaelensSource
+from sdlcore.benches.saelens import read_synthetic_model
+from sdlcore.benches.synth import Sampler, orthogonalise, synthesise
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import read_synthetic_model
-from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.sources.synth.directions import orthogonalise
-from sdlcore.sources.synth.sampler import Sampler, synthesise
 
 BATCH = 1024
 ORTHOGONAL_STEPS, ORTHOGONAL_RATE = 100, 3e-4
@@ -69,9 +68,8 @@ def our_world(seed: int, settings: dict[str, int], judged: int) -> World:
     """Return a world that our generator draws whole."""
     bench = sdl.SynthBench.draw(seed=seed, **settings)
     _, generator = bench.to_saelens()
-    world = bench.world
     replay = Replay((generator.sample(BATCH) for _ in iter(int, 1)), judged)
-    return World(bench.W_p, np.asarray(world.distribution.bias, dtype=np.float32), world.sampler("train"), replay)
+    return World(bench.W_p, np.asarray(bench.distribution.bias, dtype=np.float32), bench.sampler("train"), replay)
 
 
 def saelens_world(seed: int, folder: Path, judged: int, n: int = 16384, n_p: int = 768, roots: int = 128) -> World:

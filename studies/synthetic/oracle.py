@@ -26,8 +26,8 @@ import torch
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 from benchmarks.synth_sampling import SIZES
-from sdlcore.api.synth_bench import SynthBench
-from sdlcore.interop.synthetic import AnyEncoder
+from sdlcore.benches.saelens_evaluation import AnyEncoder
+from sdlcore.benches.synth import SynthBench
 from sdlstudy.results.tables import write_csv
 from studies.synthetic.synth_encoders import CODES, encoder
 
@@ -39,7 +39,7 @@ BATCH = 1000
 def measure(bench: SynthBench, codes: str, tuning: int, samples: int) -> dict[str, Any]:
     """Return the row of one oracle."""
     rows, encode = encoder(codes, bench, tuning)
-    W_dec, bias = torch.from_numpy(rows.copy()), torch.from_numpy(bench.world.distribution.bias)
+    W_dec, bias = torch.from_numpy(rows.copy()), torch.from_numpy(bench.distribution.bias)
     judged = AnyEncoder(W_dec, encode, lambda latents: latents @ W_dec + bias)
     found = eval_sae_on_synthetic_data(judged, *bench.to_saelens(), num_samples=samples, batch_size=BATCH)
     return {
@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         n_p, roots = SIZES[n]
         first = SynthBench.draw(seed=seed, n=n, n_p=n_p, roots=roots)
         for version, codes in product(arguments.versions, arguments.codes):
-            world = first.world._replace(source=first.world.source.changed(version=version))
-            row = measure(SynthBench(world), codes, arguments.tuning, arguments.samples)
+            bench = SynthBench(first.settings.changed(version=version), first.seed, first.W_p, first.distribution)
+            row = measure(bench, codes, arguments.tuning, arguments.samples)
             rows = [other for other in rows if any(other[key] != row[key] for key in KEYS)] + [row]
             write_csv(arguments.csv, pd.DataFrame(rows))
             print(row, flush=True)

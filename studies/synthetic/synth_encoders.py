@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from sdlcore.api.synth_bench import SynthBench
-from sdlcore.sources.synth.distribution import families
+from sdlcore.benches.synth import SynthBench, families
 
 CODES = ("linear", "posterior", "posterior, trees", "posterior, all rows")
 STAGES, QUIET = 16, 8
@@ -75,7 +74,7 @@ class Trees(NamedTuple):
 
 def trees(bench: SynthBench, chosen: np.ndarray, frequencies: np.ndarray, known_trees: bool) -> Trees:
     """Return the hierarchy among the chosen features, or none."""
-    source, law = bench.settings, bench.world.distribution
+    source, law = bench.settings, bench.distribution
     place = np.full(source.n, -1)
     place[chosen] = np.arange(len(chosen))
     children: list[list[int]] = [[] for _ in chosen]

@@ -8,8 +8,8 @@ from benchmarks.cases import ARCHETYPES, DENSE, METHODS, SPARSE, Setting
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE, REPEATED
+from sdlcore.benches.lrb import coefficients, synthesise
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sparse.kernels import tiles
 from tests.int8 import needs_int8
 

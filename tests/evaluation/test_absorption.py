@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import Hierarchy
+from sdlcore.benches.lrb import coefficients
 from sdlcore.evaluation import absorption as module
 from sdlcore.evaluation.absorption import absorption_score, families, match_latents
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients
-from sdlcore.sources.bench.settings import Hierarchy
 
 HIERARCHY = Hierarchy(3, 4)
 N, N_R = 18, 24

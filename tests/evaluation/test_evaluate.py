@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.benches.config import FeatureMatrixConfig, Hierarchy
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Arrays
@@ -21,9 +23,6 @@ from sdlcore.evaluation.zero_loss import Solution, approximate_loss
 from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig, Hierarchy
 from tests.coders import coder
 from tests.stores import write_store
 

@@ -3,13 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import SELECTING, ModelConfig
 from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
 x = coefficients(300, 20, 0.9, stream(0, "x"))

@@ -6,10 +6,10 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.lrb import coefficients
 from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients
 
 N, N_R = 10, 16
 W = np.linalg.qr(stream(0, "W").standard_normal((N_R, N)))[0].T  # one row per feature

@@ -4,9 +4,9 @@ import scipy.sparse
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sdlcore.benches.lrb import coefficients, synthesise
 from sdlcore.evaluation.zero_loss import Solution, approximate_loss
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, synthesise
 from tests.coders import coder
 
 

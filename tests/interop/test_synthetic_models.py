@@ -5,10 +5,10 @@ import subprocess
 import numpy as np
 import pytest
 
+from sdlcore.benches.config import SaelensSource
+from sdlcore.benches.saelens import read_synthetic_model
+from sdlcore.benches.synth import Sampler
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import read_synthetic_model
-from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.sources.synth.sampler import Sampler
 from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"

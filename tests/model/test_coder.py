@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import feature_matrix
 from sdlcore.config import ModelConfig
 from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.model.saving import load_model, save_model
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.evaluation.chance import chance_mip
 from tests.int8 import with_int8
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 
 class Bench(NamedTuple):

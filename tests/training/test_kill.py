@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.data.anchors import random_anchors, save_anchors
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.conftest import REPOSITORY
 from tests.forking import Forking
 from tests.int8 import needs_int8

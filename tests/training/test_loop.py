@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import Config
 from sdlcore.errors import DivergedError
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_rows
 from sdlcore.training.loop import Checkpointing, train
 from tests.int8 import with_int8

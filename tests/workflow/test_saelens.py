@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdlcore.data.reading import ActivationStore
-from tests.sources.saelens.test_model import N_P, N, written
+from tests.benches.test_saelens_models import N_P, N, written
 
 RUN = {"n_q": 16, "steps": 5, "batch_size": 64}
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from sdlcore import SourceError
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.benches.config import SaelensSource
 from sdlstudy.configuration.plan import Shape
 from sdlstudy.configuration.validation import batches_beyond_rows
 
@@ -115,7 +115,7 @@ def check_arrays(name):
 
 def check_synthetic_model(name):
     """Refuse early a synthetic model that the job would refuse, by its configuration file alone."""
-    from sdlcore.sources.saelens.model import read_synthetic_config  # only here: it loads scipy
+    from sdlcore.benches.saelens import read_synthetic_config  # only here: it loads scipy
 
     try:
         read_synthetic_config(as_read(SaelensSource, name))

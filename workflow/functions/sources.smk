@@ -1,11 +1,11 @@
 # Stores and settings of sources.
 from types import SimpleNamespace
 
-from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
+from sdlcore.benches.config import BenchFeatures, BenchSamples
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource
-from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.benches.config import SynthSource
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]

@@ -9,6 +9,7 @@ import torch
 
 from peers.settings import PeerConfig
 from runs.codes import CodesConfig
+from sdlcore.benches.config import Hierarchy
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
@@ -23,7 +24,6 @@ from sdlcore.model.saving import load_model, load_provenance
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.settings import Hierarchy
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
 

@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 
 from sdlcore import References
+from sdlcore.benches.config import BenchFeatures
+from sdlcore.benches.lrb import draw_matrices
 from sdlcore.command_line import cli
 from sdlcore.data.references import save_references
 from sdlcore.identity import provenance
-from sdlcore.sources.bench.feature_matrix import draw_matrices
-from sdlcore.sources.bench.settings import BenchFeatures
 
 
 def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:

@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 
 from sdlcore import References
+from sdlcore.benches.config import SaelensSource
+from sdlcore.benches.saelens import read_synthetic_model
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.identity import provenance
-from sdlcore.sources.saelens.model import read_synthetic_model
-from sdlcore.sources.saelens.settings import SaelensSource
 
 
 def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

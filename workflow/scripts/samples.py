@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
+from sdlcore.benches.config import BenchSamples
+from sdlcore.benches.lrb import draw_samples
 from sdlcore.command_line import cli
 from sdlcore.data.references import load_references
 from sdlcore.data.writing import create_store
 from sdlcore.identity import provenance
-from sdlcore.sources.bench.samples import draw_samples
-from sdlcore.sources.bench.settings import BenchSamples
 
 
 def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

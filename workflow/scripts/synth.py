@@ -3,14 +3,12 @@
 import logging
 from pathlib import Path
 
-from sdlcore import References
+from sdlcore.benches.config import SynthSource
+from sdlcore.benches.synth import SynthBench, draw_samples, write_synth_recipe
 from sdlcore.command_line import cli
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.identity import provenance
-from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import write_synth_recipe
-from sdlcore.sources.synth.world import World
 
 
 def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
@@ -21,8 +19,8 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
         train: store for training to write, or a .json file for the recipe of samples that trainings draw themselves
         test: store for evaluation to write
     """
-    world = World.draw(source, seed)
-    save_references(feature_matrix, References(world.W_p), provenance(source=source.to_dict(), seed=seed))
+    bench = SynthBench.draw(seed=seed, **source.to_dict())
+    save_references(feature_matrix, bench.references, provenance(source=source.to_dict(), seed=seed))
     stores = [("train", train, source.train_samples), ("test", test, source.test_samples)]
     if train.suffix == ".json":
         write_synth_recipe(train, source, seed, provenance(source=source.to_dict(), seed=seed, part="train"))
@@ -30,7 +28,7 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     for part, path, rows in stores:
         active = 0
         with create_store(path, provenance(source=source.to_dict(), seed=seed, part=part)) as store:
-            for block in world.draw_samples(part, rows):
+            for block in draw_samples(bench.sampler(part), bench.W_p, bench.distribution.bias, rows):
                 store.append(block.input, features=block.features)
                 active += block.features.nnz
         logging.info("%s: %d samples of %.1f active features", part, rows, active / rows)

@@ -26,7 +26,6 @@ from sdlcore.api.checking import (
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.inputs import is_store, pair_of, stored
-from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import (
     CHECKPOINT,
@@ -39,6 +38,7 @@ from sdlcore.api.run_folder import (
     warn_of_batches,
 )
 from sdlcore.api.streams import ANEW, gives_batches, open_batches
+from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, Request

@@ -12,7 +12,7 @@ from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, coders_of
 from sdlcore.api.inputs import activations, is_pair
-from sdlcore.api.known_features import KnownFeatures
+from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays

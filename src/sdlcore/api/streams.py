@@ -313,10 +313,10 @@ def recipe_batches(path: Path, folder: Path, device: Device = "auto") -> Iterato
 
 
 def _opening(name: str) -> Opening:
-    from sdlcore.sources.synth import streaming
+    from sdlcore.benches import synth
 
-    if name == streaming.FORMAT:
-        return streaming.open_synth_stream
+    if name == synth.FORMAT:
+        return synth.open_synth_stream
     from sdlcore.extraction.stream import open_language_stream
 
     return open_language_stream

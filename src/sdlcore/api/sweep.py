@@ -18,9 +18,9 @@ from sdlcore.api.checking import warn_of_no_folder
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of, stored
-from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.streams import gives_batches
+from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of

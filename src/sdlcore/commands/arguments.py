@@ -7,17 +7,17 @@ from typing import Annotated, Any
 import tyro
 
 from sdlcore.api.anchors import as_anchors
-from sdlcore.api.bench import STANDARD, Bench, standard_bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.loading import load
+from sdlcore.benches.config import BenchSource
+from sdlcore.benches.lrb import STANDARD, Bench, standard_bench
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.inside.hooks import Place
 from sdlcore.interop.tensors import UnsaidError
 from sdlcore.settings import Pair
-from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.paths import user_path
 
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"

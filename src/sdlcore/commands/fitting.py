@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.architecture import with_architecture
-from sdlcore.api.bench import Bench
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
-from sdlcore.api.known_features import Part
 from sdlcore.api.run_folder import run_folder
 from sdlcore.api.sweep import fit_many as fit_side_by_side
+from sdlcore.benches.config import BenchSource
+from sdlcore.benches.known_features import Part
+from sdlcore.benches.lrb import Bench
 from sdlcore.commands.arguments import (
     FEATURES,
     REFERENCES,
@@ -28,7 +29,6 @@ from sdlcore.device import Device
 from sdlcore.identity import provenance
 from sdlcore.settings import Split, default_of
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.yaml_files import load_yaml, number_as_text
 from sdlcore.suggestions import did_you_mean

@@ -10,7 +10,7 @@ steps after the training's last.
 - arrays, .npy files and stores: `stored_batches`, in the random order of `BatchReader`;
 - a user's DataLoader, iterable or function of the step: `sdlcore.api.streams.given_batches`, in their own order;
 - samples that are computed during the training, as a recipe (a JSON file) describes:
-  `sdlcore.api.streams.recipe_batches`, from a synthetic bench (`sdlcore.sources.synth.streaming`) or a language model
+  `sdlcore.api.streams.recipe_batches`, from a synthetic bench (`sdlcore.benches.synth`) or a language model
   (`sdlcore.extraction.stream`).
 
 A further kind of data is one more function that returns `Batches`. Two models that run during the training, for

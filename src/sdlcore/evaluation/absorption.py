@@ -14,8 +14,8 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
+from sdlcore.benches.config import Hierarchy
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.sources.bench.settings import Hierarchy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,10 +3,10 @@
 import numpy as np
 import scipy.sparse
 
+from sdlcore.benches.config import Hierarchy
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.absorption import absorption, absorption_score, match_latents
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.sources.bench.settings import Hierarchy
 
 
 class CoefficientScores:

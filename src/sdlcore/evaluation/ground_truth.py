@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdlcore.benches.config import Hierarchy
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import all_sites, make_direction_pair
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.data.references import References
 from sdlcore.evaluation.recovery import best_match, normalise_rows
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sources.bench.settings import Hierarchy
 
 
 class GroundTruth(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
+from sdlcore.benches.lrb import synthesise
 from sdlcore.model.saving import save_model
-from sdlcore.sources.bench.samples import synthesise
 from sdlcore.storage.checksums import write_with_checksum
 from sdlstudy.configuration.loading import load_yaml, validate
 from sdlstudy.configuration.whole import Configuration

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients
 from tests.sdlstudy.products import studies
 
 CONFIG = studies.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "lrb_3d", "method": "topk_3d"}}})

@@ -3,9 +3,9 @@
 import pytest
 
 from offline.settings import ClipTraining
+from sdlcore.benches.config import BenchSource
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.extraction import FileSource
 from sdlstudy.configuration.schema import schema
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.lrb import feature_matrix
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, certify_top_1, gradients
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
 

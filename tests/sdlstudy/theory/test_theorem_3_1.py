@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients
 from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.exact_loss import (
     CHANCES,

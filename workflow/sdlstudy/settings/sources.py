@@ -12,15 +12,13 @@ from typing_extensions import TypeAliasType
 
 from offline.settings import TRAINED_HERE, OfflineClip
 from offline.wheels import wheel_path
+from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
+from sdlcore.benches.config import Hierarchy as BenchHierarchy
 from sdlcore.data.settings import ClassMeans as LibraryClassMeans
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.settings import Batch, Positive, Unique
-from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.sources.bench.settings import Hierarchy as BenchHierarchy
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
-from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.sources.synth.settings import SynthSource
 from sdlstudy.settings.fields import Identifier, Settings, left_out
 from sdlstudy.settings.runs import Run, with_extras
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.benches.lrb import feature_matrix
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.claims import BOTH, LATER, PROJECT, VERSION_3, Claim, share
 from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, pattern, random_problem, unit_columns

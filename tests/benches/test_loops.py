@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdlcore.sources.synth.loops import philox
+from sdlcore.benches.loops import philox
 
 # Random123's known answers for Philox4x32-10: counter, key, result
 ANSWERS = [

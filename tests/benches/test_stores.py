@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from sdlcore.benches.config import BenchSamples
+from sdlcore.benches.lrb import coefficients, synthesise
 from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import BenchSamples
 from sdlcore.storage.checksums import write_with_checksum
 from tests.conftest import script
 

@@ -6,18 +6,11 @@ not imported.
 """
 
 from collections.abc import Callable
-from itertools import count
 
 import numpy as np
-import scipy.sparse
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
-
-from sdlcore.errors import RefusedError
-from sdlcore.sources.bench.samples import draw_samples
-from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.sources.synth.world import World
 
 
 class FeatureVectors:
@@ -63,34 +56,3 @@ class AnyEncoder:
 
     def eval(self) -> None:
         """Do nothing: there is only one mode."""
-
-
-def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
-    """Return a bench's features (n_p x n) and a generator of its coefficients.
-
-    The number of a call of the generator determines its random stream. RefusedError if the bench has noise or a second
-    representation.
-    """
-    if bench.noise or bench.n_r is not None:
-        raise RefusedError(
-            "SAELens evaluates autoencoders on coefficients times features; draw the bench without noise and n_r"
-        )
-    calls = count()
-
-    def draw(batch_size: int) -> csr_array:
-        blocks = draw_samples(bench, W_p, None, seed, f"saelens {next(calls)}", batch_size)
-        return scipy.sparse.vstack([block.features for block in blocks], format="csr")
-
-    return FeatureVectors(W_p), Coefficients(draw)
-
-
-def synth_for_saelens(world: World) -> tuple[FeatureVectors, Coefficients]:
-    """Return the features of a world of SynthSAEBench and a generator of its coefficients, as `for_saelens` does."""
-    sampler, drawn = world.sampler("saelens"), 0
-
-    def draw(batch_size: int) -> csr_array:
-        nonlocal drawn
-        drawn += batch_size
-        return sampler.coefficients(drawn - batch_size, batch_size)
-
-    return FeatureVectors(world.W_p, world.distribution.bias), Coefficients(draw)

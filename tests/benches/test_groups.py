@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import Hierarchy, zipf_probabilities
+from sdlcore.benches.lrb import Groups, coefficients
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import Groups, coefficients
-from sdlcore.sources.bench.settings import Hierarchy, zipf_probabilities
 
 N_SAMPLES, N = 40_000, 12
 
@@ -76,8 +76,3 @@ def test_features_are_active_with_these_probabilities():
     expected = np.array(zipf_probabilities(N, 0.1, 1.2))
     rates = active(exponent=1.2).mean(axis=0)
     assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / N_SAMPLES)).all()
-
-
-def test_groups_without_a_separate_stream_are_refused():
-    with pytest.raises(ValueError, match="groups_rng"):
-        coefficients(10, 4, 0.5, stream(0), groups=Groups(2, 0.5))

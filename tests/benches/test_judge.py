@@ -12,7 +12,7 @@ PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
 
 @pytest.fixture(scope="module")
 def evaluations(tmp_path_factory):
-    return printed("tests/sources/synth/judge.py", tmp_path_factory.getbasetemp() / "exported")
+    return printed("tests/benches/judge.py", tmp_path_factory.getbasetemp() / "exported")
 
 
 def printed(*command):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.api.bench import STANDARD
+from sdlcore.benches.config import BenchFeatures, BenchSamples
+from sdlcore.benches.lrb import STANDARD
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
-from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from tests.conftest import script
 
 SMALL = {"n": 12, "n_p": 8, "sparsity": 0.8, "max_interference": 0.5}

@@ -1,6 +1,6 @@
 """Run by the interpreter that has SAELens: let SAELens and us score dictionaries on a small world of `sdl.SynthBench`.
 
-    python tests/sources/synth/judge.py FOLDER
+    python tests/benches/judge.py FOLDER
 
 Prints JSON: for each judgement, the scores by name.
 """
@@ -18,10 +18,10 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
+from sdlcore.benches.saelens_evaluation import AnyEncoder
 from sdlcore.data.memory import Arrays
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.interop.synthetic import AnyEncoder
 
 WORLD = {"n": 96, "n_p": 48, "roots": 2, "depth": 2, "min_frequency": 0.01}
 K, SAMPLES, BATCH = 4, 8192, 1024  # the example's batches
@@ -44,9 +44,9 @@ def ours(coder, bench):
     """Return our scores on the samples that SAELens draws."""
     _, generator = bench.to_saelens()
     drawn = np.concatenate([generator.sample(BATCH).numpy() for _ in range(SAMPLES // BATCH)])
-    x = bench.world.sampler("saelens").coefficients(0, SAMPLES)
+    x = bench.sampler("saelens").coefficients(0, SAMPLES)
     assert np.array_equal(x.toarray(), drawn)
-    samples = Arrays(x @ bench.W_p.T + bench.world.distribution.bias, features=x)
+    samples = Arrays(x @ bench.W_p.T + bench.distribution.bias, features=x)
     truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
     return evaluate_coder(coder, samples, truth, np.random.default_rng(0)).metrics
 

@@ -4,8 +4,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.benches.lrb import coefficients, noise_deviation, noisy, synthesise
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, noise_deviation, noisy, synthesise
 
 
 @settings(max_examples=30)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import Hierarchy
+from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients
-from sdlcore.sources.bench.settings import Hierarchy
 
 hierarchies = st.builds(Hierarchy, parents=st.integers(1, 4), children=st.integers(1, 5))
 
@@ -54,8 +54,3 @@ def test_without_a_hierarchy_the_bench_is_what_it_was():
     x = coefficients(300, 12, 0.8, stream(7, "samples", "train"), 0.1, 2.0)
     content = hashlib.sha256(x.toarray().tobytes()).hexdigest()
     assert content == "d0352973848cd9a24797b13641ec154aee541e952acecf85601e4f94f615f719"
-
-
-def test_more_parents_and_children_than_features_are_refused():
-    with pytest.raises(ValueError, match="15 features, but n is 14"):
-        coefficients(10, 14, 0.5, stream(0), hierarchy=Hierarchy(3, 4))

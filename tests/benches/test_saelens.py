@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.sources.synth.test_judge import printed
+from tests.benches.test_judge import printed
 
 
 @pytest.mark.peers
 def test_both_generators_have_one_distribution():
-    statistics = printed("-m", "tests.sources.synth.saelens")
+    statistics = printed("-m", "tests.benches.saelens")
     # these do not depend on random numbers
     assert statistics["candidacy"] < 1e-6
     assert statistics["means"] < 1e-6

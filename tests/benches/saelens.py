@@ -1,6 +1,6 @@
 """Compare samples from our generator and from SAELens' generator, with the interpreter that has SAELens.
 
-    python -m tests.sources.synth.saelens
+    python -m tests.benches.saelens
 
 Prints JSON. Differences of estimates are in standard errors, which follow from the numbers of samples. If both
 generators draw from the same distribution, the largest of m differences is near sqrt(2 ln m).
@@ -17,13 +17,11 @@ from scipy.sparse import csr_array
 from scipy.stats import ks_2samp
 
 from benchmarks.synth_sampling import their_settings
+from sdlcore.benches.config import SynthSource
+from sdlcore.benches.synth import Distribution, Sampler, directions, draw_distribution, families
 from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.directions import directions
-from sdlcore.sources.synth.distribution import Distribution, draw_distribution, families
-from sdlcore.sources.synth.sampler import Sampler
-from sdlcore.sources.synth.settings import SynthSource
 
 SOURCE = SynthSource(n=256, n_p=96, roots=2)
 SAMPLES, BLOCK = 200_000, 20_000

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.benches import synth
+from sdlcore.benches.config import SynthSource
+from sdlcore.benches.synth import open_synth_stream, write_synth_recipe
 from sdlcore.data.batches import Request
 from sdlcore.errors import SourceError
-from sdlcore.sources.synth import streaming
-from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import open_synth_stream, write_synth_recipe
 
 SOURCE = SynthSource(n=128, n_p=16, roots=1)
 
@@ -27,7 +27,7 @@ def opened(path, batch_size=10):
 
 
 def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):
-    monkeypatch.setattr(streaming, "FIRST_ROWS", 50)
+    monkeypatch.setattr(synth, "FIRST_ROWS", 50)
     x = sdl.SynthBench.draw(seed=3, n=128, n_p=16, roots=1).samples(50).input
     with opened(recipe) as rows:
         assert rows.widths == (16,)

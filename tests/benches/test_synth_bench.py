@@ -57,7 +57,7 @@ def test_saelens_gets_new_samples_with_each_call_and_their_bias(bench):
     both = bench.to_saelens()[1].sample(100)
     assert torch.equal(torch.cat([first, second]), both)
     assert np.array_equal(features.feature_vectors.numpy(), bench.W_p.T)
-    expected = both.numpy() @ bench.W_p.T + bench.world.distribution.bias
+    expected = both.numpy() @ bench.W_p.T + bench.distribution.bias
     # sums of at most 64 float32 products of size 10
     assert np.allclose(features(both).numpy(), expected, atol=1e-4)
     for part in ("train", "test"):

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
+from sdlcore.benches.config import SynthSource
+from sdlcore.benches.synth import Sampler, candidacy, directions, draw_distribution, families, frequencies
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.directions import directions
-from sdlcore.sources.synth.distribution import candidacy, draw_distribution, families, frequencies
-from sdlcore.sources.synth.sampler import Sampler
-from sdlcore.sources.synth.settings import SynthSource
 from tests.conftest import script
 
 # two trees of 2 x (1 + 4 + 16) features, and 22 on their own

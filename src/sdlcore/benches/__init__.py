@@ -1,0 +1,1 @@
+"""Benches: synthetic data with known true features."""

@@ -1,1 +1,0 @@
-"""The Linear Representation Bench (Appendix C): synthetic representations with known true features."""

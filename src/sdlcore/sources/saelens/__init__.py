@@ -1,1 +1,0 @@
-"""Load and sample SAELens' synthetic models, such as SynthSAEBench, without SAELens."""

@@ -1,1 +1,0 @@
-"""SynthSAEBench's distribution at any size: frequent and rare, correlated, nested and superposed features."""
