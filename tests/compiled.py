@@ -37,7 +37,7 @@ def main() -> None:
         dictionary = sdl.fit(x, anchors=anchors, progress=False, device="cpu", **SIZES, **settings)
         if settings["activation"] == "topk":
             sdl.search(dictionary, x, progress=False)
-    sdl.fit(x, solver="acs", n_atoms=32, max_steps=2, batch_size=64, progress=False, device="cpu")
+    sdl.solve(x, n_atoms=32, max_steps=2, batch_size=64, progress=False)
     products.DENSE = 1.0  # a large share of so few latents is active
     for activation, k in (("topk", 4), ("relu", None)):
         model = SparseCoder.from_config(

@@ -37,7 +37,7 @@ for arguments in (["evaluate", "run", "run", "--x", "x.npy"], ["evaluate", "run"
 tasks = {
     "tables": fitted.history_frame,
     "plot": lambda: sdl.plot.loss(fitted),
-    "sklearn": lambda: sdl.fit(x, solver="kmeans", n_atoms=20, progress=False),
+    "sklearn": lambda: sdl.solve(x, "kmeans", n_atoms=20, progress=False),
 }
 for name, task in tasks.items():
     try:

@@ -89,7 +89,10 @@ CALLS = [
     (lambda: sdl.fit(X, **ANCHORED, anchors=2 * np.eye(8)), "anchors: row 0 .* norm 2, expected a unit vector"),
     (lambda: sdl.fit(X, **ANCHORED, anchors=np.eye(9)), "anchors have 9 dimensions, but x has 8"),
     (lambda: sdl.fit(X, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
-    (lambda: sdl.fit(X, X, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
+    (
+        lambda: sdl.fit(X, X, **ANCHORED, anchors=np.eye(8)[:2]),
+        "anchors have 8 dimensions, but the sites of",
+    ),
     (
         lambda: sdl.fit(X, **ANCHORED, anchors=sdl.References(np.eye(8))),
         r"choose some or all of them by .choose\(8",

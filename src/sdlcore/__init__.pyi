@@ -16,6 +16,7 @@ from .api.loading import load as load
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
+from .api.solving import solve as solve
 from .api.stability import stability as stability
 from .api.sweep import fit_many as fit_many
 from .benches.lrb import Bench as Bench

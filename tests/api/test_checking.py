@@ -86,15 +86,10 @@ def effect(base, name):
     return any(name in str(one.message) for one in records) or not alike(dictionary, before)
 
 
-ELSEWHERE = {"relaxation", "contrast_similarity", "k_aux", "aux_target"}
+ELSEWHERE = {"checkpoint_every", "relaxation", "contrast_similarity", "k_aux", "aux_target"}
 """The tests of archetypes, contrast and the auxiliary loss vary these, which need neighbours or more steps."""
 
 
 @pytest.mark.parametrize("name", sorted(Config.model_fields.keys() - ELSEWHERE))
 def test_every_setting_has_an_effect(name):
     assert any(effect(base, name) for base in BASES)
-
-
-def test_checkpoints_need_a_folder():
-    with pytest.warns(UserWarning, match="checkpoint_every has no effect without out"):
-        sdl.fit(X, **COMMON | BASES["topk"] | {"checkpoint_every": 4})

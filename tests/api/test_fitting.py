@@ -1,7 +1,6 @@
 import copy
 import hashlib
 import itertools
-import json
 import os
 import signal
 import warnings
@@ -132,7 +131,6 @@ def other_default(request):
                 TOPK | {"activation": "jumprelu", "k": None, "l1": 0.1, "target_l0": 3.0, "initialisation": "tied"},
                 TOPK | {"activation": "gated", "k": None, "l1": 0.1},
                 TOPK | {"activation": "batchtopk"},
-                {"solver": "acs", "n_atoms": 16, "max_steps": 10},
             )
         ),
     ],
@@ -189,7 +187,7 @@ def test_fitting_does_not_change_its_inputs(both):
 
 def test_a_solver_finds_the_features_of_an_easy_bench():
     bench = sdl.Bench.draw(seed=0, n=64, n_p=48, sparsity=0.97, max_interference=0.2)
-    dictionary = sdl.fit(bench.sample(20_000), solver="acs", n_atoms=128, **QUIET)
+    dictionary = sdl.solve(bench.sample(20_000), n_atoms=128, progress=False)
     assert sdl.evaluate(dictionary, bench, n_samples=500)["gt_recovery_decoder"] > 0.95
     assert dictionary.settings["solver"] == "acs"
     assert dictionary.history[-1]["fvu"] < 0.2
@@ -215,12 +213,6 @@ def test_anchors_have_the_papers_weight_unless_they_have_another(both, bench):
     assert sdl.fit(both[0], anchors=anchors, lambda_anchor=1, **TOPK, **QUIET).settings["lambda_anchor"] == 1
     chosen = sdl.fit(both[0], anchors=anchors, anchor_cosine=0.1, **TOPK | {"steps": 2}, **QUIET)
     assert chosen.settings["anchor_cosine"] == 0.1
-
-
-def test_a_solver_tells_the_device_that_it_computes_on(both, monkeypatch):
-    monkeypatch.setattr("sdlcore.device.choose_device", lambda name: torch.device("cuda"))
-    dictionary = sdl.fit(both[0], solver="acs", n_atoms=16, max_steps=2, progress=False)
-    assert dictionary.provenance["device"] == "cpu"
 
 
 def test_a_dictionary_starts_from_another(both):
@@ -340,34 +332,14 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
     whole = sdl.fit(both[0], **settings, **QUIET)
     cut_off(monkeypatch, both[0], out=folder, **settings)
     lr = r"run belongs to another run: lr is 0\.001, here 0\.01\. Delete it, or choose another folder"
-    for other, message in [
-        (settings | {"lr": 0.01}, lr),
-        ({"solver": "kmeans", "n_atoms": 16}, "run belongs to another run: stage is train, here solve"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            sdl.fit(both[0], out=folder, **other, **QUIET)
+    with pytest.raises(ValueError, match=lr):
+        sdl.fit(both[0], out=folder, **settings | {"lr": 0.01}, **QUIET)
+    with pytest.raises(ValueError, match="run belongs to another run: stage is train, here solve"):
+        sdl.solve(both[0], "kmeans", n_atoms=16, out=folder, progress=False)
     with pytest.raises(ValueError, match=f"run 'run': .*{lr}"):  # before the other is trained
         sdl.fit_many(both[0], {"other": {}, "run": {"lr": 0.01}}, out=tmp_path, **settings, **QUIET)
     assert not (tmp_path / "other").exists()
     assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"k": 4, "lr": 0.01}, "k is 3, here 4"),
-        ({"seed": 1}, "seed is 0, here 1"),
-        ({"solver": "kmeans"}, "stage is train, here solve"),
-    ],
-)
-def test_a_finished_run_is_never_overwritten(change, message, both, tmp_path):
-    run = sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
-    other = change | {"n_atoms": 16} if "solver" in change else TOPK | change
-    with pytest.raises(ValueError, match=rf"run belongs to another run: {message}\. Delete it, or choose another"):
-        sdl.fit(both[0], out=tmp_path / "run", **other, **QUIET)
-    assert same(sdl.load(tmp_path / "run"), run)
-    with pytest.raises(ValueError, match=r"another run: inputs\.store is \w+…, here \w+…"):
-        sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
 
 
 def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monkeypatch):
@@ -418,21 +390,19 @@ def test_a_finished_run_is_opened_on_its_device(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     elsewhere = torch.device("meta")  # instead of a GPU
     monkeypatch.setattr("sdlcore.device.choose_device", lambda name: elsewhere)
-    config = tmp_path / "run/config.json"
-    monkeypatch.setattr("sdlcore.api.fitting.made_by", lambda *_: json.loads(config.read_text()))
     assert sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET).W_enc.device == elsewhere
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(Fit, "_compute", lambda *_: pytest.fail("the training was begun"))
+    monkeypatch.setattr(Fit, "_train", lambda *_: pytest.fail("the training was begun"))
     for out in (tmp_path / "taken",):
         with pytest.raises(OSError, match="taken'"):
             sdl.fit(both[0], **TOPK, **QUIET, out=out)
 
 
 def test_a_solvers_dictionary_is_saved_in_a_folder(both, tmp_path):
-    dictionary = sdl.fit(both[0], solver="kmeans", n_atoms=16, out=tmp_path / "run", **QUIET)
+    dictionary = sdl.solve(both[0], "kmeans", n_atoms=16, out=tmp_path / "run", progress=False)
     assert same(dictionary, sdl.load(tmp_path / "run"))
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import sdlcore as sdl
 from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.api.solving import identity_of_solve
 from sdlcore.identity import NUMBERS
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
@@ -21,7 +23,7 @@ RUNS = Path(__file__).parent / "runs"
 QUIET = {"device": "cpu", "progress": False}
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 32, "steps": 20, "log_every": 5, **QUIET}
 SETTINGS |= {"normalise": False, "bias": False, "resample_every": None, "checkpoint_every": 5}
-SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2, **QUIET}
+SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2}
 
 
 @pytest.fixture
@@ -55,9 +57,10 @@ def changed(folder, **facts):
     dictionary.save(folder)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS), ("solved", SOLVED)])
-def test_a_run_of_an_earlier_version_opens(runs, x, name, settings, steps, caplog):
-    dictionary = sdl.fit(x, out=runs / name, **settings)
+@pytest.mark.parametrize("name", ["finished", "solved"])
+def test_a_run_of_an_earlier_version_opens(runs, x, name, steps, caplog):
+    solve = partial(sdl.solve, progress=False, **SOLVED)
+    dictionary = solve(x, out=runs / name) if name == "solved" else fitted(x, runs / name)
     assert not steps
     assert f"{name} was computed with " in caplog.text
     assert "other code of sdlcore; results can differ by rounding" in caplog.text
@@ -90,7 +93,7 @@ def test_other_packages_and_devices_are_logged_and_make_no_other_run(x, tmp_path
         ({"gradient_clip": 2.0}, "gradient_clip is 1.0, here 2.0"),
         ({"k": 3, "lr": 0.1}, "k is 2, here 3"),
         ({"seed": 1}, "seed is 0, here 1"),
-        ({"solver": "kmeans", "n_atoms": 4, "support": 2}, "stage is train, here solve"),
+        (SOLVED, "stage is train, here solve"),
     ],
 )
 @pytest.mark.parametrize("is_finished", [True, False])
@@ -101,10 +104,11 @@ def test_another_run_is_refused_by_its_first_difference(x, tmp_path, monkeypatch
     else:
         cut_off(monkeypatch, x, 11, out=folder, **SETTINGS)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    call = partial(sdl.solve, progress=False) if change is SOLVED else partial(sdl.fit, **SETTINGS)
     with pytest.raises(
         ValueError, match=rf"run belongs to another run: {message}\. Delete it, or choose another folder"
     ):
-        sdl.fit(x, out=folder, **(change | QUIET if "solver" in change else SETTINGS | change))
+        call(x, out=folder, **change)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -193,11 +197,12 @@ def test_codes_by_search_in_a_folder_are_no_finished_training(x, tmp_path):
         fitted(x, tmp_path / "run")
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])
-def test_the_identity_of_a_fit_is_that_of_its_run(x, tmp_path, settings):
-    quiet = {name: value for name, value in settings.items() if name != "progress"}
-    sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
-    assert identity_of_fit(x, seed=3, **quiet) == json.loads((tmp_path / "run" / CONFIG).read_text())["identity"]
+def test_the_identity_is_known_before_the_run(x, tmp_path):
+    quiet = {name: value for name, value in SETTINGS.items() if name != "progress"}
+    sdl.fit(x, seed=3, out=tmp_path / "fit", **SETTINGS)
+    sdl.solve(x, seed=3, out=tmp_path / "solve", progress=False, **SOLVED)
+    for name, made in (("fit", identity_of_fit(x, seed=3, **quiet)), ("solve", identity_of_solve(x, seed=3, **SOLVED))):
+        assert made == json.loads((tmp_path / name / CONFIG).read_text())["identity"]
 
 
 def test_a_folder_of_another_library_is_refused_before_the_training(x, tmp_path):

@@ -223,11 +223,6 @@ def of_pairs(step):
     ("x", "settings", "message"),
     [
         (of_step, {"batch_size": 64}, "batch_size has no meaning together with batches, which determine it"),
-        (
-            of_step,
-            {"solver": "acs", "n_atoms": 16, **QUIET},
-            "solver acs reads all samples several times, but x gives batches",
-        ),
         (of_step, {"pair": "transcoder"}, "pair transcoder needs a source with a target"),
         (
             of_step,
@@ -265,9 +260,13 @@ def of_pairs(step):
 )
 @pytest.mark.filterwarnings("ignore:activation relu")
 def test_what_is_wrong_with_batches_is_named(x, settings, message):
-    options = settings if "solver" in settings else SETTINGS | settings
     with pytest.raises(ValueError, match=message):
-        sdl.fit(x, **options)
+        sdl.fit(x, **SETTINGS | settings)
+
+
+def test_solvers_take_no_batches():
+    with pytest.raises(ValueError, match="solver acs reads all samples several times, but x gives batches"):
+        sdl.solve(of_step, n_atoms=16, progress=False)
 
 
 def test_batches_of_pairs_train_with_contrast_and_nothing_else():

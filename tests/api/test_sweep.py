@@ -37,11 +37,6 @@ def test_each_dictionary_of_a_sweep_is_that_of_a_single_fit(x, at_once):
         ]
 
 
-def test_solvers_stand_beside_each_other(x):
-    dictionaries = sdl.fit_many(x, {str(seed): {"seed": seed} for seed in (0, 1)}, solver="acs", n_atoms=16, **QUIET)
-    assert same(dictionaries["1"], sdl.fit(x, solver="acs", n_atoms=16, seed=1, **QUIET))
-
-
 def test_torch_keeps_its_threads(x):
     before = torch.get_num_threads()
     sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)

@@ -124,9 +124,9 @@ def test_it_finds_the_features_of_a_small_bench(bench, signed):
 @pytest.mark.usefixtures("dbksvd")
 def test_fit_takes_its_settings(bench):
     few = {"solver": "dbksvd", "n_atoms": 60, "support": 4, "max_steps": 2, "progress": False}
-    assert sdl.fit(bench.x, **few, atom_batch=8).settings["atom_batch"] == 8
+    assert sdl.solve(bench.x, **few, atom_batch=8).settings["atom_batch"] == 8
     with pytest.raises(ValueError, match="atom_batch: Input should be greater than or equal to 1"):
-        sdl.fit(bench.x, **few, atom_batch=0)
+        sdl.solve(bench.x, **few, atom_batch=0)
 
 
 def test_atoms_that_no_sample_uses_are_replaced(dbksvd, bench):

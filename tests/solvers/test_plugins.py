@@ -39,7 +39,7 @@ def test_it_leaves_a_run_with_its_settings(tmp_path):
     x = torch.rand(300, 6, generator=torch.Generator().manual_seed(0)).numpy()
     write_store(tmp_path / "train.h5", x)
     config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
-    sdl.fit(tmp_path / "train.h5", out=tmp_path / "run", progress=False, **config.to_dict())
+    sdl.solve(tmp_path / "train.h5", out=tmp_path / "run", progress=False, **config.to_dict())
     model = load_model(tmp_path / "run/model.safetensors")
     torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
     provenance = json.loads((tmp_path / "run/config.json").read_text())
@@ -112,6 +112,6 @@ def test_a_solver_may_yield_only_the_required_keys_and_one_row_that_it_changes()
             row["step"] = step + 1
             yield torch.eye(batches(step).shape[1]).requires_grad_(), row
 
-    sae = sdl.fit(torch.rand(300, 6).numpy(), solver="own", progress=False)
+    sae = sdl.solve(torch.rand(300, 6).numpy(), "own", progress=False)
     assert [row["step"] for row in sae.history] == [1, 2, 3, 4]
     assert list(sae.history[-1]) == list(ROW)

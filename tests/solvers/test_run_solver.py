@@ -30,7 +30,7 @@ def store(bench, tmp_path):
 
 
 def solve(store, folder, settings=None, watch=None, start=None):
-    sdl.fit(store, out=folder, watch=watch, start=start, progress=False, **SETTINGS | (settings or {}))
+    sdl.solve(store, out=folder, watch=watch, start=start, progress=False, **SETTINGS | (settings or {}))
     return load_model(folder / "model.safetensors")
 
 
@@ -129,5 +129,5 @@ def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
     assert bench.recovery(again.W_dec.detach()) == 1.0
     other = Path(tmp_path / "other.h5")
     write_store(other, torch.randn(100, 8).numpy())
-    with pytest.raises(ValueError, match="start maps 32 to 32 dimensions, but the inputs have 8 and 8"):
+    with pytest.raises(ValueError, match="start writes 32 dimensions, but the inputs have 8"):
         solve(other, tmp_path / "wrong", start=tmp_path / "first/model.safetensors")

@@ -18,7 +18,7 @@ def solved(x, solver, scale=1.0, **more):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return sdl.fit((x * scale).astype(np.float32), **settings)
+        return sdl.solve((x * scale).astype(np.float32), **settings)
 
 
 def fvu(dictionary, x, scale=1.0):
@@ -71,7 +71,7 @@ def test_a_transcoder_has_sites_of_two_scales(x):
     sites = (2.0**40 * x).astype(np.float32), (2.0**-40 * x).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        apart = sdl.fit(*sites, solver="acs", **FEW)
+        apart = sdl.solve(sites[0], target=sites[1], **FEW)
     error = np.square(apart.reconstruct(sites[0]).astype(np.float64) * 2.0**40 - x).sum()
     assert error / np.square(x - x.mean(0)).sum() == pytest.approx(fvu(sae, x), rel=1e-3)
 

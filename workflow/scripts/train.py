@@ -7,16 +7,16 @@ from typing import Any
 from peers.settings import DISTRIBUTIONS, PeerConfig
 from runs.folder import Run, Training, describe, take_finished
 from runs.recording import recorder
-from sdlcore import Dictionary, fit, load
+from sdlcore import Dictionary, fit, load, solve
 from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, unfinished_run
+from sdlcore.api.solving import identity_of_solve
 from sdlcore.api.streams import open_batches
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.identity import ENTRY
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.distributed import processes_of
 
@@ -29,21 +29,22 @@ def main(run: Run, training: Training, *, settings: dict[str, Any]) -> None:
     run.limit_threads()
     if "peer" in settings:
         return _train_elsewhere(run, PeerConfig.from_dict(settings))
-    config = (SolverConfig if "solver" in settings else Config).from_dict(settings)
-    arguments: dict[str, Any] = {
+    start = load(training.start) if training.start else None
+    if "solver" in settings:
+        arguments: dict[str, Any] = {**settings, "seed": run.seed, "start": start, "watch": run.references()}
+        with ActivationStore(run.store) as store:
+            if not take_finished(run, identity_of_solve(store, **arguments)):
+                solve(store, out=run.out, progress=False, **arguments)
+        return
+    config = Config.from_dict(settings)
+    arguments = {
         **config.to_dict(),
         "seed": run.seed,
         "anchors": load_anchors(training.anchors) if training.anchors else None,
-        "start": load(training.start) if training.start else None,
+        "start": start,
         "watch": run.references(),
         "device": training.device,
     }
-    if isinstance(config, SolverConfig):
-        arguments["device"] = "cpu"
-        with ActivationStore(run.store) as store:
-            if not take_finished(run, identity_of_fit(store, **arguments)):
-                fit(store, out=run.out, progress=False, **arguments)
-        return
     with (
         processes_of(training.split, config) as processes,
         open_batches(run.store, folder=run.out, device=training.device) as batches,

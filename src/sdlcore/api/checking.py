@@ -1,21 +1,17 @@
-"""Check the inputs and settings of a run before training, and warn about useless settings and failed trainings."""
+"""Check the inputs of a training against its settings, and warn about trainings that fail."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from sdlcore.api.streams import ANEW
-from sdlcore.config import Config, ModelConfig, is_centred
+from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.settings import default_of
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.user_warnings import warn_at_call
 
 SETTLED = 100
@@ -32,36 +28,18 @@ LOOKED_AT = 1000
 
 
 def check_inputs(
-    batches: Batches,
-    config: Config | SolverConfig,
-    anchors: Anchors | None,
-    start: SparseCoder | None,
-    watch: References | None,
+    batches: Batches, config: Config, anchors: Anchors | None, start: SparseCoder | None, watch: References | None
 ) -> None:
-    """Check that inputs match the settings and each other.
-
-    Raises
-    ------
-    ValueError
-        If they do not; the message names the input or setting.
-    """
-    pair = config.pair
-    sites = pair_sites(pair, *batches.widths)
+    """Raise `ValueError` if the inputs of a training do not match its settings and each other."""
     if watch is not None:
-        _check_sites("watch", tuple(map(len, watch.sites)), batches, pair)
-    if isinstance(config, SolverConfig):
-        batches.all_samples(f"solver {config.solver} reads all samples several times")
-        _check_start(start, pair, *sites)
-        return
-    n_q, batch_size = config.n_q, config.batch_size
-    _check_start(start, pair, *sites, n_q)
+        check_sites("watch", tuple(map(len, watch.sites)), batches, config.pair)
     if start is not None:
-        _check_initial_weights(start, config.model)
-    if batches.rows is not None and batch_size > batches.rows:
+        check_start(start, config, pair_sites(config.pair, *batches.widths))
+    if batches.rows is not None and config.batch_size > batches.rows:
         n_p = batches.widths[0]
         turned = f", or transpose x if x has {n_p} samples" if n_p > batches.rows else ""
         raise ValueError(
-            f"{batches.path}: batch_size {batch_size} exceeds its {batches.rows} rows; "
+            f"{batches.path}: batch_size {config.batch_size} exceeds its {batches.rows} rows; "
             f"set batch_size to {batches.rows} or less{turned}"
         )
     if config.anchor_cosine is not None and not batches.restarts:
@@ -69,55 +47,36 @@ def check_inputs(
     if (anchors is not None) != config.anchors:
         weight = config.anchor_cosine or config.lambda_anchor
         name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"
-        if anchors is None:
-            raise ValueError(f"{name} is {weight}, but no anchors are given; give anchors, or leave {name} out")
-        raise ValueError(
-            f"{name} is {weight}, but anchors are given; leave out {name} (for its default) or the anchors"
-        )
+        given = "no anchors are given; give anchors, or leave it out"
+        if anchors is not None:
+            given = "anchors are given; leave out the anchors, or the weight for its default"
+        raise ValueError(f"{name} is {weight}, but {given}")
     if anchors is not None:
-        _check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), batches, pair)
-        if len(anchors.w_p) > n_q:
-            raise ValueError(f"there are {len(anchors.w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
+        check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), batches, config.pair)
+        if len(anchors.w_p) > config.n_q:
+            raise ValueError(f"there are {len(anchors.w_p)} anchors, but n_q is {config.n_q}; raise n_q, or give fewer")
 
 
-def _check_sites(name: str, widths: tuple[int, ...], batches: Batches, pair: str) -> None:
+def check_sites(name: str, widths: tuple[int, ...], batches: Batches, pair: str) -> None:
     """Check that directions have the dimensions of the sites that a pair uses; ``name`` is the argument's name."""
-    have, are = ("has", "is") if name == "watch" else ("have", "are")
-    if widths[0] != batches.widths[0]:
-        raise ValueError(f"{name} {have} {widths[0]} dimensions, but x has {batches.widths[0]}")
-    if pair == "sae":
-        return
-    if len(widths) < 2:
-        raise ValueError(
-            f"{name} {are} only for x, but pair {pair} also needs directions for the target; give both arrays"
-        )
-    if widths[1] != batches.widths[1]:
-        raise ValueError(f"{name} for the target {have} {widths[1]} dimensions, but the target has {batches.widths[1]}")
-    if widths != batches.widths:
-        raise ValueError(f"{name} {have} sites of {widths} dimensions, but x has sites of {batches.widths}")
+    used = slice(1 if pair == "sae" else None)
+    if widths[used] != batches.widths[used]:
+        found, expected = (" and ".join(map(str, sizes)) for sizes in (widths[used], batches.widths[used]))
+        sites = "x has" if pair == "sae" else f"the sites of this {pair} have"
+        raise ValueError(f"{name} {'has' if name == 'watch' else 'have'} {found} dimensions, but {sites} {expected}")
 
 
-def _check_start(
-    start: SparseCoder | None, pair: str, sites_p: tuple[int, ...], sites_r: tuple[int, ...], n_q: int | None = None
-) -> None:
-    """Check the dictionary that a training (given ``n_q``) or a solver (``n_q`` None) starts from."""
-    if start is None:
-        return
-    if broken := not_finite(start.state_dict()):
-        raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
-    if n_q is not None and start.config.pair != pair:
-        raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {pair}")
-    (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
-    if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):
-        raise ValueError(
-            f"start maps {found_p} to {found_r} dimensions, but the inputs have {sum(sites_p)} and {sum(sites_r)}"
-        )
-    if n_q is not None and n > n_q:
-        raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
-
-
-def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
-    """Check that no setting replaces the weights that a training takes from its start."""
+def check_start(start: SparseCoder, config: Config, sites: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    """Check that a training can take over the weights of its start, and that no setting replaces them."""
+    check_finite_start(start)
+    if start.config.pair != config.pair:
+        raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {config.pair}")
+    (n, n_p), n_r = start.W_enc.shape, start.W_dec.shape[1]
+    if (n_p, n_r) != (sum(sites[0]), sum(sites[1])):
+        expected = f"{sum(sites[0])} and {sum(sites[1])}"
+        raise ValueError(f"start maps {n_p} to {n_r} dimensions, but the inputs have {expected}")
+    if n > config.n_q:
+        raise ValueError(f"start has {n} latents, but n_q is {config.n_q}; raise n_q")
     if config.init_l0 is not None and config.activation == start.config.activation:
         parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
         raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")
@@ -125,8 +84,14 @@ def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
         raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
 
 
-def warn_of_dense(config: Config) -> None:
-    """Warn if no penalty keeps the latents sparse."""
+def check_finite_start(start: SparseCoder) -> None:
+    """Raise `ValueError` if a weight of a start is NaN or infinite."""
+    if broken := not_finite(start.state_dict()):
+        raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
+
+
+def warn_of_penalties(config: Config) -> None:
+    """Warn if no penalty keeps the latents sparse, or if the weight of JumpReLU's L0 may be meant as the L0."""
     if config.activation in ("relu", "jumprelu") and not config.penalised:
         terms = config.own_terms
         hint = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
@@ -134,15 +99,10 @@ def warn_of_dense(config: Config) -> None:
             f"activation {config.activation} without a penalty leaves latents dense; "
             f'set l1 (or l0), or activation="topk" and k{hint}'
         )
-
-
-def warn_of_l0_weight(config: Config) -> None:
-    """Warn if the weight of JumpReLU's L0 penalty is so large that it may be meant as the L0."""
-    loss = config
-    if loss.l0 >= LARGEST_L0_WEIGHT and loss.l0_form == "step" and loss.target_l0 is None:
+    if config.l0 >= LARGEST_L0_WEIGHT and config.l0_form == "step" and config.target_l0 is None:
         warn_at_call(
-            f"l0={loss.l0:g} is the weight of JumpReLU's L0 penalty; for {loss.l0:g} active latents set "
-            f"target_l0={loss.l0:g}"
+            f"l0={config.l0:g} is the weight of JumpReLU's L0 penalty; for {config.l0:g} active latents set "
+            f"target_l0={config.l0:g}"
         )
 
 
@@ -163,13 +123,6 @@ def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: Config, name: s
             f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread, so many "
             "latents may die; set normalise, which subtracts it"
         )
-
-
-def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
-    """Warn about settings of checkpoints in a call without ``out``, the folder that keeps them."""
-    usual = default_of(Config, "checkpoint_every")
-    if any(settings.get("checkpoint_every", usual) != usual for settings in settings_of_runs):
-        warn_at_call("checkpoint_every has no effect without out, the folder of the checkpoints")
 
 
 def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None:

@@ -1,62 +1,51 @@
-"""Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
+"""`fit`: train a dictionary of activations in memory, in a store or in batches."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 
 from sdlcore.api.anchors import as_anchors, as_references
-from sdlcore.api.architecture import opened_start, with_architecture
 from sdlcore.api.bars import bar
-from sdlcore.api.callbacks import END_OF_BATCHES, check_stopped, names_of_stopping, record_stops
-from sdlcore.api.checking import (
-    check_inputs,
-    warn_of_a_mean,
-    warn_of_dense,
-    warn_of_error,
-    warn_of_l0_weight,
-    warn_of_no_folder,
-)
+from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.loading import load
-from sdlcore.api.run_folder import (
-    CHECKPOINT,
-    REPLACED,
-    existing_run,
-    finished_run,
-    remove_unfinished,
-    run_folder,
-    unfinished_run,
-    warn_of_batches,
-)
+from sdlcore.api.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
 from sdlcore.api.streams import ANEW, gives_batches, open_batches
 from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
+from sdlcore.config import LAMBDA_ANCHOR, Config, Searched, is_centred, selects
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.memory import digest_of_arrays
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
-from sdlcore.identity import ENTRY, identity, log_other_computer, provenance
+from sdlcore.errors import SourceError
+from sdlcore.identity import ENTRY, identity, provenance
 from sdlcore.parallel.groups import current_processes
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.solve import solve_dictionary
-from sdlcore.training.callbacks import Callback
+from sdlcore.training.callbacks import Callback, stops
 from sdlcore.training.distributed import processes_of
-from sdlcore.training.history import History, Sink, Watch
+from sdlcore.training.history import Row, Sink
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 from sdlcore.user_warnings import warn_at_call
+
+NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
+"""Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
+start's weights, or belong to a training; a pursuit replaces the encoder."""
+SCALINGS = ("normalise", "whiten")
+CALLBACK, END_OF_BATCHES = "a callback", "the end of the batches"
+"""What stopped a training, in its provenance."""
 
 
 def fit(
@@ -75,10 +64,10 @@ def fit(
     callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Dictionary:
-    """Find a dictionary of activations, by training or by a solver. It encodes raw activations.
+    """Train a dictionary of activations. It encodes raw activations.
 
-    ``fit(x)`` trains an autoencoder, ``fit(x, target)`` a transcoder, ``fit([x1, x2])`` a crosscoder, and
-    ``fit(x, solver="acs")`` solves for a dictionary without gradient descent.
+    ``fit(x)`` trains an autoencoder, ``fit(x, target)`` a transcoder and ``fit([x1, x2])`` a crosscoder. `solve` finds
+    a dictionary without gradient descent.
 
     Parameters
     ----------
@@ -110,8 +99,7 @@ def fit(
         thresholds and linear path, and takes over its architecture: activation, ``k``, ``n_q``, ``bias``, ``normalise``
         and all other settings of the model. Settings of this call win. With a larger ``n_q``, further latents start at
         random. Other widths, another pair or a smaller ``n_q`` raise an error. ``bias=False`` drops its biases. The
-        loss, ``frozen``, ``archetypes``, a pursuit and posterior codes are not taken over. A solver starts from its
-        decoder columns alone.
+        loss, ``frozen``, ``archetypes``, a pursuit and posterior codes are not taken over.
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
@@ -133,8 +121,8 @@ def fit(
         so far. Of several processes, the first calls them. For another optimiser, schedule or loss, write a loop of
         your own with `SparseCoder`.
     **settings
-        Settings of a training (`sdlcore.Config`), or of a ``solver`` (`sdlcore.solvers.settings`). They are the keys of
-        methods and protocols in a configuration, with the same defaults.
+        Settings of a training (`sdlcore.Config`). They are the keys of methods and protocols in a configuration, with
+        the same defaults.
 
     Returns
     -------
@@ -153,21 +141,17 @@ def fit(
     split, callbacks = checked("split", Split, split), tuple(callbacks)
     settings = ({} if config is None else config.named()) | settings
     is_chosen = "pair" in settings or start is not None
-    if out is None:
-        warn_of_no_folder(settings)
     folder = None if out is None else run_folder(out)
     arguments = seed, anchors, start, watch, device
     with opened_fit(x, target, *arguments, folder, settings) as (batches, request):
         request = replace(request, callbacks=callbacks)
-        if callbacks and isinstance(request.config, SolverConfig):
-            raise ValueError("callbacks has no meaning for a solver, which trains nothing; leave it out")
         if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
             warn_at_call(
                 f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
                 "set pair to sae, transcoder or crosscoder"
             )
         facts = request.facts(batches)
-        with processes_of(split, request.config) as processes, bar(request.steps) as shown:
+        with processes_of(split, request.config) as processes, bar(request.config.steps) as shown:
             return request.find(batches, facts, [shown] if progress and processes.all.rank == 0 else [], folder)
 
 
@@ -229,9 +213,9 @@ def identity_of_fit(
 
 @dataclass(frozen=True)
 class Fit:
-    """A request for a dictionary: the checked arguments of `fit`."""
+    """A training: the checked arguments of `fit`."""
 
-    config: Config | SolverConfig
+    config: Config
     seed: int
     anchors: Anchors | None
     start: Dictionary | None
@@ -251,53 +235,25 @@ class Fit:
         watch: Any,
         where: torch.device,
     ) -> Self:
-        """Check arguments of `fit` and return the request; ValueError naming the wrong argument."""
-        if anchors is not None and "solver" in settings:
-            raise ValueError("anchors has no meaning for a solver, which trains nothing")
+        """Check arguments of `fit` and return the training; ValueError naming the wrong argument."""
         if anchors is not None and settings.get("anchor_cosine") is None:
             settings = {"lambda_anchor": LAMBDA_ANCHOR, **settings}
         start = opened_start(start)
-        completed = settings if start is None or "solver" in settings else with_architecture(start, settings)
-        config, seed = config_of(completed), checked("seed", Seed, seed)
-        if not isinstance(config, SolverConfig):
-            warn_of_dense(config)
-            warn_of_l0_weight(config)
-        anchors = None if anchors is None else as_anchors(anchors)
-        if isinstance(watch, KnownFeatures):
-            watch = watch.references
-        watched = None if watch is None else as_references(watch, "watch")
-        return cls(config, seed, anchors, start, watched, where)
-
-    @property
-    def steps(self) -> int:
-        """Number of steps of the training or the solver, unless it ends early."""
-        return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.steps
+        config = Config.from_dict(settings if start is None else with_architecture(start, settings))
+        warn_of_penalties(config)
+        directions = None if anchors is None else as_anchors(anchors)
+        return cls(config, checked("seed", Seed, seed), directions, start, opened_watch(watch), where)
 
     def facts(self, batches: Batches) -> dict[str, Any]:
-        """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
+        """Return the dictionary's provenance; ValueError if inputs do not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
         check_inputs(batches, self.config, self.anchors, start, self.watch)
-        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
-        inputs = {"store": batches.digest(), "anchors": anchors}
-        if self.start is not None:
-            weights = self.start.coder.state_dict()
-            parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
-            inputs["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
-        if self.watch is not None:  # the history has columns for it
-            inputs["watch"] = digest_of_arrays(*self.watch.sites)
-        facts = made_by(self.config, self.seed, self.device, inputs)
+        facts = provenance_of(
+            "train", self.config, self.seed, self.device, batches, self.start, self.watch, self.anchors
+        )
         if batches.batch_size is not None:
             del facts["settings"]["batch_size"]
             facts[ENTRY]["settings"].pop("batch_size", None)
-        if self.start is not None and REPLACED in self.start.provenance:
-            facts[REPLACED] = self.start.provenance[REPLACED]
-        origin = batches.origin()
-        if origin is None and self.start is not None:
-            # assume that an array comes from the place that the start was trained on, but not from the same text
-            place = known_place(self.start.provenance, self.start.pair)
-            origin = None if place is None else {"where": place}
-        if origin is not None:
-            facts["activations"] = origin
         return facts
 
     def find(
@@ -308,9 +264,9 @@ class Fit:
         folder: Path | None,
         stop: Event | None = None,
     ) -> Dictionary:
-        """Train or solve for the dictionary, and write it to a run's folder; or open the finished run there.
+        """Train the dictionary, and write it to a run's folder; or open the finished run there.
 
-        An unfinished run leaves its history there, and a training also a checkpoint. ``stop`` interrupts a training.
+        An unfinished run leaves its history and a checkpoint there. ``stop`` interrupts the training.
 
         Raises
         ------
@@ -320,40 +276,36 @@ class Fit:
             If the folder cannot be written; raised before the training.
         """
         if folder is None:
-            return self._compute(batches, facts, sinks, None, stop)
+            return self._train(batches, facts, sinks, None, stop)
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
-        run = existing_run(folder, facts) if leads else None
-        warn_of_batches(folder, run, batches.recorded)
-        if run is not None:
-            log_other_computer(folder, run.provenance, facts)
+        run = existing_run(folder, facts, batches.recorded) if leads else None
         if processes.counts(int(run is not None and run.is_finished))[0]:
-            check_stopped(folder, self.callbacks)
-            return self.finished(folder)
-        history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
-        with history as rows:
-            checkpoints = self._checkpoints(folder, batches, facts)
-            dictionary = self._compute(batches, facts, [*sinks, rows] if rows else [], checkpoints, stop)
+            dictionary = load(folder).to(self.device)
+            self._check_stopped(folder, dictionary)
+            return dictionary
+        checkpoints = None
+        if batches.restarts:
+            checkpoints = Checkpointing(folder / CHECKPOINT, facts)
+        else:
+            message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
+            warn_at_call(f"{folder}: {message}; {ANEW}")
+        with unfinished_run(folder) if leads else nullcontext() as rows:
+            dictionary = self._train(batches, facts, [*sinks, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 dictionary.save(folder)
         return dictionary
 
-    def _checkpoints(self, folder: Path, batches: Batches, facts: dict[str, Any]) -> Checkpointing | None:
-        """Return path and provenance of a training's checkpoint; None for a solver, and for a source read only once."""
-        if isinstance(self.config, SolverConfig):
-            return None
-        if batches.restarts:
-            return Checkpointing(folder / CHECKPOINT, facts)
-        message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
-        warn_at_call(f"{folder}: {message}; {ANEW}")
-        return None
+    def _check_stopped(self, folder: Path, dictionary: Dictionary) -> None:
+        """Raise `SourceError` if a callback stopped the finished run, and this call has no callbacks."""
+        stopped = dictionary.provenance.get("stopped")
+        if stopped and stopped["by"] == CALLBACK and not self.callbacks:
+            raise SourceError(
+                f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with sdl.load, "
+                "give the callback again, or choose another folder"
+            )
 
-    def finished(self, folder: Path) -> Dictionary:
-        """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
-        remove_unfinished(folder)  # an earlier call may have been killed before it removed them
-        return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
-
-    def _compute(
+    def _train(
         self,
         batches: Batches,
         facts: dict[str, Any],
@@ -361,11 +313,8 @@ class Fit:
         checkpoints: Checkpointing | None,
         stop: Event | None,
     ) -> Dictionary:
-        """Train or solve for the dictionary."""
-        config = self.config
-        if isinstance(config, SolverConfig):
-            return self._solve(config, batches, facts, sinks)
-        rows, processes = batches.begin(Request.of(config, self.seed)), current_processes()
+        config, processes = self.config, current_processes()
+        rows = batches.begin(Request.of(config, self.seed))
         warn_of_a_mean(batches, rows, config, self.name)
         callbacks, stopping = record_stops(self.callbacks)
         model, history = train_dictionary(
@@ -376,7 +325,7 @@ class Fit:
             anchors=self.anchors,
             start=None if self.start is None else self.start.coder,
             sinks=sinks,
-            watch=self._watch(config.pair),
+            watch=None if self.watch is None else watch_directions(self.watch.sites, config.pair),
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
@@ -386,44 +335,103 @@ class Fit:
         if processes.all.size > 1:
             split = "samples" if processes.samples.size > 1 else "latents"
             facts = facts | {"processes": processes.all.size, "split": split}
-        if stopped_by := names_of_stopping(self.callbacks, stopping, processes.all):
-            facts = facts | {"stopped": {"step": steps, "by": stopped_by}}
-        elif steps < self.steps:
+        if processes.all.counts(len(stopping))[0]:  # the first process alone calls callbacks
+            facts = facts | {"stopped": {"step": steps, "by": CALLBACK}}
+        elif steps < config.steps:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
-            message = f"x ended after {steps} of {self.steps} batches, and the training with it"
+            message = f"x ended after {steps} of {config.steps} batches, and the training with it"
             warn_at_call(f"{message}; set steps to {steps}, or {ANEW}")
         warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, history, self.anchors)
 
-    def _solve(
-        self, config: SolverConfig, batches: Batches, facts: dict[str, Any], sinks: Sequence[Sink]
-    ) -> Dictionary:
-        samples = batches.all_samples(f"solver {config.solver} reads all samples several times")
-        history = History(sinks=sinks)
-        history.show()
-        atoms = None if self.start is None else self.start.W_dec.cpu()
-        model = solve_dictionary(samples, config, self.seed, history, atoms, self._watch(config.pair))
-        return Dictionary(model, facts, history.rows)
 
-    def _watch(self, pair: Pair) -> Watch | None:
-        """Return the function that compares weights with the watched directions at each history row."""
-        return None if self.watch is None else watch_directions(self.watch.sites, pair)
+def opened_start(start: Any) -> Dictionary | None:
+    """Open the ``start`` of a training: None, a dictionary, or a path; ValueError if it cannot be opened."""
+    start = load(start) if isinstance(start, str | Path) else start
+    if not isinstance(start, Dictionary | None):
+        raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
+    return start
 
 
-def config_of(settings: Mapping[str, Any]) -> Config | SolverConfig:
-    """Return the settings of a training, or of the solver that they name; ValueError if they conflict."""
-    return SolverConfig.from_dict(settings) if "solver" in settings else Config.from_dict(settings)
+def opened_watch(watch: Any) -> References | None:
+    """Return the directions whose recovery a history counts: a bench's features, references, or an array of rows."""
+    directions = watch.references if isinstance(watch, KnownFeatures) else watch
+    return None if directions is None else as_references(directions, "watch")
 
 
-def made_by(
+def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training, completed by the architecture of its start.
+
+    Parameters
+    ----------
+    start
+        The dictionary that the training starts from.
+    settings
+        The settings that the call names. They win over the start's. If they name another activation, the start's k is
+        taken over only if this activation keeps k latents.
+    """
+    config = start.coder.config
+    if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
+        # the architecture that was trained before the search
+        config = Config.from_dict(start.settings).model
+    architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
+    activation = settings.get("activation", config.activation)
+    if activation != config.activation:
+        architecture = {name: value for name, value in architecture.items() if name not in (config.model_extra or {})}
+        if not selects(activation):
+            del architecture["k"]
+    scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
+    if not scalings.keys() & settings.keys():
+        architecture |= scalings
+    elif scalings != {name: bool(settings.get(name)) for name in SCALINGS}:
+        # the biases that the start's scaling was folded into are needed without this scaling
+        architecture["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
+    return {**architecture, **settings}
+
+
+def record_stops(callbacks: Sequence[Callback]) -> tuple[list[Callback], list[Callback]]:
+    """Wrap callbacks so that each is added to the second list when it stops the training."""
+    stopping: list[Callback] = []
+
+    def recorded(callback: Callback) -> Callback:
+        def call(row: Row) -> bool:
+            answer = stops(callback(row))
+            if answer:
+                stopping.append(callback)
+            return answer
+
+        return call
+
+    return [recorded(callback) for callback in callbacks], stopping
+
+
+def provenance_of(
+    stage: str,
     config: Config | SolverConfig,
     seed: int,
     device: torch.device,
-    inputs: Mapping[str, Any],
-    stage: str = "train",
+    batches: Batches,
+    start: Dictionary | None,
+    watch: References | None,
+    anchors: Anchors | None = None,
 ) -> dict[str, Any]:
-    """Return the provenance of a dictionary, given the digests or descriptions of its inputs."""
-    if isinstance(config, SolverConfig):
-        stage, device = "solve", torch.device("cpu")  # solvers compute on the CPU, whatever the machine has
+    """Return the provenance of a dictionary: its identity, all settings, and the origin of the activations."""
+    inputs = {"store": batches.digest(), "anchors": None if anchors is None else digest_of_arrays(*anchors.sites)}
+    if start is not None:
+        weights = start.coder.state_dict()
+        parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
+        inputs["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
+    if watch is not None:  # the history has columns for it
+        inputs["watch"] = digest_of_arrays(*watch.sites)
     run = identity(stage, config.given(), seed, inputs, config.plugins)
-    return provenance(identity=run, settings=config.to_dict(), seed=seed, device=device.type)
+    facts = provenance(identity=run, settings=config.to_dict(), seed=seed, device=device.type)
+    if start is not None and REPLACED in start.provenance:
+        facts[REPLACED] = start.provenance[REPLACED]
+    origin = batches.origin()
+    if origin is None and start is not None:
+        # assume that an array comes from the place that the start was trained on, but not from the same text
+        place = known_place(start.provenance, start.pair)
+        origin = None if place is None else {"where": place}
+    if origin is not None:
+        facts["activations"] = origin
+    return facts

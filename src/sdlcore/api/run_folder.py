@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdlcore.identity import require_same
+from sdlcore.identity import log_other_computer, require_same
 from sdlcore.interop.formats import OURS, formats_of
 from sdlcore.storage.files import check_writable, lock, remove_leftovers
 from sdlcore.storage.paths import user_path
@@ -80,8 +80,11 @@ class ExistingRun(NamedTuple):
     provenance: dict[str, Any]
 
 
-def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
+def existing_run(folder: Path, facts: dict[str, Any], recorded: bool = True) -> ExistingRun | None:
     """Return the run in a folder, finished or not; None if there is none.
+
+    Logs other versions and another device. The files of an unfinished run beside a finished one are removed: an earlier
+    call may have been killed before it removed them.
 
     Parameters
     ----------
@@ -89,6 +92,8 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         The run's folder.
     facts
         Provenance that the requested run will have.
+    recorded
+        Whether the run's batches can be compared. Otherwise a warning says that they were not.
 
     Raises
     ------
@@ -96,22 +101,22 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         If the folder contains another run (`sdlcore.identity`), which is never overwritten; or if another process is
         training in the folder.
     """
-    finished = finished_run(folder, facts)
-    if finished is not None or not (folder / CHECKPOINT).is_file():
-        return finished
-    with alone(folder):
-        checkpoint = describe_checkpoint(folder / CHECKPOINT)
-    if checkpoint is None:  # damaged; the training reports it
+    run = finished_run(folder, facts)
+    if run is None and (folder / CHECKPOINT).is_file():
+        with alone(folder):
+            checkpoint = describe_checkpoint(folder / CHECKPOINT)
+        if checkpoint is not None:  # a damaged one is reported by the training
+            require_same(folder, checkpoint.facts, facts)
+            run = ExistingRun(False, checkpoint.facts)
+    if run is None:
         return None
-    require_same(folder, checkpoint.facts, facts)
-    return ExistingRun(False, checkpoint.facts)
-
-
-def warn_of_batches(folder: Path, run: ExistingRun | None, recorded: bool) -> None:
-    """Warn if a call opens or resumes a run whose batches were not ``recorded``, and so cannot be compared."""
-    if run is not None and not recorded:
+    log_other_computer(folder, run.provenance, facts)
+    if not recorded:
         does = "opened the finished run" if run.is_finished else "resumed the unfinished run"
         warn_at_call(f"{folder}: {does}; its batches were not compared with these, since no run records them")
+    if run.is_finished:
+        remove_unfinished(folder)
+    return run
 
 
 def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:

@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
-from sdlcore.api.checking import warn_of_no_folder
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit
+from sdlcore.api.fitting import Fit, opened_start
 from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.streams import gives_batches
@@ -25,10 +23,8 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
-from sdlcore.training.history import Row, Sink
 from sdlcore.training.interruption import terminable
 
 log = logging.getLogger(__name__)
@@ -85,8 +81,6 @@ def fit_many(
         If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
     folder = None if out is None else user_path(out, "out")
-    if out is None:
-        warn_of_no_folder(settings, *runs.values())
     where = device_of(device)
     start = opened_start(start)
     if gives_batches(x):
@@ -110,7 +104,7 @@ def fit_many(
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
         stored(x, target) as batches,
-        SweepBar([one.steps for one in fits.values()], progress) as bar,
+        SweepBar([one.config.steps for one in fits.values()], progress) as bar,
     ):
         facts = {}
         folders = {name: None if folder is None else folder / str(name) for name in fits}
@@ -122,13 +116,11 @@ def fit_many(
                     continue
                 run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
-                    bar.add(one.steps)
+                    bar.add(one.config.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            one = fits[name]
-            sinks = [bar.sink(), *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            dictionary = one.find(batches, facts[name], sinks, folders[name], stop)
+            dictionary = fits[name].find(batches, facts[name], [bar.sink()], folders[name], stop)
             bar.count_run()
             return dictionary
 
@@ -212,13 +204,3 @@ def _naming(run: Hashable) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"run {run!r}: {error}") from error
-
-
-def _ending(stop: Event) -> Sink:
-    """Return a history sink that ends a solver when the event is set; trainings check the event themselves."""
-
-    def end(rows: Sequence[Row]) -> None:
-        if stop.is_set():
-            raise InterruptedError("another thread was interrupted")
-
-    return end

@@ -13,14 +13,7 @@ from tqdm import tqdm
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import is_pair
 from sdlcore.api.loading import load
-from sdlcore.api.run_folder import (
-    CHECKPOINT,
-    existing_run,
-    remove_unfinished,
-    run_folder,
-    unfinished_run,
-    warn_of_batches,
-)
+from sdlcore.api.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
 from sdlcore.api.streams import ANEW, open_batches
 from sdlcore.codes.posterior import (
     ROUNDS,
@@ -28,7 +21,7 @@ from sdlcore.codes.posterior import (
 )
 from sdlcore.data.batches import Batches, Readable, Request, TrainingRows
 from sdlcore.data.memory import digest_of_arrays
-from sdlcore.identity import identity, log_other_computer, provenance
+from sdlcore.identity import identity, provenance
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Positive, checked
@@ -124,12 +117,8 @@ def make_or_open(
     if out is None:
         return make(facts, None)
     folder = run_folder(out)
-    run = existing_run(folder, facts)
-    if run is not None:
-        log_other_computer(folder, run.provenance, facts)
-    warn_of_batches(folder, run, batches.recorded)
+    run = existing_run(folder, facts, batches.recorded)
     if run is not None and run.is_finished:
-        remove_unfinished(folder)
         return load(folder)
     with unfinished_run(folder):
         dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if batches.restarts else None)

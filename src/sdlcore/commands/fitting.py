@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from sdlcore.api.anchors import class_means, discover
-from sdlcore.api.architecture import with_architecture
 from sdlcore.api.fitting import fit as fit_dictionary
+from sdlcore.api.fitting import with_architecture
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.run_folder import run_folder
+from sdlcore.api.solving import solve as solve_dictionary
 from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.known_features import Part
@@ -242,5 +243,5 @@ def solve(
         seed: everything is drawn from it
     """
     first, second, pair = sites(x, target, settings.get("pair", "sae"))
-    dictionary = fit_dictionary(first, second, seed=seed, out=out, **{"solver": "acs", **settings, "pair": pair})
+    dictionary = solve_dictionary(first, target=second, seed=seed, out=out, **settings | {"pair": pair})
     print(f"{dictionary}: {out}")

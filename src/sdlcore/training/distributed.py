@@ -14,7 +14,7 @@ from torch import Tensor
 from sdlcore.config import Config, check_division
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Group, Processes, current_processes, together
-from sdlcore.settings import Settings, Split
+from sdlcore.settings import Split
 
 PATIENCE = timedelta(minutes=10)
 """Timeout for other processes, which may be compiling kernels, evaluating a row or writing a checkpoint."""
@@ -87,7 +87,7 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
+def processes_of(split: Split, config: Config) -> Iterator[Processes]:
     """Join the processes that torchrun started, by its environment variables; without these, yield `ALONE`.
 
     In the block, all processes train each dictionary of `fit` together. Only the first process writes the run's folder.
@@ -114,8 +114,6 @@ def processes_of(split: Split, config: Settings) -> Iterator[Processes]:
     if size == 1:
         yield ALONE
         return
-    if not isinstance(config, Config):
-        raise ValueError(f"a solver runs in one process, but torchrun started {size}; start it without torchrun")
     if problem := check_division(config, size, split):
         raise ValueError(problem)
     if not dist.is_initialized():  # once a process, for all its trainings

@@ -8,7 +8,7 @@ import pytest
 import torch
 from annotated_types import Gt
 
-from sdlcore.api.checking import warn_of_dense
+from sdlcore.api.checking import warn_of_penalties
 from sdlcore.config import Config
 from sdlcore.errors import PluginError
 from sdlcore.model.coder import SparseCoder
@@ -62,7 +62,7 @@ def unused(**settings):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = Config.from_dict({"n_q": 8, **settings})
-        warn_of_dense(config)
+        warn_of_penalties(config)
     return "; ".join(str(one.message) for one in caught)
 
 
