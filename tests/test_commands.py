@@ -17,7 +17,7 @@ from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import Config, ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import save_references
-from sdlcore.inside.pages import SHOWN
+from sdlcore.inside.features import SHOWN
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from tests.conftest import REPOSITORY

@@ -11,6 +11,7 @@ from .api.exporting import export_set as export_set
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
+from .api.inside import top_images as top_images
 from .api.language_scoring import language_scores as language_scores
 from .api.loading import load as load
 from .api.probing import probe as probe

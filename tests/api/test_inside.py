@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import sdlcore as sdl
 from sdlcore.config import ModelConfig
-from sdlcore.inside.pages import SHOWN
+from sdlcore.inside.features import SHOWN
 from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream

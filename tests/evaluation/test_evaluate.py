@@ -18,7 +18,6 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
-from sdlcore.evaluation.samples import find_top_samples
 from sdlcore.evaluation.zero_loss import Solution, approximate_loss
 from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
@@ -322,7 +321,6 @@ NOT_FOR_SIGNED = "is defined for non-negative latents, but latents of AbsTopK ma
     [
         (lambda x, samples, _: Solution.of(SIGNED, W_p, x, samples), NOT_FOR_SIGNED),
         (lambda x, *_: approximate_loss(SIGNED, W_p, x), NOT_FOR_SIGNED),
-        (lambda x, _, store: find_top_samples(SIGNED, store, np.array([0])), NOT_FOR_SIGNED),
         (lambda *_: firings(SIGNED, [], [0]), NOT_FOR_SIGNED),
         (
             lambda x, samples, _: Splitting(W_p.T, W_p.T).add(SIGNED(torch.from_numpy(samples)).csr(), x),

@@ -69,7 +69,7 @@ def some_pages(number: int) -> Pages:
     full = Feature(0, 0.25, Histogram(2.5, [1]), [context], [Interval(0.5, 1.0, 0.2, [context])], logits, [(1, 0.5)])
     silent = full._replace(density=0.0, histogram=None, contexts=[], intervals=[], logits=None)
     features = [(silent if latent % 2 else full)._replace(latent=3 * latent) for latent in range(number)]
-    return Pages("tiny, residual stream after block 2", 2, 1000, 5000, features)
+    return Pages("tiny, residual stream after block 2", 1000, 5000, features, block=2)
 
 
 def test_the_client_sends_what_the_pages_hold(received: Any, tmp_path: Path):

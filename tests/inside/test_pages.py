@@ -85,7 +85,7 @@ def test_pages_have_what_the_latents_respond_to(pages: Pages, coder: SparseCoder
     assert [feature.latent for feature in pages.features] == LATENTS
     for feature in pages.features:
         assert feature.histogram is not None
-        assert sum(feature.histogram.counts) == round(feature.density * pages.tokens)
+        assert sum(feature.histogram.counts) == round(feature.density * pages.rows)
         assert feature.contexts[0].peak.activation == pytest.approx(feature.histogram.largest)
         assert len({context.peak.document for context in feature.contexts}) == len(feature.contexts) == 4
         assert feature.logits is not None
@@ -110,7 +110,7 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
 
 def test_tokens_that_are_dropped_are_read_and_do_not_count(coder, folder):
     few = contexts(coder, str(folder), documents(120), [0], layer=2, **SETTINGS | {"tokens": 16 * 37})
-    assert few.tokens < 16 * 37
+    assert few.rows < 16 * 37
 
 
 def test_a_transcoder_and_a_crosscoder_have_pages_too(lm: Any):
@@ -250,7 +250,7 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 def hostile() -> Pages:
     context = Context(Peak(4, 2.5, 0, 0, 0), (HOSTILE, HOSTILE, "\nend"), (1.0, 2.5, 0.0), 1)
     logits = Logits([(HOSTILE, 1.0)], [(" ", -1.0)])
-    return Pages(HOSTILE, 3, 9, 1000, [Feature(4, 0.5, Histogram(2.5, [3, 0, 1]), [context], [], logits, [(1, 0.5)])])
+    return Pages(HOSTILE, 9, 1000, [Feature(4, 0.5, Histogram(2.5, [3, 0, 1]), [context], [], logits, [(1, 0.5)])])
 
 
 def test_nothing_in_a_text_or_a_vocabulary_becomes_markup(tmp_path: Path):
@@ -297,7 +297,7 @@ def test_the_index_is_searched_and_sorted(tmp_path: Path):
         feature._replace(latent=31, density=1e-4, histogram=Histogram(12.0, [1])),
         feature._replace(latent=100, density=0.02, histogram=None, logits=None, contexts=[]),
     ]
-    text = Pages("t", 1, 200, 10, features).to_html(tmp_path).read_text()
+    text = Pages("t", 200, 10, features).to_html(tmp_path).read_text()
     rows = [re.findall(r'<t[dh](?: class="(.*?)")?>(.*?)</t[dh]>', row, re.DOTALL) for row in text.split("<tr>")[1:]]
     table = [[(kind, unescape(re.sub("<.*?>", "", cell))) for kind, cell in row] for row in rows]
     (script,) = re.findall("<script>(.*)</script>", text, re.DOTALL)

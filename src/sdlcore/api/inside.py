@@ -1,13 +1,15 @@
-"""Dictionaries inside language models: read, steer and ablate latents."""
+"""Dictionaries inside models: read, steer and ablate latents."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.fitted_place import fitted_place
+from sdlcore.api.inputs import activations
+from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.places import described, located
 from sdlcore.inside.edits import Edit, ablate
@@ -17,7 +19,11 @@ from sdlcore.inside.pages import contexts as contexts_of
 from sdlcore.inside.reader import ReadingOptions, loaded
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
+from sdlcore.storage.paths import user_path
 from sdlcore.user_warnings import warn_at_call
+
+if TYPE_CHECKING:
+    from sdlcore.inside.images import ImagePages
 
 Layer = int | str | tuple[int | str, ...]
 """A block, counted from 1; or a name of its place, blocks.11.hook_resid_post or model.layers.11; or several."""
@@ -145,6 +151,62 @@ def contexts(
     where = where_in(dictionary, layer, place)
     several = None if latents is None else list(ablate(latents).latents)
     return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
+
+
+def top_images(
+    dictionary: Dictionary | SparseCoder,
+    x: ActivationStore | str | Path,
+    latents: int | Iterable[int] | None = None,
+    *,
+    model: Any = None,
+    processor: Any = None,
+    folder: str | Path | None = None,
+    number: int = 12,
+    progress: bool = True,
+) -> "ImagePages":
+    """Return the images where latents are most active, with a heat map of the activation over their patches.
+
+    ``sdl.top_images(sae, "vit.h5", [3, 17], model=vit).to_html("latents.html")`` writes one file that opens in a
+    browser. An image counts by its most active patch, and appears once for a latent.
+
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    x
+        A store that `extract`, or a source of images of the pipeline, made from images; or its path.
+    latents
+        Which one, or several; None for 20 active ones, from the most to the least frequent.
+    model
+        The model that the store was extracted from, or its name, as for `extract`. Only its preprocessing is used, so
+        that pictures show what the model saw, and the heat map covers it exactly. Stores of the pipeline record the
+        preprocessing of open_clip. Without patches, None shows whole images.
+    processor
+        The preprocessing itself, if it was given to `extract`.
+    folder
+        Folder of the images; None for the folder in the store's provenance.
+    number
+        Images of each latent with the largest activations. Up to six examples follow from each lower fifth.
+    progress
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If a latent does not exist, latents may be negative, widths differ, or the store has patches and the
+        preprocessing is unknown.
+    SourceError
+        If the store does not come from images, or an image is missing.
+    """
+    from sdlcore.inside.images import pages_of_images, preprocessing  # imported here, since it needs Pillow
+
+    several = None if latents is None else list(ablate(latents).latents)
+    with activations(x) as store:
+        if not isinstance(store, ActivationStore):
+            raise ValueError(f"x is a {type(x).__name__}, expected a store of images, as sdl.extract writes it")
+        transform = preprocessing(store, model, processor)
+        root = user_path(folder, "folder") if folder else Path(str(store.provenance.get("image_folder", ".")))
+        return pages_of_images(coder_of(dictionary), store, several, transform, root, number, progress)
 
 
 def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:

@@ -1,4 +1,4 @@
-"""Score dictionaries, and show the contexts of their latents."""
+"""Score dictionaries, and show the contexts and images of their latents."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ from sdlcore.api.anchors import class_means
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
+from sdlcore.api.inside import top_images as find_images
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.arguments import (
@@ -150,5 +151,30 @@ def contexts(
         number=number,
         text_options=TextOptions(column=text_column),
     )
+    print(pages)
+    print(pages.to_html(out))
+
+
+def top_images(
+    dictionary: InputPath,
+    x: Path,
+    out: Path,
+    latents: tuple[int, ...] = (),
+    model: str | None = None,
+    folder: Path | None = None,
+    number: int = 12,
+) -> None:
+    """Show the images where latents are most active, with a heat map over their patches, in one HTML file.
+
+    Args:
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        x: a store (.h5) that `sdlcore extract` made from images
+        out: file to write (.html)
+        latents: numbers of latents, e.g. 724 31; if left out, 20 latents from the most to the least frequent
+        model: name of the model, as for `sdlcore extract`, whose preprocessing places the heat map; needed for patches
+        folder: folder of the images; if left out, the folder that the store was made from
+        number: images of each latent
+    """
+    pages = find_images(opened(dictionary), x, latents or None, model=model, folder=folder, number=number)
     print(pages)
     print(pages.to_html(out))

@@ -11,7 +11,7 @@ import tyro
 import sdlcore
 from sdlcore.command_line import called_later, reported
 from sdlcore.commands.advising import judge, judged_bench, suggest
-from sdlcore.commands.evaluating import contexts, evaluate
+from sdlcore.commands.evaluating import contexts, evaluate, top_images
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.extracting import extract
 from sdlcore.commands.fitting import bench, fit, fit_many, solve
@@ -32,7 +32,7 @@ COMMANDS = {
         *(bench, extract, suggest, fit, fit_many, solve),
         *(search, refine, reencode),
         *(evaluate, judge, judged_bench, language_scores, probe, stability, compare),
-        *(export, import_, contexts, plan),
+        *(export, import_, contexts, top_images, plan),
     )
 }
 REPORTED = (ValueError, OSError, ImportError, DivergedError, FitManyError)

@@ -14,7 +14,6 @@ from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import f1_scores
 from sdlcore.evaluation.top_samples import TopSamples
-from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
@@ -137,20 +136,3 @@ class Spread:
         self.total += float(np.square(shift).sum()) * self._n_samples * len(block) / whole
         self._n_samples = whole
         self._mean += shift * len(block) / whole
-
-
-def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
-    """Return the samples that most activate M latents, given by their indices, of an autoencoder or transcoder.
-
-    Raises
-    ------
-    ValueError
-        If latents are signed: a latent that is far below zero is active, too.
-    """
-    refuse_signed(model.sigma, "the ranking of samples by a latent")
-    top = TopSamples.none(len(latents))
-    with torch.no_grad():
-        for start in range(0, store.rows, ROWS_AT_ONCE):
-            x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
-            top = top.with_batch(model.encode_csr(x)[:, latents], start)
-    return top

@@ -1,19 +1,25 @@
-"""Statistics of single latents in a language model: example contexts, histograms, logits and nearest latents."""
+"""Statistics of single latents, and their HTML: examples, histograms, logits and nearest latents."""
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.inside.contexts import Context, token_text
+from sdlcore.inside.contexts import token_text
 from sdlcore.inside.hooks import Readout
 from sdlcore.model.coder import SparseCoder
 
 BINS = 40
+WIDTH, HEIGHT = 400, 110
+"""Width and height of the histogram, in units of its drawing."""
+FIFTHS = 5
+"""Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
+SHOWN = 20
+"""Number of latents to show if the user names no latents."""
 TOKENS_AT_ONCE, LATENTS_AT_ONCE = 16384, 64
 
 
@@ -34,14 +40,14 @@ class Histogram(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Some contexts of a latent whose activation is in one interval."""
+    """Some contexts of a latent, or images, whose activation is in one interval."""
 
     low: float
     high: float
     """The interval (low, high] of activations."""
     share: float
-    """Share of the latent's active tokens whose activation is in the interval."""
-    contexts: list[Context]
+    """Share of the latent's active tokens, or patches, whose activation is in the interval."""
+    contexts: Sequence[Any]
 
 
 class Feature(NamedTuple):
@@ -49,13 +55,14 @@ class Feature(NamedTuple):
 
     latent: int
     density: float
-    """Share of the tokens at which the latent is active."""
+    """Share of the tokens, patches or images at which the latent is active."""
     histogram: Histogram | None
     """None if the latent is never active."""
-    contexts: list[Context]
-    """Contexts with the largest activations, most active first, one in each document."""
+    contexts: Sequence[Any]
+    """Contexts with the largest activations, one in each document, or images; most active first."""
     intervals: list[Interval]
-    """Contexts of the lower intervals, most active first. Top contexts alone make a latent look purer than it is."""
+    """Contexts or images of the lower intervals, most active first. Top contexts alone make a
+    latent look purer than it is."""
     logits: Logits | None
     """None if the dictionary does not write to the residual stream, or the model has no unembedding."""
     nearest: list[tuple[int, float]]
@@ -67,14 +74,37 @@ class Features:
     """Features of several latents of one dictionary."""
 
     title: str
-    """Name of the model and of the place in it."""
-    block: int
-    """The block that the dictionary writes to or after, counted from 1."""
+    """Name of the model and of the place in it, or of the store."""
     n_q: int
     """Number of the dictionary's latents."""
-    tokens: int
-    """Number of tokens read, without those left out."""
+    rows: int
+    """Number of tokens, patches or images read, without those left out."""
     features: list[Feature]
+    units: str = "tokens"
+    """What the rows are."""
+    pictured: ClassVar[bool] = False
+    """Whether contexts are images."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str | None:
+        """Return all latents as one piece of HTML for a notebook; None, and so text, if jinja2 is not installed."""
+        try:
+            return self.render("fragment.html.j2")
+        except ModuleNotFoundError:
+            return None
+
+    def render(self, template: str, **variables: Any) -> str:
+        """Return HTML from one of this package's templates."""
+        from sdlcore.templates import templates  # imported here, since only HTML needs jinja2
+
+        environment = templates("sdlcore.inside")
+        environment.filters |= {"bars": _bars, "strength": _strength, "visible": _visible, "token": _token}
+        shown = {feature.latent for feature in self.features}
+        return environment.get_template(template).render(
+            pages=self, shown=shown, WIDTH=WIDTH, HEIGHT=HEIGHT, **variables
+        )
 
 
 def histogram_of(values: np.ndarray) -> Histogram | None:
@@ -84,6 +114,16 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
     largest = float(values.max())
     counts, _ = np.histogram(values, bins=BINS, range=(0, largest))
     return Histogram(largest, counts.tolist())
+
+
+def lower_fifths(largest: float) -> list[tuple[float, float]]:
+    """Return the bounds of the fifths of a latent's range below the topmost fifth, from the largest down."""
+    return [(largest * (part - 1) / FIFTHS, largest * part / FIFTHS) for part in range(FIFTHS - 1, 0, -1)]
+
+
+def share_in(values: np.ndarray, low: float, high: float) -> float:
+    """Return the share of activations in (low, high]."""
+    return float(((low < values) & (values <= high)).mean())
 
 
 @torch.no_grad()
@@ -139,3 +179,41 @@ def nearest_latents(coder: SparseCoder, latents: Sequence[int], number: int = 5)
         values, others = cosines_Q.topk(min(number, len(cosines_Q) - 1))
         neighbours[int(latent)] = [(int(q), float(value)) for q, value in zip(others, values, strict=True)]
     return neighbours
+
+
+class Bar(NamedTuple):
+    """One bar of a histogram, in units of its drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+def _bars(histogram: Histogram) -> list[Bar]:
+    counts, step = histogram.counts, WIDTH / len(histogram.counts)
+    tallest, bin_width = max(counts), histogram.largest / len(counts)
+    bars = []
+    for place, count in enumerate(counts):
+        # a count of one must stay visible beside thousands
+        height = max(HEIGHT * count / tallest, 1.5) if count else 0
+        title = f"{place * bin_width:.3g} to {(place + 1) * bin_width:.3g}: {count}"
+        bars.append(Bar(place * step, HEIGHT - height, step - 1, height, title))
+    return bars
+
+
+def _strength(value: float, feature: Feature) -> str:
+    """Return the strength of an activation, as a share of the latent's largest."""
+    return f"{value / feature.histogram.largest:.2f}" if feature.histogram else "0"
+
+
+def _visible(text: str) -> str:
+    """Return a piece of text with visible line breaks, so that a context stays on one line."""
+    return text.replace("\r", "").replace("\n", "⏎ ")
+
+
+def _token(text: str) -> str:
+    """Return the text of a single token with visible spaces and control characters."""
+    visible = text.replace("\n", "⏎").replace(" ", "␣")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in visible) or "∅"

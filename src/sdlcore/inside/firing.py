@@ -153,7 +153,7 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for x_p, _ in rows_of_store(store, coder.config.pair):
         fired += np.bincount(encode_rows(coder, x_p).indices, minlength=len(fired))
-    return _evenly_spaced(fired, number)
+    return evenly_spaced(fired, number)
 
 
 def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
@@ -166,10 +166,10 @@ def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tup
         fired += np.bincount(encode_rows(coder, batch.x_p).indices, minlength=len(fired))
         if tokens >= DECIDING:
             break
-    return _evenly_spaced(fired, number), chain(first, rest)
+    return evenly_spaced(fired, number), chain(first, rest)
 
 
-def _evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
+def evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
     """Return ``number`` latents that fired, evenly spaced when sorted by how often (n_q) they did."""
     order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
     places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)

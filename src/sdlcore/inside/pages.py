@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,37 +13,41 @@ from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.inside.contexts import Context, Peak, contexts_in_text, spread_peaks, top_activating
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import (
+    SHOWN,
     Feature,
     Features,
     Interval,
     Logits,
     histogram_of,
     logits_up_and_down,
+    lower_fifths,
     nearest_latents,
+    share_in,
 )
-from sdlcore.inside.firing import Fired, Firings, Rows, choose_latents, firings, rows_of_model
+from sdlcore.inside.firing import Firings, Rows, choose_latents, firings, rows_of_model
 from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
+from sdlcore.storage.files import write_text
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
     from sdlcore.inside.neuronpedia import Upload
 
-FIFTHS = 5
-"""Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
 IN_INTERVAL = 3
 """Number of examples from each part."""
-SHOWN = 20
-"""Number of latents to show if the user names no latents."""
 
 
+@dataclass(frozen=True, repr=False)
 class Pages(Features):
     """Feature pages of some latents. `to_html` writes HTML pages, `to_neuronpedia` prepares an upload."""
 
+    block: int = 0
+    """The block that the dictionary writes to or after, counted from 1."""
+
     def __str__(self) -> str:
-        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.tokens:,} tokens"]
+        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.rows:,} tokens"]
         for feature in self.features:
             lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the tokens"]
             if feature.logits is not None:
@@ -54,25 +59,16 @@ class Pages(Features):
                 lines.append(f"  {context.peak.activation:8.3g}  {line}")
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str | None:
-        """Return HTML for a notebook; None if jinja2 is not installed, so that the notebook shows text."""
-        try:
-            from sdlcore.inside.html_pages import fragment
-        except ModuleNotFoundError:
-            return None
-        return fragment(self)
-
     def to_html(self, folder: str | Path) -> Path:
         """Write ``index.html`` and ``latent_N.html`` for each latent to a folder; return the path of ``index.html``.
 
         The pages are self-contained: styles and pictures are inside. The index can be searched and sorted.
         """
-        from sdlcore.inside.html_pages import write_pages  # imported here, since only this method needs jinja2
-
-        return write_pages(self, user_path(folder, "folder"))
+        folder = user_path(folder, "folder")
+        for feature in self.features:
+            write_text(folder / f"latent_{feature.latent}.html", self.render("latent.html.j2", feature=feature))
+        write_text(folder / "index.html", self.render("index.html.j2"))
+        return folder / "index.html"
 
     def to_neuronpedia(
         self, model_id: str, name: str, description: str | None = None, url: str | None = None
@@ -148,11 +144,13 @@ def _pages(
 ) -> Pages:
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
+    bounds: dict[int, list[tuple[float, float]]] = {}
     for latent in latents:
         fired = firings.of(latent)  # one by one, since all take several times as much memory
+        bounds[latent] = lower_fifths(float(fired.value.max(initial=0)))
         peaks[latent, 0] = top_activating(firings, latent, number)
-        for fifth in range(1, FIFTHS):
-            peaks[latent, fifth] = spread_peaks(firings, latent, *_bounds(fired, fifth), IN_INTERVAL)
+        for fifth, (low, high) in enumerate(bounds[latent], 1):
+            peaks[latent, fifth] = spread_peaks(firings, latent, low, high, IN_INTERVAL)
     tokenizer, lm = reader.text.tokenizer, reader.lm
     contexts = contexts_in_text(peaks, firings, reader.text.text, tokenizer, width)
     # the unembedding reads the residual stream only
@@ -169,27 +167,15 @@ def _pages(
                 histogram_of(fired.value),
                 contexts[latent, 0],
                 [
-                    _interval(fired, fifth, contexts[latent, fifth])
-                    for fifth in range(1, FIFTHS)
+                    Interval(low, high, share_in(fired.value, low, high), contexts[latent, fifth])
+                    for fifth, (low, high) in enumerate(bounds[latent], 1)
                     if contexts[latent, fifth]
                 ],
                 logits.get(latent),
                 alike[latent],
             )
         )
-    return Pages(f"{reader.name}, {_named(written)}", written.block, coder.config.n_q, firings.tokens, features)
-
-
-def _bounds(fired: Fired, fifth: int) -> tuple[float, float]:
-    """Return the bounds of one fifth of a latent's range, counted from 0 for the topmost."""
-    largest = float(fired.value.max(initial=0))
-    return largest * (FIFTHS - fifth - 1) / FIFTHS, largest * (FIFTHS - fifth) / FIFTHS
-
-
-def _interval(fired: Fired, fifth: int, contexts: list[Context]) -> Interval:
-    low, high = _bounds(fired, fifth)
-    share = float(((low < fired.value) & (fired.value <= high)).mean())
-    return Interval(low, high, share, contexts)
+    return Pages(f"{reader.name}, {_named(written)}", coder.config.n_q, firings.tokens, features, block=written.block)
 
 
 def _named(site: Site) -> str:

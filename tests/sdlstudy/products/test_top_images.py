@@ -98,6 +98,24 @@ def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path):
     assert words(config, "figure10", rows, tmp_path)[0] == "ReLU SAE, not anchored, on pictures, seed 5"
 
 
+def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_path):
+    config = configuration(images="train")
+    write_runs(tmp_path, config, "train")
+    store = tmp_path / config.files().store("pictures", 5, "test")
+    store.unlink()
+    paths = np.repeat([f"{i}.png" for i in range(6)], 4)
+    x = np.zeros((24, 4))
+    x[[3, 9, 10], 0] = 1, 5, 4  # a cat at the last patch of picture 0, and at two patches of picture 2
+    references = {"path": paths, "patch": np.tile(np.arange(4, dtype=np.int32), 6)}
+    write_store(store, x, None, np.repeat([0, 0, 1, 1, 2, 2], 4), references, class_names=NAMES)
+    rows = studies.pictured(tmp_path, studies.make(config, "figure9", tmp_path), "figure9", width=900)
+    cats = rows[rows["reference"] == "cat"]
+    assert cats[["activation", "path"]].to_numpy().tolist() == [[5, "2.png"], [1, "0.png"]]
+    with studies.chdir(tmp_path):
+        pictures = config.products()["figure9"]._pictures(rows, config.files())
+    assert pictures[1, "2.png"][1].tolist() == [[0, 5], [4, 0]]
+
+
 def test_a_store_without_labels_is_refused(tmp_path):
     config = configuration(images="train")
     write_runs(tmp_path, config, "train")

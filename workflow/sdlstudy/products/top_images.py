@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -37,7 +38,8 @@ class TopImages(Picture):
     caption = (
         "Latents whose decoder columns match the first anchored classes best, one for each class, also for a run "
         "without anchors. Training did not see these images. They are ordered by activation; the histogram counts the "
-        "classes of the hundred images that activate the latent most. Tied: the latent is anchored to the class; "
+        "classes of the hundred images that activate the latent most. If a source has patches, colour shows the "
+        "activation at each patch, as a share of the picture's largest. Tied: the latent is anchored to the class; "
         "nearest: another latent matches it better."
     )
     memory = 4000
@@ -93,6 +95,7 @@ class TopImages(Picture):
     def rows(self, files: Files) -> pd.DataFrame:
         """Return a row for each top sample of each latent, by descending activation.
 
+        A sample is an image. If the source has a row for each patch, an image counts by its most active patch.
         ``reference`` is the class whose mean the latent's decoder column matches, with the ``cosine``; ``tied`` says
         whether the latent is anchored to it. ``class`` and ``path`` are the sample's.
         """
@@ -101,7 +104,8 @@ class TopImages(Picture):
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features
         from sdlcore.evaluation.recovery import one_to_one
-        from sdlcore.evaluation.samples import find_top_samples
+        from sdlcore.evaluation.top_samples import TOP_SAMPLES
+        from sdlcore.inside.images import ImageRows, activations_of
         from sdlcore.model.saving import load_model
 
         model_file, store, references, anchors, *_ = self.inputs(files)
@@ -111,7 +115,8 @@ class TopImages(Picture):
         with ActivationStore(store) as opened:
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
                 raise ValueError(f"{store}: expected a store of labelled images, and class means in {references}")
-            top = find_top_samples(model, opened, match.latent)
+            images, activations = ImageRows(opened), activations_of(model, opened, match.latent)
+            tops = [images.peaks(activations, column)[:TOP_SAMPLES] for column in range(len(features))]
             names, labels = opened.class_names() or [], opened.read("labels")
             paths = opened.read("references/path")
         return pd.DataFrame(
@@ -122,22 +127,19 @@ class TopImages(Picture):
                     "cosine": float(match.similarity[i]),
                     "tied": self.anchoring != "none" and int(match.latent[i]) == i,
                     "place": place,
-                    "activation": float(value),
-                    "class": names[labels[sample]],
-                    "path": paths[sample],
+                    "activation": peak.activation,
+                    "class": names[labels[peak.row]],
+                    "path": paths[peak.row],
                 }
                 for i, feature in enumerate(features)
-                for place, (value, sample) in enumerate(zip(top.values[i], top.samples[i], strict=True))
-                if sample >= 0
+                for place, peak in enumerate(tops[i])
             ],
             columns=["latent", "reference", "cosine", "tied", "place", "activation", "class", "path"],
         )
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row for each latent that responds to any image: its top images, and a histogram of their classes."""
-        # the store names images by their paths relative to their folder
-        train, test = files.images(self.source)
-        folder, how = Path(test or train), "not anchored"
+        pictures, how = self._pictures(rows, files), "not anchored"
         if self.anchoring != "none":
             how = f"anchored to {label_anchoring(self.anchoring)}"
         seed = self.cell(files.study).seed
@@ -154,12 +156,52 @@ class TopImages(Picture):
                     axes = figure.add_subplot(grid[i, j])
                     axes.set_axis_off()
                     if j < len(group):
-                        axes.imshow(_pixels(folder / group["path"].iloc[j]))
+                        _draw_picture(axes, *pictures[group["latent"].iloc[0], group["path"].iloc[j]])
                         # wrapped, so that neighbouring names do not overlap
                         lines = wrap(in_figure(group["class"].iloc[j], 3 * LONGEST_LINE), LONGEST_LINE)
                         axes.set_title("\n".join(lines[:3]), fontsize=5.5, pad=2)
                 _draw_histogram(figure.add_subplot(grid[i, self.images]), group)
         return figure
+
+    def _pictures(self, rows: pd.DataFrame, files: Files) -> dict[tuple[int, str], tuple[Any, np.ndarray | None]]:
+        """Return the pictures that are shown, by latent and path, and the latent's activation at each of their patches.
+
+        The activation is None if the source has a row for each image.
+        """
+        from sdlcore.data.batches import StorePart
+        from sdlcore.data.reading import ActivationStore
+        from sdlcore.inside.images import ImageRows, activations_of, heat_map, preprocessing, read_picture
+        from sdlcore.model.saving import load_model
+
+        # the store names images by their paths relative to their folder
+        train, test = files.images(self.source)
+        folder, model_file, store = Path(test or train), *self.inputs(files)[:2]
+        shown = list(
+            rows.groupby(["latent", "reference"]).head(self.images)[["latent", "path"]].itertuples(index=False)
+        )
+        model, name = load_model(model_file), files.study.sources.clip[self.source].model
+        pictures: dict[tuple[int, str], tuple[Any, np.ndarray | None]] = {}
+        with ActivationStore(store) as opened:
+            images = ImageRows(opened)
+            if images.within != "patch":
+                return {(latent, path): (read_picture(folder / path, None), None) for latent, path in shown}
+            transform = preprocessing(opened, name if ":" in name else None, None)
+            first_rows = {path: image for image, path in enumerate(opened.read("references/path")[images.bounds[:-1]])}
+            for latent, path in shown:
+                bounds = images.bounds[first_rows[path] : first_rows[path] + 2]
+                picture = read_picture(folder / path, transform)
+                activations = activations_of(model, StorePart(opened, *map(int, bounds)), [latent])
+                pictures[latent, path] = picture, heat_map(activations.toarray().ravel(), picture)
+        return pictures
+
+
+def _draw_picture(axes: Axes, picture: Any, heat: np.ndarray | None) -> None:
+    """Draw a picture; with activations at its patches, in grey below a heat map."""
+    axes.imshow(picture if heat is None else picture.convert("L").convert("RGB"))
+    if heat is not None:
+        colour = np.broadcast_to(to_rgb(PALETTE[1]), (*heat.shape, 3))
+        extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+        axes.imshow(np.dstack([colour, 0.75 * heat / max(heat.max(), 1e-12)]), extent=extent, interpolation="nearest")
 
 
 def _draw_histogram(axes: Axes, group: pd.DataFrame) -> None:
@@ -184,9 +226,3 @@ def _draw_histogram(axes: Axes, group: pd.DataFrame) -> None:
         fontsize=6.5,
         loc="left",
     )
-
-
-def _pixels(path: Path) -> np.ndarray:
-    from sdlcore.extraction.images import open_picture
-
-    return np.asarray(open_picture(path))

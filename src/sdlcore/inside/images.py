@@ -1,0 +1,278 @@
+"""Pages of latents on images: the top images of each latent, with its activation at every patch as a heat map."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from tqdm.auto import tqdm
+
+from sdlcore.data.batches import StorePart, read_pair
+from sdlcore.data.memory import Activations
+from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
+from sdlcore.extraction.images import Transform, open_picture, transform_of
+from sdlcore.extraction.vision import load_vision
+from sdlcore.extras import extra
+from sdlcore.inside.edits import require_latents
+from sdlcore.inside.features import (
+    SHOWN,
+    Feature,
+    Features,
+    Interval,
+    histogram_of,
+    lower_fifths,
+    nearest_latents,
+    share_in,
+)
+from sdlcore.inside.firing import encode_rows, evenly_spaced
+from sdlcore.model.activation import refuse_signed
+from sdlcore.model.coder import SparseCoder
+from sdlcore.storage.files import write_text
+from sdlcore.storage.paths import user_path
+
+with extra("clip"):
+    from PIL import Image
+
+ROWS_AT_ONCE = 1024
+SIDE, THUMBNAIL = 160, 48
+"""Largest sides of a picture in a page and in its table, in pixels."""
+IN_INTERVAL = 6
+"""Number of examples from each lower fifth of a latent's range."""
+HEAT = (236, 112, 0)
+"""Colour of the heat map; its opacity is the activation as a share of the latent's largest, times `OPACITY`."""
+OPACITY = 0.75
+
+
+class Peak(NamedTuple):
+    """An image in which a latent is active."""
+
+    activation: float
+    """The largest activation at a row of the image."""
+    row: int
+    """The row of the store with this activation."""
+    image: slice
+    """The rows of the image."""
+
+
+class ImageExample(NamedTuple):
+    """A peak with its picture."""
+
+    peak: Peak
+    path: str
+    """Path of the image, relative to the folder."""
+    class_name: str | None
+    patch: int | None
+    """Index of the most active patch; None if the store has a row for each image."""
+    heat: np.ndarray | None
+    """H x W: activation at each patch of the picture, as far as the store contains them."""
+    picture: Image.Image
+    """The part of the image that the model sees; the whole image if the store has a row for each image."""
+
+    @property
+    def picture_uri(self) -> str:
+        """The picture as a data URI."""
+        return _uri(self.picture, "JPEG")
+
+    @property
+    def thumbnail_uri(self) -> str:
+        """The picture as a data URI, smaller."""
+        small = self.picture.copy()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        return _uri(small, "JPEG")
+
+    def heat_uri(self, largest: float) -> str | None:
+        """Return the heat map as a data URI, with a pixel for each patch; ``largest`` has the full opacity."""
+        if self.heat is None:
+            return None
+        opacity = 255 * OPACITY * np.clip(self.heat / largest, 0, 1)
+        layers = [np.full_like(opacity, colour) for colour in HEAT]
+        return _uri(Image.fromarray(np.stack([*layers, opacity], axis=-1).round().astype(np.uint8)), "PNG")
+
+
+class ImagePages(Features):
+    """Top images of some latents. `to_html` writes them to one file."""
+
+    pictured = True
+
+    def __str__(self) -> str:
+        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.rows:,} {self.units}"]
+        for feature in self.features:
+            lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the {self.units}"]
+            for example in feature.contexts[:5]:
+                where = "" if example.patch is None else f"  patch {example.patch}"
+                lines.append(f"  {example.peak.activation:8.3g}  {example.path}{where}")
+        return "\n".join(lines)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write all latents to one HTML file, with styles and pictures inside; return its path."""
+        path = user_path(path, "path")
+        write_text(path, self.render("images.html.j2"))
+        return path
+
+
+class ImageRows:
+    """The images of a store, and the rows of each."""
+
+    def __init__(self, store: ActivationStore) -> None:
+        if not store.has("references/path"):
+            raise SourceError(
+                f"{store.path}: has no paths of images; expected a store that sdl.extract made from images"
+            )
+        self.store = store
+        self.within = next((name for name in ("patch", "position") if store.has(f"references/{name}")), None)
+        if self.within is None:
+            self.index, starts = np.zeros(store.rows, dtype=np.int64), np.arange(store.rows)
+        else:
+            self.index = store.read(f"references/{self.within}")
+            starts = np.flatnonzero(self.index == 0)
+        self.bounds = np.append(starts, store.rows)
+        """Row of the store at which each image begins, and the number of rows."""
+        self.patches = int(self.index.max(initial=0)) + 1
+
+    def peaks(self, activations: scipy.sparse.csc_array, column: int) -> list[Peak]:
+        """Return the images in which a latent is active, most active first, from a column of `activations_of`."""
+        rows, values = _column(activations, column)
+        images = np.searchsorted(self.bounds, rows, side="right") - 1
+        peaks: dict[int, Peak] = {}
+        for entry in np.argsort(-values, kind="stable"):
+            image = int(images[entry])
+            if image not in peaks:
+                bounds = slice(*(int(bound) for bound in self.bounds[image : image + 2]))
+                peaks[image] = Peak(float(values[entry]), int(rows[entry]), bounds)
+        return list(peaks.values())
+
+
+def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
+    """Arrange a latent's activations at the P patches of a picture as the grid that covers it, H x W."""
+    height = max(1, round((len(activations) * picture.height / picture.width) ** 0.5))
+    if len(activations) % height:
+        raise ValueError(f"{len(activations)} patches are no grid over {picture.width} x {picture.height} pixels")
+    return activations.reshape(height, -1)
+
+
+def _column(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows where a latent is active, ascending, and its activations there."""
+    entries = slice(*activations.indptr[column : column + 2])
+    return activations.indices[entries], activations.data[entries]
+
+
+def _codes(
+    coder: SparseCoder, store: Activations | StorePart, progress: bool, desc: str
+) -> Iterator[scipy.sparse.csr_array]:
+    for start in tqdm(range(0, store.rows, ROWS_AT_ONCE), desc=desc, unit="", disable=None if progress else True):
+        x_p, _ = read_pair(store, coder.config.pair, start, start + ROWS_AT_ONCE)
+        yield encode_rows(coder, x_p.astype(np.float32))
+
+
+def activations_of(
+    coder: SparseCoder, store: Activations | StorePart, latents: Sequence[int] | np.ndarray, progress: bool = False
+) -> scipy.sparse.csc_array:
+    """Return the activations of M latents at the rows of a store, N x M.
+
+    Raises
+    ------
+    ValueError
+        If latents are signed, since images are ranked by the largest activations.
+    """
+    refuse_signed(coder.sigma, "the ranking of images by a latent")
+    parts = [codes[:, list(latents)] for codes in _codes(coder, store, progress, "images")]
+    activations = scipy.sparse.vstack(parts, format="csc")
+    activations.eliminate_zeros()
+    activations.sort_indices()
+    return activations
+
+
+def preprocessing(store: ActivationStore, model: Any, processor: Any) -> Transform | None:
+    """Return the preprocessing of a store's images, from a model, a processor or the store; None if none tells it."""
+    if isinstance(model, str | Path):
+        return load_vision(str(model))[1]
+    if model is not None or processor is not None:
+        return transform_of(model, processor)
+    recorded = store.provenance.get("preprocessing")
+    return transform_of(SimpleNamespace(preprocess_cfg=recorded)) if isinstance(recorded, Mapping) else None
+
+
+def picture_seen(picture: Image.Image, transform: Transform) -> Image.Image:
+    """Return the part of a picture that a model sees: its preprocessing, with the normalisation of colours undone.
+
+    Preprocessing scales each colour by an affine function, which a black and a white picture show.
+    """
+    black, white, pixels = (
+        transform(each)
+        for each in (Image.new("RGB", picture.size, "black"), Image.new("RGB", picture.size, "white"), picture)
+    )
+    share = ((pixels - black) / (white - black)).nan_to_num().clamp(0, 1)
+    return Image.fromarray((255 * share).round().byte().permute(1, 2, 0).numpy())
+
+
+def read_picture(path: Path, transform: Transform | None) -> Image.Image:
+    """Return the part of an image file that a model sees; all of it without a transform. SourceError without a file."""
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; give the folder that the store was extracted from as folder")
+    picture = open_picture(path)
+    return picture if transform is None else picture_seen(picture, transform)
+
+
+def _uri(picture: Image.Image, form: str) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, form)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def pages_of_images(
+    coder: SparseCoder,
+    store: ActivationStore,
+    latents: Sequence[int] | None,
+    transform: Transform | None,
+    folder: Path,
+    number: int,
+    progress: bool,
+) -> ImagePages:
+    """Return the top images of latents. Arguments and errors as in `sdlcore.top_images`."""
+    require_latents(latents or (), coder.config.n_q)
+    images = ImageRows(store)
+    if images.within == "patch" and transform is None:
+        raise ValueError("model and processor are missing; the preprocessing tells which part of an image a patch is")
+    if latents is None:
+        fired = np.zeros(coder.config.n_q, dtype=np.int64)
+        for codes in _codes(coder, store, progress, "latents"):
+            fired += np.bincount(codes.indices, minlength=len(fired))
+        latents = evenly_spaced(fired, SHOWN)
+    latents = [int(latent) for latent in dict.fromkeys(latents)]
+    activations = activations_of(coder, store, latents, progress)
+    class_names, nearest, features = store.class_names(), nearest_latents(coder, latents), []
+
+    def example(peak: Peak, column: int) -> ImageExample:
+        path = str(store.read("references/path", peak.row, peak.row + 1)[0])
+        picture = read_picture(folder / path, transform)
+        patch = heat = class_name = None
+        if images.within == "patch":
+            rows, values = _column(activations, column)
+            inside = slice(*np.searchsorted(rows, [peak.image.start, peak.image.stop]))
+            at_patches = np.zeros(images.patches)
+            at_patches[images.index[rows[inside]]] = values[inside]
+            patch, heat = int(images.index[peak.row]), heat_map(at_patches, picture)
+        if class_names and (label := int(store.read("labels", peak.row, peak.row + 1)[0])) >= 0:
+            class_name = class_names[label]
+        picture.thumbnail((SIDE, SIDE))
+        return ImageExample(peak, path, class_name, patch, heat, picture)
+
+    for column, latent in enumerate(latents):
+        _, values = _column(activations, column)
+        peaks, intervals = images.peaks(activations, column), []
+        for low, high in lower_fifths(float(values.max(initial=0))):
+            inside = [peak for peak in peaks if low < peak.activation <= high]
+            places = np.linspace(0, len(inside) - 1, min(IN_INTERVAL, len(inside))).round().astype(int)
+            if inside:
+                shown = [example(inside[place], column) for place in places]
+                intervals.append(Interval(low, high, share_in(values, low, high), shown))
+        top = [example(peak, column) for peak in peaks[:number]]
+        density = len(values) / store.rows
+        features.append(Feature(latent, density, histogram_of(values), top, intervals, None, nearest[latent]))
+    units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
+    return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)
