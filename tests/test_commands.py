@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
 from sdlcore.api.language_scoring import BRIEF
-from sdlcore.commands.arguments import read_bench
+from sdlcore.commands.evaluating import read_bench
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import Config, ModelConfig
 from sdlcore.data.reading import ActivationStore
@@ -112,13 +113,6 @@ def test_a_labelled_store_is_judged_by_the_means_of_the_run_and_by_rows(tmp_path
     assert scores["rows"]["mip_decoder"] == pytest.approx(sdl.evaluate(sae, np.eye(16), x)["mip_decoder"])
 
 
-@pytest.mark.parametrize("option", ["x", "target", "labels", "references"])
-def test_a_bench_takes_no_samples_or_directions_beside_it(option, folder, capsys):
-    assert f"--{option} goes without --bench" in refusal(
-        capsys, f"evaluate {folder}/run --bench lrb-s --{option} some.npy"
-    )
-
-
 def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
     x = _npy(folder, tmp_path)
     np.save(tmp_path / "anchors.npy", np.eye(16, dtype=np.float32)[:3])
@@ -209,21 +203,6 @@ def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_w
     assert "different means of classes" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("registry")
-def test_a_plugin_in_the_working_directory_is_imported_by_its_name(folder, tmp_path, monkeypatch):
-    (tmp_path / "here_plugin.py").write_text(PLUGIN.replace("scaled_topk", "here_topk").replace("power", "here_power"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SDLCORE_PLUGINS", "here_plugin")
-    options = ["--activation", "here_topk", "--scale", "0.5", "--steps", "20"]
-    main(["fit", str(folder / "bench/train.h5"), *TOPK, *options, "--out", "run"])
-    assert sdl.load(tmp_path / "run").settings["activation"] == "here_topk"
-
-
-def test_a_missing_plugin_is_one_line(monkeypatch, capsys):
-    monkeypatch.setenv("SDLCORE_PLUGINS", "nowhere.py")
-    assert "sdlcore: SDLCORE_PLUGINS: nowhere.py: no such file" in refusal(capsys, "fit x.npy --out run")
-
-
 def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, monkeypatch):
     drawing = ["bench", "--out", str(tmp_path / "bench"), *BENCH, "--train-samples", "50", "--test-samples", "50"]
     main(drawing)
@@ -235,14 +214,6 @@ def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, 
         read_bench(str(tmp_path / "bench"))
     main([*drawing, "--seed", "4"])
     assert read_bench(str(tmp_path / "bench")).seed == 4
-
-
-def test_samples_without_a_bench_are_named(tmp_path, folder):
-    shutil.copytree(folder / "bench", tmp_path / "bench")
-    (tmp_path / "bench/test.h5").unlink()
-    write_store(tmp_path / "bench/test.h5", np.ones((4, 16), np.float32))
-    with pytest.raises(ValueError, match=r"test\.h5: no samples of a bench"):
-        read_bench(str(tmp_path / "bench"))
 
 
 def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
@@ -330,7 +301,7 @@ def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sdlcore.commands.fitting.fit_dictionary", interrupt)
+    monkeypatch.setattr("sdlcore.fit", interrupt)
     with pytest.raises(SystemExit) as end:
         main(["fit", "x.npy", "--out", str(tmp_path / "run")])
     assert end.value.code == 130
@@ -378,21 +349,16 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out a --pair transcoder", "a transcoder needs --target"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
         ("stability run other", "run: neither a file or folder on this machine"),
-        ("plan", "no Snakefile here"),
-        ("plan mine.yaml", "mine.yaml is a configuration; write --configfile mine.yaml"),
+        ("evaluate run --bench lrb-s --x x.npy", "evaluate on --bench, or on --x"),
+        ("evaluate plain.npz --bench lrb-s", "`sdlcore import plain.npz --activation topk --k 8 --out run`"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    np.savez("plain.npz", W_enc=np.eye(24, 16), W_dec=np.eye(24, 16))
     *warnings, line = refusal(capsys, arguments).splitlines()
     assert re.search(f"^sdlcore: .*{message}", line)
     assert all("penalty leaves latents dense" in warning for warning in warnings)
-
-
-def test_a_wrong_type_is_named_by_its_option(capsys):
-    message = refusal(capsys, "fit x.npy --out run --k abc")
-    assert "Error parsing --k" in message
-    assert "'abc'" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -410,13 +376,6 @@ def test_help_lists_every_setting(capsys):
         main(["fit", "--help"])
     listed = set(re.findall(r"(?m)^[│ ]*--([\w-]+)", capsys.readouterr().out))
     assert {name.replace("_", "-") for name in Config.model_fields} <= listed
-
-
-def test_the_command_is_installed_with_the_package():
-    code = "from importlib.metadata import entry_points; e, = entry_points(group='console_scripts', name='sdlcore');"
-    done = subprocess.run([sys.executable, "-c", code + "print(e.value)"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "sdlcore.commands.main:main"
-    assert 'sdlcore = "sdlcore.commands.main:main"' in (REPOSITORY / "pyproject.toml").read_text()
 
 
 def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys):
@@ -441,13 +400,6 @@ def test_plain_tensors_become_a_dictionary(tmp_path, folder):
     with pytest.raises(SystemExit):
         main(["import", plain, "--activation", "topk", "--k", "4", "--layout", "by_latent", "--out", out])
     assert sdl.load(out).settings["k"] == 3
-
-
-def test_plain_tensors_that_do_not_say_how_they_are_used_are_to_be_imported_first(tmp_path, capsys):
-    plain = tmp_path / "plain.npz"
-    np.savez(plain, W_enc=np.eye(24, 16), W_dec=np.eye(24, 16))
-    message = refusal(capsys, f"evaluate {plain} --bench lrb-s")
-    assert f"`sdlcore import {plain} --activation topk --k 8 --out run`" in message
 
 
 def test_square_tensors_are_of_the_requested_pair(tmp_path):
@@ -498,17 +450,16 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
 
     reading = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--text-column", "body"]
     reading += ["--context-length", "16", "--contexts", "4"]
-    main(["language-scores", *runs, *reading, "--out", str(tmp_path / "scores.json")])
+    main(["language-scores", *runs, *reading, "--out", str(tmp_path / "scores.csv")])
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == [*BRIEF]
     assert [line.split()[0] for line in table[1:]] == runs
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores[runs[0]]["clean"] == scores[runs[1]]["clean"]
-    main(["language-scores", runs[1], *reading, "--out", str(tmp_path / "one.json")])
-    assert json.loads((tmp_path / "one.json").read_text()) == scores[runs[1]]
+    scores = pd.read_csv(tmp_path / "scores.csv", index_col=0, float_precision="round_trip")
+    assert list(scores.index) == runs
+    assert scores["clean"].nunique() == 1
     call = {"contexts": 4, "context_length": 16, "progress": False, "text_options": {"column": "body"}}
     expected = sdl.language_scores(sdl.load(runs[1]), str(tmp_path / "lm"), tmp_path / "text.jsonl", **call)
-    assert scores[runs[1]] == expected._asdict()
+    assert scores.loc[runs[1]].to_dict() == expected._asdict()
 
     options = ["--labels", str(tmp_path / "text.jsonl"), "--label-column", "length", "--k", "1", "all"]
     main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *options, "--no-nulls", "--out", str(tmp_path / "probes.csv")])
@@ -528,12 +479,6 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["after", runs[0]]
     kept = sdl.compare(*coders.values(), tmp_path / "x.h5").to_frame()
     assert (tmp_path / "kept.csv").read_text() == kept.to_csv()
-
-
-def test_a_plan_prints_the_remaining_runs(capfd, monkeypatch):
-    monkeypatch.chdir(REPOSITORY)
-    main(["plan", "table1", "--configfile", "config/tiny.yaml"])
-    assert "trainings on bench" in capfd.readouterr().out
 
 
 def _npy(folder, where):

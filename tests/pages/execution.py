@@ -128,8 +128,7 @@ class Session:
         """Run a block's commands with Snakemake and make only planning; leave out other commands that compute."""
         ask = shlex.join([*map(str, loaded()), str(COMMAND)])
         functions = [f'snakemake() {{ {ask} "$@" --dry-run --quiet all; }}', 'make() { command make --dry-run "$@"; }']
-        functions += ['sdlcore() { [ "$1" != plan ] || command sdlcore "$@"; }']
-        functions += [f"{name}() {{ :; }}" for name in (*STANDS_IN, *IN_AN_ENVIRONMENT.findall(block.code))]
+        functions += [f"{name}() {{ :; }}" for name in ("sdlcore", *STANDS_IN, *IN_AN_ENVIRONMENT.findall(block.code))]
         self.shell("\n".join([*functions, block.code]), block.where)
 
     def shell(self, code: str, where: str) -> str:

@@ -1,42 +1,33 @@
-"""Score dictionaries, and show the contexts and images of their latents."""
+"""Score dictionaries, beside those that `sdlcore.commands.main` takes from functions of Python."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from sdlcore.api.anchors import class_means
+import numpy as np
+
+import sdlcore as sdl
+from sdlcore.api.anchors import as_anchors
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import activations, array
-from sdlcore.api.inside import contexts as find_contexts
-from sdlcore.api.inside import top_images as find_images
-from sdlcore.api.scoring import Scores
-from sdlcore.api.scoring import evaluate as evaluate_dictionary
-from sdlcore.commands.arguments import (
-    REFERENCES,
-    Documents,
-    FittedLayer,
-    FittedPlace,
-    InputPath,
-    InputPaths,
-    LanguageModel,
-    TextColumn,
-    opened,
-    opened_all,
-    read_anchors,
-    read_bench,
-    sites,
-    with_values,
-)
+from sdlcore.benches.config import BenchSource
+from sdlcore.benches.lrb import STANDARD, Bench
+from sdlcore.commands.signatures import CSV, OUT, DictionaryPaths, InputPath, arg, opened_all
 from sdlcore.config import is_centred
+from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, load_references
-from sdlcore.extraction.config import TextOptions
-from sdlcore.storage.files import write_json
+from sdlcore.extraction.text import read_labels
+from sdlcore.storage.files import write_json, write_text
+from sdlcore.storage.paths import user_path
 from sdlcore.text import number, table
+
+FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
+"""True features in a bench's folder, and means of classes in a run's."""
 
 
 def evaluate(
-    dictionaries: InputPaths,
+    dictionaries: DictionaryPaths,
     bench: str | None = None,
     x: Path | None = None,
     target: Path | None = None,
@@ -53,13 +44,11 @@ def evaluate(
     Several are shown in one table, a row each, without null baselines.
 
     Args:
-        dictionaries: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify; or
-            several, such as sweep/*
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
         x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
-        labels: class numbers or names of these samples, as an .npy file. The means of
-            these classes judge the dictionary, unless the run's folder contains means
+        labels: class numbers or names of these samples, as an .npy file. The means of these classes judge the
+            dictionary, unless the run's folder contains means
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
         nulls: also score untrained dictionaries of the same size
@@ -67,33 +56,27 @@ def evaluate(
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
     """
-    if bench is not None:
-        for name in with_values(x=x, target=target, labels=labels, references=references):
-            raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
-    elif x is None:
-        raise ValueError("say what to evaluate on: --bench, or --x")
-    alone = len(dictionaries) == 1
+    if (bench is None) == (x is None) or (bench is not None and (target or labels or references)):
+        raise ValueError("evaluate on --bench, or on --x with its --target, --labels or --references")
+    opened, alone = opened_all(dictionaries), len(dictionaries) == 1  # before the first is evaluated
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
-    opened_dictionaries = opened_all(dictionaries)  # before the first is evaluated
-    scores, means = dict[Path, Scores](), set[bytes]()
-    if x is None:
-        drawn_bench = read_bench(str(bench))
-        scores = {path: evaluate_dictionary(one, drawn_bench, **options) for path, one in opened_dictionaries.items()}
-    else:
-        classes = None if labels is None else array(labels, "labels")
-        for path, one in opened_dictionaries.items():
-            first, second, _ = sites(x, target, one.pair)
-            truth = _references(one, path / REFERENCES, references, first, second, classes)
-            scores[path] = evaluate_dictionary(one, truth, first, second, labels=classes, **options)
-            means |= {truth.W_p.tobytes()} if isinstance(truth, References) else set()
-    print(
-        "\n".join(f"{opened_dictionaries[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores)
-    )
+    scores, means = dict[str, sdl.Scores](), set[bytes]()
+    drawn_bench = None if bench is None else read_bench(bench)
+    classes = None if labels is None else array(labels, "labels")
+    for path, dictionary in opened.items():
+        if drawn_bench is not None:
+            scores[path] = sdl.evaluate(dictionary, drawn_bench, **options)
+            continue
+        first, second = ([x, target], None) if target and dictionary.pair == "crosscoder" else (x, target)
+        truth = _references(dictionary, Path(path) / REFERENCES, references, first, second, classes)
+        scores[path] = sdl.evaluate(dictionary, truth, first, second, labels=classes, **options)
+        means |= {truth.W_p.tobytes()} if isinstance(truth, References) else set()
+    print("\n".join(f"{opened[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
     if len(means) > 1:
         print("rows are judged by different means of classes; --references names a file for all of them")
     if out is not None:
-        parts = {str(path): {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
+        parts = {path: {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
 
 
@@ -108,73 +91,110 @@ def _references(
             return None
     if class_means_path.is_file():
         return load_references(class_means_path)
-    return class_means(x, labels, target, centred=is_centred(dictionary.provenance.get("settings", {})))
+    return sdl.class_means(x, labels, target, centred=is_centred(dictionary.provenance.get("settings", {})))
 
 
-def _side_by_side(scores: Mapping[Path, Scores]) -> str:
+def _side_by_side(scores: Mapping[str, sdl.Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
     listed = sorted((result.main_metrics() for result in scores.values()), key=len, reverse=True)
     metrics = list(dict.fromkeys(name for names in listed for name in names))
-    rows = [[str(path), *(number(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
+    rows = [[path, *(number(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
     return table([["", *metrics], *rows])
 
 
-def contexts(
-    dictionary: InputPath,
-    model: LanguageModel,
-    text: Documents,
-    out: Path,
-    latents: tuple[int, ...] = (),
-    layer: FittedLayer = None,
-    place: FittedPlace = None,
-    tokens: int = 200_000,
-    number: int = 20,
-    text_column: TextColumn = "text",
-) -> None:
-    """Show what single latents respond to and write in a language model, as pages of HTML.
+def read_bench(name: str) -> Bench:
+    """Return a standard bench, or the one that `sdlcore bench` wrote into a folder; ValueError if it is neither."""
+    if name in STANDARD:
+        return sdl.standard_bench(name)
+    folder = user_path(name, "the bench")
+    if not (folder / FEATURES).is_file():
+        raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
+    features = load_references(folder / FEATURES)
+    with sdl.ActivationStore(folder / "test.h5") as store:
+        provenance: Any = store.provenance
+    if not {"bench", "seed"} <= provenance.keys():
+        raise ValueError(f"{folder / 'test.h5'}: no samples of a bench; expected a folder that `sdlcore bench` wrote")
+    return Bench(BenchSource.from_dict(provenance["bench"]), provenance["seed"], features.W_p, features.W_r)
+
+
+def read_anchors(path: Path) -> Anchors:
+    """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
+    return load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
+
+
+def judged_bench(out: Path, bench: str = "synthsaebench", seed: int = 0) -> None:
+    """Write the training samples of a bench that judge scores on, for any trainer.
 
     Args:
-        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        latents: numbers of latents, e.g. 724 31; if left out, 20 latents from the most to the least frequent
-        out: folder to write: index.html, and a page for each latent
-        tokens: number of tokens to read, rounded up to whole contexts
-        number: contexts of each latent
+        out: .npy file to write
     """
-    pages = find_contexts(
-        opened(dictionary),
-        model,
-        text,
-        latents or None,
-        layer=layer,
-        place=place,
-        tokens=tokens,
-        number=number,
-        text_options=TextOptions(column=text_column),
+    world = sdl.judged_bench(bench, seed)
+    path = user_path(out, "out")
+    if path.suffix != ".npy":
+        raise ValueError(f"{path}: expected a name that ends with .npy")
+    np.save(path, world.sample())
+    print(f"{world}: {path}")
+
+
+def suggest(
+    x: InputPath,
+    out: OUT,
+    minutes: float = 10,
+    l0: tuple[int, ...] = (32,),
+    n_q: int | None = None,
+    opens_in: str | None = None,
+    steps: int = 2000,
+    batch_size: int = 1024,
+    seed: int = 0,
+    tokens: float | None = None,
+) -> None:
+    """Train short pilots on activations, and print which method and settings to use.
+
+    The same command continues after an interruption. It writes the picture advice.png and the method as advice.yaml.
+
+    Args:
+        tokens: also print time, memory and disk of a training on so many samples
+    """
+    advice = sdl.suggest(
+        x, minutes, l0, n_q=n_q, opens_in=opens_in, steps=steps, batch_size=batch_size, seed=seed, out=out
     )
-    print(pages)
-    print(pages.to_html(out))
+    print(advice)
+    if tokens is not None:
+        print(", ".join(f"{value:.3g} {name.replace('_', ' ')}" for name, value in advice.cost(tokens).items()))
+    write_text(user_path(out, "out") / "advice.yaml", advice.yaml)
+    figure = advice.plot().get_figure(root=True)
+    if figure is not None:
+        figure.savefig(user_path(out, "out") / "advice.png", bbox_inches="tight")
 
 
-def top_images(
-    dictionary: InputPath,
-    x: Path,
-    out: Path,
-    latents: tuple[int, ...] = (),
-    model: str | None = None,
-    folder: Path | None = None,
-    number: int = 12,
+def probe(
+    dictionaries: DictionaryPaths,
+    x: Annotated[Path, arg(help="a language model's store (.h5), or an .npy file with a row for each document")],
+    labels: Path,
+    label_column: str = "label",
+    without: tuple[str, ...] = (),
+    k: tuple[int | Literal["all"], ...] = (1, 4, 16, "all"),
+    held_out: float = 0.3,
+    nulls: bool = True,
+    seed: int = 0,
+    out: CSV = None,
 ) -> None:
-    """Show the images where latents are most active, with a heat map over their patches, in one HTML file.
+    """Probe classes of documents by few latents, beside activations, their principal components and null baselines.
+
+    Each probe is a logistic regression that separates one class from all others. Held-out documents judge it.
 
     Args:
-        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        x: a store (.h5) that `sdlcore extract` made from images
-        out: file to write (.html)
-        latents: numbers of latents, e.g. 724 31; if left out, 20 latents from the most to the least frequent
-        model: name of the model, as for `sdlcore extract`, whose preprocessing places the heat map; needed for patches
-        folder: folder of the images; if left out, the folder that the store was made from
-        number: images of each latent
+        labels: the text that the store was extracted from (.json, .jsonl, .parquet, or a folder of these), which names
+            a class for each document; or an .npy file with the class of each document of the text
+        label_column: key or column of the text that names the class; null there means no class
+        without: classes whose documents are left out
+        k: how many features a probe reads, or all
     """
-    pages = find_images(opened(dictionary), x, latents or None, model=model, folder=folder, number=number)
-    print(pages)
-    print(pages.to_html(out))
+    values = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
+    classes = [None if str(label) in without else label for label in values]
+    several = [None if one == "all" else one for one in k]
+    opened = opened_all(dictionaries)
+    probes = sdl.probe(opened, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
+    print(probes)
+    if out is not None:
+        write_text(out, probes.to_frame().to_csv(index=False, lineterminator="\n"))

@@ -3,32 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from sdlcore.api.anchors import class_means, discover
-from sdlcore.api.fitting import fit as fit_dictionary
-from sdlcore.api.fitting import with_architecture
+import sdlcore as sdl
+from sdlcore.api.fitting import opened_start, with_architecture
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.run_folder import run_folder
-from sdlcore.api.solving import solve as solve_dictionary
-from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.known_features import Part
-from sdlcore.benches.lrb import Bench
-from sdlcore.commands.arguments import (
-    FEATURES,
-    REFERENCES,
-    InputPath,
-    opened,
-    read_anchors,
-    read_bench,
-    sites,
-)
+from sdlcore.commands.evaluating import FEATURES, REFERENCES, read_anchors, read_bench
+from sdlcore.commands.signatures import OUT, InputPath, arg
 from sdlcore.config import Config, is_centred
-from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.identity import provenance
-from sdlcore.settings import Split, default_of
+from sdlcore.settings import Pair, Split, default_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.yaml_files import load_yaml, number_as_text
@@ -36,18 +24,43 @@ from sdlcore.suggestions import did_you_mean
 from sdlcore.user_warnings import is_first_process
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
+TrainingOptions = Annotated[dict[str, Any], Config, "activation", "loss term"]
+"""Settings of a training that are given, by name."""
+TargetPath = Annotated[
+    Path | None, arg(help="activations that a transcoder writes, or a crosscoder's second site, as an .npy file")
+]
+LabelsPath = Annotated[
+    Path | None,
+    arg(
+        help="class numbers or names, a sample each, as an .npy file. Their means are centred with --normalise or "
+        "--whiten"
+    ),
+]
+AnchorsOption = Annotated[
+    str | None,
+    arg(
+        help="class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy). "
+        "Their weight, --lambda-anchor, is 0.1 if left out"
+    ),
+]
+AnchorsNumber = Annotated[
+    float | None,
+    arg(
+        help="how many class means or discovered directions, or, below 1, which share of the class means; all if left "
+        "out"
+    ),
+]
 
 
-def bench(out: Path, seed: int = 0, *, settings: Annotated[dict[str, Any], BenchSource]) -> None:
+def bench(out: OUT, seed: int = 0, *, settings: Annotated[dict[str, Any], BenchSource]) -> None:
     """Draw a bench: its true features, and samples for training and evaluation.
 
     Writes features.safetensors, train.h5 and test.h5. Another bench is never overwritten.
 
     Args:
-        out: folder to write
         seed: everything is drawn from it
     """
-    new_bench = Bench.draw(seed=seed, **settings)
+    new_bench = sdl.Bench.draw(seed=seed, **settings)
     source = new_bench.settings
     facts = provenance(bench=source.to_dict(), seed=seed)
     if (out / FEATURES).exists():
@@ -64,17 +77,13 @@ def bench(out: Path, seed: int = 0, *, settings: Annotated[dict[str, Any], Bench
     print(f"{new_bench}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
 
 
-TrainingOptions = Annotated[dict[str, Any], Config, "activation", "loss term"]
-"""Settings of a training that are given, by name."""
-
-
 def fit(
     x: InputPath,
-    out: Path,
-    target: Path | None = None,
-    labels: Path | None = None,
-    anchors: str | None = None,
-    n_anchors: float | None = None,
+    out: OUT,
+    target: TargetPath = None,
+    labels: LabelsPath = None,
+    anchors: AnchorsOption = None,
+    n_anchors: AnchorsNumber = None,
     start: Path | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -87,97 +96,29 @@ def fit(
     Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
     references.safetensors, which `sdlcore evaluate` reads. The same command resumes a training that was cut off, and
     opens a finished one. A run with other settings, another seed or other data is never overwritten.
-
-    Args:
-        x: activations: an .npy file, samples x dimensions, or a store (.h5)
-        out: folder to write
-        target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
-        labels: class numbers or names, a sample each, as an .npy file. Their means are centred with --normalise or
-            --whiten
-        anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy).
-            Their weight, --lambda-anchor, is 0.1 if left out
-        n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
-            left out
-        start: a dictionary to continue from: its weights, and its architecture, unless options name another
-        seed: everything is drawn from it
-        device: where to train
-        split: whether the processes of torchrun divide the samples of each batch or the latents
     """
     run_folder(out)
-    opened_start = None if start is None else opened(start)
-    pair = settings.get("pair", "sae" if opened_start is None else opened_start.pair)
-    first, second, pair = sites(x, target, pair)
-    settings = {**settings, "pair": pair}
-    _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    completed = settings if opened_start is None else with_architecture(opened_start, settings)
-    means = _means_of(labels, anchors, first, second, is_centred(_defaults() | completed))
-    directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
-    dictionary = fit_dictionary(
-        first,
-        second,
-        seed=seed,
-        anchors=directions,
-        start=opened_start,
-        device=device,
-        split=split,
-        out=out,
-        **settings,
-    )
-    if not is_first_process():
-        return
-    if means is not None:
-        save_references(out / REFERENCES, means, {})
-    print(f"{dictionary}: {out}")
-
-
-def _defaults() -> dict[str, Any]:
-    return {name: default_of(Config, name) for name in ("normalise", "whiten")}
-
-
-def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
-    """Refuse options that go with no anchors, or with others, before anything is read."""
-    if anchors == CLASS_MEANS and not labelled:
-        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
-    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
-        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
-    if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
-        raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
-    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not user_path(anchors, "--anchors").is_file():
-        hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
-        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
-
-
-def _means_of(
-    labels: Path | None, anchors: str | None, x: Any, target: Path | None, centred: bool
-) -> References | None:
-    """Return the means of classes, where labels are given or anchors are drawn from them."""
-    if labels is None and anchors != CLASS_MEANS:
-        return None
-    return class_means(x, None if labels is None else array(labels, "labels"), target, centred=centred)
-
-
-def _anchors_of(
-    anchors: str | None, n_anchors: float | None, means: References | None, x: Any, target: Path | None, seed: int
-) -> Anchors | None:
-    """Return the requested anchors: means of classes, discovered directions, or the contents of a file."""
-    if anchors is None:
-        return None
-    if anchors == DISCOVER:
-        return discover(x, None if n_anchors is None else int(n_anchors), target, seed=seed)
-    if anchors == CLASS_MEANS:
-        assert means is not None, "class means are taken before"
-        return means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
-    return read_anchors(user_path(anchors, "--anchors"))
+    opened = opened_start(start)
+    pair = settings.get("pair", "sae" if opened is None else opened.pair)
+    first, second, settings["pair"] = sites(x, target, pair)
+    completed = settings if opened is None else with_architecture(opened, settings)
+    means, directions = anchored(first, second, labels, anchors, n_anchors, seed, completed)
+    options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device, "split": split}
+    dictionary = sdl.fit(first, second, out=out, **options, **settings)
+    if is_first_process():
+        if means is not None:
+            save_references(out / REFERENCES, means, {})
+        print(f"{dictionary}: {out}")
 
 
 def fit_many(
     x: InputPath,
     runs: Path,
-    out: Path,
-    target: Path | None = None,
-    labels: Path | None = None,
-    anchors: str | None = None,
-    n_anchors: float | None = None,
+    out: OUT,
+    target: TargetPath = None,
+    labels: LabelsPath = None,
+    anchors: AnchorsOption = None,
+    n_anchors: AnchorsNumber = None,
     at_once: int | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -190,19 +131,10 @@ def fit_many(
     and opens finished ones. A run with other settings, another seed or other data is never overwritten.
 
     Args:
-        x: activations: an .npy file, samples x dimensions, or a store (.h5)
         runs: a YAML file with each run's name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run
             with "anchors: null" is not anchored; one with "start: PATH" continues from that dictionary
-        out: folder to write
-        target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
-        labels: class numbers or names, a sample each, as for `sdlcore fit`
-        anchors: of all runs: class-means, discover, or a file, as for `sdlcore fit`
-        n_anchors: how many, or which share, as for `sdlcore fit`
-        at_once: how many are trained at a time; one a core, and on a GPU one, if left out
-        seed: everything is drawn from it, in runs without one of their own
-        device: where to train
     """
-    first, second, pair = sites(x, target, settings.get("pair", "sae"))
+    first, second, settings["pair"] = sites(x, target, settings.get("pair", "sae"))
     settings_of_runs = load_yaml(runs)
     if not isinstance(settings_of_runs, dict) or not all(isinstance(one, dict) for one in settings_of_runs.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
@@ -210,16 +142,12 @@ def fit_many(
         for key, value in one.items():
             if isinstance(value, str) and (remedy := number_as_text(value)):
                 raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
-    _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    centred = {is_centred(_defaults() | settings | one) for one in settings_of_runs.values()}
-    if len(centred) > 1 and (labels is not None or anchors is not None):
-        raise ValueError(
-            f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
-        )
-    means = _means_of(labels, anchors, first, second, any(centred))
-    directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
+    scalings = [{**settings, **one} for one in settings_of_runs.values()]
+    if len({_centred(one) for one in scalings}) > 1 and (labels is not None or anchors is not None):
+        raise ValueError(f"{runs}: runs differ in normalise or whiten, but means of classes fit only one of them")
+    means, directions = anchored(first, second, labels, anchors, n_anchors, seed, scalings[0] if scalings else {})
     options: dict[str, Any] = {"anchors": directions, "seed": seed, "device": device, "at_once": at_once}
-    dictionaries = fit_side_by_side(first, settings_of_runs, second, out=out, **options, **settings | {"pair": pair})
+    dictionaries = sdl.fit_many(first, settings_of_runs, second, out=out, **options, **settings)
     for name, dictionary in dictionaries.items():
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
@@ -228,20 +156,61 @@ def fit_many(
 
 def solve(
     x: InputPath,
-    out: Path,
-    target: Path | None = None,
+    out: OUT,
+    target: TargetPath = None,
     seed: int = 0,
     *,
     settings: Annotated[dict[str, Any], SolverConfig, "solver"],
 ) -> None:
-    """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver.
-
-    Args:
-        x: activations: an .npy file, samples x dimensions, or a store (.h5)
-        out: folder to write
-        target: activations of a second representation, as an .npy file
-        seed: everything is drawn from it
-    """
-    first, second, pair = sites(x, target, settings.get("pair", "sae"))
-    dictionary = solve_dictionary(first, target=second, seed=seed, out=out, **settings | {"pair": pair})
+    """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver."""
+    first, second, settings["pair"] = sites(x, target, settings.get("pair", "sae"))
+    dictionary = sdl.solve(first, target=second, seed=seed, out=out, **settings)
     print(f"{dictionary}: {out}")
+
+
+def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
+    """Return inputs and targets as `sdlcore.fit` takes them, and the pair that they are for.
+
+    An input with a target trains a transcoder, or a crosscoder if ``pair`` is crosscoder. A store contains its target.
+    """
+    if target is not None:
+        return ([x, target], None, pair) if pair == "crosscoder" else (x, target, "transcoder")
+    if pair != "sae" and not is_store(x):
+        raise ValueError(f"a {pair} needs --target, an .npy file, or a store (.h5) that has one")
+    return x, None, pair
+
+
+def _centred(settings: dict[str, Any]) -> bool:
+    return is_centred({name: settings.get(name, default_of(Config, name)) for name in ("normalise", "whiten")})
+
+
+def anchored(
+    x: Any,
+    target: Path | None,
+    labels: Path | None,
+    anchors: str | None,
+    n_anchors: float | None,
+    seed: int,
+    settings: dict[str, Any],
+) -> tuple[References | None, sdl.Anchors | None]:
+    """Return the means of classes, if there are labels, and the anchors that ``anchors`` names."""
+    if anchors == CLASS_MEANS and labels is None and not is_store(x):
+        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
+    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
+        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
+    means = None
+    if labels is not None or anchors == CLASS_MEANS:
+        classes = None if labels is None else array(labels, "labels")
+        means = sdl.class_means(x, classes, target, centred=_centred(settings))
+    if anchors is None:
+        return means, None
+    if anchors == DISCOVER:
+        whole = int(n_anchors) if n_anchors is not None and n_anchors.is_integer() else n_anchors
+        return means, sdl.discover(x, whole, target, seed=seed)  # type: ignore[arg-type]  # it checks the number
+    if means is not None and anchors == CLASS_MEANS:
+        return means, means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
+    path = user_path(anchors, "--anchors")
+    if not path.is_file():
+        hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
+    return means, read_anchors(path)

@@ -1,41 +1,123 @@
-"""Run a command."""
+"""The command line, ``sdlcore COMMAND``: what notebooks do, on files. Most commands are functions of Python."""
 
 import inspect
 import logging
 import sys
 import warnings
-from typing import get_args
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-import sdlcore
+import sdlcore as sdl
 from sdlcore.command_line import called_later, reported
-from sdlcore.commands.advising import judge, judged_bench, suggest
-from sdlcore.commands.evaluating import contexts, evaluate, top_images
-from sdlcore.commands.exchange import export, import_
-from sdlcore.commands.extracting import extract
-from sdlcore.commands.fitting import bench, fit, fit_many, solve
-from sdlcore.commands.language import compare, language_scores, probe, stability
-from sdlcore.commands.options import options_of
-from sdlcore.commands.planning import plan
-from sdlcore.commands.searching import reencode, refine, search
-from sdlcore.errors import DivergedError, FitManyError
+from sdlcore.commands import evaluating, fitting
+from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, arg, command, help_text, options_of
+from sdlcore.extraction.items import TokensOf
+from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
+from sdlcore.settings import Precision
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable_lines
 from sdlcore.user_warnings import is_first_process
 
 PROGRAM = "sdlcore"
-COMMANDS = {
-    command.__name__.rstrip("_").replace("_", "-"): command
-    for command in (
-        *(bench, extract, suggest, fit, fit_many, solve),
-        *(search, refine, reencode),
-        *(evaluate, judge, judged_bench, language_scores, probe, stability, compare),
-        *(export, import_, contexts, top_images, plan),
-    )
+PLACES = "dictionary lm texts out latents layer place tokens number text_options"
+EXPORT = "dictionary to folder model_name hook_name hook_name_out lm_name layer submodule_name"
+IMPORT = "path out format subfolder revision activation k threshold pair layout apply_b_dec_to_input"
+EXTRACT = (
+    "model inputs at out tokens max_tokens batch_size context_length text_options roles max_unreadable workers dtype "
+    "store_dtype"
+)
+MODEL = (
+    "a folder with a model of transformers, its name at the hub, a .gguf file, open_clip:ARCHITECTURE:PRETRAINED (its "
+    "image tower), or timm:MODEL"
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "bench": fitting.bench,
+    "extract": command(
+        sdl.extract,
+        EXTRACT,
+        model=Annotated[str, tyro.conf.Positional, arg(help=MODEL)],
+        inputs=Annotated[str, tyro.conf.Positional, arg(help=f"{TEXT}; or a folder of images")],
+        at=tuple[str, ...],
+        out=Annotated[Path, arg(help="file (.h5), whose sites are the places; or a folder for a store of each place")],
+        tokens=TokensOf,
+        roles=tuple[str, ...] | None,
+        dtype=Precision | None,
+    ),
+    "suggest": evaluating.suggest,
+    "fit": fitting.fit,
+    "fit-many": fitting.fit_many,
+    "solve": fitting.solve,
+    "search": command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
+    "refine": command(sdl.refine, "dictionary x out rounds n_samples seed"),
+    "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
+    "evaluate": evaluating.evaluate,
+    "judge": command(sdl.judge, "dictionary bench seed"),
+    "judged-bench": evaluating.judged_bench,
+    "language-scores": command(
+        sdl.language_scores,
+        "dictionary lm texts layer place contexts context_length text_options out",
+        dictionary=DictionaryPaths,
+        out=CSV,
+    ),
+    "probe": evaluating.probe,
+    "stability": command(sdl.stability, "dictionaries out", out=CSV),
+    "compare": command(sdl.compare, "before after x beside out", out=CSV),
+    "export": command(
+        sdl.export,
+        EXPORT,
+        to=Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"],
+        folder=Annotated[Path, arg(name="out", help="folder to write")],
+        model_name=Annotated[str | None, arg(help="language model of the activations (saelens, circuit_tracer)")],
+        hook_name=Annotated[str | None, arg(help="where they come from, by TransformerLens' name (saelens)")],
+        hook_name_out=Annotated[str | None, arg(help="where a transcoder writes (saelens)")],
+        lm_name=Annotated[str | None, arg(help="language model of the activations (dictionary_learning)")],
+        layer=Annotated[int | None, arg(help="its layer, counted from 0 as that library counts (dictionary_learning)")],
+        submodule_name=Annotated[str | None, arg(help="where in the layer (dictionary_learning)")],
+    ),
+    "import": command(
+        sdl.load,
+        IMPORT,
+        path=Annotated[str, tyro.conf.Positional],
+        format=Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "tensors"] | None,
+        activation=Annotated[str | None, arg(help="of plain tensors: relu, jumprelu, topk, batchtopk or abstopk")],
+        k=Annotated[int | None, arg(help="of plain tensors: active latents of a sample")],
+        threshold=Annotated[float | None, arg(help="of plain tensors: one for all latents, if the file has none")],
+        pair=Annotated[
+            Literal["sae", "transcoder"] | None,
+            arg(help="of plain tensors; sae if left out and inputs and targets have one width and no W_skip"),
+        ],
+        layout=Annotated[
+            Orientation | None,
+            arg(help="of plain tensors: whether rows or columns are latents, if shapes do not tell"),
+        ],
+        apply_b_dec_to_input=Annotated[bool | None, arg(help="of plain tensors: b_dec is subtracted from inputs")],
+    ),
+    "top-images": command(
+        sdl.top_images,
+        "dictionary x out latents model folder number",
+        x=Annotated[Path, arg(help="a store (.h5) that `sdlcore extract` made from images")],
+        out=Annotated[Path, arg(help="file to write (.html)")],
+        model=Annotated[str | None, arg(help="as for `sdlcore extract`; its preprocessing places the heat map")],
+        folder=Annotated[Path | None, arg(help="folder of the images; the store's if left out")],
+    ),
+    "contexts": command(
+        sdl.contexts,
+        PLACES,
+        out=Annotated[Path, arg(help="folder to write: index.html, and a page for each latent")],
+        tokens=Annotated[int | None, arg(help="tokens to read, rounded up to whole contexts; 200,000 if left out")],
+        number=Annotated[int | None, arg(help="contexts of each latent; 20 if left out")],
+    ),
 }
-REPORTED = (ValueError, OSError, ImportError, DivergedError, FitManyError)
+PYTHON: dict[str, Callable[..., Any]] = {
+    **{"suggest": sdl.suggest, "judged-bench": sdl.judged_bench, "probe": sdl.probe},
+    **{"fit": sdl.fit, "fit-many": sdl.fit_many, "solve": sdl.solve},
+}
+"""Functions whose docstrings describe further options of these commands."""
+REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyError)
 """Errors that the user can mend, which are printed without a traceback."""
 
 
@@ -50,11 +132,11 @@ def main(argv: list[str] | None = None) -> None:
     """
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name == "--version":
-        print(f"{PROGRAM} {sdlcore.__version__}")
+        print(f"{PROGRAM} {sdl.__version__}")
     elif name in ("-h", "--help"):
         print(f"usage: {PROGRAM} COMMAND [OPTIONS]; {PROGRAM} COMMAND --help lists the options\n")
-        for command, function in COMMANDS.items():
-            print(f"    {command:<17}{(inspect.getdoc(function) or '').partition(chr(10))[0]}")
+        for each, function in COMMANDS.items():
+            print(f"    {each:<17}{(inspect.getdoc(function) or '').partition(chr(10))[0]}")
     else:
         if not is_first_process():
             logging.disable(logging.WARNING)
@@ -68,15 +150,12 @@ def _run(name: str, arguments: list[str]) -> None:
         advice = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
         raise ValueError(f"no such command {name}{advice}")
     load_for_jobs()
-    command = COMMANDS[name]
-    parameters = inspect.signature(command).parameters
-    options = {
-        one: options_of(parameters, *get_args(each.annotation)[1:])
-        for one, each in parameters.items()
-        if one == "settings"
-    }
+    function = COMMANDS[name]
+    parameters, options = inspect.signature(function).parameters, dict[str, Any]()
+    if "settings" in parameters:
+        options["settings"] = options_of(parameters, *get_args(parameters["settings"].annotation)[1:])
     call, unknown = tyro.cli(
-        called_later(command, inspect.getdoc(command), **options),
+        called_later(function, help_text(function, PYTHON.get(name)), **options),
         prog=f"{PROGRAM} {name}",
         args=arguments,
         return_unknown_args=True,
