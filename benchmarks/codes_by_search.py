@@ -34,7 +34,7 @@ from benchmarks.timing import turns
 from sdlcore.benches.synth import SynthBench
 from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.model.coder import SparseCoder
 from sdlstudy.results.tables import write_csv
 

@@ -15,7 +15,7 @@ from sdlcore.model.saving import ENTRY
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import printable_lines
 from tests.api.test_fitting import QUIET
-from tests.api.test_streams import interrupt
+from tests.data.test_loaders import interrupt
 
 CODE = "\x1b[2J\x9d0;title\x07\u202e"
 """Clears a screen, renames a window, and reverses a line."""

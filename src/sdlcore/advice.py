@@ -23,13 +23,13 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import fit
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import evaluate, null_dictionaries
-from sdlcore.api.streams import gives_batches, open_batches
 from sdlcore.codes.search import search
 from sdlcore.config import is_centred
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
-from sdlcore.data.memory import Arrays
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
+from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.interop.export import refusal
 from sdlcore.storage.files import write_text
 from sdlcore.storage.paths import user_path

@@ -12,7 +12,7 @@ from sdlcore.api.run_folder import CHECKPOINT
 from sdlcore.training.adam import Adam
 from sdlcore.training.checkpoint import describe_checkpoint
 from tests.api.test_fitting import QUIET, same
-from tests.api.test_streams import interrupt
+from tests.data.test_loaders import interrupt
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10, **QUIET}
 X = np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.streams import open_batches
 from sdlcore.benches.config import SynthSource
 from sdlcore.benches.synth import write_synth_recipe
 from sdlcore.errors import SourceError
+from sdlcore.inputs import open_batches
 from sdlcore.storage.files import sha256_of
 
 TOPK = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "normalise": False, "resample_every": None}

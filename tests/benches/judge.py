@@ -19,7 +19,7 @@ from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
 from sdlcore.benches.saelens_evaluation import AnyEncoder
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 

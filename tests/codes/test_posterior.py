@@ -7,7 +7,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.model.coder import SparseCoder
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "progress": False}

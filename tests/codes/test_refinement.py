@@ -9,7 +9,7 @@ import sdlcore as sdl
 from sdlcore.codes.posterior import with_posterior_codes
 from sdlcore.codes.refinement import _least_squares, _without_parents, refine_rows
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.model.coder import SparseCoder
 
 N, DIMENSIONS, SAMPLES = 24, 48, 4000

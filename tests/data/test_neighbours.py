@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.batches import BatchReader
-from sdlcore.data.neighbours import pairs_of, starts_of_pairs
+from sdlcore.data.batches import BatchReader, pairs_of, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.data import references
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
 from sdlcore.data.writing import create_store

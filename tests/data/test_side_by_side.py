@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from sdlcore.data.arrays import SideBySide
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.side_by_side import SideBySide
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 
@@ -24,7 +24,7 @@ def test_the_sites_of_all_stores_are_the_sites_of_one(tmp_path):
     chat = written(tmp_path / "chat.h5", (4,))
     with ActivationStore(base) as first, ActivationStore(chat) as second:
         both = SideBySide([first, second])
-        assert (both.rows, both.widths, both.paths) == (ROWS, (3, 5, 4), (base, chat))
+        assert (both.rows, both.widths) == (ROWS, (3, 5, 4))
         assert [both.read(column, 2, 4).shape for column in ("input", "target", "site2")] == [(2, 3), (2, 5), (2, 4)]
         assert (both.read("site2") == 4).all()
         np.testing.assert_array_equal(both.read("labels"), np.arange(ROWS) % 2)

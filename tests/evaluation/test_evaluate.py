@@ -8,7 +8,7 @@ from sdlcore.benches.config import FeatureMatrixConfig, Hierarchy
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.evaluation.absorption import absorption

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.evaluation.samples import Detected, Latents, on_samples

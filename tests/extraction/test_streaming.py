@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.data.batches import Request, TrainingRows
-from sdlcore.data.neighbours import starts_of_pairs
+from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 import sdlcore as sdl
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.errors import RefusedError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth

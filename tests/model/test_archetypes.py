@@ -7,7 +7,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.config import Config, LossConfig, ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.total import total_loss

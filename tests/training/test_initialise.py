@@ -4,7 +4,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Normalisation, no_scaling

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdlcore.config import ModelConfig
-from sdlcore.data.memory import Arrays
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.coder import SparseCoder

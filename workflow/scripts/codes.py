@@ -8,13 +8,13 @@ from runs.codes import CodesConfig
 from runs.folder import Run, describe, take_finished
 from sdlcore import Dictionary, load, refine, search
 from sdlcore.api.run_folder import unfinished_run
-from sdlcore.api.streams import open_batches
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.batches import Request
 from sdlcore.data.reading import content_digest
 from sdlcore.device import Device
 from sdlcore.identity import ENTRY
+from sdlcore.inputs import open_batches
 
 
 def main(run: Run, *, settings: CodesConfig, start: Path, device: Device = "auto") -> None:

@@ -11,12 +11,12 @@ from sdlcore import Dictionary, fit, load, solve
 from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, unfinished_run
 from sdlcore.api.solving import identity_of_solve
-from sdlcore.api.streams import open_batches
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.identity import ENTRY
+from sdlcore.inputs import open_batches
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.distributed import processes_of
 

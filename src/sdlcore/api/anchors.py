@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Gt, Le
 
-from sdlcore.api.inputs import activations, floats, is_pair
 from sdlcore.data.anchors import Anchors, check_anchors
 from sdlcore.data.directions import check_unit
+from sdlcore.data.inputs import activations, floats, is_pair
 from sdlcore.data.pairs import input_target_more
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References, check_references, means_of_classes

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from sdlcore.api.streams import ANEW
 from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, TrainingRows
@@ -42,8 +41,6 @@ def check_inputs(
             f"{batches.path}: batch_size {config.batch_size} exceeds its {batches.rows} rows; "
             f"set batch_size to {batches.rows} or less{turned}"
         )
-    if config.anchor_cosine is not None and not batches.restarts:
-        raise ValueError("anchor_cosine trains several times, but x is an iterator, which is read once; " + ANEW)
     if (anchors is not None) != config.anchors:
         weight = config.anchor_cosine or config.lambda_anchor
         name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"

@@ -8,8 +8,8 @@ from annotated_types import Gt, Lt
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import coder_of
-from sdlcore.api.inputs import activations
-from sdlcore.data.memory import Activations
+from sdlcore.data.arrays import Activations
+from sdlcore.data.inputs import activations
 from sdlcore.evaluation.samples import batches
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

@@ -16,19 +16,19 @@ from sdlcore.api.bars import bar
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
-from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
-from sdlcore.api.streams import ANEW, gives_batches, open_batches
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import LAMBDA_ANCHOR, Config, Searched, is_centred, selects
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
-from sdlcore.data.memory import digest_of_arrays
+from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import SourceError
 from sdlcore.identity import ENTRY, identity, provenance
+from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.parallel.groups import current_processes
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
@@ -44,7 +44,7 @@ NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "purs
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
 start's weights, or belong to a training; a pursuit replaces the encoder."""
 SCALINGS = ("normalise", "whiten")
-CALLBACK, END_OF_BATCHES = "a callback", "the end of the batches"
+CALLBACK = "a callback"
 """What stopped a training, in its provenance."""
 
 
@@ -79,8 +79,7 @@ def fit(
         Or batches, each a B x n_p array or tensor or a pair (x, target), from a torch DataLoader, a generator function,
         a function of the step, or another iterable (not a list) that restarts with each ``iter()``. Training reads the
         batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is not allowed.
-        ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a
-        generator object is read once; training stops at its end.
+        ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples.
 
         Or the path of a recipe (.json) of samples that the pipeline's trainings compute while they run
         (`sdlcore.data.batches`).
@@ -187,7 +186,7 @@ def opened_fit(
                     )
                 settings["batch_size"] = given.batch_size
         request = Fit.of(settings, seed, anchors, start, watch, device_of(device))
-        yield given or opened.enter_context(stored(x, target)), request
+        yield given or opened.enter_context(open_batches(x, target)), request
 
 
 def identity_of_fit(
@@ -284,12 +283,7 @@ class Fit:
             dictionary = load(folder).to(self.device)
             self._check_stopped(folder, dictionary)
             return dictionary
-        checkpoints = None
-        if batches.restarts:
-            checkpoints = Checkpointing(folder / CHECKPOINT, facts)
-        else:
-            message = "keeps no checkpoint, since x is an iterator, which cannot start again to resume from one"
-            warn_at_call(f"{folder}: {message}; {ANEW}")
+        checkpoints = Checkpointing(folder / CHECKPOINT, facts)
         with unfinished_run(folder) if leads else nullcontext() as rows:
             dictionary = self._train(batches, facts, [*sinks, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
@@ -299,7 +293,7 @@ class Fit:
     def _check_stopped(self, folder: Path, dictionary: Dictionary) -> None:
         """Raise `SourceError` if a callback stopped the finished run, and this call has no callbacks."""
         stopped = dictionary.provenance.get("stopped")
-        if stopped and stopped["by"] == CALLBACK and not self.callbacks:
+        if stopped and not self.callbacks:
             raise SourceError(
                 f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with sdl.load, "
                 "give the callback again, or choose another folder"
@@ -337,10 +331,6 @@ class Fit:
             facts = facts | {"processes": processes.all.size, "split": split}
         if processes.all.counts(len(stopping))[0]:  # the first process alone calls callbacks
             facts = facts | {"stopped": {"step": steps, "by": CALLBACK}}
-        elif steps < config.steps:
-            facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
-            message = f"x ended after {steps} of {config.steps} batches, and the training with it"
-            warn_at_call(f"{message}; set steps to {steps}, or {ANEW}")
         warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, history, self.anchors)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.api.fitted_place import fitted_place
-from sdlcore.api.inputs import activations
+from sdlcore.data.inputs import activations
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.places import described, located

@@ -10,9 +10,9 @@ import torch
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coders_of
-from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
-from sdlcore.data.memory import Activations
+from sdlcore.data.arrays import Activations
+from sdlcore.data.inputs import activations, class_numbers
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream

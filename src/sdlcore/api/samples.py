@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.api.inputs import activations, check_tensor, float_rows, is_pair, is_store
-from sdlcore.data.memory import Activations
+from sdlcore.data.arrays import Activations
+from sdlcore.data.inputs import activations, floats, is_pair, is_store
 from sdlcore.data.pairs import site_columns
 from sdlcore.settings import Pair
 
@@ -119,8 +119,9 @@ def _flat(values: Any) -> Any:
 def numbers(values: Any, name: str) -> Any:
     """Check samples; return a tensor unchanged, and anything else as an array. ValueError if not floating-point."""
     if not isinstance(values, Tensor):
-        return float_rows(values, name)
-    check_tensor(values, name)
+        return floats(values, name)
+    if not values.is_floating_point():
+        raise ValueError(f"{name} is {values.dtype}, expected floating-point numbers; convert it by {name}.float()")
     return values
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, coders_of
-from sdlcore.api.inputs import activations, is_pair
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.arrays import Activations, Arrays
+from sdlcore.data.inputs import activations, is_pair
+from sdlcore.data.pairs import all_sites
 from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import Evaluation
@@ -237,7 +238,8 @@ def evaluate(
         if x is not None:
             raise ValueError("a bench draws its own samples; leave x out, or pass bench.references as truth")
         bench_samples = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
-        samples = Arrays(bench_samples.input, bench_samples.target, features=bench_samples.features)
+        sites = all_sites(bench_samples.input, bench_samples.target, ())
+        samples = Arrays(*sites, features=bench_samples.features)
         _check_samples(samples, coder)
         _check_directions(truth.references, anchors, coder)
         ground_truth = GroundTruth.of(truth.references, anchors, truth.hierarchy)

@@ -12,15 +12,15 @@ from sdlcore.api.bars import bar
 from sdlcore.api.checking import check_finite_start, check_sites
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import opened_start, opened_watch, provenance_of
-from sdlcore.api.inputs import pair_of
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import existing_run, run_folder, unfinished_run
-from sdlcore.api.streams import gives_batches, open_batches
 from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.data.memory import Activations
+from sdlcore.data.arrays import Activations
+from sdlcore.data.inputs import pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.identity import ENTRY
+from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary

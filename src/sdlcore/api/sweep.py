@@ -15,14 +15,14 @@ import torch
 from sdlcore.api.bars import SweepBar
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, opened_start
-from sdlcore.api.inputs import is_store, pair_of, stored
 from sdlcore.api.run_folder import existing_run, run_folder
-from sdlcore.api.streams import gives_batches
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
+from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
 from sdlcore.training.interruption import terminable
@@ -103,7 +103,7 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
-        stored(x, target) as batches,
+        open_batches(x, target) as batches,
         SweepBar([one.config.steps for one in fits.values()], progress) as bar,
     ):
         facts = {}

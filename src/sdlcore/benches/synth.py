@@ -18,8 +18,8 @@ from scipy.sparse import csr_array
 from sdlcore.benches.config import SynthSource
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
 from sdlcore.benches.saelens_evaluation import Coefficients, FeatureVectors
+from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request, TrainingRows
-from sdlcore.data.memory import Arrays
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, Total, checked

@@ -11,22 +11,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.inputs import is_pair
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
-from sdlcore.api.streams import ANEW, open_batches
 from sdlcore.codes.posterior import (
     ROUNDS,
     with_posterior_codes,
 )
-from sdlcore.data.batches import Batches, Readable, Request, TrainingRows
-from sdlcore.data.memory import digest_of_arrays
+from sdlcore.data.arrays import Readable, digest_of_arrays
+from sdlcore.data.batches import Batches, Request, TrainingRows
+from sdlcore.data.inputs import is_pair
 from sdlcore.identity import identity, provenance
+from sdlcore.inputs import open_batches
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Positive, checked
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.read_ahead import NoMoreBatchesError
 
 N_SAMPLES = 65_536
 """Samples that statistics of latents are estimated on."""
@@ -88,10 +87,7 @@ def size_and_pass(batches: Batches, rows: TrainingRows) -> tuple[int, int | None
 
 
 def read_batch(rows: TrainingRows, step: int) -> Tensor:
-    try:
-        return torch.from_numpy(rows.batches(step)[0]).float()
-    except NoMoreBatchesError:
-        raise ValueError(f"x ended after {step} batches, but more are needed; {ANEW}") from None
+    return torch.from_numpy(rows.batches(step)[0]).float()
 
 
 def bar_steps(bar: tqdm) -> Callable[[int], object]:
@@ -121,6 +117,6 @@ def make_or_open(
     if run is not None and run.is_finished:
         return load(folder)
     with unfinished_run(folder):
-        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts) if batches.restarts else None)
+        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts))
         dictionary.save(folder)
     return dictionary

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import Activation, ModelConfig, Searched
-from sdlcore.data.batches import Readable, read_pair
+from sdlcore.data.arrays import Readable
+from sdlcore.data.batches import read_pair
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sparse.units import norms_of_rows

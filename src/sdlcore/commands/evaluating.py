@@ -9,12 +9,12 @@ import numpy as np
 import sdlcore as sdl
 from sdlcore.api.anchors import as_anchors
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.inputs import activations, array
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.lrb import STANDARD, Bench
 from sdlcore.commands.signatures import CSV, OUT, DictionaryPaths, InputPath, arg, opened_all
 from sdlcore.config import is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
+from sdlcore.data.inputs import activations, array
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, load_references
 from sdlcore.extraction.text import read_labels

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import sdlcore as sdl
 from sdlcore.api.fitting import opened_start, with_architecture
-from sdlcore.api.inputs import array, is_store
 from sdlcore.api.run_folder import run_folder
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.known_features import Part
 from sdlcore.commands.evaluating import FEATURES, REFERENCES, read_anchors, read_bench
 from sdlcore.commands.signatures import OUT, InputPath, arg
 from sdlcore.config import Config, is_centred
+from sdlcore.data.inputs import array, is_store
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device

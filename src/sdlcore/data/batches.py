@@ -8,9 +8,9 @@ steps after the training's last.
 `Batches` is the interface to every kind of data:
 
 - arrays, .npy files and stores: `stored_batches`, in the random order of `BatchReader`;
-- a user's DataLoader, iterable or function of the step: `sdlcore.api.streams.given_batches`, in their own order;
+- a user's DataLoader, iterable or function of the step: `sdlcore.data.loaders.given_batches`, in their own order;
 - samples that are computed during the training, as a recipe (a JSON file) describes:
-  `sdlcore.api.streams.recipe_batches`, from a synthetic bench (`sdlcore.benches.synth`) or a language model
+  `sdlcore.inputs.recipe_batches`, from a synthetic bench (`sdlcore.benches.synth`) or a language model
   (`sdlcore.extraction.stream`).
 
 A further kind of data is one more function that returns `Batches`. Two models that run during the training, for
@@ -21,41 +21,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 
 from sdlcore.config import Config
-from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.neighbours import pairs_of
+from sdlcore.data.arrays import Activations, Arrays, Readable, SideBySide
 from sdlcore.data.pairs import Wiring, site_column, wiring_of
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
-from sdlcore.data.side_by_side import SideBySide
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Pair
 
 Order = Callable[[int], np.random.Generator]
 """Returns the random generator that shuffles an epoch, or a buffer, by its number."""
-
-
-class Readable(Protocol):
-    """Rows that can be read by index, from a store, a part of a store, or memory."""
-
-    path: Path
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def chunk_rows(self) -> int:
-        """Number of rows that are fast to read together."""
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Widths of the sites."""
-
-    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
 class TrainingRows(NamedTuple):
@@ -113,8 +92,6 @@ class Batches:
     """All samples, if they can be read in any order."""
     batch_size: int | None = None
     """Number of samples in the first batch, if the data comes in batches; None if the training chooses it."""
-    restarts: bool = True
-    """Whether batches can be read again from the first one on."""
     recorded: bool = True
     """Whether the digest depends on the samples."""
 
@@ -319,3 +296,48 @@ class BatchReader:
                 values = values[rows[block] - rows[block[0]]]
             out[block] = values
         return out
+
+
+DOCUMENT, POSITION = "references/document", "references/position"
+"""Columns that say which rows are neighbours: the document of each token, and its position there."""
+
+
+def starts_of_pairs(document_N: np.ndarray, position_N: np.ndarray, block_rows: int | None = None) -> np.ndarray:
+    """Return the rows r (ascending) such that rows r and r + 1 are consecutive tokens of one document.
+
+    No row is in two pairs: a run of n consecutive tokens gives n // 2 pairs, from its first token on.
+
+    Parameters
+    ----------
+    document_N, position_N
+        Document of each row's token, and its position in the document.
+    block_rows
+        Rows of a block. No pair has rows of two blocks.
+    """
+    same = document_N[1:] == document_N[:-1]
+    follows = np.append(same & (position_N[1:] == position_N[:-1] + 1), False)
+    if block_rows is not None:
+        follows[block_rows - 1 :: block_rows] = False
+    row = np.arange(len(follows))
+    # a run of neighbours starts behind the last row that the next one does not follow
+    start = np.maximum.accumulate(np.where(np.append(True, ~follows[:-1]), row, 0))
+    return row[follows & ((row - start) % 2 == 0)]
+
+
+def pairs_of(store: Activations) -> np.ndarray:
+    """Return `starts_of_pairs` of a store, within its chunks.
+
+    Raises
+    ------
+    ValueError
+        If the store does not say which rows are neighbours, or no rows are.
+    """
+    if missing := [column for column in (DOCUMENT, POSITION) if not store.has(column)]:
+        raise ValueError(
+            f"{store.path}: contrast compares neighbouring tokens, but there is no {missing[0]} to "
+            "find neighbours by; train on a store of sdl.extract, or on batches of pairs (B x 2 x n_p)"
+        )
+    starts = starts_of_pairs(store.read(DOCUMENT), store.read(POSITION), store.chunk_rows)
+    if not len(starts):
+        raise ValueError(f"{store.path}: contrast compares neighbouring tokens, but no two rows are neighbours")
+    return starts

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
+from sdlcore.data.arrays import ROWS_AT_ONCE, Activations
 from sdlcore.data.directions import check_unit
-from sdlcore.data.memory import ROWS_AT_ONCE, Activations
 from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked

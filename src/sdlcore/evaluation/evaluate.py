@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.memory import Activations
+from sdlcore.data.arrays import Activations
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.ground_truth import GroundTruth

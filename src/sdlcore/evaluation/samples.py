@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import read_pair
-from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.references import labels_by
 from sdlcore.evaluation.coefficient_scores import CoefficientScores

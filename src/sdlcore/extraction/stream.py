@@ -25,9 +25,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sdlcore.data.batches import Order, Request, TrainingRows
-from sdlcore.data.memory import Arrays
-from sdlcore.data.neighbours import starts_of_pairs
+from sdlcore.data.arrays import Arrays
+from sdlcore.data.batches import Order, Request, TrainingRows, starts_of_pairs
 from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_columns
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import resume_store
@@ -240,8 +239,7 @@ class StreamReader:
     def first_rows(self) -> Arrays:
         """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
         self._load(0)
-        x, target, more = input_target_more(in_order(self._columns))
-        return Arrays(x, target, more=more)
+        return Arrays(*in_order(self._columns))
 
     def _load(self, buffer: int) -> None:
         if buffer == self._buffer:

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse
 from tqdm.auto import tqdm
 
+from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart, read_pair
-from sdlcore.data.memory import Activations
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import ModelConfig
+from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite

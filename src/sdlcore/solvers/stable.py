@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import BatchReader, StorePart
-from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream

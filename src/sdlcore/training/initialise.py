@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import ModelConfig
-from sdlcore.data.batches import Readable, read_pair
-from sdlcore.data.memory import ROWS_AT_ONCE
+from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
+from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.extras import extra
 from sdlcore.model.archetypes import Archetypes

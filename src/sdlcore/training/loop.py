@@ -68,7 +68,7 @@ def train(
         (`sdlcore.training.distributed.divide`).
     batches
         A function of the step, counted from 0, that returns x_p (B x n_p) and x_r (B x n_r) in float32. It is called in
-        a background thread. If it raises `NoMoreBatchesError`, training ends early, without an error.
+        a background thread.
     config
         Settings of the run. Of `config.model` only ``k`` is used; ``model`` has all other settings of its own.
     generator
@@ -96,7 +96,7 @@ def train(
     ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction`` after the last step; ``lr`` and, if they change, ``k``,
     ``l1_exponent`` and ``penalty_factor`` (of the weights of penalties) in the last step; number of latents
     ``resampled`` since the previous row; ``seconds`` of training, with earlier sessions; entries from ``watch``. The
-    last row's step is below ``steps`` if a callback stopped the training or the batches ended.
+    last row's step is below ``steps`` if a callback stopped the training.
 
     Raises
     ------
@@ -151,8 +151,6 @@ def train(
                     break
             elif interruption.ends():
                 raise training.interrupted(interruption)
-        if training.window.steps:  # the batches ended between two rows
-            training.add_row(interruption)
     take_step.finish()
     return training.history.rows
 

@@ -6,8 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sdlcore.data.batches import Readable
-from sdlcore.data.memory import ROWS_AT_ONCE
+from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
 from sdlcore.data.pairs import site_column, wiring_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Normalisation, Scaling, Whitening, check_size, mean_and_scale

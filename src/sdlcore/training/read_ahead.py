@@ -12,10 +12,6 @@ from torch import Tensor
 Batches = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
-class NoMoreBatchesError(Exception):
-    """Raised at the end of batches that can be read only once."""
-
-
 class Batch(NamedTuple):
     """The data of one training step."""
 
@@ -47,7 +43,6 @@ class ReadAhead(Iterator[Batch]):
     Notes
     -----
     An exception from ``batches`` is raised by the iteration at that step, with its traceback, and closes the iterator.
-    After `NoMoreBatchesError` the iteration ends, as it does after the last step.
     """
 
     def __init__(
@@ -74,8 +69,6 @@ class ReadAhead(Iterator[Batch]):
         self._room.release()
         if isinstance(batch, BaseException):
             self.close()
-            if isinstance(batch, NoMoreBatchesError):
-                raise StopIteration
             if isinstance(batch, StopIteration):  # would look like the end of the batches
                 raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from batch
             raise batch

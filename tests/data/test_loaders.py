@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import sdlcore as sdl
-from sdlcore.api import streams
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
-from sdlcore.api.streams import given_batches
+from sdlcore.data import loaders
+from sdlcore.data.arrays import Arrays, digest_of_arrays
 from sdlcore.data.batches import BatchReader, Request
-from sdlcore.data.memory import Arrays, digest_of_arrays
+from sdlcore.data.loaders import given_batches
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.api.test_fitting import QUIET, same
@@ -99,10 +99,10 @@ def sample(x, steps):
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
-    monkeypatch.setattr(streams, "SAMPLE_ROWS", 100)
+    monkeypatch.setattr(loaders, "SAMPLE_ROWS", 100)
     assert sample(of_step, 30).rows == 128
     assert sample(loader(), 1).rows == 64
-    assert sample(passes(), 30).rows == 128
+    assert sample(passes, 30).rows == 128
 
 
 def test_pairs_train_a_transcoder_or_the_requested_pair():
@@ -184,19 +184,6 @@ def test_a_function_whose_data_changed_is_refused(tmp_path, monkeypatch):
         call()
 
 
-def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
-    whole = sdl.fit(of_step, **SETTINGS | {"steps": 10})
-    with no_warning():
-        assert same(sdl.fit(passes(), **SETTINGS | {"steps": 10}), whole)
-    with pytest.warns(UserWarning, match="x ended after 10 of 15 batches, .*; set steps to 10, or give a DataLoader"):
-        dictionary = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})
-    assert [row["step"] for row in dictionary.history] == [4, 8, 10]
-    assert dictionary.provenance["stopped"] == {"step": 10, "by": "the end of the batches"}
-    with pytest.warns(UserWarning, match="run: keeps no checkpoint, since x is an iterator"):
-        sdl.fit(passes(), out=tmp_path / "run", **SETTINGS | {"steps": 10})
-    assert sdl.load(tmp_path / "run").provenance["identity"]["inputs"]["store"]["kind"] == "iterator"
-
-
 class Exhausted:
     """An iterable that does not really start again."""
 
@@ -231,11 +218,7 @@ def of_pairs(step):
         ),
         (of_step, {"accumulate": 3}, "accumulate = 3 must divide batch_size = 64"),
         (of_step, {"anchors": np.eye(6)}, "anchors have 6 dimensions, but x has 8"),
-        (
-            passes(),
-            {"anchors": np.eye(8)[:2], "anchor_cosine": 0.9},
-            "anchor_cosine trains several times, but x is an iterator, which is read once; give a DataLoader",
-        ),
+        (passes(), {}, "x is an iterator, which can be read only once; give a DataLoader"),
         (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"),
         (of_pairs, {}, r"x gives pairs of neighbours .* which only contrast uses"),
         (X, {"batch_size": 64, "contrast": 0.5}, "there is no references/document to find neighbours by"),
@@ -244,12 +227,11 @@ def of_pairs(step):
             {"contrast": 0.5},
             "either all batches are pairs, or none",
         ),
-        (iter([]), {}, r"x \(iterator\) gives no batch"),
-        (Exhausted(), {}, r"x \(iterable\) gives no batch in pass 1; give a DataLoader"),
+        (Exhausted(), {}, "x gives no batch in pass 1; give an iterable that can begin anew"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
-        (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array, a tensor or a path"),
+        (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array"),
         (lambda step: (X, X, X), {}, "pair transcoder reads one site and writes another, but this source has 3"),
         (
             TensorDataset(torch.from_numpy(X)),

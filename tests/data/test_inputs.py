@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from sdlcore.api.inputs import activations, array, class_numbers, floats
+from sdlcore.data.inputs import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
 from tests.stores import write_store
 
@@ -47,9 +47,7 @@ def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, 
         (np.array([0.5, 1]), r"labels are float64 of shape \(2,\).*expected whole numbers or names, one per sample"),
         (np.eye(2, dtype=int), r"labels are int64 of shape \(2, 2\).*; labels.argmax\(1\) does of one-hot rows"),
         ("a", "labels are str.*expected whole numbers or names, one per sample"),
-        ([1, "1"], r"labels are numbers and names, such as 1 \(sample 0\) and '1' \(sample 1\); convert all"),
         (["a", True], "label True of sample 1 is a bool"),
-        ([("a", "b"), ("a", "c")], r"label \('a', 'b'\) of sample 0 is a tuple"),
     ],
 )
 def test_labels_of_another_kind_are_refused(labels, message):
@@ -58,24 +56,19 @@ def test_labels_of_another_kind_are_refused(labels, message):
 
 
 def test_a_class_number_is_its_name():
-    assert set(class_numbers([7, 10])[1]) == set(class_numbers(["7", "10"])[1]) == {"7", "10"}
+    assert class_numbers([7, "7", 10])[0].tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: torch.ones(2, 3).to(torch.float8_e4m3fn),
-            r"x is torch.float8_e4m3fn of shape \(2, 3\), .* x.float\(\)",
-        ),
-        (lambda: torch.ones(2, 3, dtype=torch.complex64), "x is torch.complex64 .*expected floating-point numbers"),
+        (lambda: torch.ones(2, 3, dtype=torch.int8), r"x is int8 of shape \(2, 3\), .*; convert it to float32"),
         (
             lambda: np.array([["1.5"]]),
-            r"x is <U3 of shape \(1, 1\), expected floating-point numbers \(float16, float32 or ",
+            r"x is <U3 of shape \(1, 1\), expected floating-point numbers \(float16, float32",
         ),
-        (lambda: np.ones((2, 3), dtype=">f4"), r"x is >f4 .*; convert it by x.astype\('float32'\)"),
         (lambda: scipy.sparse.csr_array(np.eye(3)), r"x is a csr_array, expected .*; give x.toarray\(\)"),
-        (lambda: np.ma.masked_greater(np.eye(3), 0.5), "x is a masked array, but masks are not supported"),
+        (lambda: np.ma.masked_greater(np.eye(3), 0.5), "x is a MaskedArray, expected an array, a tensor or a path"),
     ],
 )
 def test_what_are_no_floating_point_numbers_is_refused_everywhere(make, message):
@@ -104,7 +97,6 @@ def pickled(path):
             for content in (b"", b"words", b"\x93NUMPY")
         ),
         (pickled, r"x\.npy: is not an \.npy file of numbers \(.*Python objects"),
-        (lambda path: None, r"x\.npy: no such file, given as x"),
     ],
 )
 def test_a_file_that_is_no_array_is_refused(write, message, tmp_path):
