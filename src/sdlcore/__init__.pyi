@@ -1,8 +1,6 @@
 from . import plot as plot
 from .advice import Advice as Advice
 from .advice import suggest as suggest
-from .api.anchors import class_means as class_means
-from .api.anchors import discover as discover
 from .api.comparing import compare as compare
 from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
@@ -31,6 +29,7 @@ from .data.activation_shards import import_activations as import_activations
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
+from .data.references import class_means as class_means
 from .errors import DivergedError as DivergedError
 from .errors import FitManyError as FitManyError
 from .errors import PluginError as PluginError
@@ -63,6 +62,7 @@ from .model.coder import SparseCoder as SparseCoder
 from .model.losses.term import TermInputs as TermInputs
 from .model.losses.term import loss_term as loss_term
 from .solvers.registry import solver as solver
+from .solvers.stable import discover as discover
 from .sources.plugins.filling import Rows as Rows
 from .sources.plugins.settings import source as source
 from .sparse.search import Above as Above

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.data.anchors import load_anchors, number_of_anchors, random_anchors, save_anchors
-from sdlcore.random_streams import stream
+from sdlcore.data.anchors import load_anchors, save_anchors
+from sdlcore.data.references import References
 from sdlcore.storage.checksums import write_with_checksum
 
 W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
@@ -13,41 +13,37 @@ W_p /= np.linalg.norm(W_p, axis=0)
 W_r /= np.linalg.norm(W_r, axis=0)
 
 
+def drawn(sites, n_anchors, seed=0, first=None):
+    W_p, *others = sites
+    return References(W_p, others[0] if others else None, more=tuple(others[1:])).choose(n_anchors, seed, first)
+
+
 @given(seed=st.integers(0, 99), k=st.integers(1, 9))
 def test_anchors_are_a_random_subset_of_true_features(seed, k):
-    anchors = random_anchors([W_p, W_r], k, stream(seed))
+    anchors = drawn([W_p, W_r], k, seed)
     assert len(set(anchors.feature)) == k
     np.testing.assert_array_equal(anchors.w_p, W_p[:, anchors.feature].T)
     np.testing.assert_array_equal(anchors.w_r, W_r[:, anchors.feature].T)
-    more = random_anchors([W_p], 9, stream(seed))
+    more = drawn([W_p], 9, seed)
     assert more.w_r is None
     np.testing.assert_array_equal(more.feature[:k], anchors.feature)
 
 
 def test_anchors_can_be_drawn_from_the_first_features_alone():
-    anchors = random_anchors([W_p, W_r], 3, stream(0), first=3)
-    assert set(anchors.feature) == {0, 1, 2}
+    assert set(drawn([W_p, W_r], 3, first=3).feature) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        *((lambda k=k: random_anchors([W_p, W_r], k, stream(0)), "between 1 and n = 9") for k in (0, 10)),
-        (lambda: random_anchors([W_p, W_r], 4, stream(0), first=3), "between 1 and n = 3, found 4"),
-        *(
-            (lambda number=number: number_of_anchors(number, 9), f"n_anchors must be .*, found {number}")
-            for number in (0, -3, 2.5, -0.5, float("nan"), float("inf"))
-        ),
-    ],
+    ("number", "first"), [(0, None), (10, None), (4, 3), (-3, None), (2.5, None), (float("nan"), None)]
 )
-def test_numbers_of_anchors_out_of_range_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_numbers_of_anchors_out_of_range_are_refused(number, first):
+    with pytest.raises(ValueError, match=f"n_anchors must be .*, found {number}"):
+        drawn([W_p], number, first=first)
 
 
 @pytest.mark.parametrize("sites", [[W_p], [W_p, W_r], [W_p, W_r, W_p[:, ::-1]]])
 def test_files_keep_them(tmp_path, sites):
-    anchors = random_anchors(sites, 3, stream(0))
+    anchors = drawn(sites, 3)
     if len(sites) == 1:  # discovered anchors belong to no known feature
         anchors = anchors._replace(feature=None)
     save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
@@ -77,8 +73,10 @@ def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of
         load_anchors(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("number", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1), (0.29, 100, 29)]
-)
-def test_a_number_of_anchors_below_one_is_a_share_of_the_features(number, n, given_away):
-    assert number_of_anchors(number, n) == given_away
+@pytest.mark.parametrize(("number", "given_away"), [(3.0, 3), (0.5, 4), (0.01, 1), (0.34, 3)])
+def test_a_number_of_anchors_below_one_is_a_share_of_the_features(number, given_away):
+    assert len(drawn([W_p], number).feature) == given_away
+
+
+def test_a_share_is_rounded_before_it_is_cut():
+    assert len(drawn([np.eye(100, dtype=np.float32)], 0.29).feature) == 29

@@ -11,7 +11,6 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 
-from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bars import bar
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.api.dictionary import Dictionary
@@ -24,7 +23,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.inputs import is_store, pair_of
-from sdlcore.data.references import References
+from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
 from sdlcore.errors import SourceError
 from sdlcore.identity import ENTRY, identity, provenance

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from sdlcore.benches.config import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.benches.known_features import Samples
 from sdlcore.benches.synth import Distribution, Family, Sampler, draw_samples
-from sdlcore.data.directions import check_unit
+from sdlcore.data.anchors import check_unit
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.settings import FromList, Settings

@@ -1,4 +1,4 @@
-"""Anchors: directions that some latents are tied to during training (section 4.1)."""
+"""Anchors: unit directions that some latents are tied to during training (section 4.1)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sdlcore.data.directions import check_unit
 from sdlcore.data.pairs import all_sites, input_target_more, site_tensors, sites_in
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
+
+TOLERANCE = 1e-3
+"""Largest difference of a direction's norm from 1; allows for float16 rounding."""
 
 
 class Anchors(NamedTuple):
@@ -42,51 +44,6 @@ class Anchors(NamedTuple):
         return cls(w_p, w_r, feature, more)
 
 
-def random_anchors(
-    sites: Sequence[np.ndarray], n_anchors: int, rng: np.random.Generator, first: int | None = None
-) -> Anchors:
-    """Draw a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
-
-    The subset is the head of one random order, so a draw of more anchors from the same stream begins with the anchors
-    of a draw of fewer.
-
-    Parameters
-    ----------
-    sites
-        n unit directions at each site (width x n).
-    n_anchors
-        k, at most n.
-    rng
-        Random generator of the order.
-    first
-        Draw only from this many first directions, such as the parents of a hierarchy; None for all n.
-
-    Raises
-    ------
-    ValueError
-        If ``n_anchors`` is not between 1 and the number of directions to draw from.
-    """
-    n = sites[0].shape[1] if first is None else first
-    if not 1 <= n_anchors <= n:
-        raise ValueError(f"n_anchors must be between 1 and n = {n}, found {n_anchors}")
-    index = rng.permutation(n)[:n_anchors].astype(np.int64)
-    return Anchors.of_sites([W.T[index] for W in sites], index)
-
-
-def number_of_anchors(n_anchors: float, n: int) -> int:
-    """Return the number of anchors among n directions: ``n_anchors``, or that share of n if below 1, at least one.
-
-    Raises
-    ------
-    ValueError
-        If ``n_anchors`` is neither a whole number from 1 on nor a share.
-    """
-    if not (0 < n_anchors < 1 or (n_anchors >= 1 and float(n_anchors).is_integer())):
-        raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {n_anchors}")
-    # rounded first, since int(.29 * 100) is 28
-    return max(1, int(round(n_anchors * n, 9))) if n_anchors < 1 else int(n_anchors)
-
-
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
     arrays = site_tensors("w_", anchors.sites)
@@ -116,3 +73,36 @@ def check_anchors(where: str | Path, anchors: Anchors) -> None:
     check_unit(where, site_tensors("w_", anchors.sites))
     if anchors.feature is not None and anchors.feature.shape != (len(anchors.w_p),):
         raise ValueError(f"{where}: feature has shape {anchors.feature.shape}, expected {len(anchors.w_p)} indices")
+
+
+def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "row") -> None:
+    """Check that k directions are unit vectors. A direction may be zero at some of several sites, but not at all.
+
+    Parameters
+    ----------
+    where
+        File or argument, for the message.
+    sites
+        k x width floating-point numbers of each site, by the name of its array.
+    line
+        Whether the arrays have each vector as a "row" or a "column", for the message.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message names the array and the first wrong vector.
+    """
+    first, *_ = sites.values()
+    for name, rows in sites.items():
+        if rows.dtype.kind != "f" or rows.ndim != 2 or not rows.size or len(rows) != len(first):
+            shape = rows.shape if line == "row" else rows.T.shape
+            raise ValueError(f"{where}: {name} is {rows.dtype} of shape {shape}, expected a unit vector in each {line}")
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+        wrong = ~(np.abs(norms - 1) < TOLERANCE) & ~((norms == 0) & (len(sites) > 1))  # also true for NaN
+        if wrong.any():
+            number = int(np.argmax(wrong))
+            raise ValueError(f"{where}: {line} {number} of {name} has norm {norms[number]:.4g}, expected a unit vector")
+    absent = ~np.any([rows.any(axis=1) for rows in sites.values()], axis=0)
+    if absent.any():
+        number = int(np.argmax(absent))
+        raise ValueError(f"{where}: {line} {number} is zero at every site, expected a unit vector at one or more")

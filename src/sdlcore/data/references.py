@@ -8,18 +8,20 @@ them.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
+from sdlcore.data.anchors import Anchors, check_anchors, check_unit
 from sdlcore.data.arrays import ROWS_AT_ONCE, Activations
-from sdlcore.data.directions import check_unit
 from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
+from sdlcore.data.recovery_rule import recovered
+from sdlcore.data.settings import ClassMeans
 from sdlcore.random_streams import stream
-from sdlcore.settings import Json, Seed, checked
+from sdlcore.settings import Json, Seed, checked, default_of
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import listed, short_text
+from sdlcore.user_warnings import warn_at_call
 
 
 class References(NamedTuple):
@@ -74,9 +76,16 @@ class References(NamedTuple):
         ValueError
             If there are fewer directions to draw from, or ``n_anchors`` is neither a whole number nor a share.
         """
-        number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
-        seed = checked("seed", Seed, seed)
-        return random_anchors(self.sites, number, stream(seed, "anchors"), first)
+        n = self.W_p.shape[1] if first is None else first
+        # a share is rounded first, since int(.29 * 100) is 28
+        number = max(1, int(round(n_anchors * n, 9))) if 0 < n_anchors < 1 else n_anchors
+        if not (1 <= number <= n and float(number).is_integer()):
+            raise ValueError(
+                f"n_anchors must be a share, or a whole number of at most {n} directions, found {n_anchors}"
+            )
+        order = stream(checked("seed", Seed, seed), "anchors").permutation(n)
+        index = order[: int(number)].astype(np.int64)
+        return Anchors.of_sites([W.T[index] for W in self.sites], index)
 
 
 def means_of_classes(
@@ -142,6 +151,47 @@ def means_of_classes(
     W_p, W_r, more = input_target_more(matrix.astype(np.float32) for matrix in directions)
     references = References(W_p, W_r, classes, names, centred, more)
     return references, _described(names, counts, norms[0], references, left_out)
+
+
+def class_means(
+    x: Any,
+    labels: Any,
+    target: Any = None,
+    *,
+    centred: bool = default_of(ClassMeans, "centred"),
+    min_class_size: int = default_of(ClassMeans, "min_class_size"),
+) -> References:
+    """Compute class means as unit vectors (eq. 22 and 23): references for `evaluate`, and to choose anchors from.
+
+    Parameters
+    ----------
+    x, target
+        Activations, as in `fit`.
+    labels
+        N class numbers, below zero for no class, or N names, empty or missing for no class; None for a store, which
+        contains its own.
+    centred
+        Subtract the mean of all activations first, as training with ``normalise`` does.
+    min_class_size
+        Classes with fewer samples are left out.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes are left.
+    """
+    from sdlcore.data.inputs import activations  # imported here, since stages without torch import this module
+
+    settings = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
+    with activations(x, target, labels) as samples:
+        means, table = means_of_classes(samples, settings.centred, settings.min_class_size)
+    nearest = float(np.nanmedian(table["cosine"]))
+    if recovered(nearest):
+        warn_at_call(
+            f"class means are nearly parallel (median cosine with the nearest other class: {nearest:.3f}), so a latent "
+            "that matches one matches others; leave centred and normalise at True"
+        )
+    return means
 
 
 def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray:
@@ -250,3 +300,50 @@ def check_references(where: str | Path, references: References) -> None:
     n, classes = references.W_p.shape[1], references.classes
     if classes is not None and classes.shape != (n,):
         raise ValueError(f"{where}: classes has shape {classes.shape}, expected a class index for each of {n}")
+
+
+def as_anchors(values: Any) -> Anchors:
+    """Convert an argument to anchors: anchors, an array of unit rows, or a list with such an array for each site.
+
+    Raises
+    ------
+    ValueError
+        If rows are not unit vectors.
+    """
+    if isinstance(values, References):
+        number = values.W_p.shape[1]
+        raise ValueError(
+            f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
+        )
+    if not isinstance(values, Anchors):
+        return Anchors.of_sites(_unit_rows(values, "anchors"))
+    check_anchors("anchors", values)
+    return values
+
+
+def as_references(values: Any, name: str) -> References:
+    """Convert an argument to references: references, an array of unit rows, or a list with one for each site.
+
+    ``name`` is the argument's name in messages.
+
+    Raises
+    ------
+    ValueError
+        If rows are not unit vectors.
+    """
+    if isinstance(values, References):
+        check_references(name, values)
+        return values
+    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(values, name))
+    return References(W_p, W_r, more=more)
+
+
+def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
+    from sdlcore.data.inputs import floats, is_pair  # as in class_means
+
+    rows = [floats(part, name) for part in (values if is_pair(values) else (values,))]
+    for part in rows:
+        if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
+            raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
+    check_unit(name, {"rows" if len(rows) == 1 else f"site {site}": part for site, part in enumerate(rows)})
+    return [part.astype(np.float32) for part in rows]

@@ -7,22 +7,27 @@ labels, classes or true features.
 
 import logging
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import BatchReader, StorePart
+from sdlcore.data.inputs import activations, is_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.settings import Latents, Seed, checked
+from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find, in_unit
 from sdlcore.training import normalisation
 
 log = logging.getLogger(__name__)
+
+Cosine = Annotated[float, Gt(0), Le(1)]
 
 
 class Half(NamedTuple):
@@ -139,3 +144,39 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
 def _unit(rows: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.where(norms > 1e-6, norms, np.inf)).astype(np.float32)
+
+
+def discover(
+    x: Any,
+    n_anchors: int | None = None,
+    target: Any = None,
+    *,
+    min_cosine: float = MIN_COSINE,
+    seed: int = 0,
+    **settings: Any,
+) -> Anchors:
+    """Find anchors without labels: directions that a solver finds in both halves of the data.
+
+    Parameters
+    ----------
+    x, target
+        Activations, as in `fit`.
+    n_anchors
+        Number of anchors, in order of decreasing energy; None for all stable directions.
+    min_cosine
+        Two directions with a larger cosine count as the same one.
+    seed
+        Seed of the order of samples and the starting points.
+    **settings
+        Settings of the solver (`sdlcore.solvers.settings`), such as ``solver``, which is acs by default.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer stable directions than ``n_anchors``.
+    """
+    both, seed = target is not None or is_pair(x), checked("seed", Seed, seed)
+    n_anchors, min_cosine = checked("n_anchors", Latents | None, n_anchors), checked("min_cosine", Cosine, min_cosine)
+    config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
+    with activations(x, target) as samples:
+        return stable_directions(samples, config, min_cosine, seed).strongest(n_anchors)
