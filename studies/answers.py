@@ -47,7 +47,7 @@ class Ground(NamedTuple):
 
     samples: Callable[[int], tuple[np.ndarray, np.ndarray]]
     """Training samples and held-out samples of a seed."""
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     l0: int
     best: dict[str, Any]
 
@@ -92,7 +92,7 @@ def fitted(x: np.ndarray, seed: int, **settings: Any) -> sdl.Dictionary:
     return sdl.fit(x, seed=seed, steps=STEPS, progress=False, device="cpu", **settings)
 
 
-def score(found: sdl.Dictionary, x: np.ndarray) -> dict[str, float]:
+def score(found: sdl.Dictionary, x: np.ndarray) -> dict[str, Any]:
     scores = sdl.evaluate(found, x=x, nulls=False)
     return {"fvu": scores["fvu"], "l0": scores["l0"]}
 

@@ -95,6 +95,15 @@ def test_other_codes_of_the_same_rows_keep_their_index_and_lose_samples():
     assert [line.split("  ")[0] for line in repr(comparison).splitlines()[1:]] == ["after", "another seed", "itself"]
 
 
+def test_better_codes_carry_the_comparison_on_their_card(tmp_path):
+    x, sae = samples(0), sdl.Dictionary(coder(0))
+    searched = sdl.search(sae, x, "omp", l0=2, progress=False)
+    assert searched.provenance["compared"]["kept"] == round(sdl.compare(sae, searched, x).summary()["kept"], 3)
+    assert "| compared | `{'latents':" in searched.generate_model_card().text
+    encoder = sdl.reencode(sae, x, "topk", 2, steps=3, out=tmp_path, progress=False)
+    assert sdl.load(tmp_path).provenance["compared"] == encoder.provenance["compared"]
+
+
 def test_a_smaller_dictionary_matches_some_latents():
     columns = sdl.compare(coder(0), coder(1, n_q=4), samples(0))["after"]
     assert len(columns["latent"]) == len(set(columns["partner"])) == 4

@@ -49,9 +49,10 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
         """
         columns = self[name]
         alive = ~np.isnan(columns["jaccard"])
-        means = {key: float(np.nanmean(columns[key][alive])) if alive.any() else np.nan for key in MEASURES}
-        kept = float(self._kept(columns)[alive].mean()) if alive.any() else np.nan
-        return {"latents": int(alive.sum()), "kept": kept, **means}
+        measured = {"kept": self._kept(columns), **{key: columns[key] for key in MEASURES}}
+        found = {key: values[alive & ~np.isnan(values)] for key, values in measured.items()}
+        means = {key: float(values.mean()) if len(values) else np.nan for key, values in found.items()}
+        return {"latents": int(alive.sum()), **means}
 
     def __repr__(self) -> str:
         rows = [[name, *(number(value) for value in self.summary(name).values())] for name in self]

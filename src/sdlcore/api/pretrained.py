@@ -13,8 +13,8 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
 
 LIBRARY = "sdlcore"
-CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "seed", "inputs", "versions", "package")
-"""Facts of the provenance that a card shows; the first four describe changes after the training."""
+CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "compared", "seed", "inputs", "versions", "package")
+"""Facts of the provenance that a card shows; the first five describe changes after the training."""
 
 
 def architecture_of(coder: SparseCoder) -> str:

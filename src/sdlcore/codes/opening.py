@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sdlcore.api.comparing import compare
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
-from sdlcore.codes.posterior import (
-    ROUNDS,
-    with_posterior_codes,
-)
+from sdlcore.codes.posterior import JUDGED, ROUNDS, with_posterior_codes
 from sdlcore.data.arrays import Readable, digest_of_arrays
-from sdlcore.data.batches import Batches, Request, TrainingRows
+from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
 from sdlcore.data.inputs import is_pair
 from sdlcore.identity import identity, provenance
 from sdlcore.inputs import open_batches
@@ -90,6 +88,13 @@ def read_batch(rows: TrainingRows, step: int) -> Tensor:
     return torch.from_numpy(rows.batches(step)[0]).float()
 
 
+def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> dict[str, float]:
+    """Return what `compare` finds on the first samples: the share of latents that keep their meaning, and measures."""
+    x, _ = read_pair(samples, "sae", 0, min(JUDGED, samples.rows))
+    found = compare(before, after, x).summary()
+    return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
+
+
 def bar_steps(bar: tqdm) -> Callable[[int], object]:
     """Return a function that moves a bar to a step."""
     return lambda step: bar.update(step - bar.n)
@@ -100,23 +105,31 @@ def make_or_open(
     stage: str,
     record: dict[str, dict[str, Any]],
     batches: Batches,
+    rows: TrainingRows,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return the result of ``make``. With ``out``, write it to this folder, or open the finished dictionary there."""
+    """Return the result of ``make``, compared with ``start``. With ``out``, write it to this folder, or open the
+    finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     inputs = {"store": batches.digest(), "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
     facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
     if (origin := batches.origin()) is not None:
         facts["activations"] = origin
+
+    def compared(keep: Checkpointing | None) -> Dictionary:
+        dictionary = make(facts, keep)
+        dictionary.provenance["compared"] = meanings_kept(start, dictionary, rows.sample())
+        return dictionary
+
     if out is None:
-        return make(facts, None)
+        return compared(None)
     folder = run_folder(out)
     run = existing_run(folder, facts, batches.recorded)
     if run is not None and run.is_finished:
         return load(folder)
     with unfinished_run(folder):
-        dictionary = make(facts, Checkpointing(folder / CHECKPOINT, facts))
+        dictionary = compared(Checkpointing(folder / CHECKPOINT, facts))
         dictionary.save(folder)
     return dictionary

@@ -18,6 +18,7 @@ from sdlcore.codes.opening import (
     bar_steps,
     checked_l0,
     make_or_open,
+    meanings_kept,
     open_dictionary,
     open_rows,
     posterior_coder,
@@ -113,7 +114,7 @@ def reencode(
         if not gives_batches(x):
             with open_rows(x, start.coder, seed) as (batches, rows):
                 settings["batch_size"], _ = size_and_pass(batches, rows)
-        return fit(
+        found = fit(
             x,
             start=Dictionary(untrained, start.provenance),
             seed=seed,
@@ -122,6 +123,11 @@ def reencode(
             out=out,
             **settings,
         )
+        with open_rows(x, start.coder, seed) as (_, rows):
+            found.provenance["compared"] = meanings_kept(start, found, rows.sample())
+        if out is not None:
+            found.save(out)
+        return found
     with open_rows(x, start.coder, seed) as (batches, rows):
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
@@ -134,7 +140,7 @@ def reencode(
             _warn_of_encoder(start.coder, new_coder, held_out, l0)
             return Dictionary(new_coder, facts)
 
-        return make_or_open(start, "reencode", {"reencoded": record}, batches, out, make)
+        return make_or_open(start, "reencode", {"reencoded": record}, batches, rows, out, make)
 
 
 @torch.no_grad()

@@ -98,4 +98,4 @@ def refine(
                 new_coder, replaced = refine_rows(coder, draw, rounds, generator, bar_steps(bar), keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
-        return make_or_open(start, "refine", {"refined": record}, batches, out, make)
+        return make_or_open(start, "refine", {"refined": record}, batches, rows, out, make)

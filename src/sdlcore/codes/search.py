@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from sdlcore.api.dictionary import Dictionary
 from sdlcore.codes.opening import (
     N_SAMPLES,
     checked_l0,
+    meanings_kept,
     open_dictionary,
     open_rows,
     posterior_coder,
@@ -86,7 +88,8 @@ def search(
 
     Returns
     -------
-    A new dictionary with these rows and codes, whose provenance names the search and its arguments.
+    A new dictionary with these rows and codes. Its provenance names the search and its arguments, and, given ``x``, the
+    share of latents that keep their meaning (`compare`, on at most 8,192 samples), as its model card does.
 
     Raises
     ------
@@ -107,34 +110,38 @@ def search(
         raise ValueError(f"{method if l0 is None else 'l0'} needs x, samples of activations")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
-    if method == "posterior":
-        with open_rows(x, coder, 0) as (_, rows):
-            samples = rows.sample()
+    with ExitStack() as stack:
+        samples = None if x is None else stack.enter_context(open_rows(x, coder, 0))[1].sample()
+        if method == "posterior":
+            assert samples is not None
             record["n_samples"] = number = min(number, samples.rows)
             new_coder = posterior_coder(coder, samples, number, progress)
             judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
-        before, after = (fvu_and_l0(one, torch.from_numpy(judged).float()) for one in (coder, new_coder))
-        warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), 'use method="omp", or keep the encoder')
-    elif method == "nnls":
-        if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
-            message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
-            raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
-        record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
-        new_coder = copy.deepcopy(coder)
-        new_coder.config = coder.config.changed(pursuit=sweeps)
-    else:
-        if l0 is not None:
-            record["l0"] = checked_l0(start.n_q, l0)
-            k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
-        k = coder.config.k if k is None else checked("k", Latents, k)
-        if k is None:
-            raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
-        record["k"] = k
-        new_coder = on_unit_rows(coder, method, k)
-        if l0 is not None:
-            with open_rows(x, coder, 0) as (_, rows):
-                samples = rows.sample()
+            before, after = (fvu_and_l0(one, torch.from_numpy(judged).float()) for one in (coder, new_coder))
+            warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), 'use method="omp", or keep the encoder')
+        elif method == "nnls":
+            if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
+                message = (
+                    f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
+                )
+                raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
+            record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
+            new_coder = copy.deepcopy(coder)
+            new_coder.config = coder.config.changed(pursuit=sweeps)
+        else:
+            if l0 is not None:
+                record["l0"] = checked_l0(start.n_q, l0)
+                k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
+            k = coder.config.k if k is None else checked("k", Latents, k)
+            if k is None:
+                raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
+            record["k"] = k
+            new_coder = on_unit_rows(coder, method, k)
+            if l0 is not None and samples is not None:
                 record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
                 new_coder = with_mean_l0(new_coder, samples, number, l0)
-    facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
-    return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
+        facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
+        found = Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
+        if samples is not None:
+            found.provenance["compared"] = meanings_kept(start, found, samples)
+    return found
