@@ -55,8 +55,8 @@ PENALISED = ("jumprelu", "relu")
 """Methods that reach an L0 by a penalty."""
 RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates of the first round."""
-SHARES = (0.2, 0.25, 0.55)
-"""Share of the time for each round."""
+SHARES = (0.2, 0.3)
+"""Share of the remaining time for the first and the second round. The last round gets the rest."""
 SEEDS = (0, 1, 2)
 """Seeds of the last round."""
 FINALISTS = 3
@@ -157,9 +157,9 @@ class Advice:
                 row["method"],
                 "" if row["lr"] is None else f"{row['lr']:g}",
                 f"{row['l0']:.1f}",
-                f"{row['fvu']:.3f}" if row["fvu"] <= 1 else "> 1",
-                "" if math.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}",
-                "" if row["omp"] is None else f"{row['omp']:.3f}",
+                f"{row['fvu']:.3g}" if row["fvu"] <= 1 else "> 1",
+                "" if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
+                "" if row["omp"] is None else f"{row['omp']:.3g}",
                 "" if row["dead"] is None else f"{row['dead']:.0%}",
             ]
             for row in self.rows
@@ -237,13 +237,13 @@ def suggest(
     ranked = trial.ranked(first, targets[0], length)
     half = ranked[: math.ceil(len(ranked) / 2)]
     half += [next(kind for kind in ranked if kind[0] == name) for name in names if name not in dict(half)]
-    share = SHARES[1] * budget / sum(seconds[name] for name, _ in half)
+    share = SHARES[1] * trial.left(budget) / sum(trial.seconds_per_step(name) for name, _ in half)
     ranked = trial.ranked(half, targets[0], trial.plan("second", steps, min(share, 3 * length)))
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     finalists = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
-    share = SHARES[2] * budget / (len(SEEDS) * len(targets) * sum(seconds[name] for name in finalists))
-    length = trial.plan("last", steps, share)
+    pace = len(SEEDS) * len(targets) * sum(trial.seconds_per_step(name) for name in finalists)
+    length = trial.plan("last", steps, trial.left(budget) / pace)
 
     rows = [trial.row(name, rates[name], target, length) for target in targets for name in finalists]
     best = _best([row for row in rows if row["target"] == targets[0]])
@@ -306,9 +306,17 @@ class _Trials:
     def timed(self, name: str, target: int) -> tuple[float, Dictionary]:
         """Return the seconds of a step and a dictionary; the first training compiles kernels, the second is timed."""
         self._fit(name, RATES[0], target, TIMED_STEPS, 0)
-        began = time.monotonic()
         found = self._fit(name, RATES[0], target, TIMED_STEPS, 0)
-        return (time.monotonic() - began) / TIMED_STEPS, found
+        return found.history[-1]["seconds"] / TIMED_STEPS, found
+
+    def left(self, budget: float) -> float:
+        """Return the seconds of a budget that finished pilots have not used."""
+        return max(0.0, budget - sum(pilot["seconds"] for pilot in self.done.values()))
+
+    def seconds_per_step(self, name: str) -> float:
+        """Return the seconds of a method's longest pilot for each of its steps, with its start and its scores."""
+        longest = max((pilot for pilot in self.done.values() if pilot["method"] == name), key=lambda row: row["steps"])
+        return float(longest["seconds"] / longest["steps"])
 
     def plan(self, name: str, most: int, steps: float) -> int:
         """Return the number of steps of a round, which an interrupted call has kept."""
@@ -331,7 +339,7 @@ class _Trials:
                 {"method": name, "lr": lr, "target": target, "steps": steps, "seed": seed}
                 | self._scores(found)
                 | {"omp": self._omp(found, target) if omp else None}
-                | {"seconds": round(time.monotonic() - began, 1)}
+                | {"seconds": round(time.monotonic() - began, 3)}
             )
             self._save()
             if self.progress:
@@ -445,15 +453,15 @@ def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], steps:
         if row["target"] != best["target"] or row["l0"] > NEAR * row["target"]:
             continue
         difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
-        (worse if low > 0 else tied).append((row["method"], difference / best["fvu"]))
+        (worse if low > 0 else tied).append((row["method"], 1 + difference / best["fvu"]))
     parts = [
-        f"After {steps} steps, {best['method']} leaves {best['fvu']:.3f} of the variance unexplained at an L0 of "
+        f"After {steps} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 of "
         f"{best['l0']:.1f} ({len(SEEDS)} seeds)."
     ]
     if tied:
         parts.append(f"{' and '.join(name for name, _ in tied)} cannot be told apart from it.")
     if worse:
-        parts.append("; ".join(f"{name} leaves {share:.0%} more" for name, share in worse) + ".")
+        parts.append("; ".join(f"{name} leaves {ratio:.3g} times as much" for name, ratio in worse) + ".")
     if best["omp"] is not None and best["omp"] < best["fvu"]:
         parts.append(f"OMP on its rows (sdl.search) leaves {1 - best['omp'] / best['fvu']:.0%} less.")
     return " ".join(parts)
