@@ -14,7 +14,7 @@ from sdlcore.data.loaders import given_batches, is_stream
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model
 from sdlcore.device import Device, choose_device
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.storage.files import sha256_of
 
 
@@ -78,7 +78,7 @@ def recipe_batches(path: Path, folder: Path, device: Device = "auto") -> Iterato
         widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
         provenance, open_rows = recipe["provenance"], _opening(recipe["format"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SourceError(f"{path}: expected a recipe of samples ({error})") from printable_cause(error)
+        raise SourceError(f"{path}: expected a recipe of samples ({error})") from error
 
     with ExitStack() as opened:
 

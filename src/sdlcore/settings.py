@@ -16,11 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PlainSerializer,
     TypeAdapter,
     ValidationError,
@@ -29,7 +28,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, short_text
@@ -53,25 +52,13 @@ AsList = PlainSerializer(list)
 """Writes such a tuple as a list again."""
 
 
-class UniqueItems:
-    """The annotation of a list without duplicates. Errors show ``expected``."""
-
-    def __init__(self, expected: str = "a list of different values") -> None:
-        self.expected = expected
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | {"uniqueItems": True}
-
-    def check(self, items: Any) -> Any:
-        if len(set(items)) < len(items):
-            raise PydanticCustomError("not_unique", "expected {expected}", {"expected": self.expected})
-        return items
+def _unique(items: Any) -> Any:
+    if len(set(items)) < len(items):
+        raise PydanticCustomError("not_unique", "expected a list of different values")
+    return items
 
 
-Unique = UniqueItems()
+Unique = AfterValidator(_unique)
 """Refuses a list that has an item twice."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]

@@ -11,7 +11,6 @@ import torch
 
 import sdlcore as sdl
 from runs.folder import Run, Training
-from sdlcore.api.bars import bar
 from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import save_anchors
@@ -530,17 +529,6 @@ def test_a_store_that_is_damaged_is_refused(store):
     store.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
         sdl.fit(store, **TOPK, **QUIET)
-
-
-def test_a_bar_learns_nothing_of_the_rate_from_its_first_row(capsys):
-    """Kernels may be compiled until then."""
-    rows = [{"step": step, "loss": 1.0, "fvu": 0.5, "l0": 4.0} for step in (10, 30, 100)]
-    with bar(100) as show:
-        show(rows[:1])
-        show(rows[:2])
-        assert "30/100 [00:00<?" in capsys.readouterr().err
-        show(rows)
-    assert "100/100" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.h5"])

@@ -1,8 +1,8 @@
-"""Progress bars of trainings and solvers."""
+"""The progress bar of trainings and solvers."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from threading import Lock
 from typing import Self
@@ -13,34 +13,16 @@ from sdlcore.sparse.kernels.calling import announcing
 from sdlcore.training.history import Row, Sink
 
 
-@contextmanager
-def bar(steps: int) -> Iterator[Sink]:
-    """Yield a sink that shows a progress bar with the loss, FVU and L0 of the last row."""
-    with ExitStack() as stack:
-        progress: tqdm | None = None
-        start = 0
+class Bar:
+    """Counts the steps of one run or several, which may train in threads.
 
-        def show(rows: Sequence[Row]) -> None:
-            nonlocal progress, start
-            step = int(rows[-1]["step"]) if rows else 0
-            if progress is None:  # the training starts, or resumes after these rows
-                start = step
-                progress = stack.enter_context(tqdm(total=steps, initial=step, unit="step"))
-                stack.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
-                return
-            progress.set_postfix({name: f"{rows[-1][name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            if progress.n == start:  # the first row includes the compilation of kernels, so the rate leaves it out
-                progress.initial = progress.n = step
-                progress.unpause()
-                progress.refresh()
-            else:
-                progress.update(step - progress.n)
-
-        yield show
-
-
-class SweepBar:
-    """A progress bar for several runs: counts the steps of all runs, and finished runs."""
+    Parameters
+    ----------
+    steps
+        Number of steps of each run.
+    visible
+        Whether to show the bar.
+    """
 
     def __init__(self, steps: Sequence[int], visible: bool) -> None:
         self._bar = tqdm(total=sum(steps), unit="step", disable=not visible)
@@ -61,14 +43,18 @@ class SweepBar:
             self._bar.update(steps)
 
     def sink(self) -> Sink:
-        """Return a sink that adds the steps of one run to the bar."""
-        steps = 0
+        """Return a sink of a run's history. For the only run, the bar also shows loss, FVU and L0 of the last row."""
+        done = 0
 
         def show(rows: Sequence[Row]) -> None:
-            nonlocal steps
+            nonlocal done
             if rows:
-                self.add(int(rows[-1]["step"]) - steps)
-                steps = int(rows[-1]["step"])
+                step = int(rows[-1]["step"])
+                if self._runs == 1:
+                    values = {name: f"{rows[-1][name]:.4g}" for name in ("loss", "fvu", "l0")}
+                    self._bar.set_postfix(values, refresh=False)
+                self.add(step - done)
+                done = step
 
         return show
 

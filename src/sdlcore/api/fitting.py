@@ -11,7 +11,7 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 
-from sdlcore.api.bars import bar
+from sdlcore.api.bars import Bar
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
@@ -149,8 +149,11 @@ def fit(
                 "set pair to sae, transcoder or crosscoder"
             )
         facts = request.facts(batches)
-        with processes_of(split, request.config) as processes, bar(request.config.steps) as shown:
-            return request.find(batches, facts, [shown] if progress and processes.all.rank == 0 else [], folder)
+        with (
+            processes_of(split, request.config) as processes,
+            Bar([request.config.steps], progress and processes.all.rank == 0) as bar,
+        ):
+            return request.find(batches, facts, [bar.sink()], folder)
 
 
 @contextmanager

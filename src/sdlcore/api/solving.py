@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdlcore.api.bars import bar
+from sdlcore.api.bars import Bar
 from sdlcore.api.checking import check_finite_start, check_sites
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import opened_start, opened_watch, provenance_of
@@ -83,9 +83,9 @@ def solve(
                 return load(folder)
         with (
             nullcontext() if folder is None else unfinished_run(folder) as rows,
-            bar(config.max_steps) as shown,
+            Bar([config.max_steps], progress) as bar,
         ):
-            history = History(sinks=[*([shown] if progress else []), *([rows] if rows else [])])
+            history = History(sinks=[bar.sink(), *([rows] if rows else [])])
             history.show()
             atoms = None if given_start is None else given_start.W_dec.cpu()
             counted = None if directions is None else watch_directions(directions.sites, config.pair)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdlcore.api.bars import SweepBar
+from sdlcore.api.bars import Bar
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, opened_start
 from sdlcore.api.run_folder import existing_run, run_folder
@@ -104,7 +104,7 @@ def fit_many(
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
         open_batches(x, target) as batches,
-        SweepBar([one.config.steps for one in fits.values()], progress) as bar,
+        Bar([one.config.steps for one in fits.values()], progress) as bar,
     ):
         facts = {}
         folders = {name: None if folder is None else folder / str(name) for name in fits}

@@ -31,7 +31,7 @@ import h5py
 import numpy as np
 
 from sdlcore.data.pairs import site_column
-from sdlcore.errors import SourceError, StoreError, printable_cause
+from sdlcore.errors import SourceError, StoreError
 
 FORMAT = "sdlcore activation store"
 VERSION = 3
@@ -129,9 +129,7 @@ def hdf5_errors(path: str | Path) -> Iterator[None]:
     except (StoreError, SourceError):
         raise
     except Exception as error:  # h5py raises many kinds for damaged tables
-        raise StoreError(
-            f"{path}: is damaged or not an activation store ({error}); write it again"
-        ) from printable_cause(error)
+        raise StoreError(f"{path}: is damaged or not an activation store ({error}); write it again") from error
 
 
 class Checksum:

@@ -23,7 +23,6 @@ from sdlcore.settings import (
     Text,
     Total,
     Unique,
-    UniqueItems,
     checked,
 )
 from sdlcore.suggestions import did_you_mean
@@ -39,7 +38,6 @@ class _Named:
 
 
 Block = Annotated[int, Ge(1), Le(1000), _Named()]
-Different = UniqueItems("different blocks, two or more, counted from 1")
 Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
 """Form of a module's path followed by its side, input or output."""
@@ -184,7 +182,7 @@ class LanguageSource(Settings):
     layer: Block = 12
     """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]. Or a name in place
     of layer and site: blocks.11.hook_resid_post (TransformerLens) and model.layers.11 are layer 12."""
-    layers: Annotated[tuple[Block, ...], Len(2), FromList, AsList, Different] | None = None
+    layers: Annotated[tuple[Block, ...], Len(2), FromList, AsList, Unique] | None = None
     """Several blocks instead of layer, for crosscoders, which read and write the site at each. With two, a transcoder
     reads the first and writes the second."""
     paths: Paths | None = None

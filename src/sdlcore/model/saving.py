@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import ModelConfig
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.registry import extensions, registered
@@ -96,7 +96,7 @@ def build_model(path: str | Path, description: Mapping[str, Json], tensors: Mapp
         problem = " ".join(str(error).split())
         raise SourceError(
             f"{path}: its weights and its metadata do not describe a model ({problem}); save it again"
-        ) from printable_cause(error)
+        ) from error
     return model
 
 

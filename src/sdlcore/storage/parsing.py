@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.text import printable, short_text
 
 LONGEST = 300
@@ -42,9 +42,7 @@ def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterat
     except SourceError:
         raise
     except Exception as error:  # parsers raise nearly any exception for a broken file
-        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from printable_cause(
-            error
-        )
+        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from error
 
 
 def describe_error(error: BaseException, path: str | Path = "") -> str:

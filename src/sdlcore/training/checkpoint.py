@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sdlcore.errors import SourceError, printable_cause
+from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
@@ -91,7 +91,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint | None:
         raise SourceError(
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
             "delete it to train from the beginning."
-        ) from printable_cause(error)
+        ) from error
     state: Any = entry["state"]
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import Config
-from sdlcore.errors import DivergedError, SourceError, printable_cause
+from sdlcore.errors import DivergedError, SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.scaling import Scaling, directions
@@ -201,7 +201,7 @@ class _Training:
             ) from error
         except (ValueError, RuntimeError) as error:  # for tensors that do not fit
             message = " ".join(str(error).split())
-            raise SourceError(f"{path}: {message}") from printable_cause(error)
+            raise SourceError(f"{path}: {message}") from error
         self.generator.set_state(checkpoint.tensors["generator"])
         self.done, self.samples = checkpoint.step, int(checkpoint.tensors["samples"])
         self.history.rows = checkpoint.history
