@@ -31,9 +31,9 @@ from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.parallel.groups import current_processes
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.training.callbacks import Callback, stops
+from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import processes_of
-from sdlcore.training.history import Row, Sink
+from sdlcore.training.history import Sink
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
@@ -43,8 +43,6 @@ NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "purs
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
 start's weights, or belong to a training; a pursuit replaces the encoder."""
 SCALINGS = ("normalise", "whiten")
-CALLBACK = "a callback"
-"""What stopped a training, in its provenance."""
 
 
 def fit(
@@ -312,7 +310,6 @@ class Fit:
         config, processes = self.config, current_processes()
         rows = batches.begin(Request.of(config, self.seed))
         warn_of_a_mean(batches, rows, config, self.name)
-        callbacks, stopping = record_stops(self.callbacks)
         model, history = train_dictionary(
             rows,
             config,
@@ -325,14 +322,14 @@ class Fit:
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
-            callbacks=callbacks,
+            callbacks=self.callbacks,
         )
         steps = int(history[-1]["step"])
         if processes.all.size > 1:
             split = "samples" if processes.samples.size > 1 else "latents"
             facts = facts | {"processes": processes.all.size, "split": split}
-        if processes.all.counts(len(stopping))[0]:  # the first process alone calls callbacks
-            facts = facts | {"stopped": {"step": steps, "by": CALLBACK}}
+        if steps < config.steps:
+            facts = facts | {"stopped": {"step": steps, "by": "a callback"}}
         warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
         return Dictionary(model, facts, history, self.anchors)
 
@@ -379,22 +376,6 @@ def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[st
         # the biases that the start's scaling was folded into are needed without this scaling
         architecture["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
     return {**architecture, **settings}
-
-
-def record_stops(callbacks: Sequence[Callback]) -> tuple[list[Callback], list[Callback]]:
-    """Wrap callbacks so that each is added to the second list when it stops the training."""
-    stopping: list[Callback] = []
-
-    def recorded(callback: Callback) -> Callback:
-        def call(row: Row) -> bool:
-            answer = stops(callback(row))
-            if answer:
-                stopping.append(callback)
-            return answer
-
-        return call
-
-    return [recorded(callback) for callback in callbacks], stopping
 
 
 def provenance_of(
