@@ -45,7 +45,7 @@ def no_thread_is_left():
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 def reader(store, pair="sae", batch_size=700):

@@ -1,8 +1,8 @@
 """Read batches in the background while the model trains."""
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -50,37 +50,31 @@ class ReadAhead(Iterator[Batch]):
     ) -> None:
         self._batches, self._device = batches, torch.device(device)
         self._steps = iter(range(first_step, steps))
-        self._room = threading.Semaphore(depth)
-        self._stop = threading.Event()
-        self._read: SimpleQueue[tuple[Tensor, Tensor] | BaseException] = SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._fill, args=(range(first_step, steps),), name="read-ahead", daemon=True
-        )
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._waiting: deque[tuple[int, Future[tuple[Tensor, Tensor]]]] = deque()
+        for _ in range(depth):
+            self._read_next()
 
     def __next__(self) -> Batch:
-        if self._stop.is_set():
-            raise StopIteration
-        step = next(self._steps, None)
-        if step is None:
+        if not self._waiting:
             self.close()
             raise StopIteration
-        batch = self._read.get()
-        self._room.release()
-        if isinstance(batch, BaseException):
+        step, read = self._waiting.popleft()
+        try:
+            x_p, x_r = read.result()
+        except BaseException as error:
             self.close()
-            if isinstance(batch, StopIteration):  # would look like the end of the batches
-                raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from batch
-            raise batch
-        x_p, x_r = batch
+            if isinstance(error, StopIteration):  # would look like the end of the batches
+                raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from error
+            raise
+        self._read_next()
         on_device = x_p.to(self._device, non_blocking=True)
         return Batch(step, on_device, on_device if x_r is x_p else x_r.to(self._device, non_blocking=True))
 
     def close(self) -> None:
         """End the thread after the batch that it is reading; a second call does nothing."""
-        self._stop.set()
-        self._room.release()
-        self._thread.join()
+        self._waiting.clear()
+        self._thread.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "ReadAhead":
         return self
@@ -88,18 +82,14 @@ class ReadAhead(Iterator[Batch]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fill(self, steps: range) -> None:
-        for step in steps:
-            self._room.acquire()
-            if self._stop.is_set():
-                return
-            try:
-                x_p, x_r = self._batches(step)
-                first = self._tensor(x_p)
-                self._read.put((first, first if x_r is x_p else self._tensor(x_r)))
-            except BaseException as error:
-                self._read.put(error)
-                return
+    def _read_next(self) -> None:
+        if (step := next(self._steps, None)) is not None:
+            self._waiting.append((step, self._thread.submit(self._read, step)))
+
+    def _read(self, step: int) -> tuple[Tensor, Tensor]:
+        x_p, x_r = self._batches(step)
+        first = self._tensor(x_p)
+        return first, first if x_r is x_p else self._tensor(x_r)
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         # only copies from pinned memory overlap with a GPU's work
