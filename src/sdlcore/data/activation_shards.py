@@ -3,13 +3,14 @@
 A folder holds safetensors or Parquet files and a manifest.json, which docs/activations.md describes.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 from safetensors import safe_open
 
 from sdlcore.data.reading import ActivationStore
@@ -17,7 +18,7 @@ from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.identity import identity, provenance, require_same
-from sdlcore.settings import StoredPrecision
+from sdlcore.settings import Settings, StoredPrecision
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
 from sdlcore.storage.paths import user_path
@@ -26,18 +27,14 @@ MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 8192
 
 
-class _Described(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Column(_Described):
+class Column(Settings):
     """A site of the activations."""
 
     width: PositiveInt
     dtype: StoredPrecision
 
 
-class Shard(_Described):
+class Shard(Settings):
     """A file of consecutive rows, in the folder of the manifest."""
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+\.(safetensors|parquet)$")]
@@ -45,36 +42,26 @@ class Shard(_Described):
     sha256: str | None = None
 
 
-class Manifest(_Described):
+class Manifest(Settings):
     """The content of a folder of shards."""
 
     format: Literal["activation shards"]
     version: Literal[1]
     columns: dict[Literal["input", "target"], Column]
-    numbers: list[str] = []
+    numbers: list[str] = Field(default_factory=list)
     """Columns of one whole number a row: ``labels``, and references."""
     shards: Annotated[list[Shard], Field(min_length=1)]
     made_by: Any = None
     """JSON of the other engine, for provenance."""
 
+    def check_together(self) -> None:
+        if "input" not in self.columns or len({column.dtype for column in self.columns.values()}) > 1:
+            raise ValueError("columns: expected input, and target of the same dtype if any")
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of a row of each column."""
         return {name: (column.width,) for name, column in self.columns.items()} | dict.fromkeys(self.numbers, ())
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder; SourceError with the key and what was expected if it does not fit."""
-    path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise SourceError(f"{path}: {error}") from error
-    if "input" not in manifest.columns or len({column.dtype for column in manifest.columns.values()}) > 1:
-        raise SourceError(
-            f"{path}: columns has {manifest.columns}, expected input, and target of the same dtype if any"
-        )
-    return manifest
 
 
 def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
@@ -101,7 +88,8 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
         If ``out`` holds other activations.
     """
     folder, path = user_path(folder, "folder"), user_path(out, "out")
-    manifest = read_manifest(folder)
+    with parsing(folder / MANIFEST, "a manifest of activation shards"):
+        manifest = Manifest.from_dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     shards = {shard.file: shard.sha256 or sha256_of(folder / shard.file) for shard in manifest.shards}
     run = identity("activations", {}, inputs={"manifest": sha256_of(folder / MANIFEST), "shards": shards})
     facts = provenance(identity=run, made_by=manifest.made_by)

@@ -1,7 +1,5 @@
 """Turn any exception of a parser into a one-sentence error that names the file."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -54,14 +52,3 @@ def describe_error(error: BaseException, path: str | Path = "") -> str:
         return f"it lacks {printable(str(error))}"
     text = str(error).replace(str(path), Path(path).name) if Path(path).name else str(error)
     return short_text(f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}".rstrip(": "), LONGEST)
-
-
-@contextmanager
-def nothing_to_read() -> Iterator[None]:
-    """Make standard input empty in the block, so that a library that asks a question fails instead of waiting."""
-    before = sys.stdin
-    with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
-        try:
-            yield
-        finally:
-            sys.stdin = before
