@@ -3,7 +3,6 @@ import pytest
 
 import sdlcore as sdl
 from sdlcore.benches.config import BenchFeatures, BenchSamples
-from sdlcore.benches.lrb import STANDARD
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from tests.conftest import script
@@ -59,20 +58,8 @@ def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
     assert len(bench.anchors(0.25).feature) == 3
 
 
-def draw(**settings):
-    return lambda _: sdl.Bench.draw(**SMALL | settings)
-
-
 def test_a_standard_bench_is_the_same_every_time_and_has_a_second_representation():
     first, again = sdl.standard_bench("lrb-s"), sdl.standard_bench("lrb-s")
     assert np.array_equal(first.W_p, again.W_p)
     assert first.W_p.shape == first.W_r.shape == (96, 128)
     assert np.array_equal(first.sample(50)[0], again.sample(50)[0])
-
-
-@pytest.mark.parametrize("name", ["lrb-s", "lrb-m"])
-def test_features_keep_the_bound_on_interference(name):
-    bench = sdl.standard_bench(name)
-    gram = bench.W_p.T @ bench.W_p - np.eye(bench.W_p.shape[1])
-    assert gram.max() <= STANDARD[name]["max_interference"] + 1e-6
-    assert bench.settings.test_samples == 10_000

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.benches.config import Hierarchy, zipf_probabilities
+from sdlcore.benches.config import zipf_probabilities
 from sdlcore.benches.lrb import Groups, coefficients
 from sdlcore.random_streams import stream
 
@@ -49,14 +49,6 @@ def test_magnitudes_stay_independent():
     assert abs(np.corrcoef(both.T)[0, 1]) < 5 / np.sqrt(len(both))
 
 
-def test_siblings_are_a_group_where_groups_are_as_large_as_families():
-    on = active(p=0.05, groups=Groups(4, 0.8), hierarchy=Hierarchy(2, 4), n=10)
-    correlations = np.corrcoef(on[:, 2:].T)
-    assert correlations[0, 3] == pytest.approx(0.8, abs=0.05)
-    assert abs(correlations[0, 4]) < 0.03
-    assert (on[:, 0] == on[:, 2:6].any(axis=1)).all()
-
-
 @settings(max_examples=25)
 @given(n=st.integers(2, 400), p=st.floats(0.001, 0.2), exponent=st.floats(0, 2))
 def test_probabilities_fall_as_a_power_of_the_place_and_keep_their_mean(n, p, exponent):
@@ -70,9 +62,3 @@ def test_probabilities_fall_as_a_power_of_the_place_and_keep_their_mean(n, p, ex
     assert probabilities.max() <= 1
     slopes = np.diff(np.log(probabilities)) / np.diff(np.log(np.arange(1, n + 1)))
     assert slopes == pytest.approx(-exponent, abs=1e-6)
-
-
-def test_features_are_active_with_these_probabilities():
-    expected = np.array(zipf_probabilities(N, 0.1, 1.2))
-    rates = active(exponent=1.2).mean(axis=0)
-    assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / N_SAMPLES)).all()

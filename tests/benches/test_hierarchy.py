@@ -26,20 +26,6 @@ def test_a_parent_is_active_iff_a_child_of_it_is_and_nothing_else_changes(hierar
     assert (with_[:, hierarchy.parents :] == without[:, hierarchy.parents :]).all()
 
 
-@given(hierarchy=hierarchies)
-def test_parents_and_families_divide_the_features_of_a_hierarchy(hierarchy):
-    children = [child for parent in range(hierarchy.parents) for child in hierarchy.family(parent)]
-    assert sorted([*range(hierarchy.parents), *children]) == list(range(hierarchy.size))
-
-
-def test_children_are_as_rare_as_any_feature_and_parents_as_their_children_make_them():
-    n_samples, p, hierarchy = 40_000, 0.1, Hierarchy(3, 4)
-    rates = active(hierarchy, 1, 1 - p, 20, n_samples).mean(axis=0)
-    expected = np.full(20, p)
-    expected[:3] = 1 - (1 - p) ** 4
-    assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / n_samples)).all()
-
-
 def test_a_parents_magnitude_does_not_depend_on_its_children():
     hierarchy = Hierarchy(2, 3)
     x = coefficients(20_000, 8, 0.9, stream(2), c_min=1.0, beta=0.5, hierarchy=hierarchy).toarray()

@@ -15,7 +15,6 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
-import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -270,21 +269,6 @@ def test_a_store_written_at_once_and_one_that_may_be_interrupted_are_the_same(tm
     assert contents(tmp_path / "a.h5") == contents(tmp_path / "b.h5")
 
 
-def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32) * 10.0 ** np.arange(-4, 4)
-    with resume_store(tmp_path / "s.h5", {}, "bfloat16") as writer:
-        writer.append(x)
-    with ActivationStore(tmp_path / "s.h5") as store:
-        assert store.columns() == {"input": "bfloat16"}
-        np.testing.assert_array_equal(store.read("input"), torch.from_numpy(x).bfloat16().float().numpy())
-    with (
-        pytest.raises(ValueError, match="contains NaN or infinity"),
-        resume_store(tmp_path / "n.h5", {}, "bfloat16") as w,
-    ):
-        w.append(np.array([[0xFFFFFFFF]], dtype=np.uint32).view(np.float32))
-
-
 def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
     """Write an unfinished store with so many commits."""
     with suppress(InterruptedError), resume_store(path, provenance or {"a": 1}, dtype) as writer:
@@ -345,36 +329,23 @@ def test_a_finished_store_stays_until_its_successor_is_whole(tmp_path):
         assert store.rows == 5000
 
 
-def put_a_store(part: Path) -> None:
-    with create_store(part, {"a": 1}) as writer:
-        writer.append(np.ones((2500, 4)))
-
-
 def put_a_part_of_another(part: Path) -> None:
     begun(part.parent / "other.h5", {"a": 2})
     (part.parent / ".other.h5.parts" / part.name).replace(part)
 
 
-def change_a_number(part: Path) -> None:
-    with h5py.File(part, "r+") as file:
-        file["input"][2000, 0] += 1
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda part: os.truncate(part, part.stat().st_size // 2), "is damaged"),
         (lambda part: part.write_text("hello"), "is damaged"),
-        (put_a_store, "this part of the store was written with other settings"),
         (put_a_part_of_another, "this part of the store was written with other settings"),
         (
             lambda part: shutil.copy(part.with_name("00000.h5"), part),
             "this part of the store was written with other settings",
         ),
-        (change_a_number, "is damaged: it does not match its checksum"),
         (lambda part: part.unlink(), None),
     ],
-    ids=["cut", "text", "a store", "another's", "repeated", "changed", "missing"],
+    ids=["text", "another's", "repeated", "missing"],
 )
 def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_it(tmp_path, caplog, damage, message):
     path = tmp_path / "store.h5"

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,14 @@ def test_a_store_may_have_any_number_of_sites(tmp_path, dtype):
         for column, values in zip(store.columns(), sites, strict=True):
             # float16 keeps 11 binary digits, bfloat16 8: half a unit of the last is at most 2^-11 or 2^-8 of x
             np.testing.assert_allclose(store.read(column), values, rtol=2.0 ** -(11 if dtype == "float16" else 8))
+
+
+def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):
+    x = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32) * 10.0 ** np.arange(-4, 4)
+    write_store(tmp_path / "s.h5", x, dtype="bfloat16")
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert store.columns() == {"input": "bfloat16"}
+        np.testing.assert_array_equal(store.read("input"), torch.from_numpy(x).bfloat16().float().numpy())
 
 
 def test_a_store_may_have_nothing_but_input(tmp_path):
