@@ -287,7 +287,6 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert "gt_recovery_decoder_unanchored" in header
     assert [row.split()[0].rpartition("/")[2] for row in rows[:2]] == ["anchored", "plain"]
     for text, message in (
-        ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: found '1e-3'; write 1.0e-3, since YAML reads 1e-3 as text"),
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "have the same name as text"),
         ("wide: k: 2", "runs.yaml: not readable as YAML"),

@@ -19,7 +19,7 @@ from sdlcore.identity import provenance
 from sdlcore.settings import Pair, Split, default_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.paths import user_path
-from sdlcore.storage.yaml_files import load_yaml, number_as_text
+from sdlcore.storage.yaml_files import load_yaml
 from sdlcore.suggestions import did_you_mean
 from sdlcore.user_warnings import is_first_process
 
@@ -138,10 +138,6 @@ def fit_many(
     settings_of_runs = load_yaml(runs)
     if not isinstance(settings_of_runs, dict) or not all(isinstance(one, dict) for one in settings_of_runs.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
-    for name, one in settings_of_runs.items():
-        for key, value in one.items():
-            if isinstance(value, str) and (remedy := number_as_text(value)):
-                raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     scalings = [{**settings, **one} for one in settings_of_runs.values()]
     if len({_centred(one) for one in scalings}) > 1 and (labels is not None or anchors is not None):
         raise ValueError(f"{runs}: runs differ in normalise or whiten, but means of classes fit only one of them")

@@ -3,6 +3,7 @@
 Any error of the parser becomes one `ConfigError` that names the file and the line.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,6 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: Iterable[str]) -> None:
         super().__init__("\n".join(["configuration refused:", *(f"  {printable(problem)}" for problem in problems)]))
-
-
-def number_as_text(text: str, whole: bool = False) -> str:
-    """Return a hint, as the end of a sentence, on how to write a number that YAML read as text. Return an empty string
-    for other texts. A ``whole`` number is written without exponent."""
-    try:
-        number = float(text)
-    except ValueError:
-        return ""
-    mantissa, exponent, power = text.lower().partition("e")
-    if not exponent:
-        return "; write it without quotes, or in a file if --config gave it"
-    written = f"{number:.0f}" if whole and number.is_integer() else f"{float(mantissa)}e{int(power):+d}"
-    return f"; write {written}, since YAML reads {text} as text"
 
 
 def load_yaml(path: str | Path) -> Json:
@@ -79,3 +66,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(value)
         return node
+
+
+# a number such as 1e-3, which is text in YAML 1.1 and a number in YAML 1.2
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)

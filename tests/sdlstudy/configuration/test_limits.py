@@ -54,6 +54,11 @@ def test_a_file_that_is_no_configuration_is_refused_by_its_name_and_at_once(what
     assert sentence in str(refused.value)
 
 
+@pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("5E4", 5e4), ("-.5e+2", -50.0), ("2.e1", 20.0)])
+def test_numbers_with_an_exponent_are_numbers_as_in_yaml_1_2(text, number):
+    assert parse(f"a: {text}") == {"a": number}
+
+
 @pytest.mark.parametrize(
     "content", ["a: &x {b: 1}\nc: {<<: *x, b: 2}\n", '{"a": {"b": 1},\n"c": {"b": 2}}', "{a: {b: 1}, c: {b: 2}}"]
 )

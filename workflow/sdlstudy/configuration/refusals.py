@@ -8,7 +8,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from sdlcore.plugins.registry import own_settings
-from sdlcore.storage.yaml_files import number_as_text
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.limits import key_path, short_repr
 from sdlstudy.configuration.schema import schema
@@ -163,7 +162,7 @@ def _counted_seeds(value: Any) -> str:
 
 
 def _rewritten(part: Part, value: Any) -> str:
-    """Return a hint for a number that was read as text, or for a single value where a list was expected."""
+    """Return a hint for a single value where a list was expected."""
     if "array" in _kinds(part) and isinstance(value, str | int | float):
         return f"; write [{value}]"
-    return number_as_text(value, "integer" in _kinds(part)) if isinstance(value, str) else ""
+    return ""
