@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # before torch starts its threads: on busy cores, spinning threads take ten times as long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,6 +59,12 @@ def script(name: str) -> Callable[..., None]:
     """Return the main function of a script of the workflow."""
     main: Callable[..., None] = runpy.run_path(str(REPOSITORY / f"workflow/scripts/{name}.py"))["main"]
     return main
+
+
+def make_run(out: Path, store: Path, settings: dict[str, Any], seed: int = 0, **options: Any) -> None:
+    """Make a run of the workflow on the CPU, as its jobs do."""
+    names = runpy.run_path(str(REPOSITORY / "workflow/scripts/train.py"))
+    names["main"](names["Run"](seed, store, out, **{"device": "cpu", **options}), settings=settings)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 
 import sdlcore as sdl
 from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.benches.config import BenchFeatures, BenchSamples, SaelensSource, SynthSource
 from sdlcore.config import Config
 from sdlcore.errors import SourceError
@@ -20,6 +19,7 @@ from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource
+from sdlstudy.settings.codes import CodesConfig
 from tests.conftest import REPOSITORY
 
 DEFAULTS = REPOSITORY / "tests/defaults.json"

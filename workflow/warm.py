@@ -8,8 +8,8 @@ as long as most of its evaluations. ``serve`` loads the modules at its first req
 request. It ends when its standard input closes, which happens when the Snakemake that started it ends. ``run`` executes
 ``python SCRIPT ARGUMENT...`` in such a process, with the caller's standard streams, environment and working directory,
 and exits with the script's status. If the caller is killed, the kernel sends a signal that ends the script and its
-children. Scripts are read again each time. Once a module from a folder of PYTHONPATH was edited, all modules from these
-folders are imported again. Without a server, ``run`` starts an ordinary Python and prints a message.
+children. Scripts are read again each time, loaded modules are not: all jobs of a run of Snakemake execute the code that
+it started with. Without a server, ``run`` starts an ordinary Python and prints a message.
 
 A script that succeeded ends as in Python, except that its objects are not freed one by one: freeing would copy the
 memory that all forks share, which takes a fifth of a second. Files that the script leaves open are not flushed.
@@ -36,14 +36,8 @@ import socket
 import struct
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, NoReturn
-
-Loaded = dict[str, tuple[str, tuple[int, ...] | None]]
-"""Name of a module that may be edited -> its file, and the file's stamp (`_stamp`) when the module was loaded."""
-TICK = 0.1
-"""Largest lag of the modification times of files behind the clock, in seconds."""
 
 
 def run(address: str, arguments: list[str]) -> NoReturn:
@@ -85,8 +79,6 @@ def serve(modules: list[str]) -> str | None:
     except OSError as error:
         sys.exit(f"{address}: {error.strerror or error}, so every job starts a Python of its own")
     print(address, flush=True)
-    loaded: Loaded = {}
-    since = 0.0
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # let the kernel reap the processes that wait for scripts
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
@@ -97,14 +89,11 @@ def serve(modules: list[str]) -> str | None:
             caller.close()
             continue
         if modules:
-            since = time.time()
-            loaded = _load(modules)
+            _load(modules)
             modules = []
         if os.fork() == 0:
             listener.close()
-            script = _answer(caller)
-            _forget_edited(loaded, since)
-            return script
+            return _answer(caller)
         caller.close()
 
 
@@ -119,11 +108,8 @@ def _is_mine(other: socket.socket) -> bool:
     return bool(user == os.geteuid())
 
 
-def _load(modules: list[str]) -> Loaded:
-    """Import modules, and exclude their objects from garbage collection, in forks too.
-
-    Return the modules from folders of PYTHONPATH.
-    """
+def _load(modules: list[str]) -> None:
+    """Import modules, and exclude their objects from garbage collection, in forks too."""
     for module in modules:
         with contextlib.suppress(ImportError, OSError):  # a script that needs the module reports the error
             importlib.import_module(module)
@@ -132,32 +118,6 @@ def _load(modules: list[str]) -> Loaded:
     if identity := sys.modules.get("sdlcore.identity"):
         identity.provenance()  # caches versions and the digest of the package
     gc.freeze()
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in entries if folder)
-    files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
-    return {name: (file, _stamp(file)) for name, file in files.items() if file.startswith(folders)}
-
-
-def _stamp(file: str) -> tuple[int, ...] | None:
-    """Return a stamp of a file that changes if the file is edited or replaced; None if the file is gone."""
-    try:
-        status = Path(file).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _forget_edited(loaded: Loaded, since: float) -> None:
-    """Remove all modules of ``loaded`` from the cache of imports if a file of one was edited after ``since``.
-
-    ``since`` is the time before loading began, so edits during loading count.
-    """
-    for file, stamp in loaded.values():
-        now = _stamp(file)
-        if now is None or now != stamp or now[-1] >= (since - TICK) * 1e9:
-            for name in loaded:
-                del sys.modules[name]
-            return
 
 
 def _answer(caller: socket.socket) -> str:

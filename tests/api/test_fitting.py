@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from runs.folder import Run, Training
 from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import save_anchors
@@ -18,7 +17,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
-from tests.conftest import script
+from tests.conftest import make_run
 from tests.stores import write_store
 
 QUIET = {"progress": False, "device": "cpu"}
@@ -67,8 +66,8 @@ def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
     dictionary = sdl.fit(*inputs, seed=5, anchors=anchors, **settings, **QUIET)
 
     save_anchors(tmp_path / "anchors.safetensors", anchors, {})
-    options = Training(anchors=tmp_path / "anchors.safetensors", device="cpu")
-    script("train")(Run(5, store, tmp_path / "run"), options, settings=settings | {"pair": pair})
+    anchored = tmp_path / "anchors.safetensors"
+    make_run(tmp_path / "run", store, settings | {"pair": pair}, seed=5, anchors=anchored)
     expected = load_model(tmp_path / "run/model.safetensors").state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(dictionary).items())
     loaded = sdl.load(tmp_path / "run")

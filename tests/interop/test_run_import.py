@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from runs.folder import Run
 from sdlcore.data.references import References, save_references
 from sdlcore.interop.export import export
-from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, save_model
-from tests.conftest import script
+from tests.conftest import make_run
 from tests.interop.models import WIDER, N, model_of, samples
 from tests.stores import write_store
 
@@ -26,7 +24,7 @@ def store(tmp_path):
 
 
 def run(tmp_path, store, watch=None, **settings):
-    script("import_dictionary")(Run(0, store, tmp_path / "run", watch=watch), settings=ImportConfig.from_dict(settings))
+    make_run(tmp_path / "run", store, settings, watch=watch)
     return tmp_path / "run"
 
 

@@ -108,17 +108,3 @@ def test_too_few_images_and_other_classes_are_refused(colours, clip_files, tmp_p
     with pytest.raises(SourceError, match=r"its class folders differ from .*; empty_class is in only one of the two"):
         train((colours[0], tmp_path / "test"), clip_files, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"), [({"steps": 0}, "steps: Input should be"), ({"lr": 0.0}, "lr: Input should be")]
-)
-def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
-    with pytest.raises(ValueError, match=message):
-        ClipTraining(**change)
-
-
-def test_a_missing_gpu_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees no GPU"):
-        train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, device="cuda")

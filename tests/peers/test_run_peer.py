@@ -10,7 +10,6 @@ import torch
 
 from peers import run_peer
 from peers.settings import DISTRIBUTIONS
-from runs.folder import Run, Training
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -19,7 +18,7 @@ from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.normalisation import fit_normalisation
-from tests.conftest import script
+from tests.conftest import make_run
 from tests.stores import write_store
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
@@ -53,7 +52,7 @@ def run(store, folder, monkeypatch, losses, watch=None, **settings):
 
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
     monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
-    script("train")(Run(5, store, folder, watch=watch), Training(), settings=SETTINGS | settings)
+    make_run(folder, store, SETTINGS | settings, seed=5, watch=watch)
     return received_batches, seeds[0]
 
 

@@ -55,7 +55,7 @@ def test_another_file_is_imported_anew_and_nothing_else(checkout):
     weights = checkout.path / THEIRS / "sae_weights.safetensors"
     save_file({name: 2 * value for name, value in load_file(weights).items()}, weights)
     runs = [job for job in checkout.plan("table1", change=change()).jobs if "method=" in job[1]]
-    assert {rule for rule, _ in runs} == {"import_dictionary", "evaluate"}
+    assert {rule for rule, _ in runs} == {"train", "evaluate"}
     assert all("method=mine" in wildcards for _, wildcards in runs)
     assert checkout.plan(f"{RUN}/metrics.json", change=change()).jobs == []
 
@@ -78,6 +78,6 @@ def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):
     wider["tables"]["table1"]["source"] = "wide"
     done = checkout.snakemake(f"{wide}/model.safetensors", change=wider, check=False)
     assert done.returncode != 0
-    (log,) = checkout.path.glob("logs/**/import_dictionary/wide.mine.best.none.seed0.log")
+    (log,) = checkout.path.glob("logs/**/train/wide.mine.best.none.seed0.log")
     assert "a topk autoencoder of widths ((10,), (10,)), expected " in log.read_text()
     assert not (checkout.path / wide / "model.safetensors").exists()

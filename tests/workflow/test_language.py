@@ -11,13 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
-from runs.folder import Run, Training
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.models import load_stack, open_checkpoint
 from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import read_csv
-from tests.conftest import script
+from tests.conftest import make_run, script
 from tests.extraction.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout
 
@@ -181,7 +180,7 @@ def test_a_dictionary_is_trained_and_scored_in_its_language_model(source: dict, 
     settings_of_extraction = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
     script("activations")(source=LanguageSource.from_dict(settings), **settings_of_extraction, **stores)
     training = {**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True}
-    script("train")(Run(0, stores["train"], tmp_path / "run"), Training(device="cpu"), settings=training)
+    make_run(tmp_path / "run", stores["train"], training)
     script("language")(
         cell=("tiny", "topk", "best", "none", 0),
         dictionary=tmp_path / "run/model.safetensors",

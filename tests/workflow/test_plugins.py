@@ -105,7 +105,7 @@ def test_a_source_is_planned_filled_trained_on_and_repeated_with_its_plugin(trai
     change = {"name": "noisy", "plugins": ["noise_plugin"], "sources": {"plugin": {"mine": settings | {"run": run}}}}
     metrics = "results/noisy/runs/mine/topk_real/best/none/seed0/metrics.json"
     planned = trained.plan(change=change)
-    assert planned.of("plugin_source") == ["source=mine"]
+    assert planned.of("given_activations") == ["source=mine"]
     assert planned.of("make_own_mine")
     trained.snakemake(metrics, change=change)
     with ActivationStore(trained.path / "results/noisy/activations/mine/train.h5") as store:
@@ -113,4 +113,4 @@ def test_a_source_is_planned_filled_trained_on_and_repeated_with_its_plugin(trai
     assert (trained.path / metrics).exists()
     assert not trained.plan(metrics, change=change).jobs
     (trained.path / "noise_plugin.py").write_text(NOISE.replace("100", "50"))
-    assert trained.plan(metrics, change=change).rules() == {"plugin_source", "train", "evaluate"}
+    assert trained.plan(metrics, change=change).rules() == {"given_activations", "train", "evaluate"}

@@ -10,7 +10,7 @@ RUN = {"n_q": 16, "steps": 5, "batch_size": 64}
 
 
 @pytest.mark.slow
-def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
+def test_a_synthetic_model_is_planned_sampled_and_trained_on(checkout):
     folder = checkout.path / "their model"
 
     def change(**settings):
@@ -20,11 +20,8 @@ def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     missing = checkout.snakemake("-n", change=change(), check=False).stdout
     assert "sources.saelens.theirs: no such file: their model/synthetic_model_config.json" in missing
     written(folder)
-    wrong = checkout.snakemake("-n", change=change(n=64), check=False).stdout
-    assert "num_features: 12, but the source has n: 64" in wrong
-
     planned = checkout.plan(change=change())
-    assert planned.of("saelens") == ["source=theirs, seed=0"]
+    assert planned.of("synth") == ["source=theirs, seed=0"]
     assert planned.of("make_own_theirs")
     metrics = "results/their/runs/theirs/topk/best/none/seed0/metrics.json"
     checkout.snakemake(metrics, change=change())
@@ -39,4 +36,4 @@ def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     assert "results/their has results of theirs, but from another file or other settings" in other
     (checkout.path / "elsewhere").rename(folder)
     written(folder, bias=np.zeros(N_P))
-    assert checkout.plan(metrics, change=change()).rules() == {"saelens", "anchors", "train", "evaluate"}
+    assert checkout.plan(metrics, change=change()).rules() == {"synth", "anchors", "train", "evaluate"}

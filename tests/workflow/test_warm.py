@@ -1,7 +1,6 @@
 """Scripts run in processes with loaded libraries behave as in Python, and end with the process that started them."""
 
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -115,36 +114,13 @@ def test_it_ends_as_the_script_does(server, script, text, code, says):
     assert says in done.stderr
 
 
-def test_libraries_are_loaded_and_edited_modules_are_read_anew(server, script):
+def test_libraries_are_loaded_and_each_script_has_a_process_of_its_own(server, script):
     def run(text: str) -> str:
         return subprocess.run(server.command(script(text)), capture_output=True, text=True, check=True).stdout
 
     assert run(f"print({LIBRARY!r} in sys.modules)") == "True\n"
     assert run(f"sys.modules.pop({LIBRARY!r}); print('gone')") == "gone\n"
     assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
-
-
-@pytest.mark.parametrize(("age", "loaded"), [(3600, True), (-3600, False)])
-def test_modules_on_the_path_stay_loaded_until_one_of_them_is_edited(script, tmp_path, age, loaded):
-    package = tmp_path / "src" / "package"
-    package.mkdir(parents=True)
-    for name in ("__init__", "one", "two"):
-        (package / f"{name}.py").write_text("value = 1\n")
-        os.utime(package / f"{name}.py", (time.time() - age,) * 2)  # a module edited while it is loaded counts, too
-    tells = script("print('package.two' in sys.modules)\nfrom package import one\nprint(one.value)")
-    environment = {"PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    with serving("package.one", "package.two", **environment) as server:
-
-        def output() -> str:
-            return subprocess.run(server.command(tells), capture_output=True, text=True, check=True).stdout
-
-        assert output() == f"{loaded}\n1\n"
-        (package / "one.py").write_text("value = 2\n")
-        os.utime(package / "one.py", (0, 0))  # as copying with times may set it
-        assert output() == "False\n2\n"
-        (package / "two.py").unlink()
-        assert output() == "False\n2\n"
-        server.end()
 
 
 def test_what_a_script_leaves_for_its_end_is_done(server, script, tmp_path):
@@ -240,26 +216,6 @@ def test_a_server_that_ends_during_a_request_is_reported_in_a_sentence(script, r
     else:
         assert (caller.returncode, out) == (0, "ran\n")
         assert "so a Python of its own runs" in errors
-
-
-@pytest.mark.parametrize("temporary", ["long/" * 40, "missing"])
-def test_any_temporary_folder_works_and_no_file_outlives_a_kill(script, tmp_path, temporary):
-    folder = tmp_path / temporary
-    if temporary != "missing":
-        folder.mkdir(parents=True)
-    with serving(LIBRARY, TMPDIR=str(folder)) as server:
-        command = server.command(script(f"print({LIBRARY!r} in sys.modules)"))
-        done = subprocess.run(command, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
-    assert not folder.exists() or list(folder.iterdir()) == []
-
-
-def test_without_a_socket_no_server_starts_and_a_sentence_says_why(monkeypatch, capsys):
-    serve = runpy.run_path(str(WARM))["serve"]
-    monkeypatch.setattr(os, "urandom", lambda n: bytes(200))  # a name that is too long
-    with pytest.raises(SystemExit, match=r"too long, so every job starts a Python of its own"):
-        serve([])
-    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ from functools import cache
 from types import SimpleNamespace
 
 from sdlcore import SourceError
-from sdlcore.sources.files.settings import FileSource
-from sdlcore.extraction.config import LanguageSource
-from sdlcore.benches.config import SaelensSource
 from sdlstudy.configuration.plan import Shape
 from sdlstudy.configuration.validation import batches_beyond_rows
 
@@ -43,7 +40,7 @@ def outlives_its_files(name):
         return False
     from sdlcore.sources.origins import were_made_by  # only here: it loads HDF5
 
-    kind = {"file": FileSource, "language": LanguageSource, "saelens": SaelensSource}[source.kind]
+    kind = {**SETTINGS_OF_SOURCES, "language": LanguageSource}[source.kind]
     seeds = study.bench_seeds(name) if source.n_features is not None else [0]
     stores = [FILES.store(name, seed, part) for seed in seeds for part in ("train", "test")]
     return were_made_by(stores, as_read(kind, name))
@@ -73,14 +70,6 @@ def refuse_missing_files():
             )
 
 
-def read_arrays(read, name):
-    """Call a function that reads the files of a source of kind file, and turn its errors into workflow errors."""
-    try:
-        return read(as_read(FileSource, name))
-    except SourceError as error:
-        raise WorkflowError(f"sources.file.{name}: {error}")
-
-
 @cache
 def arrays_shape(name):
     """Return the numbers of samples and dimensions in a source's files; None if a file is missing."""
@@ -88,46 +77,15 @@ def arrays_shape(name):
         return None
     from sdlcore.sources.files.extraction import file_shapes  # only here: it loads HDF5
 
-    return Shape(*read_arrays(file_shapes, name))
-
-
-def check_arrays(name):
-    """Refuse early what jobs would refuse: batches with more rows than the files, and more anchors than classes."""
-    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
-
-    shape = arrays_shape(name)
-    for problem in batches_beyond_rows(study, name, shape.rows[0], shape.widths[0]):
-        raise WorkflowError(problem)
-    classes = read_arrays(count_classes, name)
-    if classes is not None and classes < 2:
-        raise WorkflowError(
-            f"sources.file.{name}: its labels name {classes} class{'' if classes else 'es'}, but means of classes need "
-            "two or more; leave labels out"
-        )
-    for anchoring in sorted({cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}):
-        anchors = study.anchorings[anchoring]
-        if classes is not None and anchors.discover is None and anchors.n_anchors > classes:
-            raise WorkflowError(
-                f"anchorings.{anchoring}.n_anchors: {anchors.n_anchors} anchors, but labels of sources.file.{name} name "
-                f"{classes} classes; lower it"
-            )
-
-
-def check_synthetic_model(name):
-    """Refuse early a synthetic model that the job would refuse, by its configuration file alone."""
-    from sdlcore.benches.saelens import read_synthetic_config  # only here: it loads scipy
-
     try:
-        read_synthetic_config(as_read(SaelensSource, name))
+        return Shape(*file_shapes(as_read(FileSource, name)))
     except SourceError as error:
-        raise WorkflowError(f"sources.saelens.{name}: {error}")
+        raise WorkflowError(f"sources.file.{name}: {error}")
 
 
 # in the main process, before anything runs: an error in a job's input function would make Snakemake use existing files
 if workflow.is_main_process:
     for name in study.sources.file:
-        if not missing_files(name):
-            check_arrays(name)
-    for name in study.sources.saelens:
-        if not missing_files(name):
-            check_synthetic_model(name)
+        if shape := arrays_shape(name):
+            for problem in batches_beyond_rows(study, name, shape.rows[0], shape.widths[0]):
+                raise WorkflowError(problem)

@@ -2,22 +2,17 @@
 import shutil
 from functools import cache
 
+from peers.settings import PeerConfig
+from sdlcore.config import Config
 from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
 from sdlcore.interop.formats import locate_files
-from sdlcore.config import Config
-from sdlstudy.settings.cells import (
-    Cell,
-    discovery_of,
-    run_settings,
-    start_cell,
-)
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
+from sdlstudy.settings.codes import CodesConfig
 
-# methods by how their runs are made: solved, trained by another library, imported, searched for, or trained here
-SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
+# methods that other libraries train
 PEERS = [name for name, method in study.methods.items() if method.is_peer]
-IMPORTED = [name for name, method in study.methods.items() if method.is_imported]
-CODES = [name for name, method in study.methods.items() if method.has_codes]
-TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS, *IMPORTED, *CODES]]
 
 
 def cell_of(wildcards):
@@ -42,9 +37,21 @@ def run_settings_given(wildcards):
     return as_json(run_of(wildcards).given())
 
 
+def run_number(wildcards):
+    """Return the number of a run's stage, by the kind of the run."""
+    stages = {Config: "train", SolverConfig: "solve", PeerConfig: "peer", ImportConfig: "import", CodesConfig: "codes"}
+    return NUMBERS[stages[type(run_of(wildcards))]]
+
+
+def run_python(wildcards):
+    """Return the command that runs the script of a run: torchrun for trainings by several processes."""
+    return {Config: "$TRAIN", PeerConfig: '"$PEERS_PYTHON"'}.get(type(run_of(wildcards)), "$PYTHON")
+
+
 def plugins_of(wildcards):
-    """Return the digests of the files of the plugins that a run uses; only runs made here use any."""
-    return {} if wildcards.method in (*PEERS, *IMPORTED, *CODES) else run_of(wildcards).plugins
+    """Return the digests of the files of the plugins that a run uses; only trainings and solvers use any."""
+    settings = run_of(wildcards)
+    return settings.plugins if isinstance(settings, Config | SolverConfig) else {}
 
 
 def run_plugins(wildcards):
@@ -103,15 +110,10 @@ def start_model(wildcards):
     return [] if start is None else FILES.model(start)
 
 
-def of_start(quantity):
-    """Return a function that returns the quantity of the training that codes are searched for."""
-    return lambda wildcards: quantity(start_cell(study, cell_of(wildcards)))
-
-
 def imported_files(wildcards):
     """Return the files of an imported dictionary; empty for a dictionary on the hub, whose commit fixes its content."""
     settings = run_of(wildcards)
-    if is_hub_model(settings.model):
+    if not isinstance(settings, ImportConfig) or is_hub_model(settings.model):
         return []
     try:
         return [str(file) for file in locate_files(settings.model, settings.subfolder, settings.format)]
@@ -119,38 +121,53 @@ def imported_files(wildcards):
         raise WorkflowError(f"methods.{wildcards.method}: {error}") from error
 
 
-def latents_of_batch(settings):
-    """Return the number of latents times the number of samples in a batch."""
-    if isinstance(settings, Config):
-        return settings.n_q * settings.batch_size
-    return settings.n_q * settings.batch_size
+def sized_run(wildcards):
+    """Return the settings that decide what a run needs; a search for codes needs what its training needed."""
+    settings = run_of(wildcards)
+    return run_of(start_cell(study, cell_of(wildcards))) if isinstance(settings, CodesConfig) else settings
 
 
-def train_threads(wildcards):
+def run_threads(wildcards):
     """Return the number of threads: one for runs with few latents, because a second core helps another run more."""
-    return max(study.processes, 1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8)
+    settings = sized_run(wildcards)
+    if isinstance(settings, ImportConfig):
+        return 1
+    if isinstance(settings, SolverConfig):
+        return solver_threads(settings)
+    return max(study.processes, 1 if settings.n_q * settings.batch_size < 2**22 else 8)
 
 
-def train_memory(wildcards):
+def run_memory(wildcards):
     """Return megabytes for weights, moments and gradients, for a batch, and for the model of a streamed source.
 
     If processes divide the latents, each needs the whole weights at first, a quarter of the total, and its part of the
     rest.
     """
-    settings = run_of(wildcards)
-    n_q = settings.n_q if isinstance(settings, Config) else settings.n_q
+    settings = sized_run(wildcards)
+    if isinstance(settings, ImportConfig):
+        return 4000
+    if isinstance(settings, SolverConfig):
+        return solver_memory(settings)
     shape = arrays_shape(wildcards.source)
     n_p, n_r = shape.widths if shape else study.source(wildcards.source).widths
-    processes = study.processes
+    processes, latents = study.processes, settings.n_q * settings.batch_size
     copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
-    needed = 4000 * processes + int(copies * 32 * n_q * ((n_p or 1024) + n_r)) // 10**6
-    needed += 8 * latents_of_batch(settings) // 10**6
+    needed = 4000 * processes + int(copies * 32 * settings.n_q * ((n_p or 1024) + n_r)) // 10**6
+    needed += 8 * latents // 10**6
+    if isinstance(settings, PeerConfig):  # other libraries keep several copies of a batch's latents
+        needed += 32 * latents // 10**6
     return needed + (language_memory(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0)
 
 
-def peer_memory(wildcards):
-    """Return megabytes for training with another library, which keeps several copies of a batch's latents."""
-    return train_memory(wildcards) + 32 * latents_of_batch(run_of(wildcards)) // 10**6
+def run_minutes(wildcards):
+    return 2880 if wildcards.source in STREAMED or isinstance(run_of(wildcards), CodesConfig) else 240
+
+
+def run_gpus(wildcards):
+    """Return the number of GPUs of a run: for trainings, and for language models whose activations are not stored."""
+    if isinstance(run_of(wildcards), Config):
+        return study.processes * train_gpus(wildcards)
+    return train_gpus(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0
 
 
 def train_gpus(wildcards):

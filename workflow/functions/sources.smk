@@ -1,11 +1,11 @@
 # Stores and settings of sources.
 from types import SimpleNamespace
 
-from sdlcore.benches.config import BenchFeatures, BenchSamples
+from sdlcore.benches.config import BenchFeatures, BenchSamples, SaelensSource, SynthSource
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.config import LanguageSource
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource
-from sdlcore.benches.config import SynthSource
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]
@@ -50,6 +50,26 @@ def shard_files(source, split, suffix):
     return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
 
 
+def kind_of_source(wildcards):
+    return study.source(wildcards.source).kind
+
+
+# the library's settings of sources whose scripts read all of them
+SETTINGS_OF_SOURCES = {
+    "file": FileSource,
+    "plugin": PluginSource,
+    "synth": SynthSource,
+    "saelens": SaelensSource,
+}
+
+
+def source_settings(wildcards):
+    """Return the settings of a source as JSON."""
+    return as_json(settings_for(SETTINGS_OF_SOURCES[kind_of_source(wildcards)], wildcards))
+
+
 def source_plugins(wildcards):
-    """Return the digest of the file of the plugin that makes a source's activations, as JSON."""
+    """Return the digest of the file of the plugin that makes a source's activations, as JSON; empty without a plugin."""
+    if wildcards.source not in study.sources.plugin:
+        return as_json({})
     return as_json(PluginSource.from_dict(settings_for(PluginSource, wildcards)).plugins)

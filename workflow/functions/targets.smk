@@ -1,7 +1,5 @@
-# Targets: errors for unknown ones, and the files that were made for them.
+# Targets, and the files that were made for them.
 from snakemake.cli import get_argument_parser
-
-from sdlstudy.configuration.targets import unknown_target
 
 
 def requested_targets():
@@ -23,20 +21,6 @@ def only_plans(targets):
 
 if workflow.is_main_process and not only_plans(requested_targets()):
     refuse_missing_files()
-
-
-def is_made(target):
-    """Return whether a target is the name of a rule, an existing file, or a file that a rule can make."""
-    return workflow.is_rule(target) or Path(target).exists() or any(rule.is_producer(target) for rule in workflow.rules)
-
-
-def refuse_unknown_targets():
-    """Refuse unknown targets with a suggestion, which Snakemake's own error lacks."""
-    for target in requested_targets():
-        if not is_made(target):
-            known_files = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
-            rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
-            raise WorkflowError(unknown_target(target, study.name, rules, known_files, Path(in_checkout("config"))))
 
 
 def made_files():

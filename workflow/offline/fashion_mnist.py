@@ -69,7 +69,7 @@ def tree_name(train_images: int, test_images: int) -> str:
     return f"fashion_mnist_{train_images}_{test_images}-{NUMBERS['fashion_mnist']}"
 
 
-def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_images: int) -> None:
+def make_tree(out_dir: Path, by_hand: str | Path, train_images: int, test_images: int) -> None:
     """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
 
     All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
@@ -78,7 +78,7 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_
     Parameters
     ----------
     out_dir
-        Folder to create. It may exist if it is empty.
+        Folder to create.
     by_hand
         Folder to search first for the four files, for machines without downloads.
     train_images, test_images
@@ -87,11 +87,8 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int, test_
     Raises
     ------
     SourceError
-        If the data cannot be found or downloaded, a checksum differs, or ``out_dir`` is not empty.
+        If the data cannot be found or downloaded, or a checksum differs.
     """
-    out_dir = Path(out_dir)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SourceError(f"{out_dir}: this folder already exists; remove the folder to create it again")
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = obtain(by_hand, Path(scratch))
         data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
@@ -186,42 +183,13 @@ def _write_pictures(folder: Path, data: Pictures, folders: list[str]) -> None:
 
 
 def read_pictures(folder: Path, prefix: str) -> Pictures:
-    """Return the pictures and labels of ``train`` or ``t10k``.
+    """Return the pictures and labels of ``train`` or ``t10k``, from gzipped files in the format of MNIST.
 
-    Raises
-    ------
-    SourceError
-        If a file is not an idx.gz file of the expected shape.
+    The first 16 bytes of pictures and the first 8 of labels are their sizes; `obtain` checks the content.
     """
-    pictures = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
-    garments = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
-    if pictures.shape != (len(garments), SIDE, SIDE) or (len(garments) and garments.max() >= len(GARMENTS)):
-        raise SourceError(
-            f"{folder}: expected pictures of {SIDE} x {SIDE} and as many labels below {len(GARMENTS)}, found "
-            f"{pictures.shape} and {garments.shape}"
-        )
-    return Pictures(pictures, garments)
-
-
-def read_idx(path: str | Path) -> np.ndarray:
-    """Return the array of unsigned bytes in a gzipped idx file, the format of MNIST.
-
-    Raises
-    ------
-    SourceError
-        If the file is not a gzipped idx file, or its size differs from its header.
-    """
-    path = Path(path)
-    content = _unzipped(path)
-    dimensions = content[3] if len(content) > 3 else 0
-    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * dimensions:
-        raise SourceError(f"{path}: is not an idx file of bytes; fetch it again")
-    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).astype(int)
-    body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    if len(body) != np.prod(shape):
-        expected = " x ".join(map(str, shape))
-        raise SourceError(f"{path}: contains {len(body)} bytes, expected {expected} as in its header")
-    return body.reshape(shape)
+    pictures = np.frombuffer(_unzipped(folder / f"{prefix}-images-idx3-ubyte.gz"), np.uint8, offset=16)
+    garments = np.frombuffer(_unzipped(folder / f"{prefix}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
+    return Pictures(pictures.reshape(-1, SIDE, SIDE), garments)
 
 
 def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:

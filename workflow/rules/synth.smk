@@ -1,32 +1,8 @@
-# Benches with the distribution of SynthSAEBench.
-rule synth_stream:
-    """Draw features and evaluation samples of a bench whose trainings draw their samples themselves"""
-    output:
-        feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
-        train="<results>/activations/{source}/seed{seed}/train.json",
-        test="<results>/activations/{source}/seed{seed}/test.h5",
-    log:
-        "<logs>/synth/{source}.seed{seed}.log",
-    benchmark:
-        "<logs>/synth/{source}.seed{seed}.tsv"
-    wildcard_constraints:
-        source=pattern(SYNTH_STREAMED),
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 20,
-        runtime=120,
-    params:
-        source=lambda wildcards: as_json(settings_for(SynthSource, wildcards)),
-        number=NUMBERS["samples"],
-    shell:
-        'python "$SCRIPTS"/synth.py --source {params.source:q} --seed {wildcards.seed}'
-        " --feature-matrix {output.feature_matrix} --train {output.train} --test {output.test} > {log} 2>&1"
-
-
+# Benches with the distribution of SynthSAEBench, and synthetic models that SAELens saved.
 rule synth:
-    """Draw features and samples of a bench with the distribution of SynthSAEBench"""
+    """Write features and draw samples of a bench like SynthSAEBench, or of a model that SAELens saved"""
+    input:
+        files_of_source,
     output:
         feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
         train="<results>/activations/{source}/seed{seed}/train.h5",
@@ -36,17 +12,32 @@ rule synth:
     benchmark:
         "<logs>/synth/{source}.seed{seed}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in study.sources.synth if name not in SYNTH_STREAMED),
+        source=to_be_made(name for name in [*study.sources.synth, *study.sources.saelens] if name not in SYNTH_STREAMED),
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        # room for three matrices of 4096 samples times all features
-        mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 20,
+        # room for five matrices of 4096 samples times all features
+        mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 12,
         runtime=120,
     params:
-        source=lambda wildcards: as_json(settings_for(SynthSource, wildcards)),
+        kind=kind_of_source,
+        source=source_settings,
         number=NUMBERS["samples"],
     shell:
-        'python "$SCRIPTS"/synth.py --source {params.source:q} --seed {wildcards.seed}'
-        " --feature-matrix {output.feature_matrix} --train {output.train} --test {output.test} > {log} 2>&1"
+        'python "$SCRIPTS"/synth.py --kind {params.kind} --source {params.source:q} --seed {wildcards.seed}'
+        " --feature-matrix {output.feature_matrix:q} --train {output.train:q} --test {output.test:q} > {log:q} 2>&1"
+
+
+# The training samples are a recipe, from which trainings draw them.
+use rule synth as synth_stream with:
+    output:
+        feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
+        train="<results>/activations/{source}/seed{seed}/train.json",
+        test="<results>/activations/{source}/seed{seed}/test.h5",
+    log:
+        "<logs>/synth_stream/{source}.seed{seed}.log",
+    benchmark:
+        "<logs>/synth_stream/{source}.seed{seed}.tsv"
+    wildcard_constraints:
+        source=pattern(SYNTH_STREAMED),

@@ -1,10 +1,13 @@
+# Runs: dictionaries that are trained, solved for, imported (docs/exporting.md), or given codes by search
+# (docs/better-codes.md). scripts/train.py tells them apart by their settings.
 rule train:
-    """Train one run by gradient descent"""
+    """Make one run: train a dictionary, solve for it, import it, or search for codes"""
     input:
         store=store("train"),
         anchors=train_anchors,
         start=start_model,
         watch=watch_references,
+        imported=imported_files,
         streamed=streamed_files,
     output:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
@@ -15,22 +18,37 @@ rule train:
     benchmark:
         "<logs>/train/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
     wildcard_constraints:
-        method=pattern(TRAINED_METHODS),
+        method=pattern(name for name in study.methods if name not in PEERS),
     conda:
         ENVIRONMENT
-    threads: train_threads
+    threads: run_threads
     resources:
-        mem_mb=train_memory,
-        runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
-        gpu=lambda wildcards: study.processes * train_gpus(wildcards),
+        mem_mb=run_memory,
+        runtime=run_minutes,
+        gpu=run_gpus,
     params:
         settings=run_settings_given,
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
-        number=NUMBERS["train"],
+        python=run_python,
+        number=run_number,
         plugins=run_plugins,
     shell:
-        '{params.environment} $TRAIN "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
-        " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"
+        '{params.environment} {params.python} "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed}'
+        " --device $DEVICE --split $SPLIT --threads {threads} --store {input.store}"
+        " --anchors {input.anchors} --start {input.start} --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})"'
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
         " > {log} 2>&1"
+
+
+# Other libraries train in an environment of their own.
+use rule train as train_peer with:
+    log:
+        "<logs>/train_peer/{source}.{method}.{protocol}.{anchoring}.seed{seed}.log",
+    benchmark:
+        "<logs>/train_peer/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
+    wildcard_constraints:
+        method=pattern(PEERS),
+        anchoring="none",
+    conda:
+        PEERS_ENVIRONMENT

@@ -7,11 +7,8 @@ from typing import Any
 
 import torch
 
-from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.benches.config import Hierarchy
 from sdlcore.command_line import cli
-from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import load_references
@@ -19,13 +16,12 @@ from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
 from sdlcore.identity import ENTRY, finished_files, identity, provenance, require_same
-from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, load_provenance
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
+from sdlstudy.settings.runs import kind_of_run
 
 
 def main(
@@ -53,11 +49,7 @@ def main(
     """
     torch.set_num_threads(1)
     seed = cell[-1]
-    kinds: dict[str, type[Config | SolverConfig | PeerConfig | ImportConfig | CodesConfig]]
-    kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig, "search": CodesConfig}
-    kind = next((kind for key, kind in kinds.items() if key in settings), Config)
-    config = kind.from_dict(settings)
-    _require_run(model, config.given(), seed, trained_on)
+    _require_run(model, kind_of_run(settings).from_dict(settings).given(), seed, trained_on)
     run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))
     given_files = {"model": model, "store": store, "references": references, "anchors": anchors}
     inputs = {name: content_digest(path) for name, path in given_files.items() if path}

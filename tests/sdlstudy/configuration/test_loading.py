@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peers.settings import ARCHITECTURES
-from runs.codes import CodesConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlstudy.configuration.loading import ConfigError, load_yaml, validate
 from sdlstudy.settings.cells import Cell, run_settings, start_cell, trained_settings
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.trees import merge
 from tests.sdlstudy.configuration.changes import named, nested
 

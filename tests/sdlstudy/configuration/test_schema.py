@@ -3,12 +3,12 @@
 import jsonschema
 
 from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.loading import load_yaml
 from sdlstudy.configuration.schema import FILE, as_yaml, published, schema
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.trees import merge
 from tests.conftest import REPOSITORY
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, run_settings
+from sdlstudy.settings.codes import CodesConfig
 
 RATE = 8e10
 """Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32)."""

@@ -6,7 +6,6 @@ Each problem is one line that begins with the path of the key.
 from collections.abc import Iterator, Mapping
 
 from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.config import Config, check_division
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
@@ -15,6 +14,7 @@ from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, method_settings, run_settings, sets_itself, start_cell, trained_settings
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.runs import RunSettings
 from sdlstudy.settings.sources import Language

@@ -1,13 +1,12 @@
 """Figure 6: training with and without resampling of dead latents."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from pydantic import Field
 
 from sdlstudy.products.product import Picture
@@ -21,22 +20,10 @@ from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.study import Study
 
-COLUMNS = [
-    "variant",
-    "seed",
-    "final_loss",
-    "fvu",
-    "dead_fraction",
-    "resampled",
-    "events",
-    "note",
-]
+COLUMNS = ["variant", "seed", "final_loss", "fvu", "dead_fraction", "resampled", "events", "note"]
 # Rows of the history over which the final loss is averaged: single batches are noisy.
 FINAL_SHARE = 0.1
 NEVER_FIRED = "resampling never fired"
-# With more events than LABELLED_EVENTS, they are marked without labels; with more than WORDED_EVENTS, only by numbers.
-LABELLED_EVENTS = 12
-WORDED_EVENTS = 4
 COLOURS = {"without": PALETTE[0], "with": PALETTE[3]}
 Histories = Mapping[str, Mapping[int, pd.DataFrame]]
 """Side, "without" or "with" -> seed -> history; losses are sums over dimensions and means over the batches of a row."""
@@ -48,9 +35,9 @@ class Figure6(Picture):
     keys = ("figures.figure6",)
     title = "Training with and without resampling of dead latents"
     caption = (
-        "Thin lines are seeds, thick lines their means. Numbers above the lowest panel count resampled latents (mean "
-        "over seeds). Resampled latents start at badly reconstructed samples, so the loss can jump before it falls. "
-        "They count as alive until they have been silent for long enough again."
+        "Thin lines are seeds, thick lines their means, dotted lines resamplings of dead latents. Resampled latents "
+        "start at badly reconstructed samples, so the loss can jump before it falls. They count as alive until they "
+        "have been silent for long enough again."
     )
 
     source: Identifier
@@ -108,26 +95,24 @@ class Figure6(Picture):
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw reconstruction loss, its relative change by resampling, and dead fraction over steps.
 
-        Thin lines are seeds, thick lines their means. Dotted lines are resamplings, with the number of latents (mean
-        over seeds). The title names runs that resampled nothing.
+        Thin lines are seeds, thick lines their means. Dotted lines are resamplings of dead latents.
         """
-        every = files.study.methods[self.with_].resample_every
-        labels = {"with": f"resampled every {every} steps" if every else self.with_, "without": "not resampled"}
-        title, histories = f"{label_method(self.without)}, on {self.source}", self.histories(files)
+        histories = self.histories(files)
+        labels = {"without": self.without, "with": self.with_}
+        change = _curves(histories["with"], "reconstruction") / _curves(histories["without"], "reconstruction") - 1
         with style():
             figure = Figure(figsize=(7.0, 6.6), layout="constrained")
-            loss, difference, dead = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.6, 1.8])
-            # the curve drawn first is wider, to stay visible where both are equal
-            for variant, width in (("without", 2.8), ("with", 1.6)):
+            panels = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.6, 1.8])
+            loss, difference, dead = panels
+            for side, runs in histories.items():
                 for axes, column in ((loss, "reconstruction"), (dead, "dead_fraction")):
-                    curves = _curves(histories, variant, column)
-                    axes.plot(curves.index, curves, color=COLOURS[variant], linewidth=0.7, alpha=0.45)
-                    mean = curves.mean(axis=1)
-                    axes.plot(mean.index, mean, color=COLOURS[variant], linewidth=width, label=labels[variant])
-            change = _curves(histories, "with", "reconstruction") / _curves(histories, "without", "reconstruction") - 1
+                    _draw(axes, _curves(runs, column), COLOURS[side], label_method(labels[side]))
             difference.axhline(0, color=GREY, linewidth=0.8)
-            difference.plot(change.index, change, color=COLOURS["with"], linewidth=0.7, alpha=0.45)
-            difference.plot(change.index, change.mean(axis=1), color=COLOURS["with"], linewidth=1.8)
+            _draw(difference, change, COLOURS["with"])
+            resampled = _curves(histories["with"], "resampled").sum(axis=1)
+            for step in resampled.index[resampled > 0]:
+                for axes in panels:
+                    axes.axvline(step, color=GREY, linewidth=0.9, linestyle=":", zorder=0.5)
             loss.set_yscale("log")
             loss.set_ylabel("reconstruction loss\n(sum of squared errors\na sample, log scale)")
             # minor ticks are labelled too, because a range below a decade may contain no power of ten
@@ -135,71 +120,21 @@ class Figure6(Picture):
                 axis(StrMethodFormatter("{x:g}"))
             loss.tick_params(axis="y", which="minor", labelsize=7)
             difference.set_ylabel("change of loss\nby resampling")
-            difference.yaxis.set_major_formatter(lambda x, _: f"{100 * x:+g} %" if x else "0")
-            difference.yaxis.set_major_locator(MaxNLocator(5))
+            difference.yaxis.set_major_formatter(PercentFormatter(xmax=1))
             dead.set_ylabel("dead latents\n(fraction)")
             dead.set_ylim(bottom=0)
             dead.set_xlabel("training step")
-            dead.xaxis.set_major_locator(MaxNLocator(integer=True))
-            _mark_events(histories, (loss, difference, dead))
-            seeds = sorted(histories["with"])
-            handles, _ = loss.get_legend_handles_labels()
-            if len(seeds) > 1:
-                handles.append(Line2D([], [], color=GREY, linewidth=0.7, label=f"single seeds ({_names(seeds)})"))
-            if _events(histories).any():
-                handles.append(
-                    Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="resampling of dead latents")
-                )
-            loss.legend(handles=handles, loc="upper right", frameon=True, edgecolor="none", framealpha=0.9)
-            loss.set_title(title + _never_fired(histories), loc="left")
-            figure.align_ylabels([loss, difference, dead])
+            loss.legend(loc="upper right", frameon=True, edgecolor="none", framealpha=0.9)
+            loss.set_title(f"on {self.source}, {rows['seed'].nunique()} seeds", loc="left")
+            figure.align_ylabels(panels)
         return figure
 
 
-def _names(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+def _curves(runs: Mapping[int, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Return one column of the histories of a side as a frame, steps x seeds."""
+    return pd.DataFrame({seed: history.set_index("step")[column] for seed, history in runs.items()})
 
 
-def _curves(histories: Histories, variant: str, column: str) -> pd.DataFrame:
-    """Return one column of the histories of a variant as a frame, steps x seeds."""
-    return pd.DataFrame({seed: history.set_index("step")[column] for seed, history in histories[variant].items()})
-
-
-def _events(histories: Histories) -> pd.Series:
-    """Return the mean number of resampled latents over seeds, for the steps with a resampling."""
-    resampled = _curves(histories, "with", "resampled").mean(axis=1)
-    return resampled[resampled > 0]
-
-
-def _count(mean: float) -> str:
-    return f"{mean:.0f}" if mean >= 10 else f"{mean:.2g}"
-
-
-def _mark_events(histories: Histories, panels: Sequence[Any]) -> None:
-    events = _events(histories)
-    for step, count in events.items():
-        for axes in panels:
-            axes.axvline(step, color=GREY, linewidth=0.9, linestyle=":", zorder=0.5)
-        if len(events) <= LABELLED_EVENTS:
-            # just above the panel of dead latents, which is free of curves and legends
-            panels[2].annotate(
-                _count(count) + (" resampled" if len(events) <= WORDED_EVENTS else ""),
-                (step, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color=GREY,
-            )
-
-
-def _never_fired(histories: Histories) -> str:
-    """Return a line for the title that names runs without any resampling; empty without such runs."""
-    silent = [seed for seed, history in histories["with"].items() if history["resampled"].sum() == 0]
-    if not silent:
-        return ""
-    all_silent = len(silent) == len(histories["with"])
-    consequence = ", so this figure does not show its effect." if all_silent else "."
-    return f"\n{NEVER_FIRED.capitalize()} in {_names(silent)}{consequence}"
+def _draw(axes: Axes, curves: pd.DataFrame, colour: str, label: str | None = None) -> None:
+    axes.plot(curves.index, curves, color=colour, linewidth=0.7, alpha=0.45)
+    axes.plot(curves.index, curves.mean(axis=1), color=colour, linewidth=1.8, label=label)

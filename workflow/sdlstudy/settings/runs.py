@@ -1,7 +1,7 @@
 """Settings of protocols and methods, each checked by the library class that declares it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, get_args
 
@@ -10,12 +10,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from peers.settings import PeerConfig
-from runs.codes import CodesConfig
 from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import Extension, Kind, own_settings
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.fields import Identifier, left_out
 from sdlstudy.settings.json_schema import Generator
 
@@ -35,6 +35,13 @@ MADE_BY: dict[str, type[RunSettings]] = {
     "search": CodesConfig,
 }
 """The setting that makes a method something else than a training -> the class of its runs' settings."""
+
+
+def kind_of_run(settings: Container[str]) -> type[RunSettings]:
+    """Return the class of a run's settings, by the names of the settings that are given."""
+    return next((kind for name, kind in MADE_BY.items() if name in settings), Config)
+
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
 """Settings of anchors other than their weight."""
@@ -185,7 +192,7 @@ class Method(Layer):
     @property
     def settings(self) -> type[RunSettings]:
         """The class of the settings of its runs: training, solver, other library, imported dictionary or codes."""
-        return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), Config)
+        return kind_of_run(self.model_fields_set)
 
     @property
     def is_solver(self) -> bool:

@@ -1,1 +1,0 @@
-"""Runs of the workflow, whose folders `sdlcore.fit` writes."""
