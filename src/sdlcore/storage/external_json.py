@@ -5,13 +5,14 @@ true. In this module, a value of an unexpected type raises an error that names t
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from sdlcore.errors import SourceError
-from sdlcore.text import short_text
+from sdlcore.settings import checked
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -56,57 +57,32 @@ class Settings:
 
     def text(self, key: str, default: str | None = None) -> str:
         """Return a string. Without a default, the key is required."""
-        value = self._value(key, default, "text")
-        if not isinstance(value, str):
-            raise self.refused(key, "text")
-        return value
+        return str(self._value(key, str, default))
 
     def choice(self, key: str, choices: Iterable[str], default: str) -> str:
         """Return one of several strings."""
-        value = self.values.get(key, default)
-        if value not in (names := list(choices)):
-            raise self.refused(key, f"one of {', '.join(names)}")
-        return str(value)
+        return str(self._value(key, Literal[tuple(choices)], default))
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""
-        value = self.values.get(key, default)
-        if not isinstance(value, bool):
-            raise self.refused(key, "true or false")
-        return value
+        return bool(self._value(key, bool, default))
 
     def count(self, key: str, default: int | None = None, least: int = 1) -> int:
         """Return a whole number of at least ``least``. 64.0 counts as 64, since JSON has only one type of numbers."""
-        expected = f"a whole number of at least {least}"
-        value = self._value(key, default, expected)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < least:
-            raise self.refused(key, expected)
-        return int(value)
+        value = self.values.get(key, default)
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        return int(Settings(self.where, {key: whole}, self.within)._value(key, Annotated[int, Ge(least)]))
 
     def number(self, key: str) -> float:
         """Return a finite number."""
-        value = self._value(key, None, "a finite number")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.refused(key, "a finite number")
-        return float(value)
-
-    def counts(self, *keys: str) -> dict[str, int]:
-        """Return whole numbers by key, for the keys that are present."""
-        return {key: self.count(key) for key in keys if key in self}
+        return float(self._value(key, float))
 
     def section(self, key: str) -> "Settings":
         """Return a nested object."""
-        value = self._value(key, None, "an object")
-        if not isinstance(value, dict):
-            raise self.refused(key, "an object")
-        return Settings(self.where, value, f"{self.within}{key}.")
+        return Settings(self.where, self._value(key, dict[str, Any]), f"{self.within}{key}.")
 
-    def refused(self, key: str, expected: str) -> SourceError:
-        """Return the error for an unexpected value."""
-        value = short_text(repr(self.values.get(key)))
-        return SourceError(f"{self.where}: {self.within}{key} is {value}, expected {expected}")
-
-    def _value(self, key: str, default: Any, expected: str) -> Any:
-        if key not in self.values and default is None:
-            raise SourceError(f"{self.where}: lacks {self.within}{key}, {expected}")
-        return self.values.get(key, default)
+    def _value(self, key: str, kind: Any, default: Any = None) -> Any:
+        try:
+            return checked(f"{self.where}: {self.within}{key}", kind, self.values.get(key, default))
+        except ValueError as error:
+            raise SourceError(str(error)) from None
