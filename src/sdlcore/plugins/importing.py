@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from sdlcore.errors import PluginError
@@ -70,23 +69,10 @@ def _import(plugin: str) -> str:
     path = Path(plugin).resolve()
     if not path.is_file():
         raise PluginError(f"{plugin}: no such file")
-    package = path.name == "__init__.py"
-    name = path.parent.name if package else path.stem
-    namesake = sys.modules.get(name)
-    if namesake is not None:
-        if Path(getattr(namesake, "__file__", None) or "").resolve() == path:
-            return name
-        raise PluginError(f"{plugin}: a module called {name} is imported already; rename yours")
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{plugin}: not a file of Python")
-    folder = str(path.parent.parent if package else path.parent)
-    if folder not in sys.path:  # for modules beside it that it imports; last, so that it hides nothing
-        sys.path.append(folder)
-    module = sys.modules[name] = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return name
+    place = path.parent if path.name == "__init__.py" else path
+    if str(place.parent) not in sys.path:  # last, so that it hides nothing
+        sys.path.append(str(place.parent))
+    module = import_module(place.stem)
+    if Path(module.__file__ or "").resolve() != path:
+        raise PluginError(f"{plugin}: another module is called {place.stem}; rename yours")
+    return module.__name__

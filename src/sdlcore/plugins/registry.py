@@ -56,8 +56,6 @@ class Extension:
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}
-_OF_RUNS = ("activation", "loss term")
-"""Kinds whose settings belong to the same run. A setting called like a loss term would also be its weight."""
 _UNNAMED: set[str] = set()
 """Modules of installed packages that nobody has named. Their metrics are computed for no run."""
 
@@ -90,8 +88,7 @@ def register(extension: Extension, ours: Iterable[str], setting_names: Iterable[
     Raises
     ------
     PluginError
-        If its name or the name of a setting is taken or not allowed in a configuration, or if a setting is also the
-        weight of another plugin's loss term.
+        If its name or the name of a setting is taken, or not allowed in a configuration.
     """
     what = f"{extension.module}: {extension.kind} {extension.name}"
     if not re.fullmatch("[a-z][a-z0-9_]{0,49}", extension.name):
@@ -102,15 +99,6 @@ def register(extension: Extension, ours: Iterable[str], setting_names: Iterable[
         raise PluginError(f"{what}: {owner} has one of this name; choose another")
     if doubled := sorted(set(setting_names) & extension.settings.model_fields.keys()):
         raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
-    for other in _REGISTERED.values():
-        if (other.kind, other.name) == (extension.kind, extension.name):
-            continue
-        for term, user in ((other, extension), (extension, other)):
-            if term.kind == "loss term" and user.kind in _OF_RUNS and term.name in user.settings.model_fields:
-                raise PluginError(
-                    f"{what}: {term.name} is a setting of {user.kind} {user.name} ({user.module}) and the weight of "
-                    f"loss term {term.name} ({term.module}); rename one of them"
-                )
     _REGISTERED[extension.kind, extension.name] = extension
 
 
