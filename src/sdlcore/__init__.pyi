@@ -6,7 +6,6 @@ from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.exporting import export as export
 from .api.exporting import export_set as export_set
-from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
 from .api.inside import top_images as top_images
@@ -15,9 +14,7 @@ from .api.loading import load as load
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
-from .api.solving import solve as solve
 from .api.stability import stability as stability
-from .api.sweep import fit_many as fit_many
 from .benches.lrb import Bench as Bench
 from .benches.lrb import standard_bench as standard_bench
 from .benches.synth import SynthBench as SynthBench
@@ -44,6 +41,9 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .extraction.extract import extract as extract
 from .extraction.pairs import stream as stream
+from .fitting.fit import fit as fit
+from .fitting.solve import solve as solve
+from .fitting.sweep import fit_many as fit_many
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .judging import Judgement as Judgement

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import fit
 from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import evaluate, null_dictionaries
 from sdlcore.codes.search import search
@@ -29,6 +28,7 @@ from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
+from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.interop.export import refusal
 from sdlcore.storage.files import write_text

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
+from sdlcore.fitting.fit import Fit
 from sdlcore.model.saving import load_model
 from sdlcore.training import loop
 from sdlcore.training.history import read_history

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
-from sdlcore.api.solving import identity_of_solve
+from sdlcore.fitting.fit import identity_of_fit
+from sdlcore.fitting.solve import identity_of_solve
 from sdlcore.identity import NUMBERS
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint

@@ -51,7 +51,7 @@ begin_jobs("python")
 LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
-sdlcore.api.fitting sdlcore.evaluation.evaluate sdlcore.solvers.solve sdlstudy.settings.runs
+sdlcore.fitting.fit sdlcore.evaluation.evaluate sdlcore.solvers.solve sdlstudy.settings.runs
 sdlstudy.products.tables
 """.split()
 servers = []  # keeps references, because a server ends when its standard input is closed

@@ -16,9 +16,7 @@ import torch
 
 from peers.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore import Dictionary, fit, load, refine, search, solve
-from sdlcore.api.fitting import identity_of_fit
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG, unfinished_run
-from sdlcore.api.solving import identity_of_solve
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
@@ -27,6 +25,8 @@ from sdlcore.data.reading import ActivationStore, content_digest, is_of_language
 from sdlcore.data.references import load_references
 from sdlcore.device import Device
 from sdlcore.extras import extra
+from sdlcore.fitting.fit import identity_of_fit
+from sdlcore.fitting.solve import identity_of_solve
 from sdlcore.identity import ENTRY, finished_files, identity, provenance
 from sdlcore.inputs import open_batches
 from sdlcore.interop.settings import ImportConfig

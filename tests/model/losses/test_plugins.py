@@ -8,9 +8,9 @@ import pytest
 import torch
 from annotated_types import Gt
 
-from sdlcore.api.checking import warn_of_penalties
 from sdlcore.config import Config
 from sdlcore.errors import PluginError
+from sdlcore.fitting.checks import warn_of_penalties
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.term import TermInputs, loss_term
 from sdlcore.model.losses.total import needs_norms, total_loss

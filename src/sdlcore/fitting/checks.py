@@ -9,8 +9,8 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.fitting.start import check_start
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.finite import not_finite
 from sdlcore.user_warnings import warn_at_call
 
 SETTLED = 100
@@ -61,30 +61,6 @@ def check_sites(name: str, widths: tuple[int, ...], batches: Batches, pair: str)
         found, expected = (" and ".join(map(str, sizes)) for sizes in (widths[used], batches.widths[used]))
         sites = "x has" if pair == "sae" else f"the sites of this {pair} have"
         raise ValueError(f"{name} {'has' if name == 'watch' else 'have'} {found} dimensions, but {sites} {expected}")
-
-
-def check_start(start: SparseCoder, config: Config, sites: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    """Check that a training can take over the weights of its start, and that no setting replaces them."""
-    check_finite_start(start)
-    if start.config.pair != config.pair:
-        raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {config.pair}")
-    (n, n_p), n_r = start.W_enc.shape, start.W_dec.shape[1]
-    if (n_p, n_r) != (sum(sites[0]), sum(sites[1])):
-        expected = f"{sum(sites[0])} and {sum(sites[1])}"
-        raise ValueError(f"start maps {n_p} to {n_r} dimensions, but the inputs have {expected}")
-    if n > config.n_q:
-        raise ValueError(f"start has {n} latents, but n_q is {config.n_q}; raise n_q")
-    if config.init_l0 is not None and config.activation == start.config.activation:
-        parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
-        raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")
-    if start.config.skip and not config.skip and start.W_skip.any():
-        raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
-
-
-def check_finite_start(start: SparseCoder) -> None:
-    """Raise `ValueError` if a weight of a start is NaN or infinite."""
-    if broken := not_finite(start.state_dict()):
-        raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
 
 
 def warn_of_penalties(config: Config) -> None:

@@ -6,19 +6,17 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from sdlcore.api.bars import Bar
-from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
 from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.config import LAMBDA_ANCHOR, Config, Searched, is_centred, selects
+from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
@@ -26,6 +24,9 @@ from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
 from sdlcore.errors import SourceError
+from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.checks import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
+from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.identity import ENTRY, identity, provenance
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.parallel.groups import current_processes
@@ -38,11 +39,6 @@ from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 from sdlcore.user_warnings import warn_at_call
-
-NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
-"""Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
-start's weights, or belong to a training; a pursuit replaces the encoder."""
-SCALINGS = ("normalise", "whiten")
 
 
 def fit(
@@ -334,48 +330,10 @@ class Fit:
         return Dictionary(model, facts, history, self.anchors)
 
 
-def opened_start(start: Any) -> Dictionary | None:
-    """Open the ``start`` of a training: None, a dictionary, or a path; ValueError if it cannot be opened."""
-    start = load(start) if isinstance(start, str | Path) else start
-    if not isinstance(start, Dictionary | None):
-        raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
-    return start
-
-
 def opened_watch(watch: Any) -> References | None:
     """Return the directions whose recovery a history counts: a bench's features, references, or an array of rows."""
     directions = watch.references if isinstance(watch, KnownFeatures) else watch
     return None if directions is None else as_references(directions, "watch")
-
-
-def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training, completed by the architecture of its start.
-
-    Parameters
-    ----------
-    start
-        The dictionary that the training starts from.
-    settings
-        The settings that the call names. They win over the start's. If they name another activation, the start's k is
-        taken over only if this activation keeps k latents.
-    """
-    config = start.coder.config
-    if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
-        # the architecture that was trained before the search
-        config = Config.from_dict(start.settings).model
-    architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
-    activation = settings.get("activation", config.activation)
-    if activation != config.activation:
-        architecture = {name: value for name, value in architecture.items() if name not in (config.model_extra or {})}
-        if not selects(activation):
-            del architecture["k"]
-    scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
-    if not scalings.keys() & settings.keys():
-        architecture |= scalings
-    elif scalings != {name: bool(settings.get(name)) for name in SCALINGS}:
-        # the biases that the start's scaling was folded into are needed without this scaling
-        architecture["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
-    return {**architecture, **settings}
 
 
 def provenance_of(

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdlcore.api.bars import Bar
-from sdlcore.api.checking import check_finite_start, check_sites
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import opened_start, opened_watch, provenance_of
 from sdlcore.api.loading import load
 from sdlcore.api.run_folder import existing_run, run_folder, unfinished_run
 from sdlcore.benches.known_features import KnownFeatures
@@ -19,6 +16,10 @@ from sdlcore.data.arrays import Activations
 from sdlcore.data.inputs import pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.checks import check_sites
+from sdlcore.fitting.fit import opened_watch, provenance_of
+from sdlcore.fitting.start import check_finite_start, opened_start
 from sdlcore.identity import ENTRY
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.settings import Seed, checked

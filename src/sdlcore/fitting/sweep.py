@@ -12,9 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdlcore.api.bars import Bar
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit, opened_start
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
@@ -22,6 +20,9 @@ from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
+from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.fit import Fit
+from sdlcore.fitting.start import opened_start
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path

@@ -1,0 +1,78 @@
+"""What a training takes over from the dictionary that it starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.loading import load
+from sdlcore.config import Config, Searched, selects
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.finite import not_finite
+
+NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
+"""Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
+start's weights, or belong to a training; a pursuit replaces the encoder."""
+SCALINGS = ("normalise", "whiten")
+
+
+def opened_start(start: Any) -> Dictionary | None:
+    """Open the ``start`` of a training: None, a dictionary, or a path; ValueError if it cannot be opened."""
+    start = load(start) if isinstance(start, str | Path) else start
+    if not isinstance(start, Dictionary | None):
+        raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
+    return start
+
+
+def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training, completed by the architecture of its start.
+
+    Parameters
+    ----------
+    start
+        The dictionary that the training starts from.
+    settings
+        The settings that the call names. They win over the start's. If they name another activation, the start's k is
+        taken over only if this activation keeps k latents.
+    """
+    config = start.coder.config
+    if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
+        # the architecture that was trained before the search
+        config = Config.from_dict(start.settings).model
+    architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
+    activation = settings.get("activation", config.activation)
+    if activation != config.activation:
+        architecture = {name: value for name, value in architecture.items() if name not in (config.model_extra or {})}
+        if not selects(activation):
+            del architecture["k"]
+    scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
+    if not scalings.keys() & settings.keys():
+        architecture |= scalings
+    elif scalings != {name: bool(settings.get(name)) for name in SCALINGS}:
+        # the biases that the start's scaling was folded into are needed without this scaling
+        architecture["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
+    return {**architecture, **settings}
+
+
+def check_start(start: SparseCoder, config: Config, sites: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    """Check that a training can take over the weights of its start, and that no setting replaces them."""
+    check_finite_start(start)
+    if start.config.pair != config.pair:
+        raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {config.pair}")
+    (n, n_p), n_r = start.W_enc.shape, start.W_dec.shape[1]
+    if (n_p, n_r) != (sum(sites[0]), sum(sites[1])):
+        expected = f"{sum(sites[0])} and {sum(sites[1])}"
+        raise ValueError(f"start maps {n_p} to {n_r} dimensions, but the inputs have {expected}")
+    if n > config.n_q:
+        raise ValueError(f"start has {n} latents, but n_q is {config.n_q}; raise n_q")
+    if config.init_l0 is not None and config.activation == start.config.activation:
+        parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
+        raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")
+    if start.config.skip and not config.skip and start.W_skip.any():
+        raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
+
+
+def check_finite_start(start: SparseCoder) -> None:
+    """Raise `ValueError` if a weight of a start is NaN or infinite."""
+    if broken := not_finite(start.state_dict()):
+        raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
