@@ -34,9 +34,9 @@ def test_directions_have_unit_norm(pair):
 @pytest.mark.parametrize("pair", ["transcoder", "crosscoder"])
 def test_a_pair_needs_a_target(pair):
     with pytest.raises(ValueError, match=f"pair {pair} needs a source with a target"):
-        make_pair(pair, INPUT, None)
+        make_pair(pair, INPUT)
     with pytest.raises(ValueError, match=f"pair {pair} needs a source with a target"):
-        pair_sites(pair, 4, None)
+        pair_sites(pair, 4)
 
 
 def test_a_crosscoder_reads_and_writes_every_site_beside_the_others():

@@ -52,7 +52,7 @@ def given_batches(x: Any, target: Any = None) -> Batches:
     if target is not None:
         raise ValueError("x gives batches, which hold their targets themselves: pairs (x, target); leave target out")
     kind = _kind(x)
-    given = _Given(x if kind == FUNCTION else _Passes(x))
+    given = _GivenBatches(x if kind == FUNCTION else _Passes(x))
     first = given.read(0)
     # a function returns the same batch for the same step, while others may shuffle
     recorded = kind == FUNCTION
@@ -97,7 +97,7 @@ def _widths(widths: Sequence[int]) -> dict[str, Json]:
     return {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
 
 
-class _Given:
+class _GivenBatches:
     """Batches by step. A batch is kept until a later one is read for training."""
 
     def __init__(self, batch: Callable[[int], Any]) -> None:
@@ -141,10 +141,10 @@ class _Given:
         if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
             self._kept.clear()
         if step not in self._kept:
-            self._kept[step] = self._checked(self._batch(step), step)
+            self._kept[step] = self._check(self._batch(step), step)
         return self._kept[step]
 
-    def _checked(self, batch: Any, step: int) -> Arrays:
+    def _check(self, batch: Any, step: int) -> Arrays:
         sites = [*batch] if is_pair(batch) else [batch]
         paired = np.ndim(sites[0]) == 3 and np.shape(sites[0])[1] == 2
         if step and paired != self._paired:

@@ -104,27 +104,20 @@ def _tensor(prefix: str, site: int) -> str:
     return prefix + ("pr"[site] if site < 2 else site_column(site))
 
 
-def _without_none(sites: Iterable[T | None]) -> list[T]:
-    """Return the sites without None, which callers may pass for a missing target."""
-    return [site for site in sites if site is not None]
-
-
-def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the widths of the sites that a dictionary reads (x_p) and of the sites that it writes (x_r).
 
-    ``widths`` lists the width of each site of a source, input first; None for a target that the source lacks.
+    ``widths`` lists the width of each site of a source, input first.
     """
-    site_widths = _without_none(widths)
-    return wiring_of(pair, len(site_widths)).widths(site_widths)
+    return wiring_of(pair, len(widths)).widths(widths)
 
 
-def make_pair(pair: str, *sites: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of B samples from their sites (each B x its width; None for no target)."""
-    arrays = _without_none(sites)
-    return wiring_of(pair, len(arrays))(arrays)
+def make_pair(pair: str, *sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of B samples from their sites (each B x its width)."""
+    return wiring_of(pair, len(sites))(sites)
 
 
-def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def make_direction_pair(pair: str, *directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
 
     For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero

@@ -234,7 +234,7 @@ class ResumableWriter:
         self._parts = 0  # committed
         self._state: Any = None  # at the last commit
         self._kinds: Kinds = {}
-        self._open: StoreWriter | None = None
+        self._writer: StoreWriter | None = None
 
     def state(self, begin: State) -> State:
         """Return the source's progress at the last commit, or ``begin`` if there was none."""
@@ -250,11 +250,11 @@ class ResumableWriter:
         more: Sequence[np.ndarray] = (),
     ) -> None:
         """Append B samples, as in `StoreWriter.append`."""
-        if self._open is None:
+        if self._writer is None:
             file = self.files.enter_context(_new_file(self.folder / OPEN))
-            self._open = StoreWriter(file, self._path, self._dtype, {}, None, self.rows, self._kinds)
-        self._open.append(input, target, labels, references, more=more)
-        self._kinds = self._open.kinds
+            self._writer = StoreWriter(file, self._path, self._dtype, {}, None, self.rows, self._kinds)
+        self._writer.append(input, target, labels, references, more=more)
+        self._kinds = self._writer.kinds
         self.rows += len(input)
 
     def commit(self, state: Settings) -> None:
@@ -265,9 +265,9 @@ class ResumableWriter:
         state
             Progress of the source; the next attempt gets it from `state`.
         """
-        if self._open is None or not self._open.datasets:
+        if self._writer is None or not self._writer.datasets:
             return
-        self._end_part(self._open, state.to_dict())
+        self._end_part(self._writer, state.to_dict())
         # no fsync: after a power loss, the checksum of each part shows whether it is usable
         (self.folder / OPEN).replace(self._part(self._parts))
         self._parts += 1
@@ -276,7 +276,7 @@ class ResumableWriter:
         """Continue behind the parts of an earlier attempt, up to the first unusable part, and remove the rest."""
         while (path := self._part(self._parts)).exists():
             try:
-                with self._opened(path, self.rows) as part:
+                with self._open_part(path, self.rows) as part:
                     part.verify()
                     block = next(part.stored_blocks(), {})
             except StoreError as error:
@@ -295,12 +295,12 @@ class ResumableWriter:
     def finish(self) -> None:
         """Join the parts into the store."""
         paths = [self._part(number) for number in range(self._parts)]
-        if self._open is not None and self._open.datasets:  # rows after the last commit
-            self._end_part(self._open, None)
+        if self._writer is not None and self._writer.datasets:  # rows after the last commit
+            self._end_part(self._writer, None)
             paths.append(self.folder / OPEN)
         with create_store(self._path, self.provenance, self._dtype, self._class_names) as store:
             for path in paths:
-                with self._opened(path, store.rows) as part:
+                with self._open_part(path, store.rows) as part:
                     for columns in part.stored_blocks():
                         store.append_stored(columns)
             if store.rows != self.rows:  # the caller ignored an error of a commit
@@ -319,13 +319,13 @@ class ResumableWriter:
         return self.folder / f"{number:05}.h5"
 
     def _end_part(self, part: StoreWriter, state: Json) -> None:
-        self._open = None
+        self._writer = None
         part.provenance = {"identity": self._identity, "rows": self.rows, "state": state}
         part.finish()
         self.files.close()
 
     @contextmanager
-    def _opened(self, path: Path, before: int) -> Iterator[ActivationStore]:
+    def _open_part(self, path: Path, before: int) -> Iterator[ActivationStore]:
         """Open a part after ``before`` rows; StoreError if it is damaged or from another store."""
         with ActivationStore(path) as part:
             found = part.provenance.get("identity"), part.provenance.get("rows")
