@@ -46,7 +46,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "relu": {"activation": "relu", "bias": True, "l1": 0.1, "l0_gain": 0.1},
     "matryoshka": {"activation": "batchtopk", "lambda_aux": 1 / 32, "prefixes": (1 / 16, 1 / 4, 1)},
     "matching_pursuit": {
-        **{"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit", "initialisation": "tied"},
+        "activation": "matching_pursuit",
+        "tied": True,
+        "decoder_norm": "unit",
+        "initialisation": "tied",
     },
 }
 """Settings of each method. Prefixes are shares of the latents. The values come from kept trials on other data
@@ -221,12 +224,14 @@ def suggest(
     ValueError
         If there are fewer than 100 samples, a method is unknown, or no method is left.
     """
+    if unknown := set(methods) - set(METHODS):
+        raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")
     targets = [l0] if isinstance(l0, int) else list(l0)
     train, test = _samples(x)
     n_q = n_q or 8 * train.shape[1]
     trial = _Trials(train, test, n_q, batch_size, seed, None if out is None else user_path(out, "out"), progress)
     budget = 60 * minutes
-    timed = {_known(name): trial.timed(name, targets[0]) for name in methods}
+    timed = {name: trial.timed(name, targets[0]) for name in methods}
     names = [name for name, (_, found) in timed.items() if opens_in is None or refusal(found.coder, opens_in) is None]
     if not names:
         raise ValueError(f"{opens_in} can open none of {', '.join(methods)}; choose other methods or another library")
@@ -278,13 +283,8 @@ class _Trials:
         self.out, self.progress = out, progress
         self.done: dict[str, dict[str, Any]] = {}
         self.plans: dict[str, int] = {}
-        facts = {
-            "n_q": n_q,
-            "batch_size": batch_size,
-            "seed": seed,
-            "samples": [*train.shape, len(test)],
-            "sum": [float(train[:100].sum()), float(test[:100].sum())],
-        }
+        facts = {"n_q": n_q, "batch_size": batch_size, "seed": seed, "samples": [*train.shape, len(test)]}
+        facts["sum"] = [float(train[:100].sum()), float(test[:100].sum())]
         self.facts = facts
         if out is not None and (path := out / "pilots.json").exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -351,12 +351,9 @@ class _Trials:
         pilots = [self.pilot(name, lr, target, steps, seed, omp=not seed) for seed in SEEDS]
         fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
         means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead")}
-        return {
-            **{"method": name, "lr": lr, "target": target, "null": False, "steps": steps, "fvu": fvu},
-            **{"low": low, "high": high, "omp": pilots[0]["omp"]},
-            **means,
-            "seeds": [pilot["fvu"] for pilot in pilots],
-        }
+        seeds = [pilot["fvu"] for pilot in pilots]
+        row = {"method": name, "lr": lr, "target": target, "null": False, "steps": steps, "seeds": seeds}
+        return row | means | {"fvu": fvu, "low": low, "high": high, "omp": pilots[0]["omp"]}
 
     def nulls(self, target: int, trained: Dictionary) -> list[dict[str, Any]]:
         """Return the rows of baselines of the size of ``trained``: random samples and principal components."""
@@ -372,18 +369,11 @@ class _Trials:
         kept = np.zeros_like(values)
         np.put_along_axis(kept, largest, np.take_along_axis(values, largest, axis=1), axis=1)
         left = float(((held_out - kept @ components) ** 2).sum() / (held_out**2).sum())
-        empty: dict[str, Any] = {
-            "lr": None,
-            "target": target,
-            "null": True,
-            "steps": 0,
-            "low": math.nan,
-            "high": math.nan,
-            "seeds": [],
-        }
+        null: dict[str, Any] = {"lr": None, "target": target, "null": True, "steps": 0, "seeds": []}
+        null |= {"low": math.nan, "high": math.nan}
         return [
-            {"method": "random samples"} | empty | scores | {"omp": self._omp(start, target)},
-            {"method": "principal components"} | empty | {"fvu": left, "l0": float(target), "dead": None, "omp": None},
+            {"method": "random samples"} | null | scores | {"omp": self._omp(start, target)},
+            {"method": "principal components"} | null | {"fvu": left, "l0": float(target), "dead": None, "omp": None},
         ]
 
     def _fit(self, name: str, lr: float, target: int, steps: int, seed: int) -> Dictionary:
@@ -430,12 +420,6 @@ def _array(part: Any) -> np.ndarray:
     if isinstance(part, torch.Tensor):
         part = part.detach().cpu().numpy()
     return np.ascontiguousarray(part, np.float32)
-
-
-def _known(name: str) -> str:
-    if name not in METHODS:
-        raise ValueError(f"methods: there is no {name}; expected some of {', '.join(METHODS)}")
-    return name
 
 
 def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
