@@ -1,5 +1,4 @@
 import copy
-import hashlib
 import itertools
 import os
 import signal
@@ -123,14 +122,6 @@ def other_default(request):
     "settings",
     [
         TOPK | {"lambda_aux": 0.1, "resample_every": 10, "dead_after": 500, "normalise": True, "bias": True},
-        *(
-            pytest.param(settings, marks=pytest.mark.slow)
-            for settings in (
-                TOPK | {"activation": "jumprelu", "k": None, "l1": 0.1, "target_l0": 3.0, "initialisation": "tied"},
-                TOPK | {"activation": "gated", "k": None, "l1": 0.1},
-                TOPK | {"activation": "batchtopk"},
-            )
-        ),
     ],
 )
 def test_torchs_default_precision_changes_no_bit(settings, both, tmp_path, other_default):
@@ -213,13 +204,6 @@ def test_anchors_have_the_papers_weight_unless_they_have_another(both, bench):
     assert chosen.settings["anchor_cosine"] == 0.1
 
 
-def test_a_dictionary_starts_from_another(both):
-    start = sdl.fit(both[0], **TOPK, **QUIET)
-    nothing = TOPK | {"steps": 1, "lr": 1e-9}
-    dictionary = sdl.fit(both[0], start=start, **nothing, **QUIET)
-    assert torch.allclose(dictionary.W_dec, start.W_dec, atol=1e-5)
-
-
 def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
     start = sdl.fit(both[0], **TOPK, **QUIET)
     start.save(tmp_path / "run")
@@ -228,13 +212,8 @@ def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
     assert same(dictionary, expected)
     recovery = [list(one.history_frame()["gt_recovery_decoder"]) for one in (dictionary, expected)]
     assert recovery[0] == recovery[1]
-
-
-def test_a_watch_tells_recovery_in_the_history(both, bench):
-    dictionary = sdl.fit(both[0], watch=bench, **TOPK, **QUIET)
-    frame = dictionary.history_frame()
-    assert list(frame["step"]) == [10, 20, 30]
-    assert frame["gt_recovery_decoder"].between(0, 1).all()
+    assert all(0 <= share <= 1 for share in recovery[0])
+    assert len(recovery[0]) == 3
 
 
 def cut_off(monkeypatch, x, after=25, **settings):
@@ -325,21 +304,6 @@ def test_a_second_signal_and_signals_without_a_folder_interrupt_at_once(both, in
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
-    folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
-    whole = sdl.fit(both[0], **settings, **QUIET)
-    cut_off(monkeypatch, both[0], out=folder, **settings)
-    lr = r"run belongs to another run: lr is 0\.001, here 0\.01\. Delete it, or choose another folder"
-    with pytest.raises(ValueError, match=lr):
-        sdl.fit(both[0], out=folder, **settings | {"lr": 0.01}, **QUIET)
-    with pytest.raises(ValueError, match="run belongs to another run: stage is train, here solve"):
-        sdl.solve(both[0], "kmeans", n_atoms=16, out=folder, progress=False)
-    with pytest.raises(ValueError, match=f"run 'run': .*{lr}"):  # before the other is trained
-        sdl.fit_many(both[0], {"other": {}, "run": {"lr": 0.01}}, out=tmp_path, **settings, **QUIET)
-    assert not (tmp_path / "other").exists()
-    assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
-
-
 def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monkeypatch):
     once, messages = loop.TrainingStep.__call__, set()
 
@@ -384,24 +348,12 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
     assert sorted(folder.iterdir()) == files
 
 
-def test_a_finished_run_is_opened_on_its_device(both, tmp_path, monkeypatch):
-    sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
-    elsewhere = torch.device("meta")  # instead of a GPU
-    monkeypatch.setattr("sdlcore.device.choose_device", lambda name: elsewhere)
-    assert sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET).W_enc.device == elsewhere
-
-
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setattr(Fit, "_train", lambda *_: pytest.fail("the training was begun"))
     for out in (tmp_path / "taken",):
         with pytest.raises(OSError, match="taken'"):
             sdl.fit(both[0], **TOPK, **QUIET, out=out)
-
-
-def test_a_solvers_dictionary_is_saved_in_a_folder(both, tmp_path):
-    dictionary = sdl.solve(both[0], "kmeans", n_atoms=16, out=tmp_path / "run", progress=False)
-    assert same(dictionary, sdl.load(tmp_path / "run"))
 
 
 def test_another_watch_and_another_start_make_another_run(both, bench):
@@ -415,18 +367,6 @@ def test_another_watch_and_another_start_make_another_run(both, bench):
     options = [{"start": start}, {"start": moved}, {"start": shifted}, {"start": start, "watch": bench}, {}]
     runs = [sdl.fit(both[0], **one, **settings, **QUIET).provenance["identity"] for one in options]
     assert not any(one == other for one, other in itertools.combinations(runs, 2))
-
-
-def test_where_nothing_is_watched_and_a_start_has_no_biases_a_run_is_what_it_was(both):
-    plain = {**TOPK, **QUIET, "normalise": False, "bias": False}
-    dictionary = sdl.fit(both[0], **plain)
-    assert dictionary.provenance["identity"]["inputs"].keys() == {"store"}
-    dictionary = sdl.fit(both[0], start=dictionary, **plain)
-    expected = hashlib.sha256()
-    for rows in (dictionary.W_enc, dictionary.W_dec):
-        expected.update(f"{rows.numpy().dtype} {tuple(rows.shape)}".encode() + rows.numpy().tobytes())
-    again = sdl.fit(both[0], start=dictionary, **plain)
-    assert again.provenance["identity"]["inputs"]["start"] == expected.hexdigest()
 
 
 def test_a_progress_bar_can_be_turned_off(both, capfd):
