@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
-from sdlcore.api.language_scoring import BRIEF
 from sdlcore.commands.evaluating import read_bench
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import save_references
 from sdlcore.inside.features import SHOWN
+from sdlcore.inside.score import BRIEF
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from tests.conftest import REPOSITORY

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.scoring import Scores
 from sdlcore.data.writing import create_store
+from sdlcore.evaluation.score import Scores
 from sdlcore.model.coder import SparseCoder
 
 matplotlib.use("agg")

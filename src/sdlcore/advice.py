@@ -22,12 +22,12 @@ import torch
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.samples import samples_of
-from sdlcore.api.scoring import evaluate, null_dictionaries
 from sdlcore.codes.search import search
 from sdlcore.config import is_centred
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
 from sdlcore.evaluation.intervals import paired_interval
+from sdlcore.evaluation.score import evaluate, null_dictionaries
 from sdlcore.extras import extra
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches, open_batches

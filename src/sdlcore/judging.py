@@ -14,11 +14,11 @@ import scipy.special
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.loading import load
-from sdlcore.api.scoring import Scores, evaluate
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
 from sdlcore.benches.lrb import Bench
 from sdlcore.benches.synth import SynthBench
 from sdlcore.evaluation.intervals import LEVEL
+from sdlcore.evaluation.score import Scores, evaluate
 from sdlcore.extras import extra
 from sdlcore.text import table
 

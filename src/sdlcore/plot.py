@@ -9,8 +9,8 @@ import torch
 from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coder_of
 from sdlcore.api.samples import samples_of
-from sdlcore.api.scoring import Scores
 from sdlcore.evaluation.metric_names import mip_name
+from sdlcore.evaluation.score import Scores
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Total, checked

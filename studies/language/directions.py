@@ -31,7 +31,7 @@ import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import Site
 from sdlcore.inside.reader import reader_of
-from sdlcore.inside.splicing import replacing
+from sdlcore.inside.splice import replacing
 from sdlcore.storage.files import write_text
 from studies import KEPT
 from studies.language.encoder_law import Basis, activity, blocks, covariance_of, dictionaries, fitted_rho

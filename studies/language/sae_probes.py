@@ -26,8 +26,8 @@ import pandas as pd
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.reading import ActivationStore
+from sdlcore.evaluation.score import null_dictionaries
 from sdlcore.extraction.models import load_any, load_tokenizer
 from studies import KEPT
 from studies.rows_and_codes.real import MODEL, SMOLLM2, TEST, TRAIN, Rows, articles, cached

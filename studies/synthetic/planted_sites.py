@@ -19,7 +19,7 @@ import pandas as pd
 import scipy.sparse
 
 import sdlcore as sdl
-from sdlcore.api.crosscoders import THRESHOLD
+from sdlcore.evaluation.crosscoders import THRESHOLD
 from sdlcore.evaluation.recovery import normalise_rows
 from studies import KEPT
 

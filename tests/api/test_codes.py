@@ -8,8 +8,7 @@ import scipy.sparse
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.codes import encode_sparse
-from sdlcore.api.samples import Samples
+from sdlcore.api.samples import Samples, encode_sparse
 from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.coder import SparseCoder

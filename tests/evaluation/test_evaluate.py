@@ -11,14 +11,11 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
-from sdlcore.evaluation.absorption import absorption
-from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
-from sdlcore.evaluation.zero_loss import Solution, approximate_loss
 from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -313,31 +310,11 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
 SIGNED = SparseCoder.from_config(
     ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")
 ).eval()
-NOT_FOR_SIGNED = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
 
 
-@pytest.mark.parametrize(
-    ("measure", "message"),
-    [
-        (lambda x, samples, _: Solution.of(SIGNED, W_p, x, samples), NOT_FOR_SIGNED),
-        (lambda x, *_: approximate_loss(SIGNED, W_p, x), NOT_FOR_SIGNED),
-        (lambda *_: firings(SIGNED, [], [0]), NOT_FOR_SIGNED),
-        (
-            lambda x, samples, _: Splitting(W_p.T, W_p.T).add(SIGNED(torch.from_numpy(samples)).csr(), x),
-            "splitting and shrinkage are defined for latents that are never below zero",
-        ),
-        (
-            lambda x, samples, _: absorption(
-                SIGNED(torch.from_numpy(samples)).csr().tocsc(), x, W_p.T, W_p, Hierarchy(parents=2, children=2)
-            ),
-            "absorption is defined for latents that are never below zero",
-        ),
-    ],
-)
-def test_measures_of_non_negative_latents_refuse_signed_ones(measure, message, store):
-    x = coefficients(50, N, 0.9, stream(0, "x"))
-    with pytest.raises(ValueError, match=message):
-        measure(x, synthesise(x, W_p), store)
+def test_contexts_of_signed_latents_are_refused():
+    with pytest.raises(ValueError, match="is defined for non-negative latents, but latents of AbsTopK may be negative"):
+        firings(SIGNED, [], [0])
 
 
 def test_signed_latents_have_no_classes_at_their_top(classes):

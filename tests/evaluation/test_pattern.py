@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.pattern import covariance, patterns
+from sdlcore.evaluation.recovery import covariance, patterns
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 200), cut=st.integers(1, 200), far=st.sampled_from([0, 1e4]))

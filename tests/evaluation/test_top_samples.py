@@ -3,7 +3,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
+from sdlcore.evaluation.samples import TopSamples, class_sharing, sharing_metrics
 
 
 @given(

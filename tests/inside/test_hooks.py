@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sdlcore.api.fitted_place import where_of
 from sdlcore.config import ModelConfig
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.hooks import Stack
-from sdlcore.inside.hooks import sites_of, where_of
+from sdlcore.inside.hooks import sites_of
 from sdlcore.model.coder import SparseCoder
 from tests.extraction.tiny_llama import SIZES
 

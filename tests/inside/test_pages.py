@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -18,7 +17,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.errors import SourceError
 from sdlcore.extraction.models import load_tokenizer, load_whole
 from sdlcore.inside.contexts import Context, Peak
-from sdlcore.inside.features import Feature, Histogram, Logits, histogram_of
+from sdlcore.inside.features import SHOWN, Feature, Histogram, Logits
 from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
@@ -113,6 +112,18 @@ def test_tokens_that_are_dropped_are_read_and_do_not_count(coder, folder):
     assert few.rows < 16 * 37
 
 
+def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(coder: SparseCoder, lm: Any):
+    every = contexts(coder, lm, documents(20), range(Q), layer=2, **SETTINGS)
+    some = contexts(coder, lm, documents(20), layer=2, **SETTINGS)
+    density = {feature.latent: feature.density for feature in every.features}
+    densities = [feature.density for feature in some.features]
+    assert densities == [density[feature.latent] for feature in some.features]
+    assert densities == sorted(densities, reverse=True)
+    assert len(densities) == min(SHOWN, sum(share > 0 for share in density.values()))
+    assert densities[0] == max(density.values())
+    assert densities[-1] == min(share for share in density.values() if share)
+
+
 def test_a_transcoder_and_a_crosscoder_have_pages_too(lm: Any):
     mlp = contexts(made_coder("transcoder"), lm, documents(30), LATENTS, layer=3, **SETTINGS)
     assert mlp.title.endswith("output of the MLP of block 3 (blocks.2.hook_mlp_out)")
@@ -146,12 +157,11 @@ NAMELESS = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head
         ({"latents": [3, Q]}, "latent must be between 0 and 31, found 32"),
         ({"context_length": 65}, "context_length must be between 2 and the model's 64, found 65"),
         ({"texts": []}, "the texts: too short for one context of 16 tokens"),
-        ({"texts": [1, 2]}, "texts must be strings"),
         ({"lm": NAMELESS, "layer": 1}, "give its tokenizer"),
     ],
 )
 def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, change: Any, message: str):
-    arguments = {"coder": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
+    arguments = {"dictionary": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
     with pytest.raises(ValueError, match=message):
         contexts(**arguments)
 
@@ -191,14 +201,6 @@ def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
         contexts(untrained, lm, documents(30), LATENTS, layer=2, **SETTINGS)
     assert error.tb
     assert hooks() == before
-
-
-def test_the_histogram_has_every_activation():
-    histogram = histogram_of(np.array([0.1, 1.0, 4.0], dtype=np.float32))
-    assert histogram is not None
-    assert histogram.largest == 4
-    assert [place for place, count in enumerate(histogram.counts) if count] == [1, 10, 39]
-    assert histogram_of(np.empty(0)) is None
 
 
 class Checker(HTMLParser):

@@ -7,9 +7,8 @@ import yaml
 from offline.wheels import fetch_wheel_file, parse_reference
 from sdlcore.config import ModelConfig
 from sdlcore.extraction.models import load_any, load_tokenizer
-from sdlcore.inside.edits import ablate, steer
 from sdlcore.inside.pages import contexts
-from sdlcore.inside.splicing import splice
+from sdlcore.inside.splice import ablate, splice, steer
 from sdlcore.model.coder import SparseCoder
 from tests.conftest import REPOSITORY
 

@@ -103,7 +103,7 @@ def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
             NAME,
             DICTIONARY,
             ({"architecture": "temporal", "d_in": 24}, {}),
-            "architecture: .*'standard'.*found 'temporal'",
+            "architecture is 'temporal', expected one of standard",
         ),
         (NAME, DICTIONARY, ({"architecture": "standard", "d_in": 24}, {}), "lacks the tensors"),
     ],

@@ -10,7 +10,6 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
-from sdlcore.api.codes import decode_sparse, encode_sparse
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import card_of, config_of
 from sdlcore.api.run_folder import (
@@ -22,7 +21,15 @@ from sdlcore.api.run_folder import (
     refuse_other_formats,
     run_folder,
 )
-from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
+from sdlcore.api.samples import (
+    Samples,
+    beside,
+    decode_sparse,
+    encode_sparse,
+    numbers,
+    require_finite,
+    samples_of,
+)
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.device import any_device_of
 from sdlcore.extraction.places import described

@@ -6,7 +6,7 @@ from typing import Any
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import by_name, coder_of
-from sdlcore.api.inside import layer_of
+from sdlcore.api.fitted_place import fitted_place
 from sdlcore.api.pretrained import config_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
@@ -67,8 +67,14 @@ def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder
     must be in the order of the layers, from layer 1 on; ValueError otherwise.
     """
     dictionaries = list(by_name(dictionaries).values())
-    layers = [layer_of(dictionary) for dictionary in dictionaries]
+    layers = [_layer_of(dictionary) for dictionary in dictionaries]
     if None not in layers and layers != list(range(1, len(layers) + 1)):
         numbers = ", ".join(map(str, layers))
         raise ValueError(f"dictionaries were fitted at layers {numbers}; a set needs all layers in order, from 1 on")
     return export_coders([coder_of(dictionary) for dictionary in dictionaries], to, folder, **options)
+
+
+def _layer_of(dictionary: Dictionary | SparseCoder) -> Any:
+    """Return the layer at which a dictionary was fitted; None if its provenance contains none."""
+    provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
+    return (fitted_place(provenance, coder_of(dictionary).config.pair) or {}).get("layer")

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.made import Made
-from sdlcore.inside.hooks import where_of
 from sdlcore.settings import Pair
+
+ARROW = "->"
+"""Between the two sites of a transcoder's place."""
 
 
 def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:
@@ -30,3 +33,16 @@ def known_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | N
         return fitted_place(provenance, pair)
     except SourceError:
         return None
+
+
+def where_of(source: LanguageSource, pair: str) -> dict[str, Any]:
+    """Return the layer and the place of a dictionary of this ``pair``, from the source that it was trained on."""
+    part = source.site
+    if pair == "sae":
+        return {"layer": source.sites["input"].block or source.layer, "place": "mlp_input" if part == "mlp" else part}
+    if source.layers is not None:
+        return {"layer": tuple(source.layers), "place": None if part == "residual" else part}
+    return {
+        "layer": source.layer,
+        "place": part if source.target_site is None else f"{part}{ARROW}{source.target_site}",
+    }

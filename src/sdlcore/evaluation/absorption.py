@@ -8,7 +8,7 @@ samples in which this child is the only active child of its family, because sing
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.optimize
@@ -24,18 +24,6 @@ ABSORBED_SHARE = 0.5
 """Share of the parent that decides absorption: its own latent writes less, and a child's latent at least this much."""
 
 
-class Family(NamedTuple):
-    """A parent feature and its C children: the latents that match them, and how these latents respond."""
-
-    latents: np.ndarray
-    """1 + C integers: the latents of the parent and of its children."""
-    directions: np.ndarray
-    """(1 + C) x (1 + C): cosines of these latents' decoder columns with the directions of parent and children."""
-    response: np.ndarray
-    """(1 + C) x C: mean contribution (latent times norm of its decoder column) over the samples in which only that
-    child is active, divided by the child's mean magnitude in them; NaN without such samples."""
-
-
 def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
     """Match each of n features to a different latent; maximise the sum of cosines of features and decoder columns.
 
@@ -48,47 +36,9 @@ def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
         n_q x n_r decoder columns, one row per latent.
     W
         n_r x n true features.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer latents than features.
     """
-    if len(W_dec) < W.shape[1]:
-        raise ValueError(f"{len(W_dec)} latents for {W.shape[1]} features; expected at least one latent per feature")
     _, latent = scipy.optimize.linear_sum_assignment((normalise_rows(W_dec) @ W).T, maximize=True)
     return latent
-
-
-def families(
-    latents: np.ndarray, x: scipy.sparse.csr_array, W_dec: np.ndarray, W: np.ndarray, hierarchy: Hierarchy
-) -> list[Family]:
-    """Return the latents of each family of features, and how they respond to each child.
-
-    Parameters
-    ----------
-    latents
-        N x n: activations of the features' latents, in the order of `match_latents`.
-    x
-        N x n true coefficients.
-    W_dec
-        n x n_r: the decoder columns of those latents.
-    W
-        n_r x n true features, unit columns.
-    hierarchy
-        Which features are parents and children.
-    """
-    norms, cosines = np.linalg.norm(W_dec, axis=1), normalise_rows(W_dec) @ W
-    groups = []
-    for parent in range(hierarchy.parents):
-        members = np.array([parent, *hierarchy.family(parent)])
-        response = np.full((len(members), hierarchy.children), np.nan)
-        for column, rows in enumerate(_alone(x, hierarchy, parent)):
-            if len(rows):
-                magnitude = x[:, [members[1 + column]]].toarray()[rows].mean()
-                response[:, column] = latents[np.ix_(rows, members)].mean(axis=0) * norms[members] / magnitude
-        groups.append(Family(members, cosines[np.ix_(members, members)], response))
-    return groups
 
 
 def absorption(
@@ -102,8 +52,14 @@ def absorption(
 
     Parameters
     ----------
-    latents, x, W_dec, hierarchy
-        As in `families`; latents may be sparse.
+    latents
+        N x n: activations of the features' latents, in the order of `match_latents`; may be sparse.
+    x
+        N x n true coefficients.
+    W_dec
+        n x n_r: the decoder columns of those latents.
+    hierarchy
+        Which features are parents and children.
     W
         n_r x n; the inner product of column p and a contribution to the target is a number of units of feature p. For
         true features of norm 1, these are the features; for others, the features divided by their squared norms.
@@ -117,14 +73,7 @@ def absorption(
         the parent's direction, as a share of the parent's magnitudes), ``absorbed`` (own below a half, carried at least
         a half), ``lost`` (both below a half: the dictionary misses the parent). Without samples, the numbers are NaN
         and both verdicts False.
-
-    Raises
-    ------
-    ValueError
-        If a latent is below zero.
     """
-    if latents.shape[0] and latents.min() < 0:
-        raise ValueError("absorption is defined for latents that are never below zero")
     written = np.einsum("dr,rp->dp", W_dec, W[:, : hierarchy.parents])
     rows: list[dict[str, float]] = []
     for parent in range(hierarchy.parents):

@@ -132,8 +132,7 @@ class Splitting:
     "Addressing Feature Suppression in SAEs").
 
     A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
-    unlike in recovery, because a non-negative latent cannot write against its column. `add` raises ValueError for
-    latents below zero.
+    unlike in recovery, because a non-negative latent cannot write against its column.
 
     Parameters
     ----------
@@ -155,8 +154,6 @@ class Splitting:
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
         """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
-        if latents.nnz and latents.min() < 0:
-            raise ValueError("splitting and shrinkage are defined for latents that are never below zero")
         x = x.astype(np.float64)
         matching = self._share != 0
         self._together = self._together + ((latents > 0).T @ (x > 0)).multiply(matching).tocsr().astype(bool)

@@ -22,21 +22,21 @@ from sdlcore.evaluation.metric_names import (
     recovery_name,
 )
 from sdlcore.evaluation.metrics import NORM_QUANTILES, declared, norm_name
-from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.plugin_metrics import metrics_of_plugins
 from sdlcore.evaluation.recovery import (
     best_match,
+    covariance,
     gt_recovery,
     hungarian,
     match_metrics,
     mip,
     normalise_rows,
     ordinary_rows,
+    patterns,
     recovery_metrics,
     simulated_chance,
 )
-from sdlcore.evaluation.samples import Latents, Spread, batches, on_samples
-from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
+from sdlcore.evaluation.samples import Latents, Spread, batches, class_sharing, on_samples, sharing_metrics
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.posterior import Posterior
 from sdlcore.model.coder import SparseCoder

@@ -16,7 +16,7 @@ class Similarity(StrEnum):
     COSINE = "cosines"
     INNER = "inner products"
     PATTERN = "cosines of patterns"
-    """Patterns: the directions that encoder rows respond to (`sdlcore.evaluation.pattern`)."""
+    """Patterns: the directions that encoder rows respond to (`sdlcore.evaluation.recovery`)."""
 
 
 class FeatureSet(StrEnum):

@@ -49,6 +49,10 @@ CLASSES = "runs with means of classes as reference directions"
 
 WHOSE = (FeatureSet.ALL, FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
 """The feature sets over which every anchor-dependent metric is computed."""
+TOP_SAMPLES = 100
+"""Number of samples per latent, with the largest activations, that are used to judge the latent."""
+FEWEST_SAMPLES = 20
+"""Fewest labelled samples to judge a latent by; fewer could share a class by accident."""
 NEAREST = "the features that each is nearest to by its decoder column"
 
 

@@ -2,6 +2,12 @@
 
 There are two similarities: the absolute cosine, and the inner product of the paper's formula |W_E W_p|, which
 normalises the true features but not the learned rows.
+
+The best linear read-out of a feature is its direction times the inverse covariance Sigma of the input, so that it
+ignores the other features. The direction that such a row responds to is its *pattern*: the covariance of the input with
+the row's output (Haufe et al. 2014, "On the interpretation of weight vectors of linear models in multivariate
+neuroimaging", eq. 7, row by row). The pattern of a row w is Sigma w. For the row Sigma^-1 w_d, the best read-out of a
+feature d that is uncorrelated with others, the pattern is w_d.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +22,6 @@ import scipy.special
 from sdlcore.data.recovery_rule import TAU, TAUS, recovered
 from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, Matched, Similarity
 from sdlcore.evaluation.metrics import WHOSE
-
-NEAR_ZERO = 1e-3
-"""Fraction of variance unexplained below which a loss counts as near zero."""
 
 
 class Match(NamedTuple):
@@ -218,3 +221,27 @@ def f1_scores(both: np.ndarray, fires: np.ndarray, active: np.ndarray) -> np.nda
     n floats; NaN for a feature that is never active.
     """
     return np.where(active > 0, 2 * both / np.maximum(fires + active, 1), np.nan)
+
+
+def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the covariance (d x d, float64) of samples that come in blocks (B x d), by Chan's update."""
+    n_samples, mean, total = 0, np.zeros(0), np.zeros((0, 0))
+    for block in blocks:
+        x = block.astype(np.float64)
+        block_mean = x.mean(0)
+        centred = x - block_mean
+        if not n_samples:
+            mean, total = np.zeros_like(block_mean), np.zeros((len(block_mean), len(block_mean)))
+        shift, whole = block_mean - mean, n_samples + len(x)
+        total += centred.T @ centred + np.outer(shift, shift) * (n_samples * len(x) / whole)
+        mean += shift * len(x) / whole
+        n_samples = whole
+    return total / n_samples
+
+
+def patterns(W_enc_QP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:
+    """Return the pattern of each row: the covariance of the input with its pre-activation (n_q x n_p).
+
+    The result stays in float64, because squares of very large or small activations exceed float32.
+    """
+    return W_enc_QP.astype(np.float64) @ covariance_PP

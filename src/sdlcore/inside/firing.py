@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 import torch
+from tqdm.auto import tqdm
 
-from sdlcore.data.batches import read_pair
+from sdlcore.data.arrays import Activations
+from sdlcore.data.batches import StorePart, read_pair
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import Site
@@ -148,12 +150,22 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
     return Firings(tokens, by_token.tocsc(), {name: np.concatenate(column) for name, column in places.items()})
 
 
+def codes_of_store(
+    coder: SparseCoder, store: Activations | StorePart, progress: bool = False
+) -> Iterator[scipy.sparse.csr_array]:
+    """Yield the latents of a store's rows, `ROWS_AT_ONCE` at a time."""
+    starts = range(0, store.rows, ROWS_AT_ONCE)
+    for start in tqdm(starts, desc="rows", unit_scale=ROWS_AT_ONCE, disable=None if progress else True):
+        x_p, _ = read_pair(store, coder.config.pair, start, start + ROWS_AT_ONCE)
+        yield encode_rows(coder, x_p.astype(np.float32))
+
+
 def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> list[int]:
     """Return ``number`` of the latents that fire on a store, evenly spaced when sorted by how often they fire."""
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
-    for x_p, _ in rows_of_store(store, coder.config.pair):
-        fired += np.bincount(encode_rows(coder, x_p).indices, minlength=len(fired))
-    return evenly_spaced(fired, number)
+    for codes in codes_of_store(coder, store):
+        fired += np.bincount(codes.indices, minlength=len(fired))
+    return _evenly_spaced(fired, number)
 
 
 def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
@@ -166,10 +178,10 @@ def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tup
         fired += np.bincount(encode_rows(coder, batch.x_p).indices, minlength=len(fired))
         if tokens >= DECIDING:
             break
-    return evenly_spaced(fired, number), chain(first, rest)
+    return _evenly_spaced(fired, number), chain(first, rest)
 
 
-def evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
+def _evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
     """Return ``number`` latents that fired, evenly spaced when sorted by how often (n_q) they did."""
     order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
     places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)

@@ -15,7 +15,7 @@ from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, op
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.inside.contexts import Context, contexts_in_text, top_activating
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
-from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
+from sdlcore.inside.score import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 

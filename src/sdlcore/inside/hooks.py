@@ -6,20 +6,22 @@ which is ``hidden_states[12]`` in transformers and ``blocks.11.hook_resid_post``
 
 import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
 
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
+from sdlcore.api.fitted_place import ARROW, fitted_place
 from sdlcore.data.pairs import site_column
 from sdlcore.extraction.architectures import SITES, Paths
-from sdlcore.extraction.config import LanguageSource, Site, SiteName, site_at
+from sdlcore.extraction.config import Site, SiteName, site_at
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.places import described
+from sdlcore.extraction.places import described, located
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
-
-ARROW = "->"
+from sdlcore.user_warnings import warn_at_call
 
 
 class _PlaceName(SiteName):
@@ -32,6 +34,10 @@ class _PlaceName(SiteName):
 
 Place = Annotated[str, _PlaceName((*SITES, "mlp"))]
 """A site as in `LanguageSource.site`. Transcoders also take mlp (from mlp_input to mlp_output) and SITE->SITE."""
+
+
+Layer = int | str | tuple[int | str, ...]
+"""A block, counted from 1; or a name of its place, blocks.11.hook_resid_post or model.layers.11; or several."""
 
 
 class Readout(NamedTuple):
@@ -73,24 +79,16 @@ def sites_of(
     Raises
     ------
     ValueError
-        If the model has no such block or place, the place does not suit the pair, widths differ, or the dictionary is
-        in training mode.
+        If the model has no such block or place, the place does not suit the pair, or the dictionary is in training
+        mode.
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
-    sites = sites_at(coder.config.pair, stack, layer, place)
-    if all(site.module is None for site in sites.values()):  # other modules may have any width
-        for width in (*coder.input_sites, *coder.target_sites):
-            if width != stack.width:
-                raise ValueError(
-                    f"the dictionary has sites of width {width}, but the model's residual stream has {stack.width}; "
-                    "use the model and the place that it was trained on"
-                )
-    return sites
+    return sites_at(coder.config.pair, stack, layer, place)
 
 
 def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place | None = None) -> dict[str, Site]:
-    """Return the sites as `sites_of` does, with its errors, for any dictionary of a pair; widths are not checked."""
+    """Return the sites as `sites_of` does, with its errors, for any dictionary of a pair."""
     checked("place", Place | None, place)
     depth = len(stack.blocks)
     several = isinstance(layer, tuple | list)
@@ -128,29 +126,6 @@ def require_width(coder: SparseCoder, x_NP: Tensor | np.ndarray) -> None:
         )
 
 
-class Where(TypedDict):
-    """Arguments of `splice` and `contexts` for the place of a dictionary."""
-
-    layer: int | tuple[int, ...]
-    place: Place | None
-
-
-def where_of(source: LanguageSource, pair: str) -> Where:
-    """Return the layer and the place of a dictionary of this ``pair``, from the source that it was trained on.
-
-    Use it as ``splice(lm, coder=coder, **where_of(source, pair))``.
-    """
-    part = source.site
-    if pair == "sae":
-        return {"layer": source.sites["input"].block or source.layer, "place": "mlp_input" if part == "mlp" else part}
-    if source.layers is not None:
-        return {"layer": tuple(source.layers), "place": None if part == "residual" else part}
-    return {
-        "layer": source.layer,
-        "place": part if source.target_site is None else f"{part}{ARROW}{source.target_site}",
-    }
-
-
 def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     """Return the site that a dictionary of this ``pair`` reads, and the site where its reconstruction belongs.
 
@@ -159,8 +134,8 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     Raises
     ------
     ValueError
-        For a crosscoder, which would need two sites at once although one depends on the other. For a transcoder that
-        reads at a later site than it writes. For a reconstruction at residual_middle.
+        For a crosscoder, which would need two sites at once although one depends on the other. For a reconstruction at
+        residual_middle.
     """
     if pair == "crosscoder":
         raise ValueError(
@@ -173,13 +148,27 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
             "a reconstruction cannot be spliced in at residual_middle, since blocks read that stream twice; take "
             "residual or mlp_output"
         )
-    if read.module is None and write.module is None and _order(read) > _order(write):
-        raise ValueError(
-            f"a transcoder that reads at {read.part} of block {read.block} cannot be spliced in at {write.part} of "
-            f"block {write.block}, which runs first"
-        )
     return read, write
 
 
-def _order(site: Site) -> tuple[int, int]:
-    return site.block, list(SITES).index(site.part)
+def where_in(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    """Return layer and place at which a dictionary is put into a language model.
+
+    It warns if the dictionary was fitted at another place.
+    """
+    layer, place = located(layer, place)
+    provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
+    fit_location = fitted_place(provenance, coder_of(dictionary).config.pair)
+    if fit_location is None and layer is None:
+        raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
+    if fit_location is None:
+        return {"layer": layer, "place": place}
+    if layer is None:
+        return fit_location if place is None else {**fit_location, "place": place}
+    location = {"layer": layer, "place": place}
+    pair = coder_of(dictionary).config.pair
+    place = place or ("residual" if pair == "sae" else fit_location["place"])
+    if (layer, place) != (fit_location["layer"], fit_location["place"]):
+        fit_place, new_place = described(**fit_location, pair=pair), described(layer, place, pair)
+        warn_at_call(f"the dictionary was fitted at {fit_place}, and is put at {new_place}")
+    return location

@@ -2,23 +2,24 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from tqdm.auto import tqdm
 
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.data.arrays import Activations
-from sdlcore.data.batches import StorePart, read_pair
+from sdlcore.data.batches import StorePart
+from sdlcore.data.inputs import activations
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of
 from sdlcore.extraction.vision import load_vision
 from sdlcore.extras import extra
-from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import (
     SHOWN,
     Feature,
@@ -29,7 +30,8 @@ from sdlcore.inside.features import (
     nearest_latents,
     share_in,
 )
-from sdlcore.inside.firing import encode_rows, evenly_spaced
+from sdlcore.inside.firing import codes_of_store, latents_to_show
+from sdlcore.inside.splice import ablate, require_latents
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.files import write_text
@@ -38,7 +40,6 @@ from sdlcore.storage.paths import user_path
 with extra("clip"):
     from PIL import Image
 
-ROWS_AT_ONCE = 1024
 SIDE, THUMBNAIL = 160, 48
 """Largest sides of a picture in a page and in its table, in pixels."""
 IN_INTERVAL = 6
@@ -161,14 +162,6 @@ def _column(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarra
     return activations.indices[entries], activations.data[entries]
 
 
-def _codes(
-    coder: SparseCoder, store: Activations | StorePart, progress: bool, desc: str
-) -> Iterator[scipy.sparse.csr_array]:
-    for start in tqdm(range(0, store.rows, ROWS_AT_ONCE), desc=desc, unit="", disable=None if progress else True):
-        x_p, _ = read_pair(store, coder.config.pair, start, start + ROWS_AT_ONCE)
-        yield encode_rows(coder, x_p.astype(np.float32))
-
-
 def activations_of(
     coder: SparseCoder, store: Activations | StorePart, latents: Sequence[int] | np.ndarray, progress: bool = False
 ) -> scipy.sparse.csc_array:
@@ -180,7 +173,7 @@ def activations_of(
         If latents are signed, since images are ranked by the largest activations.
     """
     refuse_signed(coder.sigma, "the ranking of images by a latent")
-    parts = [codes[:, list(latents)] for codes in _codes(coder, store, progress, "images")]
+    parts = [codes[:, list(latents)] for codes in codes_of_store(coder, store, progress)]
     activations = scipy.sparse.vstack(parts, format="csc")
     activations.eliminate_zeros()
     activations.sort_indices()
@@ -224,7 +217,63 @@ def _uri(picture: Image.Image, form: str) -> str:
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def pages_of_images(
+def top_images(
+    dictionary: Dictionary | SparseCoder,
+    x: ActivationStore | str | Path,
+    latents: int | Iterable[int] | None = None,
+    *,
+    model: Any = None,
+    processor: Any = None,
+    folder: str | Path | None = None,
+    number: int = 12,
+    progress: bool = True,
+) -> ImagePages:
+    """Return the images where latents are most active, with a heat map of the activation over their patches.
+
+    ``sdl.top_images(sae, "vit.h5", [3, 17], model=vit).to_html("latents.html")`` writes one file that opens in a
+    browser. An image counts by its most active patch, and appears once for a latent.
+
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    x
+        A store that `extract`, or a source of images of the pipeline, made from images; or its path.
+    latents
+        Which one, or several; None for 20 active ones, from the most to the least frequent.
+    model
+        The model that the store was extracted from, or its name, as for `extract`. Only its preprocessing is used, so
+        that pictures show what the model saw, and the heat map covers it exactly. Stores of the pipeline record the
+        preprocessing of open_clip. Without patches, None shows whole images.
+    processor
+        The preprocessing itself, if it was given to `extract`.
+    folder
+        Folder of the images; None for the folder in the store's provenance.
+    number
+        Images of each latent with the largest activations. Up to six examples follow from each lower fifth.
+    progress
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If a latent does not exist, latents may be negative, widths differ, or the store has patches and the
+        preprocessing is unknown.
+    SourceError
+        If the store does not come from images, or an image is missing.
+    """
+    coder = coder_of(dictionary)
+    several = None if latents is None else ablate(latents).latents
+    require_latents(several or (), coder.config.n_q)
+    with activations(x) as store:
+        if not isinstance(store, ActivationStore):
+            raise ValueError(f"x is a {type(x).__name__}, expected a store of images, as sdl.extract writes it")
+        transform = preprocessing(store, model, processor)
+        root = user_path(folder, "folder") if folder else Path(str(store.provenance.get("image_folder", ".")))
+        return _pages(coder, store, several, transform, root, number, progress)
+
+
+def _pages(
     coder: SparseCoder,
     store: ActivationStore,
     latents: Sequence[int] | None,
@@ -233,16 +282,11 @@ def pages_of_images(
     number: int,
     progress: bool,
 ) -> ImagePages:
-    """Return the top images of latents. Arguments and errors as in `sdlcore.top_images`."""
-    require_latents(latents or (), coder.config.n_q)
     images = ImageRows(store)
     if images.within == "patch" and transform is None:
         raise ValueError("model and processor are missing; the preprocessing tells which part of an image a patch is")
     if latents is None:
-        fired = np.zeros(coder.config.n_q, dtype=np.int64)
-        for codes in _codes(coder, store, progress, "latents"):
-            fired += np.bincount(codes.indices, minlength=len(fired))
-        latents = evenly_spaced(fired, SHOWN)
+        latents = latents_to_show(coder, store, SHOWN)
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     activations = activations_of(coder, store, latents, progress)
     class_names, nearest, features = store.class_names(), nearest_latents(coder, latents), []

@@ -4,10 +4,14 @@ This module does not need torch, so another machine can send a saved upload.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdlcore.inside.contexts import Context
+    from sdlcore.inside.features import Feature, Features, Interval
 
 FEATURES_AT_ONCE = 128
 """Largest number of features in one batch for Neuronpedia."""
@@ -23,6 +27,16 @@ class Upload:
     """Block, counted from 0 as at Neuronpedia. The source is called LAYER-NAME."""
     batches: list[list[dict[str, Any]]]
     """Features in batches. Each has index, density, top_logits, bottom_logits and activations."""
+
+    @classmethod
+    def of(
+        cls, pages: "Features", block: int, model_id: str, name: str, description: str | None, url: str | None
+    ) -> "Upload":
+        """Convert feature pages; arguments as of `Pages.to_neuronpedia`."""
+        features = [_neuronpedia_feature(feature) for feature in pages.features]
+        batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
+        source_set = {"name": name, "model_id": model_id, "description": description or pages.title, "url": url}
+        return cls(source_set, block - 1, batches)
 
     @property
     def source(self) -> str:
@@ -69,25 +83,26 @@ class Upload:
         )
 
 
-def upload_of(
-    features: Sequence[dict[str, Any]],
-    layer: int,
-    model_id: str,
-    name: str,
-    description: str | None = None,
-    url: str | None = None,
-) -> Upload:
-    """Split features into batches for Neuronpedia, and return them as an upload.
+def _neuronpedia_feature(feature: "Feature") -> dict[str, Any]:
+    """Convert a latent to Neuronpedia's ``Feature``."""
+    up, down = feature.logits or ([], [])
+    return {
+        "index": feature.latent,
+        "density": feature.density,
+        "top_logits": [{"token": token, "value": value} for token, value in up],
+        "bottom_logits": [{"token": token, "value": value} for token, value in down],
+        "activations": [
+            *(_activation(context) for context in feature.contexts),
+            *(_activation(context, part) for part in feature.intervals for context in part.contexts),
+        ],
+    }
 
-    Parameters
-    ----------
-    features
-        As in `Upload.batches`.
-    layer
-        Block, counted from 0.
-    model_id, name, description, url
-        Settings of the source set.
-    """
-    batches = [list(features[at : at + FEATURES_AT_ONCE]) for at in range(0, len(features), FEATURES_AT_ONCE)]
-    source_set = {"name": name, "model_id": model_id, "description": description, "url": url}
-    return Upload(source_set, layer, batches)
+
+def _activation(context: "Context", interval: "Interval | None" = None) -> dict[str, Any]:
+    """Convert a context to Neuronpedia's ``Activation``, which groups the contexts of one interval."""
+    # fewer digits make the upload smaller, which has millions of numbers
+    values = [float(f"{value:.4g}") for value in context.values]
+    activation: dict[str, Any] = {"tokens": list(context.tokens), "values": values}
+    if interval is not None:
+        activation |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
+    return activation

@@ -4,20 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
-from sdlcore.extraction.architectures import SITES, Paths
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
+from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import Context, Peak, contexts_in_text, spread_peaks, top_activating
-from sdlcore.inside.edits import require_latents
+from sdlcore.inside.contexts import Peak, contexts_in_text, spread_peaks, top_activating
 from sdlcore.inside.features import (
     SHOWN,
     Feature,
     Features,
     Interval,
-    Logits,
     histogram_of,
     logits_up_and_down,
     lower_fifths,
@@ -25,15 +25,13 @@ from sdlcore.inside.features import (
     share_in,
 )
 from sdlcore.inside.firing import Firings, Rows, choose_latents, firings, rows_of_model
-from sdlcore.inside.hooks import Place, readout_of, sites_of
+from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
+from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.reader import DROP, Reader, reader_of
+from sdlcore.inside.splice import ablate, require_latents
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Json
 from sdlcore.storage.files import write_text
 from sdlcore.storage.paths import user_path
-
-if TYPE_CHECKING:
-    from sdlcore.inside.neuronpedia import Upload
 
 IN_INTERVAL = 3
 """Number of examples from each part."""
@@ -72,7 +70,7 @@ class Pages(Features):
 
     def to_neuronpedia(
         self, model_id: str, name: str, description: str | None = None, url: str | None = None
-    ) -> "Upload":
+    ) -> Upload:
         """Return an upload for Neuronpedia's client, to inspect, save or send.
 
         Parameters
@@ -84,19 +82,16 @@ class Pages(Features):
         description, url
             Description and link of the source set; without a description, the title of these pages.
         """
-        from sdlcore.inside.neuronpedia import upload_of
-
-        features = [_neuronpedia_feature(feature) for feature in self.features]
-        return upload_of(features, self.block - 1, model_id, name, description or self.title, url)
+        return Upload.of(self, self.block, model_id, name, description, url)
 
 
 def contexts(
-    coder: SparseCoder,
+    dictionary: Dictionary | SparseCoder,
     lm: Any,
     texts: str | Path | Iterable[str],
-    latents: Sequence[int] | None,
+    latents: int | Iterable[int] | None = None,
     *,
-    layer: int | tuple[int, ...],
+    layer: Layer | None = None,
     place: Place | None = None,
     tokenizer: Any = None,
     number: int = 20,
@@ -108,29 +103,73 @@ def contexts(
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     progress: bool = True,
-    paths: Paths | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
 ) -> Pages:
-    """Return feature pages. Arguments and errors as in `sdlcore.contexts`, but the layer is given.
+    """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
 
-    Documents are packed into contexts, and tokens left out, as in the extraction of activations.
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    lm
+        A transformers model, or its name, as in `extract`.
+    texts
+        As of `extract`.
+    latents
+        Which one, or several; None for 20 that are active in the first 10,000 tokens, from the most to the least
+        frequent.
+    layer, place
+        Where the dictionary was fitted, as for `splice`.
+    paths
+        As for `splice`.
+    number
+        Contexts of each latent.
+    width
+        Tokens on either side of the most active one.
+    tokens
+        Tokens to read from the beginning of the text, rounded up to whole contexts; None for all.
+    tokenizer
+        None loads the model's own.
+    context_length
+        Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
+    contexts_per_batch
+        Contexts in one pass of the model.
+    bos
+        Whether contexts begin with the bos token; None if the tokenizer begins texts with it.
+    drop
+        Kinds of tokens to leave out: first_position, separator, outlier.
+    text_options
+        How to read a file, such as ``{"column": "body"}``.
+    progress
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If a latent, layer or place does not exist, no latent is active, widths differ, contexts are longer than the
+        model allows, there is no text, or no layer is given and the provenance has none.
+    SourceError
+        If a text or a model cannot be read.
     """
-    require_latents(latents or (), coder.config.n_q)
-    device = coder.W_enc.device
+    coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
+    several: Sequence[int] | None = None if latents is None else ablate(latents).latents
+    require_latents(several or (), coder.config.n_q)
+    device, paths = coder.W_enc.device, read_paths(paths)
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
-    sites = sites_of(coder, reader.stack, layer, place)
+    sites = sites_of(coder, reader.stack, **where)
     most = reader.number(tokens)
     stream = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
     kinds = reader.kinds(sites)
     with closing(rows_of_model(reader.stack, sites, coder.config.pair, stream, kinds, contexts_per_batch)) as rows:
         every: Iterable[Rows] = rows
-        if latents is None:
-            latents, every = choose_latents(coder, rows, SHOWN)
-            if not latents and any(len(batch.x_p) for batch in every):  # without rows, the text is too short, as below
+        if several is None:
+            several, every = choose_latents(coder, rows, SHOWN)
+            if not several and any(len(batch.x_p) for batch in every):  # without rows, the text is too short, as below
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
-        latent_firings = firings(coder, every, latents)
+        latent_firings = firings(coder, every, several)
     if not latent_firings.tokens:
         raise reader.too_short()
-    return _pages(coder, latent_firings, latents, reader, list(sites.values())[-1], number, width)
+    return _pages(coder, latent_firings, several, reader, list(sites.values())[-1], number, width)
 
 
 def _pages(
@@ -190,28 +229,3 @@ def _named(site: Site) -> str:
         "mlp_output": "output of the MLP of block",
     }
     return f"{where[site.part]} {site.block} ({site.hook})"
-
-
-def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:
-    """Convert a latent to Neuronpedia's ``Feature``."""
-    logits = feature.logits or Logits([], [])
-    return {
-        "index": feature.latent,
-        "density": feature.density,
-        "top_logits": [{"token": token, "value": value} for token, value in logits.up],
-        "bottom_logits": [{"token": token, "value": value} for token, value in logits.down],
-        "activations": [
-            *(_activation(context) for context in feature.contexts),
-            *(_activation(context, part) for part in feature.intervals for context in part.contexts),
-        ],
-    }
-
-
-def _activation(context: Context, interval: Interval | None = None) -> dict[str, Json]:
-    """Convert a context to Neuronpedia's ``Activation``, which groups the contexts of one interval."""
-    # fewer digits make the upload smaller, which has millions of numbers
-    values = [float(f"{value:.4g}") for value in context.values]
-    activation: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
-    if interval is not None:
-        activation |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
-    return activation

@@ -2,39 +2,25 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, fitting_length
 from sdlcore.extraction.corpus import opened_text
-from sdlcore.extraction.forward import KEPT, MEDIAN_ROWS, RowKinds, median_norms, read_contexts
+from sdlcore.extraction.forward import MEDIAN_ROWS, RowKinds, median_norms, read_contexts
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.models import loaded, model_facts, precision_of
+from sdlcore.extraction.models import loaded
 from sdlcore.extraction.tokens import TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import Batch, Json, checked, default_of
+from sdlcore.settings import Batch, checked, default_of
 
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
-
-
-class ReadingOptions(TypedDict, total=False):
-    """How a language model reads a text, as in `reader_of`."""
-
-    tokenizer: Any
-    context_length: int | None
-    contexts_per_batch: int
-    bos: bool | None
-    drop: tuple[str, ...]
-    text_options: TextOptions | Mapping[str, Any] | None
-    progress: bool
 
 
 class Reader(NamedTuple):
@@ -65,61 +51,14 @@ class Reader(NamedTuple):
 
     def kinds(self, sites: Mapping[str, Site]) -> RowKinds:
         """Return the kinds of rows to leave out. Outliers are found by median norms over the text's first contexts."""
-        return self.kinds_of_each({0: sites})[0]
-
-    def kinds_of_each(self, sites: Mapping[int, Mapping[str, Site]]) -> dict[int, RowKinds]:
-        """Return the kinds of rows for several groups of sites, from one pass of the model."""
-        medians: dict[tuple[int, str], float] = {}
+        medians: dict[str, float] = {}
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
-            flat = {(key, name): self.stack.point(site) for key, its in sites.items() for name, site in its.items()}
-            batches = read_contexts(self.stack.model, flat, first, self.contexts_per_batch)
-            medians = median_norms(batches, self.text.separator, flat) or {}
-        return {
-            key: RowKinds(
-                self.text.separator,
-                {name: OUTLIER_NORM * medians[key, name] for name in its if (key, name) in medians},
-                self.drop,
-            )
-            for key, its in sites.items()
-        }
-
-    def write_rows(
-        self, sites: Mapping[int, Mapping[str, Site]], contexts: Iterable[Tokens], folder: Path
-    ) -> dict[int, "Rows"]:
-        """Write the activations of the model at several sites to disk, in one pass over a text.
-
-        Tokens that `drop` names, such as the first of a context, are left out.
-
-        Parameters
-        ----------
-        sites
-            For each group of sites, such as a layer, its sites by name (input, target).
-        contexts
-            Contexts for the model to read.
-        folder
-            Folder for the files.
-
-        Returns
-        -------
-        For each group, its activations on disk.
-        """
-        kinds = self.kinds_of_each(sites)
-        flat = {(key, name): self.stack.point(site) for key, its in sites.items() for name, site in its.items()}
-        paths = {at: folder / "-".join(map(str, at)) for at in flat}
-        widths: dict[tuple[int, str], int] = {}
-        with ExitStack() as opened:
-            files = {at: opened.enter_context(path.open("wb")) for at, path in paths.items()}
-            reading = read_contexts(self.stack.model, flat, contexts, self.contexts_per_batch)
-            for batch in opened.enter_context(closing(reading)):
-                for key, its in sites.items():
-                    mask = kinds[key].of(batch.tokens, {name: batch.norms[key, name] for name in its}) == KEPT
-                    for name in its:
-                        widths[key, name] = batch.values[key, name].shape[1]
-                        batch.values[key, name][mask].tofile(files[key, name])
-        return {
-            key: Rows([(paths[key, name], widths.get((key, name), 1)) for name in its]) for key, its in sites.items()
-        }
+            points = {name: self.stack.point(site) for name, site in sites.items()}
+            batches = read_contexts(self.stack.model, points, first, self.contexts_per_batch)
+            medians = median_norms(batches, self.text.separator, points) or {}
+        largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
+        return RowKinds(self.text.separator, largest, self.drop)
 
     def too_short(self) -> ValueError:
         """Return the error for a text that fills no context."""
@@ -127,35 +66,6 @@ class Reader(NamedTuple):
             f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length, or "
             "give the tokenizer of this language model, if this one lacks the text's words"
         )
-
-    def facts(self) -> dict[str, Json]:
-        """Return the provenance of activations, except for their place. Reads all weights of the model."""
-        return {
-            "model": model_facts(self.lm),
-            "text": self.text.text.facts,
-            "tokenizer": self.text.vocabulary,
-            "context_length": self.context_length,
-            "opening": self.text.opening,
-            "drop": list(self.drop),
-            "outlier_norm": OUTLIER_NORM,
-            "precision": {"forward": precision_of(self.lm), "stored": "float16"},
-        }
-
-
-class Rows(NamedTuple):
-    """Activations on disk, N x D in float16 for each column."""
-
-    files: list[tuple[Path, int]]
-    """File and D of each column, in the order of the sites."""
-
-    def read(self) -> list[np.ndarray]:
-        """Return the activations of each column."""
-        return [np.fromfile(path, dtype=np.float16).reshape(-1, width) for path, width in self.files]
-
-    def remove(self) -> None:
-        """Remove the files."""
-        for path, _ in self.files:
-            path.unlink()
 
 
 def reader_of(

@@ -4,18 +4,31 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from annotated_types import Ge
+from pydantic import ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
+from sdlcore.settings import Settings
 
 Files: TypeAlias = Mapping[str, Callable[[Path], object]]
 """File name -> function that writes this file. The last file describes the others, and is written last."""
 
 SAVE_OURS = "save it as sdlcore does (dictionary.save): that file holds W_enc and W_dec by latent, b_enc and b_dec"
 """Remedy for a dictionary that no format can express."""
+
+
+Count = Annotated[int, Ge(1)]
+"""A whole number above zero."""
+
+
+class FileSettings(Settings):
+    """The settings that we need of another library's JSON file; its other keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)  # JSON of some releases has 64.0 for 64
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from sdlcore.config import Activation
 from sdlcore.errors import SourceError
-from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, kind_of
+from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file, kind_of
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, from_file, read_tensors, to_file
 from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Json
-from sdlcore.storage.external_json import Settings, read_object
+from sdlcore.settings import Conflicts, Json
+from sdlcore.storage.external_json import read_object
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
@@ -83,6 +83,23 @@ _CLASSES: dict[str, _Class] = {
     "CrossCoder": _Class("relu", _BY_SITE, False, (_NORM,)),
     "BatchTopKCrossCoder": _Class("batchtopk", {**_BY_SITE, **_SCALAR}, False, (_NORM, "k")),
 }
+
+
+class TrainerSettings(FileSettings):
+    """The section ``trainer`` of ``config.json``."""
+
+    dict_class: str
+    activation_dim: Count
+    dict_size: Count | None = None
+    num_encoder_layers: Count | None = None
+    k: Count | None = None
+    code_normalization: str = "CROSSCODER"
+
+    def conflicts(self) -> Conflicts:
+        known = ", ".join(_CLASSES)
+        yield self.dict_class not in _CLASSES, f"dict_class is {self.dict_class!r}, expected one of {known}"
+
+
 _WRITTEN = {
     ("sae", "relu"): ("AutoEncoderNew", "StandardTrainerAprilUpdate"),
     ("sae", "jumprelu"): ("JumpReluAutoEncoder", "JumpReluTrainer"),
@@ -178,26 +195,23 @@ def read(folder: Path) -> SparseCoder:
     """
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of dictionary_learning"):
-        trainer = Settings(file, read_object(file)).section("trainer")
-        dict_class = trainer.choice("dict_class", _CLASSES, "")
-        form, state = _CLASSES[dict_class], read_tensors(weights)
-        width = trainer.count("activation_dim")
-        given = {"n_q": "dict_size", "sites": "num_encoder_layers"}
-        sizes = {name: trainer.count(key) for name, key in given.items() if key in trainer}
+        trainer = TrainerSettings.from_dict(read_object(file)["trainer"])
+        form, state = _CLASSES[trainer.dict_class], read_tensors(weights)
+        given = {"n_q": trainer.dict_size, "sites": trainer.num_encoder_layers}
+        sizes = {name: size for name, size in given.items() if size is not None}
+        width = trainer.activation_dim
         check_tensors(weights, state, form.layout, {"n_p": width, "n_r": width, **sizes}, form.optional)
-        k = trainer.count("k") if "k" in trainer else None
+        k = trainer.k
         if "k" in state:
             k_in_weights = count_in(weights, "k", state["k"])
             if k not in (None, k_in_weights):
                 raise SourceError(f"{file}: k is {k}, but k is {k_in_weights} in {weights.name}")
             k = k_in_weights
-        if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
-            raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
-        if dict_class.endswith("CrossCoder"):
-            return _crosscoder(state, form, k, trainer.choice("code_normalization", _NORMS, "CROSSCODER"), weights)
+        if trainer.dict_class.endswith("CrossCoder"):
+            return _crosscoder(state, form, k, trainer.code_normalization, weights)
         if form.activation in ("topk", "batchtopk") and k is None:
             raise SourceError(f"{file}: lacks trainer.k, a whole number of at least 1")
-        return from_dictionary_learning({**state, "k": k}, dict_class, normalise=dict_class == "AutoEncoder")
+        return from_dictionary_learning({**state, "k": k}, trainer.dict_class, trainer.dict_class == "AutoEncoder")
 
 
 def from_dictionary_learning(state: Mapping[str, Any], dict_class: str, normalise: bool = False) -> SparseCoder:

@@ -35,8 +35,6 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, /, **
     if not form.is_set:
         sets = ", ".join(name for name, other in FORMATS.items() if other.is_set)
         raise ValueError(f"{to} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
-    if not models:
-        raise ValueError("a set needs a dictionary for each layer of the language model, found none")
     return _export(models, form, folder, options)
 
 

@@ -87,8 +87,6 @@ def format_at(path: Path) -> str:
     """
     if path.is_file():
         return _format_of_file(path)
-    if not path.is_dir():
-        raise SourceError(f"{path}: neither a regular file nor a folder")
     here = sorted(entry.name for entry in path.iterdir() if entry.is_file())
     fitting = formats_of(here) + (["sdlcore"] if OURS in here else [])
     if len(fitting) == 1:

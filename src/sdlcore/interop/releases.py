@@ -15,7 +15,7 @@ from sdlcore.interop.formats import PLAIN
 from sdlcore.interop.saelens import read_state
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
-from sdlcore.storage.external_json import Settings
+from sdlcore.storage.parsing import parsing
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import listed
 
@@ -86,7 +86,8 @@ def load_release(name: str, dictionary: str) -> Release:
     if cfg.get("normalize_activations") == _SCALED and factor is not None:
         state, cfg = _unscaled(state, factor), cfg | {"normalize_activations": "none"}
     where = f"{name}/{dictionary}"
-    coder = read_state(Path(where), Settings(where, cfg), state)
+    with parsing(where, "a SAELens dictionary"):
+        coder = read_state(Path(where), cfg, state)
     facts = {"release": name, "dictionary": dictionary, "repository": repository, "folder": folder}
     metadata = cfg.get("metadata") or {}
     return Release(coder, facts | {key: metadata.get(key) for key in ("model_name", "hook_name", "neuronpedia_id")})

@@ -7,7 +7,7 @@ that no class of SAELens computes are written for the class that `sdlcore.saelen
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -15,14 +15,14 @@ from torch import Tensor
 from sdlcore import __version__
 from sdlcore.config import SELECTING, Activation
 from sdlcore.errors import SourceError
-from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
+from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import build_model, description_of, tensors_of
-from sdlcore.settings import Json
-from sdlcore.storage.external_json import Settings, read_object
+from sdlcore.settings import Conflicts, Json
+from sdlcore.storage.external_json import read_object
 from sdlcore.storage.parsing import parsing
 
 _FILES = FILES["saelens"]
@@ -184,94 +184,103 @@ def write(
     return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
 
 
+class SaelensSettings(FileSettings):
+    """The settings in ``cfg.json``, by the names of SAELens 6."""
+
+    architecture: str
+    d_in: Count
+    d_sae: Count | None = None
+    d_out: Count | None = None
+    k: Count | None = None
+    apply_b_dec_to_input: bool = True
+    rescale_acts_by_decoder_norm: bool = False
+    normalize_activations: str = "none"
+    reshape_activations: Literal["none", "hook_z"] = "none"
+    """hook_z concatenates the heads of an attention layer, which is the layout of inputs here too."""
+    max_iterations: Count | None = None
+    residual_threshold: float = 0.01
+    stop_on_duplicate_support: bool = True
+
+    def conflicts(self) -> Conflicts:
+        name = self.architecture
+        yield name not in _READ, f"architecture is {name!r}, expected one of {', '.join(_READ)}"
+        stops = self.residual_threshold > 0 or self.stop_on_duplicate_support
+        yield (
+            name == "matching_pursuit" and stops,
+            "its matching pursuit stops early (residual_threshold, stop_on_duplicate_support), and here it takes "
+            "max_iterations steps; set residual_threshold to 0 and stop_on_duplicate_support to false to open it with "
+            "other latents",
+        )
+
+    @classmethod
+    def of(cls, cfg: Mapping[str, Any]) -> Self:
+        """Convert a configuration, which may have the names of releases before 6.0."""
+        values = {"architecture": "standard", **cfg}
+        activation = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
+        if activation not in ("relu", "topk"):
+            raise ValueError(f"activation {activation!r} is not supported; expected relu or topk")
+        if cfg.get("k") is not None and "architecture" not in cfg:  # releases before 6.0 wrote neither
+            raise ValueError("lacks architecture, but contains k; name it, such as topk")
+        if activation == "topk":
+            values["architecture"] = "topk"
+            values |= cfg.get("activation_fn_kwargs") or {}
+        if not values.get("normalize_activations"):  # releases before 6.0 wrote false or null for none
+            values["normalize_activations"] = "none"
+        elif values["normalize_activations"] is True:
+            values["normalize_activations"] = "expected_average_only_in"
+        return cls.from_dict(values)
+
+
 def read(folder: Path) -> SparseCoder:
     """Load a folder that `save_model` or `save_inference_model` wrote, or a training checkpoint."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
-        cfg, state = Settings(file, read_object(file)), read_tensors(weights)
-        if cfg.values.get("architecture") == ARCHITECTURE:
+        cfg, state = read_object(file), read_tensors(weights)
+        if cfg.get("architecture") == ARCHITECTURE:
             tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-            return build_model(folder, cfg.section(_DESCRIPTION).values, tensors)
+            return build_model(folder, cfg[_DESCRIPTION], tensors)
         return read_state(weights, cfg, state)
 
 
-def read_state(where: Path, cfg: Settings, state: Mapping[str, Tensor]) -> SparseCoder:
+def read_state(where: Path, cfg: Mapping[str, Any], state: Mapping[str, Tensor]) -> SparseCoder:
     """Build a dictionary from a configuration and the weights that belong to it, after checking both.
 
     ``where`` is what errors about weights name.
     """
-    cfg = _current(cfg)
-    architecture = cfg.choice("architecture", _READ, "")
-    normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
-    if reason := _NORMALISATIONS[normalisation]:
-        raise SourceError(f"{cfg.where}: normalize_activations is {normalisation!r}: {reason}")
-    # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
-    cfg.choice("reshape_activations", ("none", "hook_z"), "none")
-    n_p, given = cfg.count("d_in"), {"n_q": "d_sae", "n_r": "d_out"}
-    sizes = {name: cfg.count(key) for name, key in given.items() if key in cfg}
-    if "transcoder" not in architecture:
-        sizes["n_r"] = n_p
-    check_tensors(where, state, _layout(architecture), {"n_p": n_p, **sizes}, {_SCALE})
+    settings = SaelensSettings.of(cfg)
+    if reason := _NORMALISATIONS.get(settings.normalize_activations, "which is not known"):
+        raise ValueError(f"normalize_activations is {settings.normalize_activations!r}: {reason}")
+    given = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out}
+    if "transcoder" not in settings.architecture:
+        given["n_r"] = settings.d_in
+    sizes = {name: size for name, size in given.items() if size is not None}
+    check_tensors(where, state, _layout(settings.architecture), sizes, {_SCALE})
     if _SCALE in state and not (state[_SCALE] == 1).all():
         raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
-    return _opened(state, cfg)
+    return _built(state, settings)
 
 
 def from_saelens(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
     """Build a dictionary from SAELens weights by name and a configuration, which may be a training's."""
-    return _opened(state, Settings("SAELens' configuration", cfg))
+    return _built(state, SaelensSettings.of(cfg))
 
 
-def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
-    architecture = cfg.text("architecture")
-    activation = _READ[architecture]
+def _built(state: Mapping[str, Tensor], cfg: SaelensSettings) -> SparseCoder:
+    activation = _READ[cfg.architecture]
     if activation == "matching_pursuit":
-        return _matching_pursuit(state, cfg)
-    transcoder = "transcoder" in architecture
-    weights = from_file(state, _layout(architecture))
-    if cfg.flag("apply_b_dec_to_input", True) and not transcoder:
+        W_dec, b_dec = state["W_dec"], state["b_dec"]
+        if not cfg.apply_b_dec_to_input:  # SAELens then does not add it to outputs, either
+            b_dec = torch.zeros_like(b_dec)
+        tied = Weights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
+        return sparse_coder(tied, activation, cfg.max_iterations or W_dec.shape[1])
+    transcoder = "transcoder" in cfg.architecture
+    weights = from_file(state, _layout(cfg.architecture))
+    if cfg.apply_b_dec_to_input and not transcoder:
         weights = replace(weights, shift=weights.b_dec)
-    if cfg.flag("rescale_acts_by_decoder_norm", False):
+    if cfg.rescale_acts_by_decoder_norm:
         weights = weights.by_decoder_norms()
-    k = cfg.count("k") if activation in SELECTING else None
+    k = cfg.k if activation in SELECTING else None
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
-
-
-def _matching_pursuit(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
-    threshold = cfg.number("residual_threshold") if "residual_threshold" in cfg else 0.01
-    if threshold > 0 or cfg.flag("stop_on_duplicate_support", True):
-        raise SourceError(
-            f"{cfg.where}: its matching pursuit stops early (residual_threshold, stop_on_duplicate_support), and here "
-            "it takes max_iterations steps; set residual_threshold to 0 and stop_on_duplicate_support to false to open "
-            "it with other latents"
-        )
-    W_dec, b_dec = state["W_dec"], state["b_dec"]
-    if not cfg.flag("apply_b_dec_to_input", True):  # SAELens then does not add it to outputs, either
-        b_dec = torch.zeros_like(b_dec)
-    steps = cfg.count("max_iterations") if "max_iterations" in cfg else W_dec.shape[1]
-    weights = Weights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
-    return sparse_coder(weights, "matching_pursuit", steps)
-
-
-def _current(cfg: Settings) -> Settings:
-    """Convert a configuration from before SAELens 6.0 to the names of 6.0."""
-    values = {"architecture": "standard", **cfg.values}
-    before_6 = "activation_fn" if "activation_fn" in cfg else "activation_fn_str"
-    activation = cfg.text(before_6, "relu")
-    if activation not in ("relu", "topk"):
-        raise SourceError(f"{cfg.where}: activation {activation!r} is not supported; expected relu or topk")
-    if "k" in cfg and "architecture" not in cfg:  # releases before 6.0 wrote neither
-        raise SourceError(f"{cfg.where}: lacks architecture, but contains k; name it, such as topk")
-    if activation == "topk":
-        values["architecture"] = "topk"
-        if "activation_fn_kwargs" in cfg and "k" in (arguments := cfg.section("activation_fn_kwargs")):
-            values["k"] = arguments.count("k")
-    normalisation = values.get("normalize_activations")
-    if normalisation is None or normalisation is False:  # releases before 6.0 wrote false or null for none
-        values["normalize_activations"] = "none"
-    elif normalisation is True:
-        values["normalize_activations"] = "expected_average_only_in"
-    return Settings(cfg.where, values)
 
 
 FORMAT: Format = Format("SAELens", refusal, write, read, any_encoder=True)

@@ -7,16 +7,17 @@ the decoder bias from inputs; the exported encoder bias compensates for this.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
 from sdlcore.errors import SourceError
-from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
+from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
 from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.external_json import Settings, read_object
+from sdlcore.storage.external_json import read_object
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
@@ -30,6 +31,19 @@ _LAYOUT: Layout = {
 _SKIP: Layout = _LAYOUT | {"W_skip": ("W_skip", "n_r n_p")}
 _ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
 """Settings of other releases and forks that change the result of a dictionary; not supported if true."""
+
+
+class SparsifySettings(FileSettings):
+    """The settings in ``cfg.json``."""
+
+    d_in: Count
+    activation: Literal["topk"] = "topk"
+    num_latents: int = 0
+    """0 if ``expansion_factor`` says the number."""
+    expansion_factor: Count = 32
+    k: Count = 32
+    skip_connection: bool = False
+    transcode: bool = False
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -73,17 +87,15 @@ def read(folder: Path) -> SparseCoder:
     """Load a folder that sparsify's trainer or `save_to_disk` wrote."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of sparsify"):
-        cfg = Settings(file, read_object(file))
-        if (activation := cfg.text("activation", "topk")) != "topk":
-            raise SourceError(f"{file}: activation {activation!r} is not supported; expected topk")
-        if other := [name for name in _ELSEWHERE if cfg.flag(name, False)]:
+        values = read_object(file)
+        cfg = SparsifySettings.from_dict(values)
+        if other := [name for name in _ELSEWHERE if values.get(name)]:
             raise SourceError(f"{file}: sets {listed(other)}, which is not supported")
-        d_in = cfg.count("d_in")
-        n_q = cfg.count("num_latents", 0, least=0) or d_in * cfg.count("expansion_factor", 32)
         state = read_tensors(weights)
-        layout = _SKIP if cfg.flag("skip_connection", False) else _LAYOUT
-        check_tensors(weights, state, layout, {"n_p": d_in, "n_r": d_in, "n_q": n_q})
-        return from_sparsify(state, cfg.count("k", 32), cfg.flag("transcode", False))
+        layout = _SKIP if cfg.skip_connection else _LAYOUT
+        n_q = cfg.num_latents or cfg.d_in * cfg.expansion_factor
+        check_tensors(weights, state, layout, {"n_p": cfg.d_in, "n_r": cfg.d_in, "n_q": n_q})
+        return from_sparsify(state, cfg.k, cfg.transcode)
 
 
 def from_sparsify(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:

@@ -68,7 +68,7 @@ def read(
         If the file cannot be read, its tensors do not fit together, or an option contradicts them.
     """
     with parsing(file, "plain tensors of a dictionary"):
-        named = _named(file, read_tensors(file))
+        named = _named(read_tensors(file))
         for name, option in (("k", k), ("threshold", threshold)):
             if option is not None and name in named:
                 raise SourceError(f"{file}: contains {name}; leave out {name}")
@@ -95,12 +95,9 @@ def read(
         return sparse_coder(weights, activation, k if activation in SELECTING else None, pair)
 
 
-def _named(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by sdlcore's names, ignoring case, since libraries write names in different case."""
-    named = {_NAMES.get(name.lower(), name): value for name, value in tensors.items()}
-    if len(named) < len(tensors):
-        raise SourceError(f"{file}: contains two tensors whose names differ only in case; keep one")
-    return named
+    return {_NAMES.get(name.lower(), name): value for name, value in tensors.items()}
 
 
 def _layout_of(file: Path, named: dict[str, Tensor], orientation: Orientation | None) -> Layout:

@@ -112,13 +112,8 @@ def sparse_coder(
     missing = model_state.keys() - state.keys() - {"sigma.start"}
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing, expected the weights of activation {activation}")
-    for name, value in state.items():
-        if name not in model_state:
-            raise ValueError(f"{name} has no meaning for activation {activation}")
-        if value.shape != model_state[name].shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(model_state[name].shape)}")
-        if not value.isfinite().all():
-            raise ValueError(f"{name} contains NaN or infinity")
+    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise ValueError(f"{broken[0]} contains NaN or infinity")
     # copies, so that further training of the other library's model does not change this one
     model.load_state_dict(model_state | {name: value.detach().float().clone() for name, value in state.items()})
     return model.eval()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from sdlcore.inside.loss import LossRecovered
+from sdlcore.inside.score import LossRecovered
 from sdlstudy.products.bench_tables import Harder, SynthSAEBench
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies

@@ -21,7 +21,7 @@ from sdlstudy.settings.study import Study
 if TYPE_CHECKING:
     import scipy.sparse
 
-    from sdlcore.evaluation.zero_loss import Solution
+    from sdlstudy.theory.zero_loss import Solution
 
 SHOWN_SAMPLES = 1500
 """Number of samples in figure 8. More points would hide one another."""
@@ -190,8 +190,8 @@ def _solution(cell: Cell, files: Files) -> "Solution":
     import torch
 
     from sdlcore.data.references import load_references
-    from sdlcore.evaluation.zero_loss import Solution
     from sdlcore.model.saving import load_model
+    from sdlstudy.theory.zero_loss import Solution
 
     torch.set_num_threads(1)
     inputs, coefficients = read_bench(files.store(cell.source, cell.seed, "test"))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore.evaluation.metric_names import SIDES, recovery_name
-from sdlcore.evaluation.top_samples import FEWEST_SAMPLES, TOP_SAMPLES
+from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
 from sdlstudy.products.bench_points import source_with
 from sdlstudy.products.overview import Overview
 from sdlstudy.products.product import AnyStudy, Product, partial_study

@@ -103,8 +103,8 @@ class TopImages(Picture):
         from sdlcore.data.reading import ActivationStore
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features
+        from sdlcore.evaluation.metrics import TOP_SAMPLES
         from sdlcore.evaluation.recovery import one_to_one
-        from sdlcore.evaluation.top_samples import TOP_SAMPLES
         from sdlcore.inside.images import ImageRows, activations_of
         from sdlcore.model.saving import load_model
 

@@ -5,8 +5,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdlcore.benches.lrb import coefficients, synthesise
-from sdlcore.evaluation.zero_loss import Solution, approximate_loss
+from sdlcore.config import ModelConfig
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
+from sdlstudy.theory.zero_loss import Solution, approximate_loss
 from tests.coders import coder
 
 
@@ -59,3 +61,10 @@ def test_a_latent_that_never_fires_is_silent():
     x = coefficients(300, 4, 0.5, stream(2))
     W_enc = np.vstack([W.T, np.zeros((1, 3), np.float32)])
     assert Solution.of(coder(W_enc, W_enc), W, x, synthesise(x, W)).silent.tolist() == [False] * 4 + [True]
+
+
+def test_signed_latents_are_refused():
+    signed = SparseCoder.from_config(ModelConfig("sae", "abstopk", 4, k=2), (3,), (3,)).eval()
+    x = coefficients(50, 4, 0.5, stream(0, "x"))
+    with pytest.raises(ValueError, match="is defined for non-negative latents"):
+        Solution.of(signed, tetrahedron(), x, synthesise(x, tetrahedron()))

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.language_scoring import warn_of_weak_ablation
 from sdlcore.extraction.models import load_whole
-from sdlcore.inside.loss import LossRecovered
+from sdlcore.inside.score import LossRecovered, warn_of_weak_ablation
 from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.refusals import no_warning
 
@@ -75,7 +74,7 @@ def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm,
         (tmp_path / "acts.h5").unlink()
     passes = []
     handle = lm.register_forward_hook(lambda *_: passes.append(1))
-    monkeypatch.setattr("sdlcore.api.language_scoring.LITTLE", math.inf)
+    monkeypatch.setattr("sdlcore.inside.score.LITTLE", math.inf)
     with pytest.warns(UserWarning, match="an ablation costs") as warned:
         scores = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
     assert len(warned) == 1  # and not one for each site

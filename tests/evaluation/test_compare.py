@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sdlcore as sdl
-from sdlcore.api.comparing import TOP
 from sdlcore.config import ModelConfig
+from sdlcore.evaluation.compare import TOP
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 

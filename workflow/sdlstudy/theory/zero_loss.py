@@ -7,9 +7,12 @@ import scipy.sparse
 import torch
 
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.evaluation.recovery import NEAR_ZERO, Match, best_match, normalise_rows
+from sdlcore.evaluation.recovery import Match, best_match, normalise_rows
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
+
+NEAR_ZERO = 1e-3
+"""Fraction of variance unexplained below which a loss counts as near zero."""
 
 
 class Solution(NamedTuple):

@@ -10,9 +10,9 @@ import torch
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coders_of
-from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.arrays import Activations
 from sdlcore.data.inputs import activations, class_numbers
+from sdlcore.evaluation.score import null_dictionaries
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
@@ -159,8 +159,6 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
         has = samples.has("references/document")
         return samples.read("references/document") if has else np.arange(samples.rows)
     numbers = np.asarray(documents)
-    if numbers.shape != (samples.rows,):
-        raise ValueError(f"documents have shape {numbers.shape}, expected a number for each of {samples.rows} rows")
     return numbers
 
 

@@ -1,24 +1,31 @@
 """Put a dictionary into a language model while it runs.
 
-`splice` is the public interface. Both `splice` and the loss recovered (`sdlcore.inside.loss`) use `replacing`, so the
-model is changed in the same way.
+Both `splice` and the loss recovered (`sdlcore.inside.score`) use `replacing`, so the model is changed in the same way.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths
+from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.hooks import Stack
-from sdlcore.inside.edits import Edit, require_latents
-from sdlcore.inside.hooks import Place, read_and_write, require_width, sites_of
+from sdlcore.extraction.models import loaded
+from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.model.coder import SparseCoder
 
+Edit = Callable[[Tensor], Tensor]
+"""A function that receives a copy of the latents of N tokens (N x n_q), and returns the latents to replace them."""
 ROWS_AT_ONCE = 512
 """Largest number of tokens to edit at once, since edited latents are a dense matrix."""
 Change = Callable[[Tensor, Tensor], Tensor]
@@ -28,25 +35,122 @@ Rows = Callable[[Tensor], Tensor | None]
 """A function from B x T x n_r activations to B x T booleans: true for tokens to change. None for all tokens."""
 
 
+@dataclass(frozen=True)
+class Steer:
+    """An edit that adds to one latent; see `steer`."""
+
+    latent: int
+    by: float
+
+    @property
+    def latents(self) -> tuple[int, ...]:
+        return (self.latent,)
+
+    def __call__(self, latents_NQ: Tensor) -> Tensor:
+        latents_NQ[:, self.latent] += self.by
+        return latents_NQ
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """An edit that sets latents to zero; see `ablate`."""
+
+    latents: tuple[int, ...]
+
+    def __call__(self, latents_NQ: Tensor) -> Tensor:
+        latents_NQ[:, list(self.latents)] = 0
+        return latents_NQ
+
+
+def steer(latent: int, *, by: float) -> Steer:
+    """Return an edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
+
+    ``by`` is in units of the latent's activation. Begin with the latent's largest activation in a text, which its page
+    shows. A few times this value breaks the text. A negative number suppresses the latent. To steer several latents,
+    nest splices.
+    """
+    return Steer(operator.index(latent), float(by))
+
+
+def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Ablate:
+    """Return an edit that sets latents to zero at every token.
+
+    Parameters
+    ----------
+    latents
+        The number of a latent, from 0 on, or a list, an array or a tensor of numbers. `splice` raises ValueError for
+        numbers that the dictionary does not have.
+    """
+    several = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
+    return Ablate(tuple(operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several])))
+
+
+def require_latents(latents: Iterable[int], n_q: int) -> None:
+    """Raise ValueError, with the number of the first such latent, for latents outside of 0 to ``n_q`` - 1."""
+    for latent in latents:
+        if not 0 <= latent < n_q:
+            raise ValueError(f"latent must be between 0 and {n_q - 1}, found {latent}")
+
+
 @contextmanager
 def splice(
     lm: Any,
-    layer: int | tuple[int, ...],
-    coder: SparseCoder,
+    layer: Layer | None = None,
+    dictionary: Dictionary | SparseCoder | None = None,
     edit: Edit | None = None,
     *,
     place: Place | None = None,
     keep_error: bool | None = None,
     first_position: bool = False,
-    paths: Paths | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
 ) -> Iterator[Any]:
-    """Run a language model with a dictionary in it. Arguments and errors as in `sdlcore.splice`.
+    """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
 
     Inside the block, every pass of the model goes through the dictionary, including the passes of ``lm.generate`` with
-    their cache. The end of the block, or an exception in it, restores the model.
+    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest. The
+    ``with`` statement gives the model: ``with sdl.splice("models/my-llama.gguf", 12, sae) as lm: ...``.
+
+    Parameters
+    ----------
+    lm
+        A decoder-only transformers model, or its name, as in `extract`. A named model is loaded to the dictionary's
+        device; ``AutoTokenizer.from_pretrained(lm.name_or_path)`` loads its tokenizer.
+    layer
+        Block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
+        ``model.layers.11`` (transformers) are layer 12. Two of them for a transcoder between residual streams. None for
+        the layer in the dictionary's provenance, which `fit` and the pipeline record for a language model's store. A
+        layer or place that differs from the recorded one brings a warning.
+    dictionary
+        An autoencoder or transcoder.
+    edit
+        `steer`, `ablate`, or a function from latents (N x n_q) to latents; None puts the reconstruction in.
+    place
+        A site for an autoencoder, as for `extract`; None for residual.
+    keep_error
+        True adds the change of the reconstruction, (edited - latents) @ W_dec, to the activations. The reconstruction
+        error stays in them, and steering adds ``by`` decoder rows. False replaces the activations by the reconstruction
+        from the edited latents. None follows common practice: True with an edit, False without.
+    first_position
+        Change the first token of a context, too. By default it stays unchanged. Its activations are an attention sink,
+        a hundred times as large as others, and dictionaries are not trained on them.
+    paths
+        Where the modules of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
+
+    Raises
+    ------
+    ValueError
+        If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, an
+        edit is not a function or returns another shape, or no layer is given and the provenance has none.
+    SourceError
+        In a pass of the model that does not reach the place.
     """
-    stack = Stack.of(lm, paths)
-    sites = sites_of(coder, stack, layer, place)
+    if dictionary is None:
+        raise ValueError("dictionary is missing; call splice(lm, layer, dictionary)")
+    coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
+    if isinstance(lm, str | Path):
+        lm, _ = loaded(lm, None, coder.W_enc.device)
+    stack = Stack.of(lm, read_paths(paths))
+    sites = sites_of(coder, stack, **where)
     read, write = read_and_write(sites, coder.config.pair)
     require_latents(getattr(edit, "latents", ()), coder.config.n_q)
     keep = edit is not None if keep_error is None else keep_error

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+import sdlcore as sdl
 from sdlcore.config import ModelConfig
 from sdlcore.errors import SourceError
-from sdlcore.inside.edits import Ablate, ablate, steer
-from sdlcore.inside.splicing import ROWS_AT_ONCE, splice
+from sdlcore.inside.splice import Ablate, ablate, splice, steer
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from tests.extraction.tiny_llama import BLOCKS, SIZES, randomise
@@ -154,15 +154,6 @@ def test_a_function_of_latents_is_an_edit(lm: Any, random: SparseCoder):
         torch.testing.assert_close(logits(lm), expected)
 
 
-def test_edits_of_many_tokens_in_parts_give_the_same_logits(lm: Any, random: SparseCoder, monkeypatch: Any):
-    with splice(lm, 2, random, steer(7, by=3.0)):
-        expected = logits(lm)
-    assert IDS.numel() < ROWS_AT_ONCE
-    monkeypatch.setattr("sdlcore.inside.splicing.ROWS_AT_ONCE", 5)
-    with splice(lm, 2, random, steer(7, by=3.0)):
-        torch.testing.assert_close(logits(lm), expected)
-
-
 def test_a_transcoder_takes_the_place_of_the_mlp(lm: Any):
     random = coder(pair="transcoder", skip=True)
     with torch.no_grad():
@@ -287,32 +278,48 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
     ("change", "message"),
     [
         ({"layer": 0}, "layer must be between 1 and 4"),
-        ({"layer": BLOCKS + 1}, "found layer 5 .blocks.4.hook_resid_post"),
+        ({"layer": None}, "layer is missing"),
         ({"layer": (1, 2)}, "several layers are for a crosscoder, and two for a transcoder"),
-        ({"coder": SparseCoder.from_config(ModelConfig(n_q=8), (8,), (8,)).eval()}, "sites of width 8, but .* has 24"),
-        ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),
-        (
-            {"coder": coder(pair="transcoder"), "layer": (3, 1)},
-            "of block 3 cannot be spliced in at residual of block 1",
-        ),
-        ({"coder": coder(pair="transcoder"), "place": "residual"}, "a transcoder takes place mlp, or two layers"),
-        ({"place": "mlp"}, "place mlp is for transcoders"),
-        ({"coder": coder().train()}, "training mode"),
-        ({"edit": steer(Q, by=1)}, "latent must be between 0 and 39, found 40"),
-        ({"edit": ablate([0, -1])}, "found -1"),
+        ({"place": "mlp_out"}, r"of a module; did you mean mlp_output\?"),
+        ({"dictionary": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced"),
+        ({"dictionary": coder(pair="transcoder"), "place": "residual"}, "a transcoder takes place mlp, or two layers"),
+        ({"dictionary": coder().train()}, "training mode"),
+        ({"edit": ablate([0, Q])}, "latent must be between 0 and 39, found 40"),
     ],
 )
 def test_what_cannot_be_spliced_is_refused_before_the_model_runs(lm, random, change, message):
     before = hooks(lm)
-    call = {"lm": lm, "layer": 2, "coder": random} | change
+    call = {"lm": lm, "layer": 2, "dictionary": random} | change
     with pytest.raises(ValueError, match=message), splice(**call):
         pass
     assert hooks(lm) == before
 
 
-@pytest.mark.parametrize("convert", [list, tuple, np.array, torch.tensor])
-def test_latents_to_ablate_come_as_any_list(convert: Any):
-    assert ablate(convert([3, 1])) == ablate(range(3, 0, -2))
+def test_a_dictionary_knows_the_layer_of_its_store(lm: Any, random: SparseCoder):
+    source = {"model": "m", "text": "t", "layer": 2, "train_samples": 9, "test_samples": 9}
+    facts = {"source": source, "model": {}, "text": {}, "separator": {"id": 0}, "largest_norm": {}}
+    with splice(lm, dictionary=sdl.Dictionary(random, {"activations": facts}), edit=ablate([3])):
+        spliced_logits = logits(lm)
+    with splice(lm, 2, random, ablate([3])):
+        assert torch.equal(spliced_logits, logits(lm))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"layer": "model.layers.0"}, "layer 1 .blocks.0.hook_resid_post"),
+        ({"layer": 2, "place": "mlp_output"}, "layer 2, mlp_output .blocks.1.hook_mlp_out"),
+    ],
+)
+def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(place, message, lm, random, recwarn):
+    knowing = sdl.Dictionary(random, {"activations": {"where": {"layer": 2, "place": "residual"}}})
+    with splice(lm, 2, knowing):
+        assert not recwarn.list
+    with (
+        pytest.warns(UserWarning, match=f"fitted at layer 2 .blocks.1.hook_resid_post., and is put at {message}"),
+        splice(lm, dictionary=knowing, **place),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -338,6 +345,7 @@ def test_a_place_that_a_pass_cannot_change_ends_the_pass(lm, random, places, err
     assert hooks(lm) == before
 
 
-def test_a_latent_may_be_a_numpy_integer_and_ablation_takes_one():
+def test_latents_are_integers_of_any_type():
+    assert ablate(torch.tensor([3, 1])) == ablate(range(3, 0, -2))
     assert steer(np.int64(3), by=1).latent == 3
     assert ablate(np.int64(3)) == ablate([3]) == Ablate((3,))

@@ -18,7 +18,7 @@ from sdlcore.extraction.forward import KINDS, RowKinds
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import load_whole
 from sdlcore.extraction.tokens import Tokens
-from sdlcore.inside.loss import LossRecovered, losses_recovered, mean_of
+from sdlcore.inside.score import LossRecovered, losses_recovered, mean_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from tests.extraction.tiny_llama import save_tiny_llama
