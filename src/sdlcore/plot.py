@@ -13,8 +13,7 @@ from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Total, checked
-from sdlcore.text import in_figure, in_line
+from sdlcore.text import in_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,8 +42,6 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     ax = _axes(ax)
     taus = np.linspace(0, 1, 201)
     if isinstance(scores, Mapping) and not isinstance(scores, Scores):
-        if not scores:
-            raise ValueError("scores are empty, expected the result of sdl.evaluate, or several by name")
         curves = {name: _features(result)["decoder"] for name, result in scores.items()}
     else:
         curves = {side: _features(scores)[side] for side in COLOURS}
@@ -80,13 +77,9 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
         If a dictionary has no history, or its history has no such column.
     """
     several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
-    if not isinstance(several, Mapping) or not several:
-        description = in_line(repr(dictionary))
-        raise ValueError(f"dictionary is {description}, expected the result of sdl.fit, or several by name")
     ax = _axes(ax)
     for name, each in several.items():
-        coder_of(each)
-        rows = getattr(each, "history", ())
+        rows = each.history
         if not rows or value not in rows[0]:
             columns = ", ".join(rows[0]) if rows else "none, since the dictionary was not trained here"
             raise ValueError(f"the history has no column {value}; its columns are {columns}")
@@ -150,10 +143,10 @@ def top_samples(
     Raises
     ------
     ValueError
-        If there is no such latent, ``number`` is no whole number from 1 on, or the dictionary cannot encode ``x``.
+        If there is no such latent, or the dictionary cannot encode ``x``.
     """
-    coder, number = coder_of(dictionary), checked("number", Total, number)
-    if not 0 <= checked("latent", int, latent) < coder.config.n_q:
+    coder = coder_of(dictionary)
+    if not 0 <= latent < coder.config.n_q:
         raise ValueError(f"latent must be between 0 and {coder.config.n_q - 1}, found {latent}")
     with samples_of(x, coder.config.pair) as samples, torch.no_grad():
         check_sample_shape(ONLY, coder, samples.shape)
@@ -170,10 +163,6 @@ def top_samples(
 
 
 def _features(scores: Scores) -> Mapping[str, list[float]]:
-    if not isinstance(scores, Scores):
-        raise ValueError(
-            f"scores are a {type(scores).__name__}, expected the result of sdl.evaluate, or several by name"
-        )
     if not scores.features:
         raise ValueError("these scores have no ground truth; evaluate with a bench or references")
     return scores.features
