@@ -15,7 +15,7 @@ from sdlcore.solvers.settings import SolverConfig
 
 DOCS = Path(__file__).parent
 ROOMS = {
-    **dict.fromkeys(("api", "fitting", "advice", "judging"), "Find, use and score dictionaries"),
+    **dict.fromkeys(("dictionary", "fitting", "advice", "judging"), "Find, use and score dictionaries"),
     "codes": "Improve codes and rows",
     "data": "Activations, anchors and references",
     "inside": "In a language model",

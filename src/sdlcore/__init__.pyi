@@ -1,10 +1,6 @@
 from . import plot as plot
 from .advice import Advice as Advice
 from .advice import suggest as suggest
-from .api.dictionary import Dictionary as Dictionary
-from .api.exporting import export as export
-from .api.exporting import export_set as export_set
-from .api.loading import load as load
 from .benches.lrb import Bench as Bench
 from .benches.lrb import standard_bench as standard_bench
 from .benches.synth import SynthBench as SynthBench
@@ -17,6 +13,10 @@ from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
 from .data.references import class_means as class_means
+from .dictionary.dictionary import Dictionary as Dictionary
+from .dictionary.export import export as export
+from .dictionary.export import export_set as export_set
+from .dictionary.load import load as load
 from .errors import DivergedError as DivergedError
 from .errors import FitManyError as FitManyError
 from .errors import PluginError as PluginError

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.samples import samples_of
 from sdlcore.codes.search import search
 from sdlcore.config import is_centred
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.samples import samples_of
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.evaluation.score import evaluate, null_dictionaries
 from sdlcore.extras import extra

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.special
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.loading import load
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
 from sdlcore.benches.lrb import Bench
 from sdlcore.benches.synth import SynthBench
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
 from sdlcore.evaluation.intervals import LEVEL
 from sdlcore.evaluation.score import Scores, evaluate
 from sdlcore.extras import extra

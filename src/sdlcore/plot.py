@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coder_of
-from sdlcore.api.samples import samples_of
+from sdlcore.dictionary.arguments import ONLY, check_sample_shape, coder_of
+from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.dictionary.samples import samples_of
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores
 from sdlcore.extras import extra

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CHECKPOINT
+from sdlcore.dictionary.run_folder import CHECKPOINT
 from sdlcore.training.adam import Adam
 from sdlcore.training.checkpoint import describe_checkpoint
 from tests.api.test_fitting import QUIET, same

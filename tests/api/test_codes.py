@@ -8,9 +8,9 @@ import scipy.sparse
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.samples import Samples, encode_sparse
 from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
+from sdlcore.dictionary.samples import Samples, encode_sparse
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sparse.search import LargestPerSample
 from tests.stores import write_store

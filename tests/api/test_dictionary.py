@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import sdlcore as sdl
-from sdlcore.api import dictionary
+from sdlcore.dictionary import dictionary
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}

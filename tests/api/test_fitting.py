@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
+from sdlcore.dictionary.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.fitting.fit import Fit
 from sdlcore.model.saving import load_model
 from sdlcore.training import loop

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import sdlcore as sdl
-from sdlcore.api.pretrained import config_of
+from sdlcore.dictionary.card import config_of
 from tests.interop.models import model_of
 
 

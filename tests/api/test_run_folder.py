@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG
 from sdlcore.fitting.fit import identity_of_fit
 from sdlcore.fitting.solve import identity_of_solve
 from sdlcore.identity import NUMBERS

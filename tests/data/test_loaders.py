@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CHECKPOINT, CONFIG
 from sdlcore.data import loaders
 from sdlcore.data.arrays import Arrays, digest_of_arrays
 from sdlcore.data.batches import BatchReader, Request
 from sdlcore.data.loaders import given_batches
+from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.api.test_fitting import QUIET, same

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sdlcore.api.fitted_place import where_of
 from sdlcore.config import ModelConfig
+from sdlcore.dictionary.place import where_of
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.hooks import Stack
 from sdlcore.inside.hooks import sites_of

@@ -16,7 +16,6 @@ import torch
 
 from peers.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore import Dictionary, fit, load, refine, search, solve
-from sdlcore.api.run_folder import CHECKPOINT, CONFIG, unfinished_run
 from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
@@ -24,6 +23,7 @@ from sdlcore.data.batches import Request
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model, provenance_of_rows
 from sdlcore.data.references import load_references
 from sdlcore.device import Device
+from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, unfinished_run
 from sdlcore.extras import extra
 from sdlcore.fitting.fit import identity_of_fit
 from sdlcore.fitting.solve import identity_of_solve

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.loading import load
-from sdlcore.api.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
 from sdlcore.codes.posterior import JUDGED, ROUNDS, with_posterior_codes
 from sdlcore.data.arrays import Readable, digest_of_arrays
 from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
 from sdlcore.data.inputs import is_pair
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
+from sdlcore.dictionary.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
 from sdlcore.evaluation.compare import compare
 from sdlcore.identity import identity, provenance
 from sdlcore.inputs import open_batches

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sdlcore.api.dictionary import Dictionary
 from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
@@ -33,6 +32,7 @@ from sdlcore.codes.posterior import (
 from sdlcore.config import Searched
 from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.device import Device, device_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches
 from sdlcore.model.activation import Encoder as NonlinearEncoder

@@ -9,8 +9,6 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from tqdm import tqdm
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.run_folder import REPLACED
 from sdlcore.codes.opening import (
     N_SAMPLES,
     bar_steps,
@@ -22,6 +20,8 @@ from sdlcore.codes.opening import (
     size_and_pass,
 )
 from sdlcore.codes.refinement import last_round, refine_rows
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.run_folder import REPLACED
 from sdlcore.random_streams import torch_stream
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.training.loop import Checkpointing

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, get_args
 import torch
 from annotated_types import Ge, Le
 
-from sdlcore.api.dictionary import Dictionary
 from sdlcore.codes.opening import (
     N_SAMPLES,
     checked_l0,
@@ -28,6 +27,7 @@ from sdlcore.codes.posterior import (
 )
 from sdlcore.config import MOST_SWEEPS, PURSUITS, Searched
 from sdlcore.data.batches import read_pair
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.identity import ENTRY
 from sdlcore.settings import Latents, Total, checked
 

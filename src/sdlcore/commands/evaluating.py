@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 import sdlcore as sdl
-from sdlcore.api.dictionary import Dictionary
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.lrb import STANDARD, Bench
 from sdlcore.commands.signatures import CSV, OUT, DictionaryPaths, InputPath, arg, opened_all
@@ -16,6 +15,7 @@ from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.inputs import activations, array
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, load_references
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
 from sdlcore.storage.files import write_json, write_text
 from sdlcore.storage.paths import user_path

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import run_folder
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.known_features import Part
 from sdlcore.commands.evaluating import FEATURES, REFERENCES, read_anchors, read_bench
@@ -14,6 +13,7 @@ from sdlcore.data.inputs import array, is_store
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
+from sdlcore.dictionary.run_folder import run_folder
 from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.identity import provenance
 from sdlcore.settings import Pair, Split, default_of

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypedDict, Union, get_args
 import docstring_parser
 import tyro
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.loading import load
-from sdlcore.api.run_folder import new_run_folder
 from sdlcore.data.reading import ActivationStore
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
+from sdlcore.dictionary.run_folder import new_run_folder
 from sdlcore.inside.hooks import Place
 from sdlcore.interop.tensors import UnsaidError
 from sdlcore.plugins.registry import Kind, own_settings

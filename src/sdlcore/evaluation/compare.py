@@ -10,10 +10,10 @@ import scipy.sparse
 import scipy.stats
 import torch
 
-from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.api.dictionary_arguments import check_sample_shape, coders_of
-from sdlcore.api.samples import encode_sparse, samples_of
 from sdlcore.data.recovery_rule import recovered
+from sdlcore.dictionary.arguments import check_sample_shape, coders_of
+from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.dictionary.samples import encode_sparse, samples_of
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.text import number, table

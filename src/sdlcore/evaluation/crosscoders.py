@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.data.arrays import Activations
 from sdlcore.data.inputs import activations
+from sdlcore.dictionary.arguments import coder_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.samples import batches
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

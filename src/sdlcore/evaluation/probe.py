@@ -8,10 +8,10 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import ONLY, check_sample_shape, coders_of
 from sdlcore.data.arrays import Activations
 from sdlcore.data.inputs import activations, class_numbers
+from sdlcore.dictionary.arguments import ONLY, check_sample_shape, coders_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.score import null_dictionaries
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

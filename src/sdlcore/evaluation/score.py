@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import ONLY, coders_of
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
@@ -18,6 +16,8 @@ from sdlcore.data.inputs import activations, is_pair
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References, as_anchors, as_references
+from sdlcore.dictionary.arguments import ONLY, coders_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth

@@ -11,10 +11,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitted_place import known_place
-from sdlcore.api.loading import load
-from sdlcore.api.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
 from sdlcore.data.anchors import Anchors
@@ -23,6 +19,10 @@ from sdlcore.data.batches import Batches, Request
 from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
+from sdlcore.dictionary.place import known_place
+from sdlcore.dictionary.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
 from sdlcore.errors import SourceError
 from sdlcore.fitting.bars import Bar
 from sdlcore.fitting.checks import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties

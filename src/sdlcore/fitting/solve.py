@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.loading import load
-from sdlcore.api.run_folder import existing_run, run_folder, unfinished_run
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.arrays import Activations
 from sdlcore.data.inputs import pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
+from sdlcore.dictionary.run_folder import existing_run, run_folder, unfinished_run
 from sdlcore.fitting.bars import Bar
 from sdlcore.fitting.checks import check_sites
 from sdlcore.fitting.fit import opened_watch, provenance_of

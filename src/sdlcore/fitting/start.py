@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.loading import load
 from sdlcore.config import Config, Searched, selects
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import load
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 

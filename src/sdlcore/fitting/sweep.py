@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.inputs import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.run_folder import existing_run, run_folder
 from sdlcore.errors import FitManyError
 from sdlcore.fitting.bars import Bar
 from sdlcore.fitting.fit import Fit

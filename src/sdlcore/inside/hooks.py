@@ -11,10 +11,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import coder_of
-from sdlcore.api.fitted_place import ARROW, fitted_place
 from sdlcore.data.pairs import site_column
+from sdlcore.dictionary.arguments import coder_of
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.place import ARROW, fitted_place
 from sdlcore.extraction.architectures import SITES, Paths
 from sdlcore.extraction.config import Site, SiteName, site_at
 from sdlcore.extraction.hooks import Stack

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import coder_of
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart
 from sdlcore.data.inputs import activations
 from sdlcore.data.reading import ActivationStore
+from sdlcore.dictionary.arguments import coder_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of
 from sdlcore.extraction.vision import load_vision

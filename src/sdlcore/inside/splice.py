@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import coder_of
+from sdlcore.dictionary.arguments import coder_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.dictionary_arguments import by_name, coder_of
-from sdlcore.api.fitted_place import fitted_place
-from sdlcore.api.pretrained import config_of
+from sdlcore.dictionary.arguments import by_name, coder_of
+from sdlcore.dictionary.card import config_of
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.place import fitted_place
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
 from sdlcore.interop.formats import canonical

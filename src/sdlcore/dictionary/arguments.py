@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 

@@ -10,9 +10,11 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
-from sdlcore.api.fitted_place import known_place
-from sdlcore.api.pretrained import card_of, config_of
-from sdlcore.api.run_folder import (
+from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
+from sdlcore.device import any_device_of
+from sdlcore.dictionary.card import card_of, config_of
+from sdlcore.dictionary.place import known_place
+from sdlcore.dictionary.run_folder import (
     ANCHORS,
     CONFIG,
     HISTORY,
@@ -21,7 +23,7 @@ from sdlcore.api.run_folder import (
     refuse_other_formats,
     run_folder,
 )
-from sdlcore.api.samples import (
+from sdlcore.dictionary.samples import (
     Samples,
     beside,
     decode_sparse,
@@ -30,8 +32,6 @@ from sdlcore.api.samples import (
     require_finite,
     samples_of,
 )
-from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.device import any_device_of
 from sdlcore.extraction.places import described
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.run_folder import CHECKPOINT
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.run_folder import CHECKPOINT
 from sdlcore.extraction.places import located
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder

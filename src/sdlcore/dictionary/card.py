@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from sdlcore.api.fitted_place import known_place
+from sdlcore.dictionary.place import known_place
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.extraction.places import hook_names
 from sdlcore.identity import ENTRY

@@ -1,1 +1,0 @@
-"""The public interface for notebooks and scripts (`import sdlcore as sdl`): arrays in, arrays out."""
