@@ -73,7 +73,7 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     x = np.load(_npy(folder, tmp_path))
     np.save(tmp_path / "labels.npy", np.argmax(x, axis=1) % 4)
     labelled = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
-    assert "n_anchors must be a whole number from 1 on, or a share between 0 and 1, found 0" in refusal(
+    assert "n_anchors must be a share, or a whole number of at most 4 directions, found 0" in refusal(
         capsys, f"fit --anchors class-means --n-anchors 0 --out {tmp_path}/none", *labelled, *TOPK
     )
     main(["fit", *labelled, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
@@ -330,7 +330,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("fit nowhere.npy --out run", "nowhere.npy: no such file, given as x"),
+        ("fit nowhere.npy --out run", "No such file or directory: .nowhere.npy"),
         ("fit x.npy --out run --activation topk", "activation topk needs k"),
         ("fit x.npy --out run --activation topkk", "no activation is called topkk; did you mean topk?"),
         ("fit x.npy --out run --learning-rate 8", "fit has no option --learning-rate; here it is called lr"),

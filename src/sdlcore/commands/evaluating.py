@@ -9,7 +9,7 @@ import numpy as np
 import sdlcore as sdl
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.lrb import STANDARD, Bench
-from sdlcore.commands.signatures import CSV, OUT, DictionaryPaths, InputPath, arg, opened_all
+from sdlcore.commands.signatures import CSV, OUT, DictionaryPath, DictionaryPaths, InputPath, arg, opened, opened_all
 from sdlcore.config import is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.inputs import activations, array
@@ -19,7 +19,8 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
 from sdlcore.storage.files import write_json, write_text
 from sdlcore.storage.paths import user_path
-from sdlcore.text import number, table
+from sdlcore.text import number as number_text
+from sdlcore.text import table
 
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 """True features in a bench's folder, and means of classes in a run's."""
@@ -97,7 +98,7 @@ def _side_by_side(scores: Mapping[str, sdl.Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
     listed = sorted((result.main_metrics() for result in scores.values()), key=len, reverse=True)
     metrics = list(dict.fromkeys(name for names in listed for name in names))
-    rows = [[path, *(number(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
+    rows = [[path, *(number_text(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
     return table([["", *metrics], *rows])
 
 
@@ -197,3 +198,26 @@ def probe(
     print(probes)
     if out is not None:
         write_text(out, probes.to_frame().to_csv(index=False, lineterminator="\n"))
+
+
+def top_images(
+    dictionary: DictionaryPath,
+    x: Annotated[Path, arg(help="a store (.h5) that `sdlcore extract` made from images")],
+    out: Annotated[Path, arg(help="file to write (.html)")],
+    latents: tuple[int, ...] = (),
+    model: str | None = None,
+    folder: Path | None = None,
+    number: int = 12,
+) -> None:
+    """Show the images where latents are most active, with a heat map over their patches, in one HTML file.
+
+    Args:
+        latents: their numbers, such as 724 31; 20 latents if left out
+        model: as for `sdlcore extract`; its preprocessing places the heat map
+        folder: folder of the images; the store's if left out
+        number: images of each latent
+    """
+    # sdl.top_images is imported here, since it needs Pillow
+    pages = sdl.top_images(opened(dictionary), x, latents or None, model=model, folder=folder, number=number)
+    print(pages)
+    print(pages.to_html(out))

@@ -96,14 +96,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         ],
         apply_b_dec_to_input=Annotated[bool | None, arg(help="of plain tensors: b_dec is subtracted from inputs")],
     ),
-    "top-images": command(
-        sdl.top_images,
-        "dictionary x out latents model folder number",
-        x=Annotated[Path, arg(help="a store (.h5) that `sdlcore extract` made from images")],
-        out=Annotated[Path, arg(help="file to write (.html)")],
-        model=Annotated[str | None, arg(help="as for `sdlcore extract`; its preprocessing places the heat map")],
-        folder=Annotated[Path | None, arg(help="folder of the images; the store's if left out")],
-    ),
+    "top-images": evaluating.top_images,
     "contexts": command(
         sdl.contexts,
         PLACES,
