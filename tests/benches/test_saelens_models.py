@@ -158,7 +158,8 @@ def test_stores_hold_features_times_directions_plus_bias_and_seeds_differ_in_sam
     inputs = []
     for seed in (3, 4):
         paths = {name: tmp_path / f"{name}{seed}.h5" for name in ("train", "test")}
-        script("saelens")(source=source, seed=seed, feature_matrix=tmp_path / f"W{seed}.safetensors", **paths)
+        outputs = paths | {"feature_matrix": tmp_path / f"W{seed}.safetensors"}
+        script("synth")(kind="saelens", source=source.to_dict(), seed=seed, **outputs)
         W, model = load_references(tmp_path / f"W{seed}.safetensors").W_p, read_synthetic_model(source)
         assert np.array_equal(W, model.W_p)
         for part, rows in (("train", 9000), ("test", 50)):

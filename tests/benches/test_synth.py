@@ -161,7 +161,8 @@ def test_directions_are_unit_and_interfere_less_than_random_ones():
 
 def test_stores_hold_features_times_directions_plus_bias(tmp_path):
     paths = {name: tmp_path / f"{name}.h5" for name in ("train", "test")}
-    script("synth")(source=SMALL, seed=3, feature_matrix=tmp_path / "W.safetensors", **paths)
+    outputs = paths | {"feature_matrix": tmp_path / "W.safetensors"}
+    script("synth")(kind="synth", source=SMALL.to_dict(), seed=3, **outputs)
     W = load_references(tmp_path / "W.safetensors").W_p
     assert W.shape == (24, 64)
     distribution = draw_distribution(SMALL, stream(3, "synth", "law"))

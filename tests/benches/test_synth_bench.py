@@ -18,7 +18,8 @@ def bench():
 
 def test_it_draws_the_pipelines_features_and_samples(bench, tmp_path):
     paths = {part: tmp_path / f"{part}.h5" for part in ("train", "test")}
-    script("synth")(source=bench.settings, seed=3, feature_matrix=tmp_path / "W.safetensors", **paths)
+    outputs = paths | {"feature_matrix": tmp_path / "W.safetensors"}
+    script("synth")(kind="synth", source=bench.settings.to_dict(), seed=3, **outputs)
     for part, rows in (("train", 5000), ("test", 200)):
         drawn = bench.samples(rows, part)
         with ActivationStore(paths[part]) as store:
