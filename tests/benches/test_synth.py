@@ -1,23 +1,57 @@
-"""SynthSAEBench's distribution: frequencies, trees, factors, magnitudes, directions, and the stores that hold it."""
+"""SynthSAEBench's distribution: random numbers, frequencies, trees, factors, magnitudes, recipes and streams."""
+
+import json
 
 import numpy as np
 import pytest
+import torch
 
+import sdlcore as sdl
+from sdlcore.benches import synth
 from sdlcore.benches.config import SynthSource
-from sdlcore.benches.synth import Sampler, candidacy, directions, draw_distribution, families, frequencies
+from sdlcore.benches.loops import philox
+from sdlcore.benches.synth import (
+    Sampler,
+    candidacy,
+    directions,
+    draw_distribution,
+    families,
+    frequencies,
+    open_synth_stream,
+    write_synth_recipe,
+)
+from sdlcore.data.batches import Request
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from tests.conftest import script
 
+# Random123's known answers for Philox4x32-10: counter, key, result
+ANSWERS = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+
+
+def words(text):
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "result"), ANSWERS)
+def test_random_words_are_philoxs_reference_words(counter, key, result):
+    assert list(philox(*map(np.uint64, words(counter) + words(key)))) == words(result)
+
+
 # two trees of 2 x (1 + 4 + 16) features, and 22 on their own
-SMALL = SynthSource(n=64, n_p=24, roots=2, depth=2, train_samples=9000, test_samples=50)
+SMALL_SOURCE = SynthSource(n=64, n_p=24, roots=2, depth=2, train_samples=9000, test_samples=50)
 N = 40000
 
 
 def drawn(**changes):
     """Return settings, distribution and N samples (dense) of the small bench."""
-    source = SMALL.changed(**changes)
+    source = SMALL_SOURCE.changed(**changes)
     distribution = draw_distribution(source, stream(0, "law"))
     return source, distribution, sampler(source, distribution).coefficients(0, N).toarray()
 
@@ -97,7 +131,7 @@ def test_a_child_is_active_only_with_its_parent_and_without_its_siblings():
 
 
 def test_candidacy_makes_up_for_parents_and_siblings():
-    source = SMALL.changed(n=10, roots=2, branching=2, depth=1)
+    source = SMALL_SOURCE.changed(n=10, roots=2, branching=2, depth=1)
     probabilities = np.array([0.4, 0.3, 0.1, 0.08, 0.06, 0.03, 0.02, 0.02, 0.02, 0.02])
     candidacies = candidacy(probabilities, source)
     assert candidacies[[0, 1, 6]] == pytest.approx(probabilities[[0, 1, 6]])
@@ -162,10 +196,10 @@ def test_directions_are_unit_and_interfere_less_than_random_ones():
 def test_stores_hold_features_times_directions_plus_bias(tmp_path):
     paths = {name: tmp_path / f"{name}.h5" for name in ("train", "test")}
     outputs = paths | {"feature_matrix": tmp_path / "W.safetensors"}
-    script("synth")(kind="synth", source=SMALL.to_dict(), seed=3, **outputs)
+    script("synth")(kind="synth", source=SMALL_SOURCE.to_dict(), seed=3, **outputs)
     W = load_references(tmp_path / "W.safetensors").W_p
     assert W.shape == (24, 64)
-    distribution = draw_distribution(SMALL, stream(3, "synth", "law"))
+    distribution = draw_distribution(SMALL_SOURCE, stream(3, "synth", "law"))
     assert np.linalg.norm(distribution.bias) == pytest.approx(0.5)
     for part, rows in (("train", 9000), ("test", 50)):
         with ActivationStore(paths[part]) as store:
@@ -179,3 +213,99 @@ def test_stores_hold_features_times_directions_plus_bias(tmp_path):
 @pytest.mark.parametrize(("settings", "key"), [({"roots": 200}, "roots"), ({"min_frequency": 0.5}, "min_frequency")])
 def test_settings_that_do_not_go_together_are_named(settings, key):
     assert [name for name, _ in SynthSource().changed(**settings).inconsistencies()] == [key]
+
+
+SMALL = {"n": 64, "n_p": 24, "roots": 2, "depth": 2, "train_samples": 5000, "test_samples": 200}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.SynthBench.draw(seed=3, **SMALL)
+
+
+def test_it_draws_the_pipelines_features_and_samples(bench, tmp_path):
+    paths = {part: tmp_path / f"{part}.h5" for part in ("train", "test")}
+    outputs = paths | {"feature_matrix": tmp_path / "W.safetensors"}
+    script("synth")(kind="synth", source=bench.settings.to_dict(), seed=3, **outputs)
+    for part, rows in (("train", 5000), ("test", 200)):
+        drawn = bench.samples(rows, part)
+        with ActivationStore(paths[part]) as store:
+            assert np.array_equal(store.read("input"), drawn.input)
+            assert np.array_equal(store.features().toarray(), drawn.features.toarray())
+
+
+def test_samples_continue_from_any_number(bench):
+    x = bench.samples(300)
+    assert np.array_equal(bench.samples(100, first=150).input, x.input[150:250])
+    assert np.array_equal(bench.sample(), bench.samples(5000).input)
+    assert not np.array_equal(bench.sample(200, "test"), x.input[:200])
+
+
+def test_versions_share_features_and_differ_in_magnitudes(bench):
+    other = sdl.SynthBench.draw(seed=3, version=1, **SMALL)
+    assert np.array_equal(other.W_p, bench.W_p)
+    one, two = other.samples(2000).features, bench.samples(2000).features
+    assert np.array_equal(one.indices, two.indices)
+    roots = one.indices < 2
+    assert np.array_equal(one.data[roots], two.data[roots])
+    assert (one.data != two.data).any()
+
+
+def test_evaluation_and_training_take_it(bench):
+    sae = sdl.fit(bench.sample(), activation="topk", n_q=16, k=4, steps=20, watch=bench, progress=False)
+    scores = sdl.evaluate(sae, bench, nulls=False)
+    assert 0 <= scores["detection_f1"] <= 1
+    assert "absorption" not in scores
+    assert "gt_recovery_decoder" in sae.history_frame()
+
+
+def test_saelens_gets_new_samples_with_each_call_and_their_bias(bench):
+    features, generator = bench.to_saelens()
+    first, second = generator.sample(50), generator.sample(50)
+    both = bench.to_saelens()[1].sample(100)
+    assert torch.equal(torch.cat([first, second]), both)
+    assert np.array_equal(features.feature_vectors.numpy(), bench.W_p.T)
+    expected = both.numpy() @ bench.W_p.T + bench.distribution.bias
+    # sums of at most 64 float32 products of size 10
+    assert np.allclose(features(both).numpy(), expected, atol=1e-4)
+    for part in ("train", "test"):
+        assert not np.array_equal(bench.samples(50, part).features.toarray(), first)
+
+
+STREAMED = SynthSource(n=128, n_p=16, roots=1)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    write_synth_recipe(tmp_path / "train.json", STREAMED, 3, {"made": "here"})
+    return tmp_path / "train.json"
+
+
+def opened(path, batch_size=10):
+    return open_synth_stream(path, Request("sae", batch_size, 0, 1), path.parent, torch.device("cpu"))
+
+
+def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):
+    monkeypatch.setattr(synth, "FIRST_ROWS", 50)
+    x = sdl.SynthBench.draw(seed=3, n=128, n_p=16, roots=1).samples(50).input
+    with opened(recipe) as rows:
+        assert rows.widths == (16,)
+        batches = [rows.batches(step) for step in (4, 0, 1, 2, 3)]  # a training may resume at any step
+        sample = rows.sample().read("input", 0, 50)
+    assert all(x_r is x_p for x_p, x_r in batches)
+    np.testing.assert_array_equal(np.concatenate([x_p for x_p, _ in [*batches[1:], batches[0]]]), x)
+    np.testing.assert_array_equal(sample, x)
+
+
+def test_other_files_are_refused(recipe):
+    content = json.loads(recipe.read_text())
+    for text, problem in (
+        ("{", "delimiter|property name"),
+        (json.dumps(content | {"format": "x"}), "its format is 'x'"),
+    ):
+        recipe.write_text(text)
+        with (
+            pytest.raises(SourceError, match=f"train.json: expected an sdlcore stream .*({problem}).*make it anew"),
+            opened(recipe),
+        ):
+            pass

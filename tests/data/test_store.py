@@ -1,3 +1,6 @@
+"""Activation stores: written and read back, described, refused, damaged, and changed while they are read."""
+
+import os
 import subprocess
 import sys
 
@@ -9,9 +12,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
-from sdlcore.errors import StoreError
+from sdlcore.data.reading import ActivationStore, content_digest
+from sdlcore.data.writing import Progress, create_store, resume_store, unite
+from sdlcore.errors import SourceError, StoreError
+from sdlcore.storage.files import sha256_of
 from tests.stores import verify, write_store
 
 
@@ -166,3 +170,95 @@ with create_store(sys.argv[1], {{}}) as writer:
         in done.stderr
     )
     assert list(tmp_path.iterdir()) == []
+
+
+X = np.random.default_rng(0).standard_normal((500, 6))
+TINY = {"float16": 1e-9, "bfloat16": 1e-60, "float32": 1e-60}
+
+
+def with_row(value):
+    changed = X.copy()
+    changed[301] = value
+    return changed
+
+
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize(("create", "column"), [(create_store, "input"), (resume_store, "target")])
+def test_a_row_that_vanishes_is_refused(tmp_path, create, dtype, column):
+    columns = {"input": X, "target": X, column: with_row(TINY[dtype])}
+    message = rf"s\.h5: {column}: row 301 has a largest magnitude of .*, which is zero in {dtype}"
+
+    def write():
+        with create(tmp_path / "s.h5", {}, dtype) as writer:
+            for start in range(0, 500, 100):
+                writer.append(**{name: values[start : start + 100] for name, values in columns.items()})
+
+    with pytest.raises(StoreError, match=message):
+        write()
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_rows_of_zeros_stay(tmp_path):
+    write_store(tmp_path / "s.h5", with_row(0), dtype="float16")
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert not store.read("input", 301, 302).any()
+
+
+def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 7))
+    changed = x.copy()
+    changed[2999, 6] += 1
+    for name, values, rows in (("a.h5", x, 3000), ("b.h5", x, 700), ("c.h5", changed, 3000)):
+        with resume_store(tmp_path / name, {"file": name}) as writer:
+            for start in range(0, 3000, rows):
+                writer.append(values[start : start + rows])
+                writer.commit(Progress(0))
+    assert (tmp_path / "a.h5").read_bytes() != (tmp_path / "b.h5").read_bytes()
+    assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
+    assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")
+    (tmp_path / "d.json").write_text("{}")
+    assert content_digest(tmp_path / "d.json") == sha256_of(tmp_path / "d.json")
+
+
+@settings(max_examples=settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_a_finished_store_is_reported_or_changes_no_sample(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("flipped")
+    whole, flipped = folder / "whole.h5", folder / "flipped.h5"
+    rng = np.random.default_rng(0)
+    with resume_store(whole, {"a": 1}, class_names=["x"]) as writer:
+        writer.append(rng.standard_normal((2500, 4)), labels=np.zeros(2500), references={"position": np.arange(2500)})
+    content = bytearray(whole.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    flipped.write_bytes(content)
+    try:
+        verify(flipped)
+    except StoreError:
+        return
+    with ActivationStore(whole) as expected, ActivationStore(flipped) as store:
+        for column in expected.columns():
+            np.testing.assert_array_equal(expected.read(column), store.read(column))
+
+
+CHANGES = {
+    # beyond the end of a cut file, HDF5 returns zeros
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 3),
+    "longer": lambda path: os.truncate(path, path.stat().st_size + 4),
+    # for any resolution of the clock
+    "overwritten": lambda path: os.utime(path, ns=(0, path.stat().st_mtime_ns + 1)),
+}
+
+
+@pytest.mark.parametrize("changed", ["one.h5", "b.h5"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_store_or_shard_that_is_written_to_is_refused_by_its_name(tmp_path, change, changed):
+    x = np.random.default_rng(0).standard_normal((3000, 40), np.float32)
+    for name, rows in {"one.h5": x, "a.h5": x[:1000], "b.h5": x[1000:]}.items():
+        write_store(tmp_path / name, rows, dtype="float32")
+    unite([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "index.h5", {})
+    with ActivationStore(tmp_path / ("one.h5" if changed == "one.h5" else "index.h5")) as store:
+        assert store.read("input", 2900).tolist() == x[2900:].tolist()
+        CHANGES[change](tmp_path / changed)
+        for rows in ((0, 2000), (2990, 3000)):
+            with pytest.raises(SourceError, match=rf"{changed}: the file was changed while it was read; repeat the"):
+                store.read("input", *rows)
