@@ -8,10 +8,10 @@ on the same rows does not close the gap, that true rows do, and name scalable di
 This study asks whether refined rows (`sdl.refine`) or alternating convex search close it. The worlds are our own: the
 paper's question, not its data.
 
-A world has n unit directions, drawn at random, in n_p dimensions, and four groups of n / 4 features. A sample adds
-eight features with strengths between .5 and 1.5, and Gaussian noise. In training, and in the test ``seen``, all eight
-come from one group. In the test ``new`` they come from all features, so nearly every pair of groups is a new
-combination.
+A world (`WORLDS`) has n unit directions, drawn at random, in n_p dimensions, and four groups of n / 4 features. A
+sample adds eight features with strengths between .5 and 1.5, and Gaussian noise. In training, and in the test
+``seen``, all eight come from one group. In the test ``new`` they come from all features, so nearly every pair of
+groups is a new combination.
 
 Each row of the table is a choice of rows and of codes:
 
@@ -41,8 +41,13 @@ from torch import Tensor
 import sdlcore as sdl
 from studies import tables
 
-SIZES = {1024: (256, 100_000), 4096: (512, 200_000)}
-"""Number of features: dimensions, and training samples."""
+WORLDS = {
+    "wide": (1024, 256, 100_000),
+    "narrow": (1024, 128, 100_000),
+    "few samples": (1024, 128, 20_000),
+    "large": (4096, 512, 200_000),
+}
+"""Number of features and of dimensions, and training samples."""
 GROUPS, ACTIVE, NOISE, TEST = 4, 8, 0.01, 4000
 """Groups of features, active features of a sample, noise of a dimension, and samples of a test."""
 PENALTIES = (0.02, 0.05, 0.1, 0.2)
@@ -50,11 +55,11 @@ PENALTIES = (0.02, 0.05, 0.1, 0.2)
 ITERATIONS = 200
 STEPS, BATCH = 6000, 1024
 RATES = (3e-4, 1e-3, 3e-3)
-RATE = 1e-3
+RATE = {"wide": 1e-3, "narrow": 1e-3, "few samples": 1e-3, "large": 1e-3}
 """Learning rate of the autoencoders: the best of `RATES` in the pilot by reconstruction error, on seed 900."""
 ACTIVE_ABOVE = 0.1
 """Codes above it count as active, for rows of norm 1; the smallest strength is .5, and FISTA approaches zero slowly."""
-KEYS = ("features", "seed", "rows", "codes", "test")
+KEYS = ("world", "seed", "rows", "codes", "test")
 
 
 class World(NamedTuple):
@@ -65,14 +70,14 @@ class World(NamedTuple):
     tests: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def world(n: int, seed: int) -> World:
+def draw_world(name: str, seed: int) -> World:
     """Draw a world with training samples and both tests."""
-    n_p, samples = SIZES[n]
+    n, n_p, samples = WORLDS[name]
     rng = np.random.default_rng(seed)
     directions = rng.standard_normal((n, n_p))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     train, _ = draw(directions, samples, "seen", rng)
-    return World(directions, train, {name: draw(directions, TEST, name, rng) for name in ("seen", "new")})
+    return World(directions, train, {test: draw(directions, TEST, test, rng) for test in ("seen", "new")})
 
 
 def draw(directions: np.ndarray, samples: int, test: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -98,12 +103,12 @@ def autoencoder(x: np.ndarray, n: int, seed: int, rate: float) -> sdl.Dictionary
     return sdl.fit(x, activation="topk", seed=seed, progress=False, device="cpu", **size)
 
 
-def rows_by_name(x: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[tuple[str, Any, float]]:
+def rows_by_name(x: np.ndarray, truth: np.ndarray, seed: int, rate: float) -> Iterator[tuple[str, Any, float]]:
     """Yield the name of rows, a dictionary or an array with them, and the core-seconds that they took."""
     n, n_p = truth.shape
     rng = np.random.default_rng([seed, 1])
     start = process_time()
-    sae = autoencoder(x, n, seed, RATE)
+    sae = autoencoder(x, n, seed, rate)
     trained = process_time() - start
     yield "TopK", sae, trained
     start = process_time()
@@ -118,16 +123,16 @@ def rows_by_name(x: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[tuple[
     yield "true", truth, 0.0
 
 
-def measured(n: int, seed: int) -> list[dict[str, Any]]:
+def measured(world: str, seed: int) -> list[dict[str, Any]]:
     """Return the table's rows of one world."""
-    drawn, found = world(n, seed), []
-    for name, rows, seconds in rows_by_name(drawn.train, drawn.directions, seed):
+    drawn, found = draw_world(world, seed), []
+    for name, rows, seconds in rows_by_name(drawn.train, drawn.directions, seed, RATE[world]):
         atoms = np.asarray(rows.W_dec if isinstance(rows, sdl.Dictionary) else rows, dtype=np.float64)
         bias = np.asarray(rows.b_dec if isinstance(rows, sdl.Dictionary) else np.zeros(atoms.shape[1]), np.float32)
         norms = np.linalg.norm(atoms, axis=1, keepdims=True)
         directions = atoms / np.maximum(norms, 1e-12)
         cosines = directions @ drawn.directions.T
-        facts = {"features": n, "seed": seed, "rows": name, "latents": len(directions), "core_seconds": seconds}
+        facts = {"world": world, "seed": seed, "rows": name, "latents": len(directions), "core_seconds": seconds}
         facts |= {"recovery": float((cosines.max(0) > 0.9).mean()), "cosine": float(cosines.max(0).mean())}
         latents, features = linear_sum_assignment(cosines, maximize=True)
         matches = latents[np.argsort(features)]
@@ -197,32 +202,29 @@ def correlation(codes: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean((codes * truth).sum(0) / np.maximum(norms, 1e-12)))
 
 
-def pilot(n: int, seed: int) -> Iterator[dict[str, Any]]:
+def pilot(world: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the reconstruction error of an autoencoder on ``seen`` for each learning rate."""
-    drawn = world(n, seed)
+    drawn = draw_world(world, seed)
     x, _ = drawn.tests["seen"]
     for rate in RATES:
-        sae = autoencoder(drawn.train, n, seed, rate)
+        sae = autoencoder(drawn.train, len(drawn.directions), seed, rate)
         fvu = float(((x - sae.reconstruct(x)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
         cosines = np.asarray(torch.nn.functional.normalize(sae.W_dec)) @ drawn.directions.T
-        yield {"features": n, "seed": seed, "lr": rate, "fvu": fvu, "recovery": float((cosines.max(0) > 0.9).mean())}
+        yield {"world": world, "seed": seed, "lr": rate, "fvu": fvu, "recovery": float((cosines.max(0) > 0.9).mean())}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("pilot", "runs"))
     parser.add_argument("csv", type=Path, help="table to write")
-    parser.add_argument("--features", type=int, nargs="+", default=[1024], choices=SIZES)
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=WORLDS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    for n in options.features:
-        if options.part == "pilot":
-            for row in pilot(n, 900):
-                tables.add(options.csv, [row], ("features", "seed", "lr"))
-            continue
-        for seed in options.seeds:
-            tables.add(options.csv, measured(n, seed), KEYS)
+    keys = KEYS if options.part == "runs" else ("world", "seed", "lr")
+    for world, seed in product(options.worlds, options.seeds if options.part == "runs" else [900]):
+        for row in measured(world, seed) if options.part == "runs" else pilot(world, seed):
+            tables.add(options.csv, [row], keys)
 
 
 if __name__ == "__main__":
