@@ -9,17 +9,17 @@ This study asks whether refined rows (`sdl.refine`) or alternating convex search
 paper's question, not its data.
 
 A world (`WORLDS`) has n unit directions, drawn at random, in n_p dimensions, and four groups of n / 4 features. A
-sample adds eight features with strengths between .5 and 1.5, and Gaussian noise. In training, and in the test
-``seen``, all eight come from one group. In the test ``new`` they come from all features, so nearly every pair of
+sample adds 8 or 16 features with strengths between .5 and 1.5, and Gaussian noise. In training, and in the test
+``seen``, all come from one group. In the test ``new`` they come from all features, so nearly every pair of
 groups is a new combination.
 
 Each row of the table is a choice of rows and of codes:
 
 - rows: TopK autoencoders (2 n latents), the same refined, alternating convex search (from 2 n atoms), k-means, random
   samples, random directions, true directions
-- codes: the dictionary's own encoder; OMP with the threshold of L0 8 on training samples; FISTA with non-negative
-  codes, at the penalty of `PENALTIES` with the highest MCC on ``seen``: this choice uses the true
-  features, which favours FISTA
+- codes: the dictionary's own encoder; OMP with the threshold of the true L0 on training samples; FISTA with
+  non-negative codes, at the penalty of `PENALTIES` with the highest MCC on ``seen``, which favours FISTA, since this
+  choice uses the true features
 
 Measures: recovery is the share of true directions that a row matches with a cosine above .9. MCC is the mean
 correlation of a feature's strength with the code of its latent, where rows and features are matched one to one by
@@ -42,20 +42,20 @@ import sdlcore as sdl
 from studies import tables
 
 WORLDS = {
-    "wide": (1024, 256, 100_000),
-    "narrow": (1024, 128, 100_000),
-    "few samples": (1024, 128, 20_000),
-    "large": (4096, 512, 200_000),
+    "sparse": (1024, 128, 8, 100_000),
+    "few samples": (1024, 128, 8, 20_000),
+    "dense": (256, 128, 8, 100_000),
+    "denser": (256, 128, 16, 100_000),
 }
-"""Number of features and of dimensions, and training samples."""
-GROUPS, ACTIVE, NOISE, TEST = 4, 8, 0.01, 4000
-"""Groups of features, active features of a sample, noise of a dimension, and samples of a test."""
+"""Number of features, dimensions, active features of a sample, and training samples."""
+GROUPS, NOISE, TEST = 4, 0.01, 4000
+"""Groups of features, noise of a dimension, and samples of a test."""
 PENALTIES = (0.02, 0.05, 0.1, 0.2)
 """Penalties of FISTA, for samples as they are and rows of norm 1."""
 ITERATIONS = 200
 STEPS, BATCH = 6000, 1024
 RATES = (3e-4, 1e-3, 3e-3)
-RATE = {"wide": 1e-3, "narrow": 1e-3, "few samples": 1e-3, "large": 1e-3}
+RATE = {"sparse": 3e-3, "few samples": 3e-4, "dense": 1e-3, "denser": 1e-3}
 """Learning rate of the autoencoders: the best of `RATES` in the pilot by reconstruction error, on seed 900."""
 ACTIVE_ABOVE = 0.1
 """Codes above it count as active, for rows of norm 1; the smallest strength is .5, and FISTA approaches zero slowly."""
@@ -63,29 +63,32 @@ KEYS = ("world", "seed", "rows", "codes", "test")
 
 
 class World(NamedTuple):
-    """True directions (n x n_p), training samples, and a test's samples and strengths by name."""
+    """True directions (n x n_p), features of a sample, training samples, and samples and strengths by test."""
 
     directions: np.ndarray
+    k: int
     train: np.ndarray
     tests: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def draw_world(name: str, seed: int) -> World:
     """Draw a world with training samples and both tests."""
-    n, n_p, samples = WORLDS[name]
+    n, n_p, k, samples = WORLDS[name]
     rng = np.random.default_rng(seed)
     directions = rng.standard_normal((n, n_p))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    train, _ = draw(directions, samples, "seen", rng)
-    return World(directions, train, {test: draw(directions, TEST, test, rng) for test in ("seen", "new")})
+    train, _ = draw(directions, k, samples, "seen", rng)
+    return World(directions, k, train, {test: draw(directions, k, TEST, test, rng) for test in ("seen", "new")})
 
 
-def draw(directions: np.ndarray, samples: int, test: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    directions: np.ndarray, k: int, samples: int, test: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return samples (N x n_p), and for a test also strengths (N x n), in float32."""
     n, n_p = directions.shape
     pool = n // GROUPS if test == "seen" else n
     first = pool * rng.integers(0, n // pool, samples)
-    places = first[:, None] + np.stack([rng.permutation(pool)[:ACTIVE] for _ in range(samples)])
+    places = first[:, None] + np.stack([rng.permutation(pool)[:k] for _ in range(samples)])
     strengths = rng.uniform(0.5, 1.5, places.shape)
     x = np.empty((samples, n_p), np.float32)
     for part in np.array_split(np.arange(samples), max(1, samples // 5000)):
@@ -97,18 +100,18 @@ def draw(directions: np.ndarray, samples: int, test: str, rng: np.random.Generat
     return x, truth
 
 
-def autoencoder(x: np.ndarray, n: int, seed: int, rate: float) -> sdl.Dictionary:
+def autoencoder(x: np.ndarray, n: int, k: int, seed: int, rate: float) -> sdl.Dictionary:
     """Train a TopK autoencoder with 2 n latents."""
-    size: dict[str, Any] = {"n_q": 2 * n, "k": ACTIVE, "steps": STEPS, "batch_size": BATCH, "lr": rate}
+    size: dict[str, Any] = {"n_q": 2 * n, "k": k, "steps": STEPS, "batch_size": BATCH, "lr": rate}
     return sdl.fit(x, activation="topk", seed=seed, progress=False, device="cpu", **size)
 
 
-def rows_by_name(x: np.ndarray, truth: np.ndarray, seed: int, rate: float) -> Iterator[tuple[str, Any, float]]:
+def rows_by_name(drawn: World, seed: int, rate: float) -> Iterator[tuple[str, Any, float]]:
     """Yield the name of rows, a dictionary or an array with them, and the core-seconds that they took."""
-    n, n_p = truth.shape
+    x, (n, n_p) = drawn.train, drawn.directions.shape
     rng = np.random.default_rng([seed, 1])
     start = process_time()
-    sae = autoencoder(x, n, seed, rate)
+    sae = autoencoder(x, n, drawn.k, seed, rate)
     trained = process_time() - start
     yield "TopK", sae, trained
     start = process_time()
@@ -116,17 +119,17 @@ def rows_by_name(x: np.ndarray, truth: np.ndarray, seed: int, rate: float) -> It
     yield "TopK, refined", refined, trained + process_time() - start
     for solver in ("acs", "kmeans"):
         start = process_time()
-        solved = sdl.fit(x, solver=solver, n_atoms=2 * n, support=2 * ACTIVE, seed=seed, progress=False, device="cpu")
+        solved = sdl.solve(x, solver, n_atoms=2 * n, support=2 * drawn.k, seed=seed, progress=False)
         yield solver, solved, process_time() - start
     yield "random samples", x[rng.choice(len(x), 2 * n, replace=False)], 0.0
     yield "random directions", rng.standard_normal((2 * n, n_p), np.float32), 0.0
-    yield "true", truth, 0.0
+    yield "true", drawn.directions, 0.0
 
 
 def measured(world: str, seed: int) -> list[dict[str, Any]]:
     """Return the table's rows of one world."""
     drawn, found = draw_world(world, seed), []
-    for name, rows, seconds in rows_by_name(drawn.train, drawn.directions, seed, RATE[world]):
+    for name, rows, seconds in rows_by_name(drawn, seed, RATE[world]):
         atoms = np.asarray(rows.W_dec if isinstance(rows, sdl.Dictionary) else rows, dtype=np.float64)
         bias = np.asarray(rows.b_dec if isinstance(rows, sdl.Dictionary) else np.zeros(atoms.shape[1]), np.float32)
         norms = np.linalg.norm(atoms, axis=1, keepdims=True)
@@ -147,13 +150,13 @@ def measured(world: str, seed: int) -> list[dict[str, Any]]:
 
 
 def by_omp(directions: np.ndarray, bias: np.ndarray, drawn: World) -> dict[str, np.ndarray]:
-    """Code both tests by OMP whose threshold gives L0 8 on training samples."""
-    coder = sdl.SparseCoder(n_p=len(bias), n_q=len(directions), activation="topk", k=ACTIVE)
+    """Code both tests by OMP whose threshold gives the true L0 on training samples."""
+    coder = sdl.SparseCoder(n_p=len(bias), n_q=len(directions), activation="topk", k=drawn.k)
     with torch.no_grad():
         coder.W_dec.copy_(torch.from_numpy(directions))
         coder.b_dec.copy_(torch.from_numpy(bias))
     rows = sdl.Dictionary(coder)
-    searched = sdl.search(rows, drawn.train, "omp", l0=ACTIVE, n_samples=8192, progress=False)
+    searched = sdl.search(rows, drawn.train, "omp", l0=drawn.k, n_samples=8192, progress=False)
     return {test: searched.encode(x) for test, (x, _) in drawn.tests.items()}
 
 
@@ -207,7 +210,7 @@ def pilot(world: str, seed: int) -> Iterator[dict[str, Any]]:
     drawn = draw_world(world, seed)
     x, _ = drawn.tests["seen"]
     for rate in RATES:
-        sae = autoencoder(drawn.train, len(drawn.directions), seed, rate)
+        sae = autoencoder(drawn.train, len(drawn.directions), drawn.k, seed, rate)
         fvu = float(((x - sae.reconstruct(x)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
         cosines = np.asarray(torch.nn.functional.normalize(sae.W_dec)) @ drawn.directions.T
         yield {"world": world, "seed": seed, "lr": rate, "fvu": fvu, "recovery": float((cosines.max(0) > 0.9).mean())}
