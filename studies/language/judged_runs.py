@@ -55,7 +55,7 @@ def main() -> None:
     if asked.contexts:
         path = stores / "test.h5"
         with ActivationStore(path) as store:
-            held_out = HeldOut.of(path, store, asked.model, asked.text)
+            held_out = HeldOut.of(store, asked.model, asked.text)
             found = held_out.losses(store, coders, asked.contexts, torch.device("cpu"))
         for key, loss in found.items():
             rows[key] |= {"kl": loss.kl_spliced, "kl_recovered": loss.kl_recovered_mean, "ce": loss.recovered_mean}

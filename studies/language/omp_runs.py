@@ -60,7 +60,7 @@ def scores(
     """Return the scores of a method's rows, coded by OMP, for each seed."""
     with ActivationStore(path) as store:
         x = store.read("input").astype(np.float32)
-        held_out = HeldOut.of(path, store, arguments.model, arguments.text)
+        held_out = HeldOut.of(store, arguments.model, arguments.text)
         coders = {seed: dictionary.coder for seed, dictionary in by_seed.items()}
         losses = held_out.losses(store, coders, arguments.contexts, torch.device("cpu"))
     rows = []

@@ -1,9 +1,7 @@
 """Image folders and a CLIP for tests, made here."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,25 +62,6 @@ def make_folder() -> Callable[[Path], Path]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path], Path]) -> Path:
     return make_folder(tmp_path_factory.mktemp("images") / "whole")
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A user's folder without permissions; root, who could read it, becomes nobody meanwhile."""
-    root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)  # pytest's folders are accessible to root alone
-        if root:
-            os.seteuid(65534)
-        path = Path(name) / "its"
-        path.mkdir()
-        try:
-            yield path
-        finally:
-            if root:
-                os.seteuid(0)
-            for folder in (path, *(entry for entry in path.rglob("*") if entry.is_dir())):
-                folder.chmod(0o700)
 
 
 @pytest.fixture(scope="session")

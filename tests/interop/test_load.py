@@ -279,6 +279,6 @@ def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_file
         """for plain tensors, such as Gemma Scope's, give the file: subfolder="layer_5/params.npz\""""
     )
     assert top.startswith("someone/scope: the hub's repository has no dictionary in its top folder (")
-    assert unknown.startswith("gpt2-small-res-jb/blocks.5: neither a path on this machine nor a model of the hub; ")
+    assert unknown.startswith("gpt2-small-res-jb/blocks.5: no such path on this machine, and the hub")
     assert 'for a release of SAELens, write its name and the id of the dictionary, load("RELEASE", sub' in unknown
     assert release == "gpt2-small-res-jb/blocks.5: neither a file or folder on this machine nor OWNER/NAME at the hub"

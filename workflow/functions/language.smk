@@ -89,7 +89,7 @@ def check_model(name):
     """Refuse settings that do not fit the model early, by its configuration, because the extraction would fail only late."""
     model = language_model(SimpleNamespace(source=name))
     if not is_hub_model(model):
-        for key, problem in model_problems(model, study.language(name)):
+        for key, problem in model_problems(model_shape(model), study.language(name)):
             raise WorkflowError(f"sources.language.{name}.{key}: {problem}")
 
 

@@ -45,7 +45,7 @@ def main(
     place = choose_device(device)
     coder = load_model(dictionary).to(place)
     with ActivationStore(store) as opened:
-        held_out = HeldOut.of(store, opened, model, text)
+        held_out = HeldOut.of(opened, model, text)
         latent_contexts = held_out.contexts(opened, coder, latents)
         losses = None
         if coder.config.pair != "crosscoder":

@@ -37,7 +37,7 @@ def main(
     place = choose_device(device)
     coders = {str(path): load_model(path).to(place) for path in dictionaries}
     with ActivationStore(store) as opened:
-        held_out = HeldOut.of(store, opened, model, text)
+        held_out = HeldOut.of(opened, model, text)
         losses = held_out.losses(opened, coders, contexts, place)
         inputs = {str(path): content_digest(path) for path in dictionaries} | {"store": content_digest(store)}
     content = {

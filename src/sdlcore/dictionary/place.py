@@ -5,7 +5,6 @@ from typing import Any
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.made import Made
 from sdlcore.settings import Pair
 
 ARROW = "->"
@@ -24,7 +23,12 @@ def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | 
     if not activations:
         return None
     where = activations.get("where")  # recorded without a store, as by `SparseCoder` in a loop over a model
-    return dict(where or where_of(Made.read("the dictionary", activations).source, pair))
+    if where is None:
+        try:
+            where = where_of(LanguageSource.from_dict(activations["source"]), pair)
+        except (LookupError, TypeError, ValueError) as error:
+            raise SourceError(f"the dictionary's activations are not from a language model ({error})") from error
+    return dict(where)
 
 
 def known_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:

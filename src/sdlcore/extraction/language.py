@@ -26,7 +26,7 @@ from sdlcore.extraction.engine import Batch
 from sdlcore.extraction.forward import KEPT, KINDS, MEDIAN_ROWS, RowKinds, median_norms, read_contexts
 from sdlcore.extraction.hooks import Point, Stack
 from sdlcore.extraction.models import load_stack, load_tokenizer, open_checkpoint
-from sdlcore.extraction.shape import model_problems
+from sdlcore.extraction.shape import model_problems, model_shape
 from sdlcore.extraction.store import Filling, Rows
 from sdlcore.extraction.tokens import TokenisedText, Tokens, following
 from sdlcore.identity import provenance
@@ -308,7 +308,7 @@ def prepare_sources(
     source = sources[0]
     checkpoint = open_checkpoint(model, source.revision, source.paths)
     for one in sources:
-        for key, problem in model_problems(checkpoint.folder, one):
+        for key, problem in model_problems(model_shape(checkpoint.folder), one):
             raise SourceError(f"{checkpoint.name}: {key}: {problem}")
     sites = [site for one in sources for site in one.sites.values()]
     # a module whose path starts at the model may be in any block

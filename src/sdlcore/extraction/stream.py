@@ -35,7 +35,6 @@ from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.engine import Batch
 from sdlcore.extraction.forward import KEPT, read_batches, stack_batches
 from sdlcore.extraction.language import Extraction, fill_one, prepare_sources
-from sdlcore.extraction.made import Made
 from sdlcore.extraction.tokens import Tokens, following
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, write_json
@@ -358,16 +357,15 @@ def open_language_stream(
         If the recipe does not exist, or its model or text has changed.
     """
     recipe = load_recipe(path)
-    origin = Made.read(path, recipe.provenance)
+    facts: Any = recipe.provenance
     # outliers are recognised by the recipe's medians
-    (work,) = prepare_sources(
-        [origin.source], recipe.model, recipe.text, threads=torch.get_num_threads(), device=device
-    )
+    source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
+    (work,) = prepare_sources([source], recipe.model, recipe.text, threads=threads, device=device)
     for what in ("model", "text"):
-        was = recipe.provenance[what]
+        was = facts[what]
         if json.loads(json.dumps(work.facts[what])) != was:
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
-    work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
+    work = work._replace(kinds=work.kinds._replace(largest_norm=facts["largest_norm"]))
     marks = folder / "stream.json"
     batches = request.pair, request.batch_size, request.order
     arguments = (recipe.first_place, recipe.buffer_rows, *batches, marks, sha256_of(path))

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.corpus import Text, open_text
 from sdlcore.extraction.forward import RowKinds
-from sdlcore.extraction.made import Made, Part
 from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, open_checkpoint
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.inside.contexts import Context, contexts_in_text, top_activating
@@ -23,23 +22,24 @@ from sdlcore.model.coder import SparseCoder
 class HeldOut(NamedTuple):
     """The model and the text that an evaluation store was made from."""
 
-    origin: Made
-    part: Part
+    source: LanguageSource
+    provenance: Mapping[str, Any]
+    """Provenance of the store."""
     checkpoint: Checkpoint
     tokenizer: Any
     text: Text
 
     @classmethod
-    def of(cls, path: Path, store: ActivationStore, model: str, text: str) -> "HeldOut":
+    def of(cls, store: ActivationStore, model: str, text: str) -> "HeldOut":
         """Open the model and the text that an evaluation store was made from.
 
-        ``path`` is the store's file. Models and texts of the hub are opened at the commits that the store records.
+        Models and texts of the hub are opened at the commits that the store records.
         """
-        origin = Made.read(path, store.provenance)
-        checkpoint = open_checkpoint(model, origin.model_commit, origin.source.paths)
-        corpus = open_text(text, origin.source.text_options._replace(revision=origin.text_commit))
-        part = Part.read(path, store.provenance)
-        return cls(origin, part, checkpoint, load_tokenizer(checkpoint.folder), corpus)
+        facts: Any = store.provenance
+        source = LanguageSource.from_dict(facts["source"])
+        checkpoint = open_checkpoint(model, facts["model"].get("commit"), source.paths)
+        corpus = open_text(text, source.text_options._replace(revision=facts["text"].get("commit")))
+        return cls(source, facts, checkpoint, load_tokenizer(checkpoint.folder), corpus)
 
     def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
         """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
@@ -58,11 +58,11 @@ class HeldOut(NamedTuple):
         ValueError
             If a dictionary is a crosscoder.
         """
-        source = self.origin.source
+        source, facts = self.source, self.provenance
         text = TokenisedText(self.text, self.tokenizer, source.bos)
-        number = min(contexts, self.part.contexts)
-        held_out = list(islice(text.contexts(source.context_length, self.part.first_place), number))
-        kinds = RowKinds(self.origin.separator, self.origin.largest_norm, source.drop)
+        number = min(contexts, facts["contexts"])
+        held_out = list(islice(text.contexts(source.context_length, facts["first_place"]), number))
+        kinds = RowKinds(facts["separator"]["id"], facts["largest_norm"], source.drop)
         keep_freed_memory()
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
         losses = dict[Name, LossRecovered]()

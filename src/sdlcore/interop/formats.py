@@ -51,9 +51,9 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
         If a local path is given with a revision.
     """
     if is_hub_model(str(path)):
-        from sdlcore.extraction.hub import dictionary_snapshot  # takes an optional library
+        from sdlcore.extraction.hub import snapshot  # takes an optional library
 
-        location = dictionary_snapshot(str(path), revision, _patterns(subfolder), RELEASE, **hub) / subfolder
+        location = snapshot(str(path), revision, _patterns(subfolder), RELEASE, **hub) / subfolder
         if not location.exists() or (location.is_dir() and not any(location.iterdir())):
             raise SourceError(
                 f"{path}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_EXPECTED}); "

@@ -57,7 +57,7 @@ def load_release(name: str, dictionary: str) -> Release:
     from sae_lens.loading import pretrained_sae_loaders as loaders
     from sae_lens.loading import pretrained_saes_directory as directory
 
-    from sdlcore.extraction.hub import said_in_a_sentence
+    from sdlcore.extraction.hub import hub_errors
 
     releases = directory.get_pretrained_saes_directory()
     if name not in releases:
@@ -73,7 +73,7 @@ def load_release(name: str, dictionary: str) -> Release:
         )
     repository, folder = directory.get_repo_id_and_folder_name(name, dictionary)
     overrides = directory.get_config_overrides(name, dictionary) | {"device": "cpu", "dtype": "float32"}
-    with said_in_a_sentence(f"{name} ({repository})", "model", None):
+    with hub_errors(f"{name} ({repository})"):
         cfg, state, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[loaders.get_conversion_loader_name(name)](
             repo_id=repository,
             folder_name=folder,
