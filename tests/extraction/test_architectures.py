@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction import engine
 from sdlcore.extraction.architectures import ARCHITECTURES, SITES, cuts, lacking, paths_of
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.hooks import Stack, Watch
+from sdlcore.extraction.engine import Call
+from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import load_stack, load_whole
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_models import CONFIGURATIONS, DEPTH, VOCABULARY, make
@@ -145,6 +147,13 @@ def hooks_of(lm: Any) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.modules())
 
 
+def rows_at(model: Any, points: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the rows at places in the second of two passes."""
+    calls = [Call(IDS, None)] * 2
+    *_, batch = engine.activations(model, points, calls, lambda x, _: x.flatten(0, -2), torch.float32)
+    return {name: torch.from_numpy(x) for name, x in batch.values.items()}
+
+
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_pass_ends_behind_the_deepest_site(name: str):
     lm = make(name)
@@ -153,15 +162,12 @@ def test_a_pass_ends_behind_the_deepest_site(name: str):
     deepest, before = Site(1, "mlp_output"), hooks_of(lm)  # transformers leaves some of its own
     later: list[int] = []
     counter = stack.blocks[1].register_forward_pre_hook(lambda *_: later.append(1))
-    activations: dict[str, Tensor] = {}
     points = {"a": stack.point(Site(1, "residual_before")), "b": stack.point(deepest)}
-    with Watch(stack.model, points, lambda at, x: activations.update({at: x.clone()})) as it:
-        for _ in range(2):
-            it.run(IDS)
+    activations = rows_at(stack.model, points)
     counter.remove()
     assert not later
-    assert torch.equal(activations["a"], expected[Site(1, "residual_before")])
-    assert torch.equal(activations["b"].reshape(expected[deepest].shape), expected[deepest])
+    assert torch.equal(activations["a"], expected[Site(1, "residual_before")].flatten(0, -2))
+    assert torch.equal(activations["b"], expected[deepest].flatten(0, -2))
     assert hooks_of(lm) == before
 
 
@@ -172,11 +178,9 @@ def test_a_checkpoint_of_which_only_the_first_blocks_are_loaded_gives_the_same_b
     expected, _ = hooked(load_whole(tmp_path), name, None)
     stack = load_stack(tmp_path, 1)
     assert len(stack.blocks) == (1 if cuts(CONFIGURATIONS[name].to_dict(), None) else DEPTH)
-    activations: list[Tensor] = []
     site = Site(1, "residual")
-    with Watch(stack.model, {"input": stack.point(site)}, lambda _, x: activations.append(x.clone())) as it:
-        it.run(IDS)
-    assert torch.equal(activations[0], expected[site])
+    activations = rows_at(stack.model, {"input": stack.point(site)})
+    assert torch.equal(activations["input"], expected[site].flatten(0, -2))
 
 
 @pytest.mark.parametrize("name", ["phi", "gpt_neox", "falcon", "falcon, new"])

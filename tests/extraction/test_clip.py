@@ -25,7 +25,7 @@ from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import StoreWriter, unite
 from sdlcore.errors import SourceError
-from sdlcore.extraction import store as store_module
+from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.clip import clip_extraction
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.vision import image_tower, load_clip

@@ -29,7 +29,7 @@ from transformers import (
 
 import sdlcore as sdl
 from sdlcore.errors import SourceError
-from sdlcore.extraction import store as store_module
+from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.items import prefix_of
 from sdlcore.extraction.models import load_tokenizer, load_whole

@@ -16,7 +16,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction import corpus
 from sdlcore.extraction.config import LanguageSource, Site
-from sdlcore.extraction.hooks import Watch
+from sdlcore.extraction.engine import Call, activations
 from sdlcore.extraction.language import write_language_shard, write_language_stores
 from sdlcore.extraction.models import load_any, load_stack, load_tokenizer
 from sdlcore.extraction.text import read_documents
@@ -291,11 +291,9 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
     with torch.inference_mode():
         full = model(ids, labels=ids, output_hidden_states=True)
-        states: list[torch.Tensor] = []
         stack = load_stack(tmp_path / "model", 12)
         points = {"input": stack.point(Site(12, "residual"))}
-        with Watch(stack.model, points, lambda _, x: states.append(x.clone())) as watch:
-            watch.run(ids)
+        (batch,) = activations(stack.model, points, [Call(ids, None)], lambda x, _: x.flatten(0, 1), torch.float32)
     assert full.loss < 4
-    assert torch.equal(states[0], full.hidden_states[12])
+    assert torch.equal(torch.from_numpy(batch.values["input"]), full.hidden_states[12].flatten(0, 1))
     shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions

@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerFast
 from sdlcore.errors import SourceError
 from sdlcore.extraction.tokens import (
     TokenisedDocument,
-    following,
     opening_of,
     pack,
     separator_of,
@@ -57,7 +56,7 @@ def test_packing_goes_on_where_any_context_ended(documents, length, bos, data):
     if not packed:
         return
     at = data.draw(st.integers(0, len(packed) - 1))
-    place, position = following(packed[at])
+    place, position = packed[at].next
     rest = list(pack(tokenised(documents)[place:], SEPARATOR, length, bos, position))
     assert len(rest) == len(packed) - at - 1
     for actual, expected in zip(rest, packed[at + 1 :], strict=True):

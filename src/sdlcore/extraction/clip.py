@@ -18,16 +18,8 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.clip_config import ClipSource
 from sdlcore.extraction.folders import Skipped
 from sdlcore.extraction.hooks import Point, point_at
-from sdlcore.extraction.images import (
-    ImageCalls,
-    ImageFolder,
-    Transform,
-    list_images,
-    require_readable,
-    write_skipped,
-)
-from sdlcore.extraction.items import WITHIN, ItemRows, Progress, fill_items, prefix_of, rows_by
-from sdlcore.extraction.store import Filling
+from sdlcore.extraction.images import ImageFolder, Transform, fill_with_images, list_images, write_skipped
+from sdlcore.extraction.items import WITHIN, ItemRows
 from sdlcore.extraction.vision import image_tower, load_clip, load_vision
 from sdlcore.extras import extra
 from sdlcore.identity import provenance
@@ -94,24 +86,25 @@ class Extraction(NamedTuple):
     def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
         """Write the store of a split; return the skipped images."""
         source, part = self.source, self.splits[split]
-        rows = ItemRows(
-            "path",
-            np.array(part.folder.paths, dtype=object),
-            WITHIN.get(source.tokens) if source.at is not None else None,
-            part.labels,
-            part.folder.skipped,
+        names, within = np.array(part.folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None
+        filling = ItemRows(writer, None, "path", names, within, part.labels, part.folder.skipped)
+        if filling.next:
+            log.info("%s: resuming at image %d of %d", split, filling.next, len(part.order))
+        skipped = fill_with_images(
+            self.model,
+            [{"input": self.point}],
+            [filling],
+            part.folder,
+            part.order,
+            self.preprocess,
+            tokens=source.tokens,
+            batch_size=source.batch_size,
+            workers=self.workers,
+            dtype="float32",
+            max_unreadable=source.max_unreadable,
         )
-        filling = Filling(writer, rows, None)
-        calls = ImageCalls(self.model, part.folder, part.order, self.preprocess, source.batch_size, self.workers)
-        if rows.next:
-            log.info("%s: resuming at image %d of %d", split, rows.next, len(part.order))
-        choose = rows_by(source.tokens, prefix_of(self.model))
-        fill_items(self.model, [{"input": self.point}], [filling], calls, choose, "float32")
-        rows.progress = Progress(next=len(part.order), skipped=tuple(calls.skipped))
-        filling.commit()  # a higher max_unreadable continues from here
-        require_readable(part.folder, len(part.order) + len(part.folder.skipped), calls.skipped, source.max_unreadable)
         filling.finish()
-        return calls.skipped
+        return skipped
 
     def write(self, train_path: str | Path, test_path: str | Path, skipped_path: str | Path) -> None:
         """Write the training and the evaluation store, and a CSV file of skipped images: split, path, reason.

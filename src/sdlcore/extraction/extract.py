@@ -14,31 +14,18 @@ from tqdm.auto import tqdm
 
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import resume_store
+from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.device import Device
 from sdlcore.device import device_of as named_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Drop, Reading, TextOptions, fitting_length
 from sdlcore.extraction.corpus import opened_text
-from sdlcore.extraction.engine import device_of
-from sdlcore.extraction.folders import Skipped
+from sdlcore.extraction.engine import device_of, fill
 from sdlcore.extraction.hooks import Point, is_transformers, point_at
-from sdlcore.extraction.items import (
-    WITHIN,
-    Calls,
-    ItemRows,
-    Progress,
-    TokensOf,
-    document_calls,
-    fill_items,
-    prefix_of,
-    ready_calls,
-    rows_by,
-)
+from sdlcore.extraction.items import WITHIN, ItemRows, TokensOf, document_calls, prefix_of, ready_calls, rows_by
 from sdlcore.extraction.models import load_any, load_tokenizer, model_facts, precision_of
 from sdlcore.extraction.places import place_of
-from sdlcore.extraction.store import Filling
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
 from sdlcore.settings import Batch, Json, Precision, Total, checked
@@ -303,18 +290,24 @@ def _text(
         if call.tokens == "patches":
             raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
 
-        def calls(start: int, _: Any) -> Iterator[Any]:
+        def calls(start: int) -> Iterator[Any]:
             documents = text.documents(start)
             return document_calls(
                 model, documents, call.batch_size, reading.context_length, text.opening, text.separator
             )
+
+        def filling(writer: ResumableWriter) -> ItemRows:
+            return ItemRows(writer, call.most, "document")
+
+        def write(columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Any) -> None:
+            fill(model, columns, fillings, calls, rows_by(call.tokens), call.store_dtype, show)
 
         facts = [
             _facts(call, model, group, inputs, **settings)
             | {"text": text.text.facts, "references": f"document: {document}"}
             for group in groups
         ]
-        return _items(call, model, points, groups, files, facts, calls, lambda: ItemRows("document"))
+        return _items(call, model, points, groups, files, facts, filling, write)
     works = prepare(model, [_columns(group, points) for group in groups], text, reading, limits="max_tokens")
     settings |= {"drop": list(reading.drop), "outlier_norm": reading.outlier_norm}
     stores: dict[Path, ActivationStore] = {}
@@ -328,16 +321,16 @@ def _text(
             missing[path] = work._replace(facts=facts_here)
     if missing:
         with tqdm(total=call.most, unit="row", disable=None if call.progress else True) as bar:
+
+            def show(rows: int) -> None:
+                bar.update(rows - bar.n)
+
             write_all(
                 list(missing.values()),
                 [{"train": (path, call.most)} for path in missing],
-                lambda rows: _show(bar, rows),
+                show,
             )
     return [stores[path] if path in stores else ActivationStore(path) for path in files]
-
-
-def _show(bar: Any, rows: int) -> None:
-    bar.update(rows - bar.n)
 
 
 def _images(
@@ -351,11 +344,10 @@ def _images(
     workers: int,
     max_unreadable: float,
 ) -> list[ActivationStore]:
-    from sdlcore.extraction.images import ImageCalls, list_images, require_readable, transform_of
+    from sdlcore.extraction.images import fill_with_images, list_images, transform_of
 
     listing = list_images(user_path(folder, "inputs"), "inputs", by_class=False)
     transform = transform_of(model, processor)
-    calls = ImageCalls(model, listing, np.arange(len(listing.paths)), transform, call.batch_size, workers)
     names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
     inputs = {"images": listing.digest, "processor": _described(processor, transform)}
     more = {
@@ -364,28 +356,28 @@ def _images(
     }
     facts = [_facts(call, model, group, inputs) | more for group in groups]
 
-    def finish(filling: Filling) -> None:
-        number = filling.chooser.progress.next if filling.is_full else len(listing.paths)
-        filling.chooser.progress = Progress(next=number, skipped=tuple(calls.skipped))
-        filling.commit()  # a higher max_unreadable continues from here
-        require_readable(listing, number + len(listing.skipped), calls.skipped, max_unreadable)
+    def filling(writer: ResumableWriter) -> ItemRows:
+        return ItemRows(writer, call.most, "path", names, WITHIN.get(call.tokens), labels, listing.skipped)
 
-    def chooser() -> ItemRows:
-        return ItemRows("path", names, WITHIN.get(call.tokens), labels, listing.skipped)
+    def write(
+        columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Callable[[Any], None]
+    ) -> None:
+        fill_with_images(
+            model,
+            columns,
+            fillings,
+            listing,
+            np.arange(len(names)),
+            transform,
+            tokens=call.tokens,
+            batch_size=call.batch_size,
+            workers=workers,
+            dtype=call.store_dtype,
+            max_unreadable=max_unreadable,
+            show=show,
+        )
 
-    return _items(
-        call,
-        model,
-        points,
-        groups,
-        files,
-        facts,
-        calls,
-        chooser,
-        finish,
-        listing.class_names or None,
-        len(listing.paths),
-    )
+    return _items(call, model, points, groups, files, facts, filling, write, listing.class_names or None, len(names))
 
 
 def _described(processor: Any, transform: Any) -> str:
@@ -410,10 +402,16 @@ def _ready(
     more = {"references": "item: number of the input; position or patch: index of the row in it"}
     facts = [_facts(call, model, group, digest) | more for group in groups]
 
-    def chooser() -> ItemRows:
-        return ItemRows("item", None, WITHIN.get(call.tokens))
+    def filling(writer: ResumableWriter) -> ItemRows:
+        return ItemRows(writer, call.most, "item", within=WITHIN.get(call.tokens))
 
-    return _items(call, model, points, groups, files, facts, lambda start, _: ready_calls(inputs, start), chooser)
+    def write(
+        columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Callable[[Any], None]
+    ) -> None:
+        rows = rows_by(call.tokens, prefix_of(model))
+        fill(model, columns, fillings, lambda at: ready_calls(inputs, at), rows, call.store_dtype, show)
+
+    return _items(call, model, points, groups, files, facts, filling, write)
 
 
 def _items(
@@ -423,9 +421,8 @@ def _items(
     groups: Groups,
     files: Sequence[Path],
     facts: Sequence[Mapping[str, Any]],
-    calls: Calls,
-    chooser: Callable[[], ItemRows],
-    finish: Callable[[Filling], None] | None = None,
+    filling: Callable[[ResumableWriter], ItemRows],
+    write: Callable[[Sequence[Mapping[str, Point]], Sequence[ItemRows], Callable[[Any], None]], object],
     class_names: list[str] | None = None,
     total: int | None = None,
 ) -> list[ActivationStore]:
@@ -442,24 +439,18 @@ def _items(
         return [store for store in opened.values() if store is not None]
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=call.most or total, disable=None if call.progress else True))
-        fillings = []
-        for number in missing:
-            writer = stack.enter_context(resume_store(files[number], facts[number], call.store_dtype, class_names))
-            fillings.append(Filling(writer, chooser(), call.most))
+        fillings = [
+            filling(stack.enter_context(resume_store(files[number], facts[number], call.store_dtype, class_names)))
+            for number in missing
+        ]
 
-        def shown(start: int, skipped: list[Skipped]) -> Iterator[Any]:
-            for one in calls(start, skipped):
-                yield one
-                _show(bar, fillings[0].rows if call.most else one.origin.next)
+        def show(items: Any) -> None:
+            bar.update((fillings[0].rows if call.most else items.next) - bar.n)
 
-        columns = [_columns(groups[number], points) for number in missing]
-        rows = rows_by(call.tokens, prefix_of(model))
-        fill_items(model, columns, fillings, shown, rows, call.store_dtype)
-        for filling in fillings:
-            if finish is not None:
-                finish(filling)
-            if not filling.finish():
-                raise SourceError(f"inputs end after {filling.rows} rows; lower max_tokens, or give more inputs")
+        write([_columns(groups[number], points) for number in missing], fillings, show)
+        for one in fillings:
+            if not one.finish():
+                raise SourceError(f"inputs end after {one.rows} rows; lower max_tokens, or give more inputs")
     return [opened[path] or ActivationStore(path) for path in files]
 
 

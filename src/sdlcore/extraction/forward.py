@@ -86,17 +86,18 @@ def read_batches(
     model: nn.Module, points: Mapping[Any, Point], batches: Iterable[Tokens], dtype: torch.dtype = torch.float16
 ) -> Generator[Batch, None, None]:
     """Yield the activations at places for each batch of tokens (B x T)."""
+    return engine.activations(model, points, context_calls(model, batches), token_rows, dtype)
+
+
+def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
+    """Yield a call for each batch of tokens (B x T)."""
     keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
-
-    def calls() -> Iterator[Call]:
-        for tokens in batches:
-            ids_BT = ids_for(model, tokens.token)
-            yield Call({"input_ids": ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
-
-    return engine.activations(model, points, calls(), _token_rows, dtype)
+    for tokens in batches:
+        ids_BT = ids_for(model, tokens.token)
+        yield Call({"input_ids": ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
 
 
-def _token_rows(x: Tensor, tokens: Tokens) -> Tensor:
+def token_rows(x: Tensor, tokens: Tokens) -> Tensor:
     """Return N x D rows from B x T x D activations, which some modules flatten."""
     shape = tokens.token.shape
     if x.ndim == 3 and x.shape[:2] == shape:

@@ -167,7 +167,7 @@ class Stack(NamedTuple):
         shape: list[int] = []
 
         def note(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-            shape[:] = _first(arguments, keywords)[1].shape[:2]
+            shape[:] = first_tensor(arguments, keywords)[1].shape[:2]
 
         def see_BTD(x: Tensor) -> Tensor | None:
             if x.ndim == 3 and shape in ([], list(x.shape[:2])):
@@ -181,7 +181,7 @@ class Stack(NamedTuple):
             return None if replaced is None else replaced.flatten(0, 1)
 
         def before(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
-            key, x = _first(arguments, keywords)
+            key, x = first_tensor(arguments, keywords)
             replaced = see_BTD(x)
             if replaced is None:
                 return None
@@ -273,78 +273,13 @@ def require_model(lm: Any) -> None:
         raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
 
 
-def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
+def first_tensor(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
     """Return the activations among a module's arguments, and their keyword if they have one."""
     if arguments and isinstance(arguments[0], Tensor):
         return None, arguments[0]
     tensors = [key for key, value in keywords.items() if isinstance(value, Tensor)]
     key = next((key for key in ("hidden_states", "input_ids", "inputs_embeds") if key in tensors), tensors[0])
     return key, keywords[key]
-
-
-class _Enough(Exception):
-    """Signal that a pass has reached the last site and can stop."""
-
-
-class Watch:
-    """Read activations at several places of a model, in passes that stop at the deepest place.
-
-    Parameters
-    ----------
-    model
-        The model, which runs in evaluation mode.
-    points
-        Name -> place.
-    see
-        Called with the name and the activations at each place, in every pass. The model may change them in place after
-        the call.
-    """
-
-    def __init__(self, model: nn.Module, points: Mapping[Any, Point], see: Callable[[Any, Tensor], None]) -> None:
-        self._model, self._see, self._waiting = model, see, set(points)
-        self._points = points
-        self._hooks = ExitStack()
-        for name, (module, side) in points.items():
-            if side == "input":
-                hook = module.register_forward_pre_hook(partial(self._before, name), with_kwargs=True)
-            else:
-                hook = module.register_forward_hook(partial(self._after, name))
-            self._hooks.callback(hook.remove)
-
-    def _before(self, name: Any, _: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        self._reached(name, _first(arguments, keywords)[1])
-
-    def _after(self, name: Any, _: Any, __: Any, output: Any) -> None:
-        self._reached(name, output if isinstance(output, Tensor) else output[0])
-
-    def _reached(self, name: Any, x: Tensor) -> None:
-        self._see(name, x)
-        self._waiting.discard(name)
-        if not self._waiting:
-            raise _Enough
-
-    def run(self, *arguments: Any, **keywords: Any) -> None:
-        """Run the model, up to the deepest place.
-
-        Raises
-        ------
-        SourceError
-            If the pass never reaches one of the places.
-        """
-        self._waiting = set(self._points)
-        with torch.inference_mode(), without_dropout(self._model):
-            try:
-                self._model(*arguments, **keywords)
-            except _Enough:
-                return
-        names = ", ".join(map(str, self._waiting))
-        raise SourceError(f"no pass of the model reaches the module of {names}; choose another place")
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._hooks.close()
 
 
 @contextmanager

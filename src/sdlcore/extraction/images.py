@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import Call
+from sdlcore.extraction.engine import Call, fill
 from sdlcore.extraction.folders import Skipped, files_below
-from sdlcore.extraction.hooks import is_transformers
-from sdlcore.extraction.items import Items
+from sdlcore.extraction.hooks import Point, is_transformers
+from sdlcore.extraction.items import ItemRows, Items, Progress, TokensOf, prefix_of, rows_by
 from sdlcore.extras import extra
 from sdlcore.storage.files import write_rows
 from sdlcore.storage.parsing import describe_error, parsing
@@ -233,57 +233,61 @@ def _collate(items: list[_Item]) -> Batch:
     )
 
 
-class ImageCalls:
-    """Calls of a model for images ``order`` of a folder.
+def fill_with_images(
+    model: nn.Module,
+    groups: Sequence[Mapping[str, Point]],
+    fillings: Sequence[ItemRows],
+    folder: ImageFolder,
+    order: np.ndarray,
+    transform: Transform,
+    *,
+    tokens: TokensOf,
+    batch_size: int,
+    workers: int,
+    dtype: str,
+    max_unreadable: float,
+    show: Callable[[Any], None] | None = None,
+) -> list[Skipped]:
+    """Fill stores with the rows of images ``order`` of a folder; return the skipped images.
 
-    Attributes
-    ----------
-    skipped
-        Images that could not be read, up to the last call.
+    The other parameters are those of `sdlcore.extraction.engine.fill`, `rows_by` and `decoded_images`.
+
+    Raises
+    ------
+    SourceError
+        If more than the share ``max_unreadable`` of the images cannot be read.
     """
+    skipped = list[tuple[str, str]](min(fillings, key=lambda filling: (filling.is_full, filling.next)).progress.skipped)
+    parameters = list(model.parameters())
+    # in bfloat16, models of open_clip keep some parameters in float32
+    first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
 
-    def __init__(
-        self,
-        model: nn.Module,
-        folder: ImageFolder,
-        order: np.ndarray,
-        transform: Transform,
-        batch_size: int,
-        workers: int = 0,
-    ) -> None:
-        self._model, self._folder, self._order, self._transform = model, folder, order, transform
-        self._batch_size, self._workers = batch_size, workers
-        self.skipped: list[Skipped] = []
-
-    def __call__(self, start: int, skipped: list[Skipped]) -> Iterator[Call]:
-        """Yield the calls from position ``start`` of the order on, after images that were skipped before."""
-        parameters = list(self._model.parameters())
-        # in bfloat16, models of open_clip keep some parameters in float32
-        first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
-        self.skipped = list(skipped)
-        decoded = decoded_images(
-            self._folder, self._order, self._transform, self._batch_size, start, self._workers, first.is_cuda
-        )
-        for images, indices, unreadable in decoded:
+    def calls(start: int) -> Iterator[Call]:
+        for images, indices, unreadable in decoded_images(
+            folder, order, transform, batch_size, start, workers, first.is_cuda
+        ):
             for entry in unreadable:
-                log.warning("%s: skipped %s: %s", self._folder.root, *entry)
-            self.skipped += unreadable
-            start = min(start + self._batch_size, len(self._order))
+                log.warning("%s: skipped %s: %s", folder.root, *entry)
+            skipped.extend(unreadable)
+            start = min(start + batch_size, len(order))
             if images is not None:
                 x = images.to(first.dtype)
-                inputs = {"pixel_values": x} if is_transformers(self._model) else x
-                yield Call(inputs, Items(indices, start, tuple(self.skipped)))
+                inputs = {"pixel_values": x} if is_transformers(model) else x
+                yield Call(inputs, Items(indices, start, tuple(Skipped(*entry) for entry in skipped)))
 
-
-def require_readable(folder: ImageFolder, number: int, skipped: list[Skipped], limit: float) -> None:
-    """Raise SourceError if more than the share ``limit`` of ``number`` images were skipped."""
-    if len(skipped) <= limit * number and len(skipped) < number:
-        return
-    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:MOST_NAMED])
-    raise SourceError(
-        f"{folder.root}: {len(skipped)} of {number} images could not be read, more than max_unreadable ({limit:g}) "
-        f"allows, such as {named}; repair or remove them, or raise max_unreadable"
-    )
+    fill(model, groups, fillings, calls, rows_by(tokens, prefix_of(model)), dtype, show)
+    for filling in fillings:
+        number = filling.next if filling.is_full else len(order)
+        filling.progress = Progress(next=number, skipped=tuple(skipped))
+        filling.commit()  # a higher max_unreadable continues from here
+        tried = number + len(folder.skipped)
+        if len(skipped) > max_unreadable * tried or len(skipped) == tried:
+            named = "; ".join(f"{path} ({reason})" for path, reason in skipped[:MOST_NAMED])
+            raise SourceError(
+                f"{folder.root}: {len(skipped)} of {tried} images could not be read, more than max_unreadable "
+                f"({max_unreadable:g}) allows, such as {named}; repair or remove them, or raise max_unreadable"
+            )
+    return [Skipped(*entry) for entry in skipped]
 
 
 def write_skipped(path: str | Path, skipped: dict[str, list[Skipped]]) -> None:

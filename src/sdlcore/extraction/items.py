@@ -3,20 +3,19 @@
 An item gives one row, or a row for each of its tokens or patches.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine
-from sdlcore.extraction.engine import Batch, Call, device_of
+from sdlcore.extraction.engine import Batch, Call, Chosen, Filling, device_of
 from sdlcore.extraction.folders import Skipped
-from sdlcore.extraction.hooks import Point, ids_for, is_transformers
-from sdlcore.extraction.store import Filling, Rows
+from sdlcore.extraction.hooks import ids_for, is_transformers
 from sdlcore.extraction.tokens import TokenisedDocument
 from sdlcore.settings import FromList, Json, Settings
 
@@ -49,11 +48,13 @@ class Progress(Settings):
     """Path and reason of each item that could not be read so far."""
 
 
-class ItemRows:
-    """Take the rows of all items; a `store.Chooser`.
+class ItemRows(Filling):
+    """Fill a store with the rows of all items.
 
     Parameters
     ----------
+    writer, most
+        As for `Filling`.
     name
         Reference that names the item of a row.
     names
@@ -66,19 +67,23 @@ class ItemRows:
         Items that were skipped before the first pass; None for items that are never skipped.
     """
 
+    progress: Progress
+
     def __init__(
         self,
+        writer: ResumableWriter,
+        most: int | None,
         name: str,
         names: np.ndarray | None = None,
         within: str | None = None,
         labels: np.ndarray | None = None,
         skipped: Iterable[Skipped] | None = None,
     ) -> None:
+        super().__init__(writer, Progress(skipped=tuple(skipped or ())), most)
         self._name, self._names, self._within, self._labels = name, names, within, labels
         self._lists_skipped = skipped is not None
-        self.progress = Progress(skipped=tuple(skipped or ()))
 
-    def choose(self, batch: Batch, most: int | None) -> Rows:
+    def choose(self, batch: Batch, most: int | None) -> Chosen:
         items: Items = batch.tokens
         rows = len(next(iter(batch.values.values())))
         each = rows // len(items.indices)
@@ -87,65 +92,15 @@ class ItemRows:
         if self._within is not None:
             references[self._within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:most]
         self.progress = Progress(next=items.next, skipped=items.skipped)
-        return Rows(np.arange(len(item_N)), references, None if self._labels is None else self._labels[item_N])
+        return Chosen(np.arange(len(item_N)), references, None if self._labels is None else self._labels[item_N])
 
     @property
     def next(self) -> int:
-        """Number of the item that the next pass begins with."""
         return self.progress.next
 
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Items that could not be read so far."""
-        return [Skipped(*entry) for entry in self.progress.skipped]
-
     def facts(self) -> dict[str, Json]:
-        return {"skipped": [entry._asdict() for entry in self.skipped]} if self._lists_skipped else {}
-
-
-Calls = Callable[[int, list[Skipped]], Iterator[Call]]
-"""Returns the calls from an item on, after items that were skipped before."""
-
-
-def fill_items(
-    model: nn.Module,
-    groups: Sequence[Mapping[str, Point]],
-    fillings: Sequence[Filling],
-    calls: Calls,
-    rows: engine.Rows,
-    dtype: str,
-) -> None:
-    """Fill stores with the rows of all items, in one pass of the model.
-
-    Parameters
-    ----------
-    model
-        The model.
-    groups
-        Column -> place, for each store.
-    fillings
-        The stores, whose choosers are `ItemRows`. A store with more rows joins once the pass reaches its item.
-    calls
-        The inputs.
-    rows
-        Turns activations into rows.
-    dtype
-        Precision of the rows.
-    """
-    choosers = [filling.chooser for filling in fillings]
-    first = min((one for one in choosers if isinstance(one, ItemRows)), key=lambda chooser: chooser.next)
-    at = first.next
-    flat = {(key, column): point for key, group in enumerate(groups) for column, point in group.items()}
-    batches = engine.activations(model, flat, calls(at, first.skipped), rows, getattr(torch, dtype))
-    with closing(batches):
-        for items, values, _ in batches:
-            for key, (filling, chooser) in enumerate(zip(fillings, choosers, strict=True)):
-                assert isinstance(chooser, ItemRows)
-                if chooser.next == at and not filling.is_full:
-                    filling.take(Batch(items, {column: values[key, column] for column in groups[key]}, {}))
-            at = items.next
-            if all(filling.is_full for filling in fillings):
-                break
+        skipped = [Skipped(*entry)._asdict() for entry in self.progress.skipped]
+        return {"skipped": skipped} if self._lists_skipped else {}
 
 
 def rows_by(tokens: TokensOf, prefix: int = 0) -> engine.Rows:

@@ -9,10 +9,10 @@ to hundreds of times larger than the norms of other rows, so a dictionary would 
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,15 +20,25 @@ from torch import nn
 
 from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.errors import SourceError
+from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import LanguageSource, Reading
 from sdlcore.extraction.corpus import WHOLE, Share, open_text
-from sdlcore.extraction.engine import Batch
-from sdlcore.extraction.forward import KEPT, KINDS, MEDIAN_ROWS, RowKinds, median_norms, read_contexts
-from sdlcore.extraction.hooks import Point, Stack
+from sdlcore.extraction.engine import Batch, Call, Chosen, Filling, fill
+from sdlcore.extraction.forward import (
+    KEPT,
+    KINDS,
+    MEDIAN_ROWS,
+    RowKinds,
+    context_calls,
+    median_norms,
+    read_contexts,
+    stack_batches,
+    token_rows,
+)
+from sdlcore.extraction.hooks import Point
 from sdlcore.extraction.models import load_stack, load_tokenizer, open_checkpoint
 from sdlcore.extraction.shape import model_problems, model_shape
-from sdlcore.extraction.store import Filling, Rows
-from sdlcore.extraction.tokens import TokenisedText, Tokens, following
+from sdlcore.extraction.tokens import TokenisedText, Tokens
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json, Settings
@@ -57,19 +67,24 @@ class Progress(Settings):
     """Number of tokens of each of `KINDS`."""
 
 
-class TokenRows:
-    """Choose the first kept tokens of contexts, from the document at ``place`` on; a `store.Chooser`."""
+class TokenRows(Filling):
+    """Fill a store with the kept tokens of contexts, from the document at ``place`` on."""
 
     progress: Progress
 
-    def __init__(self, kinds: RowKinds, place: int) -> None:
-        self._kinds = kinds
+    def __init__(self, writer: ResumableWriter, most: int | None, kinds: RowKinds, place: int) -> None:
         counts = dict.fromkeys(KINDS if kinds.by_role else KINDS[:-1], 0)
-        self.progress = Progress(
+        begin = Progress(
             first_place=place, place=place, position=0, last_place=place - 1, contexts=0, rows_by_kind=counts
         )
+        super().__init__(writer, begin, most)
+        self._kinds = kinds
 
-    def choose(self, batch: Batch, most: int | None) -> Rows:
+    @property
+    def next(self) -> tuple[int, int]:
+        return self.progress.place, self.progress.position
+
+    def choose(self, batch: Batch, most: int | None) -> Chosen:
         tokens: Tokens = batch.tokens
         kind_N = self._kinds.of(tokens, batch.norms)
         indices = np.flatnonzero(kind_N == KEPT)[:most]
@@ -78,7 +93,7 @@ class TokenRows:
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
         counts = np.bincount(kind_N, minlength=len(KINDS)).tolist()
         last, places = self.progress, tokens.place[:used][tokens.document[:used] >= 0]
-        place, position = following(tokens)
+        place, position = tokens.next
         self.progress = Progress(
             first_place=last.first_place,
             place=place,
@@ -87,7 +102,7 @@ class TokenRows:
             contexts=last.contexts + used,
             rows_by_kind={kind: number + counts[KINDS.index(kind)] for kind, number in last.rows_by_kind.items()},
         )
-        return Rows(indices, {name: getattr(tokens, name).ravel()[indices] for name in REFERENCES})
+        return Chosen(indices, {name: getattr(tokens, name).ravel()[indices] for name in REFERENCES})
 
     def facts(self) -> dict[str, Json]:
         done = self.progress
@@ -113,13 +128,11 @@ class Extraction(NamedTuple):
     limits: str = PIPELINE_LIMITS
     """Settings to lower if the text is too short."""
 
-    def batches(
-        self, place: int = 0, position: int = 0, points: Mapping[Any, Point] | None = None
-    ) -> Generator[Batch, None, None]:
+    def batches(self, place: int = 0, position: int = 0) -> Generator[Batch, None, None]:
         """Yield the activations of all contexts, from a token of the document at ``place`` on."""
         contexts = self.contexts(place, position)
         dtype = getattr(torch, self.reading.store_dtype)
-        return read_contexts(self.model, points or self.points, contexts, self.reading.contexts_per_batch, dtype)
+        return read_contexts(self.model, self.points, contexts, self.reading.contexts_per_batch, dtype)
 
     def contexts(self, place: int = 0, position: int = 0) -> Iterator[Tokens]:
         """Yield contexts, from a token of the document at ``place`` on."""
@@ -225,53 +238,33 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], show: Calla
         places = [0] * len(works)
         for split in stores[0]:
             fillings = [
-                Filling(theirs[split], TokenRows(work.kinds, place), its[split][1], show if work is works[0] else None)
+                TokenRows(theirs[split], its[split][1], work.kinds, place)
                 for work, its, theirs, place in zip(works, stores, writers, places, strict=True)
             ]
-            fill(works, fillings)
-            for number, (work, filling) in enumerate(zip(works, fillings, strict=True)):
-                if not filling.finish():
-                    raise work.too_little(filling.rows)
-                places[number] = 1 + filling.chooser.progress.last_place
+            fill_stores(works, fillings, show)
+            places = [1 + filling.progress.last_place for filling in fillings]
 
 
-def fill(works: Sequence[Extraction], fillings: Sequence[Filling]) -> None:
-    """Fill stores. Stores that begin at the same document share a pass, which starts at the one with fewest rows."""
-    for start in dict.fromkeys(filling.chooser.progress.first_place for filling in fillings):
-        members = {
-            number: filling
-            for number, filling in enumerate(fillings)
-            if filling.chooser.progress.first_place == start and not filling.is_full
-        }
-        if not members:
-            continue
-        at = min(_at(filling) for filling in members.values())
-        points = {(key, column): point for key in members for column, point in works[key].points.items()}
-        with closing(works[0].batches(*at, points=points)) as batches:
-            for tokens, values, norms in batches:
-                for key, filling in members.items():
-                    if _at(filling) == at and not filling.is_full:
-                        its = works[key].points
-                        parts = ({column: part[key, column] for column in its} for part in (values, norms))
-                        filling.take(Batch(tokens, *parts))
-                at = following(tokens)
-                if all(filling.is_full for filling in members.values()):
-                    break
+def fill_stores(
+    works: Sequence[Extraction], fillings: Sequence[TokenRows], show: Callable[[int], None] | None = None
+) -> None:
+    """Fill stores. Those that begin at the same document share a pass. Raises as `write_all` does."""
+    work = works[0]
 
+    def calls(at: tuple[int, int]) -> Iterator[Call]:
+        return context_calls(work.model, stack_batches(work.contexts(*at), work.reading.contexts_per_batch))
 
-def fill_one(work: Extraction, writer: ResumableWriter, rows: int) -> int:
-    """Fill one store from the beginning of the text, and return the place of the last document in its contexts."""
-    filling = Filling(writer, TokenRows(work.kinds, 0), rows)
-    fill([work], [filling])
-    if not filling.finish():
-        raise work.too_little(filling.rows)
-    return int(filling.chooser.progress.last_place)
+    def shown(_: Tokens) -> None:
+        if show is not None:
+            show(fillings[0].rows)
 
-
-def _at(filling: Filling) -> tuple[int, int]:
-    """Return where the next context of a store begins: the place of a document, and a position in it."""
-    progress: Progress = filling.chooser.progress
-    return progress.place, progress.position
+    for start in dict.fromkeys(filling.progress.first_place for filling in fillings):
+        members = [number for number, filling in enumerate(fillings) if filling.progress.first_place == start]
+        groups, theirs = [works[number].points for number in members], [fillings[number] for number in members]
+        fill(work.model, groups, theirs, calls, token_rows, work.reading.store_dtype, shown)
+    for filling in fillings:
+        if not filling.finish():
+            raise work.too_little(filling.rows)
 
 
 def prepare_sources(
@@ -318,16 +311,16 @@ def prepare_sources(
     tokenised = TokenisedText(open_text(text, source.text_options), load_tokenizer(checkpoint.folder), source.bos)
     groups = [{column: stack.point(site) for column, site in one.sites.items()} for one in sources]
     works = prepare(stack.model, groups, tokenised, source.reading, share)
-    facts = checkpoint.facts()
-    return [work._replace(facts=_facts(work, one, stack, facts)) for work, one in zip(works, sources, strict=True)]
+    facts, paths = checkpoint.facts(), stack.paths
+    return [work._replace(facts=_facts(work, one, paths, facts)) for work, one in zip(works, sources, strict=True)]
 
 
-def _facts(work: Extraction, source: LanguageSource, stack: Stack, model: dict[str, Json]) -> dict[str, Json]:
+def _facts(work: Extraction, source: LanguageSource, paths: Paths, model: dict[str, Json]) -> dict[str, Json]:
     # unset new settings are left out, so that old stores match
     settings = {
         name: value for name, value in source.to_dict().items() if value is not None or name not in NEW_SETTINGS
     }
-    sites: dict[str, Json] = {column: site.describe(stack.paths) for column, site in source.sites.items()}
+    sites: dict[str, Json] = {column: site.describe(paths) for column, site in source.sites.items()}
     return facts_of(work, work.text.text.facts["document"], source=settings, model=model, **sites)
 
 
@@ -344,7 +337,7 @@ def write_language_stores(
     The stores are in float16, and have exactly ``train_samples`` and ``test_samples`` rows. References are
     ``document``, ``position`` (in the document) and ``token``. Documents are read in the order of `corpus`. Evaluation
     begins with the first document that no training context contains. If anything fails, no file appears. If the process
-    is killed, the next call with equal settings continues from the last `store.COMMIT_BATCHES` batches. With the same
+    is killed, the next call with equal settings continues from the last `engine.COMMIT_BATCHES` batches. With the same
     number of threads, it writes the same stores. A source's stores do not depend on the other sources.
 
     Parameters
@@ -405,4 +398,4 @@ def write_language_shard(
     share = Share(number, parts + 1)
     (work,) = prepare_sources([source], model, text, share, threads, device)
     with resume_store(path, work.facts | {"split": split, "share": list(share)}, dtype="float16") as writer:
-        fill_one(work, writer, rows)
+        fill_stores([work], [TokenRows(writer, rows, work.kinds, 0)])

@@ -34,8 +34,8 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.engine import Batch
 from sdlcore.extraction.forward import KEPT, read_batches, stack_batches
-from sdlcore.extraction.language import Extraction, fill_one, prepare_sources
-from sdlcore.extraction.tokens import Tokens, following
+from sdlcore.extraction.language import Extraction, TokenRows, fill_stores, prepare_sources
+from sdlcore.extraction.tokens import Tokens
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, write_json
 
@@ -104,10 +104,11 @@ def write_language_recipe(
     """
     (work,) = prepare_sources([source], model, text, threads=threads, device=device)
     with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
-        last = fill_one(work, test, source.test_samples)
+        rows = TokenRows(test, source.test_samples, work.kinds, 0)
+        fill_stores([work], [rows])
     with ActivationStore(test_path) as store:
         n_p, n_r, more = input_target_more(store.widths)
-    recipe = Recipe((), str(model), str(text), last + 1, buffer_rows, work.facts)
+    recipe = Recipe((), str(model), str(text), rows.progress.last_place + 1, buffer_rows, work.facts)
     fields = {name: value for name, value in recipe._asdict().items() if name != "widths"}
     widths = {"n_p": n_p, "n_r": n_r, **({"more": more} if more else {})}
     write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **fields})
@@ -303,7 +304,8 @@ class StreamReader:
             self._seek(self._begin)
             batch = next(self._batches)
         self._mark = self._next
-        self._next = _Mark(*following(batch.tokens), 0)
+        place, position = batch.tokens.next
+        self._next = _Mark(place, position, 0)
         indices = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
         if self._neighbours:
             document_N, position_N = (part.ravel()[indices] for part in (batch.tokens.document, batch.tokens.position))

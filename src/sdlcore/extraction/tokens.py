@@ -33,6 +33,11 @@ class Tokens(NamedTuple):
     chosen: np.ndarray | None = None
     """1 for tokens of the chosen roles of chats; 1 for all tokens of other texts."""
 
+    @property
+    def next(self) -> tuple[int, int]:
+        """Where the next context begins: the place of its document, and the number of its tokens to skip."""
+        return int(self.place.flat[-1]), int(self.position.flat[-1]) + 1
+
 
 class TokenisedDocument(NamedTuple):
     """A document as token ids, or a part of a long one, with place and number as in `Document`."""
@@ -226,8 +231,7 @@ def pack(
     bos
         Id of a token that every context begins with.
     position
-        Number of tokens of the first document to skip, because earlier contexts contain them. `following` returns it
-        for the context that comes next.
+        Number of tokens of the first document to skip, because earlier contexts contain them (`Tokens.next`).
     """
     body = context_length - (bos is not None)
     waiting = np.empty((5, 0), dtype=np.int32)
@@ -254,8 +258,3 @@ def pack(
             piece = np.stack([piece, np.full_like(counted, number), counted, np.full_like(counted, place), takes])
             waiting = np.concatenate([waiting, piece], axis=1)
             at += piece.shape[1]
-
-
-def following(tokens: Tokens) -> tuple[int, int]:
-    """Return where the next context begins: the place of its document, and the number of its tokens to skip."""
-    return int(tokens.place.flat[-1]), int(tokens.position.flat[-1]) + 1
