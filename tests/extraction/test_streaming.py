@@ -137,7 +137,7 @@ def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str,
     assert list((tmp_path / "whole").iterdir()) == [], "what is finished leaves no marks"
     batches(interrupted(recipe, tmp_path / "again"), range(22))
     file = tmp_path / "again/stream.json"
-    assert len(json.loads(file.read_text())["marks"]) == 6
+    assert set("012345") <= json.loads(file.read_text())["marks"].keys()
     if marks == "lost":
         file.unlink()
     elif marks == "broken":
@@ -229,16 +229,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sdlcore.extraction import stream as distributed_extraction
+from sdlcore.extraction import stream
 from tests.extraction.test_streaming import STEPS, opened
 
 dist.init_process_group("gloo")
 started, given = [], []
-start, exchange = distributed_extraction.Passes.start, distributed_extraction._broadcast
-distributed_extraction.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
-distributed_extraction._broadcast = lambda *call: given.append(1) or exchange(*call)
+read, exchange = stream.read_batches, dist.all_gather_object
+stream.read_batches = lambda model, points, batches: started.extend(batches) or read(model, points, batches)
+dist.all_gather_object = lambda batches, *call: given.extend(batches) or exchange(batches, *call)
 with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
-    started.clear()  # passes that measure outliers
     np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))
 np.save(sys.argv[3].replace(".npy", ".passes.npy"), [len(started), len(given)])
 dist.destroy_process_group()

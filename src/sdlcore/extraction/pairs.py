@@ -1,12 +1,14 @@
 """Train on the activations of several models, or of several places, without a store: `sdlcore.stream`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
+from sdlcore.data.pairs import in_order, site_column
 from sdlcore.errors import SourceError
+from sdlcore.extraction.buffer import Columns, RowBuffer
 from sdlcore.extraction.config import Drop, TextOptions, fitting_length
 from sdlcore.extraction.corpus import opened_text
 from sdlcore.extraction.forward import KEPT, RowKinds, read_batches, stack_batches
@@ -20,14 +22,13 @@ from sdlcore.settings import checked
 class ModelStream:
     """Batches of activations by the step, computed by models from a text when they are needed.
 
-    Buffer g holds the rows g R to (g + 1) R - 1 of the text, in random order; R is a multiple of the batch size. After
-    the end of the text, the stream begins anew. Reading the steps in order takes one pass over the text. To begin at a
-    later step, as a resumed training does, the text before it is only tokenised.
+    After the end of the text, the stream begins anew. To begin at a later step, as a resumed training does, the text
+    before it is only tokenised. `RowBuffer` shuffles the rows.
     """
 
     def __init__(
         self,
-        models: Sequence[tuple[Any, Mapping[int, Point]]],
+        models: Sequence[tuple[Any, Mapping[str, Point]]],
         text: TokenisedText,
         context_length: int,
         contexts_per_batch: int,
@@ -39,53 +40,28 @@ class ModelStream:
         self._models, self._text = models, text
         self._context_length, self._contexts_per_batch = context_length, contexts_per_batch
         self._kinds = RowKinds(text.separator, {}, drop, text.roles is not None)
-        self._batch_size, self._seed = batch_size, seed
-        self._steps_per_buffer = max(1, buffer_rows // batch_size)
-        self._buffer = -1
-        self._columns: list[np.ndarray] = []
-        self._order = np.empty(0, dtype=np.int64)
-        self._rows = self._read(0)
-        self._left: list[np.ndarray] = []
+        self._buffer = RowBuffer(self._rows_from, batch_size, buffer_rows, partial(random_stream, seed, "order"))
 
     def __call__(self, step: int) -> list[np.ndarray]:
         """Return the batch of a step: batch_size x D of each place, float32."""
-        buffer, place = divmod(step, self._steps_per_buffer)
-        if buffer != self._buffer:
-            self._load(buffer)
-        rows = self._order[place * self._batch_size : (place + 1) * self._batch_size]
-        return [torch.from_numpy(values[rows]).float().numpy() for values in self._columns]
+        return in_order(self._buffer.batch(step))
 
-    def _load(self, buffer: int) -> None:
-        rows = self._steps_per_buffer * self._batch_size
-        if buffer != self._buffer + 1:
-            self._rows, self._left = self._read(buffer * rows), []
-        parts, filled = [], 0
-        while filled < rows:
-            part = self._left or next(self._rows)
-            parts.append([values[: rows - filled] for values in part])
-            self._left = [values[rows - filled :] for values in part] if len(part[0]) > rows - filled else []
-            filled += len(parts[-1][0])
-        self._columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        self._order = random_stream(self._seed, "order", buffer).permutation(rows)
-        self._buffer = buffer
-
-    def _read(self, skip: int) -> Iterator[list[np.ndarray]]:
-        """Yield the kept rows of each place after the first ``skip`` rows, in the order of the text, without end."""
+    def _rows_from(self, buffer: int) -> Iterator[Columns]:
+        """Yield the kept rows of each place, in the order of the text, without end."""
+        skip = buffer * self._buffer.rows
         while True:
             found = 0
             contexts = self._text.contexts(self._context_length)
             for tokens in stack_batches(contexts, self._contexts_per_batch):
                 indices = np.flatnonzero(self._kinds.of(tokens, {}) == KEPT)
                 found += len(indices)
-                if skip >= len(indices):
-                    skip -= len(indices)
-                    continue
-                values: dict[int, np.ndarray] = {}
-                for model, points in self._models:
-                    (batch,) = read_batches(model, points, [tokens])
-                    values |= batch.values
-                yield [values[site][indices[skip:]] for site in sorted(values)]
-                skip = 0
+                if skip < len(indices):
+                    values: Columns = {}
+                    for model, points in self._models:
+                        (batch,) = read_batches(model, points, [tokens])
+                        values |= batch.values
+                    yield {name: x[indices[skip:]] for name, x in values.items()}
+                skip = max(0, skip - len(indices))
             if not found:
                 raise SourceError(
                     f"{self._text.name}: no token becomes a row; take a longer text, or lower context_length"
@@ -150,9 +126,9 @@ def stream(
     drop = checked("drop", Drop, drop)
     if "outlier" in drop:
         raise ValueError("drop contains outlier, but a stream keeps the same tokens of all models; leave it out")
-    groups: dict[int, tuple[Any, dict[int, Point]]] = {}
+    groups: dict[int, tuple[Any, dict[str, Point]]] = {}
     for site, (model, place) in enumerate(zip(several, at, strict=True)):
-        groups.setdefault(id(model), (model, {}))[1][site] = point_at(model, place)
+        groups.setdefault(id(model), (model, {}))[1][site_column(site)] = point_at(model, place)
     first = several[0]
     positions = getattr(getattr(first, "config", None), "max_position_embeddings", None)
     text = TokenisedText(

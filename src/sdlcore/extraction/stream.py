@@ -26,11 +26,12 @@ import torch
 import torch.distributed as dist
 
 from sdlcore.data.arrays import Arrays
-from sdlcore.data.batches import Order, Request, TrainingRows, starts_of_pairs
-from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_columns
+from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
+from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import resume_store
 from sdlcore.errors import SourceError
+from sdlcore.extraction.buffer import Columns, RowBuffer
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.engine import Batch
 from sdlcore.extraction.forward import KEPT, read_batches, stack_batches
@@ -114,51 +115,20 @@ def write_language_recipe(
     write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **fields})
 
 
-class Turns(NamedTuple):
-    """The processes that take turns, and the rank of this process."""
-
-    rank: int
-    size: int
-    group: dist.ProcessGroup
-    """A separate process group: a thread reads batches while the training uses its own group."""
-    widths: dict[str, int]
-    """Column -> dimension of its activations."""
-
-
-@contextmanager
-def turns(widths: dict[str, int]) -> Iterator[Turns | None]:
-    """Yield this process's turns; None if it trains alone. All processes must call this function at the same time."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        yield None
-        return
-    group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    yield Turns(dist.get_rank(), dist.get_world_size(), group, widths)
-
-
-def batches_in_turn(work: Extraction, place: int, position: int, turns: Turns) -> Generator[Batch, None, None]:
+def batches_in_turn(
+    work: Extraction, place: int, position: int, group: dist.ProcessGroup
+) -> Generator[Batch, None, None]:
     """Yield the batches of `Extraction.batches`: of n batches of contexts, each of n processes runs the model over one.
 
     Every process must read the same number of batches.
     """
     coming = stack_batches(work.contexts(place, position), work.reading.contexts_per_batch)
-    while several := list(islice(coming, turns.size)):
-        mine = next(read_batches(work.model, work.points, several[turns.rank : turns.rank + 1]), None)
-        # all at once: afterwards, nobody waits for a process that reads no further
-        yield from [_broadcast(tokens, mine, number, turns) for number, tokens in enumerate(several)]
-
-
-def _broadcast(tokens: Tokens, mine: Batch | None, source: int, turns: Turns) -> Batch:
-    """Return the batch of process ``source``."""
-    rows = tokens.token.size
-    values = {column: np.empty((rows, width), dtype=np.float16) for column, width in turns.widths.items()}
-    norms = {column: np.empty(rows, dtype=np.float32) for column in turns.widths}
-    if mine is not None and source == turns.rank:
-        values, norms = mine.values, mine.norms
-    for column in turns.widths:
-        for array in (values[column], norms[column]):
-            # as bytes, which every backend sends
-            dist.broadcast(torch.from_numpy(array.view(np.uint8)), src=source, group=turns.group)
-    return Batch(tokens, values, norms)
+    rank, size = dist.get_rank(), dist.get_world_size()
+    while several := list(islice(coming, size)):
+        mine = next(read_batches(work.model, work.points, several[rank : rank + 1]), None)
+        batches: list[Batch | None] = [None] * size
+        dist.all_gather_object(batches, mine, group)
+        yield from (batch for batch in batches if batch is not None)
 
 
 class _Mark(NamedTuple):
@@ -172,8 +142,7 @@ class _Mark(NamedTuple):
 class StreamReader:
     """Batches of (x_p, x_r) by step number, computed by a language model when they are needed.
 
-    Buffer g contains the rows g R to (g + 1) R - 1 of the stream, permuted by the g-th random stream of ``order``. R is
-    a multiple of the batch size. Reading the steps in order takes one pass over the text. Going back starts at a mark.
+    `RowBuffer` shuffles the rows. Going back starts at a mark.
 
     Parameters
     ----------
@@ -183,21 +152,15 @@ class StreamReader:
         Place of the document that the stream begins with.
     buffer_rows
         Largest number of rows in a buffer; a buffer has at least one batch.
-    pair
-        sae, transcoder or crosscoder.
-    batch_size
-        Rows of a batch.
-    order
-        Returns the random stream that shuffles a buffer.
+    request
+        The pair, the batches and their order. If batches consist of pairs of neighbouring tokens, other tokens do not
+        occur.
     marks
         File that records the beginnings of buffers.
     identity
         Identifies the stream; marks of other streams are ignored.
-    turns
+    group
         The processes that train together, if there are several. All read the same batches.
-    neighbours
-        Whether batches consist of pairs of neighbouring tokens, as for `sdlcore.data.batches.BatchReader`. Other tokens
-        are left out.
     """
 
     def __init__(
@@ -205,122 +168,72 @@ class StreamReader:
         work: Extraction,
         first_place: int,
         buffer_rows: int,
-        pair: str,
-        batch_size: int,
-        order: Order,
+        request: Request,
         marks: Path,
         identity: str,
-        turns: Turns | None = None,
-        neighbours: bool = False,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
-        self._work, self._turns, self._neighbours = work, turns, neighbours
+        self._work, self._group, self._request, self._marks_path = work, group, request, marks
         self._begin = _Mark(first_place, 0, 0)
-        self._pair = pair
-        self._batch_size = batch_size
-        self._steps_per_buffer = max(1, buffer_rows // batch_size)
-        self._order = order
-        self._marks_path = marks
-        self._identity = f"{identity} {self._steps_per_buffer * batch_size}{' in pairs' if neighbours else ''}"
+        self._buffer = RowBuffer(
+            self._rows_from, request.batch_size, buffer_rows, request.order, in_pairs=request.neighbours
+        )
+        self._identity = f"{identity} {self._buffer.rows}{' in pairs' if request.neighbours else ''}"
         self._marks = self._read_marks()
-        self._buffer = -1
-        self._columns: dict[str, np.ndarray] = {}
-        self._shuffled = np.zeros(0, dtype=np.int64)
-        self._mark = self._begin
-        self._seek(self._begin)
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
-        buffer, place = divmod(step, self._steps_per_buffer)
-        self._load(buffer)
-        rows = self._shuffled[place * self._batch_size : (place + 1) * self._batch_size]
-        parts = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self._columns.items()}
-        return make_pair(self._pair, *in_order(parts))
+        return make_pair(self._request.pair, *in_order(self._buffer.batch(step)))
 
     def first_rows(self) -> Arrays:
         """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
-        self._load(0)
-        return Arrays(*in_order(self._columns))
+        self._buffer.load(0)
+        return Arrays(*in_order(self._buffer.columns))
 
-    def _load(self, buffer: int) -> None:
-        if buffer == self._buffer:
-            return
-        if buffer != self._buffer + 1:
-            start = max((at for at in self._marks if at <= buffer), default=0)
-            self._seek(self._marks.get(start, self._begin))
-            self._buffer = start - 1
-        while self._buffer < buffer:
-            self._buffer += 1
-            self._remember()
-            self._fill()
-        rows = self._steps_per_buffer * self._batch_size
-        if self._neighbours:
-            first = 2 * self._order(buffer).permutation(rows // 2)
-            self._shuffled = np.stack([first, first + 1], axis=1).ravel()
-        else:
-            self._shuffled = self._order(buffer).permutation(rows)
-
-    def _seek(self, mark: _Mark) -> None:
-        if self._turns is None:
-            self._batches = self._work.batches(mark.place, mark.position)
-        else:
-            self._batches = batches_in_turn(self._work, mark.place, mark.position, self._turns)
-        self._next = mark._replace(used=0)
-        self._rows_left: dict[str, np.ndarray] = {}
-        # whether the text is known to have rows
-        self._has_rows = mark != self._begin
-        if mark.used:
-            self._advance()
-            self._drop(mark.used)
-
-    def _fill(self) -> None:
-        """Fill the buffer with the next rows of the stream."""
-        rows, filled = self._steps_per_buffer * self._batch_size, 0
-        while filled < rows:
-            if not len(self._rows_left.get("input", ())):
-                self._advance()
-            columns = {name: values[: rows - filled] for name, values in self._rows_left.items()}
-            few = len(columns["input"])
-            for name, values in columns.items():
-                if name not in self._columns:
-                    self._columns[name] = np.empty((rows, values.shape[1]), dtype=values.dtype)
-                self._columns[name][filled : filled + few] = values
-            self._drop(few)
-            filled += few
-
-    def _drop(self, rows: int) -> None:
-        self._rows_left = {name: values[rows:] for name, values in self._rows_left.items()}
-        self._mark = self._mark._replace(used=self._mark.used + rows)
-
-    def _advance(self) -> None:
-        """Run the model over the next contexts. After the end of the text, continue at its beginning."""
-        batch = next(self._batches, None)
-        if batch is None:
-            if not self._has_rows:
+    def _rows_from(self, buffer: int) -> Iterator[Columns]:
+        """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
+        start = max((at for at in self._marks if at <= buffer), default=0)
+        mark, row, wanted = self._marks.get(start, self._begin), start * self._buffer.rows, buffer * self._buffer.rows
+        while True:
+            before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
+            batches = (
+                self._work.batches(place, position)
+                if self._group is None
+                else batches_in_turn(self._work, place, position, self._group)
+            )
+            for batch in batches:
+                indices = self._kept(batch)[mark.used :]
+                for at in range(-(-row // self._buffer.rows), -(-(row + len(indices)) // self._buffer.rows)):
+                    self._remember(at, _Mark(place, position, mark.used + at * self._buffer.rows - row))
+                if row + len(indices) > wanted:
+                    taken = indices[max(0, wanted - row) :]
+                    yield {name: values[taken] for name, values in batch.values.items()}
+                row += len(indices)
+                mark = self._begin
+                place, position = batch.tokens.next
+            if is_whole and row == before:
                 raise SourceError(
-                    f"{self._work.text.name}: has no rows behind the evaluation store's; take a longer "
-                    "text, or lower test_samples"
+                    f"{self._work.text.name}: has no rows behind the evaluation store's; take a longer text, or lower "
+                    "test_samples"
                 )
             log.info("the text ended; it begins anew")
-            self._seek(self._begin)
-            batch = next(self._batches)
-        self._mark = self._next
-        place, position = batch.tokens.next
-        self._next = _Mark(place, position, 0)
-        indices = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
-        if self._neighbours:
-            document_N, position_N = (part.ravel()[indices] for part in (batch.tokens.document, batch.tokens.position))
-            starts = starts_of_pairs(document_N, position_N)
-            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
-        self._has_rows |= len(indices) > 0
-        self._rows_left = {name: values[indices] for name, values in batch.values.items()}
+            mark = self._begin
 
-    def _remember(self) -> None:
-        """Record the beginning of the next buffer."""
-        mark = self._mark if self._rows_left else self._next
-        if self._marks.get(self._buffer) != mark:
-            self._marks[self._buffer] = mark
-            if self._turns is not None and self._turns.rank:  # the first process writes for all
-                return
+    def _kept(self, batch: Batch) -> np.ndarray:
+        """Return the indices of the rows of a batch that the stream contains."""
+        tokens: Tokens = batch.tokens
+        indices = np.flatnonzero(self._work.kinds.of(tokens, batch.norms) == KEPT)
+        if self._request.neighbours:
+            starts = starts_of_pairs(tokens.document.ravel()[indices], tokens.position.ravel()[indices])
+            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
+        return indices
+
+    def _remember(self, buffer: int, mark: _Mark) -> None:
+        """Record the beginning of a buffer."""
+        if self._marks.get(buffer) == mark:
+            return
+        self._marks[buffer] = mark
+        if self._group is None or not dist.get_rank():  # the first process writes for all
             marks = {str(at): list(mark) for at, mark in self._marks.items()}
             write_json(self._marks_path, {"stream": self._identity, "marks": marks})
 
@@ -369,10 +282,10 @@ def open_language_stream(
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
     work = work._replace(kinds=work.kinds._replace(largest_norm=facts["largest_norm"]))
     marks = folder / "stream.json"
-    batches = request.pair, request.batch_size, request.order
-    arguments = (recipe.first_place, recipe.buffer_rows, *batches, marks, sha256_of(path))
-    with turns(dict(zip(site_columns(len(recipe.widths)), recipe.widths, strict=True))) as several:
-        reader = StreamReader(work, *arguments, several, request.neighbours)
-        yield TrainingRows(recipe.widths, reader, reader.first_rows)
-        if several is None or not several.rank:
-            marks.unlink(missing_ok=True)
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    # a separate group: a thread reads batches while the training uses its own
+    group = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None
+    reader = StreamReader(work, recipe.first_place, recipe.buffer_rows, request, marks, sha256_of(path), group)
+    yield TrainingRows(recipe.widths, reader, reader.first_rows)
+    if group is None or not dist.get_rank():
+        marks.unlink(missing_ok=True)
