@@ -38,6 +38,7 @@ from .evaluation.score import evaluate as evaluate
 from .extraction.extract import extract as extract
 from .extraction.pairs import stream as stream
 from .fitting.fit import fit as fit
+from .fitting.method_checks import check_method as check_method
 from .fitting.solve import solve as solve
 from .fitting.sweep import fit_many as fit_many
 from .inside.images import top_images as top_images

@@ -52,6 +52,7 @@ def test_an_activation_of_two_files_is_trained_and_evaluated_and_makes_no_run_an
     assert len(copy.touched) <= 2
     assert "[Default: 0.2 for trainings]" in copy.schema()
     assert copy.runs() == before
+    copy.run("-c", "import sdlcore as sdl; sdl.check_method('cut', cut=0.4)")
     run = copy.leave_run("train", {"activation": "cut", "cut": 0.4, "n_q": 8, "steps": 30, "batch_size": 64})
     model = load_file(run / "model.safetensors")
     test = json.loads((run / "metrics.json").read_text())["metrics"]
