@@ -49,7 +49,7 @@ def compare(delta: float) -> dict[str, float]:
     ours.constrain()
     codes, coefficients = (torch.randn(shape, generator=generator) for shape in ((SAMPLES, N_Q), (SAMPLES, N)))
     support = everything(SAMPLES, N_Q, kernels_for(codes.device), codes.device)
-    outputs = ours.decode_at(codes.flatten(), support, 1, None, False).squeeze(1), codes @ theirs.get_dictionary()
+    outputs = ours.decode_at(codes.flatten(), support, 1, False).squeeze(1), codes @ theirs.get_dictionary()
     for each in outputs:
         (each * coefficients).sum().backward()
     rows, expected = ours(), theirs.get_dictionary()

@@ -124,13 +124,11 @@ def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], where: 
     """Raise AssertionError, naming the tensor, unless two passes agree up to `TOLERANCE`."""
     assert actual.keys() == expected.keys(), f"{where}: {sorted(actual)} instead of {sorted(expected)}"
     for name, value in expected.items():
-        torch.testing.assert_close(
-            actual[name],
-            value,
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-            msg=lambda text, name=name: f"{where}: {name} of the search differs from the definition. {text}",
-        )
+
+        def message(text: str, name: str = name) -> str:
+            return f"{where}: {name} of the search differs from the definition. {text}"
+
+        torch.testing.assert_close(actual[name], value, rtol=TOLERANCE, atol=TOLERANCE, msg=message)
 
 
 def _modes(config: Config, batch: str, rows: int = 8) -> Iterator[tuple[SparseCoder, Tensor, Tensor, str]]:

@@ -8,7 +8,6 @@ lies within delta of the convex hull of the data.
 import torch
 from torch import Tensor, nn
 
-from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.products import decode_at
 from sdlcore.sparse.support import Support
@@ -45,13 +44,10 @@ class Archetypes(nn.Module):
         """Return W_D (n_q x n_r), without gradients."""
         return multiply(self.weights, self.centroids.T.contiguous()) + self.relaxation
 
-    def decode_at(
-        self, values_N: Tensor, support: Support, nested: int, row_norms: RowNorms | None, detached: bool
-    ) -> Tensor:
+    def decode_at(self, values_N: Tensor, support: Support, nested: int, detached: bool) -> Tensor:
         """Return the codes times W_D (B x groups x n_r). Arguments: as in `sdlcore.sparse.products.decode_at`."""
         mixtures, relaxations = (
-            decode_at(values_N, support, rows, (), nested, row_norms, detached).rows
-            for rows in (self.weights, self.relaxation)
+            decode_at(values_N, support, rows, (), nested, detached).rows for rows in (self.weights, self.relaxation)
         )
         return mixtures @ self.centroids + relaxations
 

@@ -28,7 +28,6 @@ from sdlcore.random_streams import torch_stream
 from sdlcore.settings import Latents, Seed, Total, checked, default_of
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import check_type
 from sdlcore.sparse.products import decode_at, encode_all
 from sdlcore.sparse.support import everything
@@ -297,7 +296,6 @@ class SparseCoder(nn.Module):
         precision: torch.dtype | None = None,
         norms: bool = False,
         kernels: Kernels | None = None,
-        row_norms: RowNorms | None = None,
     ) -> Forward:
         """Encode and reconstruct B samples of x_p (B x n_p).
 
@@ -316,15 +314,14 @@ class SparseCoder(nn.Module):
         norms
             Also return the norms of decoder rows, unless `decoder_is_unit`.
         kernels
-            The kernels of a training, which keep large buffers between passes; None for new ones (`kernels_for`).
-        row_norms
-            Receives the norms of the rows of both weights' gradients in the backward pass, for clipping.
+            The kernels of a training, which keep large buffers between passes, and record the norms of the rows of
+            gradients for clipping; None for new ones (`kernels_for`).
         """
         kernels = kernels or kernels_for(self.W_enc.device)
         # encoder and activation: the latents, at the entries where they may be nonzero
-        code = self._encoding(kernels)(x_BP, scales, auxiliary, precision, row_norms)
+        code = self._encoding(kernels)(x_BP, scales, auxiliary, precision)
         # decoder: W_D latents, for each scale
-        groups = scales.number, row_norms, scales.detached
+        groups = scales.number, scales.detached
         norms_Q = None
         if self.archetypes is None:
             sites = self.target_sites if norms and not self.decoder_is_unit else ()

@@ -18,7 +18,6 @@ from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
@@ -102,7 +101,6 @@ class Encoding:
         scales: Scales = WHOLE,
         auxiliary: Auxiliary | None = None,
         precision: torch.dtype | None = None,
-        row_norms: RowNorms | None = None,
     ) -> Code:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
@@ -114,7 +112,7 @@ class Encoding:
         search = divided(search, self.processes)
         W_enc, b_enc, *_ = self.weights
         entries = self.find(search, x_BP, W_enc, b_enc, precision)
-        return self.at_entries(x_BP, entries, search, scales, aux, row_norms)
+        return self.at_entries(x_BP, entries, search, scales, aux)
 
     @torch.no_grad()
     def find(
@@ -134,12 +132,11 @@ class Encoding:
         search: Search,
         scales: Scales,
         aux: tuple[Tensor, Tensor] | None,
-        row_norms: RowNorms | None,
     ) -> Code:
         """Return the code at the entries of a search. Nothing is computed or differentiated at other entries."""
         W_enc, b_enc, W_dec, b_dec = self.weights
         if scales.number == 1 and aux is None:
-            pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre, row_norms)
+            pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre)
             values_N = self.values(pre_N, entries.support)
             if self.config.pursuit:
                 values_N = least_squares_codes(x_BP - b_dec, W_dec, entries.support, self.config.pursuit)
@@ -147,7 +144,7 @@ class Encoding:
         support, order, is_aux_N = self.split(entries, search, scales, aux)
         # the pre-activations of auxiliary latents are not known yet
         known_N = entries.pre[order] if is_aux_N is None else None
-        pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N, row_norms)
+        pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N)
         if is_aux_N is None:
             values_N = self.values(pre_N, support)
             return Code(support, pre_N, values_N, values_N, False)

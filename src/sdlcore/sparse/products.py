@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.support import Support
 
@@ -30,20 +29,13 @@ def encode_at(
     b_enc_Q: Tensor,
     support: Support,
     pre_N: Tensor | None = None,
-    row_norms: RowNorms | None = None,
 ) -> Tensor:
     """Return the pre-activations W_E x_p + b_E at the entries of ``support`` (N), differentiably.
 
-    Parameters
-    ----------
-    x_BP, W_enc_QP, b_enc_Q, support
-        Samples, encoder, its bias, and the entries to compute.
-    pre_N
-        The pre-activations at these entries, if they are known already.
-    row_norms
-        Receives the norms of the rows of the encoder's gradient in the backward pass.
+    ``pre_N`` are the pre-activations at these entries, if they are known already. The backward pass records the norms
+    of the rows of the encoder's gradient (`RowNorms`).
     """
-    return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N, row_norms)
+    return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N)
 
 
 class Decoded(NamedTuple):
@@ -61,13 +53,13 @@ def decode_at(
     W_dec_QR: Tensor,
     sites: Sequence[int] = (),
     nested: int = 1,
-    row_norms: RowNorms | None = None,
     detached: bool = False,
 ) -> Decoded:
     """Return the codes times the dictionary, for each row of ``support``.
 
     Norms and running sums are computed here, because elsewhere they would cost a second gradient of the whole
-    dictionary, or copies of all reconstructions.
+    dictionary, or copies of all reconstructions. The backward pass records the norms of the rows of the dictionary's
+    gradient (`RowNorms`).
 
     Parameters
     ----------
@@ -79,12 +71,10 @@ def decode_at(
         Widths of the sites in n_r; if given, norms are computed.
     nested
         Number of first groups of each sample to accumulate: each adds the reconstruction of the one before.
-    row_norms
-        Receives the norms of the rows of the dictionary's gradient in the backward pass.
     detached
         Give each nested group the gradient of its own sum alone, as if the sum before it were detached.
     """
-    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms, detached))
+    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, detached))
 
 
 class _EncodeAll(torch.autograd.Function):
@@ -103,11 +93,9 @@ class _EncodeAll(torch.autograd.Function):
 
 class _EncodeAt(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, W: Tensor, b: Tensor, support: Support, pre: Tensor | None, row_norms: RowNorms | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, support: Support, pre: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, W)
-        ctx.support, ctx.row_norms = support, row_norms
+        ctx.support = support
         if pre is not None:
             return pre.clone()
         return _dots(support, W, x, support.groups) + b[support.columns]
@@ -122,10 +110,10 @@ class _EncodeAt(torch.autograd.Function):
             to_x = _gather_sum(support, gradient, W).view(len(x), support.groups, -1).sum(1)
         if ctx.needs_input_grad[1]:
             to_W, squares = _scatter_sum(support, gradient, x, support.groups)
-            _note(ctx.row_norms, W, to_W, squares)
+            support.kernels.row_norms.note(W, to_W, squares)
         if ctx.needs_input_grad[2]:
             to_b = gradient.new_zeros(support.n_q).index_add(0, support.columns, gradient)
-        return to_x, to_W, to_b, None, None, None
+        return to_x, to_W, to_b, None, None
 
 
 class _Decode(torch.autograd.Function):
@@ -137,12 +125,11 @@ class _Decode(torch.autograd.Function):
         support: Support,
         sites: tuple[int, ...],
         nested: int,
-        row_norms: RowNorms | None,
         detached: bool,
     ) -> tuple[Tensor, Tensor | None]:
         norms_QS = support.kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
-        ctx.support, ctx.sites, ctx.row_norms = support, sites, row_norms
+        ctx.support, ctx.sites = support, sites
         ctx.nested = 1 if detached else nested
         parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, W.shape[1])
         for group in range(1, nested):
@@ -164,15 +151,8 @@ class _Decode(torch.autograd.Function):
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
-            _note(ctx.row_norms, W, to_W, squares, products)
-        return to_values, to_W, None, None, None, None, None
-
-
-def _note(
-    row_norms: RowNorms | None, W: Tensor, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None
-) -> None:
-    if row_norms is not None and squares is not None:
-        row_norms.note(W, gradient, squares, products)
+            ctx.support.kernels.row_norms.note(W, to_W, squares, products)
+        return to_values, to_W, None, None, None, None
 
 
 def _is_dense(support: Support) -> bool:

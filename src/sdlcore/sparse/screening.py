@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.sparse.kernels import int8, tiles
-from sdlcore.sparse.kernels.calling import array, searches
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.interface import LOST_TO_BIAS, Kernels, Product, SparseRows
 
 LEAST = 1 << 28
@@ -84,7 +84,7 @@ def nearest(rows: Tensor) -> tuple[Tensor, Tensor]:
         products = torch.empty(len(part), len(rows), dtype=torch.int32)
         int8.multiply(part, rounded, products)
         arrays = [array(each) for each in (products, steps, errors, neighbours, largest)]
-        searches().find_nearest(array(rows), start, *arrays)
+        loops("cpu_select").find_nearest(array(rows), start, *arrays)
     return neighbours, largest
 
 

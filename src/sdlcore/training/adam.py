@@ -10,7 +10,6 @@ from sdlcore.memory import in_large_pages
 from sdlcore.parallel.groups import Group
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Descent, Kernels
-from sdlcore.sparse.kernels.row_norms import RowNorms
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
@@ -69,16 +68,16 @@ class Adam:
         self._counted_elsewhere = {id(p) for p in shared} if self._group.rank else set()
 
     @torch.no_grad()
-    def step(self, lr: float, row_norms: RowNorms | None = None) -> None:
+    def step(self, lr: float) -> None:
         """Take a step with a learning rate along the gradients of all parameters that have one.
 
-        ``row_norms`` holds known norms of these gradients' rows, which saves reading the gradients again.
+        Norms of rows that the kernels have recorded (`RowNorms`) save reading the gradients again.
         """
         trained = [(p, p.grad) for p in self.parameters if p.grad is not None]
         descents: list[Descent] = []
         squares = []
         for p, gradient in trained:
-            cached_norms = row_norms.of(p, gradient) if row_norms is not None else None
+            cached_norms = self.kernels.row_norms.of(p, gradient)
             along: Tensor | None = None
             if id(p) in self._on_sphere:
                 if cached_norms is None or cached_norms.products is None:

@@ -10,7 +10,6 @@ from sdlcore.model.encoding import Auxiliary
 from sdlcore.model.losses.term import TermInputs, term_of
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import DeadLatents
@@ -92,18 +91,18 @@ class TrainingStep:
             Number of the step, from 0, which determines its scheduled values.
         """
         self._schedule(step)
-        metrics, firings_Q, row_norms = self._gradients(x_BP, x_BR, step)
+        metrics, firings_Q = self._gradients(x_BP, x_BR, step)
         sample_group = self.processes.samples
         if len(self.firings):
             self.firings += sample_group.sum(firings_Q.float())
         fired_Q = firings_Q > 0
         if sample_group.size > 1:
             sample_group.add([p.grad for p in self.names if p.grad is not None])
-            row_norms = RowNorms()  # the known norms cover only this process's part
+            self.kernels.row_norms.clear()  # the known norms cover only this process's part
             over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
             metrics = dict(zip(metrics, over_all, strict=True))
             fired_Q = sample_group.any(fired_Q)
-        self._descend(row_norms)
+        self._descend()
         metrics["gradient_norm"] = self.optimizer.gradient_norm
         self.dead.update(fired_Q, len(x_BP))
         self.penalty.adjust(metrics)
@@ -118,26 +117,24 @@ class TrainingStep:
         if config.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), config.k_aux)
 
-    def _gradients(self, x_BP: Tensor, x_BR: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor, RowNorms]:
+    def _gradients(self, x_BP: Tensor, x_BR: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
         """Compute the gradients of the weights from this process's share of each of the batch's ``accumulate`` parts.
 
-        Return the loss and its terms (means over the parts), how many samples activated each latent, and the norms of
-        gradient rows that kernels recorded.
+        Return the loss and its terms (means over the parts), and how many samples activated each latent.
         """
         now, loss, group, n_parts = self.now, self.config, self.processes.samples, self.config.accumulate
         if len(x_BP) % n_parts:
             raise ValueError(f"batch {step} of x has {len(x_BP)} samples, which accumulate = {n_parts} must divide")
         part_length = len(x_BP) // n_parts
         share_length = part_length // group.size
-        penalty, anchored_rows, row_norms = self.penalty.use(now.penalty), self._anchored_rows(), RowNorms()
+        penalty, anchored_rows = self.penalty.use(now.penalty), self._anchored_rows()
+        self.kernels.row_norms.clear()
         metrics: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         for start in range(group.rank * share_length, len(x_BP), part_length):
             share_p = x_BP[start : start + share_length]
             share_r = share_p if x_BR is x_BP else x_BR[start : start + share_length]
-            out = self.model(
-                share_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
-            )
+            out = self.model(share_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels)
             terms = total_loss(
                 *(self.model, share_r, out, loss, self.anchors),
                 penalty=penalty,
@@ -158,8 +155,8 @@ class TrainingStep:
                 for name, value in terms.items():
                     metrics[name] = metrics.get(name, 0.0) + value.detach() / n_parts
         if anchored_rows is not None:
-            self._add_gradients(anchored_rows, row_norms)
-        return metrics, firings_Q, row_norms
+            self._add_gradients(anchored_rows)
+        return metrics, firings_Q
 
     @torch.no_grad()
     def reorder(self) -> None:
@@ -199,24 +196,24 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _add_gradients(self, anchored_rows: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
+    def _add_gradients(self, anchored_rows: tuple[Tensor, Tensor]) -> None:
         """Add the gradients of ``anchored_rows`` to the weights' gradients, and update their recorded norms."""
         for W, rows in zip((self.model.W_enc, self.model.W_dec), anchored_rows, strict=True):
             if rows.grad is None:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            recorded_norms, few = row_norms.of(W, W.grad), W.grad[: len(rows)]
+            recorded_norms, few = self.kernels.row_norms.of(W, W.grad), W.grad[: len(rows)]
             few += rows.grad
             if recorded_norms is not None:
                 products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(few, rows)
                 if recorded_norms.products is not None:
                     recorded_norms.products[: len(rows)] = products
-                row_norms.note(W, W.grad, *recorded_norms)
+                self.kernels.row_norms.note(W, W.grad, *recorded_norms)
 
     @torch.no_grad()
-    def _descend(self, row_norms: RowNorms) -> None:
-        self.optimizer.step(self.now.lr, row_norms)
+    def _descend(self) -> None:
+        self.optimizer.step(self.now.lr)
         # return the gradients of encoder and decoder, which kernels made, to the workspace; the rest is not reused
         archetypes = self.model.archetypes
         decoder = [self.model.W_dec] if archetypes is None else list(archetypes.parameters())

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sparse.kernels.calling import array, row_loops
+from sdlcore.sparse.kernels.calling import array, loops
 
 
 def total_variance(x: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def total_variance(x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return x.var(dim=0, correction=0).sum()
     variances = torch.empty(x.shape[1], dtype=x.dtype)
-    row_loops().column_variances(array(x), array(variances))
+    loops("cpu_rows").column_variances(array(x), array(variances))
     return variances.sum()
 
 

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
-from sdlcore.sparse.kernels.calling import array, pursuits
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.search import LargestPerSample, Search
@@ -87,7 +87,7 @@ def pursue(
         products = multiply(residual_BP[part], W_enc_QP)
         if compiled is not None and gram_QQ is not None:
             inputs = products, products.view(torch.int32 if products.itemsize == 4 else torch.int64), gram_QQ
-            pursuits().pursue(*map(array, (*inputs, least_B[part], chosen_BK[part], amounts_BK[part])))
+            loops("cpu_pursuit").pursue(*map(array, (*inputs, least_B[part], chosen_BK[part], amounts_BK[part])))
             continue
         for step in range(k):
             chosen = products.argmax(dim=1)
@@ -119,7 +119,7 @@ def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: NumbaKernels | None = Non
     for start in range(0, len(W_enc_QP), BLOCK):
         block = slice(start, start + BLOCK)
         gram_QQ[start:, block] = multiply(W_enc_QP[start:], W_enc_QP[block])
-    pursuits().mirror(array(gram_QQ))
+    loops("cpu_pursuit").mirror(array(gram_QQ))
     return gram_QQ
 
 
@@ -172,10 +172,10 @@ class _Amounts(torch.autograd.Function):
             rest, to_amounts, to_residual = (torch.empty_like(each) for each in (residual, amounts, residual))
             steps = [array(each) for each in (W_enc, W_dec, chosen, amounts)]
             written = [array(each) for each in (rest, to_amounts, to_residual)]
-            pursuits().pursue_backward(array(residual), *steps, array(gradient), *written)
+            loops("cpu_pursuit").pursue_backward(array(residual), *steps, array(gradient), *written)
             to_enc = ctx.compiled.take(tuple(W_enc.shape), W_enc)
             to_dec = to_enc if ctx.tied else torch.empty_like(W_dec)
-            pursuits().pursue_to_weights(array(rest), *steps, *map(array, (to_amounts, to_enc, to_dec)))
+            loops("cpu_pursuit").pursue_to_weights(array(rest), *steps, *map(array, (to_amounts, to_enc, to_dec)))
             return to_residual, to_enc, None if ctx.tied else to_dec, None, None, None
         k = chosen.shape[1]
         # forwards: the residual before each step

@@ -8,7 +8,7 @@ from torch import Tensor
 from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.activations.matching_pursuit import MOST, Gram
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
-from sdlcore.sparse.kernels.calling import array, pursuits
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
@@ -151,7 +151,7 @@ def _compiled(
     """Return what `_greedy` returns, in a compiled loop; latents that are not active are 0."""
     latents_BK, codes_BK = torch.zeros(len(x_BR), k, dtype=torch.int64), x_BR.new_zeros(len(x_BR), k)
     inputs = array(x_BR @ rows_QR.T), array(gram_QQ), array(least_B)
-    pursuits().pursue_orthogonally(*inputs, RIDGE, by_gradient, array(latents_BK), array(codes_BK))
+    loops("cpu_pursuit").pursue_orthogonally(*inputs, RIDGE, by_gradient, array(latents_BK), array(codes_BK))
     return latents_BK, codes_BK
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sdlcore.model.activation import Encoder, Weights
 from sdlcore.model.activations.matching_pursuit import Gram
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
-from sdlcore.sparse.kernels.calling import array, posteriors
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.search import Above, Search
 
 QUIET, RATIO = 8, 1.2
@@ -139,7 +139,9 @@ def codes(
         shape = len(products), most
         chosen, amounts = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         counts = np.zeros(len(products), np.int64)
-        posteriors().posterior(products, energies, gram_QQ, *tables, means, variances, n_r, chosen, amounts, counts)
+        loops("cpu_posterior").posterior(
+            products, energies, gram_QQ, *tables, means, variances, n_r, chosen, amounts, counts
+        )
         is_chosen = np.arange(most) < counts[:, None]
         entries.append((np.nonzero(is_chosen)[0] + start, chosen[is_chosen], amounts[is_chosen]))
     sample, latent, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*entries, strict=True))

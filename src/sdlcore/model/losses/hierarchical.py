@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from sdlcore.model.losses.multi_scale import multi_scale
 from sdlcore.model.losses.term import Term, TermInputs
 from sdlcore.parallel.search import divided
-from sdlcore.sparse.kernels.calling import array, tiled_loops
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.support import Support, assemble
 
 
@@ -44,11 +44,11 @@ class _NestedErrors(torch.autograd.Function):
     def forward(
         ctx: Any, values_N: Tensor, W_QR: Tensor, alone_BR: Tensor, residual_BR: Tensor, support: Support
     ) -> Tensor:
-        tasks = -(-W_QR.shape[1] * W_QR.element_size() // tiled_loops().PIECE)
+        tasks = -(-W_QR.shape[1] * W_QR.element_size() // loops("cpu_tiles").PIECE)
         errors, to_values = values_N.new_empty(tasks), values_N.new_empty(tasks, len(values_N))
         to_W, to_alone = support.kernels.take(tuple(W_QR.shape), W_QR), torch.empty_like(residual_BR)
         inputs = [array(tensor) for tensor in (support.offsets, support.columns, values_N, W_QR, residual_BR)]
-        tiled_loops().nested_errors(*inputs, support.groups, *map(array, (errors, to_values, to_W, to_alone)))
+        loops("cpu_tiles").nested_errors(*inputs, support.groups, *map(array, (errors, to_values, to_W, to_alone)))
         ctx.gradients, ctx.samples = (to_values.sum(0), to_W, to_alone), len(alone_BR)
         return errors.sum() / len(alone_BR)
 

@@ -7,6 +7,7 @@ installation, which would be silent for a minute.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -19,60 +20,10 @@ _LISTENING: list[Callable[[str], None]] = []
 _SAID: list[bool] = []
 
 
-def loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu`, after setting numba's number of threads to torch's."""
-    from sdlcore.sparse.kernels import cpu
-
+def loops(name: str) -> ModuleType:
+    """Return a module of compiled loops in this folder, such as ``cpu``; numba then has torch's number of threads."""
     set_numba_threads()
-    return cpu
-
-
-def tiled_loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_tiles`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_tiles
-
-    set_numba_threads()
-    return cpu_tiles
-
-
-def searches() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_select`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_select
-
-    set_numba_threads()
-    return cpu_select
-
-
-def row_loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_rows`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_rows
-
-    set_numba_threads()
-    return cpu_rows
-
-
-def pursuits() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_pursuit`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_pursuit
-
-    set_numba_threads()
-    return cpu_pursuit
-
-
-def posteriors() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_posterior`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_posterior
-
-    set_numba_threads()
-    return cpu_posterior
-
-
-def roundings() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_round`, as `loops` does."""
-    from sdlcore.sparse.kernels import cpu_round
-
-    set_numba_threads()
-    return cpu_round
+    return import_module(f"sdlcore.sparse.kernels.{name}")
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from sdlcore.sparse.kernels.row_norms import RowNorms
+
 VANISHED = 2.0**-62
 """An upper bound of numbers whose squares underflow in float32, so that norms miss them."""
 LOST_TO_BIAS = 2.0**-21
@@ -83,6 +85,9 @@ class Descent(NamedTuple):
 
 class Kernels(Protocol):
     """The operations of one backend. `sdlcore.sparse.kernels.choice.kernels_for` chooses a backend."""
+
+    row_norms: RowNorms
+    """Norms of the rows of gradients, which backward passes record."""
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return an uninitialised tensor of this shape, with the dtype and device of ``like``.

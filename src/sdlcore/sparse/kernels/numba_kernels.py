@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from sdlcore.sparse.kernels import tiles
-from sdlcore.sparse.kernels.calling import array, loops, row_loops, tiled_loops
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
+from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
 
 BLOCK = 1024
@@ -30,7 +31,7 @@ class NumbaKernels:
     """
 
     def __init__(self, workspace: Workspace | None = None) -> None:
-        self.workspace = workspace
+        self.workspace, self.row_norms = workspace, RowNorms()
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape) if self.workspace is None else self.workspace.take(shape, like.dtype)
@@ -54,27 +55,27 @@ class NumbaKernels:
     def transpose(self, offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tensor, Tensor]:
         column_offsets = torch.empty(n_q + 1, dtype=torch.int64)
         rows, order = torch.empty_like(columns), torch.empty_like(columns)
-        loops().transpose(array(offsets), array(columns), array(column_offsets), array(rows), array(order))
+        loops("cpu").transpose(array(offsets), array(columns), array(column_offsets), array(rows), array(order))
         return column_offsets, rows, order
 
     def ranks(self, offsets: Tensor, values: Tensor) -> Tensor:
         places = torch.empty(len(values), dtype=torch.int64)
-        loops().ranks(array(offsets), array(values), array(places))
+        loops("cpu").ranks(array(offsets), array(values), array(places))
         return places
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         out = self.take((len(offsets) - 1, W.shape[1]), W)
         inputs = [array(tensor) for tensor in (offsets, columns, values, W)]
         if len(columns) * BLOCK < FULL * len(out) * len(W):
-            loops().gather_sum(*inputs, array(out))
+            loops("cpu").gather_sum(*inputs, array(out))
             return out
-        threads, width = torch.get_num_threads(), tiled_loops().PIECE // W.itemsize
+        threads, width = torch.get_num_threads(), loops("cpu_tiles").PIECE // W.itemsize
         pieces, blocks = -(-W.shape[1] // width), -(-len(W) // BLOCK)
         # the fewest parts that give each thread the same number of tasks, because each part reads all of W
         parts = threads // math.gcd(threads, pieces)
         tiles = self.take((pieces * parts, BLOCK, width), W)
         spare = np.empty(len(columns), np.int32), np.empty((len(out), blocks + 1), np.int64)
-        tiled_loops().gather_sum(*inputs, array(tiles), parts, *spare, array(out))
+        loops("cpu_tiles").gather_sum(*inputs, array(tiles), parts, *spare, array(out))
         self.give(tiles)
         return out
 
@@ -84,11 +85,11 @@ class NumbaKernels:
         values = W.new_empty(len(rows))
         if not _are_many(rows, W):
             inputs = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
-            loops().dots(*inputs, groups, array(values))
+            loops("cpu").dots(*inputs, groups, array(values))
             return values
         tiles = self._tiles(x)
         inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
-        tiled_loops().dots(*inputs, _edges_of_chunks(column_offsets), array(values))
+        loops("cpu_tiles").dots(*inputs, _edges_of_chunks(column_offsets), array(values))
         self.give(tiles)
         return values
 
@@ -99,11 +100,11 @@ class NumbaKernels:
         squares = x.new_empty(len(out))
         if not _are_many(rows, out):
             inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
-            loops().scatter_sum(*inputs, groups, array(out), array(squares))
+            loops("cpu").scatter_sum(*inputs, groups, array(out), array(squares))
             return out, squares
         tiles = self._tiles(x)
         inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
-        tiled_loops().scatter_sum(*inputs, _edges_of_chunks(column_offsets), array(out), array(squares))
+        loops("cpu_tiles").scatter_sum(*inputs, _edges_of_chunks(column_offsets), array(out), array(squares))
         self.give(tiles)
         return out, squares
 
@@ -115,17 +116,17 @@ class NumbaKernels:
         inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, W)]
         results = [array(tensor) for tensor in out]
         if not _are_many(rows, W):
-            loops().decode_backward(*inputs, array(gradient), *results)
+            loops("cpu").decode_backward(*inputs, array(gradient), *results)
             return out
         tiles = self._tiles(gradient)
-        tiled_loops().decode_backward(*inputs, array(tiles), _edges_of_chunks(column_offsets), *results)
+        loops("cpu_tiles").decode_backward(*inputs, array(tiles), _edges_of_chunks(column_offsets), *results)
         self.give(tiles)
         return out
 
     def _tiles(self, x: Tensor) -> Tensor:
         """Return x cut into pieces of its columns (pieces x rows x width); the last piece is padded with zeros."""
         n, d = x.shape
-        width = tiled_loops().PIECE // x.itemsize
+        width = loops("cpu_tiles").PIECE // x.itemsize
         tiles = self.take((-(-d // width), n, width), x)
         whole = d // width
         tiles[:whole] = x[:, : whole * width].view(n, whole, width).transpose(0, 1)
@@ -134,23 +135,23 @@ class NumbaKernels:
         return tiles
 
     def squared_norms(self, W: Tensor) -> Tensor:
-        return torch.from_numpy(row_loops().squared_norms(array(W)))
+        return torch.from_numpy(loops("cpu_rows").squared_norms(array(W)))
 
     def row_products(self, A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
         products, squares = W.new_empty(len(W)), W.new_empty(len(W))
-        row_loops().row_products(array(A), array(W), array(products), array(squares))
+        loops("cpu_rows").row_products(array(A), array(W), array(products), array(squares))
         return products, squares
 
     def site_norms(self, W: Tensor, sites: Sequence[int]) -> Tensor:
         norms = W.new_empty(len(W), len(sites))
-        row_loops().site_norms(array(W), _edges(sites), array(norms))
+        loops("cpu_rows").site_norms(array(W), _edges(sites), array(norms))
         return norms
 
     def add_scaled_sites(self, out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
-        row_loops().add_scaled_sites(array(out), array(W), _edges(sites), array(factors))
+        loops("cpu_rows").add_scaled_sites(array(out), array(W), _edges(sites), array(factors))
 
     def normalise_rows(self, W: Tensor, smallest: float = 1e-12) -> None:
-        row_loops().normalise_rows(array(W), smallest)
+        loops("cpu_rows").normalise_rows(array(W), smallest)
 
     def adam(
         self,
@@ -170,9 +171,9 @@ class NumbaKernels:
             scalars = tuple(array(torch.tensor(numbers, dtype=p.dtype)))
             arrays = [array(tensor) for tensor in (p, gradient, mean, square)]
             if along is not None:
-                row_loops().adam_on_sphere(*arrays, array(along), scalars)
+                loops("cpu_rows").adam_on_sphere(*arrays, array(along), scalars)
             else:
-                row_loops().adam(*(each.reshape(-1) for each in arrays), scalars)
+                loops("cpu_rows").adam(*(each.reshape(-1) for each in arrays), scalars)
 
 
 def _are_many(entries: Tensor, W: Tensor) -> bool:

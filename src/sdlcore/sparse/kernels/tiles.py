@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.sparse.kernels import int8
-from sdlcore.sparse.kernels.calling import array, loops, roundings, searches
+from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.interface import VANISHED, Product, SparseRows
 from sdlcore.sparse.kernels.workspace import Workspace
 
@@ -110,11 +110,11 @@ class _Candidates:
     def push(self, start: int, tile: Tensor) -> None:
         """Search a tile whose first column is ``start``."""
         inputs = _bits(tile), *self._of_product, start, self._k, torch.get_num_threads()
-        searches().push_largest(*inputs, *self._state, *self._scratch)
+        loops("cpu_select").push_largest(*inputs, *self._state, *self._scratch)
 
     def settle(self) -> SparseRows:
         """Return the entries, and give the buffers back."""
-        searches().settle_largest(self._k, *self._state)
+        loops("cpu_select").settle_largest(self._k, *self._state)
         n_rows = len(self._counts)
         starts = torch.arange(n_rows) * self._room
         offsets, columns, keys = gathered(starts, self._counts, self._columns.view(-1), self._keys.view(-1))
@@ -125,7 +125,7 @@ class _Candidates:
 
 def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     """Return the entries that exceed their column's bound."""
-    cpu = searches()
+    cpu = loops("cpu_select")
     bounds = bounds.to(product.b.dtype)
     n_rows, width = len(product.x), _width(product)
     written = array(torch.empty(torch.get_num_threads(), width, dtype=bounds.dtype))
@@ -162,7 +162,7 @@ def narrow(entries: SparseRows, k: int) -> SparseRows:
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
     bits = to_values.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
     arrays = [array(tensor) for tensor in (offsets, columns, values, to_columns, to_values, bits, counts)]
-    searches().narrow(*arrays, k)
+    loops("cpu_select").narrow(*arrays, k)
     return gathered(offsets[:-1], counts, to_columns, to_values)
 
 
@@ -172,7 +172,7 @@ def exceeding(entries: SparseRows, bounds: Tensor) -> SparseRows:
     to_columns, to_values = torch.empty_like(columns), torch.empty_like(values)
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
     arrays = [array(tensor) for tensor in (offsets, columns, values, bounds, to_columns, to_values, counts)]
-    loops().exceeding(*arrays)
+    loops("cpu").exceeding(*arrays)
     return gathered(offsets[:-1], counts, to_columns, to_values)
 
 
@@ -182,7 +182,7 @@ def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) ->
     n = int(offsets[-1])
     few_columns, few_values = columns.new_empty(n), values.new_empty(n)
     arrays = [array(tensor) for tensor in (starts, counts, columns, values, offsets, few_columns, few_values)]
-    loops().gather_rows(*arrays)
+    loops("cpu").gather_rows(*arrays)
     return SparseRows(offsets, few_columns, few_values)
 
 
@@ -324,13 +324,13 @@ def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
 
     Two numbers are appended to each row, which add up to its ``last``: the second is the rounding error of the first.
     """
-    roundings().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
+    loops("cpu_round").to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
 
 
 def quantise(x: Tensor, out: Tensor) -> Tensor:
     """Quantise rows to int8 in ``out``, and return `Factor.numbers`."""
     numbers = torch.empty(3, len(x), dtype=torch.float32)
-    roundings().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
+    loops("cpu_round").quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
     n_p = x.shape[1]
     numbers[1:] = (numbers[1:] + n_p**0.5 * VANISHED) * (1 + error_of_sums(n_p))
     return numbers

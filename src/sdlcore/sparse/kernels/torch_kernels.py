@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.optim.adam import adam as torch_adam
 
 from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
+from sdlcore.sparse.kernels.row_norms import RowNorms
 
 _GATHERED = 1 << 25
 """Numbers that `dots` gathers at once."""
@@ -16,6 +17,9 @@ _GATHERED = 1 << 25
 class TorchKernels:
     """`sdlcore.sparse.kernels.interface.Kernels` for any device. The torch backend keeps no buffers, because torch
     itself reuses memory on GPUs."""
+
+    def __init__(self) -> None:
+        self.row_norms = RowNorms()
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape)
