@@ -127,6 +127,18 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
         assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
 
 
+def test_an_interruption_between_two_rows_keeps_the_means_of_the_next(tmp_path, monkeypatch):
+    settings, place = METHODS["topk"], Checkpointing(tmp_path / "checkpoint.safetensors")
+    _, expected = run(settings)
+    calls = iter(range(1, 90))
+    monkeypatch.setattr("sdlcore.training.interruption.Interruption.ends", lambda self: next(calls, None) == 35)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 35 of 90"):
+        run(settings, place)
+    _, history = run(settings, place)
+    for ours, theirs in zip(history, expected, strict=True):
+        assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+
+
 def test_resampling_happens_and_is_counted():
     settings = {
         **{"activation": "topk", "k": 1, "n_q": 512, "resample_every": 20, "dead_after": 600, "resample_until": 0.5}
@@ -236,13 +248,15 @@ def test_the_history_is_a_csv_as_training_goes_on(tmp_path):
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "relu"])
 def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
     settings = {k: v for k, v in METHODS[method].items() if not k.startswith("resample")}
-    whole, _ = run({**settings, "steps": 3})
-    parts, _ = run({**settings, "steps": 3, "accumulate": 4})
+    whole, (whole_row,) = run({**settings, "steps": 3})
+    parts, (parts_row,) = run({**settings, "steps": 3, "accumulate": 4})
     if method == "batchtopk":  # selects over each part
         assert not same_bits(whole, parts)
         return
     torch.testing.assert_close(whole.W_dec, parts.W_dec, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(whole.W_enc, parts.W_enc, rtol=1e-4, atol=1e-6)
+    # Adam's steps do not show the length of a gradient
+    assert parts_row["gradient_norm"] == pytest.approx(whole_row["gradient_norm"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

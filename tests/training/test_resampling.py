@@ -51,6 +51,20 @@ def test_dead_latents_point_at_samples_and_the_living_stay(trained):
     assert (dead.silent == 0).all()
 
 
+def test_samples_are_drawn_by_their_squared_loss():
+    model = SparseCoder.from_config(ModelConfig(activation="relu", n_q=1), (2,), (2,))  # weights of zero
+    optimizer, generator = Adam(model.parameters()), torch_stream(0, "r")
+    x, number = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 0  # losses 1 and 4
+    for _ in range(400):
+        with torch.no_grad():
+            model.W_dec.zero_()
+        dead = DeadLatents(1, 8, torch.device("cpu"))
+        dead.silent[0] = 100
+        assert resample(model, optimizer, dead, x, x, generator) == 1
+        number += int(model.W_dec[0, 1] > 0.5)
+    assert number / 400 == pytest.approx(16 / 17, abs=0.05)  # four standard deviations; by the loss itself, 4 / 5
+
+
 def test_a_linear_path_leaves_less_to_point_at():
     config = ModelConfig(pair="transcoder", activation="topk", n_q=4, k=2, skip=True)
     model = SparseCoder.from_config(config, (6,), (5,), torch_stream(0, "init"))
