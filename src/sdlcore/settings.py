@@ -188,8 +188,13 @@ class Settings(BaseModel):
 
     def given(self) -> dict[str, Json]:
         """Return the settings that differ from the defaults, which identify a run. `from_dict` completes them again."""
-        defaults = {name: value for name, value in _defaults_of(type(self)).items() if name not in self.always_given}
-        return {name: value for name, value in self.to_dict().items() if value != defaults.get(name, MISSING)}
+        return self.differing(self.to_dict())
+
+    @classmethod
+    def differing(cls, settings: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the settings, in the form of `to_dict`, that differ from the defaults, and those `always_given`."""
+        defaults = {name: value for name, value in _defaults_of(cls).items() if name not in cls.always_given}
+        return {name: value for name, value in settings.items() if value != defaults.get(name, MISSING)}
 
     def changed(self, **settings: Any) -> Self:
         """Return a copy with other values of some settings, checked again."""
