@@ -122,9 +122,7 @@ def test_a_damaged_file_of_another_library_never_becomes_nan(name, number, tmp_p
 
 
 DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
-VALID = {
-    name: load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("tiny", "paper", "studies/harder", "studies/law")
-}
+VALID = {name: load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("tiny", "paper", "studies/harder", "peers")}
 ODD: tuple[Any, ...] = (
     None,
     [],

@@ -40,7 +40,7 @@ FILES = {
         b"name: !!python/object/apply:os.system ['touch harm']",
         "bad.yaml: not readable as YAML",
     ),
-    "a wrong type": (b"seeds: three", "seeds: expected array"),
+    "a wrong type": (b"seeds: three", "seeds: Input should be a valid list"),
     "an unknown key": (b"sead: [0]", "sead: unknown key; did you mean seeds?"),
     "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
     "a method that is not there": (

@@ -50,7 +50,7 @@ def test_an_activation_of_two_files_is_trained_and_evaluated_and_makes_no_run_an
     copy.insert("config.py", ']\n"""Each is a module in `sdlcore.model.activations`."""', ', "cut"')
     copy.insert("config.py", '    decoder_norm: Literal["free", "unit"]', SETTING)
     assert len(copy.touched) <= 2
-    assert "[Default: 0.2 for trainings]" in copy.schema()
+    assert "cut: {default: 0.2, description: Threshold of cut." in copy.schema()
     assert copy.runs() == before
     copy.run("-c", "import sdlcore as sdl; sdl.check_method('cut', cut=0.4)")
     run = copy.leave_run("train", {"activation": "cut", "cut": 0.4, "n_q": 8, "steps": 30, "batch_size": 64})

@@ -128,6 +128,6 @@ def test_a_source_of_four_files_is_checked_planned_extracted_and_trained_on(tmp_
 
     wrong = {"sources": {"noise": {"mine": {"dimension": 0}}}}
     assert (
-        "sources.noise.mine.dimension: 0 is less than the minimum of 1"
+        "sources.noise.mine.dimension: Input should be greater than or equal to 1, found 0"
         in checkout.snakemake("-n", base="trial", change=wrong, check=False).stdout
     )

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from sdlstudy.configuration.plan import plan
 from sdlstudy.configuration.loading import configure, load_yaml
-from sdlstudy.configuration.schema import schema
+from sdlstudy.configuration.whole import Configuration
 from sdlstudy.report.page import report
 from sdlstudy.results.tables import read_csv
 
@@ -55,7 +55,7 @@ for cell in rare.cells(config):
 rare.make(files)
 frames = {"rare": read_csv(files.table("rare"))}
 Path("report.html").write_text(report(config, frames, {}))
-said = [jobs(without), jobs(config), schema()["properties"]["rare"]["description"]]
+said = [jobs(without), jobs(config), Configuration.model_json_schema()["properties"]["rare"]["description"]]
 Path("said.json").write_text(json.dumps(said))
 """
 

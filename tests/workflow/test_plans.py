@@ -94,14 +94,14 @@ def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
 
 
 def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
-    change = {"seeds": [], "sede": [0], "methods": {"topk": {"lr": "fast"}}, "name": "../elsewhere"}
+    change = {"seeds": [], "sede": [0], "device": "tpu", "name": "../elsewhere"}
     done = checkout.snakemake("--forceall", change=change, check=False)
     assert done.returncode != 0
     for message in (
-        "seeds: [] should be non-empty",
+        "seeds: List should have at least 1 item",
         "sede: unknown key; did you mean seeds?",
-        "methods.topk.lr: expected number",
-        "name: expected lower-case letters",
+        "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'",
+        "name: String should match pattern",
     ):
         assert message in done.stdout
     assert "Traceback" not in done.stdout

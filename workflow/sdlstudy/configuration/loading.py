@@ -1,38 +1,28 @@
 """Reading and validating configurations.
 
-A configuration is checked twice. First the pydantic models (`whole.Configuration` and its parts) check each setting and
-fill in defaults. Then cross-field checks find names that refer to nothing and settings that exclude each other. An
-error lists every wrong key with the expected value.
+The pydantic models (`whole.Configuration` and its parts) check keys, types and ranges, and fill in defaults. Then
+`validation` finds names that refer to nothing, and validates the merged settings of each run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sdlcore import PluginError
 from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.settings import Json
-from sdlcore.sources.plugins.settings import source_gives
 from sdlcore.storage.yaml_files import ConfigError, load_yaml
-from sdlstudy.configuration.limits import mapping, unbounded
-from sdlstudy.configuration.refusals import problems
-from sdlstudy.configuration.validation import (
-    doubled_sources,
-    inconsistencies,
-    inconsistent_benches,
-    inconsistent_runs,
-)
-from sdlstudy.configuration.variants import (
-    misnamed_variants,
-    unsound_starts,
-    with_each_layer,
-    with_sweeps,
-    without_like,
-)
+from sdlcore.suggestions import did_you_mean
+from sdlcore.text import short_text
+from sdlstudy.configuration.limits import mapping, unfit
+from sdlstudy.configuration.validation import inconsistent_runs, unknown_names
+from sdlstudy.configuration.variants import with_each_layer, with_sweeps, without_like
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.registry import registered
-from sdlstudy.products.tables import OWN
+from sdlstudy.products.tables import OWN, Compared
 from sdlstudy.settings.sources import Sources
 from sdlstudy.settings.trees import Tree, branch, merge
 
@@ -56,7 +46,6 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     for path in paths:
         content = mapping(load_yaml(path), str(path))
         merged = merge(merged, _with_located_plugins(content, Path(path).parent))
-    _refuse(unbounded(changes))
     return merge(merged, _with_located_plugins(changes, Path()))
 
 
@@ -79,23 +68,19 @@ def configure(config: Tree, default: Tree) -> Configuration:
     ConfigError
         As `validate` does, and if changed results would overwrite the default's because the name is the same.
     """
-    default, config = (with_each_layer(tree) for tree in (default, config))
-    merged = merge(default, config)
-    _refuse(unbounded(merged))
-    _load_plugins(merged)
-    errors = _misshapen(merged)
     name, adds_to_default = config.get("name"), default.keys() <= config.keys()
     if name in (None, default.get("name")) and not adds_to_default and config.keys() - {"name", *UNTRACKED}:
         problem, choice = (
             ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
         )
-        errors.append(
-            f"name: {problem}, results would replace the default's in results/{default.get('name')}. Set {choice} in "
-            "a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
-            "config/config.yaml among the files"
+        raise ConfigError(
+            [
+                f"name: {problem}, results would replace the default's in results/{default.get('name')}. Set {choice} "
+                "in a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
+                "config/config.yaml among the files"
+            ]
         )
-    _refuse(errors)
-    return validate(over_default(default, config))
+    return validate(over_default(with_each_layer(default), with_each_layer(config)))
 
 
 def validate(config: Tree) -> Configuration:
@@ -106,35 +91,28 @@ def validate(config: Tree) -> Configuration:
     ConfigError
         With one line for each wrong key: its path and the expected value.
     """
-    config = with_each_layer(config)
-    _refuse(unbounded(config))
-    _load_plugins(config)
-    _refuse(_misshapen(config))
-    _refuse(misnamed_variants(config))
-    typed = _without_null(_typed(without_like(config)))
-    _refuse(inconsistencies(typed))
-    _refuse(unsound_starts(typed))
-    _refuse(line for path, product in typed.products_by_path().items() for line in product.unsound_sweep(path, typed))
+    study = _typed(with_each_layer(config))
+    tables = {name: table for name, table in study.tables.items() if table is not None}
+    study = study.model_copy(update={"tables": tables})
+    _refuse(unknown_names(study))
+    _refuse(line for path, product in study.products_by_path().items() for line in product.unsound_sweep(path, study))
     # a variant copies a source or method and changes one setting, so the new value needs a check
-    filled = _typed(with_sweeps(typed).model_dump(warnings=False))
-    _refuse(inconsistent_benches(filled))
-    _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
-    return filled
+    study = _typed(with_sweeps(study).model_dump(warnings=False))
+    _refuse(inconsistent_runs(study))
+    return study
 
 
-def _load_plugins(config: Tree) -> None:
-    """Import the plugins that a configuration names, since their settings may occur in it."""
+def _typed(config: Tree) -> Configuration:
+    """Return the models of a configuration, with its plugins imported and its variants written out."""
+    _refuse(unfit(config))
     plugins = config.get("plugins")
     try:
-        load_plugins([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
+        load_plugins(name for name in (plugins if isinstance(plugins, list) else []) if isinstance(name, str))
+        return Configuration.model_validate(without_like(config))
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
-
-
-def _without_null(config: Configuration) -> Configuration:
-    """Remove the tables that a configuration sets to null."""
-    tables = {name: table for name, table in config.tables.items() if table is not None}
-    return config.model_copy(update={"tables": tables})
+    except ValidationError as error:
+        raise ConfigError(_explained(each) for each in error.errors(include_url=False)) from error
 
 
 def _refuse(problems: Iterable[str]) -> None:
@@ -143,19 +121,29 @@ def _refuse(problems: Iterable[str]) -> None:
         raise ConfigError(errors)
 
 
-def _typed(config: Tree) -> Configuration:
-    try:
-        return Configuration.model_validate(config)
-    except ValidationError as error:
-        raise ConfigError(problems(error, config)) from error
+def _explained(error: ErrorDetails) -> str:
+    """Return pydantic's error after the path of its key, with the value or with the known keys."""
+    path, text, value = error["loc"], error["msg"], error["input"]
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(path[:-1])
+        text = f"unknown key{did_you_mean(str(path[-1]), known) or '; expected one of ' + ', '.join(known)}"
+    elif error["type"] == "value_error":
+        text = str(error["ctx"]["error"])
+    elif error["type"] != "missing":
+        text += f", found {short_text(repr(value))}"
+    return f"{'.'.join(map(str, path))}: {text}"
 
 
-def _misshapen(config: Tree) -> list[str]:
-    try:
-        Configuration.model_validate(config)
-    except ValidationError as error:
-        return problems(error, config)
-    return []
+def _keys_at(path: Sequence[str | int]) -> list[str]:
+    """Return the keys that the JSON schema allows at a path."""
+    schema = Configuration.model_json_schema()
+    part: dict[str, Any] = schema
+    for key in (*path, None):
+        for choice in part.get("anyOf", [part]):
+            part = schema["$defs"][choice["$ref"].rpartition("/")[-1]] if "$ref" in choice else part
+        if key is not None:
+            part = part.get("properties", {}).get(key) or part.get("additionalProperties") or {}
+    return sorted(part.get("properties", {}))
 
 
 def over_default(default: Tree, config: Tree) -> dict[str, Json]:
@@ -164,17 +152,13 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
     If ``config`` adds its own activations (a source of one of `OWN_KINDS` that the default lacks), the result contains
     only the tables, figures and other products that ``config`` names. Each new source that no product uses gets the
     table that ``own`` describes. The first of these sources also gets the figure of resampling.
-
-    Parameters
-    ----------
-    default, config
-        Two configurations that are valid in shape when merged.
     """
     merged = merge(default, config)
+    study = _typed(merged)
     new_sources = [
         source
         for kind in OWN_KINDS
-        for source in branch(config, "sources", kind)
+        for source in getattr(study.sources, kind)
         if source not in branch(default, "sources", kind)
     ]
     if not new_sources:
@@ -187,8 +171,10 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
     merged |= dict.fromkeys(key for key in registered() if "." not in key and key not in config)
     used_sources = set(_used_sources(merged))
     unused_sources = [source for source in new_sources if source not in used_sources]
-    if merged.get("own") is not None:
-        merged["tables"] = tables | {f"{OWN}{source}": _own_table(merged, source) for source in unused_sources}
+    if study.own is not None:
+        merged["tables"] = tables | {
+            f"{OWN}{source}": _own_table(study, study.own, source) for source in unused_sources
+        }
     figure6 = branch(default, "figures", "figure6")
     if unused_sources and figure6 and "figure6" not in figures:
         merged["figures"] = figures | {"figure6": figure6 | {"source": unused_sources[0]}}
@@ -204,13 +190,8 @@ def _used_sources(config: Tree) -> Iterator[str]:
         yield from [source] if isinstance(source, str) else branch(spec, "runs")
 
 
-def _own_table(config: Tree, source: str) -> dict[str, Json]:
+def _own_table(study: Configuration, own: Compared, source: str) -> dict[str, Json]:
     """Return the table of a source, without anchors drawn from classes if its samples have no classes."""
-    spec, written = branch(config, "own"), without_like({"sources": config["sources"]})
-    kind = next(kind for kind in OWN_KINDS if source in branch(written, "sources", kind))
-    settings = branch(written, "sources", kind, source)
-    labelled = kind == "clip" or settings.get("labels") is not None or source_gives(settings.get("source"), "labels")
-    anchorings = spec.get("anchorings")
-    names = [name for name in anchorings if isinstance(name, str)] if isinstance(anchorings, list) else []
-    usable_names = [n for n in names if labelled or n == "none" or "discover" in branch(config, "anchorings", n)]
-    return spec | {"source": source, "anchorings": usable_names or ["none"]}
+    labelled, anchorings = study.source(source).is_labelled, study.anchorings
+    usable = [n for n in own.anchorings if labelled or n == "none" or (n in anchorings and anchorings[n].discover)]
+    return own.model_dump() | {"source": source, "anchorings": usable or ["none"]}

@@ -1,86 +1,41 @@
 """Write out sources and methods that are ``like`` others, and expand sweeps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-from sdlcore.config import Config, ModelConfig
+from sdlcore.config import ModelConfig
 from sdlcore.settings import Json
+from sdlcore.storage.yaml_files import ConfigError
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.settings.study import Study
 from sdlstudy.settings.trees import Tree, branch, merge
 
-Group = dict[str, dict[str, Json]]
+Group = Mapping[str, Any]
 """Settings by name: the sources of one kind, or the methods."""
-LONGEST_CHAIN = 20
-"""Longest chain of ``like`` from one source or method to the next."""
-
-
-def misnamed_variants(config: Tree) -> Iterator[str]:
-    """Yield the names in ``like`` that are unknown or circular, each with the path of the key."""
-    for path, group in _groups(config).items():
-        for name, settings in group.items():
-            base = settings.get("like")
-            if not isinstance(base, str):
-                continue
-            if base not in group:
-                keys = [other for other in group if other != name]
-                choices = f" ({', '.join(keys)})" if keys else f", and {path} has no other key"
-                elsewhere = [other for other, names in _groups(config).items() if base in names]
-                hint = f"; it is a key of {elsewhere[0]}" if elsewhere else did_you_mean(base, keys)
-                yield f"{path}.{name}.like: {base} is not a key of {path}{choices}{hint}"
-            elif name in (chain := _chain(group, base)):
-                yield f"{path}.{name}.like: the chain is a circle ({' -> '.join([name, *chain])})"
-            elif len(chain) > LONGEST_CHAIN:
-                yield f"{path}.{name}.like: the chain has more than {LONGEST_CHAIN} links; expected fewer"
-
-
-def unsound_starts(study: Study) -> Iterator[str]:
-    """Yield the invalid names and settings of methods with a warm start."""
-    methods = study.methods
-    for method, settings in methods.items():
-        path, chain = f"methods.{method}.warm_start", [method]
-        while (base := methods[chain[-1]].warm_start) is not None:
-            if base not in methods:
-                if len(chain) == 1:
-                    choices = f"({', '.join(methods)}){did_you_mean(base, methods)}"
-                    yield f"{path}: {base} is not a key of methods {choices}"
-                break
-            chain.append(base)
-            if base in chain[:-1]:
-                yield f"{path}: the chain is a circle ({' -> '.join(chain)})"
-                break
-        if settings.has_codes and settings.warm_start is None:
-            yield f"methods.{method}.warm_start: missing; search needs it, the method whose dictionary gets new codes"
-        start = methods.get(settings.warm_start or "")
-        if settings.has_codes and start is not None and start.settings is not Config:
-            yield f"methods.{method}.warm_start: {settings.warm_start} is no training, which search needs"
-        if settings.warm_start is not None and settings.init_l0 is not None:
-            yield f"methods.{method}.init_l0: has no meaning with warm_start, which sets the start itself"
 
 
 def without_like(config: Tree) -> dict[str, Json]:
     """Return the configuration with every variant written out: its ``like`` with its own settings merged over it.
 
     A method also inherits the protocols' settings for its ``like``, except for settings that the method gives itself.
+
+    Raises
+    ------
+    ConfigError
+        If a ``like`` names no other entry of its group, or if names form a circle.
     """
-    filled, methods = dict(config), _group(config, "methods")
-    written = {name: _laid_over(methods, _chain(methods, name)) for name in methods}
-    if "protocols" in config:
-        protocols = {}
-        for protocol in branch(config, "protocols"):
-            layers = _group(config, "protocols", protocol, "methods")
-            inherited = {name: _protocol_layer(methods, layers, name) for name in methods}
-            all_layers = layers | {name: layer for name, layer in inherited.items() if layer}
-            protocols[protocol] = branch(config, "protocols", protocol) | {"methods": all_layers}
-        filled["protocols"] = protocols
-    if "methods" in config:
-        filled["methods"] = written
-    if "sources" in config:
-        kinds = {kind: _group(config, "sources", kind) for kind in branch(config, "sources")}
-        filled["sources"] = {
-            kind: {name: _laid_over(group, _chain(group, name)) for name in group} for kind, group in kinds.items()
-        }
-    return filled
+    methods, protocols = branch(config, "methods"), branch(config, "protocols")
+    for name, protocol in protocols.items():
+        if isinstance(protocol, Mapping):
+            given = branch(protocol, "methods")
+            inherited = {heir: _protocol_layer(methods, given, heir) for heir in methods if _like(methods, heir)}
+            protocols[name] = merge(protocol, {"methods": {heir: layer for heir, layer in inherited.items() if layer}})
+    sources = {
+        kind: _written(group, f"sources.{kind}") if isinstance(group, Mapping) else group
+        for kind, group in branch(config, "sources").items()
+    }
+    written = {"sources": sources, "methods": _written(methods, "methods"), "protocols": protocols}
+    return dict(config) | {key: part for key, part in written.items() if isinstance(config.get(key), Mapping)}
 
 
 def with_each_layer(config: Tree) -> dict[str, Json]:
@@ -108,34 +63,42 @@ def with_sweeps(config: Configuration) -> Configuration:
     return config
 
 
-def _group(config: Tree, *path: str) -> Group:
-    return {name: branch(config, *path, name) for name in branch(config, *path)}
+def _written(group: Group, path: str) -> dict[str, Any]:
+    """Return a group with each variant's settings merged over the settings of the entries that it is like."""
+    written = dict(group)
+    for name in group:
+        if _like(group, name):
+            settings: dict[str, Json] = {}
+            for above in reversed(_chain(group, name, path)):
+                settings = merge(_inherited(settings, branch(group, above)), branch(group, above))
+            written[name] = {key: value for key, value in settings.items() if key != "like"}
+    return written
 
 
-def _groups(config: Tree) -> dict[str, Group]:
-    kinds = {f"sources.{kind}": _group(config, "sources", kind) for kind in branch(config, "sources")}
-    return kinds | {"methods": _group(config, "methods")}
+def _like(group: Group, name: str) -> Any:
+    return branch(group, name).get("like")
 
 
-def _chain(group: Group, name: str) -> list[str]:
-    """Follow ``like`` from a name, and return all names on the way.
-
-    The chain ends before a name that is unknown or already in it, and once it is longer than allowed.
-    """
+def _chain(group: Group, name: str, path: str) -> list[str]:
+    """Return a name, the name that it is like, and so on."""
     chain = [name]
-    while True:
-        base = group[chain[-1]].get("like")
-        if not isinstance(base, str) or base not in group or base in chain or len(chain) > LONGEST_CHAIN:
-            return chain
+    while (base := _like(group, chain[-1])) is not None:
+        if not isinstance(base, str) or base not in group:
+            choices = ", ".join(other for other in group if other != chain[-1]) or "none"
+            hint = did_you_mean(str(base), group)
+            raise ConfigError([f"{path}.{chain[-1]}.like: {base} is not a key of {path} ({choices}){hint}"])
+        if base in chain:
+            raise ConfigError([f"{path}.{name}.like: the chain is a circle ({' -> '.join([*chain, base])})"])
         chain.append(base)
+    return chain
 
 
 def _protocol_layer(methods: Group, layers: Group, name: str) -> dict[str, Json]:
     """Return one protocol's settings for a method, with those for its ``like``; ``layers`` maps methods to settings."""
     layer: dict[str, Json] = {}
-    for above in reversed(_chain(methods, name)):
-        inherited = _inherited(layer, methods[above])
-        layer = {key: value for key, value in inherited.items() if key not in methods[above]} | layers.get(above, {})
+    for above in reversed(_chain(methods, name, "methods")):
+        own = branch(methods, above)
+        layer = {key: value for key, value in _inherited(layer, own).items() if key not in own} | branch(layers, above)
     return layer
 
 
@@ -145,10 +108,3 @@ def _inherited(settings: dict[str, Json], heir: Tree) -> dict[str, Json]:
     if not isinstance(activation, str) or ModelConfig.model_construct(activation=activation).selects:
         return settings
     return {key: value for key, value in settings.items() if key != "k"}
-
-
-def _laid_over(group: Group, chain: list[str]) -> dict[str, Json]:
-    settings: dict[str, Json] = {}
-    for name in reversed(chain):
-        settings = merge(_inherited(settings, group[name]), group[name])
-    return {key: value for key, value in settings.items() if key != "like"}

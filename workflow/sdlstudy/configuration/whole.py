@@ -1,11 +1,8 @@
 """The whole configuration: a study and its products."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, create_model
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic import ConfigDict, Field, TypeAdapter, WrapValidator, create_model
 from typing_extensions import TypeAliasType
 
 from sdlcore.config import is_centred
@@ -30,27 +27,18 @@ TableName = TypeAliasType(
         ),
     ],
 )
-_APART = TypeAdapter(dict[Literal["table3"], SettingsTable | None])
+_AnyTables = dict[TableName, Table | SettingsTable | None]
+_TABLES = TypeAdapter(dict[TableName, Table | None], config=ConfigDict(strict=True, regex_engine="python-re"))
+_SETTINGS = TypeAdapter(dict[str, SettingsTable | None], config=ConfigDict(strict=True))
 
 
-class _SettingsApart:
+def _check_tables(tables: Any, _: Any) -> Any:
     """Validate table3, which shows settings, by another model than the other tables."""
-
-    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        tables_schema = handler.generate_schema(dict[TableName, Table | None])
-        return core_schema.no_info_wrap_validator_function(self.check, tables_schema)
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        apart = handler(_APART.core_schema)
-        return handler(schema) | {"properties": {"table3": apart["additionalProperties"]}}
-
-    @staticmethod
-    def check(value: Any, validate_tables: Callable[[Any], Any]) -> Any:
-        if not isinstance(value, dict) or "table3" not in value:
-            return validate_tables(value)
-        tables = validate_tables({name: spec for name, spec in value.items() if name != "table3"})
-        tables |= _APART.validate_python({"table3": value["table3"]}, strict=True)
-        return {name: tables[name] for name in value}
+    if not isinstance(tables, dict) or "table3" not in tables:
+        return _TABLES.validate_python(tables)
+    checked: dict[str, Any] = _TABLES.validate_python({n: spec for n, spec in tables.items() if n != "table3"})
+    checked |= _SETTINGS.validate_python({"table3": tables["table3"]})
+    return {name: checked[name] for name in tables}
 
 
 def _product_fields(part: str) -> dict[str, Any]:
@@ -88,7 +76,7 @@ class Configuration(_StudyWithProducts):
     """The table own_<source> of each new source that no table or figure names. A source is new if the default lacks it
     and its kind is neither bench nor synth. If the samples have no classes, the table leaves out anchors drawn from
     classes. Null for no such tables."""
-    tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
+    tables: Annotated[_AnyTables, WrapValidator(_check_tables)] = {}
     """Tables of runs (table3: of settings). A name is table1 to table7, as the paper's table to compare with
     (resources/paper/numbers.csv), or own_<name>; null leaves a table of the default out."""
     figures: Figures = Figures()

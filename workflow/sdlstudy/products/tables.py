@@ -217,7 +217,7 @@ class Table(Compared):
                 ways = dict(study.protocols)
                 for name, way in ways.items():
                     if method in way.methods and variant not in way.methods:
-                        variants = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
+                        variants = way.methods | {variant: way.methods[method] | parameter}
                         ways[name] = way.model_copy(update={"methods": variants})
                 study = study.model_copy(update={"methods": methods, "protocols": ways})
         return study

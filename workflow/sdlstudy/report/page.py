@@ -184,7 +184,7 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
     for name in dict.fromkeys(_used_sources(config, config.products())):
         source = config.source(name)
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
-        latents = f"; {source.run.n_q} latents" if source.run.n_q else ""
+        latents = f"; {source.run['n_q']} latents" if "n_q" in source.run else ""
         scale.append((name, f"{source.described}; {samples}{latents}"))
     return scale
 

@@ -1,7 +1,7 @@
 """Identify a run by a `Cell`, and merge its settings from protocol, source, method and anchoring."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,11 +10,8 @@ from sdlcore.config import Config
 from sdlcore.plugins.registry import own_settings
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
-from sdlstudy.settings.runs import Layer, Method, RunSettings
+from sdlstudy.settings.runs import OF_ANCHORINGS, Method, RunSettings
 from sdlstudy.settings.study import Study
-
-NAMES = ("warm_start", "like")
-"""Settings of methods that name other methods. They are not settings of runs."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,13 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     Raises
     ------
     ValueError
-        If settings exclude each other.
+        If a setting is unknown or has a wrong value, or if settings exclude each other.
     """
     kind = study.methods[cell.method].settings
-    settings = dict(_layered_settings(study, cell.source, cell.method, cell.protocol))
+    settings = _merged(layers(study, cell.source, cell.method, cell.protocol))
+    for name in OF_ANCHORINGS:
+        if name in settings:
+            raise ValueError(f"{name}: belongs to an anchoring, under anchorings.NAME")
     if kind is Config and cell.anchoring != "none":
         settings |= study.anchorings[cell.anchoring].of_runs
     return kind.from_dict(settings)
@@ -52,6 +52,30 @@ def trained_settings(study: Study, cell: Cell) -> Config:
     settings = run_settings(study, cell)
     assert isinstance(settings, Config), f"{cell.method} is not trained here"
     return settings
+
+
+def layers(study: Study, source: str, method: str, protocol: str) -> dict[str, dict[str, Any]]:
+    """Return the settings that apply to a run, by the path of their key in the configuration. Later ones take
+    precedence."""
+    kind, way, samples = study.methods[method], study.protocols[protocol], study.source(source)
+    common = {f"protocols.{protocol}.run": way.run, f"sources.{samples.kind}.{source}.run": samples.run}
+    if kind.is_given:
+        common = {}
+    elif kind.is_peer:
+        shared = PeerConfig.shared
+        common = {path: {name: layer[name] for name in layer if name in shared} for path, layer in common.items()}
+    own = kind.run
+    if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
+        own["warm_start"] = kind.warm_start  # refused later: neither kind of run can start from another dictionary
+    return {
+        **common,
+        f"methods.{method}": own,
+        f"protocols.{protocol}.methods.{method}": way.methods.get(method, {}),
+    }
+
+
+def _merged(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for layer in layers.values() for name, value in layer.items()}
 
 
 def setting_of(study: Study, source: str, method: str, protocol: str, name: str) -> Any:
@@ -67,8 +91,8 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
 
 def unchecked_settings(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
     """Return all settings of a run, as given or their defaults, without checking them against each other."""
-    default, settings = study.methods[method].settings(), dict(_layered_settings(study, source, method, protocol))
-    return default.to_dict() | _plugin_defaults(settings) | settings
+    settings = _merged(layers(study, source, method, protocol))
+    return study.methods[method].settings().to_dict() | _plugin_defaults(settings) | settings
 
 
 def _plugin_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -81,55 +105,22 @@ def _plugin_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layered_settings(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a run from all of its layers; later layers override earlier ones."""
-    kind, layers = study.methods[method], study.protocols[protocol]
-    if not kind.is_given:
-        for layer in (layers.run, study.source(source).run):
-            yield from (
-                (name, value)
-                for name, value in _explicit_settings(layer)
-                if not kind.is_peer or name in PeerConfig.shared
-            )
-    yield from _explicit_settings(kind)
-    if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
-        yield "warm_start", kind.warm_start  # refused later: neither kind of run can start from another dictionary
-    if method in layers.methods:
-        yield from _explicit_settings(layers.methods[method])
-
-
-def sets_itself(study: Study, cell: Cell, name: str) -> bool:
-    """Return whether a run's method, or its protocol for that method, overrides a setting of its source."""
-    layers = (study.methods[cell.method], study.protocols[cell.protocol].methods.get(cell.method))
-    return any(name == key for layer in layers if layer is not None for key, _ in _explicit_settings(layer))
-
-
-def _explicit_settings(layer: Layer) -> Iterator[tuple[str, Any]]:
-    yield from ((name, value) for name, value in layer if name in layer.model_fields_set and name not in NAMES)
-
-
 def start_cell(study: Study, cell: Cell) -> Cell | None:
     """Return the run that a run starts from, or None. It is the same cell with the other method and no anchors."""
     method = study.methods[cell.method].warm_start
     return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
 
 
-def method_settings(method: Method) -> RunSettings:
-    """Return the settings of a method alone, without the settings in protocols and sources.
+def solver_settings(method: Method) -> SolverConfig:
+    """Return the settings of a method that is a solver, without the settings in protocols.
 
     Raises
     ------
     ValueError
-        If settings exclude each other.
+        If a setting is unknown or has a wrong value, or if settings exclude each other.
     """
-    return method.settings.from_dict(dict(_explicit_settings(method)))
-
-
-def solver_settings(method: Method) -> SolverConfig:
-    """Return the settings of a method that is a solver. Raises as `method_settings` does."""
-    settings = method_settings(method)
-    assert isinstance(settings, SolverConfig), "not a solver"
-    return settings
+    assert method.is_solver, "not a solver"
+    return SolverConfig.from_dict(method.run)
 
 
 def variant_name(name: str, parameter: str, value: float) -> str:

@@ -1,32 +1,21 @@
-"""Settings of protocols and methods, each checked by the library class that declares it."""
+"""Settings of protocols and methods. A run merges several of these dictionaries (`cells.run_settings`)."""
 
-import json
-from collections.abc import Container, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from collections.abc import Container
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema
+from typing_extensions import TypeAliasType
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.plugins.registry import Extension, Kind, own_settings
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.fields import Identifier, left_out
-from sdlstudy.settings.json_schema import Generator
 
-USERS: dict[str, tuple[type[Settings], ...]] = {
-    "trainings": (Config,),
-    "solvers": (SolverConfig,),
-    "other libraries": (PeerConfig,),
-    "imported dictionaries": (ImportConfig,),
-    "codes by search": (CodesConfig,),
-}
-"""Kinds of runs -> the classes that declare their settings."""
 RunSettings = Config | SolverConfig | PeerConfig | ImportConfig | CodesConfig
 MADE_BY: dict[str, type[RunSettings]] = {
     "solver": SolverConfig,
@@ -42,144 +31,42 @@ def kind_of_run(settings: Container[str]) -> type[RunSettings]:
     return next((kind for name, kind in MADE_BY.items() if name in settings), Config)
 
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
-HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
-"""Settings of anchors other than their weight."""
-NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING)
-"""Settings that a method cannot give: a run takes them from its kind or its anchoring."""
-OF_PLUGINS: dict[str, tuple[Kind, ...]] = {"trainings": ("activation", "loss term"), "solvers": ("solver",)}
-"""Kinds of runs -> the kinds of plugins that add settings to them."""
+KINDS: dict[type[RunSettings], str] = {
+    Config: "a training",
+    SolverConfig: "a solver",
+    PeerConfig: "another library",
+    ImportConfig: "an imported dictionary",
+    CodesConfig: "codes by search",
+}
+"""Class of a run's settings -> the kind of run in words."""
+OF_ANCHORINGS = ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
+"""Settings that a run takes from its anchoring alone."""
 
 
-def defined(*users: str) -> Iterator[tuple[str, type[Settings], str]]:
-    """Yield each setting of some kinds of runs as its kind, the class that declares it, and its name."""
-    for user in users:
-        for cls in USERS[user]:
-            yield from ((user, cls, name) for name in cls.model_fields if name not in NOT_GIVEN)
+def _properties(*kinds: type[RunSettings]) -> dict[str, JsonSchemaValue]:
+    """Return the settings of some kinds of runs in the JSON schema. The first kind describes a shared setting."""
+    described = {
+        name: part for kind in reversed(kinds) for name, part in kind.model_json_schema()["properties"].items()
+    }
+    return {name: part for name, part in described.items() if name not in OF_ANCHORINGS}
 
 
-@cache
-def _declared_by(users: tuple[str, ...]) -> dict[str, type[Settings]]:
-    """Return setting -> the class that declares it. If several kinds of runs share a name, the first kind counts."""
-    classes: dict[str, type[Settings]] = {}
-    for _, cls, name in defined(*users):
-        classes.setdefault(name, cls)
-    return classes
+class _OfTrainings:
+    """Describe the settings of trainings in the JSON schema of a dictionary."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "object", "properties": _properties(Config)}
 
 
-class Layer(Settings):
-    """Some settings of runs. Missing settings come from the layers below; the lowest layer is the defaults.
-
-    A layer contains only the settings that are given. Any other setting of its runs reads as None.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    users: ClassVar[tuple[str, ...]] = ()
-    """The kinds of runs whose settings the layer may contain."""
-
-    @classmethod
-    def kinds_of_plugins(cls) -> tuple[Kind, ...]:
-        """Return the kinds of plugins whose settings the layer may contain."""
-        return tuple(kind for user in cls.users for kind in OF_PLUGINS.get(user, ()))
-
-    @model_validator(mode="after")
-    def _each_fits(self) -> Self:
-        return with_extras(self, _declared_by(self.users), self.kinds_of_plugins())
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _declared_by(type(self).users) and name not in (self.model_extra or {}):
-            return None
-        return super().__getattr__(name)  # type: ignore[misc]
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the settings of the runs to the schema, with a description and a default for each kind of runs."""
-        schema = handler.resolve_ref_schema(handler(core))
-        texts: dict[str, dict[str, str]] = {}
-        defaults: dict[str, list[str]] = {}
-        for user, definition, name in defined(*cls.users):
-            # None is null in YAML
-            text, phrases = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
-            phrases.setdefault(text, f"For {user}: {text}" if phrases else text)
-            default = definition.model_fields[name].default
-            defaults.setdefault(name, []).append(f"{json.dumps(default)} for {user}")
-        settings: dict[str, JsonSchemaValue] = {}
-        for name, definition in _declared_by(cls.users).items():
-            described = {"description": f"{' '.join(texts[name].values())} [Default: {', '.join(defaults[name])}]"}
-            settings[name] = described | definition.adapter_of(name).json_schema(schema_generator=Generator)
-        schema["properties"] = settings | schema.get("properties", {})
-        return schema
+Run = TypeAliasType("Run", Annotated[dict[str, Any], _OfTrainings()])
+"""Some settings of trainings, as given. They are validated with all other settings of a run."""
 
 
-def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds: Sequence[Kind]) -> AnySettings:
-    """Check each of a model's extra settings alone, by the library class or the plugin that declares it.
-
-    Raises
-    ------
-    ValidationError
-        With one error for each unknown or invalid setting.
-    """
-    extra = settings.model_extra or {}
-    of_plugins = own_settings(*kinds) if extra.keys() - ours.keys() else {}
-    values, errors = dict[str, Any](), list[InitErrorDetails]()
-    for name in [*(name for name in ours if name in extra), *(name for name in extra if name not in ours)]:
-        if name in of_plugins and name not in ours:
-            problem = _misfit(of_plugins[name], name, extra[name])
-            errors += [] if problem is None else [problem]
-            values[name] = extra[name]
-        elif name not in ours:
-            errors.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=extra[name]))
-        else:
-            try:
-                values[name] = ours[name].adapter_of(name).validate_python(extra[name])
-            except ValidationError as error:
-                errors += [_at(name, detail) for detail in error.errors(include_url=False)]
-    if errors:
-        raise ValidationError.from_exception_data(type(settings).__name__, errors)
-    object.__setattr__(settings, "__pydantic_extra__", values)  # frozen, but not yet handed out
-    return settings
-
-
-def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
-    """Turn an error in the value of one setting into an error of the model that contains the setting."""
-    kind, context = error["type"], error.get("ctx", {})
-    error_type: Any = (
-        kind if kind in _KINDS else PydanticCustomError(kind, "{message}", {"message": error["msg"], **context})
-    )
-    return InitErrorDetails(type=error_type, loc=(name, *error["loc"]), input=error["input"], ctx=context)
-
-
-_KINDS = set(get_args(core_schema.ErrorType))
-"""The kinds of errors that pydantic defines itself."""
-
-
-def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDetails | None:
-    """Return an error if a setting is invalid for every plugin that declares it, otherwise None."""
-    problems = []
-    for plugin in plugins:
-        try:
-            plugin.settings.adapter_of(name).validate_python(value)
-            return None
-        except ValidationError as error:
-            problems.append(error.errors(include_url=False)[0]["msg"])
-    text = next(filter(None, (plugin.text_of(name) for plugin in plugins)), "")
-    message = f"{problems[0]}{f' ({text})' if text else ''}, found {value!r}"
-    return InitErrorDetails(
-        type=PydanticCustomError("own", "{message}", {"message": message}), loc=(name,), input=value
-    )
-
-
-class Run(Layer):
-    """Settings of a run. Missing settings come from the layers below; the lowest layer is sdlcore's defaults."""
-
-    users = ("trainings",)
-
-
-class Method(Layer):
+class Method(Settings):
     """A pair, a sigma and loss terms (section 2.4); or a solver, another library, a file or codes by search, with the
     settings of its runs."""
 
-    users = tuple(USERS)
+    model_config = ConfigDict(extra="allow")
 
     warm_start: Identifier | None = left_out()
     """Another method to start from. Its dictionary initialises the first latents, or all atoms of a solver, or has the
@@ -189,10 +76,21 @@ class Method(Layer):
     """Another method to inherit from. This method takes its settings, including settings in protocols, and overrides
     them with its own. An activation without k inherits no k."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core))
+        schema["properties"] |= _properties(Config, *MADE_BY.values())
+        return schema | {"additionalProperties": True}  # settings of plugins
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The settings of its runs, as given."""
+        return dict(self.model_extra or {})
+
     @property
     def settings(self) -> type[RunSettings]:
         """The class of the settings of its runs: training, solver, other library, imported dictionary or codes."""
-        return kind_of_run(self.model_fields_set)
+        return kind_of_run(self.run)
 
     @property
     def is_solver(self) -> bool:
@@ -219,16 +117,11 @@ class Method(Layer):
         """Whether settings in the ``run`` of protocols and sources do not apply: only to trainings they do."""
         return self.is_solver or self.is_imported or self.has_codes
 
-    @property
-    def origin(self) -> str:
-        """Where the dictionary comes from, for messages about methods that are not trained here."""
-        origins = {SolverConfig: "a solver", PeerConfig: "another library's", ImportConfig: "imported"}
-        return origins.get(self.settings, "codes by search")
-
 
 class Protocol(Settings):
     """A way of training."""
 
-    run: Run = Run()
+    run: Run = {}
+    """Settings for all runs under this protocol."""
     methods: dict[str, Run] = {}
     """Settings for single methods under this protocol."""

@@ -1,11 +1,10 @@
 """Settings of sources of activations, by kind."""
 
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import pydantic
 from annotated_types import Ge, Le, MinLen
-from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
@@ -20,7 +19,7 @@ from sdlcore.settings import Batch, Positive, Unique
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
 from sdlstudy.settings.fields import Identifier, Settings, left_out
-from sdlstudy.settings.runs import Run, with_extras
+from sdlstudy.settings.runs import Run
 
 Shards = Annotated[int, Ge(1), Le(10**4)]
 Checksum = TypeAliasType(
@@ -45,7 +44,7 @@ class Source(Settings):
 
     like: Identifier | None = left_out()
     """Another source of the same kind to inherit from. This source overrides inherited settings with its own."""
-    run: Run = Run()
+    run: Run = {}
     """Settings for all runs on this source. They override settings in protocols."""
     kind: ClassVar[str]
     """The key of `Sources` for this kind of source."""
@@ -61,13 +60,9 @@ class Source(Settings):
         return schema
 
     def check_together(self) -> None:
-        """Do nothing, since the configuration checks `inconsistencies` and adds the paths of keys."""
-
-    def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that excludes another setting."""
-        # the library's settings class is the last base, and may define this method
-        inherited = getattr(super(), "inconsistencies", None)
-        yield from () if inherited is None else inherited()
+        for key, problem in getattr(self, "inconsistencies", tuple)():  # of the library's class, the last base
+            raise ValueError(f"{key}: {problem}")
+        super().check_together()
 
     @property
     def described(self) -> str:
@@ -340,10 +335,6 @@ class Plugin(Source, PluginSource):
 
     kind = "plugin"
     how_target = "its plugin declares none; see docs/extending.md"
-
-    @model_validator(mode="after")
-    def _each_fits(self) -> Self:
-        return with_extras(self, {}, ("source",))
 
     @property
     def described(self) -> str:

@@ -8,7 +8,7 @@ from sdlcore.config import LAMBDA_ANCHOR, AnchorForm
 from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlstudy.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
-from sdlstudy.settings.runs import HOLDING, Method, Protocol
+from sdlstudy.settings.runs import OF_ANCHORINGS, Method, Protocol
 from sdlstudy.settings.sources import Bench, Clip, Language, Source, Sources
 
 
@@ -47,11 +47,19 @@ class Anchoring(Settings):
     """Anchor to directions that a solver finds in both halves of the training data, instead of true features or class
     means (docs/paper.md)."""
 
+    def check_together(self) -> None:
+        number, discovered = self.n_anchors, self.discover is not None
+        if number is None and not discovered:
+            raise ValueError("n_anchors: expected a number; null is for discovered anchors only")
+        if isinstance(number, float) and (number >= 1 or discovered):
+            expected = "an integer" if discovered else "an integer, or a share below 1"
+            raise ValueError(f"n_anchors: expected {expected}, found {number}")
+
     @property
     def of_runs(self) -> dict[str, Any]:
         """Return the settings that the anchoring gives to its runs."""
-        weight = {} if self.anchor_cosine else {"lambda_anchor": self.lambda_anchor}
-        return weight | {name: getattr(self, name) for name in HOLDING if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in OF_ANCHORINGS if getattr(self, name) is not None}
+        return {name: value for name, value in given.items() if name != "lambda_anchor" or not self.anchor_cosine}
 
 
 class Study(Settings):

@@ -1,0 +1,167 @@
+"""Configurations that are refused: each error begins with the path of the wrong key."""
+
+import copy
+import re
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.storage.yaml_files import parse
+from sdlstudy.configuration.limits import mapping
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, validate
+from sdlstudy.settings.trees import merge
+
+BASE = load_yaml("config/config.yaml")
+TABLE = "tables.own_mine"
+THEIRS = {"methods.theirs": {"peer": "saelens", "activation": "topk", "k": 16}}
+CODES = {"methods.codes": {"search": "posterior", "warm_start": "topk"}}
+SWEEP = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "sweep": {"parameter": "k", "values": [4]}}
+
+
+def table(method, **settings):
+    return {TABLE: {"source": "lrb", "methods": [method], "anchorings": ["none"], **settings}}
+
+
+BAD = [
+    # keys, types and ranges
+    ({"seed": 1}, "seed: unknown key; did you mean seeds?"),
+    ({"seeds": 1}, "seeds: Input should be a valid list, found 1"),
+    ({"seeds": [1, 1]}, "seeds: expected a list of different values, found [1, 1]"),
+    ({"name": "../up"}, "name: String should match pattern"),
+    ({"methods.Top K": {}}, "methods.Top K.[key]: String should match pattern"),
+    ({"device": "tpu"}, "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'"),
+    ({"sources.bench.lrb.sparsty": 0.9}, "sources.bench.lrb.sparsty: unknown key; did you mean sparsity?"),
+    ({"sources.bench.lrb.sparsity": 1.0}, "sources.bench.lrb.sparsity: Input should be less than 1, found 1.0"),
+    ({"sources.file.mine": {}}, "sources.file.mine.input: Field required"),
+    ({"sources.clip.a.images": "x"}, "sources.clip.a.model: Field required"),
+    ({"sources.bench.lrb.frequency_exponent": 1.5}, "sources.bench.lrb: frequency_exponent: 1.5 makes the most"),
+    ({"tables.table99": {"source": "lrb", "methods": ["topk"]}}, "tables.table99.[key]: String should match"),
+    ({"tables.table3.methods": ["topk"]}, "tables.table3.methods: unknown key; expected one of source"),
+    ({"anchorings.none.n_anchors": 1}, "anchorings.none.[key]: none is reserved for runs without anchors"),
+    ({"anchorings.few.n_anchors": 1.5}, "anchorings.few: n_anchors: expected an integer, or a share below 1"),
+    # settings of runs, by the dictionary that gives them
+    (
+        {"protocols.best.run.learning_rate": 1},
+        "best.run.learning_rate: unknown setting; here it is called lr",
+    ),
+    ({"protocols.best.run.lr": "1e-4"}, "best.run.lr: Input should be a valid number, found '1e-4'"),
+    ({"protocols.best.run.lr": float("nan")}, "protocols.best.run.lr: Input should be a finite number"),
+    ({"sources.bench.lrb.run.steps": 250.0}, "sources.bench.lrb.run.steps: Input should be a valid integer"),
+    ({"methods.topk.multik": [4, 16]}, "methods.topk.multik: unknown setting; did you mean multi_k?"),
+    ({"methods.topk.lambda_anchor": 1}, "methods.topk.lambda_anchor: belongs to an anchoring"),
+    (
+        {"methods.topk.k": 99_999},
+        "methods.topk (with sources.lrb.run and protocols.best): k must be at most",
+    ),
+    ({"methods.acs.lr": 0.1}, "methods.acs.lr: unknown setting"),
+    ({"methods.topk.contrast": 0.1}, "contrast compares neighbouring tokens, which only sources of kind language have"),
+    ({"processes": 3}, "batch_size = 512 must be a multiple of 3 processes that divide samples"),
+    ({"sources.bench.lrb.train_samples": 5}, "batch_size 512 exceeds the source's 5 train_samples"),
+    ({"sources.bench.lrb.n_r": None}, "pair transcoder needs a source with a target; set sources.bench.lrb.n_r"),
+    # names
+    ({"sources.bench.smollm2": {}}, "sources: smollm2 is used under two kinds"),
+    ({"tables.table1.methods": ["tpok"]}, "did you mean topk?"),
+    ({"tables.table1.source": "smollm2"}, "tables.table1.source: smollm2 is not a bench or a source with class_means"),
+    ({"protocols.best.methods.tpok.k": 3}, "protocols.best.methods: tpok is not a key of methods"),
+    ({"methods.topk_reel.k": 3}, "methods.topk_reel: k has no meaning for activation relu"),
+    ({"methods.topk.warm_start": "kmean"}, "methods.topk.warm_start: kmean is not a key of methods"),
+    ({"methods.a.like": "matrioshka"}, "methods.a.like: matrioshka is not a key of methods"),
+    ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
+    ({"anchorings.discovered.discover.method": "topk"}, "topk is not a method that is a solver (acs,"),
+    ({"figures.figure8.source": "lrb"}, "figures.figure8.source: lrb is not"),
+    # runs that would not do what is asked
+    ({"anchorings.ground_truth.n_anchors": 500}, "ground_truth.n_anchors: 500 anchors, but only 128 features of lrb"),
+    ({"anchorings.ground_truth.features": "parents"}, "ground_truth.features: lrb has no parents"),
+    ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: acs has pair transcoder"),
+    (table("acs", anchorings=["ground_truth"]), "a solver takes no anchors; use it with anchorings: [none]"),
+    (THEIRS | table("theirs", anchorings=["ground_truth"]), "another library takes no anchors"),
+    (CODES | {"methods.codes.warm_start": "acs"} | table("codes"), "search needs a training with pair sae"),
+    ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
+    (
+        {"sources.file.mine": {"input": "x.npy", "run": {"k": 3}}, TABLE: {"source": "mine", "methods": ["topk_real"]}},
+        "sources.file.mine.run.k: has no effect, since each method there sets it; use methods: {topk_real: {k: 3}}",
+    ),
+    (
+        {"sources.language": {"a": {"like": "smollm2", "one_pass": "b"}, "b": {"like": "a", "context_length": 64}}},
+        "sources.language.b.one_pass: differs from a in context_length",
+    ),
+    # sweeps
+    (
+        {TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})},
+        "depth is a setting neither of sources.bench nor",
+    ),
+    ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),
+    ({TABLE: merge(SWEEP, {"sweep": {"values": [4000]}})}, "k must be at most n_q = 2048"),
+    ({TABLE: merge(SWEEP, {"sweep": {"parameter": "n", "values": [9.5]}})}, "lrb_n_9_5.n: Input should be a valid"),
+]
+
+
+def nested(change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with nested keys, given one whose keys are paths such as ``methods.topk.k``."""
+    tree: dict[str, Any] = {}
+    for path, value in change.items():
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        tree = merge(tree, value)
+    return tree
+
+
+@pytest.mark.parametrize(("change", "message"), BAD, ids=[next(iter(change)) for change, _ in BAD])
+def test_a_bad_configuration_is_refused_by_the_path_of_its_key(change, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validate(merge(BASE, nested(change)))
+
+
+@given(
+    path=st.sampled_from([("methods", "topk", "k"), ("sources", "bench", "lrb"), ("tables", "table1"), ("protocols",)]),
+    value=st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.floats(), st.lists(st.integers(), max_size=2)),
+)
+def test_a_value_of_any_type_is_valid_or_refused(path, value):
+    config = copy.deepcopy(BASE)
+    node = config
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    with suppress(ConfigError):  # any other exception fails the test
+        assert validate(config).name
+
+
+@pytest.mark.parametrize("config", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])
+def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(config):
+    with pytest.raises(ConfigError, match=r"name: missing; .* results/quick\. Set it .* by --config name="):
+        configure(config, BASE)
+    with pytest.raises(ConfigError, match=r"name: quick is the default's; .* Set another in a file"):
+        configure(config | {"name": "quick"}, BASE)
+    assert configure(config | {"name": "mine"}, BASE).name == "mine"
+    assert configure(merge(BASE, config), BASE).name == "quick"  # also if the default's file is named
+    assert configure({"device": "cpu", "cache": "/tmp/cache"}, BASE).name == "quick"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("name: x\nseeds: [0]\nname: y\n", 'the key name occurs twice; leave one out in "text", line 3'),
+        ("name: !!python/object/apply:os.system ['x']", "could not determine a constructor"),
+        ("name: x\nseeds: [0, 1\nmethods: {}\n", "expected ',' or ']', but got ':' in \"text\", line 3"),
+        ("- name: quick", "expected keys with values"),
+        ("", "expected keys with values, found None"),
+        ("__use_yte__: true\nname: ?1", "__use_yte__: makes Snakemake run Python code"),
+        ('wandb: ["a\\nb"]', "wandb.0: expected text on one line"),
+        ("cache: -rf", "cache: expected text that does not begin with a dash"),
+        ("cache: 'a{source}'", "cache: expected text without braces"),
+        ("cache: data/<results>", "cache: expected text without braces and <name>"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_by_its_name(content, sentence):
+    with pytest.raises(ConfigError) as refused:
+        mapping(parse(content, "text"), "text")
+    assert str(refused.value).startswith("configuration refused:\n  text: ")
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("5E4", 5e4), ("-.5e+2", -50.0), ("2.e1", 20.0)])
+def test_numbers_with_an_exponent_are_numbers_as_in_yaml_1_2(text, number):
+    assert parse(f"a: {text}") == {"a": number}
