@@ -4,14 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.optimize
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlstudy.theory.appendix_f import nearly_opposite
+from sdlstudy.theory.appendix_f import rank_bound, realise
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, certify_top_1
-from sdlstudy.theory.branch_and_bound import certify, rank_bound, realise
 from sdlstudy.theory.example_3_5 import example_3_5
 from sdlstudy.theory.landscape import descend, pattern, unit_columns, with_best_decoder
 from sdlstudy.theory.partial_minima import group_points
@@ -89,34 +87,3 @@ def test_the_bound_of_rank_is_below_every_dictionary_and_reached_by_linear_codes
     U, _, _ = np.linalg.svd(problem.W_r * np.sqrt(problem.M))
     residual = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
     assert bound == pytest.approx(problem.M @ np.square(residual).sum(axis=0))
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(seed):
-    problem, rng = problem_of(seed, 5, 2)
-    gap = 0.03 * problem.M.sum()
-    certificate = certify(problem, 2, gap)
-    assert 0 <= certificate.gap <= gap
-    assert approximate_loss(realise(certificate, problem), problem) == pytest.approx(certificate.upper, abs=1e-9)
-    for _ in range(300):
-        rows = rng.uniform(-1, 1, (2, 2))
-        rows /= np.abs(rows).max(axis=1, keepdims=True)
-        z, distances = zip(*(scipy.optimize.nnls(rows.T, w) for w in problem.W_r.T), strict=True)
-        if np.sum(z, axis=1).max() <= 5:
-            assert problem.M @ np.square(distances) >= certificate.lower - 1e-9
-
-
-def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
-    for slant in (0.1, 0.01):
-        problem, weights = nearly_opposite(slant)
-        # for either of two targets, the part orthogonal to its column is lost
-        assert approximate_loss(weights, problem) == pytest.approx(2 * slant**2 / (1 + slant**2))
-    narrow, wide = certify(problem, 2, 0.05, largest=2.0), certify(problem, 2, 0.05, largest=5.0)
-    assert narrow.lower > wide.upper > wide.lower > 0
-
-
-def test_relu_three_latents_span_the_plane_and_lose_nothing():
-    problem, _ = problem_of(0, 5, 2)
-    certificate = certify(problem, 3, 1e-6)
-    assert certificate.upper < 1e-12
-    assert certificate.lower == 0
