@@ -133,4 +133,4 @@ def test_each_harder_bench_differs_from_the_plain_one_in_the_settings_of_its_nam
 
 def test_the_bench_of_synthsaebench_is_the_published_one_scaled_down():
     bench = studies.configuration(None, "studies/synthsaebench").source("synth_s")
-    assert (bench.n, bench.roots, bench.n_p, bench.run.n_q) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)
+    assert (bench.n, bench.roots, bench.n_p, bench.run["n_q"]) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)

@@ -114,7 +114,7 @@ def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(mor
                 continue
             run = trained_settings(config, cell)
             assert (run.k or run.target_l0) == l0[ground], cell
-            assert run.n_q == config.source(cell.source).run.n_q
+            assert run.n_q == config.source(cell.source).run["n_q"]
 
 
 def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
