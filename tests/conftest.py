@@ -1,12 +1,13 @@
 """Settings shared by all tests."""
 
 import gc
+import importlib.util
 import os
-import runpy
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # before torch starts its threads: on busy cores, spinning threads take ten times as long
@@ -57,14 +58,24 @@ def pytest_collection_finish() -> None:
 
 def script(name: str) -> Callable[..., None]:
     """Return the main function of a script of the workflow."""
-    main: Callable[..., None] = runpy.run_path(str(REPOSITORY / f"workflow/scripts/{name}.py"))["main"]
+    main: Callable[..., None] = _module_of(name).main
     return main
+
+
+def _module_of(name: str) -> ModuleType:
+    """Import a script of the workflow as a module, which tyro needs to read its source."""
+    spec = importlib.util.spec_from_file_location(f"script_{name}", REPOSITORY / f"workflow/scripts/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def make_run(out: Path, store: Path, settings: dict[str, Any], seed: int = 0, **options: Any) -> None:
     """Make a run of the workflow on the CPU, as its jobs do."""
-    names = runpy.run_path(str(REPOSITORY / "workflow/scripts/train.py"))
-    names["main"](names["Run"](seed, store, out, **{"device": "cpu", **options}), settings=settings)
+    train = _module_of("train")
+    train.main(train.Run(seed, store, out, **{"device": "cpu", **options}), settings=settings)
 
 
 @pytest.fixture

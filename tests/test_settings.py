@@ -84,12 +84,16 @@ def every_class_of_settings(cls: type[Settings] = Settings) -> set[type[Settings
     return {cls}.union(*map(every_class_of_settings, cls.__subclasses__()))
 
 
+OF_OTHERS = ("sdlcore.benches.saelens", "sdlcore.interop.saelens", "sdlcore.interop.dictionary_learning")
+"""Modules that read files of other libraries, whose digests enter identities instead of their numbers."""
+
+
 def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
     import_module("sdlstudy.configuration.whole")
     # classes that are written in the package: plugins' classes are made from theirs, and other tests define some
     classes_of_settings = every_class_of_settings()
     classes = [cls for cls in classes_of_settings if vars(sys.modules[cls.__module__]).get(cls.__qualname__) is cls]
-    classes = [cls for cls in classes if cls.__module__.startswith("sdlcore.")]
+    classes = [cls for cls in classes if cls.__module__.startswith("sdlcore.") and cls.__module__ not in OF_OTHERS]
     assert Config in classes
     floats = 0
     for cls in classes:

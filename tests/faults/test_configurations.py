@@ -34,14 +34,14 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
 OFTEN = ("an object of Python's", "a wrong type", "an unknown key")
 """Configuration files in `make test`; Snakemake starts for each."""
 FILES = {
-    "not YAML": (b"name: [", "bad.yaml: not readable as YAML"),
-    "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
+    "not YAML": (b"name: [", "Config file is not valid JSON or YAML"),
+    "a list": (b"- name: quick", "Config file must be given as JSON or YAML with keys at top level"),
     "an object of Python's": (
         b"name: !!python/object/apply:os.system ['touch harm']",
-        "bad.yaml: not readable as YAML",
+        "Config file is not valid JSON or YAML",
     ),
-    "a wrong type": (b"seeds: three", "seeds: Input should be a valid list"),
-    "an unknown key": (b"sead: [0]", "sead: unknown key; did you mean seeds?"),
+    "a wrong type": (b"{name: mine, seeds: three}", "seeds: Input should be a valid list"),
+    "an unknown key": (b"{name: mine, sead: [0]}", "sead: unknown key; did you mean seeds?"),
     "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
     "a method that is not there": (
         b"{name: mine, tables: {table1: {methods: [magic]}}}",
