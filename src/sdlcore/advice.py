@@ -2,9 +2,8 @@
 
 Pilots train in three rounds, each on a share of the time. The first round trains every method with every learning rate.
 The second round trains the better half of them three times as long. The last round trains TopK and the best methods
-with several seeds, at every L0, and the best method also with the next lower rate. Libraries for such searches (Optuna,
-scikit-learn's halving) rank trials by one number; here each method keeps its own best rate, and the result is a table
-over methods and L0.
+with several seeds, at every L0. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number;
+here each method keeps its own best rate, and the result is a table over methods and L0.
 """
 
 import json
@@ -248,14 +247,10 @@ def suggest(
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
-    finalists = [(name, rates[name]) for name in names]
-    finalists += [(order[0], lr) for lr in RATES if lr < rates[order[0]]][-1:]  # longer trainings need lower rates
-    pace = len(SEEDS) * len(targets) * sum(trial.seconds_per_step(name) for name, _ in finalists)
+    pace = len(SEEDS) * len(targets) * sum(map(trial.seconds_per_step, names))
     length = trial.plan("last", steps, trial.left(budget) / pace)
 
-    rows = [trial.row(*finalist, target, length) for target in targets for finalist in finalists]
-    lr = _best([row for row in rows if row["method"] == order[0] and row["target"] == targets[0]])["lr"]
-    rows = [row for row in rows if row["method"] != order[0] or row["lr"] == lr]
+    rows = [trial.row(name, rates[name], target, length) for target in targets for name in names]
     best = _best([row for row in rows if row["target"] == targets[0]])
     trained = timed[best["method"]][1]
     rows += [row for target in targets for row in trial.nulls(target, trained)]
