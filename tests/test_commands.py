@@ -489,7 +489,7 @@ def test_codes_by_search_are_written(folder, capsys, tmp_path):
 def test_codes_by_search_replace_no_other_dictionary(folder, capsys, tmp_path):
     other, unfinished, single = (tmp_path / name for name in ("other", "unfinished", "single"))
     shutil.copytree(folder / "run", other)
-    shutil.copytree(REPOSITORY / "tests/api/runs/unfinished", unfinished)
+    shutil.copytree(REPOSITORY / "tests/dictionary/runs/unfinished", unfinished)
     before = {path.name: path.read_bytes() for path in other.iterdir()}
     search = f"search {folder}/run --method omp --k 2 --out"
     message = f"{other} holds a finished run. Open it with sdl.load({str(other)!r}), or choose another folder."

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sdlcore.data.batches import Batches, Request, TrainingRows, stored_batches
-from sdlcore.data.inputs import activations
+from sdlcore.data.conversion import activations
 from sdlcore.data.loaders import given_batches, is_stream
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from sdlcore.data.inputs import activations, array, class_numbers, floats
+from sdlcore.data.conversion import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
 from tests.stores import write_store
 

@@ -17,7 +17,7 @@ from sdlcore.data.loaders import given_batches
 from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
-from tests.api.test_fitting import QUIET, same
+from tests.fitting.test_fitting import QUIET, same
 from tests.refusals import no_warning
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "steps": 30, "log_every": 10, **QUIET}

@@ -15,7 +15,7 @@ from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.initialise import centroids
 from sdlcore.training.step import TrainingStep
-from tests.api.test_fitting import QUIET
+from tests.fitting.test_fitting import QUIET
 
 D, Q, C = 6, 20, 8
 X = np.random.default_rng(0).standard_normal((2000, D)).astype(np.float32) ** 3

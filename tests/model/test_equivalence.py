@@ -14,7 +14,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.config import SELECTING, Activation, Config, ModelConfig
 from sdlcore.fitting import method_checks as checks
-from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, densely, passed
+from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import Processes
@@ -62,12 +62,12 @@ def plugins():
             del sys.modules[name]
 
 
-def case(name, batch, rows=8):
+def example_model(name, batch, rows=8):
     """Return a model, samples that produce the batch's pre-activations, targets and settings."""
     keeps_k = name in SELECTING or name.endswith("topk") or name == "topk_ista"
     k = {"k": N_Q if batch == "all latents" else K} if keeps_k else {}
     config = Config.from_dict({"activation": name, "n_q": N_Q, "bias": True, "l1": 0.1, **k, **SETTINGS.get(name, {})})
-    return *checks.case(config, batch, rows), config
+    return *checks.example_model(config, batch, rows), config
 
 
 @pytest.mark.parametrize("name", [*OURS, *PLUGINS])
@@ -81,9 +81,11 @@ def test_every_method_passes_all_checks(name):
 @pytest.mark.parametrize("batch", [batch for batch in BATCHES if batch != "ties"])
 @pytest.mark.parametrize("name", SEARCHED)
 def test_torchs_operators_compute_the_definition(name, batch):
-    model, x, target, config = case(name, batch)
-    dense = densely(model)
-    assert_close(passed(model, x, target, config, TorchKernels()), passed(dense, x, target, config))
+    model, x, target, config = example_model(name, batch)
+    dense = without_search(model)
+    assert_close(
+        forward_and_backward(model, x, target, config, TorchKernels()), forward_and_backward(dense, x, target, config)
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,12 @@ def test_tritons_kernels_compute_the_definition(name, batch):
     from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, x, target, config = case(name, batch)
+    model, x, target, config = example_model(name, batch)
     model, x, target = model.to(device), x.to(device), target.to(device)
-    dense = densely(model)
-    assert_close(passed(model, x, target, config, TritonKernels()), passed(dense, x, target, config))
+    dense = without_search(model)
+    assert_close(
+        forward_and_backward(model, x, target, config, TritonKernels()), forward_and_backward(dense, x, target, config)
+    )
 
 
 # Of equal entries in a batch, BatchTopK keeps the first process's.
@@ -112,13 +116,13 @@ def test_tritons_kernels_compute_the_definition(name, batch):
     ],
 )
 def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name, batch):
-    model, x, target, config = case(name, batch)
-    expected = passed(densely(model), x, target, config)
+    model, x, target, config = example_model(name, batch)
+    expected = forward_and_backward(without_search(model), x, target, config)
 
     def work(group):
         mine = copy.deepcopy(model)
         divide(mine, Processes(latents=group))
-        return passed(mine, x, target, config)
+        return forward_and_backward(mine, x, target, config)
 
     first, second = together(2, work)
     for key in [*model.latent_names, "latents"]:
@@ -128,14 +132,14 @@ def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name
 
 @pytest.mark.parametrize("name", SEARCHED)
 def test_two_processes_with_half_of_the_samples_each_compute_the_definition(name):
-    model, x, target, config = case(name, "random")
-    expected = passed(densely(model), x, target, config)
+    model, x, target, config = example_model(name, "random")
+    expected = forward_and_backward(without_search(model), x, target, config)
 
     def work(group):
         mine = copy.deepcopy(model)
         divide(mine, Processes(samples=group))
         part = group.part(len(x))
-        return passed(mine, x[part], target[part], config)
+        return forward_and_backward(mine, x[part], target[part], config)
 
     first, second = together(2, work)
     parameters = [name for name, _ in model.named_parameters()]
@@ -154,10 +158,10 @@ def test_a_method_without_a_search_has_prefixes_and_auxiliary_latents(name, term
 
 
 def test_the_dense_example_and_the_one_with_a_search_are_one_method():
-    fast, x, target, config = case("fast_squared_topk", "random")
-    dense, *_ = case("squared_topk", "random")
+    fast, x, target, config = example_model("fast_squared_topk", "random")
+    dense, *_ = example_model("squared_topk", "random")
     dense.load_state_dict(fast.state_dict())
-    assert_close(passed(fast, x, target, config), passed(dense, x, target, config))
+    assert_close(forward_and_backward(fast, x, target, config), forward_and_backward(dense, x, target, config))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.config import LossConfig
 from sdlcore.model.losses.total import total_loss
-from tests.api.test_fitting import QUIET, same
+from tests.fitting.test_fitting import QUIET, same
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32))
 TOPK = {"activation": "topk", "k": 3, "n_q": 24}

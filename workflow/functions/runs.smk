@@ -122,7 +122,7 @@ def imported_files(wildcards):
 
 
 def sized_run(wildcards):
-    """Return the settings that decide what a run needs; a search for codes needs what its training needed."""
+    """Return the settings that determine a run's resources; a search for codes needs as much as its training."""
     settings = run_of(wildcards)
     return run_of(start_cell(study, cell_of(wildcards))) if isinstance(settings, CodesConfig) else settings
 

@@ -29,7 +29,7 @@ rule synth:
         " --feature-matrix {output.feature_matrix:q} --train {output.train:q} --test {output.test:q} > {log:q} 2>&1"
 
 
-# The training samples are a recipe, from which trainings draw them.
+# Trainings draw their samples from a recipe, a small JSON file.
 use rule synth as synth_stream with:
     output:
         feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",

@@ -1,5 +1,5 @@
 # Runs: dictionaries that are trained, solved for, imported (docs/exporting.md), or given codes by search
-# (docs/better-codes.md). scripts/train.py tells them apart by their settings.
+# (docs/better-codes.md). scripts/train.py distinguishes them by their settings.
 rule train:
     """Make one run: train a dictionary, solve for it, import it, or search for codes"""
     input:

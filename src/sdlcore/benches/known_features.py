@@ -1,4 +1,4 @@
-"""What a bench is: true features, and samples of them."""
+"""The interface of benches: true features, and samples of them."""
 
 from typing import Any, Literal, NamedTuple
 

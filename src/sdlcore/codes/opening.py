@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sdlcore.codes.posterior import JUDGED, ROUNDS, with_posterior_codes
 from sdlcore.data.arrays import Readable, digest_of_arrays
 from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
-from sdlcore.data.inputs import is_pair
+from sdlcore.data.conversion import is_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
 from sdlcore.dictionary.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run

@@ -1,4 +1,4 @@
-"""Score dictionaries, beside those that `sdlcore.commands.main` takes from functions of Python."""
+"""Commands that score dictionaries and need more code than `sdlcore.commands.main` derives from a function."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,19 @@ import numpy as np
 import sdlcore as sdl
 from sdlcore.benches.config import BenchSource
 from sdlcore.benches.lrb import STANDARD, Bench
-from sdlcore.commands.signatures import CSV, OUT, DictionaryPath, DictionaryPaths, InputPath, arg, opened, opened_all
+from sdlcore.commands.signatures import (
+    CSV,
+    OUT,
+    DictionaryPath,
+    DictionaryPaths,
+    InputPath,
+    arg,
+    open_dictionaries,
+    open_dictionary,
+)
 from sdlcore.config import is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
-from sdlcore.data.inputs import activations, array
+from sdlcore.data.conversion import activations, array
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, load_references
 from sdlcore.dictionary.dictionary import Dictionary
@@ -58,7 +67,7 @@ def evaluate(
     """
     if (bench is None) == (x is None) or (bench is not None and (target or labels or references)):
         raise ValueError("evaluate on --bench, or on --x with its --target, --labels or --references")
-    opened, alone = opened_all(dictionaries), len(dictionaries) == 1  # before the first is evaluated
+    opened, alone = open_dictionaries(dictionaries), len(dictionaries) == 1  # before the first is evaluated
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     scores, means = dict[str, sdl.Scores](), set[bytes]()
@@ -193,7 +202,7 @@ def probe(
     values = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
     classes = [None if str(label) in without else label for label in values]
     several = [None if one == "all" else one for one in k]
-    opened = opened_all(dictionaries)
+    opened = open_dictionaries(dictionaries)
     probes = sdl.probe(opened, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
     print(probes)
     if out is not None:
@@ -218,6 +227,6 @@ def top_images(
         number: images of each latent
     """
     # sdl.top_images is imported here, since it needs Pillow
-    pages = sdl.top_images(opened(dictionary), x, latents or None, model=model, folder=folder, number=number)
+    pages = sdl.top_images(open_dictionary(dictionary), x, latents or None, model=model, folder=folder, number=number)
     print(pages)
     print(pages.to_html(out))

@@ -9,7 +9,7 @@ from sdlcore.benches.known_features import Part
 from sdlcore.commands.evaluating import FEATURES, REFERENCES, read_anchors, read_bench
 from sdlcore.commands.signatures import OUT, InputPath, arg
 from sdlcore.config import Config, is_centred
-from sdlcore.data.inputs import array, is_store
+from sdlcore.data.conversion import array, is_store
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
@@ -100,9 +100,9 @@ def fit(
     run_folder(out)
     opened = opened_start(start)
     pair = settings.get("pair", "sae" if opened is None else opened.pair)
-    first, second, settings["pair"] = sites(x, target, pair)
+    first, second, settings["pair"] = inputs_and_pair(x, target, pair)
     completed = settings if opened is None else with_architecture(opened, settings)
-    means, directions = anchored(first, second, labels, anchors, n_anchors, seed, completed)
+    means, directions = means_and_anchors(first, second, labels, anchors, n_anchors, seed, completed)
     options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device, "split": split}
     dictionary = sdl.fit(first, second, out=out, **options, **settings)
     if is_first_process():
@@ -134,14 +134,16 @@ def fit_many(
         runs: a YAML file with each run's name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run
             with "anchors: null" is not anchored; one with "start: PATH" continues from that dictionary
     """
-    first, second, settings["pair"] = sites(x, target, settings.get("pair", "sae"))
+    first, second, settings["pair"] = inputs_and_pair(x, target, settings.get("pair", "sae"))
     settings_of_runs = load_yaml(runs)
     if not isinstance(settings_of_runs, dict) or not all(isinstance(one, dict) for one in settings_of_runs.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
     scalings = [{**settings, **one} for one in settings_of_runs.values()]
     if len({_centred(one) for one in scalings}) > 1 and (labels is not None or anchors is not None):
         raise ValueError(f"{runs}: runs differ in normalise or whiten, but means of classes fit only one of them")
-    means, directions = anchored(first, second, labels, anchors, n_anchors, seed, scalings[0] if scalings else {})
+    means, directions = means_and_anchors(
+        first, second, labels, anchors, n_anchors, seed, scalings[0] if scalings else {}
+    )
     options: dict[str, Any] = {"anchors": directions, "seed": seed, "device": device, "at_once": at_once}
     dictionaries = sdl.fit_many(first, settings_of_runs, second, out=out, **options, **settings)
     for name, dictionary in dictionaries.items():
@@ -159,12 +161,12 @@ def solve(
     settings: Annotated[dict[str, Any], SolverConfig, "solver"],
 ) -> None:
     """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver."""
-    first, second, settings["pair"] = sites(x, target, settings.get("pair", "sae"))
+    first, second, settings["pair"] = inputs_and_pair(x, target, settings.get("pair", "sae"))
     dictionary = sdl.solve(first, target=second, seed=seed, out=out, **settings)
     print(f"{dictionary}: {out}")
 
 
-def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
+def inputs_and_pair(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
     """Return inputs and targets as `sdlcore.fit` takes them, and the pair that they are for.
 
     An input with a target trains a transcoder, or a crosscoder if ``pair`` is crosscoder. A store contains its target.
@@ -180,7 +182,7 @@ def _centred(settings: dict[str, Any]) -> bool:
     return is_centred({name: settings.get(name, default_of(Config, name)) for name in ("normalise", "whiten")})
 
 
-def anchored(
+def means_and_anchors(
     x: Any,
     target: Path | None,
     labels: Path | None,

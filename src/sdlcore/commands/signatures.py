@@ -55,15 +55,10 @@ TYPES: dict[str, Any] = {
     "place": Annotated[Place | None, arg(help=PLACE)],
     "latents": Annotated[tuple[int, ...] | None, arg(help="their numbers, such as 724 31; 20 latents if left out")],
 }
-"""Types and help of parameters whose values are objects in Python. Those of other parameters are Python's."""
-READERS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), lambda given: opened_at(given)),
-    "text_options": lambda column: {"column": column},
-}
-"""What reads such objects."""
+"""Types and help of parameters whose values are objects in Python. Other parameters keep their types and help."""
 
 
-def opened(path: Path) -> Dictionary:
+def open_dictionary(path: Path) -> Dictionary:
     """Open a dictionary; the error for plain tensors that need options shows a command that takes them."""
     try:
         return load(path)
@@ -72,16 +67,23 @@ def opened(path: Path) -> Dictionary:
         raise ValueError(f"{error}: first write it as a run with these options, such as `{first}`") from error
 
 
-def opened_all(paths: Sequence[Path]) -> dict[str, Dictionary]:
+def open_dictionaries(paths: Sequence[Path]) -> dict[str, Dictionary]:
     """Open dictionaries, by their paths; ValueError if there is none."""
     if not paths:
         raise ValueError(f"give a dictionary: {DICTIONARY}")
-    return {str(path): opened(path) for path in paths}
+    return {str(path): open_dictionary(path) for path in paths}
 
 
-def opened_at(given: Path | Sequence[Path]) -> Dictionary | dict[str, Dictionary]:
+def open_given(given: Path | Sequence[Path]) -> Dictionary | dict[str, Dictionary]:
     """Open a dictionary, or several by their paths."""
-    return opened(given) if isinstance(given, Path) else opened_all(given)
+    return open_dictionary(given) if isinstance(given, Path) else open_dictionaries(given)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), open_given),
+    "text_options": lambda column: {"column": column},
+}
+"""How the value of an option becomes the object that the function takes."""
 
 
 def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[..., None]:
@@ -97,7 +99,7 @@ def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[
     names
         Its parameters that the command has, separated by spaces.
     types
-        Types of parameters that differ from those of the function and from `TYPES`.
+        Types that replace the type in the function's signature or in `TYPES`.
     """
     signature = inspect.signature(function)
     parameters = signature.parameters
@@ -162,7 +164,7 @@ def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any
         if name in taken:
             continue
         types: Any = Union[*(type_of(plugin.settings.model_fields[name]) for plugin in plugins)]
-        text = "; ".join(f"{one.text_of(name)} (of {one.kind} {one.name})".strip() for one in plugins)
+        text = "; ".join(f"{plugin.text_of(name)} (of {plugin.kind} {plugin.name})".strip() for plugin in plugins)
         options[name] = _option(types, text, plugins[0].settings.model_fields[name].default)
     return TypedDict("Options", options, total=False)  # type: ignore[operator]
 

@@ -12,7 +12,7 @@ import torch
 
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
-from sdlcore.data.inputs import floats, is_pair
+from sdlcore.data.conversion import floats, is_pair
 from sdlcore.data.pairs import input_target_more, site_column, site_columns
 from sdlcore.data.reading import ActivationStore
 from sdlcore.settings import Json

@@ -180,7 +180,7 @@ def class_means(
     ValueError
         If fewer than two classes are left.
     """
-    from sdlcore.data.inputs import activations  # imported here, since stages without torch import this module
+    from sdlcore.data.conversion import activations  # imported here, since stages without torch import this module
 
     settings = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
     with activations(x, target, labels) as samples:
@@ -339,7 +339,7 @@ def as_references(values: Any, name: str) -> References:
 
 
 def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
-    from sdlcore.data.inputs import floats, is_pair  # as in class_means
+    from sdlcore.data.conversion import floats, is_pair  # as in class_means
 
     rows = [floats(part, name) for part in (values if is_pair(values) else (values,))]
     for part in rows:

@@ -105,7 +105,7 @@ def existing_run(folder: Path, facts: dict[str, Any], recorded: bool = True) -> 
     if run is None and (folder / CHECKPOINT).is_file():
         with alone(folder):
             checkpoint = describe_checkpoint(folder / CHECKPOINT)
-        if checkpoint is not None:  # a damaged one is reported by the training
+        if checkpoint is not None:  # the training reports a damaged checkpoint
             require_same(folder, checkpoint.facts, facts)
             run = ExistingRun(False, checkpoint.facts)
     if run is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.arrays import Activations
-from sdlcore.data.inputs import activations, floats, is_pair, is_store
+from sdlcore.data.conversion import activations, floats, is_pair, is_store
 from sdlcore.data.pairs import site_columns
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Pair

@@ -1,4 +1,4 @@
-"""Compare dictionaries of the same activations, latent by latent: by their rows, or by what they respond to."""
+"""Compare dictionaries of the same activations, latent by latent: their rows, active samples and values."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations

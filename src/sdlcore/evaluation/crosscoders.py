@@ -7,7 +7,7 @@ import torch
 from annotated_types import Gt, Lt
 
 from sdlcore.data.arrays import Activations
-from sdlcore.data.inputs import activations
+from sdlcore.data.conversion import activations
 from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.samples import batches

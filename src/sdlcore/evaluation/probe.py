@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 
 from sdlcore.data.arrays import Activations
-from sdlcore.data.inputs import activations, class_numbers
+from sdlcore.data.conversion import activations, class_numbers
 from sdlcore.dictionary.arguments import ONLY, check_sample_shape, coders_of
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.score import null_dictionaries

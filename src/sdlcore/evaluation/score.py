@@ -12,7 +12,7 @@ from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Activations, Arrays
-from sdlcore.data.inputs import activations, is_pair
+from sdlcore.data.conversion import activations, is_pair
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References, as_anchors, as_references

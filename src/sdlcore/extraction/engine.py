@@ -201,7 +201,7 @@ class Filling(ABC):
         Writer of the store.
     progress
         Where the first batch begins, and counts: settings that are saved with each commit. A store that was begun
-        continues from those of its last commit.
+        continues from the progress of its last commit.
     most
         Largest number of rows; None for all.
     """
@@ -213,7 +213,7 @@ class Filling(ABC):
     @property
     @abstractmethod
     def next(self) -> Any:
-        """Where the next batch begins, as `Call.origin` says."""
+        """Place where the next batch begins, in the form of `Call.origin.next`."""
 
     @abstractmethod
     def choose(self, batch: Batch, most: int | None) -> Chosen:
@@ -251,7 +251,7 @@ class Filling(ABC):
         self._writer.commit(self.progress)
 
     def finish(self) -> bool:
-        """Return whether the store has all of its rows. Without a number of rows, one row is enough."""
+        """Return whether the store has all of its rows. Without a requested number of rows, a single row is enough."""
         if not self.is_full:
             if self._most is not None or not self.rows:
                 return False

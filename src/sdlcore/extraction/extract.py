@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from sdlcore.data.conversion import STORES
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import ResumableWriter, resume_store
@@ -30,8 +31,6 @@ from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
 from sdlcore.settings import Batch, Json, Precision, Total, checked
 from sdlcore.storage.paths import user_path
-
-STORES = (".h5", ".hdf5")
 
 
 def extract(

@@ -248,7 +248,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], show: Calla
 def fill_stores(
     works: Sequence[Extraction], fillings: Sequence[TokenRows], show: Callable[[int], None] | None = None
 ) -> None:
-    """Fill stores. Those that begin at the same document share a pass. Raises as `write_all` does."""
+    """Fill stores; stores that begin at the same document share a pass. It raises the errors of `write_all`."""
     work = works[0]
 
     def calls(at: tuple[int, int]) -> Iterator[Call]:

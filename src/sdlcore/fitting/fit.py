@@ -16,7 +16,7 @@ from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
-from sdlcore.data.inputs import is_store, pair_of
+from sdlcore.data.conversion import is_store, pair_of
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary

@@ -87,7 +87,7 @@ def preactivations(batch: str, rows: int = 8, n_q: int = N_Q) -> Tensor:
     return {"nothing positive": -1 - z.abs(), "all positive": 0.5 + z.abs()}.get(batch, z)
 
 
-def case(config: Config, batch: str, rows: int = 8) -> tuple[SparseCoder, Tensor, Tensor]:
+def example_model(config: Config, batch: str, rows: int = 8) -> tuple[SparseCoder, Tensor, Tensor]:
     """Return a model in training, samples that give the pre-activations of a batch, and targets.
 
     The samples are unit vectors, so each pre-activation equals a weight to the bit. Two ways to compute it then see the
@@ -105,14 +105,16 @@ def case(config: Config, batch: str, rows: int = 8) -> tuple[SparseCoder, Tensor
     return model, x, torch.randn(x.shape, generator=generator)
 
 
-def densely(model: SparseCoder) -> SparseCoder:
+def without_search(model: SparseCoder) -> SparseCoder:
     """Return the same model with an activation that declares no search."""
     model = copy.deepcopy(model)
     model.sigma.search = lambda: None  # type: ignore[method-assign]
     return model
 
 
-def passed(model: SparseCoder, x: Tensor, target: Tensor, config: Config, kernels: Any = None) -> dict[str, Tensor]:
+def forward_and_backward(
+    model: SparseCoder, x: Tensor, target: Tensor, config: Config, kernels: Any = None
+) -> dict[str, Tensor]:
     """Return latents, reconstruction, buffers, and the gradients of the loss with all terms of the settings."""
     out = model(x, scales_of(config, model), norms=needs_norms(config), kernels=kernels)
     total_loss(model, target, out, config)["loss"].backward()
@@ -134,7 +136,7 @@ def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], where: 
 def _modes(config: Config, batch: str, rows: int = 8) -> Iterator[tuple[SparseCoder, Tensor, Tensor, str]]:
     """Yield the case in training and in evaluation mode, with its name for errors."""
     for training in (True, False):
-        model, x, target = case(config, batch, rows)
+        model, x, target = example_model(config, batch, rows)
         with torch.no_grad():
             model(x)  # some activations learn a threshold from batches
         where = f"activation {config.activation}, batch {batch}, {'training' if training else 'evaluation'} mode"
@@ -147,8 +149,8 @@ def _check_definition(config: Config) -> None:
         for model, x, target, where in _modes(of_batch, batch):
             if batch == "ties" and isinstance(model.sigma, Encoder):
                 continue  # of equal products with a residual, rounding decides
-            expected = passed(densely(model), x, target, of_batch)
-            actual = passed(model, x, target, of_batch)
+            expected = forward_and_backward(without_search(model), x, target, of_batch)
+            actual = forward_and_backward(model, x, target, of_batch)
             if not model.training:  # a search may omit entries that only the gradient of a threshold needs
                 actual, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (actual, expected))
             assert_close(actual, expected, f"definition: {where}")
@@ -159,7 +161,7 @@ def _check_encoding(config: Config) -> None:
     for model, x, _, where in _modes(config, "random", max(ROWS)):
         for rows in ROWS:
             first, second, third = (copy.deepcopy(model) for _ in range(3))  # a pass may change thresholds
-            expected, actual = densely(first)(x[:rows]).latents(), second.encode(x[:rows])
+            expected, actual = without_search(first)(x[:rows]).latents(), second.encode(x[:rows])
             assert_close({"latents": actual}, {"latents": expected}, f"encoding: {where}, {rows} samples")
             matrix = third.encode_csr(x[:rows])
             assert matrix.nnz == int((actual != 0).sum()), f"encoding: {where}: encode_csr differs from encode"

@@ -10,7 +10,7 @@ import torch
 
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.arrays import Activations
-from sdlcore.data.inputs import pair_of
+from sdlcore.data.conversion import pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.dictionary.dictionary import Dictionary

@@ -1,4 +1,4 @@
-"""What a training takes over from the dictionary that it starts from."""
+"""Start a training from a dictionary: its settings, and its weights."""
 
 from collections.abc import Mapping
 from pathlib import Path

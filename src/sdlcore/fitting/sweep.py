@@ -14,7 +14,7 @@ import torch
 
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.inputs import is_store, pair_of
+from sdlcore.data.conversion import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary

@@ -81,7 +81,7 @@ class Features:
     """Number of tokens, patches or images read, without those left out."""
     features: list[Feature]
     units: str = "tokens"
-    """What the rows are."""
+    """Noun for the rows, such as tokens or patches."""
     pictured: ClassVar[bool] = False
     """Whether contexts are images."""
 

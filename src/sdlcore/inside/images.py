@@ -12,7 +12,7 @@ import scipy.sparse
 
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart
-from sdlcore.data.inputs import activations
+from sdlcore.data.conversion import activations
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
@@ -31,7 +31,7 @@ from sdlcore.inside.features import (
     share_in,
 )
 from sdlcore.inside.firing import codes_of_store, latents_to_show
-from sdlcore.inside.splice import ablate, require_latents
+from sdlcore.inside.splice import latent_numbers, require_latents
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.files import write_text
@@ -181,7 +181,7 @@ def activations_of(
 
 
 def preprocessing(store: ActivationStore, model: Any, processor: Any) -> Transform | None:
-    """Return the preprocessing of a store's images, from a model, a processor or the store; None if none tells it."""
+    """Return the preprocessing of images, from a model, a processor or their store; None if it is unknown."""
     if isinstance(model, str | Path):
         return load_vision(str(model))[1]
     if model is not None or processor is not None:
@@ -243,8 +243,8 @@ def top_images(
         Which one, or several; None for 20 active ones, from the most to the least frequent.
     model
         The model that the store was extracted from, or its name, as for `extract`. Only its preprocessing is used, so
-        that pictures show what the model saw, and the heat map covers it exactly. Stores of the pipeline record the
-        preprocessing of open_clip. Without patches, None shows whole images.
+        that pictures show the part that the model saw, and the heat map covers it exactly. Stores of the pipeline
+        record the preprocessing of open_clip. Without patches, None shows whole images.
     processor
         The preprocessing itself, if it was given to `extract`.
     folder
@@ -263,7 +263,7 @@ def top_images(
         If the store does not come from images, or an image is missing.
     """
     coder = coder_of(dictionary)
-    several = None if latents is None else ablate(latents).latents
+    several = None if latents is None else latent_numbers(latents)
     require_latents(several or (), coder.config.n_q)
     with activations(x) as store:
         if not isinstance(store, ActivationStore):
@@ -284,7 +284,9 @@ def _pages(
 ) -> ImagePages:
     images = ImageRows(store)
     if images.within == "patch" and transform is None:
-        raise ValueError("model and processor are missing; the preprocessing tells which part of an image a patch is")
+        raise ValueError(
+            "model and processor are missing; without a preprocessing, the place of a patch in its image is unknown"
+        )
     if latents is None:
         latents = latents_to_show(coder, store, SHOWN)
     latents = [int(latent) for latent in dict.fromkeys(latents)]

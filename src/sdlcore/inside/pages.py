@@ -28,7 +28,7 @@ from sdlcore.inside.firing import Firings, Rows, choose_latents, firings, rows_o
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
 from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.reader import DROP, Reader, reader_of
-from sdlcore.inside.splice import ablate, require_latents
+from sdlcore.inside.splice import latent_numbers, require_latents
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.files import write_text
 from sdlcore.storage.paths import user_path
@@ -152,7 +152,7 @@ def contexts(
         If a text or a model cannot be read.
     """
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
-    several: Sequence[int] | None = None if latents is None else ablate(latents).latents
+    several: Sequence[int] | None = None if latents is None else latent_numbers(latents)
     require_latents(several or (), coder.config.n_q)
     device, paths = coder.W_enc.device, read_paths(paths)
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)

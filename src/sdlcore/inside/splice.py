@@ -81,8 +81,13 @@ def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Ablate:
         The number of a latent, from 0 on, or a list, an array or a tensor of numbers. `splice` raises ValueError for
         numbers that the dictionary does not have.
     """
+    return Ablate(latent_numbers(latents))
+
+
+def latent_numbers(latents: int | Iterable[int] | np.ndarray | Tensor) -> tuple[int, ...]:
+    """Return the number of a latent, or numbers in a list, an array or a tensor, as a tuple."""
     several = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
-    return Ablate(tuple(operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several])))
+    return tuple(operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several]))
 
 
 def require_latents(latents: Iterable[int], n_q: int) -> None:

@@ -39,7 +39,7 @@ class SparsifySettings(FileSettings):
     d_in: Count
     activation: Literal["topk"] = "topk"
     num_latents: int = 0
-    """0 if ``expansion_factor`` says the number."""
+    """0 if ``expansion_factor`` determines the number."""
     expansion_factor: Count = 32
     k: Count = 32
     skip_connection: bool = False

@@ -16,7 +16,7 @@ from annotated_types import Gt, Le
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import BatchReader, StorePart
-from sdlcore.data.inputs import activations, is_pair
+from sdlcore.data.conversion import activations, is_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream

@@ -11,7 +11,7 @@ from sdlcore.model.losses.contrast import contrast
 from sdlcore.parallel.groups import Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.training.distributed import divide
-from tests.api.test_fitting import QUIET
+from tests.fitting.test_fitting import QUIET
 from tests.parallel.threads import together
 
 D, Q, FIRST = 24, 64, 24

@@ -74,7 +74,7 @@ def inconsistent_runs(study: Configuration) -> Iterator[str]:
 
 
 def _without_effect(study: Configuration, used_methods: set[str]) -> Iterator[str]:
-    """Yield what was probably meant to change runs but changes none.
+    """Yield settings that change no run, although they were probably meant to.
 
     These are methods with a misspelt name, and settings of a source's ``run`` that each of its methods overrides.
     """

@@ -9,7 +9,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.training import loop
-from tests.api.test_fitting import QUIET, TOPK, same
+from tests.fitting.test_fitting import QUIET, TOPK, same
 
 RUNS = {
     "k3": {},

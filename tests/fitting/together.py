@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import sdlcore as sdl
-from tests.api.test_fitting import QUIET, TOPK
+from tests.fitting.test_fitting import QUIET, TOPK
 
 BENCH = sdl.Bench.draw(seed=0, n=12, n_p=8, sparsity=0.85, max_interference=0.5)
 X = BENCH.sample(3000)

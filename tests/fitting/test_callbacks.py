@@ -11,8 +11,8 @@ import sdlcore as sdl
 from sdlcore.dictionary.run_folder import CHECKPOINT
 from sdlcore.training.adam import Adam
 from sdlcore.training.checkpoint import describe_checkpoint
-from tests.api.test_fitting import QUIET, same
 from tests.data.test_loaders import interrupt
+from tests.fitting.test_fitting import QUIET, same
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10, **QUIET}
 X = np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32)

@@ -9,7 +9,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.config import Config
-from tests.api.test_fitting import QUIET
+from tests.fitting.test_fitting import QUIET
 
 X = np.random.default_rng(0).standard_normal((256, 8)).astype(np.float32)
 COMMON = {"n_q": 32, "steps": 8, "batch_size": 32, "log_every": 4, "lr": 1e-2, "dead_after": 32, **QUIET}

@@ -16,7 +16,7 @@ from sdlcore.fitting.solve import identity_of_solve
 from sdlcore.identity import NUMBERS
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
-from tests.api.test_fitting import cut_off
+from tests.fitting.test_fitting import cut_off
 
 RUNS = Path(__file__).parent / "runs"
 """Runs that an earlier version wrote."""

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from tests.api.test_fitting import QUIET, SMALL, TOPK, same, weights
-from tests.api.together import X, all_inputs
 from tests.conftest import REPOSITORY
+from tests.fitting.test_fitting import QUIET, SMALL, TOPK, same, weights
+from tests.fitting.together import X, all_inputs
 from tests.training.test_distributed import Together
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
@@ -25,9 +25,9 @@ def assert_close(dictionary, expected):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return the folder in which two processes have run `tests.api.together`."""
+    """Return the folder in which two processes have run `tests.fitting.together`."""
     folder, processes = tmp_path_factory.mktemp("together"), Together()
-    processes.train(folder / "log", command=[str(REPOSITORY / "tests/api/together.py"), str(folder)])
+    processes.train(folder / "log", command=[str(REPOSITORY / "tests/fitting/together.py"), str(folder)])
     assert processes.end() == [0, 0], (folder / "log").read_text()
     processes.close()
     return folder
