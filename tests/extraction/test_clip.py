@@ -144,7 +144,7 @@ def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_
     for row in rows:
         assert row["reason"].startswith(DAMAGED[row["path"]])
         assert {"path": row["path"], "reason": row["reason"]} in stores[row["split"]]["provenance"]["skipped"]
-        assert f"{row['split']}: skipped {row['path']}: " in done.stderr
+        assert f"{damaged}: skipped {row['path']}: " in done.stderr
 
 
 def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):

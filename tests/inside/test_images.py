@@ -170,7 +170,7 @@ def test_the_command_writes_the_page(
 
 
 def test_refusals(sae: sdl.Dictionary, store: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="model and processor are missing; the the place of a patch in its image is unknown"):
+    with pytest.raises(ValueError, match="model and processor are missing; without a preprocessing"):
         sdl.top_images(sae, store, progress=False)
     with pytest.raises(SourceError, match=r"no such file; give the folder that the store was extracted from"):
         sdl.top_images(sae, store, LATENTS, processor=SEEN, folder=tmp_path, progress=False)

@@ -43,7 +43,7 @@ class Copy:
         self.touched: set[str] = set()
         # with compiled files, which saves seconds, except files that another process is compiling
         ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
-        for package in ("src/sdlcore", *(f"workflow/{name}" for name in ("sdlstudy", "offline", "peers", "runs"))):
+        for package in ("src/sdlcore", *(f"workflow/{name}" for name in ("sdlstudy", "offline", "peers"))):
             shutil.copytree(REPOSITORY / package, path / package, ignore=ignored)
         (path / "config/schema").mkdir(parents=True)
 

@@ -143,7 +143,9 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
     if path.suffix == ".gguf" and path.is_file():
         # without dequantize the weights are dense as well, but save_pretrained refuses to write them
         dense = _transformers().GgufConfig(dequantize=True)
-        return _pretrained(kind, path.parent, "float32", gguf_file=path.name, quantization_config=dense)
+        model = _pretrained(kind, path.parent, "float32", gguf_file=path.name, quantization_config=dense)
+        model.name_or_path = str(path)  # transformers records the folder, which does not lead to the tokenizer
+        return model
     if not path.exists() and not is_hub_model(str(name)):
         raise _missing(name)
     if not path.exists():
