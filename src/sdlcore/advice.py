@@ -31,8 +31,7 @@ from sdlcore.extras import extra
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.interop.export import refusal
-from sdlcore.storage.files import write_text
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path, write_text
 from sdlcore.text import table
 
 if TYPE_CHECKING:

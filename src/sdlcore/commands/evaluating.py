@@ -26,8 +26,7 @@ from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, load_references
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
-from sdlcore.storage.files import write_json, write_text
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path, write_json, write_text
 from sdlcore.text import number as number_text
 from sdlcore.text import table
 

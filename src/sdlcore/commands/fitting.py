@@ -18,7 +18,7 @@ from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.identity import provenance
 from sdlcore.settings import Pair, Split, default_of
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 from sdlcore.storage.yaml_files import load_yaml
 from sdlcore.suggestions import did_you_mean
 from sdlcore.user_warnings import is_first_process

@@ -19,9 +19,8 @@ from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.identity import identity, provenance, require_same
 from sdlcore.settings import Settings, StoredPrecision
-from sdlcore.storage.files import sha256_of
+from sdlcore.storage.files import sha256_of, user_path
 from sdlcore.storage.parsing import parsing
-from sdlcore.storage.paths import user_path
 
 MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 8192

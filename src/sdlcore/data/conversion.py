@@ -12,7 +12,7 @@ import torch
 from sdlcore.data.arrays import Activations, Arrays, SideBySide
 from sdlcore.data.reading import ActivationStore
 from sdlcore.settings import Pair, checked
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 from sdlcore.text import short_text
 
 STORES = (".h5", ".hdf5")

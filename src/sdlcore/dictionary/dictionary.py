@@ -38,8 +38,7 @@ from sdlcore.interop.formats import OURS, locate
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.settings import Json, Pair
-from sdlcore.storage.files import write_json
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path, write_json
 from sdlcore.training.history import read_history, write_history
 from sdlcore.user_warnings import warn_at_call
 

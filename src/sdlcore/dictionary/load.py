@@ -9,7 +9,7 @@ from sdlcore.extraction.places import located
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 
 
 def load(

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.identity import log_other_computer, require_same
 from sdlcore.interop.formats import OURS, formats_of
-from sdlcore.storage.files import check_writable, lock, remove_leftovers
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import check_writable, lock, remove_leftovers, user_path
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.history import Sink, csv_rows
 from sdlcore.user_warnings import warn_at_call

@@ -26,9 +26,8 @@ from sdlcore.extraction.hub_names import DATASET, is_hub_text
 from sdlcore.extraction.text import Content, list_texts, read_documents
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
-from sdlcore.storage.files import sha256_of
+from sdlcore.storage.files import sha256_of, user_path
 from sdlcore.storage.parsing import parsing
-from sdlcore.storage.paths import user_path
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

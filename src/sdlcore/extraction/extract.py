@@ -30,7 +30,7 @@ from sdlcore.extraction.places import place_of
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
 from sdlcore.settings import Batch, Json, Precision, Total, checked
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 
 
 def extract(

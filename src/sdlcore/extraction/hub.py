@@ -16,7 +16,7 @@ from huggingface_hub.utils import disable_progress_bars
 from sdlcore.errors import SourceError
 from sdlcore.extraction.text import SET_COLUMN
 from sdlcore.extras import extra
-from sdlcore.storage.external_json import read_object
+from sdlcore.storage.parsing import read_object
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,8 @@ from sdlcore.extraction.hooks import Stack, require_model
 from sdlcore.extraction.hub_names import is_hub_model
 from sdlcore.extras import extra
 from sdlcore.settings import Json
-from sdlcore.storage.external_json import read_object
-from sdlcore.storage.files import sha256_of
-from sdlcore.storage.parsing import NO_CODE, parsing
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import sha256_of, user_path
+from sdlcore.storage.parsing import NO_CODE, parsing, read_object
 
 
 def _transformers() -> Any:

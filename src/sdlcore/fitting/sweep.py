@@ -25,7 +25,7 @@ from sdlcore.fitting.fit import Fit
 from sdlcore.fitting.start import opened_start
 from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.sparse.kernels.calling import set_numba_threads
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 from sdlcore.training.interruption import terminable
 
 log = logging.getLogger(__name__)

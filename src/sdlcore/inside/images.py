@@ -34,8 +34,7 @@ from sdlcore.inside.firing import codes_of_store, latents_to_show
 from sdlcore.inside.splice import latent_numbers, require_latents
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.files import write_text
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path, write_text
 
 with extra("clip"):
     from PIL import Image

@@ -44,15 +44,17 @@ class Upload:
 
     def save(self, path: str | Path) -> None:
         """Write the upload to a JSON file, whole or not at all."""
-        from sdlcore.storage.files import write_json  # imported here, since sending needs none of our dependencies
-        from sdlcore.storage.paths import user_path
+        from sdlcore.storage.files import (
+            user_path,
+            write_json,  # imported here, since sending needs none of our dependencies
+        )
 
         write_json(user_path(path), asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Upload":
         """Read a file that `save` wrote."""
-        from sdlcore.storage.paths import user_path
+        from sdlcore.storage.files import user_path
 
         return cls(**json.loads(user_path(path).read_text(encoding="utf-8")))
 

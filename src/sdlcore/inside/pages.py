@@ -30,8 +30,7 @@ from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.inside.splice import latent_numbers, require_latents
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.files import write_text
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path, write_text
 
 IN_INTERVAL = 3
 """Number of examples from each part."""

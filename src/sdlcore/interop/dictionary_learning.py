@@ -26,8 +26,7 @@ from sdlcore.interop.layouts import Layout, check_tensors, count_in, from_file, 
 from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Conflicts, Json
-from sdlcore.storage.external_json import read_object
-from sdlcore.storage.parsing import parsing
+from sdlcore.storage.parsing import parsing, read_object
 from sdlcore.text import listed
 
 _FILES = FILES["dictionary_learning"]

@@ -13,8 +13,7 @@ from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import FILES, OURS, canonical
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.storage.files import atomic_path
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import atomic_path, user_path
 
 FORMATS: dict[str, Format] = {
     "saelens": saelens.FORMAT,

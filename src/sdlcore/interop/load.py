@@ -8,7 +8,7 @@ from sdlcore.interop.export import FORMATS
 from sdlcore.interop.formats import OURS, READ, canonical, format_at, locate
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.storage.paths import user_path
+from sdlcore.storage.files import user_path
 
 
 def load(

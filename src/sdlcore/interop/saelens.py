@@ -22,8 +22,7 @@ from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import build_model, description_of, tensors_of
 from sdlcore.settings import Conflicts, Json
-from sdlcore.storage.external_json import read_object
-from sdlcore.storage.parsing import parsing
+from sdlcore.storage.parsing import parsing, read_object
 
 _FILES = FILES["saelens"]
 VERSION = "6.0.0"

@@ -17,8 +17,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
 from sdlcore.interop.weights import sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.external_json import read_object
-from sdlcore.storage.parsing import parsing
+from sdlcore.storage.parsing import parsing, read_object
 from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]

@@ -27,6 +27,16 @@ REMEDIES = {
 """What to do about the errors of a full disk, of a quota and of the limit on file sizes."""
 
 
+def user_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """Return a path with ``~`` replaced by the home folder; ValueError, with the argument's ``name``, if it is empty.
+
+    Python would take an empty path for the working folder.
+    """
+    if not (text := os.fspath(path)):
+        raise ValueError(f"{name} is empty, expected a path; the working folder is '.'")
+    return Path(os.path.expanduser(text))  # noqa: PTH111, pathlib's expanduser raises if the user does not exist
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and move the file to ``path`` when the block ends without an exception.
@@ -141,14 +151,9 @@ def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
 
 
 def make_once(folder: str | Path, make: Callable[[Path], None]) -> None:
-    """Create a folder if it does not exist. If several processes try, one creates it and the others wait.
+    """Create a folder with ``make`` if it does not exist. If several processes try, one creates it, the others wait.
 
-    Parameters
-    ----------
-    folder
-        The folder. The folder's name must identify its content, since an existing folder is used as it is.
-    make
-        Function that creates the folder atomically (`atomic_folder`).
+    The folder's name must identify its content, since an existing folder is used as it is.
     """
     folder = Path(folder)
     if not folder.exists():

@@ -1,8 +1,10 @@
-"""Turn any exception of a parser into a one-sentence error that names the file."""
+"""Turn any exception of a parser into a one-sentence error that names the file, and read JSON of other libraries."""
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sdlcore.errors import SourceError
 from sdlcore.text import printable, short_text
@@ -52,3 +54,13 @@ def describe_error(error: BaseException, path: str | Path = "") -> str:
         return f"it lacks {printable(str(error))}"
     text = str(error).replace(str(path), Path(path).name) if Path(path).name else str(error)
     return short_text(f"{type(error).__name__}: {text.strip().partition(chr(10))[0]}".rstrip(": "), LONGEST)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read the JSON object in a file of another library; ValueError or OSError if there is none (see `parsing`)."""
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise FileNotFoundError(f"{path.name}: no such file")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise SourceError(f"{path}: contains a {type(content).__name__}, expected a JSON object")
+    return content

@@ -1,7 +1,4 @@
-"""Read configuration files into trees of values.
-
-Any error of the parser becomes one `ConfigError` that names the file and the line.
-"""
+"""Read configuration files into trees of values."""
 
 import re
 from collections.abc import Iterable
@@ -22,34 +19,15 @@ class ConfigError(ValueError):
 
 
 def load_yaml(path: str | Path) -> Json:
-    """Read one YAML or JSON file with a safe loader.
-
-    Raises
-    ------
-    ConfigError
-        If the file is not readable or not valid. The error names the file and, if known, the line.
-    """
+    """Read one YAML or JSON file; ConfigError, which names file and line, if that fails or a key is repeated."""
     try:
-        content = Path(path).read_bytes()
+        loader = _Loader(Path(path).read_bytes())
+        loader.name = str(path)
+        return loader.get_single_data()
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
-    return parse(content, str(path))
-
-
-def parse(content: str | bytes, name: str = "text") -> Json:
-    """Parse a YAML or JSON text. Error messages begin with ``name``.
-
-    Raises
-    ------
-    ConfigError
-        If the text is neither YAML nor JSON, or repeats a key.
-    """
-    try:
-        loader = _Loader(content)
-        loader.name = name
-        return loader.get_single_data()
     except Exception as error:  # PyYAML lets errors of Python's constructors through, from KeyError to RecursionError
-        raise ConfigError([f"{name}: not readable as YAML ({' '.join(str(error).split())})"]) from error
+        raise ConfigError([f"{path}: not readable as YAML ({' '.join(str(error).split())})"]) from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,6 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,7 @@ from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import Interruption, interruptible
-from sdlcore.training.read_ahead import Batches, ReadAhead
+from sdlcore.training.read_ahead import Batches, read_ahead
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
@@ -118,8 +119,7 @@ def train(
     training = _Training(take_step, generator, normalisation, checkpointing, callbacks, watch, History(sinks=sinks))
     training.resume()
     if not training.done:
-        with ReadAhead(batches, 0, 1, device) as first:
-            _, x_p, x_r = next(first)
+        ((_, x_p, x_r),) = read_ahead(batches, 0, 1, device)
         if len(set(model.processes.all.counts(zlib.crc32(x_p.cpu().numpy().tobytes())))) > 1:
             raise ValueError(
                 "processes read different first batches; give all of them the same x, and a DataLoader that shuffles a "
@@ -129,7 +129,7 @@ def train(
     training.started += time.perf_counter()
     training.history.show()
     with (
-        ReadAhead(batches, training.done, settings.steps, device, AHEAD) as ahead,
+        closing(read_ahead(batches, training.done, settings.steps, device, AHEAD)) as ahead,
         interruptible(checkpointing is not None, stop, model.processes.all) as interruption,
     ):
         for row in training.history.rows:

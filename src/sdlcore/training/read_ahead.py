@@ -1,8 +1,8 @@
 """Read batches in the background while the model trains."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +23,13 @@ class Batch(NamedTuple):
     """B x n_r on the device; the same tensor as ``x_p`` if both were read as one array."""
 
 
-class ReadAhead(Iterator[Batch]):
-    """Iterator over the batches of steps ``first_step`` to ``steps - 1``, read in one background thread.
+def read_ahead(
+    batches: Batches, first_step: int, steps: int, device: torch.device | str, depth: int = 2
+) -> Generator[Batch, None, None]:
+    """Yield the batches of steps ``first_step`` to ``steps - 1``, read in one background thread.
 
-    Batches equal the results of direct calls bit for bit; only the time of reading changes. Use it as a context
-    manager, or call `close`, which waits until the thread has ended. The store is not read after that.
+    Batches equal the results of direct calls bit for bit; only the time of reading changes. An exception from
+    ``batches`` is raised at its step. ``close`` waits until the thread has ended; the store is not read after that.
 
     Parameters
     ----------
@@ -39,58 +41,26 @@ class ReadAhead(Iterator[Batch]):
         Device for the tensors. GPU copies use pinned memory and do not block.
     depth
         Number of batches that may wait to be used, at least 1.
-
-    Notes
-    -----
-    An exception from ``batches`` is raised by the iteration at that step, with its traceback, and closes the iterator.
     """
+    device = torch.device(device)
 
-    def __init__(
-        self, batches: Batches, first_step: int, steps: int, device: torch.device | str, depth: int = 2
-    ) -> None:
-        self._batches, self._device = batches, torch.device(device)
-        self._steps = iter(range(first_step, steps))
-        self._thread = ThreadPoolExecutor(1, "read-ahead")
-        self._waiting: deque[tuple[int, Future[tuple[Tensor, Tensor]]]] = deque()
-        for _ in range(depth):
-            self._read_next()
-
-    def __next__(self) -> Batch:
-        if not self._waiting:
-            self.close()
-            raise StopIteration
-        step, read = self._waiting.popleft()
-        try:
-            x_p, x_r = read.result()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, StopIteration):  # would look like the end of the batches
-                raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from error
-            raise
-        self._read_next()
-        on_device = x_p.to(self._device, non_blocking=True)
-        return Batch(step, on_device, on_device if x_r is x_p else x_r.to(self._device, non_blocking=True))
-
-    def close(self) -> None:
-        """End the thread after the batch that it is reading; a second call does nothing."""
-        self._waiting.clear()
-        self._thread.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> "ReadAhead":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _read_next(self) -> None:
-        if (step := next(self._steps, None)) is not None:
-            self._waiting.append((step, self._thread.submit(self._read, step)))
-
-    def _read(self, step: int) -> tuple[Tensor, Tensor]:
-        x_p, x_r = self._batches(step)
-        first = self._tensor(x_p)
-        return first, first if x_r is x_p else self._tensor(x_r)
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
+    def tensor(x: np.ndarray) -> Tensor:
         # only copies from pinned memory overlap with a GPU's work
-        return torch.from_numpy(x).pin_memory() if self._device.type == "cuda" else torch.from_numpy(x)
+        return torch.from_numpy(x).pin_memory() if device.type == "cuda" else torch.from_numpy(x)
+
+    def read(step: int) -> tuple[Tensor, Tensor]:
+        x_p, x_r = batches(step)
+        first = tensor(x_p)
+        return first, first if x_r is x_p else tensor(x_r)
+
+    thread = ThreadPoolExecutor(1, "read-ahead")
+    try:
+        waiting = deque(thread.submit(read, step) for step in range(first_step, min(first_step + depth, steps)))
+        for step in range(first_step, steps):
+            x_p, x_r = waiting.popleft().result()
+            if step + depth < steps:
+                waiting.append(thread.submit(read, step + depth))
+            on_device = x_p.to(device, non_blocking=True)
+            yield Batch(step, on_device, on_device if x_r is x_p else x_r.to(device, non_blocking=True))
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -3,13 +3,13 @@
 import copy
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.storage.yaml_files import parse
 from sdlstudy.configuration.limits import mapping
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, validate
 from sdlstudy.settings.trees import merge
@@ -155,13 +155,16 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(con
         ("cache: data/<results>", "cache: expected text without braces and <name>"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused_by_its_name(content, sentence):
+def test_a_file_that_is_no_configuration_is_refused_by_its_name(content, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text(content)
     with pytest.raises(ConfigError) as refused:
-        mapping(parse(content, "text"), "text")
+        mapping(load_yaml("text"), "text")
     assert str(refused.value).startswith("configuration refused:\n  text: ")
     assert sentence in str(refused.value)
 
 
 @pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("5E4", 5e4), ("-.5e+2", -50.0), ("2.e1", 20.0)])
-def test_numbers_with_an_exponent_are_numbers_as_in_yaml_1_2(text, number):
-    assert parse(f"a: {text}") == {"a": number}
+def test_numbers_with_an_exponent_are_numbers_as_in_yaml_1_2(text, number, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"a: {text}")
+    assert load_yaml(tmp_path / "a.yaml") == {"a": number}
