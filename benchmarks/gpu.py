@@ -5,10 +5,10 @@
     make gpu-benchmark ARGS="--device cpu --tiny"            # a rehearsal on a CPU: Triton's kernels are interpreted
 
 Measurements, in order: `equality` (does training on the GPU follow training on the CPU?), `steps` (milliseconds and
-memory of a TopK step, beside sparsify, SAELens and dictionary_learning), `memory` (by batch size), `table1` (what TopK
-recovers at the scale of Table 1), and `extraction` (tokens a second, and the model's share). Each writes a CSV table in
-benchmarks/results/gpu/CARD/ row by row. A call skips the rows that the tables contain for this commit. Libraries that
-cannot be imported are named and left out; a row that fails is named at the end. `make gpu-test` tests the kernels.
+memory of a TopK step, beside sparsify, SAELens and dictionary_learning), and `memory` (by batch size). Each writes a
+CSV table in benchmarks/results/gpu/CARD/ row by row. A call skips the rows that the tables contain for this commit.
+Libraries that cannot be imported are named and left out; a row that fails is named at the end. `make gpu-test` tests
+the kernels.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -234,80 +234,6 @@ def equality(call: Call) -> None:
         raise CaseError(f"the first loss differs by more than {bound:.1e} for {', '.join(wrong)}")
 
 
-def table1(call: Call) -> None:
-    """Train the TopK row of Table 1 at the paper's scale, three seeds, with the settings of config/paper.yaml."""
-    bench = sdl.standard_bench("lrb-s" if call.tiny else "lrb-m")
-    sizes: dict[str, Any] = {"n_q": 512, "k": 8, "steps": 20} if call.tiny else {"n_q": 16_000, "k": 64, "steps": 784}
-    sizes |= {"normalise": False, "bias": False, "resample_every": None, "batch_size": 1024, "progress": False}
-    columns = ("gt_recovery_encoder_tau95", "gt_recovery_decoder_tau95", "mip_encoder", "mip_decoder", "fvu", "l0")
-    table = Table(call.folder / "table1.csv", ("method", "seed"), (*columns, "seconds"))
-    x, _ = bench.sample(4_000 if call.tiny else None)
-    for seed in (0,) if call.tiny else (0, 1, 2):
-        if table.missing("topk", seed) and call.left:
-            started = time.perf_counter()
-            trained = sdl.fit(x, activation="topk", seed=seed, device=call.device, **sizes)
-            seconds = time.perf_counter() - started
-            scores = sdl.evaluate(trained, bench)
-            table.add({"method": "topk", "seed": seed, "seconds": seconds} | {name: scores[name] for name in columns})
-
-
-def extraction(call: Call) -> None:
-    """Time extraction from a language model with random weights, beside its bare forward pass over as many tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    width, blocks, context, tokens = (32, 4, 64, 2_000) if call.tiny else (2048, 16, 1024, 400_000)
-    words = [f"w{number}" for number in range(1000)]
-    rules = Tokenizer(models.WordLevel({word: number for number, word in enumerate([*words, "<eos>"])}, "w0"))
-    rules.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rules, eos_token="<eos>")
-    config = LlamaConfig(
-        **{"vocab_size": len(words) + 1, "hidden_size": width, "intermediate_size": 4 * width},
-        **{"num_hidden_layers": blocks, "num_attention_heads": width // 16 if call.tiny else 32},
-        **{"num_key_value_heads": 2, "max_position_embeddings": context},
-    )
-    torch.manual_seed(0)
-    dtype = torch.float32 if call.device == "cpu" else torch.bfloat16
-    model = LlamaForCausalLM(config).to(device=call.device, dtype=dtype).eval()
-    layer = 3 * blocks // 4
-    draws = np.random.default_rng(0)
-    documents = [" ".join(draws.choice(words, context)) for _ in range(2 * tokens // context)]
-    table = Table(call.folder / "extraction.csv", ("contexts_per_batch",), ("tokens_per_second", "bare", "share"))
-    for batch in (4,) if call.tiny else (8, 16, 32):
-        if not table.missing(batch) or not call.left:
-            continue
-        ids = torch.randint(len(words), (batch, context), device=call.device)
-
-        def bare(ids: Tensor = ids) -> None:
-            with torch.inference_mode():
-                model.model(ids)
-
-        forward = ids.numel() / _seconds(bare, call.device) * blocks / layer
-        path = call.folder / "extraction.h5"
-        path.unlink(missing_ok=True)
-        started = time.perf_counter()
-        sdl.extract(
-            model, documents, at=f"resid_post.{layer - 1}", out=path, max_tokens=tokens, tokenizer=tokenizer,
-            context_length=context, batch_size=batch, progress=False,
-        )  # fmt: skip
-        rate = tokens / (time.perf_counter() - started)
-        path.unlink()
-        table.add({"contexts_per_batch": batch, "tokens_per_second": rate, "bare": forward, "share": rate / forward})
-
-
-def _seconds(function: Callable[[], None], device: str) -> float:
-    """Return the median time of three calls after one that warms up."""
-
-    def times() -> Iterator[float]:
-        for _ in range(4):
-            started = time.perf_counter()
-            function()
-            _wait(device)
-            yield time.perf_counter() - started
-
-    return statistics.median(list(times())[1:])
-
-
 def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, Any]:
     """Time one case in its own process, so that memory belongs to the case alone."""
     tf32 = way.dtype == "tf32"
@@ -392,7 +318,7 @@ def _versions() -> Iterator[str]:
             continue
 
 
-MEASUREMENTS = (equality, steps, memory, table1, extraction)
+MEASUREMENTS = (equality, steps, memory)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.settings import Json
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.step import TrainingStep
 
 _METHODS: dict[str, dict[str, Json]] = {
@@ -84,7 +83,7 @@ class _Ours:
 
 def _kernels(name: str) -> Kernels:
     if name == "torch":
-        return TorchKernels()
+        return Kernels()
     from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
     return TritonKernels()

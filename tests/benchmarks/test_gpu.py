@@ -43,5 +43,5 @@ def test_every_measurement_runs_in_a_rehearsal(tmp_path):
     pytest.importorskip("triton", reason="Triton has no package for this system")
     gpu.main([*REHEARSAL, str(tmp_path), "--seconds", "1000"])
     tables = {path.stem for path in tmp_path.glob("*.csv")}
-    assert tables == {"equality", "steps", "memory", "table1", "extraction"}
+    assert tables == {"equality", "steps", "memory"}
     assert len(results.read(tmp_path / "steps.csv")) == 4

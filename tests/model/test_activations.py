@@ -15,7 +15,7 @@ from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.interface import Kernels
 from tests.preactivations import drawn, given_as
 
 NAMES = [name for name in get_args(Activation) if name not in ("lista", "matching_pursuit")]  # encoders
@@ -142,7 +142,7 @@ def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
     auxiliary = Auxiliary(torch.tensor([1, 7]), 1)
 
     def error():
-        out = model(x, scales, auxiliary, kernels=TorchKernels())
+        out = model(x, scales, auxiliary, kernels=Kernels())
         return (out.scales - x[:, None]).square().sum() + (out.aux - x).square().sum()
 
     error().backward()

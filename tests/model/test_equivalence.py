@@ -20,7 +20,7 @@ from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import Processes
 from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.training.distributed import divide
 from sdlcore.training.step import TrainingStep
 from tests.conftest import REPOSITORY
@@ -84,7 +84,7 @@ def test_torchs_operators_compute_the_definition(name, batch):
     model, x, target, config = example_model(name, batch)
     dense = without_search(model)
     assert_close(
-        forward_and_backward(model, x, target, config, TorchKernels()), forward_and_backward(dense, x, target, config)
+        forward_and_backward(model, x, target, config, Kernels()), forward_and_backward(dense, x, target, config)
     )
 
 

@@ -12,8 +12,8 @@ from sdlcore.model.activation import Weights
 from sdlcore.model.activations import omp
 from sdlcore.model.activations.gradient_pursuit import GradientPursuit
 from sdlcore.model.coder import SparseCoder
+from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 
 N_Q, N_R, K = 60, 24, 5
 
@@ -106,7 +106,7 @@ def test_compiled_steps_are_those_of_torch(encoder):
     weights, k = Weights(rows, torch.zeros(203), rows, torch.zeros(12)), 9
     compiled, expected = (
         torch.zeros(300, 203).scatter_add(1, *encoder(k).greedy(x, weights, kernels))
-        for kernels in (NumbaKernels(), TorchKernels())
+        for kernels in (NumbaKernels(), Kernels())
     )
     assert ((expected > 0).sum(1) < k).sum() > 200
     assert not compiled[[3, 5, 6]].any()

@@ -12,7 +12,6 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from sdlcore.sparse.kernels.interface import Descent, Product
 from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
 B, N_P, N_Q, K = 256, 768, 2048, 64
@@ -48,20 +47,13 @@ def compile_all(capability: int) -> set[str]:
     JITFunction.run = compiling
     driver.set_active(Absent(capability))
     kernels = TritonKernels()
-    x, W, b = torch.randn(B, N_P), torch.randn(N_Q, N_P), torch.randn(N_Q)
-    for dtype in (torch.float32, torch.bfloat16):
-        kernels.largest(Product(x, W, b, dtype), K)
-        kernels.above(Product(x, W, b, dtype), b)
+    x, W = torch.randn(B, N_P), torch.randn(N_Q, N_P)
     offsets, columns, values = torch.arange(B + 1) * K, torch.randint(0, N_Q, (B * K,)).int(), torch.randn(B * K)
     by_latent = kernels.transpose(offsets, columns, N_Q)
     kernels.gather_sum(offsets, columns, values, W)
     kernels.dots(*by_latent, W, x)
     kernels.scatter_sum(*by_latent, values, x)
     kernels.decode_backward(*by_latent, values, W, x)
-    for along in (None, torch.randn(N_Q)):
-        moments = torch.zeros_like(W), torch.zeros_like(W)
-        descent = Descent(W.clone(), torch.randn(N_Q, N_P), *moments, torch.zeros(()), along)
-        kernels.adam([descent], 1e-3, (0.9, 0.999), 1e-8, torch.ones(()))
     return names
 
 

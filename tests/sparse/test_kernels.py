@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 from sdlcore.sparse.kernels import numba_kernels, tiles
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.kernels.interface import Product, SparseRows
+from sdlcore.sparse.kernels.interface import Kernels, Product, RowNorms, SparseRows
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.kernels.row_norms import RowNorms
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.sparse.kernels.workspace import Workspace
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 DTYPES = [torch.float32, torch.float64]
-NUMBA, TORCH = NumbaKernels(), TorchKernels()
+NUMBA, TORCH = NumbaKernels(), Kernels()
 
 
 @st.composite
@@ -148,7 +146,7 @@ def test_a_device_gives_what_the_torch_operators_give_on_the_cpu(device):
         return kernels.gather_sum(*codes, W.to(place)).cpu()
 
     kernels = kernels_for(torch.device(device))
-    assert isinstance(kernels, NumbaKernels if device == "cpu" else TorchKernels)
+    assert isinstance(kernels, NumbaKernels if device == "cpu" else Kernels)
     torch.testing.assert_close(decoded(kernels, device), decoded(TORCH, "cpu"), rtol=1e-4, atol=1e-4)
 
 
@@ -199,7 +197,7 @@ def test_a_returned_buffer_is_reused_and_no_other(shape):
 
 def test_kernels_keep_buffers_only_in_a_workspace_passed_to_them():
     like = torch.zeros(1)
-    for kernels, keeps in ((NumbaKernels(Workspace()), True), (NumbaKernels(), False), (TorchKernels(), False)):
+    for kernels, keeps in ((NumbaKernels(Workspace()), True), (NumbaKernels(), False), (Kernels(), False)):
         first = kernels.take((4, 3), like)
         kernels.give(first)
         assert (kernels.take((4, 3), like).data_ptr() == first.data_ptr()) == keeps
@@ -241,13 +239,6 @@ def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
         products.append([tile.clone() for _, tile in tiles.Tiles(product, Workspace())])
     by_torch, by_one_dnn = products
     torch.testing.assert_close(by_one_dnn, by_torch)
-
-
-@pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (NUMBA, torch.bfloat16), (TORCH, torch.int8)])
-def test_upper_bounds_are_refused_by_kernels_and_types_without_them(kernels, dtype):
-    x, W = torch.ones(2, 4), torch.ones(3, 4)
-    with pytest.raises(ValueError, match="in int8"):
-        kernels.largest(Product(x, W, torch.zeros(3), dtype, upper=0.0), 1)
 
 
 def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():

@@ -4,8 +4,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.sparse.kernels import tiles
-from sdlcore.sparse.kernels.interface import Product
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.interface import Kernels, Product
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.sparse.preactivations import Preactivations
 from tests.int8 import with_int8
@@ -144,7 +143,7 @@ def test_some_are_those_of_each_so_manyth_sample(case, every):
 
 @pytest.mark.parametrize(
     ("width", "kernels", "message"),
-    [(1, {}, "two dimensions or more"), (2, {"kernels": TorchKernels()}, "on a GPU, set bfloat16")],
+    [(1, {}, "two dimensions or more"), (2, {"kernels": Kernels()}, "on a GPU, set bfloat16")],
 )
 def test_int8_refuses_what_it_cannot_do(width, kernels, message):
     with pytest.raises(ValueError, match=message):
@@ -157,7 +156,7 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
     x, W, b, _ = case
     k = min(k, len(W))
     bounds = torch.linspace(-1, 1, len(W)) * x.norm()
-    pre = Preactivations(x, W, b, dtype, kernels=TorchKernels())
+    pre = Preactivations(x, W, b, dtype, kernels=Kernels())
     whole = torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T).float()
     (some, largest), (more, above) = pre.largest(k), pre.above(bounds)
     (same, equal), (below, negated) = pre.of_both_signs(k)

@@ -3,15 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.adam import Adam
 
 
 @pytest.mark.parametrize(
     ("kernels", "dtype"),
     # GPUs use torch's Adam, which also runs on a CPU, but clips only in float32
-    [(NumbaKernels, torch.float32), (NumbaKernels, torch.float64), (TorchKernels, torch.float32)],
+    [(NumbaKernels, torch.float32), (NumbaKernels, torch.float64), (Kernels, torch.float32)],
 )
 @given(
     seed=st.integers(0, 1000),

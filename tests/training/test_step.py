@@ -5,8 +5,7 @@ from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse import products
-from sdlcore.sparse.kernels.row_norms import RowNorms
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.interface import Kernels, RowNorms
 from sdlcore.sparse.products import decode_at
 from sdlcore.training.step import TrainingStep
 
@@ -124,7 +123,7 @@ OTHERS = {
 @pytest.mark.parametrize("method", {**METHODS, **OTHERS})
 def test_either_backend_trains_the_same_dictionary(method):
     settings = {**METHODS, **OTHERS}[method]
-    trained = (weights_after(3, stepping(settings, kernels)) for kernels in (None, TorchKernels()))
+    trained = (weights_after(3, stepping(settings, kernels)) for kernels in (None, Kernels()))
     torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
 
 

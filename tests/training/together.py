@@ -24,8 +24,7 @@ from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.settings import Split
 from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
-from sdlcore.sparse.kernels.interface import Descent
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.interface import Descent, Kernels
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
 from tests.conftest import REPOSITORY
@@ -46,7 +45,7 @@ def norms_by_latent(weights: dict) -> dict[str, float]:
     return {side: float((W.detach().norm(dim=1) * torch.arange(len(W))).sum()) for side, W in weights.items()}
 
 
-class DoubleKernels(TorchKernels):
+class DoubleKernels(Kernels):
     """Torch's kernels with double precision; torch's Adam divides gradients by a scale only in single precision."""
 
     def adam(

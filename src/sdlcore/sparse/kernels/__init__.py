@@ -1,5 +1,5 @@
 """Sparse kernels: the part of a dictionary model that touches only active latents.
 
-`interface.Kernels` defines the interface of backends. CPUs use loops compiled by numba, GPUs use Triton kernels, and
-other devices use torch operators; `choice.kernels_for` chooses.
+`interface.Kernels` has the operations by torch. CPUs replace them by loops that numba compiled, and GPUs the sums by a
+Triton kernel; `choice.kernels_for` chooses.
 """

@@ -6,14 +6,11 @@ import torch
 
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.sparse.kernels.workspace import Workspace
 
 
 def kernels_for(device: torch.device, workspace: Workspace | None = None) -> Kernels:
-    """Return the kernels for a device: numba's on CPUs, Triton's on devices that torch calls cuda, else torch's.
-
-    Triton comes with torch's CUDA builds. If it is missing, torch's operators are used. Errors in Triton are raised.
+    """Return the kernels for a device: numba's on CPUs, Triton's on GPUs (with torch's CUDA builds), else torch's.
 
     Callers that compute the same shapes repeatedly, such as training steps, pass a workspace, which CPU kernels use to
     keep buffers between calls.
@@ -25,4 +22,4 @@ def kernels_for(device: torch.device, workspace: Workspace | None = None) -> Ker
         from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
         return TritonKernels()
-    return TorchKernels()
+    return Kernels()

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from sdlcore.sparse.kernels import tiles
 from sdlcore.sparse.kernels.calling import array, loops
-from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
-from sdlcore.sparse.kernels.row_norms import RowNorms
+from sdlcore.sparse.kernels.interface import Backward, Descent, Kernels, Product, SparseRows
 from sdlcore.sparse.kernels.workspace import Workspace
 
 BLOCK = 1024
@@ -21,8 +20,8 @@ MANY, LEAST = 16, 1 << 23
 """Tiled loops are used from this number of entries per dictionary row, and of multiplications in total."""
 
 
-class NumbaKernels:
-    """The CPU backend of `sdlcore.sparse.kernels.interface.Kernels`.
+class NumbaKernels(Kernels):
+    """The CPU backend: loops that numba compiled.
 
     Parameters
     ----------
@@ -31,7 +30,8 @@ class NumbaKernels:
     """
 
     def __init__(self, workspace: Workspace | None = None) -> None:
-        self.workspace, self.row_norms = workspace, RowNorms()
+        super().__init__()
+        self.workspace = workspace
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape) if self.workspace is None else self.workspace.take(shape, like.dtype)

@@ -222,8 +222,6 @@ class Tiles:
 
     def __init__(self, product: Product, workspace: Workspace) -> None:
         x, W, b, dtype, upper = product
-        if upper is not None and dtype != torch.int8:
-            raise ValueError(f"upper bounds of a product are computed in int8, found {dtype}")
         self.product, self._workspace = product, workspace
         self._samples, self._latents = _converted(x, dtype, workspace), _converted(W, dtype, workspace, b)
         self.bias, self.of_columns = b, self._latents.numbers
