@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.model.encoding_tools import Weights as Weights
+from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Support
 
@@ -24,6 +25,9 @@ class Activation(nn.Module):
     settings of the model by their names, such as ``n_q`` (`sdlcore.config.ModelConfig`). A class that keeps k latents
     declares ``k: int`` and reads ``self.k``. A parameter has one element for each latent (n_q), and starts at its
     `initial` value, which is zero except for the ``threshold`` of `add_threshold`.
+
+    A class that overrides `values` alone gets a `forward` derived from it. A class that overrides `forward` alone is
+    computed densely, since the search and `values` of its base would compute other latents.
     """
 
     threshold: Tensor
@@ -31,6 +35,17 @@ class Activation(nn.Module):
     signed: bool = False
     """Whether latents may be below zero. Then a latent is active where it is not zero, and measures that are defined
     for non-negative latents refuse the dictionary (`refuse_signed`)."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+
+        def place(name: str) -> int:
+            return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
+
+        if place("values") < place("forward"):
+            cls.forward = _forward_by_values  # type: ignore[method-assign]
+        elif place("forward") < min(place("values"), place("search")):
+            cls.search = Activation.search  # type: ignore[method-assign]
 
     def forward(self, pre: Tensor) -> Tensor:
         """Return the latents (B x n_q) of pre-activations (B x n_q): mostly zero, never negative unless `signed`."""
@@ -94,6 +109,17 @@ class Activation(nn.Module):
         """Raise thresholds below zero to zero, after a step."""
         if "threshold" in self._parameters:
             self.threshold.clamp_(min=0.0)
+
+
+def _forward_by_values(self: Activation, pre: Tensor) -> Tensor:
+    """Return the latents (B x n_q), from the values at the entries of the search."""
+    search = type(self).search(self)
+    if search is None:
+        raise TypeError(f"{type(self).__name__} has values but no search; write forward(pre) instead")
+    mask = search.mask(pre)
+    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+    support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
+    return support.dense(self.values(pre[mask], support))
 
 
 def refuse_signed(sigma: Activation, measure: str) -> None:

@@ -16,6 +16,7 @@ from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
+from sdlcore.plugins.registry import in_words
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.preactivations import Preactivations
@@ -159,7 +160,18 @@ class Encoding:
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents at the entries. Activations that need the minimum of a batch get it over all processes."""
         support.least_of_all = self.processes.all.least
-        return self.sigma.values(pre_N, support)
+        return self.checked(self.sigma.values(pre_N, support), pre_N)
+
+    def checked(self, latents: Tensor, pre: Tensor) -> Tensor:
+        """Return latents; ValueError for those that kernels or measures cannot use, which a plugin may return."""
+        name, sigma = self.config.activation, self.sigma
+        if latents.shape != pre.shape or latents.dtype != pre.dtype:
+            expected = f"expected {in_words(pre)}, an entry for each pre-activation"
+            raise ValueError(f"activation {name} returned {in_words(latents)}, {expected}")
+        if self.config.by_plugin and not sigma.signed and latents.numel() and (least := latents.detach().min()) < 0:
+            remedy = "clamp it, or set signed = True in the class"
+            raise ValueError(f"activation {name} returned {float(least):g}, expected none below zero; {remedy}")
+        return latents
 
     def by_encoder(
         self,
@@ -236,7 +248,7 @@ class Encoding:
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
         support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
-        code = SparseCode(support, pre_BQ.flatten(), latents_BQ.flatten())
+        code = SparseCode(support, pre_BQ.flatten(), self.checked(latents_BQ, pre_BQ).flatten())
         return self.in_parts(code, None, scales, aux, None if aux is None else pre_BQ[aux])
 
     @torch.no_grad()

@@ -3,11 +3,10 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 from sdlcore.config import BUILT_IN, TAKEN, Config, ModelConfig
 from sdlcore.model.activation import Activation, Selecting
-from sdlcore.model.plugin_checks import checked_methods, derived_methods
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
 
@@ -18,8 +17,7 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     """Register a class as an activation under a name, for configurations and `ModelConfig`.
 
     Its annotated fields become settings, checked like the built-in ones. The field ``k: int`` takes the built-in
-    setting k. Models use a subclass that stores the values of the settings and checks the results of the methods
-    (`sdlcore.model.plugin_checks`).
+    setting k. An instance has the values of all settings as attributes before its ``__init__`` runs.
 
     Parameters
     ----------
@@ -45,9 +43,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             )
         settings = settings_class(cls, f"activation {name}", built_in=["k"])
         selects = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
-        facts = {"selects": selects, "checked": checked_methods(cls, f"activation {name}")}
-        reserved = [*Config.model_fields, *TAKEN]
-        register(Extension("activation", name, cls, settings, facts), BUILT_IN, reserved)
+        extension = Extension("activation", name, cls, settings, {"selects": selects})
+        register(extension, BUILT_IN, [*Config.model_fields, *TAKEN])
         return cls
 
     return add
@@ -55,21 +52,13 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
 
 def make_sigma(config: ModelConfig) -> Activation:
     """Return a model's activation function, importing only its module or taking it from a plugin."""
-    extension = registered("activation", config.activation)
-    if extension is None:
+    plugin, settings = registered("activation", config.activation), config.model_extra or {}
+    if plugin is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
-        sigma: Activation = cls(**_arguments(cls, config))
     else:
-        # settings become attributes of a subclass, because `__init__` may already read them
-        plugin, settings = extension.implementation, config.model_extra or {}
-        body = {**derived_methods(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
-        body |= {"k": config.k} if config.selects else {}
-        subclass: Any = type(plugin.__name__, (plugin,), body)
-        sigma = subclass(**_arguments(subclass, config))
+        cls = plugin.implementation
+    sigma: Activation = cls.__new__(cls)
+    vars(sigma).update(settings | ({"k": config.k} if config.selects else {}))
+    names = inspect.signature(cls).parameters
+    sigma.__init__(**{name: getattr(config, name) for name in names if hasattr(config, name)})  # type: ignore[misc]
     return sigma
-
-
-def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
-    """Return the model's settings that the constructor takes, by name."""
-    names = (name for name in inspect.signature(cls).parameters if name not in (config.model_extra or {}))
-    return {name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -80,6 +80,8 @@ def total_loss(
             f"activation {model.config.activation} returned latents without a gradient, so the encoder would not be "
             "trained; compute them from pre by differentiable functions, without detach, or define gates(pre)"
         )
+    if gates_N is not None and gates_N.shape != out.pre.shape:
+        raise ValueError(f"activation {model.config.activation}: gates must have the shape of pre, {out.pre.shape}")
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     extra_terms = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
