@@ -12,7 +12,7 @@ from sdlcore.codes import logistic, refinement
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import least_squares_codes
-from sdlcore.model.scaling import Normalisation
+from sdlcore.model.scaling import Scaling
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
 QUIET = {"progress": False}
@@ -317,7 +317,7 @@ def test_codes_by_search_do_not_depend_on_the_unit_of_activations(scale, trained
     def in_unit(dictionary):
         dictionary = copy.deepcopy(dictionary)
         mean, factor = torch.zeros(64), torch.full((64,), 1 / scale)
-        Normalisation(mean, factor, mean, factor, torch.ones(())).fold(dictionary.coder)
+        Scaling(mean, factor, mean, factor, torch.ones(())).fold(dictionary.coder)
         return dictionary
 
     def found(dictionary, x):

@@ -9,7 +9,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.model.activations import matching_pursuit
 from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, gram, pursue
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Normalisation
+from sdlcore.model.scaling import Scaling
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 
 
@@ -67,7 +67,7 @@ def test_latents_do_not_depend_on_the_unit_that_normalisation_folds_into_the_wei
     expected = coder.encode(x)
     # a power of two, so that numbers are rounded alike
     mean, scale = torch.zeros(16), torch.full((16,), 2.0**-exponent)
-    Normalisation(mean, scale, mean, scale, torch.ones(())).fold(coder)
+    Scaling(mean, scale, mean, scale, torch.ones(())).fold(coder)
     with torch.no_grad():
         for latents in (coder.encode(2.0**exponent * x), coder.sigma.encode(2.0**exponent * x, coder.weights)):
             # the definition rounds a residual in another order

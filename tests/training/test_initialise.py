@@ -7,7 +7,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Normalisation, no_scaling
+from sdlcore.model.scaling import Scaling, no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
 
@@ -70,7 +70,7 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
     with torch.no_grad():
         start.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
     mean = torch.randn(12, generator=torch_stream(3, "mean"))
-    normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3), torch.tensor(5.0))
+    normalisation = Scaling(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3), torch.tensor(5.0))
     model = fresh(activation="relu", bias=True)
     start_from_model(model, start, normalisation)
     normalisation.fold(model)

@@ -9,7 +9,7 @@ from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Normalisation, directions
+from sdlcore.model.scaling import Scaling, directions
 from sdlcore.random_streams import torch_stream
 from sdlcore.training import normalisation
 from sdlcore.training.normalisation import fit_normalisation, fit_whitening
@@ -76,7 +76,7 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     if config.skip:
         torch.nn.init.normal_(model.W_skip)
     normalisation = fit(store, pair)
-    scaling = type(normalisation)(*(value.double() for value in normalisation))
+    scaling = Scaling(*(value.double() for value in normalisation if value is not None))
     scaling = scaling._replace(latent_scale=torch.tensor(3.0, dtype=torch.float64))
     x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
     normalised, weights = model(scaling(x_p, x_r)[0]), copy.deepcopy(model.state_dict())
@@ -85,7 +85,7 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     # Sigma^1/2 and Sigma^-1/2 are stored in float32
     torch.testing.assert_close(3 * raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
-    if isinstance(scaling, Normalisation):
+    if scaling.root_p is None:
         scaling.unfold(model)
         # some roundings of float64 in numbers of size one
         torch.testing.assert_close(model.state_dict(), weights, rtol=1e-12, atol=1e-12)
@@ -139,4 +139,4 @@ def test_activations_that_float32_cannot_scale_back_are_refused(fitting):
     ):
         fitting(Arrays(x * np.float32(1e-40)), "sae")
     for scale in (1e-33, 1e33):
-        assert all(bool(part.isfinite().all()) for part in fitting(Arrays(x * np.float32(scale)), "sae"))
+        assert all(bool(part.isfinite().all()) for part in fitting(Arrays(x * np.float32(scale)), "sae")[:5])

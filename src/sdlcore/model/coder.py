@@ -21,7 +21,7 @@ from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.encoding import WHOLE, Auxiliary, Encoding, Scales
 from sdlcore.model.forward import Forward
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
-from sdlcore.model.scaling import Normalisation, mean_and_scale, no_scaling
+from sdlcore.model.scaling import Scaling, mean_and_scale, no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import torch_stream
@@ -34,6 +34,8 @@ from sdlcore.sparse.support import everything
 
 FEW = 16
 """Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
+_SCALING = Scaling._fields[:5]
+"""Buffers of a model with ``normalise``: the scaling without whitening."""
 _OF_THE_LOOP = {
     "init_l0": "starts thresholds from a batch",
     "target_l0": "changes weights from step to step",
@@ -147,7 +149,7 @@ class SparseCoder(nn.Module):
         self.loss_config, self.dead_after, self.seed = config.loss, checked("dead_after", Total, dead_after), seed
         self.normalise = checked("normalise", bool, normalise)
         if self.normalise:  # part of the state dict, so that a loop can resume; zero before the first batch
-            for name, value in no_scaling(sum(input_sites), sum(target_sites))._asdict().items():
+            for name, value in zip(_SCALING, no_scaling(sum(input_sites), sum(target_sites))[:5], strict=True):
                 self.register_buffer(name, torch.zeros_like(value))
 
     @classmethod
@@ -416,8 +418,8 @@ class SparseCoder(nn.Module):
             raise ValueError(f"{name} has shape {tuple(samples.shape)}, expected samples x dimensions")
         return samples
 
-    def _scaling(self) -> Normalisation:
-        return Normalisation(*(self.get_buffer(name) for name in Normalisation._fields))
+    def _scaling(self) -> Scaling:
+        return Scaling(*(self.get_buffer(name) for name in _SCALING))
 
     def _fit_scaling(self, x_BP: Tensor, x_BR: Tensor) -> None:
         """Measure mean and scale of the first batch."""
@@ -439,7 +441,7 @@ class SparseCoder(nn.Module):
         if raw._scaling().scale_p.any():
             raw._scaling().fold(raw)
         raw.normalise = False
-        for name in Normalisation._fields:
+        for name in _SCALING:
             delattr(raw, name)
         raw.keep_row_norms()
         return raw

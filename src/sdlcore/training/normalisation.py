@@ -1,7 +1,6 @@
 """Measure the scaling of a training's activations: centre and scale them, or whiten them."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
 from sdlcore.data.pairs import site_column, wiring_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Normalisation, Scaling, Whitening, check_size, mean_and_scale
+from sdlcore.model.scaling import Scaling, check_size, mean_and_scale
 
 RIDGE = 1e-3
 """Share of the mean variance that whitening adds to every direction's variance. Without it, directions that contain
@@ -35,7 +34,7 @@ def with_latents_of(scaling: Scaling, start: SparseCoder) -> Scaling:
     return scaling._replace(latent_scale=rows_QR[is_row].double().norm(dim=1).mean().float())
 
 
-def fit_normalisation(store: Readable, pair: str) -> Normalisation:
+def fit_normalisation(store: Readable, pair: str) -> Scaling:
     """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension).
 
     Raises
@@ -43,31 +42,26 @@ def fit_normalisation(store: Readable, pair: str) -> Normalisation:
     ValueError
         If activations are so close to their mean that float32 cannot scale them (`sdlcore.model.scaling.SMALLEST`).
     """
-    return Normalisation(*_of_pair(store, pair, partial(_scale, store)))
+    return _of_pair(store, pair, _scale)
 
 
-def fit_whitening(store: Readable, pair: str) -> Whitening:
-    """Return the whitening of a pair; the sites of a crosscoder are whitened separately.
-
-    Raises
-    ------
-    ValueError
-        As in `fit_normalisation`.
-    """
-    return Whitening(*_of_pair(store, pair, partial(_whiten, store)))
+def fit_whitening(store: Readable, pair: str) -> Scaling:
+    """Return the whitening of a pair. Sites of a crosscoder are whitened separately. Errors: `fit_normalisation`."""
+    return _of_pair(store, pair, _whiten)
 
 
-def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Return the statistics of x_p, then of x_r, from the statistics of their sites, and the scale of latents, 1."""
+def _of_pair(store: Readable, pair: str, measure: Callable[[Readable, str], tuple[Tensor, ...]]) -> Scaling:
+    """Return the scaling of x_p and x_r, from the statistics of their sites. The scale of latents is 1."""
     wiring = wiring_of(pair, len(store.widths))
-    statistics = {site: of_site(site_column(site)) for site in wiring.sites}
+    statistics = {site: measure(store, site_column(site)) for site in wiring.sites}
 
-    def beside(sites: Sequence[int]) -> tuple[Tensor, ...]:
+    def beside(sites: Sequence[int]) -> list[Tensor]:
         parts = zip(*(statistics[site] for site in sites), strict=True)
-        return tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts)
+        return [torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts]
 
-    x_p = beside(wiring.reads)
-    return *x_p, *(x_p if wiring.writes == wiring.reads else beside(wiring.writes)), torch.ones(())
+    mean_p, scale_p, *root_p = x_p = beside(wiring.reads)
+    mean_r, scale_r, *root_r = x_p if wiring.writes == wiring.reads else beside(wiring.writes)
+    return Scaling(mean_p, scale_p, mean_r, scale_r, torch.ones(()), *root_p, *root_r)
 
 
 def _scale(store: Readable, column: str) -> tuple[Tensor, Tensor]:
