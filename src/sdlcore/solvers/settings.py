@@ -97,7 +97,3 @@ class SolverConfig(Pluggable):
     def activation(self) -> Activation:
         """The activation of the resulting dictionary."""
         return "topk" if self.encoder == "pursuit" else "jumprelu"
-
-    @property
-    def by_plugin(self) -> bool:
-        return registered("solver", self.solver) is not None

@@ -22,7 +22,7 @@ from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.settings import Latents, Seed, checked
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
-from sdlcore.solvers.solve import ENCODER_STEPS, find, in_unit
+from sdlcore.solvers.solve import ENCODER_STEPS, find
 from sdlcore.training import normalisation
 
 log = logging.getLogger(__name__)
@@ -131,14 +131,11 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
     result = find(batch, config, torch_stream(seed, "anchors", "initialisation", number))
     energies, step = torch.zeros(len(result.atoms), dtype=torch.float32), int(result.rows[-1]["step"])
     for later in range(step, step + ENCODER_STEPS):
-        codes = result.codes(in_unit(batch(later), result.unit), config)
+        codes = result.codes(batch(later), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)
     log.info("rows %d to %d: %d atoms", rows.start, rows.stop - 1, len(energies))
     parts = result.atoms.split(list(sites), dim=1)  # scaling is one number per site, so directions do not change
-    mean = (energies / ENCODER_STEPS).numpy()
-    if result.unit != 1:  # in float64: squares may exceed float32
-        mean = mean.astype(np.float64) * result.unit**2
-    return Half([_unit(part.numpy()) for part in parts], mean)
+    return Half([_unit(part.numpy()) for part in parts], (energies / ENCODER_STEPS).numpy())
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
