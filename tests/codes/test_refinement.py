@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 import sdlcore as sdl
 from sdlcore.codes.posterior import with_posterior_codes
-from sdlcore.codes.refinement import _least_squares, _without_parents, refine_rows
+from sdlcore.codes.refine import _least_squares, _without_parents, refine_rows
 from sdlcore.config import ModelConfig
 from sdlcore.data.arrays import Arrays
 from sdlcore.model.coder import SparseCoder

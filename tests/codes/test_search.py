@@ -1,18 +1,16 @@
 """Codes by search, better rows and new encoders for dictionaries that exist."""
 
 import copy
-import warnings
 
 import numpy as np
 import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.codes import logistic, refinement
+from sdlcore.codes import logistic, refine
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import least_squares_codes
-from sdlcore.model.scaling import Scaling
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
 QUIET = {"progress": False}
@@ -151,8 +149,8 @@ def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refi
             raise KeyboardInterrupt
         return mean_shift(*arguments)
 
-    mean_shift, call = refinement.mean_shift, {"rounds": 6, "n_samples": 10_000, "out": tmp_path / "out", **QUIET}
-    monkeypatch.setattr(refinement, "mean_shift", interrupted)
+    mean_shift, call = refine.mean_shift, {"rounds": 6, "n_samples": 10_000, "out": tmp_path / "out", **QUIET}
+    monkeypatch.setattr(refine, "mean_shift", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sdl.refine(trained, x, **call)
     dictionary = sdl.refine(trained, x, **call)
@@ -193,13 +191,6 @@ def test_a_new_encoder_has_the_requested_l0_on_unseen_samples(requested, refined
         # within .03 of the search that it imitates, whose F1 is above that of the trained encoder by more than .1
         assert scores(dictionary, bench)["detection_f1"] > scores(refined_rows, bench)["detection_f1"] - 0.03
         assert fvu(dictionary, unseen) < fvu(refined_rows, unseen) + 0.05
-
-
-def test_frequencies_of_latents_are_those_of_the_codes(refined_rows, x, unseen):
-    dictionary = sdl.reencode(refined_rows, x, steps=150, **QUIET)
-    theirs, ours = ((one.encode(unseen) > 0).mean(0) for one in (refined_rows, dictionary))
-    # counts of 4,000 and 4,096 samples, whose difference has a deviation of sqrt(2 p / 4000) at most
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5 * np.sqrt(2 * max(theirs.max(), 0.01) / 4000))
 
 
 def test_an_interrupted_encoder_goes_on_with_its_last_state(refined_rows, x, tmp_path, monkeypatch):
@@ -245,7 +236,7 @@ def in_unit(dictionary, scale):
 def assert_same_in_every_unit(fit, x, unit_rows):
     expected = fit(unit_rows, x)
     directions, x_hat = torch.nn.functional.normalize(expected.W_dec), expected.reconstruct(x[:2000])
-    for scale in (1e-4, 1e-2, 1e2, 1e4):
+    for scale in (1e-3, 1e3):
         scaled = (scale * x).astype(np.float32)
         dictionary = fit(in_unit(unit_rows, scale), scaled)
         # Adam divides by small gradients, so rounding grows from step to step
@@ -255,17 +246,8 @@ def assert_same_in_every_unit(fit, x, unit_rows):
         assert np.quantile(np.abs(differences), 0.99) < 1e-3 * x_hat.std()
 
 
-@pytest.mark.parametrize("activation", ["jumprelu", "topk", "batchtopk"])
-def test_a_new_encoder_is_the_same_in_every_unit(activation, x, unit_rows):
-    def fit(start, samples):
-        return sdl.reencode(start, samples, activation, 3, steps=30, **QUIET)
-
-    with warnings.catch_warnings(action="ignore"):  # so few steps
-        assert_same_in_every_unit(fit, x, unit_rows)
-
-
 @pytest.mark.parametrize("scaling", ["normalise", "whiten"])
-@pytest.mark.parametrize("other", [{}, {"tied": True}, {"decoder_norm": "unit"}, {"n_q": 40}], ids=str)
+@pytest.mark.parametrize("other", [{}, {"tied": True}], ids=str)
 def test_a_training_from_unit_rows_is_the_same_in_every_unit(scaling, other, x, unit_rows):
     settings = {"normalise": False, "activation": "topk", "k": 3, "steps": 30, "lr": 1e-3, **other, scaling: True}
     assert_same_in_every_unit(lambda start, samples: sdl.fit(samples, start=start, **settings, **QUIET), x, unit_rows)
@@ -306,37 +288,6 @@ def test_posterior_codes_warn_where_the_user_calls_if_they_are_worse_than_the_en
     assert {warning.filename for warning in caught} == {__file__}
 
 
-def test_a_new_encoder_warns_where_the_user_calls_of_samples_without_variance(trained, x):
-    with pytest.warns(UserWarning, match="the variance of the samples is zero") as caught:
-        sdl.reencode(trained, np.ones_like(x), "topk", 2, steps=1, **QUIET)
-    assert {warning.filename for warning in caught} == {__file__}
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
-def test_codes_by_search_do_not_depend_on_the_unit_of_activations(scale, trained, x, unseen):
-    def in_unit(dictionary):
-        dictionary = copy.deepcopy(dictionary)
-        mean, factor = torch.zeros(64), torch.full((64,), 1 / scale)
-        Scaling(mean, factor, mean, factor, torch.ones(())).fold(dictionary.coder)
-        return dictionary
-
-    def found(dictionary, x):
-        yield from (sdl.search(dictionary, method=method, k=3) for method in ("omp", "gradient_pursuit"))
-        yield from (sdl.search(dictionary, x, method, l0=3) for method in ("omp", "gradient_pursuit"))
-        yield sdl.search(dictionary, method="nnls")
-        yield sdl.search(dictionary, x, n_samples=2000, **QUIET)
-        yield sdl.reencode(dictionary, x[:2000], steps=20, **QUIET)
-
-    def fvu_in_unit(dictionary):
-        errors = dictionary.reconstruct(scale * unseen).astype(np.float64) / scale - unseen
-        return (errors**2).sum() / ((unseen - unseen.mean(0)) ** 2).sum()
-
-    for expected, dictionary in zip(found(trained, x), found(in_unit(trained), scale * x), strict=True):
-        # rounding decides about latents at a threshold
-        assert fvu_in_unit(dictionary) == pytest.approx(fvu(expected, unseen), rel=1e-2)
-        assert l0(dictionary, scale * unseen) == pytest.approx(l0(expected, unseen), rel=1e-2)
-
-
 @pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
 def test_a_search_warns_of_an_l0_that_no_threshold_reaches(method, trained, x):
     repeated, zeros = np.repeat(x[:1], 500, axis=0), np.concatenate([x[:500], np.zeros((1500, 64), np.float32)])
@@ -360,11 +311,6 @@ def test_a_search_records_its_samples_and_its_l0(trained, x):
     posterior = sdl.search(thresholded, x[:3000], **QUIET)
     assert posterior.provenance["searched"] == {"method": "posterior", "n_samples": 3000}
     assert "l0" not in repr(posterior)
-
-
-def test_a_new_encoder_warns_of_an_error_far_above_that_of_the_codes(trained, x):
-    with pytest.warns(UserWarning, match="fvu of the codes of the new encoder is .* on 3072 samples, and .* with the"):
-        sdl.reencode(trained, x, l0=2, steps=2, **QUIET)
 
 
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import sdlcore as sdl
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.registry import solver_of
@@ -119,19 +118,3 @@ def test_it_finds_the_features_of_a_small_bench(bench, signed):
     assert bench.recovery(atoms) >= 0.8
     assert row["fvu"] < 0.05
     assert row["l0"] <= 4
-
-
-@pytest.mark.usefixtures("dbksvd")
-def test_fit_takes_its_settings(bench):
-    few = {"solver": "dbksvd", "n_atoms": 60, "support": 4, "max_steps": 2, "progress": False}
-    assert sdl.solve(bench.x, **few, atom_batch=8).settings["atom_batch"] == 8
-    with pytest.raises(ValueError, match="atom_batch: Input should be greater than or equal to 1"):
-        sdl.solve(bench.x, **few, atom_batch=0)
-
-
-def test_atoms_that_no_sample_uses_are_replaced(dbksvd, bench):
-    atoms = bench.features.clone()
-    atoms[3] = -torch.nn.functional.normalize(bench.x.sum(0), dim=0)
-    codes = dbksvd.matching_pursuit(bench.x[:2048], atoms, 4)
-    assert dbksvd.replace_unused(bench.x[:2048], atoms, codes, codes.values) == 1
-    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(40))

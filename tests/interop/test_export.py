@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import sdlcore as sdl
 from sdlcore.errors import RefusedError
-from sdlcore.interop.export import FORMATS, export, export_set, refusal
+from sdlcore.interop.export import export, export_set
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.load import load
 from sdlcore.storage import files
@@ -81,12 +81,6 @@ def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matri
     assert torch.equal(load(tmp_path / "two")(x).x_hat, model(x).x_hat)
 
 
-def test_an_activation_that_no_library_knows_is_refused_by_all_but_saelens():
-    model = model_of("relu")
-    object.__setattr__(model.config, "activation", "soft_threshold")
-    assert [name for name in FORMATS if not refusal(model, name)] == ["saelens"]
-
-
 @pytest.mark.parametrize(
     ("kind", "tensor", "value", "message"),
     [
@@ -99,19 +93,6 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
     model.state_dict()[tensor].fill_(value)
     with pytest.raises(RefusedError, match=message):
         export(model, "saelens", tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("prisma", {}, "to must be one of saelens, dictionary_learning, sparsify, circuit_tracer, found 'prisma'"),
-        ("dictionary_learning", {"hook_name": "x"}, "has no option hook_name; it has lm_name, layer"),
-        ("dictionary_learning", {"prefixes": [16, 48]}, r"prefixes must ascend to n_q = 96, found \[16, 48\]"),
-    ],
-)
-def test_unknown_formats_and_options_are_refused(name, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        sdl.export(model_of("batchtopk"), name, tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize(

@@ -135,35 +135,6 @@ def test_a_folder_that_would_compute_something_else_is_refused(name, settings, t
         load(folder)
 
 
-@pytest.mark.parametrize(
-    ("tensors", "options", "message"),
-    [
-        (plain("topk") | {"k": torch.tensor(3)}, {"activation": "topk", "k": 4}, "contains k; leave out k"),
-        (plain("jumprelu"), {"threshold": 0.7}, "contains threshold; leave out threshold"),
-        (plain("jumprelu"), {"activation": "relu"}, "activation relu has no threshold; leave it out, or take jumprelu"),
-        ({"W_enc": torch.zeros(4, 9)}, {"activation": "relu"}, "lacks the tensors W_dec, found W_enc"),
-    ],
-)
-def test_plain_tensors_that_do_not_fit_are_refused(tensors, options, message, tmp_path):
-    save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path / "a.safetensors", "tensors", **options)
-
-
-def test_a_path_without_a_dictionary_is_named(tmp_path):
-    folder = export(model_of("topk"), "saelens", tmp_path / "out")
-    for path, options, message in (
-        (folder, {"k": 3}, "k: options are only for plain tensors, but the format is saelens"),
-        (folder, {"format": "circuit_tracer"}, "format is 'circuit_tracer'; expected one of sdlcore, "),
-        (folder, {"revision": "main"}, "is a path on this machine, which has no revisions"),
-        (tmp_path / "nowhere", {}, "nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"),
-        (folder / "cfg.txt", {}, "is no dictionary; give its folder, or a file that ends in .safetensors or .npz"),
-    ):
-        (folder / "cfg.txt").write_text("")
-        with pytest.raises(ValueError, match=message):
-            load(path, **options)
-
-
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
     message = r"contains no dictionary in a known format \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
     with pytest.raises(ValueError, match=message):
@@ -224,19 +195,6 @@ def test_what_saelens_wrote_for_no_normalisation_before_6_is_none(before_6, tmp_
     cfg = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps(cfg | {"normalize_activations": before_6}))
     assert_same(model_of("topk"), load(folder), "topk")
-
-
-def test_sparsify_counts_latents_by_its_expansion_factor_where_their_number_is_zero(tmp_path):
-    folder = export(model_of("topk"), "sparsify", tmp_path / "out")
-    cfg = json.loads((folder / "cfg.json").read_text())
-    (folder / "cfg.json").write_text(json.dumps(cfg | {"num_latents": 0, "expansion_factor": 4}))
-    assert load(folder).config.n_q == 96
-
-
-def test_arrays_of_either_byte_order_and_memory_order_are_read(tmp_path):
-    state = {name: value.numpy() for name, value in model_of("topk").state_dict().items()}
-    np.savez_compressed(tmp_path / "a.npz", **{name: np.asfortranarray(v.astype(">f8")) for name, v in state.items()})
-    assert torch.equal(load(tmp_path / "a.npz", activation="topk", k=6).W_enc, model_of("topk").W_enc)
 
 
 FROM_THE_HUB = """

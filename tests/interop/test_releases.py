@@ -114,14 +114,6 @@ def test_a_release_that_cannot_be_opened_is_one_sentence(saelens, name, dictiona
         sdl.load(name, subfolder=dictionary)
 
 
-def test_without_saelens_a_name_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("sdlcore.interop.releases.find_spec", lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"gpt2-small-res-jb: neither a file or folder .* by its name, install sae-lens"
-    ):
-        sdl.load("gpt2-small-res-jb", subfolder="blocks.8.hook_resid_pre")
-
-
 @pytest.mark.interop
 def test_releases_compute_here_what_they_do_in_saelens(tmp_path):
     hub = tmp_path / "hub/models"

@@ -64,16 +64,3 @@ def test_a_matryoshka_of_dictionary_learning_comes_back(tmp_path):
     model, x = model_of("batchtopk"), samples("batchtopk")
     folder = export(model, "dictionary_learning", tmp_path / "out", prefixes=[16, 48, 96])
     assert both(model, load(folder), x) == pytest.approx((len(x), 0), abs=1e-5)
-
-
-def test_settings_of_an_export_stand_in_its_configuration(tmp_path):
-    import json
-
-    settings = {"model_name": "gpt2", "hook_name": "blocks.5.hook_resid_post", "metadata": {"neuronpedia_id": "gpt2/5"}}
-    folder = export(model_of("topk"), "saelens", tmp_path / "out", **settings)
-    cfg = json.loads((folder / "cfg.json").read_text())
-    assert cfg["metadata"]["model_name"] == "gpt2"
-    assert cfg["metadata"]["hook_name"] == "blocks.5.hook_resid_post"
-    assert cfg["metadata"]["neuronpedia_id"] == "gpt2/5"
-    assert cfg["metadata"]["training_architecture"] == "topk"
-    assert (cfg["d_in"], cfg["d_sae"], cfg["k"]) == (24, 96, 6)

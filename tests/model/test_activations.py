@@ -1,13 +1,11 @@
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.config import SELECTING, Activation, ModelConfig
-from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
 from sdlcore.model.activations.jumprelu import JumpReLU, step
@@ -30,18 +28,6 @@ def latents(sigma, z):
     """Return the dense form of an activation's values at the entries of its search."""
     support = sigma.search().find(given_as(z)).support
     return support.dense(sigma.values(z[support.rows, support.columns.long()], support))
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("training", [True, False])
-@given(seed=seeds)
-def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
-    sigma = sigma_of(name)
-    z = drawn(seed)
-    latents(sigma.train(), z)  # makes BatchTopK learn its threshold
-    codes = latents(sigma.train(training), z)
-    assert ((codes == 0) | (codes == z)).all()
-    assert (codes >= 0).all() or sigma.signed
 
 
 def test_batchtopks_threshold_follows_the_smallest_selected_value_and_is_saved():
@@ -123,16 +109,6 @@ def shrunk(registry):
     return activation("shrunk")(Shrunk)
 
 
-def test_an_activation_of_a_plugin_gives_its_values_at_the_entries_that_it_selects(shrunk):
-    sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, shrink=0.2))
-    z = drawn(0)
-    selected = latents(TopK(3), z)
-    assert torch.equal(latents(sigma, z), torch.where(selected > 0, (selected**1.5 - 0.2).clamp(min=0), 0.0))
-    assert torch.equal(sigma(z), latents(sigma, z))
-    codes = oracle_codes(z.numpy(), np.eye(10, dtype=np.float32), sigma)
-    np.testing.assert_array_equal(codes, latents(sigma, z).numpy())
-
-
 @pytest.mark.parametrize("scales", [Scales(), Scales(multi_k=(1, 3))])
 def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
     generator = torch.Generator().manual_seed(0)
@@ -156,19 +132,6 @@ def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
                 at -= sign * step
             slope = weights.grad.view(-1)[place].item()
             assert slope == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-6)
-
-
-@given(seed=seeds)
-def test_one_that_extends_batchtopk_keeps_its_threshold(seed):
-    class Lower(BatchTopK):
-        def values(self, pre, support):
-            return (super().values(pre, support) - 0.1).clamp(min=0)
-
-    z, sigma, plain = drawn(seed), Lower(3), BatchTopK(3)
-    for training in (True, False):
-        codes = latents(plain.train(training), z)
-        assert torch.equal(latents(sigma.train(training), z), torch.where(codes > 0, (codes - 0.1).clamp(min=0), 0.0))
-        assert sigma.threshold == plain.threshold
 
 
 def test_latents_that_only_take_part_beside_the_active_ones_have_no_value(registry):

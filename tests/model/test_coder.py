@@ -1,16 +1,11 @@
-import numpy as np
 import pytest
 import torch
 
-from sdlcore.benches.config import FeatureMatrixConfig
-from sdlcore.benches.lrb import feature_matrix
 from sdlcore.config import ModelConfig
-from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.model.saving import load_model, save_model
-from sdlcore.random_streams import stream, torch_stream
-from tests.evaluation.chance import chance_mip
+from sdlcore.random_streams import torch_stream
 from tests.int8 import with_int8
 
 CONFIGS = {
@@ -109,16 +104,6 @@ def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(n
     assert ((ours & theirs).sum() / ours.sum()).item() > 0.99
 
 
-def test_a_linear_path_stands_beside_the_latents():
-    model = make(ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True), sites=((5,), (4,)))
-    x = torch.randn(7, 5)
-    without = model(x).x_hat
-    assert (model.W_skip == 0).all()
-    with torch.no_grad():
-        model.W_skip.normal_()
-    torch.testing.assert_close(model(x).x_hat, without + x @ model.W_skip)
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_saved_model_computes_the_same(name, tmp_path):
     model = make(CONFIGS[name])
@@ -145,29 +130,6 @@ def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_pa
     with torch.no_grad():
         loaded.W_dec.zero_()
     assert torch.equal(loaded.W_enc, model.W_enc), "a loaded model shares no memory between its weights"
-
-
-@pytest.mark.parametrize("initialisation", ["linear", "tied"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_fresh_model_does_not_know_the_ground_truth(initialisation, seed):
-    """The leak through equal generator states: the first latents start at the true features."""
-    n, dimension, n_q = 200, 150, 3200
-    true = feature_matrix(dimension, n, stream(seed, "feature matrix", "W_p"), FeatureMatrixConfig(0.2)).W.T
-    config = ModelConfig(activation="topk", k=8, n_q=n_q, initialisation=initialisation)
-    model = make(config, seed, ((dimension,), (dimension,)))
-    for weights in (model.W_enc, model.W_dec):
-        match = best_match(normalise_rows(weights.detach().numpy()), true)
-        assert mip(match) == pytest.approx(chance_mip(n_q, dimension), abs=0.005)
-        assert (match.latent == np.arange(n)).mean() < 0.01
-
-
-def test_the_leak_test_would_see_a_leak():
-    n, dimension, n_q = 200, 150, 3200
-    leaked = np.random.default_rng(0).standard_normal((n_q, dimension))
-    true = normalise_rows(np.random.default_rng(0).standard_normal((n, dimension)))
-    match = best_match(normalise_rows(leaked), true)
-    assert mip(match) > chance_mip(n_q, dimension) + 0.5
-    assert (match.latent == np.arange(n)).mean() > 0.99
 
 
 @pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "gated"])

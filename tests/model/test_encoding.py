@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +8,6 @@ from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import least_squares_codes
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
-from sdlcore.sparse.support import Support
 
 
 def problem(B=50, K=30, dimension=12, k=6, seed=0):
@@ -34,23 +32,6 @@ def test_many_sweeps_reach_non_negative_least_squares_for_rows_of_any_norm():
     for sample, start, end in zip(x, support.offsets, support.offsets[1:], strict=False):
         exact, _ = nnls(rows[support.columns[start:end].long()].numpy().T, sample.double().numpy())
         np.testing.assert_allclose(values[start:end].numpy(), exact, atol=1e-6)
-
-
-@pytest.mark.parametrize(("x_exponent", "row_exponent"), [(0, 100), (100, 0), (100, 100), (-100, -100), (-60, 60)])
-def test_values_of_least_squares_have_the_units_of_samples_and_rows(x_exponent, row_exponent):
-    """Powers of two change no significant bit, and squares of these numbers do not fit into float32."""
-    x, atoms, support = problem()
-    values = least_squares_codes(2.0**x_exponent * x, 2.0**row_exponent * atoms, support, 5)
-    assert torch.equal(values, 2.0 ** (x_exponent - row_exponent) * least_squares_codes(x, atoms, support, 5))
-
-
-def test_samples_without_latents_have_no_values():
-    x, atoms, support = problem(B=4)
-    offsets = torch.tensor([0, 0, 6, 6, 12], dtype=torch.int32)
-    empty = Support(offsets, support.columns[:12], support.n_q, support.kernels)
-    assert least_squares_codes(x, atoms, empty, 3).shape == (12,)
-    nothing = Support(torch.zeros(5, dtype=torch.int32), support.columns[:0], support.n_q, support.kernels)
-    assert least_squares_codes(x, atoms, nothing, 3).shape == (0,)
 
 
 def test_parts_that_fit_in_memory_are_as_the_whole(monkeypatch):

@@ -12,17 +12,14 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.config import SELECTING, Activation, Config, ModelConfig
+from sdlcore.config import SELECTING, Activation, Config
 from sdlcore.fitting import method_checks as checks
 from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
-from sdlcore.model.coder import SparseCoder
-from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import Processes
 from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.training.distributed import divide
-from sdlcore.training.step import TrainingStep
 from tests.conftest import REPOSITORY
 from tests.parallel.threads import together
 
@@ -155,44 +152,6 @@ def test_two_processes_with_half_of_the_samples_each_compute_the_definition(name
 @pytest.mark.parametrize("terms", [{"prefixes": (4, 16)}, {"lambda_aux": 0.1, "k_aux": 2, "dead_after": 100}])
 def test_a_method_without_a_search_has_prefixes_and_auxiliary_latents(name, terms):
     sdl.check_method(name, n_q=16, **terms)
-
-
-def test_the_dense_example_and_the_one_with_a_search_are_one_method():
-    fast, x, target, config = example_model("fast_squared_topk", "random")
-    dense, *_ = example_model("squared_topk", "random")
-    dense.load_state_dict(fast.state_dict())
-    assert_close(forward_and_backward(fast, x, target, config), forward_and_backward(dense, x, target, config))
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"scales": Scales(multi_k=(1, 2))}, "squared_topk declares no search, which multi_k needs to rank latents"),
-        ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
-    ],
-)
-def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
-    model = SparseCoder.from_config(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
-    with pytest.raises(ValueError, match=message):
-        model(torch.eye(4), **how)
-
-
-def test_the_hierarchical_loss_is_refused_without_a_search():
-    config = Config.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
-    with pytest.raises(ValueError, match="declares no search, which hierarchical needs to rank latents"):
-        TrainingStep(SparseCoder.from_config(config.model, (4,), (4,)), config)(torch.eye(4), torch.eye(4))
-
-
-def test_latents_of_a_method_without_a_search_are_not_divided():
-    model = SparseCoder.from_config(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
-
-    def work(group):
-        mine = copy.deepcopy(model)
-        divide(mine, Processes(latents=group))
-        return mine(torch.eye(4))
-
-    with pytest.raises(ValueError, match="activation squared_topk declares no search, so latents cannot be divided"):
-        together(2, work)
 
 
 class WrongValues(sdl.TopK):

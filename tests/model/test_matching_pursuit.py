@@ -7,7 +7,7 @@ import torch
 
 from sdlcore.config import ModelConfig
 from sdlcore.model.activations import matching_pursuit
-from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, gram, pursue
+from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, pursue
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
@@ -56,7 +56,7 @@ def test_compiled_gradients_are_those_of_torch(tied):
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("exponent", [-100, -20, 20, 100])
+@pytest.mark.parametrize("exponent", [-20, 20])
 @pytest.mark.parametrize("B", [3, 400])  # without and with the products of all latents
 def test_latents_do_not_depend_on_the_unit_that_normalisation_folds_into_the_weights(exponent, B):
     x, rows = problem(60, B)
@@ -84,14 +84,6 @@ def test_more_products_than_memory_has_give_the_same_steps(monkeypatch):
     chosen, amounts = pursue(x, rows, rows, 5, NumbaKernels())
     assert torch.equal(chosen, expected[0])
     torch.testing.assert_close(amounts, expected[1], rtol=1e-5, atol=1e-6)
-
-
-def test_half_of_a_symmetric_product_is_mirrored(monkeypatch):
-    monkeypatch.setattr(matching_pursuit, "BLOCK", 50)
-    _, rows = problem(170, 1)
-    torch.testing.assert_close(gram(rows, rows, NumbaKernels()), rows @ rows.T)
-    other = 2 * rows
-    torch.testing.assert_close(gram(other, rows, NumbaKernels()), other @ rows.T)
 
 
 def test_inner_products_are_cached_until_the_rows_change(monkeypatch):

@@ -148,29 +148,6 @@ def test_settings_of_fit_alone_are_refused(settings, message):
         sdl.SparseCoder(n_p=8, **TOPK | settings)
 
 
-def topk_coder():
-    return sdl.SparseCoder(n_p=8, **TOPK)
-
-
-def with_posterior_codes():
-    trained = sdl.fit(X.numpy(), steps=5, batch_size=64, **TOPK, **QUIET)
-    return sdl.search(trained, X.numpy(), progress=False).coder
-
-
-@pytest.mark.parametrize(
-    ("make", "batch", "message"),
-    [
-        (topk_coder, X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
-        (topk_coder, X[0], r"x has shape \(8,\), expected samples x dimensions"),
-        (with_posterior_codes, X, "no gradient passes through this encoder"),
-    ],
-)
-def test_batches_without_a_loss_are_refused(make, batch, message):
-    model = make()
-    with pytest.raises(ValueError, match=message):
-        model.loss(batch)
-
-
 def test_contrast_compares_the_two_samples_of_each_pair():
     coder = sdl.SparseCoder(n_p=8, contrast=0.5, **TOPK)
     plain = sdl.SparseCoder(n_p=8, **TOPK)
@@ -213,14 +190,3 @@ def test_the_coder_of_a_dictionary_with_unit_rows_keeps_their_norms_for_raw_acti
         coder.W_dec.mul_(2)
     coder.constrain()
     torch.testing.assert_close(coder.W_dec.detach(), rows)
-
-
-def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
-    sdl.export(sdl.Dictionary(sdl.SparseCoder(n_p=8, **TOPK)), "saelens", tmp_path, model_name="m", hook_name="h")
-    coder = sdl.load(tmp_path).coder
-    before = coder.W_dec.detach().clone()
-    optimizer = torch.optim.Adam(coder.parameters(), lr=1e-2)
-    coder.loss(X).backward()
-    optimizer.step()
-    assert not torch.equal(coder.W_dec, before)
-    assert sdl.Dictionary(coder).coder is coder

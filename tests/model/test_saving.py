@@ -1,13 +1,7 @@
 """Any content of a model's file gives a model, or an error that names the file."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from sdlcore.config import ModelConfig
 from sdlcore.model.activations.registry import activation
@@ -73,49 +67,6 @@ def test_a_file_of_no_model_is_refused_by_its_name(tmp_path, case):
     description, tensors, message = WRONG[case]
     with pytest.raises(ValueError, match=rf"m\.safetensors: .*{message}"):
         load_model(write(tmp_path / "m.safetensors", description, tensors))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 10**5, "\ud7ff"])
-def test_a_file_with_other_metadata_is_refused_by_its_name(tmp_path, text):
-    save_file(TENSORS, tmp_path / "m.safetensors", metadata={"sdlcore": text})
-    with pytest.raises(ValueError, match=r"m\.safetensors: (not readable as .* that sdlcore wrote|is damaged)"):
-        load_model(tmp_path / "m.safetensors")
-
-
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(10**400)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
-    max_leaves=5,
-)
-NAMES = st.one_of(st.sampled_from([*DESCRIPTION, *CONFIG.to_dict()]), st.text(max_size=5))
-FROM_CONFIGURATIONS = st.one_of(
-    JSON, st.sampled_from(["crosscoder", "gated", "jumprelu", "batchtopk", 2, 3, [5], [2, 3]])
-)
-
-
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    whole=st.dictionaries(NAMES, FROM_CONFIGURATIONS, max_size=2),
-    inner=st.dictionaries(NAMES, FROM_CONFIGURATIONS, max_size=3),
-    removed=st.sets(NAMES, max_size=2),
-)
-def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_path, whole, inner, removed):
-    description = {**DESCRIPTION, "model": {**CONFIG.to_dict(), **inner}, **whole}
-    for name in removed:
-        description.pop(name, None)
-    path = write(tmp_path / "m.safetensors", json.loads(json.dumps(description)))
-    for load in (load_model, load_provenance):
-        try:
-            loaded = load(path)
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: ")  # noqa: PT017, either may come of it
-        else:
-            assert isinstance(loaded, dict) or np.isfinite(loaded(torch.ones(3, 5)).x_hat.detach().numpy()).all()
-
-
-def test_the_provenance_of_a_model_can_be_read_alone(tmp_path):
-    save_model(tmp_path / "m.safetensors", MODEL, {"seed": 3, "settings": {"k": 2}})
-    assert load_provenance(tmp_path / "m.safetensors") == {"seed": 3, "settings": {"k": 2}}
 
 
 def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, registry, monkeypatch):

@@ -1,9 +1,7 @@
 """Compare the three solvers with each other."""
 
-import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import MiniBatchDictionaryLearning
 
 from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
@@ -59,20 +57,6 @@ def test_samples_of_zeros_take_the_place_of_no_atom():
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_same_seed_gives_the_same_bits(bench, name):
     assert torch.equal(search(bench, name, max_steps=2)[-1][0], search(bench, name, max_steps=2)[-1][0])
-
-
-def test_what_ends_a_samples_iterations_is_more_than_rounding(bench, monkeypatch):
-    """In float32 scikit-learn's duality gaps are not, and differ between processes by where arrays lie."""
-    types = []
-    before = MiniBatchDictionaryLearning.partial_fit
-
-    def partial_fit(self, X, *others):
-        types.append((X.dtype, self.dict_init.dtype))
-        return before(self, X, *others)
-
-    monkeypatch.setattr(MiniBatchDictionaryLearning, "partial_fit", partial_fit)
-    search(bench, "odl", max_steps=2)
-    assert types == [(np.float64, np.float64)] * 2
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

@@ -63,21 +63,6 @@ def test_thresholds_are_those_of_a_search_over_all_samples():
     torch.testing.assert_close(error(thresholds), everything.amin(0))
 
 
-def test_a_code_that_no_sample_lacks_is_active_in_all_of_them():
-    z = torch.tensor([[3.0], [2.0], [1.0]])
-    assert bool((z > best_thresholds(z, z)).all())
-
-
-@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
-@pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
-def test_the_unit_of_activations_is_that_of_biases_and_thresholds_and_no_row_hangs_on_it(bench, kind, unit):
-    (W, b, threshold), _ = fitted(bench, kind=kind)
-    encoder, _ = fitted(bench, kind=kind, unit=unit)
-    torch.testing.assert_close(encoder.W, W)
-    torch.testing.assert_close(encoder.b / unit, b)
-    torch.testing.assert_close(encoder.threshold / unit, threshold)
-
-
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
 def test_a_common_mean_changes_only_biases_however_large_it_is(bench, kind):
     """Both fits see the same samples minus their mean, to the bit, so rows and thresholds are equal.

@@ -8,14 +8,12 @@ import torch
 from annotated_types import Ge
 
 import sdlcore as sdl
-from sdlcore.errors import PluginError
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.registry import solver
 from sdlcore.solvers.search import fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import find
-from sdlcore.storage.files import sha256_of
 from tests.stores import write_store
 
 SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
@@ -45,40 +43,6 @@ def test_it_leaves_a_run_with_its_settings(tmp_path):
     provenance = json.loads((tmp_path / "run/config.json").read_text())
     assert provenance["settings"] == config.to_dict()
     assert provenance["settings"]["taken_from"] == 2
-
-
-def test_its_settings_and_its_file_are_those_of_its_runs_alone():
-    config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
-    assert config.given()["taken_from"] == 2
-    assert config.plugins == {"samples": sha256_of(__file__)}
-    other = SolverConfig.from_dict({"solver": "acs"})
-    assert "taken_from" not in other.to_dict()
-    assert other.plugins == {}
-
-
-def settings(**changes):
-    return lambda: SolverConfig.from_dict({**SETTINGS, **changes})
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (settings(taken_from=-1), "^taken_from: Input should be"),
-        (settings(taken_form=1), "^taken_form: unknown setting; did you mean taken_from"),
-        (settings(solver="sample"), "^solver: no solver is called sample; did you mean samples"),
-        (
-            lambda: solver("ksvd")(lambda batches, config, generator, start: iter(())),
-            "solver ksvd: sdlcore has one of this name",
-        ),
-        (
-            lambda: solver("own")(lambda batches: iter(())),
-            "solver own: too many positional arguments",
-        ),
-    ],
-)
-def test_settings_are_checked_and_what_is_no_solver_is_refused(call, message):
-    with pytest.raises((ValueError, PluginError), match=message):
-        call()
 
 
 ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1, "seconds": 0.0}

@@ -1,6 +1,5 @@
 import csv
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -11,14 +10,11 @@ import torch
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
-from sdlcore.data.writing import Progress, resume_store
-from sdlcore.errors import StoreError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.settings import Encoder
 from tests.stores import write_store
 
-FILES = ("model.safetensors", "config.json", "history.csv")
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
 
@@ -51,22 +47,6 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
     assert fvu(model, store) < 0.15
 
 
-def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(bench, tmp_path):
-    x = bench.x.numpy()
-    for name, attempts in (("whole.h5", 1), ("resumed.h5", 3)):
-        for last in range(1, attempts + 1):
-            with suppress(InterruptedError), resume_store(tmp_path / name, {"file": name}) as writer:
-                for part in range(writer.state(Progress()).next, 3):
-                    writer.append(x[part * len(x) // 3 : (part + 1) * len(x) // 3])
-                    writer.commit(Progress(part + 1))
-                    if last < attempts:
-                        raise InterruptedError
-        solve(tmp_path / name, tmp_path / name.removesuffix(".h5"), {"max_steps": 3})
-    assert (tmp_path / "whole.h5").read_bytes() != (tmp_path / "resumed.h5").read_bytes()
-    for file in ("model.safetensors", "config.json"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes()
-
-
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
 def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(bench, store, tmp_path, pair):
     rows, errors, decoders = {}, {}, []
@@ -90,22 +70,6 @@ def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, 
         recovery = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
     assert recovery[-1] == bench.recovery(watched.W_dec.detach())
     assert all(0 <= value <= 1 for value in recovery)
-
-
-def test_a_damaged_store_is_refused_by_its_name_and_leaves_no_run(store, tmp_path):
-    content = bytearray(store.read_bytes())
-    content[len(content) // 4] ^= 1  # of the input, which the solver reads
-    store.write_bytes(content)
-    with pytest.raises(StoreError, match=r"train\.h5: is damaged"):
-        solve(store, tmp_path / "run")
-    assert not any((tmp_path / "run" / file).exists() for file in FILES)
-
-
-def test_the_same_run_gives_the_same_file(store, tmp_path):
-    few = {"max_steps": 6}
-    solve(store, tmp_path / "a", few)
-    solve(store, tmp_path / "b", few)
-    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("pair", ["transcoder", "crosscoder"])

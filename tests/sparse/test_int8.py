@@ -1,6 +1,5 @@
 """Wrong int8 products of a processor are detected before they are used."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -61,18 +60,6 @@ def test_where_they_are_wrong_nothing_is_screened(wrong_processor):
     # if they were used, latents would be missed
     wrong_processor.setattr(int8, "is_exact", lambda: True)
     assert not torch.equal(Preactivations(x, W, b, screened=True).largest(8).support.columns.long(), expected)
-
-
-def test_where_they_are_wrong_fit_and_encode_find_what_float32_does(wrong_processor):
-    x = torch.randn(256, 48, generator=torch.Generator().manual_seed(0)).numpy()
-    settings = {"activation": "topk", "k": 4, "n_q": 120, "steps": 3, "batch_size": 64}
-
-    def latents():
-        return sdl.fit(x, **settings).encode(x)
-
-    codes = latents()
-    wrong_processor.setattr(screening, "LEAST", 1 << 60)
-    assert np.array_equal(codes, latents())
 
 
 def test_where_they_are_wrong_a_training_in_int8_is_refused(wrong_processor):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sdlcore.sparse.kernels import numba_kernels, tiles
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.kernels.interface import Kernels, Product, RowNorms, SparseRows
+from sdlcore.sparse.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.workspace import Workspace
 
@@ -195,40 +195,6 @@ def test_a_returned_buffer_is_reused_and_no_other(shape):
     assert workspace.take(shape, torch.float32).data_ptr() == first.data_ptr()
 
 
-def test_kernels_keep_buffers_only_in_a_workspace_passed_to_them():
-    like = torch.zeros(1)
-    for kernels, keeps in ((NumbaKernels(Workspace()), True), (NumbaKernels(), False), (Kernels(), False)):
-        first = kernels.take((4, 3), like)
-        kernels.give(first)
-        assert (kernels.take((4, 3), like).data_ptr() == first.data_ptr()) == keeps
-
-
-def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", 10)
-    monkeypatch.setattr(tiles, "_one_dnn", lambda: False)  # oneDNN allocates memory of its own
-    product = Product(torch.randn(6, 4), torch.randn(50, 4), torch.zeros(50), torch.float32)
-    workspace = Workspace()
-    memory = {tile.data_ptr() for _, tile in tiles.Tiles(product, workspace)}
-    assert len(memory) == 1
-    assert workspace.take((6, 10), torch.float32).data_ptr() in memory
-
-
-def test_a_search_that_finds_nearly_all_keeps_no_more_from_step_to_step(monkeypatch):
-    """With a dense dictionary, buffers grow in each step; the next step reuses the grown ones."""
-    monkeypatch.setattr(tiles, "TILE", 10)
-    product = Product(torch.randn(6, 4), torch.randn(80, 4), torch.zeros(80), torch.float32)
-    workspace, sizes = Workspace(), []
-    for _ in range(4):
-        entries = tiles.above(product, torch.full((80,), -torch.inf), workspace)
-        assert len(entries.columns) == 6 * 80
-        sizes.append(_bytes_of(workspace))
-    assert len(set(sizes)) == 1
-
-
-def _bytes_of(workspace):
-    return sum(tensor.nbytes for spare in workspace._spare.values() for tensor in spare)
-
-
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 10)
@@ -239,20 +205,6 @@ def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
         products.append([tile.clone() for _, tile in tiles.Tiles(product, Workspace())])
     by_torch, by_one_dnn = products
     torch.testing.assert_close(by_one_dnn, by_torch)
-
-
-def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():
-    row_norms, squares, products = RowNorms(), torch.ones(3), torch.zeros(3)
-    W, gradient, another = torch.zeros(3, 3, 2)
-    assert row_norms.of(W, gradient) is None
-    row_norms.note(W, gradient, squares, products)
-    # autograd wraps a gradient in another tensor with the same memory
-    assert row_norms.of(W, gradient.detach()) == (squares, products)
-    assert row_norms.of(W, another) is row_norms.of(another, gradient) is RowNorms().of(W, gradient) is None
-    gradient += 1
-    assert row_norms.of(W, gradient) is None
-    row_norms.note(W, gradient, squares)
-    assert row_norms.of(W, gradient) == (squares, None)
 
 
 @given(pattern=patterns(), k=st.integers(1, 20), ties=st.integers(1, 5), dtype=st.sampled_from(DTYPES))

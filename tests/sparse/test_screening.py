@@ -9,7 +9,6 @@ from sdlcore.model.coder import ModelConfig, SparseCoder
 from sdlcore.sparse import screening
 from sdlcore.sparse.kernels import tiles
 from sdlcore.sparse.kernels.interface import Product
-from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.sparse.preactivations import Preactivations
 from tests.int8 import needs_int8
@@ -112,49 +111,6 @@ def test_no_bound_is_below_its_pre_activation(case):
     bounds = integers.double() * product.of_rows[:, :1].double() * product.of_columns[0].double() + product.bias
     bounds += product.of_rows[:, 1:].double() @ product.of_columns[1:].double()
     assert (bounds >= exact(x, W, b)).all()
-
-
-def test_int8_alone_would_find_others():
-    """The test above would be void if rounding to int8 changed nothing."""
-    generator = torch.Generator().manual_seed(0)
-    x, W = torch.randn(64, 64, generator=generator), torch.randn(2000, 64, generator=generator)
-    b = torch.zeros(2000)
-    columns = [Preactivations(x, W, b, *how).largest(16).support.columns for how in ((torch.int8,), (None, True))]
-    whole = exact(x, W, b).topk(16, dim=1).indices.sort(dim=1).values.flatten()
-    assert not torch.equal(columns[0].long(), whole)
-    assert torch.equal(columns[1].long(), whole)
-
-
-def test_most_samples_need_no_second_product(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    x, W = torch.randn(200, 512, generator=generator), torch.randn(8000, 512, generator=generator)
-    products = []
-    before = tiles.Tiles
-
-    def counted(product, workspace):
-        products.append((len(product.x), product.dtype))
-        return before(product, workspace)
-
-    monkeypatch.setattr(tiles, "Tiles", counted)
-    Preactivations(x, W, torch.zeros(8000), screened=True).largest(32)
-    assert products[0] == (200, torch.int8)
-    assert sum(samples for samples, dtype in products if dtype == torch.float32) <= 10
-    products.clear()
-    Preactivations(x, W, torch.zeros(8000), screened=True).above(torch.full((8000,), 60.0))
-    assert products == [(200, torch.int8)]
-
-
-def test_samples_that_are_searched_twice_leave_no_buffers_of_their_number():
-    W = torch.randn(1000, 16)
-    W[200:400] = W[200] + 1e-4 * torch.randn(200, 16)  # closer to each other than int8 can distinguish
-    workspace, shapes = Workspace(), set()
-    for uncertain in (3, 5, 7):
-        x = torch.randn(40, 16)
-        x[:uncertain] = W[200] + 0.01 * torch.randn(uncertain, 16)
-        selection = screening.largest(Product(x, W, torch.zeros(1000), torch.float32), 4, NumbaKernels(workspace))
-        assert len(selection.columns) == 4 * 40
-        shapes.add(frozenset(workspace._spare))
-    assert len(shapes) == 1
 
 
 @pytest.mark.parametrize("where", ["x", "W"])

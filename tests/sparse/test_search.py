@@ -34,12 +34,6 @@ def test_a_search_finds_what_its_mask_has(search, seed, ties):
     assert torch.equal(selection.pre, z[selection.support.rows, selection.support.columns.long()])
 
 
-def test_above_ranks_nothing():
-    selection = Above(0.0).find(given_as(drawn(0)))
-    with pytest.raises(TypeError, match="Above cannot rank entries"):
-        Above(0.0).ranks(selection.pre, selection.support)
-
-
 @given(seed=seeds, spread=st.floats(0, 3))
 def test_the_largest_of_a_batch_are_selected_whatever_bound_is_tried(seed, spread):
     """Samples of very different scale make the guess bad; the result is still exact."""

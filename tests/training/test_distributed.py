@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -231,13 +229,3 @@ def test_processes_that_read_different_files_are_refused(other, message):
 
     with pytest.raises(ValueError, match=message):
         training(CASES["topk"], Processes(samples=Apart()))
-
-
-@pytest.mark.slow
-def test_torchrun_starts_them_and_what_cannot_be_divided_is_refused(store, tmp_path):
-    words = command(store, tmp_path / "run", "latents", n_q=47)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "n_q = 47 must be a multiple of 2 processes that divide latents" in done.stderr
-    assert not (tmp_path / "run").exists()

@@ -90,9 +90,3 @@ with csv_rows(Path({str(path)!r})) as write:
     header, *lines = path.read_text().splitlines(keepends=True)
     assert header == "step,loss\n"
     assert all(line == f"{step},{1 / (step + 1)}\n" for step, line in enumerate(lines))
-
-
-def test_importing_the_history_imports_neither_torch_nor_numpy():
-    code = "import sys, sdlcore.training.history; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "numpy"} & set(done.stdout.split())

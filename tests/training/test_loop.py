@@ -1,5 +1,3 @@
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.training.history import csv_rows
 from sdlcore.training.loop import Checkpointing, train
 from tests.int8 import with_int8
 
@@ -73,16 +70,6 @@ def test_the_loss_falls_and_the_history_says_how(method):
     assert history[-1]["samples"] == 90 * 128
     assert history[-1]["fvu"] < 0.7 * history[0]["fvu"]
     assert all(0 <= row["dead_fraction"] <= 1 and row["seconds"] > 0 for row in history)
-
-
-def test_one_step_with_nothing_to_train_leaves_a_history_and_the_weights_that_were_drawn():
-    settings = {**METHODS["frozen"], "frozen": "both", "bias": False, "steps": 1}
-    model, (row,) = run(settings)
-    assert (row["step"], row["gradient_norm"]) == (1, 0)
-    assert np.isfinite(row["fvu"])
-    drawn = SparseCoder.from_config(model.config, (D,), (D,), torch_stream(1, "initialisation"))
-    assert same_bits(model, drawn)
-    assert torch.equal(model.W_enc, model.W_dec)
 
 
 def test_topk_recovers_the_features_of_a_small_bench():
@@ -235,14 +222,6 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
         run({**METHODS["topk"], "checkpoint_every": 30}, place, broken)
     _, history = run({**METHODS["topk"], "checkpoint_every": 30}, place)
     assert history[-1]["step"] == 90, "the training can resume there with sound data"
-
-
-def test_the_history_is_a_csv_as_training_goes_on(tmp_path):
-    with csv_rows(tmp_path / "history.csv") as write:
-        _, history = run({**METHODS["topk"], "steps": 20}, sinks=[write])
-    with (tmp_path / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
 
 
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "relu"])

@@ -94,12 +94,6 @@ def test_dead_latents_are_resampled_to_badly_reconstructed_samples(trained):
     assert sorted(cosines.argmax(1).tolist()) == [3, 17, 20, 41]
 
 
-def test_more_dead_latents_than_samples_wait_for_the_next_time(trained):
-    model, optimizer, dead, x_p, x_r = trained
-    assert resample(model, optimizer, dead, x_p[:3], x_r[:3], torch_stream(1, "r")) == 3
-    assert dead.mask().sum() == 1
-
-
 def test_samples_that_cannot_be_weighed_are_refused_and_perfect_ones_leave_nothing_to_do(trained):
     model, optimizer, dead, x_p, x_r = trained
     with torch.no_grad():

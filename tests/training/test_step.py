@@ -108,11 +108,6 @@ def weights_after(steps, trained):
     return [next(trained)[1] for _ in range(steps)][-1]
 
 
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 OTHERS = {
     "matryoshka": {"activation": "batchtopk", "k": 4, "prefixes": [50, 200], "bias": True},
     "transcoder": {"activation": "relu", "l1": 0.1, "pair": "transcoder", "skip": True, "bias": True},
@@ -125,17 +120,6 @@ def test_either_backend_trains_the_same_dictionary(method):
     settings = {**METHODS, **OTHERS}[method]
     trained = (weights_after(3, stepping(settings, kernels)) for kernels in (None, Kernels()))
     torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", {**METHODS, **OTHERS})
-def test_trainings_side_by_side_share_nothing(method):
-    """Neither buffers nor norms: the bits equal those of a single model."""
-    settings = {**METHODS, **OTHERS}[method]
-    one, other = stepping(settings), stepping({**settings, "gradient_clip": 0.01})
-    for _ in range(3):
-        (_, weights), (_, others) = next(one), next(other)
-    assert_equal(weights, weights_after(3, stepping(settings)))
-    assert_equal(others, weights_after(3, stepping({**settings, "gradient_clip": 0.01})))
 
 
 @pytest.mark.parametrize("method", {**METHODS, **OTHERS})

@@ -1,7 +1,9 @@
 """Open the dictionary, the samples and the folder of `search`, `refine` and `reencode`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +55,34 @@ def checked_l0(n_q: int, l0: float) -> float:
     return l0
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a call, in batches."""
+
+    batches: Batches
+    rows: TrainingRows
+
+    @cached_property
+    def size(self) -> int:
+        """Number of samples of a batch."""
+        return len(self.rows.batches(0)[0])
+
+    @property
+    def in_pass(self) -> int | None:
+        """Number of batches in a pass over all samples; None if it is not known."""
+        return None if self.batches.rows is None else self.batches.rows // self.size
+
+    def read(self, steps: Iterable[int]) -> Tensor:
+        """Return the samples of some steps."""
+        return torch.cat([torch.from_numpy(self.rows.batches(step)[0]).float() for step in steps])
+
+
 @contextmanager
-def open_rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Batches, TrainingRows]]:
-    """Open samples for a dictionary, in batches; ValueError if their dimensions differ from the dictionary's."""
+def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[Samples]:
+    """Open samples for a dictionary, in batches of 1,024, or fewer so that there are `SHARE` batches.
+
+    ValueError if their dimensions differ from the dictionary's.
+    """
     if is_pair(x):
         raise ValueError(
             f"x is a {type(x).__name__}, as of several sites, but an autoencoder reads one: expected an array"
@@ -63,29 +90,14 @@ def open_rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Batches, 
     with open_batches(x) as batches:
         if batches.widths[0] != (n_p := coder.W_enc.shape[1]):
             raise ValueError(f"x has {batches.widths[0]} dimensions, but the dictionary reads {n_p}")
-        size = batches.batch_size or (BATCH if batches.rows is None else _batch_size(batches.rows))
-        yield batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS))
-
-
-def _batch_size(rows: int) -> int:
-    """Return the size of batches: 1,024 samples, or fewer so that there are `SHARE` batches."""
-    return min(BATCH, max(1, rows // SHARE))
+        size = batches.batch_size or (BATCH if batches.rows is None else min(BATCH, max(1, batches.rows // SHARE)))
+        yield Samples(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
 
 
 def posterior_coder(coder: SparseCoder, samples: Readable, n_samples: int, progress: bool) -> SparseCoder:
-    total = ROUNDS * min(n_samples, samples.rows)
-    with tqdm(total=total, unit="sample", disable=not progress) as bar:
+    """Return what `with_posterior_codes` returns, with a progress bar."""
+    with tqdm(total=ROUNDS * min(n_samples, samples.rows), unit="sample", disable=not progress) as bar:
         return with_posterior_codes(coder, samples, n_samples, bar.update)
-
-
-def size_and_pass(batches: Batches, rows: TrainingRows) -> tuple[int, int | None]:
-    """Return the number of samples of a batch, and of batches in a pass over all samples if that is known."""
-    size = len(rows.batches(0)[0])
-    return size, None if batches.rows is None else batches.rows // size
-
-
-def read_batch(rows: TrainingRows, step: int) -> Tensor:
-    return torch.from_numpy(rows.batches(step)[0]).float()
 
 
 def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> dict[str, float]:
@@ -104,29 +116,28 @@ def make_or_open(
     start: Dictionary,
     stage: str,
     record: dict[str, dict[str, Any]],
-    batches: Batches,
-    rows: TrainingRows,
+    samples: Samples,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
     """Return the result of ``make``, compared with ``start``. With ``out``, write it to this folder, or open the
     finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    inputs = {"store": batches.digest(), "start": digest_of_arrays(*weights)}
+    inputs = {"store": samples.batches.digest(), "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
     facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
-    if (origin := batches.origin()) is not None:
+    if (origin := samples.batches.origin()) is not None:
         facts["activations"] = origin
 
     def compared(keep: Checkpointing | None) -> Dictionary:
         dictionary = make(facts, keep)
-        dictionary.provenance["compared"] = meanings_kept(start, dictionary, rows.sample())
+        dictionary.provenance["compared"] = meanings_kept(start, dictionary, samples.rows.sample())
         return dictionary
 
     if out is None:
         return compared(None)
     folder = run_folder(out)
-    run = existing_run(folder, facts, batches.recorded)
+    run = existing_run(folder, facts, samples.batches.recorded)
     if run is not None and run.is_finished:
         return load(folder)
     with unfinished_run(folder):

@@ -11,7 +11,6 @@ from sdlcore.data.arrays import Readable
 from sdlcore.data.batches import read_pair
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sparse.units import norms_of_rows
 from sdlcore.user_warnings import warn_at_call
 
 ROUNDS = 2
@@ -115,7 +114,7 @@ def with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: floa
         advice = "lower l0, or raise k" if (model.config.k or 0) < model.config.n_q else "lower l0"
         message = f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average"
         raise ValueError(f"{message}; {advice}")
-    low, high, fewest = 0.0, float(norms_of_rows(x_BR).max()) + float(norms_of_rows(model.b_dec[None])), 0.0
+    low, high, fewest = 0.0, float(x_BR.norm(dim=1).max() + model.b_dec.norm()), 0.0
     for _ in range(HALVINGS):
         reached = mean_l0(middle := (low + high) / 2)
         if abs(reached - l0) <= L0_WITHIN * l0:
@@ -159,15 +158,19 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
     return {"fvu": error / variance if variance else math.nan, "l0": active / len(x_BR)}
 
 
+@torch.no_grad()
 def warn_of_worse_codes(
-    before: float, after: float, n_samples: int, remedy: str, codes: str = "posterior codes"
-) -> None:
-    """Warn if ``after``, the FVU of new codes, exceeds ``before``, the FVU of the dictionary, by more than `WORSE`."""
-    if after > before + WORSE:
+    start: SparseCoder, new: SparseCoder, x_BR: Tensor, remedy: str, codes: str = "posterior codes"
+) -> float:
+    """Warn if the FVU of new codes exceeds that of a dictionary's by more than `WORSE`; return the L0 of the new."""
+    judged = x_BR[:JUDGED]
+    before, after = fvu_and_l0(start, judged)["fvu"], fvu_and_l0(new, judged)
+    if after["fvu"] > before + WORSE:
         warn_at_call(
-            f"fvu of the {codes} is {after:.3g} on {n_samples} samples, and {before:.3g} with the trained dictionary: "
-            f"they do not suit it, so {remedy}"
+            f"fvu of the {codes} is {after['fvu']:.3g} on {len(judged)} samples, and {before:.3g} with the trained "
+            f"dictionary: they do not suit it, so {remedy}"
         )
+    return after["l0"]
 
 
 def _estimate(

@@ -13,24 +13,17 @@ from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
     SHARE,
+    Samples,
     bar_steps,
     checked_l0,
     make_or_open,
     meanings_kept,
     open_dictionary,
-    open_rows,
+    open_samples,
     posterior_coder,
-    read_batch,
-    size_and_pass,
 )
-from sdlcore.codes.posterior import (
-    JUDGED,
-    fvu_and_l0,
-    on_unit_rows,
-    warn_of_worse_codes,
-)
+from sdlcore.codes.posterior import on_unit_rows, warn_of_worse_codes
 from sdlcore.config import Searched
-from sdlcore.data.batches import Batches, TrainingRows
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.fitting.fit import fit
@@ -109,38 +102,41 @@ def reencode(
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
-        untrained = _with_unit_rows(start.coder, activation, int(k))
+        untrained_coder = _with_unit_rows(start.coder, activation, int(k))
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
         if not gives_batches(x):
-            with open_rows(x, start.coder, seed) as (batches, rows):
-                settings["batch_size"], _ = size_and_pass(batches, rows)
-        found = fit(
-            x,
-            start=Dictionary(untrained, start.provenance),
-            seed=seed,
-            device=device,
-            progress=progress,
-            out=out,
-            **settings,
-        )
-        with open_rows(x, start.coder, seed) as (_, rows):
-            found.provenance["compared"] = meanings_kept(start, found, rows.sample())
+            with open_samples(x, start.coder, seed) as samples:
+                settings["batch_size"] = samples.size
+        untrained = Dictionary(untrained_coder, start.provenance)
+        found = fit(x, start=untrained, seed=seed, device=device, progress=progress, out=out, **settings)
+        with open_samples(x, start.coder, seed) as samples:
+            found.provenance["compared"] = meanings_kept(start, found, samples.rows.sample())
         if out is not None:
             found.save(out)
         return found
-    with open_rows(x, start.coder, seed) as (batches, rows):
+    with open_samples(x, start.coder, seed) as samples:
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
-            is_search = start.coder.config.activation in get_args(Searched) or start.coder.config.pursuit
-            coder, samples = start.coder, rows.sample
-            teacher = copy.deepcopy(coder) if is_search else posterior_coder(coder, samples(), N_SAMPLES, progress)
-            held_out, draw, further = _held_out_and_rest(batches, rows)
+            coder = start.coder
+            is_search = coder.config.activation in get_args(Searched) or coder.config.pursuit
+            teacher = (
+                copy.deepcopy(coder)
+                if is_search
+                else posterior_coder(coder, samples.rows.sample(), N_SAMPLES, progress)
+            )
+            held_out, draw, further = _held_out_and_rest(samples)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
-                new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, bar_steps(bar), keep)
-            _warn_of_encoder(start.coder, new_coder, held_out, l0)
-            return Dictionary(new_coder, facts)
+                fitted = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, bar_steps(bar), keep)
+            remedy = 'choose activation="batchtopk" or more steps, or keep the dictionary'
+            reached = warn_of_worse_codes(coder, fitted, held_out, remedy, "codes of the new encoder")
+            if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
+                warn_at_call(
+                    f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot "
+                    "divide repeated samples, nor make a latent active that the codes never use"
+                )
+            return Dictionary(fitted, facts)
 
-        return make_or_open(start, "reencode", {"reencoded": record}, batches, rows, out, make)
+        return make_or_open(start, "reencode", {"reencoded": record}, samples, out, make)
 
 
 @torch.no_grad()
@@ -156,31 +152,18 @@ def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCo
     return unit
 
 
-def _held_out_and_rest(batches: Batches, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
+def _held_out_and_rest(samples: Samples) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
     """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
-    size, in_pass = size_and_pass(batches, rows)
-    number = max(1, MOST_HELD_OUT // size) if in_pass is None else max(1, min(MOST_HELD_OUT // size, in_pass // SHARE))
+    number, in_pass = MOST_HELD_OUT // samples.size, samples.in_pass
+    number = max(1, number if in_pass is None else min(number, in_pass // SHARE))
     further = None if in_pass is None else in_pass - number
     if further == 0:
-        raise ValueError(f"x has {batches.rows} samples, but thresholds need samples that no step reads; give more")
-    held_out = torch.cat([read_batch(rows, step) for step in range(number)])
+        raise ValueError(
+            f"x has {samples.batches.rows} samples, but thresholds need samples that no step reads; give more"
+        )
 
     def draw(step: int) -> Tensor:
         # always the first pass, whose first batches are held out
-        return read_batch(rows, number + (step if further is None else step % further))
+        return samples.read([number + (step if further is None else step % further)])
 
-    return held_out, draw, further
-
-
-@torch.no_grad()
-def _warn_of_encoder(start: SparseCoder, fitted: SparseCoder, held_out: Tensor, l0: float | None) -> None:
-    """Warn if a fitted encoder misses its L0, or leaves far more unexplained than the dictionary."""
-    judged = held_out[:JUDGED]
-    before, after = (fvu_and_l0(coder, judged) for coder in (start, fitted))
-    if l0 is not None and abs(after["l0"] / l0 - 1) > L0_MISSED:
-        warn_at_call(
-            f"l0 is {l0:g}, but the encoder activates {after['l0']:.3g} latents on average: thresholds cannot divide "
-            "repeated samples, nor make a latent active that the codes never use"
-        )
-    remedy = 'choose activation="batchtopk" or more steps, or keep the dictionary'
-    warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), remedy, "codes of the new encoder")
+    return samples.read(range(number)), draw, further

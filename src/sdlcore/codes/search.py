@@ -14,17 +14,10 @@ from sdlcore.codes.opening import (
     checked_l0,
     meanings_kept,
     open_dictionary,
-    open_rows,
+    open_samples,
     posterior_coder,
 )
-from sdlcore.codes.posterior import (
-    JUDGED,
-    TUNED_ON,
-    fvu_and_l0,
-    on_unit_rows,
-    warn_of_worse_codes,
-    with_mean_l0,
-)
+from sdlcore.codes.posterior import JUDGED, TUNED_ON, on_unit_rows, warn_of_worse_codes, with_mean_l0
 from sdlcore.config import MOST_SWEEPS, PURSUITS, Searched
 from sdlcore.data.batches import read_pair
 from sdlcore.dictionary.dictionary import Dictionary
@@ -111,14 +104,14 @@ def search(
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
     with ExitStack() as stack:
-        samples = None if x is None else stack.enter_context(open_rows(x, coder, 0))[1].sample()
+        samples = None if x is None else stack.enter_context(open_samples(x, coder, 0)).rows.sample()
         if method == "posterior":
             assert samples is not None
             record["n_samples"] = number = min(number, samples.rows)
             new_coder = posterior_coder(coder, samples, number, progress)
             judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
-            before, after = (fvu_and_l0(one, torch.from_numpy(judged).float()) for one in (coder, new_coder))
-            warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), 'use method="omp", or keep the encoder')
+            remedy = 'use method="omp", or keep the encoder'
+            warn_of_worse_codes(coder, new_coder, torch.from_numpy(judged).float(), remedy)
         elif method == "nnls":
             if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
                 message = (

@@ -23,7 +23,6 @@ from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
-from sdlcore.sparse.units import units_of_rows
 
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
@@ -320,8 +319,6 @@ def least_squares_codes(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps
     columns_BK = torch.zeros(shape, dtype=torch.long, device=x_BR.device)
     columns_BK[support.rows, place_N] = support.columns.long()
     there_BK = place_N.new_tensor(range(shape[1])) < numbers_B[:, None]
-    x_units_B1, row_units_Q1 = units_of_rows(x_BR), units_of_rows(W_dec_QR)
-    x_BR, W_dec_QR = x_BR / x_units_B1, W_dec_QR / row_units_Q1
     gram_QQ = W_dec_QR @ W_dec_QR.T
     at_once = max(1, ENTRIES_AT_ONCE // max(1, shape[1]) ** 2)
     values = []
@@ -338,5 +335,4 @@ def least_squares_codes(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps
                 slope -= (new - c[:, i])[:, None] * G[:, :, i]
                 c[:, i] = new
         values.append(c)
-    units_N = x_units_B1.squeeze(1)[support.rows] / row_units_Q1.squeeze(1)[support.columns]
-    return torch.cat(values)[there_BK] * units_N
+    return torch.cat(values)[there_BK]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from sdlcore.config import ModelConfig
 from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
@@ -16,7 +17,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling, scale_latents
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sparse.units import units_of_rows
 
 
 def initial_model(
@@ -46,7 +46,7 @@ def initial_model(
         model.archetypes = Archetypes(centroids_CR, config.n_q, config.relaxation)
         model.constrain()
         if config.initialisation == "tied" and config.pair != "transcoder":
-            model.W_enc.detach().copy_(config.init_scale * _unit_rows(model.W_dec.detach()))
+            model.W_enc.detach().copy_(config.init_scale * normalize(model.W_dec.detach()))
     return model
 
 
@@ -143,16 +143,9 @@ def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scalin
     for block, x_p, x_r in _drawn(rows, config.pair, chosen, normalisation):
         some = x_p.any(1) & x_r.any(1)
         latents = torch.from_numpy(place[block])[some]
-        model.W_dec[latents] = _unit_rows(x_r[some])
-        model.W_enc[latents] = config.init_scale * _unit_rows(x_p[some])
+        model.W_dec[latents] = normalize(x_r[some])
+        model.W_enc[latents] = config.init_scale * normalize(x_p[some])
     model.constrain()
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    """Normalise rows of any size: in float32, squares overflow beyond 1e19 and vanish below 1e-22."""
-    if not len(x):
-        return x
-    return torch.nn.functional.normalize(x / units_of_rows(x))
 
 
 @torch.no_grad()

@@ -33,14 +33,3 @@ def test_the_loss_needs_only_the_last_reconstruction(activation, auxiliary):
     (parts, *walked), (all_parts, *decoded) = results
     assert (parts, all_parts) == (1, K)
     torch.testing.assert_close(walked, decoded, rtol=1e-10, atol=1e-12)
-
-
-def test_a_second_backward_pass_is_refused():
-    generator = torch_stream(0, "twice")
-    config = LossConfig(hierarchical=True)
-    model = SparseCoder.from_config(ModelConfig("sae", "topk", 60, K, True), (DIMENSION,), (DIMENSION,), generator)
-    out = model(torch.randn(8, DIMENSION, generator=generator), scales_of(config, model))
-    loss = total_loss(model, torch.randn(8, DIMENSION, generator=generator), out, config)["loss"]
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="the loss of hierarchical allows one backward pass"):
-        loss.backward()

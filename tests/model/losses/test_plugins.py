@@ -9,12 +9,10 @@ import torch
 from annotated_types import Gt
 
 from sdlcore.config import Config
-from sdlcore.errors import PluginError
 from sdlcore.fitting.checks import warn_of_penalties
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.term import TermInputs, loss_term
 from sdlcore.model.losses.total import needs_norms, total_loss
-from sdlcore.storage.files import sha256_of
 from sdlcore.training.schedules import rise
 
 SETTINGS = {"activation": "relu", "n_q": 8}
@@ -47,13 +45,6 @@ def test_a_loss_term_is_weighted_and_reported_by_its_name():
     assert model.W_enc.grad is not None
 
 
-def test_a_run_that_does_not_ask_for_it_is_the_run_that_it_was():
-    config = Config.from_dict({**SETTINGS, "power": 0, "exponent": 3})
-    assert config.terms == ()
-    assert config.to_dict() == Config.from_dict(SETTINGS).to_dict()
-    assert config.plugins == {}
-
-
 def run(**settings):
     return Config.from_dict({**SETTINGS, **settings})
 
@@ -79,35 +70,6 @@ def test_a_penalty_is_what_declares_that_it_rises():
     assert run(power=0.1, target_l0=3).loss.target_l0 == 3
     with pytest.raises(ValueError, match=r"target_l0 needs l1, l0 or a plugin's penalty \(rises=True\)"):
         run(spread=0.1, target_l0=3)
-
-
-def test_a_weight_of_zero_is_no_mistake_and_a_setting_without_its_term_is():
-    chosen = {"activation": "batchtopk", "k": 2}
-    assert unused(**chosen, power=0) == ""
-    assert unused(**chosen, power=0.0, exponent=2) == ""
-    assert unused(**chosen, power=1, exponent=3) == ""
-
-
-def test_its_file_identifies_the_runs_that_ask_for_it():
-    assert run(l1=0.1, power=1).plugins == {"power": sha256_of(__file__)}
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: run(power=-1), "^power: Input should be greater than or equal to 0, found -1"),
-        (lambda: run(power=1, exponent=0), "^exponent: Input should be greater than 0"),
-        (lambda: run(pwoer=1), "^pwoer: unknown setting"),
-        *(
-            (lambda name=name: loss_term(name)(lambda inputs: inputs.target.sum()), f"loss term {name}: sdlcore has")
-            for name in ("l1", "loss", "steps", "multi_scale", "dead_fraction", "resampled", "input_norm")
-        ),
-        (lambda: loss_term("power")(lambda: 0), "loss term power: too many positional arguments"),
-    ],
-)
-def test_its_settings_are_checked_and_what_is_no_loss_term_is_refused(call, message):
-    with pytest.raises((ValueError, PluginError), match=message):
-        call()
 
 
 @pytest.mark.parametrize("value", [0.5, None, torch.ones(1)])

@@ -12,7 +12,6 @@ from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.search import LargestPerSample, Search
-from sdlcore.sparse.units import norms_of_rows
 
 AT_ONCE = 1 << 20
 """Products with the residual that are in memory at once: as many as a cache holds."""
@@ -107,8 +106,8 @@ def least_products(residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor) -> T
 
     During training, encoder and decoder are one matrix, whose rows have norm 1.
     """
-    largest = 1.0 if W_enc_QP is W_dec_QP else norms_of_rows(W_enc_QP).max()
-    return LEAST * (norms_of_rows(residual_BP) * largest)
+    largest = 1.0 if W_enc_QP is W_dec_QP else W_enc_QP.norm(dim=1).max()
+    return LEAST * (residual_BP.norm(dim=1) * largest)
 
 
 def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: NumbaKernels | None = None) -> Tensor:

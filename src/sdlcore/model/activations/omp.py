@@ -13,7 +13,6 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.search import LargestPerSample, Search
-from sdlcore.sparse.units import units_of_rows
 
 AT_ONCE = 2**22
 """Products with the residual in memory at once."""
@@ -128,9 +127,7 @@ def greedy(
     rows_QR = W_dec_QR / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[:, None]
     B, n_q = len(x_BR), len(rows_QR)
     compiled = isinstance(kernels, NumbaKernels)
-    units_B1 = units_of_rows(x_BR)
-    x_BR = x_BR / units_B1
-    least_B = torch.maximum(LEAST * x_BR.norm(dim=1), threshold / units_B1.squeeze(1))
+    least_B = (LEAST * x_BR.norm(dim=1)).clamp(min=threshold)
     # known for all pairs of latents if that is less work than products of each residual, and fits into memory
     gram_QQ = gram(rows_QR, compiled) if n_q <= min(k * B, MOST) else None
 
@@ -142,7 +139,7 @@ def greedy(
     at_once = max(1, AT_ONCE // n_q)
     parts = [steps(*part) for part in zip(x_BR.split(at_once), least_B.split(at_once), strict=True)]
     latents_BK, codes_BK = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return latents_BK, units_B1 * codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
+    return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
 
 
 def _compiled(
