@@ -97,7 +97,7 @@ CALLS = [
         lambda: sdl.fit(X, **ANCHORED, anchors=sdl.References(np.eye(8))),
         r"choose some or all of them by .choose\(8",
     ),
-    (lambda: sdl.fit(X, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)), "has norm nan"),
+    (lambda: sdl.fit(X, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan))), "has norm nan"),
     (lambda: sdl.class_means(X, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
     (lambda: sdl.class_means(X, np.zeros(200)), r"; labels.astype\(int\) gives these"),
     (lambda: sdl.fit(X, **SMALL | {"archetypes": 300}), "archetypes is 300, but there are only 200 samples"),

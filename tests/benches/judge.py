@@ -47,7 +47,7 @@ def ours(coder, bench):
     x = bench.sampler("saelens").coefficients(0, SAMPLES)
     assert np.array_equal(x.toarray(), drawn)
     samples = Arrays(x @ bench.W_p.T + bench.distribution.bias, features=x)
-    truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
+    truth = GroundTruth(bench.references, np.zeros(0, dtype=np.int64))
     return evaluate_coder(coder, samples, truth, np.random.default_rng(0)).metrics
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.data.anchors import load_anchors, save_anchors
+from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.references import References
 from sdlcore.storage.checksums import write_with_checksum
 
@@ -13,24 +13,16 @@ W_p /= np.linalg.norm(W_p, axis=0)
 W_r /= np.linalg.norm(W_r, axis=0)
 
 
-def drawn(sites, n_anchors, seed=0, first=None):
-    W_p, *others = sites
-    return References(W_p, others[0] if others else None, more=tuple(others[1:])).choose(n_anchors, seed, first)
-
-
 @given(seed=st.integers(0, 99), k=st.integers(1, 9))
 def test_anchors_are_a_random_subset_of_true_features(seed, k):
-    anchors = drawn([W_p, W_r], k, seed)
+    anchors = References(W_p, W_r).choose(k, seed)
     assert len(set(anchors.feature)) == k
     np.testing.assert_array_equal(anchors.w_p, W_p[:, anchors.feature].T)
     np.testing.assert_array_equal(anchors.w_r, W_r[:, anchors.feature].T)
-    more = drawn([W_p], 9, seed)
+    more = References(W_p).choose(9, seed)
     assert more.w_r is None
     np.testing.assert_array_equal(more.feature[:k], anchors.feature)
-
-
-def test_anchors_can_be_drawn_from_the_first_features_alone():
-    assert set(drawn([W_p, W_r], 3, first=3).feature) == {0, 1, 2}
+    assert set(References(W_p, W_r).choose(3, seed, first=3).feature) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -38,20 +30,18 @@ def test_anchors_can_be_drawn_from_the_first_features_alone():
 )
 def test_numbers_of_anchors_out_of_range_are_refused(number, first):
     with pytest.raises(ValueError, match=f"n_anchors must be .*, found {number}"):
-        drawn([W_p], number, first=first)
+        References(W_p).choose(number, first=first)
 
 
 @pytest.mark.parametrize("sites", [[W_p], [W_p, W_r], [W_p, W_r, W_p[:, ::-1]]])
 def test_files_keep_them(tmp_path, sites):
-    anchors = drawn(sites, 3)
+    anchors = References(*sites).choose(3)
     if len(sites) == 1:  # discovered anchors belong to no known feature
-        anchors = anchors._replace(feature=None)
+        anchors = Anchors(*anchors.sites)
     save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
-    loaded_anchors = load_anchors(tmp_path / "a.safetensors")
-    assert len(loaded_anchors.sites) == len(sites)
-    for saved, expected in zip(
-        (*loaded_anchors.sites, loaded_anchors.feature), (*anchors.sites, anchors.feature), strict=True
-    ):
+    loaded = load_anchors(tmp_path / "a.safetensors")
+    assert len(loaded.sites) == len(sites)
+    for saved, expected in zip((*loaded.sites, loaded.feature), (*anchors.sites, anchors.feature), strict=True):
         assert (saved is expected is None) or (saved == expected).all()
 
 
@@ -63,7 +53,6 @@ def test_files_keep_them(tmp_path, sites):
         ({"w_r": np.where(np.arange(3)[:, None] == 2, np.nan, W_r.T[:3])}, "row 2 of w_r has norm nan"),
         ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected a unit vector"),
         ({"w_p": np.diag([1.0, 0, 1, 0, 0])[:3], "w_r": np.diag([1.0, 0, 1, 0])[:3]}, "row 1 is zero at every site"),
-        ({"feature": np.arange(2)}, r"feature has shape \(2,\), expected 3 indices"),
     ],
 )
 def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
@@ -73,10 +62,8 @@ def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of
         load_anchors(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize(("number", "given_away"), [(3.0, 3), (0.5, 4), (0.01, 1), (0.34, 3)])
-def test_a_number_of_anchors_below_one_is_a_share_of_the_features(number, given_away):
-    assert len(drawn([W_p], number).feature) == given_away
-
-
-def test_a_share_is_rounded_before_it_is_cut():
-    assert len(drawn([np.eye(100, dtype=np.float32)], 0.29).feature) == 29
+@pytest.mark.parametrize(
+    ("n", "number", "chosen"), [(9, 3.0, 3), (9, 0.5, 4), (9, 0.01, 1), (9, 0.34, 3), (100, 0.29, 29)]
+)
+def test_a_number_of_anchors_below_one_is_a_share_of_the_features(n, number, chosen):
+    assert len(References(np.eye(n, dtype=np.float32)).choose(number).feature) == chosen

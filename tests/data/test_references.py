@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sdlcore.data import references
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
+from sdlcore.data.references import References, load_references, means_of_classes, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.scaling import directions
 from sdlcore.storage.checksums import write_with_checksum
@@ -79,35 +79,29 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
 def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     means, _ = means_of_classes(store)
     save_references(tmp_path / "r.safetensors", means, {"seed": 0})
-    for saved, expected in zip(load_references(tmp_path / "r.safetensors"), means, strict=True):
-        assert (saved is expected is None) or np.all(saved == expected)
+    loaded = load_references(tmp_path / "r.safetensors")
+    for saved, expected in zip((*loaded.sites, loaded.classes), (*means.sites, means.classes), strict=True):
+        np.testing.assert_array_equal(saved, expected)
+    assert (loaded.class_names, loaded.centred) == (means.class_names, means.centred)
     write_with_checksum(tmp_path / "bench.safetensors", {"W_p": means.W_p}, {})
-    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None, ())
-    write_with_checksum(tmp_path / "earlier.safetensors", {"W_p": means.W_p, "classes": means.classes}, {})
-    assert load_references(tmp_path / "earlier.safetensors").class_names is None
+    loaded = load_references(tmp_path / "bench.safetensors")
+    assert (loaded.W_r, loaded.classes, loaded.class_names, loaded.centred) == (None,) * 4
 
 
 def test_labels_match_by_the_names_of_their_classes(store):
     means, _ = means_of_classes(store)
     samples = Arrays(np.ones((4, 5), np.float32), labels=np.array([1, -1, 0, 1]), class_names=["owl", "cat"])
-    assert labels_by(samples, means.classes, means.class_names).tolist() == [0, -1, 3, 0]
-    # files of earlier versions have no names, and a class number is its own
-    numbers = Arrays(np.ones((3, 5), np.float32), labels=np.array([0, 1, 0]), class_names=["1", "4"])
-    assert labels_by(numbers, means.classes, None).tolist() == [1, 4, 1]
-
-
-def test_two_of_the_same_classes_may_share_a_name():
+    assert means.labels_of(samples).tolist() == [0, -1, 3, 0]
     names = ["sunglasses", "cat", "sunglasses"]  # ImageNet-1K has two such, and two named missile
     samples = Arrays(np.eye(4, 5, dtype=np.float32), labels=np.array([0, 2, 1, -1]), class_names=names)
-    means, _ = means_of_classes(samples)
-    assert labels_by(samples, means.classes, means.class_names).tolist() == [0, 2, 1, -1]
+    assert means_of_classes(samples)[0].labels_of(samples).tolist() == [0, 2, 1, -1]
 
 
 @pytest.mark.parametrize(("name", "found"), [("cow", 0), ("dog", 2)])
 def test_labels_that_name_no_single_class_are_refused_by_name(name, found):
     samples = Arrays(np.ones((2, 5), np.float32), labels=np.array([0, 1]), class_names=["owl", name])
     with pytest.raises(ValueError, match=f"label {name} is the name of {found} reference classes, expected one of cat"):
-        labels_by(samples, np.arange(4), ["cat", "dog", "dog", "owl"])
+        References(W, classes=np.arange(4), class_names=["cat", "dog", "dog", "owl"]).labels_of(samples)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +111,6 @@ def test_labels_that_name_no_single_class_are_refused_by_name(name, found):
         ({"W_p": 2 * W, "W_r": None}, "column 0 of W_p has norm 2, expected a unit vector"),
         (dict.fromkeys(("W_p", "W_r"), np.where(np.arange(4) == 1, 0, W)), "column 1 is zero at every site, expected"),
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
-        ({"classes": np.arange(3)}, r"classes has shape \(3,\), expected a class index for each of 4"),
     ],
 )
 def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
@@ -145,13 +138,13 @@ def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, n
 def test_references_print_in_a_line():
     two = np.eye(3, dtype=np.float32)[:, :2]
     assert repr(References(two)) == "References(2 in 3 dimensions)"
-    means = References(two, np.eye(2, dtype=np.float32), np.array([0, 4]))
+    means = References(two, np.eye(2, dtype=np.float32), classes=np.array([0, 4]))
     assert repr(means) == "References(2 in 3 and 2 dimensions, means of classes)"
 
 
 def test_directions_of_further_sites_are_saved_and_may_be_zero(tmp_path):
     W = [np.eye(3, dtype=np.float32), np.diag([1, 0, 1]).astype(np.float32), np.diag([0, 1, 1]).astype(np.float32)]
-    references = References(W[0], W[1], more=(W[2],))
+    references = References(*W)
     save_references(tmp_path / "r.safetensors", references, {})
     loaded_references = load_references(tmp_path / "r.safetensors")
     for saved, expected in zip(loaded_references.sites, W, strict=True):

@@ -11,6 +11,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
@@ -26,7 +27,7 @@ N, N_P, N_R = 20, 16, 14
 W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W
 W_r = feature_matrix(N_R, N, stream(0, "r"), FeatureMatrixConfig(0.5)).W
 ANCHORED = np.array([3, 4, 11])
-TRUTH = GroundTruth(W_p, W_r, ANCHORED)
+TRUTH = GroundTruth(References(W_p, W_r), ANCHORED)
 
 
 @pytest.fixture(scope="module")
@@ -141,12 +142,13 @@ def classes(tmp_path_factory):
         path, means[labels] + 0.01 * rng.standard_normal((600, N_P)), labels=labels, class_names=list("abcdefgh")
     )
     with ActivationStore(path) as store:
-        yield store, GroundTruth(means.T.astype(np.float32), None, np.array([0, 1]), np.arange(8), "abcdefgh")
+        means_of_8 = References(means.T.astype(np.float32), classes=np.arange(8), class_names="abcdefgh")
+        yield store, GroundTruth(means_of_8, np.array([0, 1]))
 
 
 def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(classes):
     store, truth = classes
-    model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
+    model = coder(truth.references.W_p.T, truth.references.W_p.T, activation="topk", k=1)
     metrics, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
     assert metrics["gt_recovery_decoder"] == 1
     assert metrics["macro_f1"] > 0.99
@@ -159,7 +161,7 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     spread, *_ = evaluate_coder(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
     # anchors that are no class means are judged by their own directions
-    free_anchors = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
+    free_anchors = Anchors(truth.references.W_p.T[[0, 2, 4]])
     scores, *_ = evaluate_coder(
         model, store, truth._replace(anchors=free_anchors, anchored=np.arange(6)), stream(0, "chance")
     )
@@ -170,7 +172,7 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
 
 def test_classes_match_by_name_and_need_a_labelled_sample_for_f1(classes, tmp_path):
     store, truth = classes
-    model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
+    model = coder(truth.references.W_p.T, truth.references.W_p.T, activation="topk", k=1)
     x, labels = store.read("input"), store.read("labels")
     scores = {}
     for name, chosen in (("without b", labels != 1), ("unlabelled", None)):
@@ -195,7 +197,7 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
             weights.zero_()
             weights[:n] = torch.from_numpy(rows)
         model.W_dec[n:] = model.W_dec[:n]  # dead copies
-    truth = GroundTruth(W[0], W[1], np.zeros(0, int), hierarchy=hierarchy)
+    truth = GroundTruth(References(W[0], W[1]), np.zeros(0, int), hierarchy=hierarchy)
     with ActivationStore(tmp_path / "store.h5") as store:
         whole, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
         plain, *_ = evaluate_coder(model, store, truth._replace(hierarchy=None), stream(0, "chance"))

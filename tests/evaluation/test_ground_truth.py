@@ -5,20 +5,21 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.ground_truth import anchored_features, best_cosines, near_anchors
 from tests.coders import coder
 
-REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3, None)
+REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3)
 
 
 def anchors(*features, w_r=None, feature=None):
-    return Anchors(np.eye(6, dtype=np.float32)[list(features)], w_r, feature)
+    sites = (np.eye(6, dtype=np.float32)[list(features)], *([] if w_r is None else [w_r]))
+    return Anchors(*sites, feature=feature)
 
 
 def test_anchored_features_are_those_near_an_anchor_at_either_site():
     w_p = np.array([[1, 0.1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]) / [[1.01**0.5], [2**0.5]]
-    between = Anchors(w_p.astype(np.float32), None, None)
+    between = Anchors(w_p.astype(np.float32))
     assert near_anchors(between, REFERENCES).tolist() == [True, False, False, False, False, False]
     assert anchored_features(between, REFERENCES).tolist() == [0]
     # an anchor and its opposite are one direction, as in the metric of recovery
-    assert anchored_features(Anchors(-between.w_p, None, None), REFERENCES).tolist() == [0]
+    assert anchored_features(Anchors(-between.w_p), REFERENCES).tolist() == [0]
     # an anchor that was drawn matches only its own feature, even if another is near; other references ignore indices
     twins = References(np.eye(6, dtype=np.float32)[:, [0, 1, 0]])
     assert anchored_features(anchors(0, feature=np.array([2])), twins).tolist() == [2]
@@ -30,6 +31,6 @@ def test_anchored_features_are_those_near_an_anchor_at_either_site():
 
 def test_best_cosines_compare_rows_of_any_length_with_each_direction():
     model = coder(3 * np.eye(6)[[5] * 6], np.eye(6)[[0, 1, 2, 3, 3, 3]])
-    best = best_cosines(model, REFERENCES._replace(W_r=None))
+    best = best_cosines(model, References(REFERENCES.W_p))
     assert best.encoder.tolist() == [0, 0, 0, 0, 0, 1]
     assert best.decoder.tolist() == [1, 1, 1, 1, 0, 0]

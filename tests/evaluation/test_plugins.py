@@ -9,6 +9,7 @@ import torch
 
 from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN
@@ -43,7 +44,7 @@ def store(tmp_path):
 
 
 MODEL = SparseCoder.from_config(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
-TRUTH = GroundTruth(np.eye(6, dtype=np.float32), None, np.zeros(0, np.int64))
+TRUTH = GroundTruth(References(np.eye(6, dtype=np.float32)), np.zeros(0, np.int64))
 
 
 def test_runs_have_the_metrics_that_are_declared_for_them(declared, store):

@@ -7,6 +7,7 @@ import scipy.sparse
 import torch
 
 from sdlcore.data.arrays import Arrays
+from sdlcore.data.references import References
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.evaluation.samples import Detected, Latents, on_samples
@@ -21,7 +22,8 @@ def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
     x = rng.standard_normal((N_SAMPLES, N_P), dtype=np.float32)
     store = Arrays(x, labels=rng.integers(0, N_CLASSES, N_SAMPLES), class_names=[str(i) for i in range(N_CLASSES)])
     means = normalise_rows(rng.standard_normal((N_CLASSES, N_P))).T
-    truth = GroundTruth(means, None, np.zeros(0, int), np.arange(N_CLASSES), store.class_names())
+    references = References(means, classes=np.arange(N_CLASSES), class_names=store.class_names())
+    truth = GroundTruth(references, np.zeros(0, int))
     W = rng.standard_normal((N_Q, N_P), dtype=np.float32)
     model = coder(W, W, activation="topk", k=2)
     statistics = Latents(model, store, truth, rng.integers(0, N_Q, N_CLASSES))

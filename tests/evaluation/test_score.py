@@ -121,7 +121,7 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
 
 
 def test_custom_reference_directions_score_without_labels(sae, x, bench):
-    scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
+    scores = sdl.evaluate(sae, References(bench.W_p), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
     assert "macro_f1" not in scores
 
@@ -130,7 +130,7 @@ def test_rows_serve_as_references_and_as_anchors(sae, x, bench):
     rows = bench.W_p.T
     scores = sdl.evaluate(sae, rows, x, anchors=rows[:3])
     assert scores.features["anchored"] == [0, 1, 2]
-    assert scores == sdl.evaluate(sae, References(bench.W_p), x, anchors=sdl.Anchors(rows[:3], None, None))
+    assert scores == sdl.evaluate(sae, References(bench.W_p), x, anchors=sdl.Anchors(rows[:3]))
 
 
 def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(x):
@@ -231,7 +231,8 @@ def test_null_baselines_of_a_centred_dictionary_are_samples_less_their_mean():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 2000)
     x = (np.linalg.qr(rng.standard_normal((8, 8)))[0][labels] + 5 + 0.05 * rng.standard_normal((2000, 8))).astype("f4")
-    means = sdl.class_means(x, labels, centred=True)._replace(centred=None)  # a user's own, which do not name the mean
+    means = sdl.class_means(x, labels, centred=True)
+    means.centred = None  # unknown, as for a user's own
     recovered = []
     for normalise in (True, False):
         sae = sdl.fit(x, activation="topk", k=1, n_q=64, steps=2, batch_size=64, normalise=normalise, **QUIET)

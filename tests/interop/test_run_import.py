@@ -36,7 +36,7 @@ def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
     else:
         theirs = export(model_of(kind), "saelens", tmp_path / "theirs")
     rows = np.eye(N, dtype=np.float32)[:5], np.eye(WIDER, dtype=np.float32)[:5]
-    save_references(tmp_path / "references.safetensors", References(rows[0].T, rows[1].T, None), {})
+    save_references(tmp_path / "references.safetensors", References(rows[0].T, rows[1].T), {})
     folder = run(tmp_path, store, tmp_path / "references.safetensors", model=str(theirs))
     model = load_model(folder / "model.safetensors")
     assert torch.equal(model.W_dec, model_of(kind).W_dec)

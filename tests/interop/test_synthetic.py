@@ -80,7 +80,7 @@ def ours(bench, coder):
     features, generator = bench.to_saelens()
     x = torch.cat([generator.sample(BATCH) for _ in range(SAMPLES // BATCH)])
     samples = Arrays(features(x).numpy(), features=csr_array(x.numpy()))
-    truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
+    truth = GroundTruth(bench.references, np.zeros(0, dtype=np.int64))
     return evaluate_coder(coder, samples, truth, np.random.default_rng(0)).metrics
 
 

@@ -58,7 +58,7 @@ def run(store, folder, monkeypatch, losses, watch=None, **settings):
 
 def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any_run(store, tmp_path, monkeypatch):
     W = torch.nn.functional.normalize(torch.randn(6, 4), dim=0).numpy()
-    save_references(tmp_path / "references.safetensors", References(W, None, None), {})
+    save_references(tmp_path / "references.safetensors", References(W), {})
     losses = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
     batches, seed = run(store, tmp_path / "run", monkeypatch, losses, tmp_path / "references.safetensors")
     with ActivationStore(store) as opened:

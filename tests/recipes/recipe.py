@@ -88,7 +88,7 @@ class Copy:
             x = rng.random((200, 6)) * (rng.random((200, 6)) < 0.3)
             with create_store(self.path / f"{part}.h5", {}) as writer:
                 writer.append(x.astype(np.float32), features=scipy.sparse.csr_array(x))
-        save_references(self.path / "references.safetensors", References(features, None, None), {})
+        save_references(self.path / "references.safetensors", References(features), {})
         settings_option, model = ["--settings", json.dumps(settings)], ["--model", "run/model.safetensors"]
         self.run(SCRIPTS / f"{script}.py", *settings_option, "--seed", 0, "--store", "train.h5", "--out", "run")
         judged = ["--cell", "trial", "trial", "best", "none", 0, *model, "--trained-on", "train.h5"]

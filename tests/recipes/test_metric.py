@@ -31,6 +31,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import References
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -45,7 +46,7 @@ from docs.references import metrics_page
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
 with create_store("store.h5", {}) as writer:
     writer.append(x, features=scipy.sparse.csr_array(x))
-truth = GroundTruth(np.eye(6, dtype=np.float32), None, np.array([0, 1]))
+truth = GroundTruth(References(np.eye(6, dtype=np.float32)), np.array([0, 1]))
 spec = {
     "name": "trial",
     "seeds": [0],

@@ -64,7 +64,7 @@ def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(ben
 def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, solver):
     settings = {"solver": solver, "max_steps": 8}
     alone = solve(store, tmp_path / "alone", settings)
-    watched = solve(store, tmp_path / "watched", settings, References(bench.features.numpy().T, None, None))
+    watched = solve(store, tmp_path / "watched", settings, References(bench.features.numpy().T))
     assert torch.equal(alone.W_dec, watched.W_dec)
     with (tmp_path / "watched/history.csv").open() as file:
         recovery = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]

@@ -35,8 +35,8 @@ FILES = {
         ),
         lambda path: load_checkpoint(path),
     ),
-    "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], None, np.arange(2)), {"seed": 1}), load_anchors),
-    "references": (lambda path: save_references(path, References(W, W, None), {"seed": 1}), load_references),
+    "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], feature=np.arange(2)), {"seed": 1}), load_anchors),
+    "references": (lambda path: save_references(path, References(W, W), {"seed": 1}), load_references),
 }
 
 

@@ -61,7 +61,7 @@ def test_a_training_takes_the_chosen_weight_and_says_so():
     x = (rng.random((1500, 12)) * (rng.random((1500, 12)) < 0.15)).astype(np.float32) @ features
 
     def trained(settings):
-        anchors = Anchors(features[:4], None, None)
+        anchors = Anchors(features[:4])
         dictionary = sdl.fit(x, seed=3, anchors=anchors, steps=120, device="cpu", progress=False, **settings)
         return dictionary.coder, dictionary.history[-1], dictionary.settings
 

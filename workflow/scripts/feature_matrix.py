@@ -26,7 +26,7 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         dimension = len(matrix.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
     facts = provenance(bench=bench.to_dict(), seed=seed, reached=reached)
-    save_references(output, References(drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None), facts)
+    save_references(output, References(*(matrix.W for matrix in drawn.values())), facts)
 
 
 if __name__ == "__main__":

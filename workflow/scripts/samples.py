@@ -18,10 +18,10 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
         train: store for training to write
         test: store for evaluation to write
     """
-    W_p, W_r, *_ = load_references(feature_matrix)
+    features = load_references(feature_matrix)
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
         with create_store(path, provenance(bench=bench.to_dict(), seed=seed, part=part)) as store:
-            for block in draw_samples(bench, W_p, W_r, seed, part, rows):
+            for block in draw_samples(bench, features.W_p, features.W_r, seed, part, rows):
                 store.append(block.input, target=block.target, features=block.features)
         logging.info("%s: %d samples", part, rows)
 

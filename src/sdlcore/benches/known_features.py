@@ -38,7 +38,7 @@ class KnownFeatures:
     @property
     def references(self) -> References:
         """The true features of input and target, in the form that `evaluate` takes."""
-        return References(self.W_p, self.W_r)
+        return References(self.W_p) if self.W_r is None else References(self.W_p, self.W_r)
 
     def samples(self, n_samples: int, part: Part = "train") -> Samples:
         """Return samples with their coefficients: ``input``, ``target`` (None without ``n_r``) and ``features``."""

@@ -1,12 +1,11 @@
 """Anchors: unit directions that some latents are tied to during training (section 4.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
 
 import numpy as np
 
-from sdlcore.data.pairs import all_sites, input_target_more, site_tensors, sites_in
+from sdlcore.data.pairs import site_tensors, sites_in
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
@@ -14,34 +13,36 @@ TOLERANCE = 1e-3
 """Largest difference of a direction's norm from 1; allows for float16 rounding."""
 
 
-class Anchors(NamedTuple):
-    """Anchors: k directions that latents are tied to, in the input and, if there is a target, in the target."""
+class Anchors:
+    """Anchors: k unit directions that latents are tied to.
 
-    w_p: np.ndarray
-    """k x n_p unit vectors in the input representation."""
-    w_r: np.ndarray | None
-    """k x n_r unit vectors in the target representation, None if the source has no target."""
-    feature: np.ndarray | None
-    """k integers: index of the reference direction of each anchor; None if they were not drawn from references."""
-    more: tuple[np.ndarray, ...] = ()
-    """k x width at each further site, from site 2 on. An anchor is zero at the sites where it does not occur."""
+    Parameters
+    ----------
+    sites
+        k x width arrays: the directions in the input, in the target if there is one, and at each further site. An
+        anchor is zero at the sites where it does not occur.
+    feature
+        k integers: index of the reference direction of each anchor; None if they were not drawn from references.
+    """
+
+    def __init__(self, *sites: np.ndarray, feature: np.ndarray | None = None) -> None:
+        self.sites, self.feature = sites, feature
+
+    @property
+    def w_p(self) -> np.ndarray:
+        """k x n_p directions in the input."""
+        return self.sites[0]
+
+    @property
+    def w_r(self) -> np.ndarray | None:
+        """k x n_r directions in the target; None without a target."""
+        return self.sites[1] if len(self.sites) > 1 else None
 
     def __repr__(self) -> str:
         """Show the number of anchors, their dimensions and the features that they were drawn from."""
         widths = " and ".join(str(w.shape[1]) for w in self.sites)
         drawn = "" if self.feature is None else f", of features {', '.join(map(str, self.feature))}"
         return f"Anchors({len(self.w_p)} in {widths} dimensions{drawn})"
-
-    @property
-    def sites(self) -> tuple[np.ndarray, ...]:
-        """The anchors at each site (k x width)."""
-        return all_sites(self.w_p, self.w_r, self.more)
-
-    @classmethod
-    def of_sites(cls, sites: Sequence[np.ndarray], feature: np.ndarray | None = None) -> Self:
-        """Return anchors from their directions at each site (k x width)."""
-        w_p, w_r, more = input_target_more(sites)
-        return cls(w_p, w_r, feature, more)
 
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
@@ -63,16 +64,9 @@ def load_anchors(path: str | Path) -> Anchors:
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
         raise ValueError(f"{path}: expected anchors (a tensor w_p), found {', '.join(sorted(tensors))}")
-    anchors = Anchors.of_sites(sites_in(tensors, "w_"), tensors.get("feature"))
-    check_anchors(path, anchors)
+    anchors = Anchors(*sites_in(tensors, "w_"), feature=tensors.get("feature"))
+    check_unit(path, site_tensors("w_", anchors.sites))
     return anchors
-
-
-def check_anchors(where: str | Path, anchors: Anchors) -> None:
-    """Check that anchors are k unit vectors with k feature indices or none; ValueError, which begins with ``where``."""
-    check_unit(where, site_tensors("w_", anchors.sites))
-    if anchors.feature is not None and anchors.feature.shape != (len(anchors.w_p),):
-        raise ValueError(f"{where}: feature has shape {anchors.feature.shape}, expected {len(anchors.w_p)} indices")
 
 
 def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "row") -> None:

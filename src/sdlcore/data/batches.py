@@ -1,7 +1,7 @@
 """What a batch is, and where it comes from.
 
 Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
-decoder writes. `sdlcore.data.pairs.Wiring` makes both from the sites of the samples. A batch depends only on the number
+decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number
 of its step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the
 steps after the training's last.
 
@@ -28,7 +28,7 @@ import torch
 
 from sdlcore.config import Config
 from sdlcore.data.arrays import Activations, Arrays, Readable, SideBySide
-from sdlcore.data.pairs import Wiring, site_column, wiring_of
+from sdlcore.data.pairs import read_sites, reads_and_writes, site_column
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Pair
@@ -128,13 +128,7 @@ def stored_batches(samples: Activations) -> Batches:
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Return x_p and x_r of rows ``start:stop``. Sites that the pair does not use are not read."""
-    return _read_sites(wiring_of(pair, len(store.widths)), lambda column: store.read(column, start, stop))
-
-
-def _read_sites(wiring: Wiring, read: Callable[[str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r, with the columns of the sites that the wiring uses."""
-    arrays = {site: read(site_column(site)) for site in wiring.sites}
-    return wiring(arrays)
+    return read_sites(pair, len(store.widths), lambda site: store.read(site_column(site), start, stop))
 
 
 class StorePart:
@@ -206,10 +200,10 @@ class BatchReader:
         self._pairs = pairs
         self._store = store
         try:
-            self._wiring = wiring_of(pair, len(store.widths))
+            reads_and_writes(pair, len(store.widths))
         except ValueError as error:
             raise ValueError(f"{store.path}: {error}") from None
-        self._batch_size = batch_size
+        self._pair, self._batch_size = pair, batch_size
         self._order = order
         self._block_rows = store.chunk_rows
         self._blocks_per_group = max(1, group_rows // self._block_rows)
@@ -274,7 +268,9 @@ class BatchReader:
     def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._loaded:
             rows = self._groups[group]
-            self._loaded[group] = _read_sites(self._wiring, lambda column: self._read(column, rows))
+            self._loaded[group] = read_sites(
+                self._pair, len(self._store.widths), lambda site: self._read(site_column(site), rows)
+            )
         return self._loaded[group]
 
     def _read(self, column: str, rows: np.ndarray) -> np.ndarray:

@@ -1,45 +1,21 @@
 """Sites: the representations of a sample that a dictionary reads and writes (section 2.4).
 
 A source provides one or more sites, representations of the same samples: layers of a model, or of several models. Sites
-are counted from 0. Site 0 is the input, site 1 the target. `Wiring` describes a dictionary by the sites that latents
-read and write; the names of pairs are shorthands for wirings.
+are counted from 0. Site 0 is the input, site 1 the target. The encoder reads x_p, the concatenation of some sites, and
+the decoder writes x_r, the concatenation of the same or other sites.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count, takewhile
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
 
 
-class Wiring(NamedTuple):
-    """The sites that a group of latents reads, and the sites that it writes.
-
-    x_p is the concatenation of the sites that are read, x_r the concatenation of the sites that are written.
-    """
-
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-
-    def __call__(self, sites: Sequence[np.ndarray] | Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_p and x_r (B x the sum of widths) from the sites; the same array if reads and writes are equal."""
-        x_p = _beside([sites[site] for site in self.reads])
-        return x_p, x_p if self.writes == self.reads else _beside([sites[site] for site in self.writes])
-
-    def widths(self, widths: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the widths of the sites in x_p and in x_r, from the widths of all sites."""
-        return tuple(widths[site] for site in self.reads), tuple(widths[site] for site in self.writes)
-
-    @property
-    def sites(self) -> tuple[int, ...]:
-        """Every site that is read or written, in ascending order; other sites need not be loaded."""
-        return tuple(sorted({*self.reads, *self.writes}))
-
-
-def wiring_of(pair: str, n_sites: int) -> Wiring:
-    """Return the wiring that a pair is the shorthand of, for a source with this many sites.
+def reads_and_writes(pair: str, n_sites: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sites that a dictionary reads and those that it writes, for a source with this many sites.
 
     An autoencoder reads and writes site 0. A transcoder reads site 0 and writes site 1. A crosscoder reads and writes
     all sites.
@@ -50,12 +26,51 @@ def wiring_of(pair: str, n_sites: int) -> Wiring:
         If a transcoder or a crosscoder has only one site, or a transcoder more than two.
     """
     if pair == "sae":
-        return Wiring((0,), (0,))
+        return (0,), (0,)
     if n_sites < 2:
         raise ValueError(f"pair {pair} needs a source with a target, but this source has only an input")
     if pair == "transcoder" and n_sites > 2:
         raise ValueError(f"pair transcoder reads one site and writes another, but this source has {n_sites} sites")
-    return Wiring((0,), (1,)) if pair == "transcoder" else Wiring(tuple(range(n_sites)), tuple(range(n_sites)))
+    return ((0,), (1,)) if pair == "transcoder" else (tuple(range(n_sites)),) * 2
+
+
+def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of the sites in x_p and in x_r, from the widths of all sites of a source, input first."""
+    reads, writes = reads_and_writes(pair, len(widths))
+    return tuple(widths[site] for site in reads), tuple(widths[site] for site in writes)
+
+
+def read_sites(pair: str, n_sites: int, read: Callable[[int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r (B x the sum of widths); ``read`` returns a site (B x its width), and is called once for each
+    site that the pair uses. If the pair writes what it reads, x_p and x_r are the same array."""
+    reads, writes = reads_and_writes(pair, n_sites)
+    sites = {site: read(site) for site in sorted({*reads, *writes})}
+
+    def beside(used: tuple[int, ...]) -> np.ndarray:
+        return sites[used[0]] if len(used) == 1 else np.concatenate([sites[site] for site in used], axis=1)
+
+    x_p = beside(reads)
+    return x_p, x_p if writes == reads else beside(writes)
+
+
+def make_pair(pair: str, *sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of B samples from their sites (each B x its width)."""
+    return read_sites(pair, len(sites), sites.__getitem__)
+
+
+def make_direction_pair(pair: str, *directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
+
+    For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero
+    there; ValueError if a feature is zero at every site that the pair reads or writes.
+    """
+    p, r = make_pair(pair, *directions)
+    norm_p, norm_r = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (p, r))
+    for norms in (norm_p, norm_r):
+        if not norms.all():
+            feature = int(np.argmin(norms))
+            raise ValueError(f"feature {feature} is zero at every site that pair {pair} reads or writes; leave it out")
+    return p / norm_p, r / norm_r
 
 
 def site_column(site: int) -> str:
@@ -63,14 +78,14 @@ def site_column(site: int) -> str:
     return ("input", "target")[site] if site < 2 else f"site{site}"
 
 
-def is_site(column: str) -> bool:
-    """Return whether a column of a store is a site."""
-    return column in ("input", "target") or (column.startswith("site") and column[4:].isdigit())
-
-
 def site_columns(n_sites: int) -> tuple[str, ...]:
     """Return the names of the columns of this many sites."""
     return tuple(site_column(site) for site in range(n_sites))
+
+
+def is_site(column: str) -> bool:
+    """Return whether a column of a store is a site."""
+    return column in ("input", "target") or (column.startswith("site") and column[4:].isdigit())
 
 
 def in_order(columns: Mapping[str, T]) -> list[T]:
@@ -102,35 +117,3 @@ def sites_in(tensors: Mapping[str, T], prefix: str) -> list[T]:
 
 def _tensor(prefix: str, site: int) -> str:
     return prefix + ("pr"[site] if site < 2 else site_column(site))
-
-
-def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the widths of the sites that a dictionary reads (x_p) and of the sites that it writes (x_r).
-
-    ``widths`` lists the width of each site of a source, input first.
-    """
-    return wiring_of(pair, len(widths)).widths(widths)
-
-
-def make_pair(pair: str, *sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of B samples from their sites (each B x its width)."""
-    return wiring_of(pair, len(sites))(sites)
-
-
-def make_direction_pair(pair: str, *directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
-
-    For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero
-    there; ValueError if a feature is zero at every site that the pair reads or writes.
-    """
-    p, r = make_pair(pair, *directions)
-    norm_p, norm_r = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (p, r))
-    for norms in (norm_p, norm_r):
-        if not norms.all():
-            feature = int(np.argmin(norms))
-            raise ValueError(f"feature {feature} is zero at every site that pair {pair} reads or writes; leave it out")
-    return p / norm_p, r / norm_r
-
-
-def _beside(sites: Sequence[np.ndarray]) -> np.ndarray:
-    return sites[0] if len(sites) == 1 else np.concatenate(sites, axis=1)

@@ -8,13 +8,13 @@ them.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from sdlcore.data.anchors import Anchors, check_anchors, check_unit
+from sdlcore.data.anchors import Anchors, check_unit
 from sdlcore.data.arrays import ROWS_AT_ONCE, Activations
-from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
+from sdlcore.data.pairs import site_columns, site_tensors, sites_in
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.settings import ClassMeans
 from sdlcore.random_streams import stream
@@ -24,32 +24,40 @@ from sdlcore.text import listed, short_text
 from sdlcore.user_warnings import warn_at_call
 
 
-class References(NamedTuple):
-    """References: n unit directions to evaluate dictionaries against, such as true features or class means."""
+class References:
+    """References: n unit directions to evaluate dictionaries against, such as true features or class means.
 
-    W_p: np.ndarray
-    """n_p x n, in the input representation."""
-    W_r: np.ndarray | None = None
-    """n_r x n, in the target representation; None if the source has no target."""
-    classes: np.ndarray | None = None
-    """Class index of each direction (n); None if the directions are not class means, such as a bench's features."""
-    class_names: Sequence[str] | None = None
-    """Names of all classes, including classes that were left out; None to use the class indices as names."""
-    centred: bool | None = None
-    """Whether the mean of all samples was subtracted from the class means; None for other directions or if unknown."""
-    more: tuple[np.ndarray, ...] = ()
-    """Width x n at each further site, from site 2 on. A direction is zero at the sites where it does not occur."""
+    Parameters
+    ----------
+    sites
+        width x n arrays: the directions in the input (n_p x n), in the target if there is one, and at each further
+        site. A direction is zero at the sites where it does not occur.
+    classes
+        Class index of each direction (n); None if the directions are not class means.
+    class_names
+        Names of all classes, including classes that were left out; None to use the class indices as names.
+    centred
+        Whether the mean of all samples was subtracted from the class means; None for other directions or if unknown.
+    """
 
-    def __repr__(self) -> str:
-        """Show the number of directions and their dimensions."""
-        widths = " and ".join(str(len(W)) for W in self.sites)
-        means = "" if self.classes is None else ", means of classes"
-        return f"References({self.W_p.shape[1]} in {widths} dimensions{means})"
+    def __init__(
+        self,
+        *sites: np.ndarray,
+        classes: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        centred: bool | None = None,
+    ) -> None:
+        self.sites, self.classes, self.class_names, self.centred = sites, classes, class_names, centred
 
     @property
-    def sites(self) -> tuple[np.ndarray, ...]:
-        """The directions at each site (width x n)."""
-        return all_sites(self.W_p, self.W_r, self.more)
+    def W_p(self) -> np.ndarray:
+        """n_p x n directions in the input."""
+        return self.sites[0]
+
+    @property
+    def W_r(self) -> np.ndarray | None:
+        """n_r x n directions in the target; None without a target."""
+        return self.sites[1] if len(self.sites) > 1 else None
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +93,40 @@ class References(NamedTuple):
             )
         order = stream(checked("seed", Seed, seed), "anchors").permutation(n)
         index = order[: int(number)].astype(np.int64)
-        return Anchors.of_sites([W.T[index] for W in self.sites], index)
+        return Anchors(*(W.T[index] for W in self.sites), feature=index)
+
+    def labels_of(self, store: Activations) -> np.ndarray:
+        """Convert a store's labels to class indices of these class means, by class name (N, -1 for no class).
+
+        The store's classes may differ from the references' classes, or be in another order. ValueError if labels are
+        missing, or the name of a label matches none or several of the references' classes.
+        """
+        if not store.has("labels"):
+            raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
+        labels, store_names = store.read("labels"), store.class_names()
+        if store_names == (None if self.class_names is None else list(self.class_names)):
+            # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
+            return labels
+        assert self.classes is not None, "only class means have labels"
+        known, names = _names(self.class_names, self.classes), _names(store_names, labels)
+        numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
+        for label in np.unique(labels[labels >= 0]):
+            if (found := known.count(names[label])) != 1:
+                problem = f"label {short_text(names[label])} is the name of {found} reference classes, expected one"
+                raise ValueError(f"{store.path}: {problem} of {listed(known)}")
+            numbers[label] = known.index(names[label])
+        return numbers[labels]
+
+    def __repr__(self) -> str:
+        """Show the number of directions and their dimensions."""
+        widths = " and ".join(str(len(W)) for W in self.sites)
+        means = "" if self.classes is None else ", means of classes"
+        return f"References({self.W_p.shape[1]} in {widths} dimensions{means})"
+
+
+def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
+    """Return the names of classes, or their indices if there are no names."""
+    return [str(number) for number in range(int(numbers.max(initial=-1)) + 1)] if names is None else list(names)
 
 
 def means_of_classes(
@@ -123,19 +164,22 @@ def means_of_classes(
     if names is None or not store.has("labels"):
         raise ValueError(f"{store.path}: has no labels with class names; class means need both")
     counts = np.zeros(len(names), dtype=np.int64)
-    columns = site_columns(len(store.widths))
-    sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, store.widths, strict=True)}
-    totals = {column: np.zeros(sums[column].shape[1]) for column in columns}
+    sums = [np.zeros((len(names), width)) for width in store.widths]
+    totals = [np.zeros(width) for width in store.widths]
     for start in range(0, store.rows, ROWS_AT_ONCE):
         labels = store.read("labels", start, start + ROWS_AT_ONCE)
         counts += np.bincount(labels[labels >= 0], minlength=len(names))
-        for column in columns:
+        for site, column in enumerate(site_columns(len(store.widths))):
             x = store.read(column, start, start + ROWS_AT_ONCE).astype(np.float64)
-            np.add.at(sums[column], labels[labels >= 0], x[labels >= 0])
-            totals[column] += x.sum(0)
-    less = {column: totals[column] / store.rows if centred else np.zeros(1) for column in columns}
-    means = {column: _means(sums[column], counts, less[column]) for column in columns}
-    norms = np.stack([np.linalg.norm(mean, axis=1) for mean in means.values()])
+            np.add.at(sums[site], labels[labels >= 0], x[labels >= 0])
+            totals[site] += x.sum(0)
+    means = [
+        np.where(
+            counts[:, None] > 0, summed / np.maximum(counts, 1)[:, None] - (total / store.rows if centred else 0), 0.0
+        )
+        for summed, total in zip(sums, totals, strict=True)
+    ]
+    norms = np.stack([np.linalg.norm(mean, axis=1) for mean in means])
     left_out = np.select(
         [counts == 0, counts < min_class_size, (norms <= 1e-12).any(0)],
         ["no sample", f"fewer than {min_class_size} samples", "the mean is zero"],
@@ -147,10 +191,23 @@ def means_of_classes(
             f"{store.path}: {len(classes)} classes have {min_class_size} samples (min_class_size) and a nonzero mean, "
             "expected two or more"
         )
-    directions = [(mean[classes] / np.linalg.norm(mean[classes], axis=1, keepdims=True)).T for mean in means.values()]
-    W_p, W_r, more = input_target_more(matrix.astype(np.float32) for matrix in directions)
-    references = References(W_p, W_r, classes, names, centred, more)
-    return references, _described(names, counts, norms[0], references, left_out)
+    units = [mean[classes] / np.linalg.norm(mean[classes], axis=1, keepdims=True) for mean in means]
+    W = [unit.T.astype(np.float32) for unit in units]
+    cosines = W[0].T @ W[0]
+    np.fill_diagonal(cosines, -np.inf)
+    nearest, largest = np.full(len(names), None, dtype=object), np.full(len(names), np.nan)
+    nearest[classes] = [names[classes[i]] for i in cosines.argmax(1)]
+    largest[classes] = cosines.max(1)
+    table = {
+        "class": np.arange(len(names)),
+        "name": np.array(names, dtype=object),
+        "samples": counts,
+        "norm": np.where(counts > 0, norms[0], np.nan),
+        "nearest": nearest,
+        "cosine": largest,
+        "left_out": left_out,
+    }
+    return References(*W, classes=classes, class_names=names, centred=centred), table
 
 
 def class_means(
@@ -194,68 +251,6 @@ def class_means(
     return means
 
 
-def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray:
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None] - less, 0.0)
-
-
-def _described(
-    names: list[str], counts: np.ndarray, norms: np.ndarray, references: References, left_out: np.ndarray
-) -> dict[str, np.ndarray]:
-    assert references.classes is not None
-    cosines = references.W_p.T @ references.W_p
-    np.fill_diagonal(cosines, -np.inf)
-    nearest = cosines.argmax(1)
-    nearest_names = np.full(len(names), None, dtype=object)
-    nearest_names[references.classes] = [names[references.classes[i]] for i in nearest]
-    largest = np.full(len(names), np.nan)
-    largest[references.classes] = cosines.max(1)
-    return {
-        "class": np.arange(len(names)),
-        "name": np.array(names, dtype=object),
-        "samples": counts,
-        "norm": np.where(counts > 0, norms, np.nan),
-        "nearest": nearest_names,
-        "cosine": largest,
-        "left_out": left_out,
-    }
-
-
-def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:
-    """Convert a store's labels to class indices of references, by class name (N, -1 for no class).
-
-    Parameters
-    ----------
-    store
-        Store with labels. The store's classes may differ from the references' classes, or be in another order.
-    classes, class_names
-        As in `References`.
-
-    Raises
-    ------
-    ValueError
-        If labels are missing, or the name of a label matches none or several of the references' classes.
-    """
-    if not store.has("labels"):
-        raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
-    labels, store_names = store.read("labels"), store.class_names()
-    if store_names == (None if class_names is None else list(class_names)):
-        # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
-        return labels
-    reference_names, names = _names(class_names, classes), _names(store_names, labels)
-    numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
-    for label in np.unique(labels[labels >= 0]):
-        if (found := reference_names.count(names[label])) != 1:
-            problem = f"label {short_text(names[label])} is the name of {found} reference classes, expected one"
-            raise ValueError(f"{store.path}: {problem} of {listed(reference_names)}")
-        numbers[label] = reference_names.index(names[label])
-    return numbers[labels]
-
-
-def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
-    """Return the names of classes, or their indices if there are no names."""
-    return [str(number) for number in range(int(numbers.max(initial=-1)) + 1)] if names is None else list(names)
-
-
 def save_references(path: str | Path, references: References, provenance: Mapping[str, Json]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
     arrays = site_tensors("W_", references.sites)
@@ -282,24 +277,9 @@ def load_references(path: str | Path) -> References:
         raise ValueError(f"{path}: expected references (a tensor W_p), found {', '.join(sorted(tensors))}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
-    W_p, W_r, more = input_target_more(sites_in(tensors, "W_"))
-    references = References(W_p, W_r, tensors.get("classes"), names, centred, more)
-    check_references(path, references)
-    return references
-
-
-def check_references(where: str | Path, references: References) -> None:
-    """Check that references are n unit vectors at each site where they are not zero, with n class indices or none.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message begins with ``where``, the file or the argument.
-    """
-    check_unit(where, {name: W.T for name, W in site_tensors("W_", references.sites).items()}, "column")
-    n, classes = references.W_p.shape[1], references.classes
-    if classes is not None and classes.shape != (n,):
-        raise ValueError(f"{where}: classes has shape {classes.shape}, expected a class index for each of {n}")
+    sites = sites_in(tensors, "W_")
+    check_unit(path, site_tensors("W_", [W.T for W in sites]), "column")
+    return References(*sites, classes=tensors.get("classes"), class_names=names, centred=centred)
 
 
 def as_anchors(values: Any) -> Anchors:
@@ -315,10 +295,10 @@ def as_anchors(values: Any) -> Anchors:
         raise ValueError(
             f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
         )
-    if not isinstance(values, Anchors):
-        return Anchors.of_sites(_unit_rows(values, "anchors"))
-    check_anchors("anchors", values)
-    return values
+    if isinstance(values, Anchors):
+        check_unit("anchors", site_tensors("w_", values.sites))
+        return values
+    return Anchors(*_unit_rows(values, "anchors"))
 
 
 def as_references(values: Any, name: str) -> References:
@@ -332,10 +312,9 @@ def as_references(values: Any, name: str) -> References:
         If rows are not unit vectors.
     """
     if isinstance(values, References):
-        check_references(name, values)
+        check_unit(name, site_tensors("W_", [W.T for W in values.sites]), "column")
         return values
-    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(values, name))
-    return References(W_p, W_r, more=more)
+    return References(*(w.T for w in _unit_rows(values, name)))
 
 
 def _unit_rows(values: Any, name: str) -> list[np.ndarray]:

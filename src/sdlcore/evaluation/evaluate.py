@@ -110,7 +110,7 @@ def evaluate_coder(
         metrics = on_samples(model, store) | _of_plugins(Judged(model, store, None))
         return Evaluation(_declared(metrics), {}, {})
     assert chance is not None
-    true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in truth.sites))
+    true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in truth.references.sites))
     W_enc, W_dec = model.W_enc.numpy(), model.W_dec.numpy()
     decoder = best_match(normalise_rows(W_dec), true_r)
     best = {
@@ -168,7 +168,7 @@ def _chance_levels(
 def _of_plugins(judged: Judged) -> dict[str, float | None]:
     """Compute the metrics that plugins define for this kind of run."""
     truth = judged.truth
-    extensions = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
+    extensions = metrics_of_plugins(truth is not None, truth is not None and truth.references.classes is None)
     return {name: _finite_or_none(name, extension.implementation(judged)) for name, extension in extensions.items()}
 
 
@@ -218,7 +218,7 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
 
 def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {}
-    for site, W in enumerate(truth.sites):
+    for site, W in enumerate(truth.references.sites):
         occurs = W.any(axis=0)
         if not occurs.all():  # a feature that does not occur at a site cannot be recovered there
             W = W[:, occurs]

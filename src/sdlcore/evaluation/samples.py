@@ -10,7 +10,6 @@ import torch
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.references import labels_by
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import FeatureSet, part_name
@@ -91,15 +90,15 @@ class Latents:
         self.scores: CoefficientScores | None = None
         """Scores against the true coefficients; None outside benches."""
         self._signed = model.sigma.signed
-        if truth.classes is not None:
+        if (classes := truth.references.classes) is not None:
             self.top = TopSamples.none(model.config.n_q)
             if truth.coefficients:
-                classes, labels = truth.classes, labels_by(store, truth.classes, truth.class_names)
+                labels = truth.references.labels_of(store)
                 self.detected = Detected(detectors, lambda start, stop: labels[start:stop, None] == classes)
         elif truth.coefficients:
             true = _coefficients(store)
             self.detected = Detected(detectors, lambda start, stop: true[start:stop].toarray() > 0)
-            _, units = make_pair(model.config.pair, *(W.T for W in truth.sites))
+            _, units = make_pair(model.config.pair, *(W.T for W in truth.references.sites))
             self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy, self._signed)
 
     def add(self, latents: scipy.sparse.csr_array) -> None:

@@ -66,7 +66,7 @@ class Stable(NamedTuple):
                 f"only {n_stable} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data "
                 f"have {atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
             )
-        return Anchors.of_sites([w[:n_anchors] for w in self.anchors.sites])
+        return Anchors(*(w[:n_anchors] for w in self.anchors.sites))
 
 
 def stable_directions(store: Activations, config: SolverConfig, min_cosine: float, seed: int) -> Stable:
@@ -112,7 +112,7 @@ def common_directions(first: Half, second: Half, min_cosine: float) -> Stable:
     i, j = i[order], j[order]
     means = [_unit(a[i] + b[j]) for a, b in zip(first.sites, second.sites, strict=True)]
     atoms = (len(first.energies), len(second.energies))
-    return Stable(Anchors.of_sites(means), cosines[i, j], energies[order], atoms)
+    return Stable(Anchors(*means), cosines[i, j], energies[order], atoms)
 
 
 def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, number: int) -> Half:

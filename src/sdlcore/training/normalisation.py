@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
-from sdlcore.data.pairs import site_column, wiring_of
+from sdlcore.data.pairs import reads_and_writes, site_column
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling, check_size, mean_and_scale
 
@@ -52,15 +52,15 @@ def fit_whitening(store: Readable, pair: str) -> Scaling:
 
 def _of_pair(store: Readable, pair: str, measure: Callable[[Readable, str], tuple[Tensor, ...]]) -> Scaling:
     """Return the scaling of x_p and x_r, from the statistics of their sites. The scale of latents is 1."""
-    wiring = wiring_of(pair, len(store.widths))
-    statistics = {site: measure(store, site_column(site)) for site in wiring.sites}
+    reads, writes = reads_and_writes(pair, len(store.widths))
+    statistics = {site: measure(store, site_column(site)) for site in sorted({*reads, *writes})}
 
     def beside(sites: Sequence[int]) -> list[Tensor]:
         parts = zip(*(statistics[site] for site in sites), strict=True)
         return [torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts]
 
-    mean_p, scale_p, *root_p = x_p = beside(wiring.reads)
-    mean_r, scale_r, *root_r = x_p if wiring.writes == wiring.reads else beside(wiring.writes)
+    mean_p, scale_p, *root_p = x_p = beside(reads)
+    mean_r, scale_r, *root_r = x_p if writes == reads else beside(writes)
     return Scaling(mean_p, scale_p, mean_r, scale_r, torch.ones(()), *root_p, *root_r)
 
 

@@ -29,9 +29,9 @@ CHANGE = {
     },
 }
 ANCHORS = {
-    "ground_truth": Anchors(W[[0]], None, np.array([0])),
-    "chosen": Anchors(W[[0]], None, np.array([0])),
-    "of_parents": Anchors(W[[0, 1]], None, np.array([0, 1])),
+    "ground_truth": Anchors(W[[0]], feature=np.array([0])),
+    "chosen": Anchors(W[[0]], feature=np.array([0])),
+    "of_parents": Anchors(W[[0, 1]], feature=np.array([0, 1])),
 }
 
 

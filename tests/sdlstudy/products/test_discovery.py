@@ -15,10 +15,10 @@ from tests.sdlstudy.products import studies
 W = np.eye(6, dtype=np.float32)
 ASKED = {"methods": ["topk"], "anchorings": ["ground_truth", "discovered", "discovered_all"]}
 ANCHORS = {
-    "ground_truth": Anchors(W[[0]], None, np.array([0])),
-    "discovered": Anchors(W[[1]], None, None),
+    "ground_truth": Anchors(W[[0]], feature=np.array([0])),
+    "discovered": Anchors(W[[1]]),
     # all stable directions
-    "discovered_all": Anchors(W[[2, 3]], None, None),
+    "discovered_all": Anchors(W[[2, 3]]),
 }
 SEEDS = [0, 1]
 
@@ -94,11 +94,11 @@ def test_its_runs_are_planned_only_when_requested_by_name(config):
     assert "discovery" in config.products()
 
 
-REFERENCES = References(np.eye(6, dtype=np.float32), None, None)
+REFERENCES = References(np.eye(6, dtype=np.float32))
 
 
 def unit_anchors(*features):
-    return Anchors(np.eye(6, dtype=np.float32)[list(features)], None, None)
+    return Anchors(np.eye(6, dtype=np.float32)[list(features)])
 
 
 def test_anchorings_are_compared_on_what_none_of_them_gives_away():

@@ -40,8 +40,8 @@ def write_runs(folder, config, images):
     write_store(
         folder / files.store("pictures", 5, "test"), x, None, labels, {"path": np.array(paths)}, class_names=NAMES
     )
-    save_references(folder / files.references("pictures", 5), References(MEANS, None, np.arange(3)), {})
-    anchors = Anchors(MEANS.T[[1, 0]], None, np.array([1, 0]))
+    save_references(folder / files.references("pictures", 5), References(MEANS, classes=np.arange(3)), {})
+    anchors = Anchors(MEANS.T[[1, 0]], feature=np.array([1, 0]))
     save_anchors(folder / files.anchors("pictures", "class_means", 5), anchors, {})
     for figure, latents in ((config.figures.figure9, [1, 0, 2]), (config.figures.figure10, [2, 1, 0])):
         weights = MEANS.T[latents]

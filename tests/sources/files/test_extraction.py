@@ -226,9 +226,7 @@ def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path
         references, described = means_of_classes(train)
         assert described["name"].tolist() == train.class_names()
         assert described["left_out"].tolist() == ["", "no sample", "", "", ""]
-        truth = GroundTruth(
-            references.W_p, None, np.zeros(0, dtype=np.int64), references.classes, references.class_names
-        )
+        truth = GroundTruth(references, np.zeros(0, dtype=np.int64))
         model = coder(np.eye(6), np.eye(6), activation="topk", k=1)
         metrics = evaluate_coder(model, test, truth, stream(0, "chance")).metrics
     assert metrics["gt_recovery_decoder"] == 1.0
