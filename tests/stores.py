@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def contents(path: Path) -> dict[str, Any]:
 
 def write_store(path: Path, *columns: Any, dtype: str = "float32", class_names: Any = None, **more: Any) -> None:
     """Write a store with one block of samples and without provenance."""
-    with create_store(path, {}, dtype, class_names) as writer:
+    with resume_store(path, {}, dtype, class_names) as writer:
         writer.append(*columns, **more)
 
 

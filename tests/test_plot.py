@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.evaluation.score import Scores
 from sdlcore.model.coder import SparseCoder
 
@@ -111,7 +111,7 @@ def test_top_samples_come_by_blocks_from_arrays_tensors_and_files(sae, tmp_path,
     sizes, encode = [], SparseCoder.encode
     monkeypatch.setattr("sdlcore.plot.ROWS_AT_ONCE", 30)
     monkeypatch.setattr(SparseCoder, "encode", lambda self, part: (sizes.append(len(part)), encode(self, part))[1])
-    with create_store(tmp_path / "x.h5", {}) as writer:
+    with resume_store(tmp_path / "x.h5", {}, "float32") as writer:
         writer.append(x)
     for way in (x, torch.from_numpy(x).requires_grad_(), tmp_path / "x.npy", tmp_path / "x.h5", x.reshape(20, 10, 8)):
         for one in (dictionary, dictionary.coder):

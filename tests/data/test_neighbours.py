@@ -5,7 +5,7 @@ import pytest
 
 from sdlcore.data.batches import BatchReader, pairs_of, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.random_streams import stream
 from tests.stores import write_store
 
@@ -36,7 +36,7 @@ def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("neighbours") / "store.h5"
     mask = np.random.default_rng(0).random(4000) < 0.9
     document, position = np.repeat(np.arange(80), 50)[mask], np.tile(np.arange(50), 80)[mask]
-    with create_store(path, {}) as writer:
+    with resume_store(path, {}, "float32") as writer:
         references = {"document": document.astype(np.int32), "position": position.astype(np.int32)}
         writer.append(np.stack([document, position], axis=1), references=references)
     return path

@@ -9,7 +9,7 @@ from sdlcore.data import references
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, load_references, means_of_classes, save_references
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.model.scaling import directions
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
@@ -29,7 +29,7 @@ def store(request, tmp_path_factory):
     centres = rng.standard_normal((6, 5)) * 3 + 2
     x = centres[labels] + rng.standard_normal((300, 5))
     target = x[:, :3] ** 2 if request.param else None
-    with create_store(path, {}, class_names=NAMES) as writer:
+    with resume_store(path, {}, "float32", class_names=NAMES) as writer:
         for part in (slice(0, 200), slice(200, 300)):
             writer.append(x[part], None if target is None else target[part], labels[part])
     with ActivationStore(path) as opened:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data import writing
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import Progress, create_store, resume_store
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError, StoreError
 from sdlcore.settings import FromList, Settings
 from tests.answering import Answering
@@ -34,6 +34,7 @@ import json, os, resource, signal, sys, time, traceback
 from typing import Annotated
 import h5py
 import numpy as np
+import scipy.sparse
 from sdlcore.data.writing import resume_store
 from sdlcore.settings import FromList, Settings
 
@@ -45,6 +46,7 @@ def block(number):
         "target": rng.standard_normal((rows, 3)),
         "labels": rng.integers(-1, 2, rows),
         "references": {"path": [f"ü{number}/{i}.png" for i in range(rows)], "position": np.arange(rows)},
+        "features": scipy.sparse.random_array((rows, 9), density=0.3, rng=rng, format="csr"),
     }
 
 def fill_the_disk(file_bytes):
@@ -259,14 +261,6 @@ def test_an_interruption_leaves_the_last_commit(tmp_path_factory, actions, dtype
     assert contents(path) == contents(folder / "whole.h5")
     assert list(path.parent.iterdir()) == [path]
     verify(path)
-
-
-def test_a_store_written_at_once_and_one_that_may_be_interrupted_are_the_same(tmp_path):
-    x = np.random.default_rng(0).standard_normal((3000, 7))
-    for function, name in ((create_store, "a.h5"), (resume_store, "b.h5")):
-        with function(tmp_path / name, {"p": 1}, "bfloat16", ["c"]) as writer:
-            writer.append(x, target=x[:, :2], references={"path": ["ü"] * len(x)})
-    assert contents(tmp_path / "a.h5") == contents(tmp_path / "b.h5")
 
 
 def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore, content_digest
-from sdlcore.data.writing import create_store, resume_store, unite
+from sdlcore.data.writing import resume_store, unite
 from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from tests.stores import verify
@@ -59,7 +59,6 @@ def assert_equal_to_one(index, one):
     with ActivationStore(index) as united, ActivationStore(one) as single:
         assert (united.rows, united.n_p, united.n_r) == (single.rows, single.n_p, single.n_r)
         assert united.class_names() == single.class_names()
-        assert united.references() == single.references()
         assert united.chunk_rows == single.chunk_rows
         assert united.columns() == single.columns()
         for column in single.columns():
@@ -157,7 +156,7 @@ def test_damage_inside_a_shard_is_found_when_its_rows_are_read(copied):
 
 
 def with_truth(folder):
-    with create_store(folder / "truth.h5", {}) as writer:
+    with resume_store(folder / "truth.h5", {}, "float32") as writer:
         writer.append(np.ones((2, 3)), features=scipy.sparse.csr_array(np.ones((2, 4))))
     return [folder / "truth.h5"]
 
@@ -165,7 +164,6 @@ def with_truth(folder):
 @pytest.mark.parametrize(
     ("shards", "message"),
     [
-        (lambda _: [], "the list of shards to combine is empty"),
         (lambda _: [Path("gone.h5")], r"gone\.h5: no such activation store"),
         (lambda folder: [folder / "train.h5"], "is an index itself"),
         (with_truth, "ground-truth features"),

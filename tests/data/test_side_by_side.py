@@ -3,7 +3,7 @@ import pytest
 
 from sdlcore.data.arrays import SideBySide
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.errors import StoreError
 
 ROWS = 7
@@ -13,7 +13,7 @@ def written(path, widths, tokens=range(ROWS), **more):
     """Write a store with sites of these widths, whose rows are these tokens of one document."""
     sites = [np.full((len(tokens), width), width, dtype=np.float32) for width in widths]
     tokens = np.array(tokens)
-    with create_store(path, {}) as writer:
+    with resume_store(path, {}, "float32") as writer:
         references = {"document": np.zeros_like(tokens), "position": tokens, "token": tokens}
         writer.append(sites[0], sites[1] if len(sites) > 1 else None, references=references, more=sites[2:], **more)
     return path

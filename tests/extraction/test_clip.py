@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import StoreWriter, unite
+from sdlcore.data.writing import ResumableWriter, unite
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.clip import clip_extraction
@@ -166,7 +166,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
     """Run an extraction in its own process, which kills itself after it has written some blocks."""
 
     def work() -> None:
-        append, remaining = StoreWriter.append, blocks
+        append, remaining = ResumableWriter.append, blocks
 
         def counted(*block: Any, **columns: Any) -> None:
             nonlocal remaining
@@ -176,7 +176,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
             append(*block, **columns)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(StoreWriter, "append", counted)
+            patch.setattr(ResumableWriter, "append", counted)
             patch.setattr(store_module, "COMMIT_BATCHES", 2)
             run(*arguments, **settings)
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from tests.conftest import REPOSITORY
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
@@ -86,7 +86,7 @@ class Copy:
         rng, features = np.random.default_rng(0), np.eye(6, dtype=np.float32)
         for part in ("train", "test"):
             x = rng.random((200, 6)) * (rng.random((200, 6)) < 0.3)
-            with create_store(self.path / f"{part}.h5", {}) as writer:
+            with resume_store(self.path / f"{part}.h5", {}, "float32") as writer:
                 writer.append(x.astype(np.float32), features=scipy.sparse.csr_array(x))
         save_references(self.path / "references.safetensors", References(features), {})
         settings_option, model = ["--settings", json.dumps(settings)], ["--model", "run/model.safetensors"]

@@ -32,7 +32,7 @@ import scipy.sparse
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.model.coder import SparseCoder
@@ -44,7 +44,7 @@ from sdlstudy.results.tables import read_csv
 from docs.references import metrics_page
 
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
-with create_store("store.h5", {}) as writer:
+with resume_store("store.h5", {}, "float32") as writer:
     writer.append(x, features=scipy.sparse.csr_array(x))
 truth = GroundTruth(References(np.eye(6, dtype=np.float32)), np.array([0, 1]))
 spec = {

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.origins import were_made_by
@@ -14,7 +14,7 @@ SOURCE = FileSource("x.npy", labels="labels.npy")
 
 
 def stored(path, provenance):
-    with create_store(path, provenance) as store:
+    with resume_store(path, provenance, "float32") as store:
         store.append(np.eye(3, dtype=np.float32))
     return str(path)
 

@@ -7,7 +7,7 @@ from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import draw_samples
 from sdlcore.command_line import cli
 from sdlcore.data.references import load_references
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.identity import provenance
 
 
@@ -20,7 +20,7 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
     """
     features = load_references(feature_matrix)
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
-        with create_store(path, provenance(bench=bench.to_dict(), seed=seed, part=part)) as store:
+        with resume_store(path, provenance(bench=bench.to_dict(), seed=seed, part=part), "float32") as store:
             for block in draw_samples(bench, features.W_p, features.W_r, seed, part, rows):
                 store.append(block.input, target=block.target, features=block.features)
         logging.info("%s: %d samples", part, rows)

@@ -14,7 +14,7 @@ from sdlcore.benches.synth import SynthBench, draw_samples, write_synth_recipe
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest
 from sdlcore.data.references import save_references
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.identity import provenance
 
 
@@ -60,7 +60,7 @@ def main(
         else:
             blocks = draw_samples(bench.sampler(part), bench.W_p, bench.distribution.bias, rows)
         active = 0
-        with create_store(path, {**facts, "part": part}) as store:
+        with resume_store(path, {**facts, "part": part}, "float32") as store:
             for block in blocks:
                 store.append(block.input, features=block.features)
                 active += block.features.nnz

@@ -11,7 +11,7 @@ from sdlcore.commands.signatures import OUT, InputPath, arg
 from sdlcore.config import Config, is_centred
 from sdlcore.data.conversion import array, is_store
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.device import Device
 from sdlcore.dictionary.run_folder import run_folder
 from sdlcore.fitting.start import opened_start, with_architecture
@@ -70,7 +70,7 @@ def bench(out: OUT, seed: int = 0, *, settings: Annotated[dict[str, Any], BenchS
     (out / FEATURES).unlink(missing_ok=True)  # written last, so that a folder with it has all samples
     sizes: dict[Part, int] = {"train": source.train_samples, "test": source.test_samples}
     for part, rows in sizes.items():
-        with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
+        with resume_store(out / f"{part}.h5", facts | {"part": part}, "float32") as store:
             bench_samples = new_bench.samples(rows, part)
             store.append(bench_samples.input, target=bench_samples.target, features=bench_samples.features)
     save_references(out / FEATURES, new_bench.references, facts)

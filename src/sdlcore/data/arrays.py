@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.layout import chunk_rows
 from sdlcore.data.pairs import is_site, site_column, site_columns
-from sdlcore.data.reading import ActivationStore, content_digest
+from sdlcore.data.reading import ActivationStore, chunk_rows, content_digest
 from sdlcore.errors import StoreError
 from sdlcore.storage.files import Unchanged
 

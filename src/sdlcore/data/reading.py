@@ -1,7 +1,30 @@
-"""Read activation stores."""
+"""Activation stores: one HDF5 file of paired activations, the same for every source.
 
+With N samples:
+
+    input           N x n_p     the representation x_p
+    target          N x n_r     the representation x_r of the same samples; optional
+    site2, site3... N x width   further representations of the same samples; optional
+    labels          N           class index of each sample, -1 for no class; optional
+    class_names     C           UTF-8 names of the classes; optional
+    references/*    N           origin of each sample, one dataset per column (document, position, path, ...)
+    features/{data,indices,indptr}, attribute shape
+                                ground-truth coefficients as a CSR matrix (N x n); optional
+
+The attributes are `format`, `version`, `provenance` (JSON: configuration, seed, ...) and `checksum`, a SHA-256 of all
+datasets. Sites (input, target, site2, ...) are float16, float32, or bfloat16, which is stored as uint16 with the
+attribute `dtype`. Rows are chunked, so reading whole chunks in random order is fast, and reading single random rows is
+slow. HDF5 verifies each chunk by its Fletcher-32 checksum when it is read, and its own tables by theirs.
+
+An index of shards contains no columns. `shards/file` lists the files of the shards, relative to the index, and
+`shards/checksum` the checksum of each.
+"""
+
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +32,65 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.layout import (
-    FORMAT,
-    VERSION,
-    Checksum,
-    column_names,
-    decode,
-    dtype_of,
-    hdf5_errors,
-    read_stored,
-    site_names,
-)
-from sdlcore.errors import StoreError
+from sdlcore.data.pairs import site_column
+from sdlcore.errors import SourceError, StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import Unchanged, sha256_of
 
+FORMAT = "sdlcore activation store"
+VERSION = 3
+CHUNK_BYTES = 2**20
+CHUNK_ROWS = 1024
 REFERENCES = "references/"
 """Beginning of the names of columns with the origin of each sample."""
+
+
+def chunk_rows(row_bytes: int) -> int:
+    """Return the number of rows in a chunk: 1 MiB or less, and at most 1024 rows."""
+    return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(8, row_bytes)))
+
+
+def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
+    """Convert stored numbers back: bfloat16 to float32, other precisions unchanged."""
+    return (stored.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else stored
+
+
+def dtype_of(dataset: h5py.Dataset) -> str:
+    """Return the precision of a column; ``bfloat16`` if an attribute marks it so, though it is stored as uint16."""
+    return "text" if dataset.dtype.kind == "S" else str(dataset.attrs.get("dtype", dataset.dtype.name))
+
+
+@contextmanager
+def hdf5_errors(path: str | Path) -> Iterator[None]:
+    """Turn any error of HDF5 in the block into a `StoreError` that names the file."""
+    try:
+        yield
+    except (StoreError, SourceError):
+        raise
+    except Exception as error:  # h5py raises many kinds for damaged tables
+        raise StoreError(f"{path}: is damaged or not an activation store ({error}); write it again") from error
+
+
+class Checksum:
+    """SHA-256 of the datasets of a store. It does not depend on the blocks in which rows were appended."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Any] = {}
+
+    def update(self, name: str, values: np.ndarray) -> None:
+        """Add rows of a dataset, in their stored form; texts are objects."""
+        if name not in self._columns:
+            self._columns[name] = hashlib.sha256(f"{name} {values.dtype} {values.shape[1:]}".encode())
+        if values.dtype.kind == "O":
+            texts = [str(text).encode() for text in values]
+            self._columns[name].update(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
+        else:
+            self._columns[name].update(np.ascontiguousarray(values))
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all datasets."""
+        digests = [column.hexdigest() for _, column in sorted(self._columns.items())]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class ActivationStore:
@@ -42,6 +107,8 @@ class ActivationStore:
         Dimensions of input and target; ``n_r`` is None without a target.
     widths
         Dimensions of all sites: input, target and further ones.
+    chunk_rows
+        Number of rows in a chunk of ``input``. Whole chunks are fast to read.
     provenance
         How the file was created: configuration, seed, versions and so on.
     checksum
@@ -80,15 +147,19 @@ class ActivationStore:
         self.checksum: str = attributes["checksum"].decode()
         if "shards" in self._file:
             self._open_shards(self._file["shards"])
-        self._layout: h5py.File = self.shards[0]._file if self.shards else self._file
-        self.rows: int = sum(shard.rows for shard in self.shards) or self._file["input"].shape[0]
-        self.widths: tuple[int, ...] = tuple(self._layout[name].shape[1] for name in site_names(self._layout))
+        self._first: h5py.File = self.shards[0]._file if self.shards else self._file
+        first = self._first
+        sites = list(takewhile(first.__contains__, map(site_column, count())))
+        self._names = sites + (["labels"] if "labels" in first else [])
+        self._names += [REFERENCES + name for name in first.get("references", {})]
+        self.rows: int = sum(shard.rows for shard in self.shards) or first["input"].shape[0]
+        self.widths: tuple[int, ...] = tuple(first[name].shape[1] for name in sites)
         self.n_p: int = self.widths[0]
         self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
+        self.chunk_rows = int(first["input"].chunks[0])
 
     def _open_shards(self, group: h5py.Group) -> None:
-        names, checksums = (group[name].asstr()[:] for name in ("file", "checksum"))
-        for name, checksum in zip(names, checksums, strict=True):
+        for name, checksum in zip(group["file"].asstr()[:], group["checksum"].asstr()[:], strict=True):
             try:
                 shard = ActivationStore(self.path.parent / name)
             except StoreError as error:
@@ -97,18 +168,13 @@ class ActivationStore:
             if shard.checksum != checksum:
                 raise StoreError(f"{self.path}: its shard {shard.path} has other samples; write the index again")
 
-    @property
-    def chunk_rows(self) -> int:
-        """Number of rows in a chunk of ``input``. Whole chunks are fast to read."""
-        return int(self._layout["input"].chunks[0])
-
     def columns(self) -> dict[str, str]:
         """Return the precision of each column by name."""
-        return {name: dtype_of(self._layout[name]) for name in column_names(self._layout)}
+        return {name: dtype_of(self._first[name]) for name in self._names}
 
     def has(self, column: str) -> bool:
-        """Return whether the column exists."""
-        return self._place(column) in self._layout
+        """Return whether the column exists. A reference may be named without the folder of references."""
+        return column in self._first or REFERENCES + column in self._first
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or a reference as ``token``.
@@ -117,12 +183,12 @@ class ActivationStore:
         """
         if self.shards:
             return self._read_shards(column, start, stop)
-        if (place := self._place(column)) not in self._file:
-            names = ", ".join(name.removeprefix(REFERENCES) for name in column_names(self._file))
-            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
         with self._unchanged, hdf5_errors(self.path):
-            dataset = self._file[place]
-            return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+            name = REFERENCES + column if REFERENCES + column in self._names else column
+            if name not in self._names:
+                names = ", ".join(known.removeprefix(REFERENCES) for known in self._names)
+                raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
+            return decode(self._stored(name, start, stop), dtype_of(self._file[name]))
 
     def _read_shards(self, column: str, start: int, stop: int | None) -> np.ndarray:
         start, stop, _ = slice(start, stop).indices(self.rows)
@@ -133,21 +199,18 @@ class ActivationStore:
             first += shard.rows
         return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
-    def _place(self, column: str) -> str:
-        """Return where the file contains a column. A reference may be named without the folder of references."""
-        return REFERENCES + column if REFERENCES + column in self._layout else column
-
-    def references(self) -> list[str]:
-        """Return the names of the columns with the origin of each sample."""
-        return sorted(self._layout.get("references", {}))
+    def _stored(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows of a dataset without conversion, except for texts, which become objects."""
+        dataset = self._file[name]
+        return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None without classes."""
-        return list(self._layout["class_names"].asstr()[:]) if "class_names" in self._layout else None
+        return list(self._first["class_names"].asstr()[:]) if "class_names" in self._first else None
 
     def features(self) -> scipy.sparse.csr_array | None:
         """Return the ground-truth coefficients (N x n), or None if they are unknown."""
-        if "features" not in self._layout:
+        if "features" not in self._first:
             return None
         with self._unchanged, hdf5_errors(self.path):
             group = self._file["features"]
@@ -170,23 +233,22 @@ class ActivationStore:
     def _checksum(self) -> str:
         """Read all datasets of the file, and return their checksum."""
         checksum, file = Checksum(), self._file
-        for name in column_names(file) + [f"features/{part}" for part in file.get("features", {})]:
+        for name in self._names + [f"features/{part}" for part in file.get("features", {})]:
             rows = file[name].chunks[0]
             for start in range(0, max(1, len(file[name])), rows):
-                checksum.update(name, read_stored(file[name], start, start + rows))
+                checksum.update(name, self._stored(name, start, start + rows))
         if "class_names" in file:
-            checksum.update("class_names", read_stored(file["class_names"]))
+            checksum.update("class_names", self._stored("class_names"))
         if "features" in file:
             checksum.update("features", file["features"].attrs["shape"])
         return checksum.hexdigest()
 
     def stored_blocks(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield all columns of a file in their stored form, at most a chunk of rows at a time."""
-        names = column_names(self._file)
-        rows = min(self._file[name].chunks[0] for name in names)
+        rows = min(self._file[name].chunks[0] for name in self._names)
         for start in range(0, self.rows, rows):
             with hdf5_errors(self.path):
-                columns = {name: read_stored(self._file[name], start, start + rows) for name in names}
+                columns = {name: self._stored(name, start, start + rows) for name in self._names}
             yield columns
 
     def __repr__(self) -> str:
@@ -215,11 +277,7 @@ def content_digest(path: str | Path) -> str:
     """Return a hex SHA-256 of a file's content: a store's checksum, or the SHA-256 of another file's bytes.
 
     A store whose writing was interrupted contains the same samples as an uninterrupted one, but other bytes.
-
-    Raises
-    ------
-    StoreError
-        If the file is an HDF5 file that is not a store.
+    StoreError if the file is an HDF5 file that is not a store.
     """
     if not h5py.is_hdf5(path):
         return sha256_of(path)

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from safetensors import safe_open
 
-from sdlcore.data.layout import decode, dtype_of
+from sdlcore.data.reading import decode, dtype_of
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FORMATS, parse_array
 from sdlcore.storage.files import Unchanged

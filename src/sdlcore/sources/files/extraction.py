@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.layout import check_values
-from sdlcore.data.writing import Progress, resume_store
+from sdlcore.data.writing import Progress, check_values, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.data.writing import create_store
+from sdlcore.data.writing import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
 from sdlcore.plugins.registry import registered
@@ -47,7 +47,7 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
         facts = provenance(source=source.to_dict(), split=split, plugins=source.plugins)
         blocks = extension.implementation(split, stream(0, "plugin", split), **(source.model_extra or {}))
         most = -1
-        with create_store(path, facts, source.dtype) as store:
+        with resume_store(path, facts, source.dtype) as store:
             for values in blocks:
                 block = values if isinstance(values, Rows) else Rows(values)
                 if [block.target is not None, block.labels is not None] != declared:
