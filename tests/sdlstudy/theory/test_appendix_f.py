@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sdlcore.random_streams import stream
 from sdlstudy.theory.appendix_f import rank_bound, realise
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, certify_top_1
-from sdlstudy.theory.example_3_5 import example_3_5
 from sdlstudy.theory.landscape import descend, pattern, unit_columns, with_best_decoder
 from sdlstudy.theory.partial_minima import group_points
 
@@ -67,15 +66,6 @@ def test_a_search_that_is_cut_short_has_a_gap_and_a_lower_bound_that_is_true():
     assert short.gap > 0
     assert short.lower <= whole.lower + 1e-9
     assert short.upper >= whole.upper - 1e-9
-
-
-def test_example_3_5_is_proved_spurious():
-    problem, weights = example_3_5()
-    certificate = certify_top_1(problem, 2)
-    assert (certificate.lower, certificate.upper) == pytest.approx((0, 0), abs=1e-12)
-    assert approximate_loss(weights, problem) == 1
-    # with a single latent this is the optimum
-    assert certify_top_1(problem, 1).lower == pytest.approx(1)
 
 
 @given(seeds, st.integers(1, 4))

@@ -3,10 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.benches.config import FeatureMatrixConfig
-from sdlcore.benches.lrb import feature_matrix
 from sdlcore.random_streams import stream
-from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, certify_top_1, gradients
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
 
 N_P = 160
@@ -102,65 +99,3 @@ def test_at_the_paper_s_bench_it_is_48_hundredths():
     assert law(1000, 768) == pytest.approx(0.4817, abs=1e-4)
     assert gain(1000, 768) == pytest.approx(0.768)
     assert gain(1000, 768, active=0.01) == pytest.approx(0.997, abs=1e-3)
-
-
-def test_features_that_are_pushed_apart_look_a_little_more_like_themselves():
-    W = feature_matrix(96, 128, stream(0, "bench"), FeatureMatrixConfig(max_interference=0.2)).W.astype(float)
-    assert law(128, 96) < own_cosines(read_outs(W), W).mean() < law(128, 96) + 0.04
-
-
-def together(n, correlation, size=8):
-    """Return the covariance of groups of features that are active together."""
-    group = np.arange(n) // size
-    return np.where(group[:, None] == group, correlation, 0.0) + (1 - correlation) * np.eye(n)
-
-
-def test_correlated_activity_matters_only_under_noise():
-    W = random_features(200)
-    correlated = together(200, 0.9)
-    assert own_cosines(read_outs(W, covariance=correlated), W).mean() == pytest.approx(law(200, N_P), abs=0.015)
-    assert own_cosines(read_outs(W, 1.0, correlated), W).mean() < law(200, N_P, 1.0) - 0.3
-
-
-def test_unequal_frequencies_matter_only_under_noise():
-    W, frequencies = random_features(200), np.diag(1 / (1 + np.arange(200.0)))
-    assert own_cosines(read_outs(W, covariance=frequencies), W).mean() == pytest.approx(law(200, N_P), abs=0.015)
-    assert own_cosines(read_outs(W, 0.1, frequencies), W).mean() > law(200, N_P, 0.1) + 0.05
-
-
-def test_directions_that_cluster_look_less_like_themselves():
-    W = random_features(200) + random_features(25).repeat(8, axis=1)
-    W /= np.linalg.norm(W, axis=0)
-    assert own_cosines(read_outs(W), W).mean() < law(200, N_P) - 0.05
-
-
-def test_a_row_of_zeros_has_no_cosine():
-    assert own_cosines(np.zeros((2, 3)), np.eye(3)[:, :2]).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        *(
-            (lambda function=function, numbers=numbers: function(*numbers), "must be above 0")
-            for function in (law, gain)
-            for numbers in ((0, 1, 0), (1, 0, 0), (1, 1, -0.1))
-        ),
-        (lambda: law(200, 100, samples=100), "needs more samples"),
-        (lambda: gain(2, 1, active=0), "at most 1"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-def test_one_latent_for_two_orthogonal_features_is_stationary_and_not_the_best_of_two_latents():
-    """Example 3.5 of the paper."""
-    problem = autoencoder(np.eye(2), k=1)
-    weights = Weights(np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[0.5, 0.5], [0.0, 0.0]]))
-    assert approximate_loss(weights, problem) == 1
-    assert not any(part.any() for part in gradients(weights, problem))
-    for n_q, least in ((1, 1), (2, 0)):
-        certificate = certify_top_1(problem, n_q)
-        assert (certificate.lower, certificate.upper, certificate.gap) == pytest.approx((least, least, 0), abs=1e-12)

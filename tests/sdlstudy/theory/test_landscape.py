@@ -10,7 +10,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.random_streams import stream
-from sdlstudy.theory.approximate_loss import Weights, approximate_loss, autoencoder, codes, gradients
+from sdlstudy.theory.approximate_loss import Weights, approximate_loss, gradients
 from sdlstudy.theory.landscape import ACTIVATIONS, alternate, best_encoder, pattern, random_problem, with_best_decoder
 
 instances = st.tuples(st.integers(0, 10_000), st.sampled_from(ACTIVATIONS))
@@ -73,7 +73,3 @@ def test_alternating_minimisation_descends_while_it_stays_in_its_region(instance
     assert all(after <= before + 1e-9 for before, after in pairwise(losses))
     stayed = (pattern(descent.weights.W_enc, problem) == pattern(weights.W_enc, problem)).all()
     assert stayed == (descent.left_after is None)
-
-
-def test_of_equal_pre_activations_top_k_keeps_the_first():
-    assert codes(np.ones((3, 2)), autoencoder(np.eye(2), k=2)).tolist() == [[1, 1], [1, 1], [0, 0]]

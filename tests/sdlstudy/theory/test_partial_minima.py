@@ -11,7 +11,6 @@ from sdlstudy.theory.partial_minima import (
     group_points,
     groups_to_pattern,
     partial_minimum,
-    random_groups,
     search_points,
     share_with_point,
 )
@@ -54,14 +53,6 @@ def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(se
     assert alternate(weights, problem, 3).losses[-1] == pytest.approx(expected, abs=1e-7)
 
 
-@given(seeds, st.integers(2, 6))
-def test_members_that_are_all_positively_correlated_have_a_local_minimum(seed, members):
-    rng = stream(seed, "positive")
-    W = np.abs(rng.standard_normal((members + 1, members)))
-    (point,) = group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
-    assert point.largest
-
-
 @pytest.mark.parametrize("members", [2, 3, 6])
 def test_random_groups_have_a_point_as_often_as_signs_are_equal(members):
     some, local = share_with_point(members, 64, 600, stream(0, "share"))
@@ -90,10 +81,3 @@ def test_the_search_minimises_the_factors_of_the_encoders_gradient(seed):
     v = weights.W_dec[0]
     inner = -2 * problem.M * (v @ problem.W_r - v @ v * a)
     np.testing.assert_allclose(gradients(weights, problem).W_enc[0], problem.W_p @ inner, atol=1e-9)
-
-
-@given(st.integers(0, 1000))
-def test_random_groups_are_a_partition_with_a_polysemantic_latent(seed):
-    groups = random_groups(5, 5, stream(seed, "groups"))
-    assert sorted(d for members in groups for d in members) == list(range(5))
-    assert max(map(len, groups)) > 1

@@ -56,13 +56,6 @@ def test_losses_are_those_of_equations_3_and_13():
     assert approximate_loss(coder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
 
 
-def test_a_latent_that_never_fires_is_silent():
-    W = tetrahedron()
-    x = coefficients(300, 4, 0.5, stream(2))
-    W_enc = np.vstack([W.T, np.zeros((1, 3), np.float32)])
-    assert Solution.of(coder(W_enc, W_enc), W, x, synthesise(x, W)).silent.tolist() == [False] * 4 + [True]
-
-
 def test_signed_latents_are_refused():
     signed = SparseCoder.from_config(ModelConfig("sae", "abstopk", 4, k=2), (3,), (3,)).eval()
     x = coefficients(50, 4, 0.5, stream(0, "x"))

@@ -21,28 +21,26 @@ def check() -> list[Claim]:
 
     Claims that share a random stream draw from it one after the other, so their order here decides their instances.
     """
-    claims = []
     rng = stream(0, "theory", "approximation")
     drawn = theorem_3_1.draw(rng)
-    claims += theorem_3_1.claims(drawn, rng)
-    claims += theorem_3_2.exact_loss_claims(drawn, rng)
-    claims += theorem_3_1.later_claims(drawn, rng)
-    claims += theorem_3_2.claims(stream(0, "theory", "biconvexity"))
+    claims = [*theorem_3_1.check(drawn, rng), theorem_3_2.check_exact_loss(drawn, rng)]
+    claims += theorem_3_1.check_later(drawn, rng)
+    claims += theorem_3_2.check(stream(0, "theory", "biconvexity"))
 
     rng = stream(0, "theory", "minima")
     growing, bench = theorem_3_3.growing(rng), theorem_3_3.paper_bench(stream(0, "theory", "bench"))
-    claims += theorem_3_3.claims(growing, bench, rng)
-    claims += theorem_3_4.claims(rng)
-    claims += theorem_3_3.later_claims(bench, rng)
+    claims += theorem_3_3.check(growing, bench, rng)
+    claims += theorem_3_4.check(rng)
+    claims += theorem_3_3.check_later(bench, rng)
 
     rng = stream(0, "theory", "spurious")
     points = theorem_3_7.draw(rng)
-    claims += example_3_5.claims(rng)
-    claims += theorem_3_7.claims(points, rng)
+    claims += example_3_5.check(rng)
+    claims += theorem_3_7.check(points, rng)
 
     rng = stream(0, "theory", "absorption")
     groups = theorem_3_10.draw(rng)
-    claims += example_3_8.claims(rng)
-    claims += theorem_3_10.claims(groups, rng)
-    claims += appendix_f.claims(stream(0, "theory", "certificate"))
+    claims.append(example_3_8.check(rng))
+    claims += theorem_3_10.check(groups, rng)
+    claims.append(appendix_f.check(stream(0, "theory", "certificate")))
     return by_place(claims)

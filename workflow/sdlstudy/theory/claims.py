@@ -1,13 +1,11 @@
 """A claim of the paper with the result of its check, and the table and page of all claims.
 
-A check computes one boolean per random instance: is the claim false here? The verdict on a claim follows from these
-counts.
+A check computes one boolean per random instance: is the claim false here? The verdict follows from these counts.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import pandas as pd
 
@@ -15,15 +13,9 @@ HOLDS = "holds"
 CONDITIONAL = "holds with a condition that the paper states elsewhere"
 FAILS = "contradicted as stated"
 VERDICTS = (HOLDS, CONDITIONAL, FAILS)
-
-Version = Literal["3", "later", "both"]
-VERSION_3: Final = "3"
-LATER: Final = "later"
-BOTH: Final = "both"
-Origin = Literal["paper", "project"]
-PAPER: Final = "paper"
-PROJECT: Final = "project"
-PROSE = {VERSION_3: "version 3 alone", LATER: "the later revision alone", BOTH: "both versions"}
+VERSION_3, LATER, BOTH = "3", "later", "both"
+VERSIONS = {VERSION_3: "version 3 alone", LATER: "the later revision alone", BOTH: "both versions"}
+PAPER, PROJECT = "paper", "project"
 RENUMBERED = {
     "Definition 3.6": "Definition 3.1",
     "Definition 3.9": "Definition 3.2",
@@ -55,7 +47,8 @@ class Claim:
 
     statement: str
     """The theorem, example or step of a proof. Claims in both versions have version 3's numbers."""
-    version: Version
+    version: str
+    """`VERSION_3`, `LATER` or `BOTH`."""
     says: str
     checked: str
     """The computation, in words."""
@@ -71,7 +64,7 @@ class Claim:
     """One value per instance that meets the condition: True if the claim is false even then."""
     condition_source: str = ""
     """The place where the paper states the condition; "" if the condition is this project's repair."""
-    origin: Origin = PAPER
+    origin: str = PAPER
     """`PAPER`, or `PROJECT` for a statement of this project that goes beyond the paper's."""
 
     def __post_init__(self) -> None:
@@ -132,47 +125,21 @@ def by_place(claims: list[Claim]) -> list[Claim]:
 def counts_sentence(table: pd.DataFrame) -> str:
     """Return sentences with the numbers of claims by origin and verdict, and by version of the paper."""
     counted = []
-    for origin, whose in {PAPER: "of the paper", PROJECT: "of this project"}.items():
+    for origin in (PAPER, PROJECT):
         rows = table[table["origin"] == origin]
         counts = [f"{(rows['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
-        counted.append(f"{len(rows)} claims {whose}: {', '.join(counts)}.")
-    versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in PROSE.items()]
+        counted.append(f"{len(rows)} claims of {'the' if origin == PAPER else 'this'} {origin}: {', '.join(counts)}.")
+    versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in VERSIONS.items()]
     return f"{' '.join(counted)} Of all {len(table)}, {', '.join(versions)}."
 
 
 def page(table: pd.DataFrame) -> str:
-    """Return the table of claims as Markdown: a summary, then a section per statement."""
-    of_paper, of_project = (_summary(table[table["origin"] == origin]) for origin in (PAPER, PROJECT))
-    sections = []
-    for statement, rows in table.groupby("statement", sort=False):
-        sections += [f"## {statement}", *(_section(row) for _, row in rows.iterrows())]
-    parts = ["# The theorems, checked", CAPTION, counts_sentence(table), of_paper]
-    return "\n\n".join([*parts, "Statements of this project:", of_project, *sections]) + "\n"
-
-
-def _summary(table: pd.DataFrame) -> str:
-    columns = {
-        "Statement": table["statement"],
-        "Version": table["version"],
-        "Later revision": table["later_statement"],
-        "Claim": table["claim"].str.replace("|", "\\|"),
-        "Verdict": table["verdict"],
-        "Violated": [f"{row.violations} of {row.instances}" for row in table.itertuples()],
-    }
-    return pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True)
-
-
-def _section(row: pd.Series) -> str:
-    later = f" (there {row['later_statement']})" if row["later_statement"] not in ("", row["statement"]) else ""
-    lines = [
-        f"- Checked: {row['checked']} Violated in {row['violations']} of {row['instances']} instances.",
-        f"- Observed: {row['observed']}",
-    ]
-    if row["counterexample"]:
-        lines.append(f"- Counterexample: {row['counterexample']}")
-    if row["condition"]:
-        violated = f"Violated in {row['condition_violations']} of {row['condition_instances']} instances."
-        source = f" (the paper: {row['condition_source']})" if row["condition_source"] else ""
-        lines.append(f"- Condition{source}: {row['condition']} {violated}")
-    heading = f"**{row['claim']}** *{row['verdict'].capitalize()}.* Of {PROSE[row['version']]}{later}."
-    return f"{heading}\n\n" + "\n".join(lines)
+    """Return the table of claims as Markdown: a summary, then a section per claim."""
+    columns = ["statement", "version", "origin", "later_statement", "claim", "verdict", "instances", "violations"]
+    summary = table[columns].replace(r"\|", r"\\|", regex=True).to_markdown(index=False, disable_numparse=True)
+    parts = ["# The theorems, checked", CAPTION, counts_sentence(table), summary]
+    for row in table.to_dict("records"):
+        texts = {name: row[name] for name in ("checked", "observed", "counterexample", "condition") if row[name]}
+        lines = [f"- {name.capitalize()}: {text}" for name, text in texts.items()]
+        parts += [f"## {row['statement']}", f"**{row['claim']}** {row['verdict'].capitalize()}.", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"

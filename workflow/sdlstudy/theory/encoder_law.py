@@ -63,16 +63,8 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
     noise
         t: variance of the noise, or ridge, as a share of the mean variance of a coordinate.
     samples
-        Number of samples of the regression that computes the read-out.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range.
+        Number of samples of the regression that computes the read-out, above n_p.
     """
-    _check(n, n_p, noise)
-    if not samples > n_p:
-        raise ValueError(f"a regression in {n_p} dimensions needs more samples, found {samples}")
     ratio = n_p / n
     if noise == 0:
         cosine = math.sqrt(1 - min(ratio, 1 / ratio))
@@ -94,15 +86,7 @@ def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float
         See `law`.
     active
         P(active) for a row that is fitted to the samples with its feature active; 1 for a fit to all samples.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range.
     """
-    _check(n, n_p, noise)
-    if not 0 < active <= 1:
-        raise ValueError(f"active must be above 0 and at most 1, found {active}")
     ratio = n_p / n
     if noise == 0:
         # q = g / (1 - g) for n > n_p, and infinite for n <= n_p
@@ -117,11 +101,6 @@ def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
     root = float(np.sqrt(b * b + 4 * ratio * t))
     # two forms of the same root, since one suffers from cancellation for small t
     return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
-
-
-def _check(n: float, n_p: float, noise: float) -> None:
-    if n <= 0 or n_p <= 0 or noise < 0:
-        raise ValueError(f"n and n_p must be above 0 and noise at least 0, found {n}, {n_p} and {noise}")
 
 
 def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None = None) -> np.ndarray:

@@ -1,12 +1,7 @@
 """Example 3.5: a spurious partial minimum.
 
-**Statement.** Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for both
-features, and a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
-
-**Check.** The loss, both gradients, alternating minimisation, and gradient descent from perturbed starts.
-
-**What holds.** The whole statement, under Top-1 and with equal M_d. Under ReLU without Top-1 the slightest noise wakes
-the dead latent, which takes one of the features.
+Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for both features, and
+a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
 """
 
 import numpy as np
@@ -22,7 +17,7 @@ def example_3_5(dead: float = 0.0, k: int | None = 1) -> tuple[Problem, Weights]
     return autoencoder(np.eye(2), k=k), Weights(np.array([[1.0, 1.0], [dead, dead]]), half)
 
 
-def claims(rng: np.random.Generator) -> list[Claim]:
+def check(rng: np.random.Generator) -> list[Claim]:
     """Check Example 3.5."""
     return [_is_partial_minimum(), _traps(rng)]
 

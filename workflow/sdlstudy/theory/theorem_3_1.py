@@ -1,10 +1,6 @@
-"""Theorem 3.1 of version 3: the loss is nearly a sum over single features.
+"""Theorem 3.1 of version 3: |L - L~| = O((1 - S)^2), where L~ = sum_d M_d || w_r^d - W_D sigma(W_E w_p^d) ||^2.
 
-**Statement.** |L - L~| = O((1 - S)^2), where L~ = sum_d M_d || w_r^d - W_D sigma(W_E w_p^d) ||^2.
-
-**Check.** L and L~ of random dictionaries, as sums over all states of two to five features.
-
-**What holds.** If sigma(a z) = a sigma(z) for a > 0 (ReLU, TopK), then at every S
+The proof needs sigma(a z) = a sigma(z) for a > 0 (ReLU, TopK). Then at every S
 
     0 <= L - L~ <= n (n - 1) E[x_d^2 | x_d > 0] (|W_r| + |W_D| |W_E W_p|)^2 (1 - S)^2.
 
@@ -12,47 +8,16 @@ L and L~ differ only in states with two or more active features. |sigma(z)| <= |
 + |W_D| |W_E W_p|)^2 |x|^2, and E[|x|^2; two or more active] <= n (n - 1) (1 - S)^2 E[x_d^2 | x_d > 0], since each
 active feature needs another one.
 
-**Counterexamples.** With a threshold, sigma(x z) is not x sigma(z). M_d, read literally, counts x = 0. In a hierarchy
-no feature is ever active alone. The probability of two active features is not at most (1 - S)^2.
-
-**The later revision** has a union bound over pairs of features.
-
-**Statement.** |L - L~| <= n^2 C (1 - S)^2 if 1 - S <= 1/n, with C the supremum of the squared error. The revision no
-longer assumes that features are independent.
-
-**Check.** Both sides of the inequality for random dictionaries, with independent features and with features that are
-always active together; the condition and C on the paper's bench.
-
-**What holds.** With independent features, sigma(t z) = t sigma(z) and bounded magnitudes, the inequality is true even
-with n (n - 1) / 2 instead of n^2, and without the condition 1 - S <= 1/n.
-
-**Counterexamples.** A threshold breaks it. So do two features that are active together with chance p: L has order p and
-L~ is 0. On the paper's bench, the condition fails, the bound exceeds C (which bounds |L - L~| trivially), and C is
-infinite.
+The later revision states |L - L~| <= n^2 C (1 - S)^2 if 1 - S <= 1/n, with C the supremum of the squared error, by a
+union bound over pairs of features. It no longer assumes that features are independent.
 """
 
 import numpy as np
 
+from sdlstudy.theory import exact_loss as exact
 from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import BOTH, LATER, PROJECT, VERSION_3, Claim, share
-from sdlstudy.theory.exact_loss import (
-    MAGNITUDES,
-    ONE,
-    SECOND_MOMENT,
-    SPARSE,
-    States,
-    at_sparse,
-    error_norm,
-    exclusive,
-    hierarchy,
-    independent,
-    losses,
-    pair_constant,
-    rate,
-    several_chance,
-    state_errors,
-    together,
-)
+from sdlstudy.theory.exact_loss import ONE, SPARSE, States
 from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, random_problem
 
 Drawn = list[tuple[str, Problem, Weights]]
@@ -64,8 +29,8 @@ def draw(rng: np.random.Generator, instances: int = 240) -> Drawn:
     return [(name, *random_problem(rng, name)) for name in (ACTIVATIONS[i % 3] for i in range(instances))]
 
 
-def claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
-    """Check Theorem 3.1 of version 3 and its proof."""
+def check(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+    """Check version 3's theorem and its proof."""
     return [_rate(drawn), _constant(drawn, rng), _several(), _definition(drawn), _hierarchy(rng)]
 
 
@@ -74,20 +39,25 @@ def _not_quadratic(exponents: list[float]) -> list[bool]:
     return [not 1.9 < exponent < 2.1 for exponent in exponents]
 
 
+def _exponent(pair: tuple[exact.Losses, exact.Losses]) -> float:
+    """Return the exponent of |L - L~| in 1 - S, from the losses at both values of `SPARSE`."""
+    return exact.rate(pair[0].difference, pair[1].difference)
+
+
 def _rate(drawn: Drawn) -> Claim:
     exponents: dict[str, list[float]] = {name: [] for name in ACTIVATIONS}
     inside, constants, limits = [], [], []
     for name, problem, weights in drawn:
-        larger, smaller = at_sparse(weights, problem)
-        exponents[name].append(rate(larger.difference, smaller.difference))
-        inside.append(rate(larger.several, smaller.several))
+        larger, smaller = exact.at_sparse(weights, problem)
+        exponents[name].append(_exponent((larger, smaller)))
+        inside.append(exact.rate(larger.several, smaller.several))
         if name != "jumprelu":
-            limit = pair_constant(weights, problem)
+            limit = exact.pair_constant(weights, problem)
             limits.append(smaller.difference / SPARSE[1] ** 2 / limit)
             constants.append(limit / (problem.n * (problem.n - 1) / 2))
     jumprelu, homogeneous = exponents["jumprelu"], exponents["relu"] + exponents["topk"]
     unit = np.ones((1, 1))
-    example = losses(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), independent(1, 0.01))
+    example = exact.losses(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), exact.independent(1, 0.01))
     return Claim(
         "Theorem 3.1",
         VERSION_3,
@@ -111,9 +81,9 @@ def _constant(drawn: Drawn, rng: np.random.Generator) -> Claim:
     ratios = []
     for name, problem, weights in drawn:
         q = float(10 ** rng.uniform(-3, 0))
-        loss = losses(weights, problem, independent(problem.n, q))
+        loss = exact.losses(weights, problem, exact.independent(problem.n, q))
         beyond = loss.several if name == "jumprelu" else loss.difference
-        C = problem.n * (problem.n - 1) * SECOND_MOMENT * error_norm(weights, problem) ** 2
+        C = problem.n * (problem.n - 1) * exact.SECOND_MOMENT * exact.error_norm(weights, problem) ** 2
         ratios.append(beyond / q**2 / C)
     return Claim(
         "Theorem 3.1, proof",
@@ -130,7 +100,7 @@ def _constant(drawn: Drawn, rng: np.random.Generator) -> Claim:
 
 def _several() -> Claim:
     grid = [(n, q) for n in (2, 3, 5, 10, 30, 100, 300, 1000) for q in (0.5, 0.1, 0.01, 1e-3, 1e-4)]
-    false = [several_chance(n, q) > q**2 * (1 + 1e-9) for n, q in grid]
+    false = [exact.several_chance(n, q) > q**2 * (1 + 1e-9) for n, q in grid]
     return Claim(
         "Theorem 3.1, proof",
         VERSION_3,
@@ -138,10 +108,10 @@ def _several() -> Claim:
         checked="The binomial distribution, for n from 2 to 1000 and S from .5 to .9999.",
         false=false,
         observed=f"False at {share(false)}; at n = 2 it is an equality.",
-        counterexample=f"n = 1000, S = .99, the bench of the paper: {several_chance(1000, 0.01):.4f}, not "
+        counterexample=f"n = 1000, S = .99, the bench of the paper: {exact.several_chance(1000, 0.01):.4f}, not "
         f"{0.01**2:.4f}. Almost every sample has several active features.",
         condition="n (n - 1) / 2 times as much.",
-        false_then=[several_chance(n, q) > n * (n - 1) / 2 * q**2 * (1 + 1e-9) for n, q in grid],
+        false_then=[exact.several_chance(n, q) > n * (n - 1) / 2 * q**2 * (1 + 1e-9) for n, q in grid],
     )
 
 
@@ -149,10 +119,12 @@ def _definition(drawn: Drawn) -> Claim:
     homogeneous = [(problem, weights) for name, problem, weights in drawn if name != "jumprelu"]
     exponents = {}
     for literal in (True, False):
-        loss_pairs = [at_sparse(weights, problem, literal=literal) for problem, weights in homogeneous]
-        exponents[literal] = [rate(larger.difference, smaller.difference) for larger, smaller in loss_pairs]
+        pairs = [exact.at_sparse(weights, problem, literal=literal) for problem, weights in homogeneous]
+        exponents[literal] = [_exponent(pair) for pair in pairs]
     zero = np.zeros((1, 1))
-    example = losses(Weights(zero, zero), autoencoder(np.ones((1, 1))), independent(1, 0.01, ONE, ONE), literal=True)
+    example = exact.losses(
+        Weights(zero, zero), autoencoder(np.ones((1, 1))), exact.independent(1, 0.01, ONE, ONE), literal=True
+    )
     return Claim(
         "Theorem 3.1, definition of M_d",
         BOTH,
@@ -174,15 +146,12 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
     apart: list[float] = []
     for _ in range(instances):
         children = int(rng.integers(2, 5))
-        while True:
+        problem, weights = random_problem(rng, "relu")
+        while problem.n != children + 1:
             problem, weights = random_problem(rng, "relu")
-            if problem.n == children + 1:
-                break
-        family = at_sparse(weights, problem, lambda n, q: hierarchy(n - 1, q))
-        alone = at_sparse(weights, problem, lambda n, q: independent(n, q, ONE, ONE))
-        for values, (larger, smaller) in ((exponents, family), (apart, alone)):
-            values.append(rate(larger.difference, smaller.difference))
-    example = losses(Weights(np.eye(3)[1:], np.eye(3)[1:]), autoencoder(np.eye(3)), hierarchy(2, 0.01))
+        exponents.append(_exponent(exact.at_sparse(weights, problem, lambda n, q: exact.hierarchy(n - 1, q))))
+        apart.append(_exponent(exact.at_sparse(weights, problem, lambda n, q: exact.independent(n, q, ONE, ONE))))
+    example = exact.losses(Weights(np.eye(3)[1:], np.eye(3)[1:]), autoencoder(np.eye(3)), exact.hierarchy(2, 0.01))
     return Claim(
         "Theorem 3.1 with Definition 3.9",
         BOTH,
@@ -201,30 +170,21 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
     )
 
 
-# the later revision
-
-
-def later_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
-    """Check the theorem on the same dictionaries as version 3's theorem."""
-    return [
-        _union_bound(drawn, rng),
-        _dependent(drawn, rng),
-        _several_pairs(),
-        _condition(drawn, rng),
-        _supremum(drawn, rng),
-    ]
+def check_later(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+    """Check the later revision's theorem and its proof on the same dictionaries."""
+    claims = [_union_bound(drawn, rng), _dependent(drawn, rng), _several_pairs()]
+    return [*claims, _condition(drawn, rng), _supremum(drawn, rng)]
 
 
 def _sides(weights: Weights, problem: Problem, states: States, q: float) -> tuple[float, float]:
     """Return |L - L~| and n^2 C (1 - S)^2, both relative to C, the largest squared error of any state."""
-    largest = float(state_errors(weights, problem, states).max())
-    return abs(losses(weights, problem, states).difference) / largest, (problem.n * q) ** 2
+    largest = float(exact.state_errors(weights, problem, states).max())
+    return abs(exact.losses(weights, problem, states).difference) / largest, (problem.n * q) ** 2
 
 
 def _reached(weights: Weights, problem: Problem, states: States, q: float) -> float:
     """Return |L - L~| as a share of its bound."""
-    error, bound = _sides(weights, problem, states, q)
-    return error / bound
+    return float(np.divide(*_sides(weights, problem, states, q)))
 
 
 def _exceeded(reached: list[float]) -> list[bool]:
@@ -240,10 +200,10 @@ def _union_bound(drawn: Drawn, rng: np.random.Generator) -> Claim:
     reached: dict[str, list[float]] = {name: [] for name in ACTIVATIONS}
     for name, problem, weights in drawn:
         q = _sparse_enough(problem, rng)
-        reached[name].append(_reached(weights, problem, independent(problem.n, q), q))
+        reached[name].append(_reached(weights, problem, exact.independent(problem.n, q), q))
     homogeneous = reached["relu"] + reached["topk"]
     unit = np.ones((1, 1))
-    error, bound = _sides(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), independent(1, 0.01), 0.01)
+    error, bound = _sides(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), exact.independent(1, 0.01), 0.01)
     return Claim(
         "Theorem 3.1",
         LATER,
@@ -265,10 +225,10 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
     for name, problem, weights in drawn:
         if name == "relu":
             q = _sparse_enough(problem, rng)
-            always.append(_reached(weights, problem, together(problem.n, q), q))
-            never.append(_reached(weights, problem, exclusive(problem.n, q), q))
+            always.append(_reached(weights, problem, exact.together(problem.n, q), q))
+            never.append(_reached(weights, problem, exact.exclusive(problem.n, q), q))
     broken, zero = _exceeded(always), np.zeros((1, 2))
-    error, bound = _sides(Weights(zero, zero), autoencoder(np.eye(2)), together(2, 0.01), 0.01)
+    error, bound = _sides(Weights(zero, zero), autoencoder(np.eye(2)), exact.together(2, 0.01), 0.01)
     return Claim(
         "Theorem 3.1",
         LATER,
@@ -302,7 +262,7 @@ def _several_pairs() -> Claim:
         counterexample=f"Two features, p = .01: the chance is .01, the bound {4 * 0.01**2:.4f}.",
         condition="Independent features.",
         condition_source="proof of Theorem 3.1",
-        false_then=[several_chance(n, p) > (n * p) ** 2 for n, p in grid],
+        false_then=[exact.several_chance(n, p) > (n * p) ** 2 for n, p in grid],
     )
 
 
@@ -314,7 +274,7 @@ def _condition(drawn: Drawn, rng: np.random.Generator) -> Claim:
     for name, problem, weights in drawn:
         if name != "jumprelu":
             q = float(rng.uniform(1 / problem.n, 1))
-            sides.append(_sides(weights, problem, independent(problem.n, q), q))
+            sides.append(_sides(weights, problem, exact.independent(problem.n, q), q))
     return Claim(
         "Theorem 3.1, on the bench",
         LATER,
@@ -338,12 +298,12 @@ def _supremum(drawn: Drawn, rng: np.random.Generator, far: float = 1e3) -> Claim
     for name, problem, weights in drawn:
         if name != "jumprelu":
             x = rng.exponential(size=problem.n)
-            near, further = state_errors(weights, problem, States(np.array([x, far * x]), np.ones(2)))
+            near, further = exact.state_errors(weights, problem, States(np.array([x, far * x]), np.ones(2)))
             unbounded.append(bool(further > 0.99 * far**2 * near > 0))
-            limit = problem.n * MAGNITUDES.max() ** 2 * error_norm(weights, problem) ** 2
-            beyond.append(bool(state_errors(weights, problem, independent(problem.n, 0.5)).max() > limit))
+            limit = problem.n * exact.MAGNITUDES.max() ** 2 * exact.error_norm(weights, problem) ** 2
+            beyond.append(bool(exact.state_errors(weights, problem, exact.independent(problem.n, 0.5)).max() > limit))
     zero = np.zeros((1, 1))
-    grown = state_errors(
+    grown = exact.state_errors(
         Weights(zero, zero), autoencoder(np.ones((1, 1))), States(np.array([[10.0], [100.0]]), np.ones(2))
     )
     return Claim(

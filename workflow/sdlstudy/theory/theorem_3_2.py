@@ -1,16 +1,10 @@
 """Theorem 3.2: the approximate loss is biconvex where the activation pattern is fixed.
 
-**Statement.** In the region of encoders with one activation pattern, L~ is convex in W_D for fixed W_E, and in W_E for
-fixed W_D. Section 2.4 defines regions by one threshold c, with sigma(z) = z 1(z > c).
+In the region of encoders with one activation pattern, L~ is convex in W_D for fixed W_E, and in W_E for fixed W_D.
+Section 2.4 defines regions by one threshold c, with sigma(z) = z 1(z > c).
 
-**Check.** Eigenvalues of both Hessians, and values of L~ at the middle of segments within a region.
-
-**What holds.** The theorem. The Hessian in W_E is 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), where row i of V_d is
-the decoder column of latent i if feature d activates it and zero if not. That is positive semidefinite.
-
-**Counterexamples.** The proof's Hessian (eq. 50) has only diagonal blocks, but one feature that activates two latents
-with equal columns has the Hessian [[2, 2], [2, 2]]. TopK has no single threshold. The loss L is not biconvex in these
-regions.
+The Hessian in W_E is 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), where row i of V_d is the decoder column of latent i
+if feature d activates it and zero if not. That is positive semidefinite, which proves the theorem.
 """
 
 from typing import NamedTuple
@@ -25,6 +19,7 @@ from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
 from sdlstudy.theory.theorem_3_1 import Drawn
 
 TOLERANCE = 1e-8
+Instances = list[tuple[Problem, Weights]]
 
 
 class Curvature(NamedTuple):
@@ -102,10 +97,8 @@ def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, t
 
 
 def exact_bend(first: Weights, second: Weights, problem: Problem, states: States) -> tuple[float, bool]:
-    """Return the excess of the loss L (eq. 3) at the middle of a segment over the mean of its ends.
-
-    Also return whether no latent changes its activity in any state along the segment.
-    """
+    """Return the excess of the loss L (eq. 3) at the middle of a segment over the mean of its ends, and whether no
+    latent changes its activity in any state along the segment."""
     values, active = [], []
     for weights in (first, second, _half(first, second)):
         values.append(float(states.chance @ state_errors(weights, problem, states)))
@@ -121,9 +114,9 @@ def common_threshold(weights: Weights, problem: Problem) -> float | None:
     return low if low < z_QD[active].min(initial=np.inf) else None
 
 
-def claims(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
+def check(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
     """Check Theorem 3.2, its proof, and section 2.4, over random dictionaries with ReLU, JumpReLU and TopK."""
-    drawn = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
+    drawn: Instances = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
     curvatures = [curvature(weights, problem) for problem, weights in drawn]
     bends = [largest_bend(weights, problem, rng) for problem, weights in drawn]
     # rounding errors scale with the size of the Hessians, which this bounds
@@ -152,9 +145,7 @@ def _biconvex(curvatures: list[Curvature], bends: list[float], rounding: list[fl
     )
 
 
-def _block_diagonal(
-    drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature], rng: np.random.Generator
-) -> Claim:
+def _block_diagonal(drawn: Instances, curvatures: list[Curvature], rng: np.random.Generator) -> Claim:
     def coupled(each: Curvature, weights: Weights) -> bool:
         return each.coupling(len(weights.W_enc)) > TOLERANCE
 
@@ -176,7 +167,7 @@ def _block_diagonal(
     )
 
 
-def _semidefinite(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature], rounding: list[float]) -> Claim:
+def _semidefinite(drawn: Instances, curvatures: list[Curvature], rounding: list[float]) -> Claim:
     off = [
         float(np.abs(encoder_hessian(weights, problem) - each.encoder).max())
         for (problem, weights), each in zip(drawn, curvatures, strict=True)
@@ -218,31 +209,29 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
     )
 
 
-def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+def check_exact_loss(drawn: Drawn, rng: np.random.Generator) -> Claim:
     """Check whether the loss L is biconvex too, on the same dictionaries as Theorem 3.1."""
-    changing_activity: list[bool] = []
-    fixed_activity: list[bool] = []
+    bends: dict[bool, list[bool]] = {True: [], False: []}
     for name, problem, weights in drawn:
         for _ in range(10 if name == "relu" else 0):
             W_enc = weights.W_enc + rng.exponential(0.3) * rng.standard_normal(weights.W_enc.shape)
             if (pattern(W_enc, problem) == pattern(weights.W_enc, problem)).all():
                 states = independent(problem.n, 0.5, ONE, ONE)
                 bend, same = exact_bend(weights, Weights(W_enc, weights.W_dec), problem, states)
-                (fixed_activity if same else changing_activity).append(bend > 1e-9)
+                bends[same].append(bend > 1e-9)
     ends = [Weights(np.array([[1.0, other]]), np.ones((1, 2))) for other in (-2.0, -0.1)]
     example, _ = exact_bend(ends[0], ends[1], autoencoder(np.eye(2)), independent(2, 0.5, ONE, ONE))
-    claim = Claim(
+    return Claim(
         "Theorem 3.2, consequence",
         BOTH,
         says="SDL itself, the loss L, is biconvex in the regions that single features define.",
         checked="L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
-        false=changing_activity + fixed_activity,
-        observed=f"Not convex on {share(changing_activity)} of the segments where a latent changes its activity in "
+        false=bends[False] + bends[True],
+        observed=f"Not convex on {share(bends[False])} of the segments where a latent changes its activity in "
         "some state.",
         counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
         f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5).",
         condition="No latent changes its activity in any state.",
         condition_source="section 3.2, regions of fixed activation patterns",
-        false_then=fixed_activity,
+        false_then=bends[True],
     )
-    return [claim]

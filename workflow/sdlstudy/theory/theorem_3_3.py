@@ -1,28 +1,11 @@
 """Theorem 3.3 of version 3: the ground truth loses little.
 
-**Statement.** With n_q >= n and sigma(z)_i in {0, z_i}, W_D = [W_r, 0] and W_E = [W_p^T; 0] have L~ = O((1 - S) M^2),
-with M the largest inner product of two features.
+With n_q >= n and sigma(z)_i in {0, z_i}, W_D = [W_r, 0] and W_E = [W_p^T; 0] have L~ = O((1 - S) M^2), with M the
+largest inner product of two features. The later revision states L~ <= n^2 M^2 sum_d M_d there.
 
-**Check.** L~ at these weights, for random features of growing number, for random problems, and on the paper's bench.
-
-**What holds.** Where |w_r^d| = 1 and each feature activates its own latent, the error of feature d is at most M (K_d -
-1), with K_d the number of latents that d activates, so L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64). With a threshold c
-from M to below 1, K_d = 1 and L~ = 0.
-
-**Counterexamples.** Under ReLU, K_d is about n/2 and the constant grows with n; sum_d M_d is not O(1 - S). Targets of
-norm 10 and thresholds of 1 or more break the bound. With n_q >= 2 n_p latents, the encoder [A; -A] with the decoder
-[A^-1, -A^-1] loses nothing, so the ground truth is no global minimum there; the theorem assumes n_q >= n only.
-
-**The later revision** has an explicit bound.
-
-**Statement.** At the ground truth L~ <= n^2 M^2 sum_d M_d, with M the largest inner product of two features.
-
-**Check.** Both sides, for random problems; the bound on the paper's bench.
-
-**What holds.** The bound is true where |w_r^d| = 1 and each feature activates its own latent: K_d <= n in eq. (64).
-
-**Counterexamples.** Targets of norm 10 and thresholds of 1 or more break the bound. A decoder of zeros loses sum_d M_d,
-so the bound is useful only if n M < 1. On the bench n M = 100, and the bound is 10,000 times the loss of that decoder.
+Where |w_r^d| = 1 and each feature activates its own latent, the error of feature d is at most M (K_d - 1), with K_d the
+number of latents that d activates, so L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64), and K_d <= n gives the later bound.
+With a threshold c from M to below 1, K_d = 1 and L~ = 0.
 """
 
 from dataclasses import replace
@@ -95,21 +78,18 @@ def own_latents_active(problem: Problem) -> bool:
     return bool(active) and interference(problem.W_p) >= 0
 
 
-def growth(values: list[float]) -> float:
+def _growth(values: list[float]) -> float:
     """Return the exponent of a power law in n, fitted to values at `SIZES`."""
     return float(np.polyfit(np.log(SIZES), np.log(values), 1)[0])
 
 
 def growing(rng: np.random.Generator) -> list[GroundTruth]:
-    """Return the ground truths of random autoencoders with `SIZES` features.
-
-    M_d = 1, which is the limit of M_d / (1 - S) as S tends to 1.
-    """
+    """Return the ground truths of random autoencoders with `SIZES` features; M_d = 1, as M_d / (1 - S) for S to 1."""
     return [at_ground_truth(autoencoder(unit_columns(round(RATIO * n), n, rng))) for n in SIZES]
 
 
-def claims(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
-    """Check Theorem 3.3 of version 3 and its proof."""
+def check(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
+    """Check version 3's theorem and its proof."""
     return [_order(truths), _active(truths, bench, rng), _weights(), _error(rng), _any_sigma(rng), _global(rng)]
 
 
@@ -128,7 +108,7 @@ def _order(truths: list[GroundTruth]) -> Claim:
         checked=f"L~ / ((1 - S) M^2) as S tends to 1, of autoencoders with random features, ReLU, n = {SIZES[0]} to "
         f"{SIZES[-1]}, n_p = {RATIO} n; it may double over this range and count as constant.",
         false=[constant > 2 * constants[0] for constant in constants[1:]],
-        observed=f"It grows like n^{growth(constants):.2f}: {', '.join(f'{constant:.3g}' for constant in constants)}.",
+        observed=f"It grows like n^{_growth(constants):.2f}: {', '.join(f'{constant:.3g}' for constant in constants)}.",
         counterexample=f"n = {SIZES[-1]}: {constants[-1]:.3g}, {constants[-1] / constants[0]:.0f} times the value at n "
         f"= {SIZES[0]}.",
         condition="With the sum that the proof drops: L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64), where |w_r^d| = 1; so "
@@ -155,7 +135,7 @@ def _active(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Genera
         "activation function provides sparsity.",
         checked="Its median over features, in the same autoencoders under ReLU; it may double and count as constant.",
         false=[value > 2 * median[0] for value in median[1:]],
-        observed=f"Under ReLU, the median of K_d - 1 grows like n^{growth(median):.2f}: about half of all features. "
+        observed=f"Under ReLU, the median of K_d - 1 grows like n^{_growth(median):.2f}: about half of all features. "
         "The rest of the proof gives an upper bound, which is true but loose.",
         counterexample=f"The paper's bench under ReLU (n = 1000, n_p = 768, M = {bench.interference:.3f}): K_d - 1 is "
         f"{bench.active.min() - 1} to {bench.active.max() - 1}, its median {np.median(bench.active) - 1:.1f}.",
@@ -259,7 +239,9 @@ def _global(rng: np.random.Generator, instances: int = 60) -> Claim:
     )
 
 
-# the later revision
+def check_later(bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
+    """Check the later revision's bound in general and on the paper's bench."""
+    return [_bound(rng), _on_the_bench(bench, rng)]
 
 
 def bound(problem: Problem) -> float:
@@ -270,11 +252,6 @@ def bound(problem: Problem) -> float:
 def exceeds(problem: Problem) -> bool:
     """Return whether L~ at the ground truth is above the bound."""
     return at_ground_truth(problem).loss > bound(problem) + 1e-9
-
-
-def later_claims(bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
-    """Check the bound in general and on the paper's bench."""
-    return [_bound(rng), _on_the_bench(bench, rng)]
 
 
 def _nearly_orthonormal(rng: np.random.Generator, n: int = 5) -> Problem:

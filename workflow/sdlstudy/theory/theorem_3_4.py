@@ -1,16 +1,7 @@
-"""Theorem 3.4: when the loss is zero.
+"""Theorem 3.4: L~ = 0 if and only if w_r^d = W_D sigma(W_E w_p^d) for every d.
 
-**Statement.** L~ = 0 if and only if w_r^d = W_D sigma(W_E w_p^d) for every d. The paper concludes that these equations
-are underdetermined for n_q > n, and that some solutions recover no feature (Figure 4).
-
-**Check.** Both sides for random dictionaries and for dictionaries of zero loss; the dimension of the set of solutions;
-the cosines between features and a dictionary [A; -A] with random A.
-
-**What holds.** The theorem is true if every M_d > 0, and so are both conclusions; the equations are underdetermined
-with n_q = n, too. If each feature has a latent that no other feature activates, zero loss determines the decoder and
-not the encoder.
-
-**Counterexample.** A feature with M_d = 0: it may be lost at zero loss. In a hierarchy (Definition 3.9) every M_d is 0.
+The paper concludes that these equations are underdetermined for n_q > n, and that some solutions recover no feature
+(Figure 4).
 """
 
 from dataclasses import replace
@@ -45,8 +36,7 @@ def own_latents(problem: Problem, rng: np.random.Generator) -> Weights:
 def freedom(weights: Weights, problem: Problem) -> tuple[int, int]:
     """Return the number of weight directions that leave all residuals unchanged to first order, and of all directions.
 
-    The pattern is held fixed. At a zero of the loss the former number is the dimension of the set of solutions, if that
-    is smooth there.
+    The pattern is held fixed. At a zero of the loss the former is the dimension of a smooth set of solutions.
     """
     active = pattern(weights.W_enc, problem)
     z_QD = active * (weights.W_enc @ problem.W_p)
@@ -58,7 +48,7 @@ def freedom(weights: Weights, problem: Problem) -> tuple[int, int]:
     return unknowns - int(np.linalg.matrix_rank(jacobian, tol=1e-9)), unknowns
 
 
-def claims(rng: np.random.Generator) -> list[Claim]:
+def check(rng: np.random.Generator) -> list[Claim]:
     """Check Theorem 3.4 and its consequences."""
     return [_positive_weights(), _if_and_only_if(rng), _underdetermined(rng), _without_recovery(rng), _own_latents(rng)]
 

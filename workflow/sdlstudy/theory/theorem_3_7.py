@@ -1,19 +1,10 @@
 """Theorem 3.7 (3.6 of the later revision): spurious partial minima.
 
-**Statement.** If n >= 2 and n_q >= n, every realizable polysemantic pattern that is a partition of the features has a
-partial minimum with positive loss, in which gradient descent can become trapped.
+If n >= 2 and n_q >= n, every realizable polysemantic pattern that is a partition of the features has a partial minimum
+with positive loss, in which gradient descent can become trapped.
 
-**Check.** Random partitions of random features: the point that `partial_minima` constructs, a search for stationary
-points that does not use this construction, and gradient descent from near the points.
-
-**What holds.** The theorem is true under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an
-eigenvector with a positive inner product with every member. For linearly independent features the condition is
-necessary, too. Gradient descent is trapped if the eigenvalue is the largest of the matrix; groups whose members all
-have positive inner products always are (Perron and Frobenius).
-
-**Counterexample.** Two orthonormal features, M = (2, 1), one latent for both: a row (a, b) with its best decoder loses
-3 - (4 a^2 + b^2) / (2 a^2 + b^2), which rises with b / a throughout. The proof's step from (85) to (86) takes w_p^d out
-of a sum over d.
+It is true under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an eigenvector with a
+positive inner product with every member (`partial_minima`).
 """
 
 from dataclasses import replace
@@ -21,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdlstudy.theory import partial_minima as minima
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, gradients
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.landscape import (
@@ -31,16 +23,6 @@ from sdlstudy.theory.landscape import (
     perturbed,
     unit_columns,
     with_best_decoder,
-)
-from sdlstudy.theory.partial_minima import (
-    Groups,
-    expected_share,
-    group_points,
-    groups_to_pattern,
-    partial_minimum,
-    random_groups,
-    search_points,
-    share_with_point,
 )
 from sdlstudy.theory.theorem_3_2 import curvature
 
@@ -59,7 +41,7 @@ class Drawn(NamedTuple):
     """A problem, a pattern, and the pattern's stationary point, if any, with whether it is a local minimum."""
 
     problem: Problem
-    groups: Groups
+    groups: minima.Groups
     point: tuple[Weights, bool] | None
 
 
@@ -69,8 +51,8 @@ def draw(rng: np.random.Generator, instances: int = 240) -> list[Drawn]:
     for _ in range(instances):
         threshold = float(rng.choice([0.0, 0.2]))
         problem = autoencoder(unit_columns(N_P, N, rng), rng.uniform(0.2, 2, N), threshold)
-        groups = random_groups(N, N, rng)
-        drawn.append(Drawn(problem, groups, partial_minimum(groups, problem)))
+        groups = minima.random_groups(N, N, rng)
+        drawn.append(Drawn(problem, groups, minima.partial_minimum(groups, problem)))
     return drawn
 
 
@@ -92,33 +74,26 @@ def escapes(weights: Weights, problem: Problem, rng: np.random.Generator, rounds
     return False
 
 
-def claims(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
+def check(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
     """Check Theorem 3.7, its proof and its consequence."""
-    return [
-        _exists(drawn, rng),
-        _instance(),
-        _necessary(rng),
-        _proof(drawn),
-        _traps(drawn, rng),
-        _positive(rng),
-        _correlated(rng),
-    ]
+    claims = [_exists(drawn, rng), _instance(), _necessary(rng), _proof(drawn)]
+    return [*claims, _traps(drawn, rng), _positive(rng), _correlated(rng)]
 
 
-def _is_partial_minimum(problem: Problem, groups: Groups, weights: Weights) -> bool:
+def _is_partial_minimum(problem: Problem, groups: minima.Groups, weights: Weights) -> bool:
     """Return whether a constructed point has the properties that Theorem 3.7 claims."""
     loss, turns = approximate_loss(weights, problem), alternate(weights, problem, 3)
-    right = (pattern(weights.W_enc, problem) == groups_to_pattern(groups, problem.n)).all()
+    right = (pattern(weights.W_enc, problem) == minima.groups_to_pattern(groups, problem.n)).all()
     stays = turns.left_after is None and abs(turns.losses[-1] - loss) < 1e-9
     return bool(gradient_norm(weights, problem) < GRADIENT and right and loss > 1e-9 and stays)
 
 
 def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     missing = [point is None for _, _, point in drawn]
-    shares = {m: share_with_point(m, 32, 1000, rng)[0] for m in SIZES}
-    text = ", ".join(f"{shares[m]:.0%} for {m} (m 2^(1-m) = {expected_share(m):.0%})" for m in SIZES)
+    shares = {m: minima.share_with_point(m, 32, 1000, rng)[0] for m in SIZES}
+    text = ", ".join(f"{shares[m]:.0%} for {m} (m 2^(1-m) = {minima.expected_share(m):.0%})" for m in SIZES)
     superposed = [autoencoder(unit_columns(N_P, N_P + 4, rng)) for _ in range(100)]
-    realized = [partial_minimum([[0, 1]], problem) is not None for problem in superposed]
+    realized = [minima.partial_minimum([[0, 1]], problem) is not None for problem in superposed]
     rounds = [_rounds(*counterexample(c)) for c in (0.0, 0.1)]
     return Claim(
         "Theorem 3.7",
@@ -180,7 +155,9 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
     for _ in range(instances):
         members = int(rng.integers(2, 5))
         W, M = unit_columns(N_P, members, rng), rng.uniform(0.2, 2, members)
-        (with_eigenvector if group_points(W, M) else without_eigenvector).append(search_points(W, M, rng, 10))
+        (with_eigenvector if minima.group_points(W, M) else without_eigenvector).append(
+            minima.search_points(W, M, rng, 10)
+        )
     return Claim(
         "Theorem 3.7, beyond the paper",
         BOTH,
@@ -197,7 +174,7 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
 def _proof(drawn: list[Drawn]) -> Claim:
     slopes = []
     for problem, groups, _ in drawn:
-        z = problem.threshold + np.where(groups_to_pattern(groups, problem.n), 1.0, -1.0)
+        z = problem.threshold + np.where(minima.groups_to_pattern(groups, problem.n), 1.0, -1.0)
         slopes.append(gradient_norm(with_best_decoder(z @ np.linalg.pinv(problem.W_p), problem), problem))
     problem, weights = counterexample()
     row, false = gradients(weights, problem).W_enc[0], [slope > GRADIENT for slope in slopes]
@@ -228,7 +205,7 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
     pair = autoencoder(np.array([[1.0, -0.4], [0.0, np.sqrt(1 - 0.4**2)]]))
     saddle = with_best_decoder(np.linalg.solve(pair.W_p.T, APART.T).T, pair)
     end = approximate_loss(descend(perturbed(saddle, rng), pair, 4000, lr=0.1), pair)
-    text = ", ".join(f"{expected_share(m, largest=True):.1%} for {m}" for m in SIZES)
+    text = ", ".join(f"{minima.expected_share(m, largest=True):.1%} for {m}" for m in SIZES)
     return Claim(
         "Theorem 3.7, consequence",
         BOTH,
@@ -276,7 +253,7 @@ def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
     for _ in range(instances):
         members = int(rng.integers(2, 8))
         W = np.abs(rng.standard_normal((members + 1, members)))
-        points = group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
+        points = minima.group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
         false.append(len(points) != 1 or not points[0].largest)
     return Claim(
         "Theorem 3.7, beyond the paper",

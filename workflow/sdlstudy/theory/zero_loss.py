@@ -35,25 +35,10 @@ class Solution(NamedTuple):
 
     @classmethod
     def of(cls, model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array, samples: np.ndarray) -> Self:
-        """Evaluate an autoencoder on held-out samples.
+        """Evaluate an autoencoder, in evaluation mode, on held-out samples (N x n_p, float32).
 
-        Parameters
-        ----------
-        model
-            In evaluation mode.
-        W
-            n_p x n true features, unit columns.
-        x
-            N x n coefficients.
-        samples
-            N x n_p activations, float32, made from these coefficients.
-
-        Raises
-        ------
-        ValueError
-            If latents are signed: Theorem 3.4 and eq. (13) assume non-negative latents.
+        W are the true features (n_p x n, unit columns), and x the coefficients (N x n) that the samples are made from.
         """
-        refuse_signed(model.sigma, "the check of Theorem 3.4")
         with torch.no_grad():
             out = model(torch.from_numpy(samples))
         error = np.square(samples.astype(np.float64) - out.x_hat.numpy()).sum(axis=1).mean()
@@ -79,16 +64,10 @@ class Solution(NamedTuple):
 
 
 def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array) -> float:
-    """Return sum_d M_d |w_d - W_D sigma(W_E w_d)|^2 (eq. 13) for an autoencoder.
+    """Return sum_d M_d |w_d - W_D sigma(W_E w_d)|^2 (eq. 13) for an autoencoder without biases.
 
-    Parameters
-    ----------
-    model
-        In evaluation mode, without biases.
-    W
-        n_p x n true features.
-    x
-        N x n coefficients, used to estimate M_d = Pr(only d is active) E[x_d^2 | only d is active].
+    W are the features (n_p x n). M_d = Pr(only d is active) E[x_d^2 | only d is active] is estimated from the
+    coefficients x (N x n).
 
     Raises
     ------

@@ -1,0 +1,270 @@
+"""What the checks of the theorems compute, against enumeration, automatic differentiation and closed forms."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.benches.lrb import coefficients
+from sdlcore.random_streams import stream
+from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss, autoencoder, residuals
+from sdlstudy.theory.exact_loss import (
+    CHANCES,
+    MAGNITUDES,
+    ONE,
+    SECOND_MOMENT,
+    SPARSE,
+    at_sparse,
+    error_norm,
+    exclusive,
+    independent,
+    losses,
+    pair_constant,
+    rate,
+    single_weights,
+    state_errors,
+)
+from sdlstudy.theory.landscape import (
+    ACTIVATIONS,
+    best_decoder,
+    pattern,
+    random_problem,
+    unit_columns,
+    with_best_decoder,
+)
+from sdlstudy.theory.partial_minima import partial_minimum
+from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, exact_bend, largest_bend
+from sdlstudy.theory.theorem_3_3 import (
+    PAIR,
+    at_ground_truth,
+    bound,
+    exceeds,
+    interference,
+    own_latents_active,
+    thresholded,
+)
+from sdlstudy.theory.theorem_3_4 import cosines, freedom, own_latents
+from sdlstudy.theory.theorem_3_7 import counterexample, escapes
+from sdlstudy.theory.theorem_3_10 import FOUR, separable, separating_row
+
+seeds = st.integers(0, 10_000)
+
+# Theorem 3.1
+
+
+homogeneous = st.sampled_from(["relu", "topk"])
+
+
+def largest(weights, problem, states):
+    return state_errors(weights, problem, states).max()
+
+
+def test_states_have_the_chances_of_the_benchs_samples():
+    states = independent(3, 0.3, ONE, ONE)
+    assert states.chance.sum() == pytest.approx(1)
+    assert len(states.x) == 8
+    x = (coefficients(40_000, 3, 0.7, stream(0, "x"), c_min=1.0, beta=1e-9).toarray() > 0.5).astype(float)
+    for row, chance in zip(*states, strict=True):
+        assert (x == row).all(axis=1).mean() == pytest.approx(chance, abs=0.01)
+
+
+def test_the_losses_are_sums_over_states():
+    problem, weights = random_problem(stream(0, "instance"), "relu")
+    states = independent(problem.n, 0.3)
+    loss = losses(weights, problem, states)
+    assert loss.exact == pytest.approx(states.chance @ state_errors(weights, problem, states))
+    assert loss.difference == pytest.approx(loss.exact - loss.approximate)
+    assert pytest.approx(0.3 * 0.7 ** (problem.n - 1) * (CHANCES @ MAGNITUDES**2)) == single_weights(states)
+
+
+@given(seeds, homogeneous)
+def test_the_difference_shrinks_with_the_square_and_the_constant_is_the_sum_over_pairs(seed, activation):
+    problem, weights = random_problem(stream(seed, "instance"), activation)
+    larger, smaller = at_sparse(weights, problem)
+    assert rate(larger.difference, smaller.difference) == pytest.approx(2, abs=0.02)
+    assert smaller.difference / SPARSE[1] ** 2 == pytest.approx(pair_constant(weights, problem), rel=0.01)
+
+
+@given(seeds, homogeneous, st.floats(1e-4, 1))
+def test_both_constants_bound_the_difference_at_every_sparsity(seed, activation, q):
+    """Version 3's explicit constant, and half of the later revision's bound, without its condition 1 - S <= 1/n."""
+    problem, weights = random_problem(stream(seed, "instance"), activation)
+    states, pairs = independent(problem.n, q), problem.n * (problem.n - 1) / 2
+    difference, supremum = losses(weights, problem, states).difference, largest(weights, problem, states)
+    assert -1e-12 <= difference <= 2 * pairs * SECOND_MOMENT * error_norm(weights, problem) ** 2 * q**2
+    assert difference <= pairs * supremum * q**2 * (1 + 1e-9)
+    # the trivial bound, which the later bound exceeds from 1 - S = 1/n on
+    assert difference <= supremum
+    assert supremum <= problem.n * 4 * error_norm(weights, problem) ** 2
+
+
+@given(seeds, st.floats(0.01, 1))
+def test_where_features_exclude_each_other_both_losses_are_one(seed, share):
+    problem, weights = random_problem(stream(seed, "instance"), "relu")
+    states = exclusive(problem.n, share / problem.n)
+    assert states.chance.sum() == pytest.approx(1)
+    assert losses(weights, problem, states).difference == pytest.approx(0, abs=1e-12)
+
+
+# Theorem 3.2
+
+
+@settings(max_examples=25)
+@given(seeds, st.sampled_from(ACTIVATIONS))
+def test_the_loss_is_convex_in_either_block_within_a_region_and_the_hessian_has_off_diagonal_blocks(seed, activation):
+    problem, weights = random_problem(stream(seed, "instance"), activation)
+    hessian = curvature(weights, problem)
+    scale = problem.M.sum() * max(np.abs(weights.W_dec).max(), np.abs(weights.W_enc).max()) ** 2
+    assert min(hessian.least_decoder, hessian.least_encoder) > -1e-9 * scale
+    assert largest_bend(weights, problem, stream(0, "segments"), tries=5) < 1e-9 * scale
+    np.testing.assert_allclose(encoder_hessian(weights, problem), hessian.encoder, atol=1e-9)
+
+
+def test_the_exact_loss_is_not_convex_in_the_regions_of_single_features():
+    problem, column = autoencoder(np.eye(2)), np.ones((1, 2))
+    ends = [Weights(np.array([[1.0, other]]), column) for other in (-2.0, -0.1)]
+    assert (pattern(ends[0].W_enc, problem) == pattern(ends[1].W_enc, problem)).all()
+    bend, same = exact_bend(*ends, problem, independent(2, 0.5, ONE, ONE))
+    assert not same
+    # both active, chance 1/4: errors 2, 2 (1 - z)^2 with z = .9, and 2 at the middle, where z = -.05 is silent
+    assert bend == pytest.approx((2 - (2 + 2 * 0.1**2) / 2) / 4)
+
+
+@given(seeds, st.integers(1, 4))
+def test_a_common_threshold_has_the_codes_of_top_k_or_does_not_exist(seed, k):
+    problem, weights = random_problem(stream(seed, "instance"), "topk", latents=4, k=k)
+    z = weights.W_enc @ problem.W_p
+    active = activate(z, problem) > 0
+    c = common_threshold(weights, problem)
+    if c is not None:
+        np.testing.assert_array_equal(z > c, active)
+    else:
+        assert all(((z > c) != active).any() for c in [0.0, *z[z > 0]])
+
+
+# Theorem 3.3
+
+
+@given(seeds, st.sampled_from(ACTIVATIONS))
+def test_inequality_64_and_the_later_bound_hold_for_unit_targets(seed, activation):
+    problem, _ = random_problem(stream(seed, "instance"), activation)
+    assume(own_latents_active(problem))
+    solution = at_ground_truth(problem)
+    assert (solution.errors <= solution.interference * (solution.active - 1) + 1e-9).all()
+    assert solution.loss <= solution.bound + 1e-9
+    assert solution.bound <= ((problem.n - 1) * solution.interference) ** 2 * problem.M.sum() + 1e-9
+    assert not exceeds(problem)
+
+
+def test_neither_holds_for_longer_targets():
+    long = Problem(PAIR, 10 * np.eye(2), np.ones(2))
+    solution = at_ground_truth(long)
+    assert solution.errors == pytest.approx([6, 6])
+    assert solution.interference * (solution.active - 1) == pytest.approx([0.6, 0.6])
+    assert solution.loss == pytest.approx(72)
+    assert bound(long) == pytest.approx(2 * 1.2**2)
+
+
+@given(seeds)
+def test_with_a_threshold_from_m_to_below_1_the_loss_is_zero(seed):
+    rng = stream(seed, "features")
+    problem = autoencoder(unit_columns(int(rng.integers(3, 9)), 8, rng))
+    higher = replace(problem, threshold=float(rng.uniform(max(interference(problem.W_p), 1e-3), 1 - 1e-9)))
+    for solution in map(at_ground_truth, (thresholded(problem), higher)):
+        assert (solution.active == 1).all()
+        assert solution.loss < 1e-20
+
+
+# Theorem 3.4
+
+
+@given(seeds, st.booleans())
+def test_the_loss_is_zero_if_and_only_if_every_feature_is_reconstructed(seed, zero):
+    rng = stream(seed, "weights")
+    problem, weights = random_problem(rng, "relu")
+    if zero:
+        problem = Problem(unit_columns(5, 4, rng), unit_columns(5, 4, rng), rng.uniform(0.1, 1, 4))
+        weights = own_latents(problem, rng)
+    reconstructed = np.abs(residuals(weights, problem)).max() < 1e-9
+    assert reconstructed == zero == (approximate_loss(weights, problem) < 1e-15)
+
+
+@given(seeds)
+def test_the_scale_of_each_latent_is_a_direction_that_changes_no_residual(seed):
+    problem, weights = random_problem(stream(seed, "instance"), "relu")
+    scales = stream(seed, "scales").uniform(0.5, 2, (len(weights.W_enc), 1))
+    scaled = Weights(scales * weights.W_enc, weights.W_dec / scales)
+    np.testing.assert_allclose(residuals(scaled, problem), residuals(weights, problem), atol=1e-9)
+    free, unknowns = freedom(weights, problem)
+    assert unknowns == sum(part.size for part in weights)
+    assert free >= pattern(weights.W_enc, problem).any(axis=1).sum()
+
+
+@given(seeds)
+def test_with_separate_latents_zero_loss_determines_the_decoder_alone(seed):
+    rng = stream(seed, "own")
+    problem = Problem(unit_columns(6, 4, rng), unit_columns(6, 4, rng), np.ones(4), threshold=0.1)
+    weights, other = own_latents(problem, rng), own_latents(problem, rng)
+    np.testing.assert_array_equal(pattern(weights.W_enc, problem), np.eye(4, dtype=bool))
+    np.testing.assert_allclose(best_decoder(weights.W_enc, problem), weights.W_dec, atol=1e-9)
+    assert cosines(weights.W_dec, problem.W_r) == pytest.approx(1)
+    assert not np.allclose(cosines(other.W_enc, problem.W_p), cosines(weights.W_enc, problem.W_p))
+
+
+# Theorem 3.7
+
+
+@given(st.floats(0.01, 100))
+def test_the_loss_of_the_counterexamples_rows_falls_towards_the_border_so_no_row_is_stationary(ratio):
+    problem, _ = counterexample()
+
+    def profiled(r):
+        return approximate_loss(with_best_decoder(np.array([[1.0, r]]), problem), problem)
+
+    assert profiled(ratio) == pytest.approx(3 - (4 + ratio**2) / (2 + ratio**2))
+    assert profiled(0.99 * ratio) < profiled(ratio)
+
+
+@pytest.mark.parametrize(("product", "local"), [(0.4, True), (-0.4, False)])
+def test_a_point_traps_descent_if_the_two_features_are_positively_correlated_and_is_a_saddle_otherwise(product, local):
+    problem = autoencoder(np.array([[1.0, product], [0.0, np.sqrt(1 - product**2)]]))
+    weights, minimum = partial_minimum([[0, 1], []], problem)
+    assert minimum == local
+    assert approximate_loss(weights, problem) == pytest.approx(1 - product)
+    assert (curvature(weights, problem).least_joint > -1e-9) == local
+    assert escapes(weights, problem, stream(0, "noise")) != local
+
+
+# Theorem 3.10
+
+
+def test_without_a_threshold_a_group_of_two_cannot_be_separated():
+    assert separating_row(FOUR, [0, 1]) is not None
+    assert separable(FOUR, [0, 1]) == [False, False]
+    # a row that one of them activates alone would also activate the other, or a feature outside the group
+    for d, other, outside in ((0, 1, 3), (1, 0, 2)):
+        assert (np.linalg.solve(FOUR[:, [other, outside]], FOUR[:, d]) > 0).all()
+    assert [separating_row(FOUR, [d], 0.1) is not None for d in (0, 1)] == [True, True]
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_a_separating_row_separates(seed):
+    rng = stream(seed, "separating")
+    W = unit_columns(3, 5, rng)
+    members = sorted(rng.choice(5, 2, replace=False).tolist())
+    row = separating_row(W, members, 0.2)
+    if row is not None:
+        assert np.flatnonzero(row @ W > 0.2 + 1e-8).tolist() == members
+
+
+@settings(max_examples=20)
+@given(seeds)
+def test_the_absorbing_pattern_never_loses_more_than_the_one_it_came_from(seed):
+    rng = stream(seed, "groups")
+    W = np.abs(rng.standard_normal((8, 5)))
+    problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, 5), 0.1)
+    before, after = (partial_minimum(groups, problem) for groups in ([[0, 1, 2, 3], [4]], [[1, 2, 3], [4], [0]]))
+    assert approximate_loss(after[0], problem) < approximate_loss(before[0], problem)
