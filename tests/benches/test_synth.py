@@ -282,7 +282,7 @@ def recipe(tmp_path):
 
 
 def opened(path, batch_size=10):
-    return open_synth_stream(path, Request("sae", batch_size, 0, 1), path.parent, torch.device("cpu"))
+    return open_synth_stream(path, Request("sae", batch_size, 0, 1))
 
 
 def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):

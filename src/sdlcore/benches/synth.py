@@ -344,11 +344,10 @@ def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provena
 
 
 @contextmanager
-def open_synth_stream(path: str | Path, request: Request, folder: Path, device: torch.device) -> Iterator[TrainingRows]:
+def open_synth_stream(path: str | Path, request: Request) -> Iterator[TrainingRows]:
     """Open the stream of a recipe for a training. With batches of B, step s trains on samples s B to s B + B - 1.
 
     The stream does not end. Samples are independent, so they need no shuffling, and the target is the input.
-    ``folder`` and ``device`` are for streams of language models, and have no effect here.
 
     Raises
     ------

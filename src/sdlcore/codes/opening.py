@@ -123,10 +123,10 @@ def make_or_open(
     """Return the result of ``make``, compared with ``start``. With ``out``, write it to this folder, or open the
     finished dictionary there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    inputs = {"store": samples.batches.digest(), "start": digest_of_arrays(*weights)}
+    inputs = {"store": samples.batches.digest, "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
     facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
-    if (origin := samples.batches.origin()) is not None:
+    if (origin := samples.batches.origin) is not None:
         facts["activations"] = origin
 
     def compared(keep: Checkpointing | None) -> Dictionary:

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.pairs import is_site, site_column, site_columns
-from sdlcore.data.reading import ActivationStore, chunk_rows, content_digest
+from sdlcore.data.pairs import is_site, site_columns
+from sdlcore.data.reading import ActivationStore, chunk_rows
 from sdlcore.errors import StoreError
 from sdlcore.storage.files import Unchanged
 
@@ -22,17 +22,11 @@ class Readable(Protocol):
     """Rows that can be read by index, from a store, a part of a store, or memory."""
 
     path: Path
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def chunk_rows(self) -> int:
-        """Number of rows that are fast to read together."""
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Widths of the sites."""
+    rows: int
+    chunk_rows: int
+    """Number of rows that are fast to read together."""
+    widths: tuple[int, ...]
+    """Widths of the sites."""
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
@@ -78,11 +72,13 @@ class Arrays:
         features: scipy.sparse.csr_array | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self.path = Path("x")
-        self.rows: int = sites[0].shape[0]
         names = names or ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
-        self._columns = {site_column(site): _matrix(names[site], values) for site, values in enumerate(sites)}
+        self.path, self.rows = Path("x"), len(sites[0])
+        for name, values in zip(names, sites, strict=False):
+            _check_matrix(name, values)
         self.widths: tuple[int, ...] = tuple(values.shape[1] for values in sites)
+        self.chunk_rows = chunk_rows(4 * max(self.widths))
+        self._columns = dict(zip(site_columns(len(sites)), sites, strict=True))
         if labels is not None:
             self._columns["labels"] = labels
         for name, values in zip((*names[: len(sites)], "labels"), self._columns.values(), strict=False):
@@ -90,7 +86,6 @@ class Arrays:
                 raise ValueError(f"{name} has {len(values)} rows, but {names[0]} has {self.rows}")
         self._class_names, self._features = class_names, features
         self._files = Unchanged(*(str(x.filename) for x in sites if isinstance(x, np.memmap) and x.mode == "r"))
-        self.chunk_rows = chunk_rows(4 * max(self.widths))
 
     def has(self, column: str) -> bool:
         """Return whether the column exists."""
@@ -137,36 +132,28 @@ class SideBySide:
     """
 
     def __init__(self, stores: Sequence[ActivationStore]) -> None:
-        first, *others = self.stores = tuple(stores)
+        first, *others = self._stores = tuple(stores)
         for other in others:
             _check_rows(first, other)
         self.path, self.rows = first.path, first.rows
         self.chunk_rows = min(store.chunk_rows for store in stores)
         self.widths: tuple[int, ...] = tuple(width for store in stores for width in store.widths)
         places = [(store, column) for store in stores for column in site_columns(len(store.widths))]
-        self._places = {site_column(site): place for site, place in enumerate(places)}
+        self._places = dict(zip(site_columns(len(places)), places, strict=True))
+        self.class_names, self.features = first.class_names, first.features
 
     def has(self, column: str) -> bool:
         """Return whether the column exists."""
-        return column in self._places if is_site(column) else self.stores[0].has(column)
+        return column in self._places if is_site(column) else self._stores[0].has(column)
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of a site, or of another column of the first store."""
-        store, stored_column = self._places.get(column, (self.stores[0], column))
+        store, stored_column = self._places.get(column, (self._stores[0], column))
         return store.read(stored_column, start, stop)
-
-    def class_names(self) -> list[str] | None:
-        """Return the names of the first store's classes, or None."""
-        return self.stores[0].class_names()
-
-    def features(self) -> scipy.sparse.csr_array | None:
-        """Return the ground-truth coefficients in the first store (N x n), or None."""
-        return self.stores[0].features()
 
     def digest(self) -> str:
         """Return a hex SHA-256 of the content of all stores."""
-        digests = [content_digest(store.path) for store in self.stores]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        return hashlib.sha256("\n".join(store.checksum for store in self._stores).encode()).hexdigest()
 
 
 def _check_rows(first: ActivationStore, other: ActivationStore) -> None:
@@ -191,7 +178,7 @@ def digest_of_arrays(*arrays: np.ndarray) -> str:
     return total.hexdigest()
 
 
-def _matrix(name: str, values: np.ndarray) -> np.ndarray:
+def _check_matrix(name: str, values: np.ndarray) -> None:
     if values.ndim != 2 or 0 in values.shape or values.dtype not in (np.float16, np.float32, np.float64):
         how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample" if values.ndim > 2 else ""
         raise ValueError(
@@ -205,4 +192,3 @@ def _matrix(name: str, values: np.ndarray) -> np.ndarray:
             row = start + int(np.argmin(finite))
             what = "more than float32 can hold" if np.isfinite(values[row]).all() else "NaN or infinity"
             raise ValueError(f"{name} contains {what} in row {row}; leave such rows out")
-    return values

@@ -1,25 +1,20 @@
 """What a batch is, and where it comes from.
 
 Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
-decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number
-of its step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the
-steps after the training's last.
+decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number of its
+step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the steps
+after the training's last.
 
-`Batches` is the interface to every kind of data:
+`Batches` is the interface to every kind of data, with a class for each:
 
-- arrays, .npy files and stores: `stored_batches`, in the random order of `BatchReader`;
-- a user's DataLoader, iterable or function of the step: `sdlcore.data.loaders.given_batches`, in their own order;
-- samples that are computed during the training, as a recipe (a JSON file) describes:
-  `sdlcore.inputs.recipe_batches`, from a synthetic bench (`sdlcore.benches.synth`) or a language model
-  (`sdlcore.extraction.stream`).
-
-A further kind of data is one more function that returns `Batches`. Two models that run during the training, for
-example, are a function of the step that returns the activations of both, as two sites.
+- `StoredBatches`: arrays, .npy files and stores, in the random order of `BatchReader`;
+- `sdlcore.data.loaders.GivenBatches`: a user's DataLoader, iterable or function of the step, in their own order;
+- `sdlcore.inputs.RecipeBatches`: samples that are computed during the training, as a recipe (a JSON file) describes,
+  from a synthetic bench (`sdlcore.benches.synth`) or a language model (`sdlcore.extraction.stream`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -72,7 +67,6 @@ class Request(NamedTuple):
         return partial(stream, self.seed, "order")
 
 
-@dataclass(frozen=True)
 class Batches:
     """Data of any kind, from which trainings read batches."""
 
@@ -80,12 +74,6 @@ class Batches:
     """Name in errors."""
     widths: tuple[int, ...]
     """Widths of the sites."""
-    begin: Callable[[Request], TrainingRows]
-    """Starts to read the data for a training."""
-    digest: Callable[[], Json]
-    """Returns what identifies the data in provenance: a digest of its content, or a description."""
-    origin: Callable[[], Json] = lambda: None
-    """Returns the language model and the text that the activations were computed from; None if unknown."""
     pair: Pair = "sae"
     """The pair that batches are for, unless a training chooses another."""
     samples: Activations | None = None
@@ -94,6 +82,17 @@ class Batches:
     """Number of samples in the first batch, if the data comes in batches; None if the training chooses it."""
     recorded: bool = True
     """Whether the digest depends on the samples."""
+    origin: Json = None
+    """The language model and the text that the activations were computed from; None if unknown."""
+
+    def begin(self, request: Request) -> TrainingRows:
+        """Start to read the data for a training."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> Json:
+        """What identifies the data in provenance: a digest of its content, or a description."""
+        raise NotImplementedError
 
     @property
     def rows(self) -> int | None:
@@ -107,23 +106,25 @@ class Batches:
         return self.samples
 
 
-def stored_batches(samples: Activations) -> Batches:
-    """Return the batches of arrays or a store, in random order."""
+class StoredBatches(Batches):
+    """The batches of arrays or a store, in random order."""
 
-    @cache
-    def digest() -> str:
-        return samples.digest() if isinstance(samples, Arrays | SideBySide) else content_digest(samples.path)
+    samples: Activations
 
-    def origin() -> Json:
+    def __init__(self, samples: Activations) -> None:
+        self.samples, self.path, self.widths = samples, samples.path, samples.widths
         facts = samples.provenance_of_rows() if isinstance(samples, ActivationStore) else {}
-        return facts if is_of_language_model(facts) else None
+        self.origin = facts if is_of_language_model(facts) else None
 
-    def begin(request: Request) -> TrainingRows:
-        pairs = pairs_of(samples) if request.neighbours else None
-        reader = BatchReader(samples, request.pair, request.batch_size, request.order, pairs=pairs)
-        return TrainingRows(samples.widths, reader, lambda: samples)
+    def begin(self, request: Request) -> TrainingRows:
+        pairs = pairs_of(self.samples) if request.neighbours else None
+        reader = BatchReader(self.samples, request.pair, request.batch_size, request.order, pairs=pairs)
+        return TrainingRows(self.widths, reader, lambda: self.samples)
 
-    return Batches(samples.path, samples.widths, begin, digest, origin, samples=samples)
+    @cached_property
+    def digest(self) -> Json:
+        samples = self.samples
+        return samples.digest() if isinstance(samples, Arrays | SideBySide) else content_digest(samples.path)
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,15 +133,7 @@ def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.nda
 
 
 class StorePart:
-    """Consecutive rows of a store, with the interface of a store.
-
-    Parameters
-    ----------
-    store
-        The store.
-    start, stop
-        The first row, and the row after the last.
-    """
+    """Rows ``start`` to ``stop - 1`` of a store, with the interface of a store."""
 
     def __init__(self, store: Activations, start: int, stop: int) -> None:
         self.path, self.chunk_rows, self.rows = store.path, store.chunk_rows, stop - start
@@ -196,15 +189,12 @@ class BatchReader:
         if batch_size > rows:
             which = "rows" if pairs is None else "rows in pairs of neighbours"
             raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {rows} {which}; lower batch_size")
-        self.steps_per_epoch = rows // batch_size
-        self._pairs = pairs
-        self._store = store
         try:
             reads_and_writes(pair, len(store.widths))
         except ValueError as error:
             raise ValueError(f"{store.path}: {error}") from None
-        self._pair, self._batch_size = pair, batch_size
-        self._order = order
+        self.steps_per_epoch = rows // batch_size
+        self._store, self._pair, self._batch_size, self._order, self._pairs = store, pair, batch_size, order, pairs
         self._block_rows = store.chunk_rows
         self._blocks_per_group = max(1, group_rows // self._block_rows)
         self._epoch = -1
@@ -246,7 +236,9 @@ class BatchReader:
             group = blocks[i : i + self._blocks_per_group]
             rows = np.concatenate([self._rows_of(block) for block in group])
             if len(rows):  # a group may contain no pair
-                self._groups.append(self._permuted(rng, rows))
+                permuted = rng.permutation(rows)
+                both = permuted if self._pairs is None else np.stack([permuted, permuted + 1], axis=1).ravel()
+                self._groups.append(both)
         lengths = [len(group) for group in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         self._epoch = epoch
@@ -260,26 +252,19 @@ class BatchReader:
         first, last = np.searchsorted(self._pairs, (start, stop))
         return self._pairs[first:last]
 
-    def _permuted(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
-        """Return rows in random order. Both rows of a pair stay together."""
-        permuted = rng.permutation(rows)
-        return permuted if self._pairs is None else np.stack([permuted, permuted + 1], axis=1).ravel()
-
     def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._loaded:
-            rows = self._groups[group]
-            self._loaded[group] = read_sites(
-                self._pair, len(self._store.widths), lambda site: self._read(site_column(site), rows)
-            )
+            read = partial(self._read, self._groups[group])
+            self._loaded[group] = read_sites(self._pair, len(self._store.widths), read)
         return self._loaded[group]
 
-    def _read(self, column: str, rows: np.ndarray) -> np.ndarray:
-        """Read rows in the given order, one block at a time.
+    def _read(self, rows: np.ndarray, site: int) -> np.ndarray:
+        """Read rows of a site in the given order, one block at a time.
 
         Each block is written to its final places while it is in the processor's caches, so no second copy of all rows
         is needed.
         """
-        places = np.argsort(rows, kind="stable")
+        column, places = site_column(site), np.argsort(rows, kind="stable")
         out = np.empty(0, dtype=np.float32)
         for block in np.split(places, np.flatnonzero(np.diff(rows[places] // self._block_rows)) + 1):
             values = self._store.read(column, int(rows[block[0]]), int(rows[block[-1]]) + 1)

@@ -33,6 +33,8 @@ def array(values: Any, name: str) -> np.ndarray:
         path = user_path(values, name)
         if path.suffix != ".npy":
             raise ValueError(f"{path}: expected an .npy file of np.save, or an activation store ({', '.join(STORES)})")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file, given as {name}")
         try:
             return np.lib.format.open_memmap(path, mode="r")
         except (EOFError, ValueError) as error:
@@ -110,21 +112,21 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     """
     if labels is None:
         return None, None
-    values = array(labels, "labels") if isinstance(labels, torch.Tensor) else labels
-    if isinstance(getattr(values, "dtype", None), np.dtype):  # a NumPy array, or a column of pandas
-        values = np.asarray(values)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and values.ndim == 1:
+    if isinstance(labels, torch.Tensor):
+        labels = array(labels, "labels")
+    # a NumPy array or a column of pandas has a type; a list may hold numbers and names
+    values = np.asarray(labels, dtype=None if hasattr(labels, "dtype") else object)
+    if values.ndim != 1 or values.dtype.kind not in "iuUO":
+        how = {1: "; labels.astype(int) gives these", 2: "; labels.argmax(1) does of one-hot rows"}
+        raise ValueError(
+            f"labels are {values.dtype} of shape {values.shape}, expected whole numbers or names, one per "
+            f"sample{how.get(values.ndim, '')}"
+        )
+    if values.dtype.kind in "iu":
         classes, numbers = np.unique(values[values >= 0], return_inverse=True)
         indices = np.full(len(values), -1)
         indices[values >= 0] = numbers
         return indices, [str(number) for number in classes]
-    if isinstance(values, str) or np.ndim(values) != 1 or getattr(values, "dtype", object) in (float, bool):
-        kind = getattr(values, "dtype", type(values).__name__)
-        how = {1: "; labels.astype(int) gives these", 2: "; labels.argmax(1) does of one-hot rows"}
-        raise ValueError(
-            f"labels are {kind} of shape {np.shape(values)}, expected whole numbers or names, one per "
-            f"sample{how.get(np.ndim(values), '')}"
-        )
     found = [_class_name(row, value) for row, value in enumerate(values)]
     names = sorted({name for name in found if name})
     place = {name: number for number, name in enumerate(names)}
@@ -134,7 +136,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
 def _class_name(row: int, value: Any) -> str:
     """Return the name of a label; an empty one for no class."""
     if isinstance(value, str):
-        return str.__str__(value)  # of a member of an enum, its value
+        return str(value)
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return ""  # None, NaN and the missing values of pandas
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):

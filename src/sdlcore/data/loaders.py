@@ -1,7 +1,8 @@
 """Batches from a user's DataLoader, iterable, generator function or function of the step."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,8 +33,10 @@ def is_stream(x: Any) -> bool:
     return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
 
 
-def given_batches(x: Any, target: Any = None) -> Batches:
-    """Return batches in their given order, checked and converted to float32.
+class GivenBatches(Batches):
+    """Batches in their given order, checked and converted to float32.
+
+    A batch is kept until a later one is read for training, since the first batches also make up the sample.
 
     Parameters
     ----------
@@ -49,24 +52,117 @@ def given_batches(x: Any, target: Any = None) -> Batches:
     ValueError
         If ``target`` is given, ``x`` can be read only once, or there is no batch of arrays or tensors.
     """
-    if target is not None:
-        raise ValueError("x gives batches, which hold their targets themselves: pairs (x, target); leave target out")
-    kind = _kind(x)
-    given = _GivenBatches(x if kind == FUNCTION else _Passes(x))
-    first = given.read(0)
-    # a function returns the same batch for the same step, while others may shuffle
-    recorded = kind == FUNCTION
-    content = {"first_batch": first.digest()} if recorded else {"content": "not recorded"}
-    entry = {"kind": kind, "type": qualified_name(x), **_size_of(x), **_widths(first.widths), **content}
-    return Batches(
-        Path("x"),
-        first.widths,
-        given.begin,
-        lambda: entry,
-        pair="sae" if len(first.widths) == 1 else "transcoder",
-        batch_size=first.rows,
-        recorded=recorded,
-    )
+
+    path = Path("x")
+
+    def __init__(self, x: Any, target: Any = None) -> None:
+        if target is not None:
+            raise ValueError(
+                "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
+            )
+        self._x, self._kind = x, _kind(x)
+        self._kept: dict[int, Arrays] = {}
+        self._passes = 0
+        """Number of passes over an iterable that are over."""
+        self._next = 0
+        self._batches = self._endless()
+        self.widths = ()
+        self._paired = False
+        """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
+        first = self._read(0)
+        self.pair, self.batch_size = "sae" if len(self.widths) == 1 else "transcoder", first.rows
+        # a function returns the same batch for the same step, while others may shuffle
+        self.recorded = self._kind == FUNCTION
+        self._first_digest = first.digest() if self.recorded else None
+
+    @property
+    def digest(self) -> Json:
+        x, (n_p, n_r, more) = self._x, input_target_more(self.widths)
+        entry: dict[str, Json] = {"kind": self._kind, "type": _qualified_name(x)}
+        if isinstance(x, torch.utils.data.DataLoader):
+            entry["dataset"] = _qualified_name(x.dataset)
+        with suppress(TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
+            entry["batches"] = len(x)
+        widths = {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
+        content = {"first_batch": self._first_digest} if self.recorded else {"content": "not recorded"}
+        return {**entry, **widths, **content}
+
+    def begin(self, request: Request) -> TrainingRows:
+        if request.neighbours and not self._paired:
+            raise ValueError(
+                "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
+                "batches of pairs, B x 2 x n_p"
+            )
+        if self._paired and not request.neighbours:
+            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
+
+        def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+            samples = self._read(step)
+            for before in [kept for kept in self._kept if kept < step]:
+                del self._kept[before]
+            return read_pair(samples, request.pair, 0, samples.rows)
+
+        return TrainingRows(self.widths, batch, partial(self._sample, request.steps))
+
+    def _sample(self, steps: int) -> Arrays:
+        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
+        parts: list[Arrays] = []
+        for step in range(steps):
+            batch = self._read(step)
+            if self._passes or sum(part.rows for part in parts) >= SAMPLE_ROWS:
+                break
+            parts.append(batch)
+        columns = site_columns(len(self.widths))
+        return Arrays(*(np.concatenate([part.read(name) for part in parts]) for name in columns))
+
+    def _read(self, step: int) -> Arrays:
+        """Return the samples of a batch."""
+        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
+            self._kept.clear()
+        if step not in self._kept:
+            self._kept[step] = self._checked(self._x(step) if self._kind == FUNCTION else self._of_pass(step), step)
+        return self._kept[step]
+
+    def _of_pass(self, step: int) -> Any:
+        """Return a batch of an iterable, which is read from its beginning, and again whenever it ends."""
+        if step < self._next:
+            self._batches, self._next = self._endless(), 0
+        batch = next(islice(self._batches, step - self._next, None))
+        self._next = step + 1
+        return batch
+
+    def _endless(self) -> Iterator[Any]:
+        self._passes = 0
+        while True:
+            empty = True
+            for batch in self._x() if inspect.isgeneratorfunction(self._x) else self._x:
+                yield batch
+                empty = False
+            if empty:
+                raise ValueError(f"x gives no batch in pass {self._passes}; give an iterable that can begin anew")
+            self._passes += 1
+
+    def _checked(self, batch: Any, step: int) -> Arrays:
+        sites: Sequence[Any] = batch if is_pair(batch) else [batch]
+        paired = np.ndim(sites[0]) == 3 and np.shape(sites[0])[1] == 2
+        if step and paired != self._paired:
+            raise ValueError(f"batch {step} of x has shape {np.shape(sites[0])}; either all batches are pairs, or none")
+        self._paired = paired
+        if paired:
+            sites = [part.reshape(-1, part.shape[-1]) for part in sites]
+        names = ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
+        try:
+            arrays = Arrays(*(_copy(floats(part, name)) for part, name in zip(sites, names, strict=False)))
+        except ValueError as error:
+            hint = ""
+            if np.ndim(sites[0]) == 1:
+                hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
+            raise ValueError(f"batch {step}: {error}{hint}") from error
+        self.widths = self.widths or arrays.widths
+        if arrays.widths != self.widths:
+            found, expected = (" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths))
+            raise ValueError(f"batch {step} of x has {found} dimensions, but the first has {expected}")
+        return arrays
 
 
 def _kind(x: Any) -> str:
@@ -82,123 +178,11 @@ def _kind(x: Any) -> str:
     return "iterable" if isinstance(x, Iterable | torch.utils.data.Dataset) else FUNCTION
 
 
-def _size_of(x: Any) -> dict[str, Json]:
-    """Return the data set of a DataLoader, and the number of batches if it is known, for provenance."""
-    is_loader = isinstance(x, torch.utils.data.DataLoader)
-    entry: dict[str, Json] = {"dataset": qualified_name(x.dataset)} if is_loader else {}
-    try:
-        return {**entry, "batches": len(x)}
-    except (TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
-        return entry
-
-
-def _widths(widths: Sequence[int]) -> dict[str, Json]:
-    n_p, n_r, more = input_target_more(widths)
-    return {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
-
-
-class _GivenBatches:
-    """Batches by step. A batch is kept until a later one is read for training."""
-
-    def __init__(self, batch: Callable[[int], Any]) -> None:
-        self._batch = batch
-        self._kept: dict[int, Arrays] = {}
-        self._widths: tuple[int, ...] = ()
-        self._paired = False
-        """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
-
-    def begin(self, request: Request) -> TrainingRows:
-        if request.neighbours and not self._paired:
-            raise ValueError(
-                "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
-                "batches of pairs, B x 2 x n_p"
-            )
-        if self._paired and not request.neighbours:
-            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
-
-        def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-            samples = self.read(step)
-            for before in [kept for kept in self._kept if kept < step]:
-                del self._kept[before]
-            return read_pair(samples, request.pair, 0, samples.rows)
-
-        return TrainingRows(self.read(0).widths, batch, partial(self._sample, request.steps))
-
-    def _sample(self, steps: int) -> Arrays:
-        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
-        parts: list[Arrays] = []
-        for step in range(steps):
-            batch = self.read(step)
-            is_whole_pass = isinstance(self._batch, _Passes) and self._batch.passes
-            if is_whole_pass or sum(part.rows for part in parts) >= SAMPLE_ROWS:
-                break
-            parts.append(batch)
-        columns = site_columns(len(parts[0].widths))
-        return Arrays(*(np.concatenate([part.read(name) for part in parts]) for name in columns))
-
-    def read(self, step: int) -> Arrays:
-        """Return the samples of a batch."""
-        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
-            self._kept.clear()
-        if step not in self._kept:
-            self._kept[step] = self._check(self._batch(step), step)
-        return self._kept[step]
-
-    def _check(self, batch: Any, step: int) -> Arrays:
-        sites = [*batch] if is_pair(batch) else [batch]
-        paired = np.ndim(sites[0]) == 3 and np.shape(sites[0])[1] == 2
-        if step and paired != self._paired:
-            raise ValueError(f"batch {step} of x has shape {np.shape(sites[0])}; either all batches are pairs, or none")
-        self._paired = paired
-        if paired:
-            sites = [part.reshape(-1, part.shape[-1]) for part in sites]
-        names = ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
-        try:
-            arrays = Arrays(*(_copy(floats(part, name)) for part, name in zip(sites, names, strict=False)))
-        except ValueError as error:
-            hint = ""
-            if np.ndim(sites[0]) == 1:
-                hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
-            raise ValueError(f"batch {step}: {error}{hint}") from error
-        self._widths = self._widths or arrays.widths
-        if arrays.widths != self._widths:
-            shapes = [" and ".join(map(str, widths)) for widths in (arrays.widths, self._widths)]
-            raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
-        return arrays
-
-
-class _Passes:
-    """An iterable as a function of the step: read from its beginning, and again whenever it ends."""
-
-    def __init__(self, x: Any) -> None:
-        self._start: Callable[[], Iterator[Any]] = x if inspect.isgeneratorfunction(x) else partial(iter, x)
-        self._next = 0
-        self._batches = self._endless()
-
-    def __call__(self, step: int) -> Any:
-        if step < self._next:
-            self._batches, self._next = self._endless(), 0
-        batch = next(islice(self._batches, step - self._next, None))
-        self._next = step + 1
-        return batch
-
-    def _endless(self) -> Iterator[Any]:
-        self.passes = 0
-        while True:
-            empty = True
-            for batch in self._start():
-                yield batch
-                empty = False
-            if empty:
-                raise ValueError(f"x gives no batch in pass {self.passes}; give an iterable that can begin anew")
-            self.passes += 1
-
-
-def qualified_name(one: Any) -> str:
+def _qualified_name(value: Any) -> str:
     """Return module and name of a function or a type, such as torch.optim.adam.Adam; of the type for other objects."""
-    if isinstance(one, partial):
-        return qualified_name(one.func)
-    named = one if inspect.isroutine(one) or inspect.isclass(one) else type(one)
+    if isinstance(value, partial):
+        return _qualified_name(value.func)
+    named = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
     return f"{named.__module__ or 'builtins'}.{named.__qualname__}"
 
 

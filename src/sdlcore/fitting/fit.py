@@ -347,7 +347,7 @@ def provenance_of(
     anchors: Anchors | None = None,
 ) -> dict[str, Any]:
     """Return the provenance of a dictionary: its identity, all settings, and the origin of the activations."""
-    inputs = {"store": batches.digest(), "anchors": None if anchors is None else digest_of_arrays(*anchors.sites)}
+    inputs = {"store": batches.digest, "anchors": None if anchors is None else digest_of_arrays(*anchors.sites)}
     if start is not None:
         weights = start.coder.state_dict()
         parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
@@ -358,7 +358,7 @@ def provenance_of(
     facts = provenance(identity=run, settings=config.to_dict(), seed=seed, device=device.type)
     if start is not None and REPLACED in start.provenance:
         facts[REPLACED] = start.provenance[REPLACED]
-    origin = batches.origin()
+    origin = batches.origin
     if origin is None and start is not None:
         # assume that an array comes from the place that the start was trained on, but not from the same text
         place = known_place(start.provenance, start.pair)
