@@ -101,7 +101,7 @@ CALLS = [
     (lambda: sdl.class_means(X, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
     (lambda: sdl.class_means(X, np.zeros(200)), r"; labels.astype\(int\) gives these"),
     (lambda: sdl.fit(X, **SMALL | {"archetypes": 300}), "archetypes is 300, but there are only 200 samples"),
-    (lambda: sdl.SparseCoder(8, lr=0.1), "lr: your own training loop replaces these settings of sdl.fit"),
+    (lambda: sdl.SparseCoder(8, lr=0.1), "lr: only sdl.fit has these settings"),
 ]
 
 

@@ -104,7 +104,7 @@ def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
 BAD = [
     ("saelens", {"d_sae": 95}, {}, r"W_dec has shape \(96, 24\), expected \(n_q = 95, n_r = 24\)"),
     ("saelens", {"apply_b_dec_to_input": "perhaps"}, {}, "apply_b_dec_to_input: Input should be a valid boolean"),
-    ("saelens", {"normalize_activations": "expected_average_only_in"}, {}, "scaled by a factor that is not in the"),
+    ("saelens", {"normalize_activations": "expected_average_only_in"}, {}, "which is not in the weights; fold it into"),
     ("saelens", {"reshape_activations": "hook_q"}, {}, "reshape_activations: Input should be 'none' or 'hook_z'"),
     ("saelens", {"architecture": "temporal"}, {}, "architecture is 'temporal', expected one of standard"),
     ("saelens", {"architecture": "jumprelu"}, {}, "lacks the tensors threshold"),

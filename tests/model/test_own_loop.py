@@ -135,11 +135,11 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
     [
         (
             {"lr": 1e-3, "steps": 10},
-            "lr, steps: your own training loop replaces these settings of sdl.fit; leave them out",
+            "lr, steps: only sdl.fit has these settings, which your own loop replaces; leave them out",
         ),
-        ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
-        ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
-        ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
+        ({"lambda_anchor": 0.1}, "lambda_anchor: only sdl.fit"),
+        ({"archetypes": 4}, "archetypes: only sdl.fit"),
+        ({"initialisation": "samples"}, "initialisation samples: only sdl.fit"),
         ({"n_r": 3, "pair": "sae"}, "pair sae does not fit n_p = 8 and n_r = 3"),
     ],
 )

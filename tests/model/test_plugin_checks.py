@@ -76,9 +76,9 @@ def parameter(values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (lambda n_q: torch.zeros(()), r"has shape \(\), expected one element for each of 8 latents"),
-        (lambda n_q: torch.zeros(3), r"has shape \(3,\), expected one element for each of 8 latents"),
-        (torch.ones, r"starts at other values than 0, .*; start at 0, or return your value from initial"),
+        (lambda n_q: torch.zeros(()), r"must have an element .* 8 latents .*, found shape \(\)"),
+        (lambda n_q: torch.zeros(3), r"must have an element .* 8 latents .*, found shape \(3,\)"),
+        (torch.ones, "must have .* all 0, .*; return another start from initial"),
     ],
 )
 def test_a_parameter_has_an_element_for_each_latent_and_its_initial_value(values, message):

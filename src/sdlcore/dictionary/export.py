@@ -52,7 +52,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     RefusedError
         If the library cannot express the dictionary; the message gives the reason and a remedy.
     ValueError
-        For an unknown format or option, or if the folder contains a dictionary in another format.
+        For an unknown format, or if the folder contains a dictionary in another format.
     """
     if isinstance(dictionary, Dictionary) and canonical(to) == "saelens":
         config = config_of(dictionary.coder, dictionary.provenance)

@@ -32,10 +32,9 @@ from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.parallel.groups import current_processes
 from sdlcore.settings import Pair, Seed, Split, checked
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import Sink
-from sdlcore.training.loop import Checkpointing
+from sdlcore.training.loop import Callback, Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 from sdlcore.user_warnings import warn_at_call

@@ -1,6 +1,5 @@
 """Write dictionaries in other libraries' formats."""
 
-import inspect
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,54 +24,46 @@ FORMATS: dict[str, Format] = {
 
 def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
     """Export a model to another library's format, and return the folder; see `sdlcore.export`."""
-    return _export([model], _format_of(to), folder, options)
+    return _export([model], to, folder, options)
 
 
 def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, /, **options: Any) -> Path:
     """Export models for all layers of a language model, in the order of the layers; see `sdlcore.export_set`."""
-    form = _format_of(to)
-    if not form.is_set:
+    if not format_of(to).is_set:
         sets = ", ".join(name for name, other in FORMATS.items() if other.is_set)
         raise ValueError(f"{to} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
-    return _export(models, form, folder, options)
+    return _export(models, to, folder, options)
 
 
-def refusal(model: SparseCoder, to: str) -> str | None:
-    """Return why a library cannot express a dictionary, and a remedy; None if it can."""
-    return _refusal(model, _format_of(to))
-
-
-def _format_of(to: str) -> Format:
+def format_of(to: str) -> Format:
     """Look up a format to export to. Case and hyphens do not matter."""
     if (name := canonical(to)) not in FORMATS:
         raise ValueError(f"to must be one of {', '.join(FORMATS)}, found {to!r}")
     return FORMATS[name]
 
 
-def _refusal(model: SparseCoder, to: Format) -> str | None:
-    config = model.config
-    if config.pursuit and not to.any_encoder:
+def refusal(model: SparseCoder, to: str) -> str | None:
+    """Return why a library cannot express a dictionary, and a remedy; None if it can."""
+    config, form, state = model.config, format_of(to), model.state_dict()
+    if config.pursuit and not form.any_encoder:
         remedy = "export it to saelens, fit another encoder with sdl.reencode, or"
         return f"its encoder takes several steps; {remedy} {SAVE_OURS}"
-    if config.activation in get_args(Searched) and not to.any_encoder:
+    if config.activation in get_args(Searched) and not form.any_encoder:
         return "its codes come from a search; fit an encoder by sdl.reencode first, or export it to saelens"
-    state = model.state_dict()
     if config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"
     if broken := not_finite(state):
         return f"{broken}; train it again, with a lower lr if it diverged"
-    return to.refusal(model)
+    return form.refusal(model)
 
 
-def _export(models: Sequence[SparseCoder], to: Format, folder: str | Path, options: dict[str, Any]) -> Path:
+def _export(models: Sequence[SparseCoder], to: str, folder: str | Path, options: dict[str, Any]) -> Path:
+    form = format_of(to)
     for layer, model in enumerate(models, start=1):
-        if reason := _refusal(model, to):
+        if reason := refusal(model, to):
             where = f"layer {layer}: " if len(models) > 1 else ""
-            raise RefusedError(f"{where}{to.title} cannot express this {kind_of(model)}: {reason}")
-    _, *known = inspect.signature(to.write).parameters
-    if unknown := sorted(options.keys() - set(known)):
-        raise ValueError(f"{to.title} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return _write(user_path(folder, "folder"), to.write(models if to.is_set else models[0], **options))
+            raise RefusedError(f"{where}{form.title} cannot express this {kind_of(model)}: {reason}")
+    return _write(user_path(folder, "folder"), form.write(models if form.is_set else models[0], **options))
 
 
 def _write(folder: Path, files: Files) -> Path:

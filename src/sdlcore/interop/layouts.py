@@ -15,8 +15,6 @@ from sdlcore.text import listed, short_text
 
 Layout: TypeAlias = dict[str, tuple[str, str]]
 """Name of a tensor in the file -> its name in `Weights`, and its dimensions in the file's order, such as "n_p n_q"."""
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Allowed types of weights."""
 _DIMENSIONS = {
     "W_enc": ["n_q", "n_p"],
     "b_enc": ["n_q"],
@@ -91,7 +89,7 @@ def check_tensors(
     Raises
     ------
     SourceError
-        If a tensor is missing, unknown, of another shape or type, or not finite in float32.
+        If a tensor is missing, unknown, of another shape, or not finite in float32.
     """
     if missing := layout.keys() - tensors.keys():
         raise SourceError(f"{path}: lacks the tensors {listed(sorted(missing))}, found {listed(sorted(tensors))}")
@@ -103,7 +101,7 @@ def check_tensors(
         if not _fits(value, dimensions, agreed):
             expected = ", ".join(f"{dimension} = {agreed.get(dimension, 'any')}" for dimension in dimensions.split())
             raise SourceError(f"{path}: {name} has shape {tuple(value.shape)}, expected ({expected})")
-        if value.dtype not in FLOATS:
+        if not value.is_floating_point():
             raise SourceError(f"{path}: {name} contains {value.dtype}, expected floating-point weights")
         if not value.float().isfinite().all():
             raise SourceError(f"{path}: {name} contains NaN, infinity or numbers too large for float32")

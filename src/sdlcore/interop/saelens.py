@@ -64,20 +64,11 @@ _ROUNDING = 1e-6
 """Largest difference, as a share of the largest weight, between two copies of a matrix that were scaled in float32."""
 _SCALE = "scaling_factor"
 """Tensor with a factor for each latent, saved by releases before 4.0; all ones unless it was fitted afterwards."""
-_NORMALISATIONS = {
-    "none": "",
-    "layer_norm": "it normalises each input separately, which is not supported",
-    "constant_norm_rescale": "it normalises each input separately, which is not supported",
-    "expected_average_only_in": (
-        "its inputs are scaled by a factor that is not in the weights; fold the factor into the weights in SAELens "
-        "(sae.fold_activation_norm_scaling_factor) and save it again"
-    ),
-    "covariance_whitening": (
-        "its inputs are whitened by a matrix that is not in the weights; fold the matrix into the weights in SAELens "
-        "(sae.fold_activation_whitening) and save it again"
-    ),
+_FOLDS = {
+    "expected_average_only_in": "fold_activation_norm_scaling_factor",
+    "covariance_whitening": "fold_activation_whitening",
 }
-"""Value of ``normalize_activations`` -> why it is not supported; empty if it is."""
+"""Value of ``normalize_activations`` -> SAELens' method that folds it into the weights."""
 
 
 def _layout(architecture: str) -> Layout:
@@ -247,8 +238,10 @@ def read_state(where: Path, cfg: Mapping[str, Any], state: Mapping[str, Tensor])
     ``where`` is what errors about weights name.
     """
     settings = SaelensSettings.of(cfg)
-    if reason := _NORMALISATIONS.get(settings.normalize_activations, "which is not known"):
-        raise ValueError(f"normalize_activations is {settings.normalize_activations!r}: {reason}")
+    if (normalises := settings.normalize_activations) != "none":
+        fold = _FOLDS.get(normalises)
+        remedy = f"; fold it into the weights in SAELens (sae.{fold}) and save it again" if fold else ""
+        raise ValueError(f"normalize_activations is {normalises!r}, which is not in the weights{remedy}")
     given = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out}
     if "transcoder" not in settings.architecture:
         given["n_r"] = settings.d_in

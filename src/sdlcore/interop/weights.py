@@ -86,8 +86,7 @@ def sparse_coder(
     Raises
     ------
     ValueError
-        If the activation lacks weights or does not use some of them, shapes are inconsistent, or weights are not
-        finite.
+        If the activation lacks weights, or their shapes are inconsistent.
     """
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None
@@ -112,8 +111,6 @@ def sparse_coder(
     missing = model_state.keys() - state.keys() - {"sigma.start"}
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing, expected the weights of activation {activation}")
-    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
-        raise ValueError(f"{broken[0]} contains NaN or infinity")
     # copies, so that further training of the other library's model does not change this one
     model.load_state_dict(model_state | {name: value.detach().float().clone() for name, value in state.items()})
     return model.eval()

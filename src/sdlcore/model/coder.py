@@ -36,16 +36,10 @@ FEW = 16
 """Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
 _SCALING = Scaling._fields[:5]
 """Buffers of a model with ``normalise``: the scaling without whitening."""
-_OF_THE_LOOP = {
-    "init_l0": "starts thresholds from a batch",
-    "target_l0": "changes weights from step to step",
-    "penalty_warmup": "changes weights from step to step",
-    "l1_exponent_end": "changes an exponent from step to step",
-    "lambda_anchor": "needs anchors",
-    "anchor_cosine": "needs anchors",
-    "archetypes": "needs centroids of the activations",
-}
-"""Setting that `fit` handles outside of the loss -> its effect, for errors."""
+_ONLY_FIT = (
+    *("init_l0", "target_l0", "penalty_warmup", "l1_exponent_end", "lambda_anchor", "anchor_cosine", "archetypes"),
+)
+"""Settings of the model and the loss that need batches, anchors or a schedule, which `fit` alone has."""
 _OF_ANCHORS_AND_SCHEDULES = {
     *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
     *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),
@@ -125,19 +119,12 @@ class SparseCoder(nn.Module):
         normalise: bool = False,
         **settings: Any,
     ) -> None:
-        of_training = Config.model_fields.keys() - Architecture.model_fields.keys() - LossConfig.model_fields.keys()
-        if others := sorted(settings.keys() & of_training):
-            raise ValueError(
-                f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
-            )
         config = Config.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
-        for name, work in _OF_THE_LOOP.items():
-            if config.to_dict()[name]:
-                raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")
-        if config.initialisation == "samples":
-            raise ValueError(
-                "initialisation samples needs activations, which only sdl.fit reads; choose linear or tied"
-            )
+        of_training = Config.model_fields.keys() - Architecture.model_fields.keys() - LossConfig.model_fields.keys()
+        others = [name for name, value in settings.items() if name in of_training or (value and name in _ONLY_FIT)]
+        if others or config.initialisation == "samples":
+            names = ", ".join(others) or "initialisation samples"
+            raise ValueError(f"{names}: only sdl.fit has these settings, which your own loop replaces; leave them out")
         further = () if n_r is None else tuple(n_r) if isinstance(n_r, Sequence) else (n_r,)
         sites = (checked("n_p", Latents, n_p), *(checked("n_r", Latents, width) for width in further))
         pair = config.pair
@@ -221,21 +208,15 @@ class SparseCoder(nn.Module):
         self.constrain()
 
     def _check_activation_parameters(self) -> None:
-        """Raise ValueError unless each trainable parameter of the activation has one element per latent, all `initial`.
-
-        Resampling restarts a dead latent, and sets its element of each parameter to `initial`.
-        """
-        n_q = self.config.n_q
+        """Raise ValueError unless each trainable parameter of the activation has one element per latent, all `initial`,
+        the value that resampled latents get."""
         for name, parameter in self.sigma.named_parameters():
-            subject = f"activation {self.config.activation}: parameter {name}"
-            if parameter.shape[:1] != (n_q,):
-                shape = tuple(parameter.shape)
-                raise ValueError(f"{subject} has shape {shape}, expected one element for each of {n_q} latents (n_q)")
             start = self.sigma.initial(name)
-            if bool((parameter != start).any()):
+            if parameter.shape[:1] != (self.config.n_q,) or bool((parameter != start).any()):
                 raise ValueError(
-                    f"{subject} starts at other values than {float(start):g}, which resampled latents get; start at "
-                    f"{float(start):g}, or return your value from initial(name)"
+                    f"activation {self.config.activation}: parameter {name} must have an element for each of "
+                    f"{self.config.n_q} latents (n_q), all {float(start):g}, found shape {tuple(parameter.shape)}; "
+                    "return another start from initial(name)"
                 )
 
     @property
@@ -378,10 +359,8 @@ class SparseCoder(nn.Module):
         ValueError
             If the dimensions differ from the model's, or no gradient passes through the model's encoder.
         """
-        searched = self.config.activation in get_args(Searched)
-        if searched or self.config.pursuit:
-            name = self.config.activation if searched else "pursuit"
-            raise ValueError(f"no gradient passes through this encoder ({name}), so that it has no loss")
+        if self.config.activation in get_args(Searched) or self.config.pursuit:
+            raise ValueError("no gradient passes through this encoder, so that it has no loss")
         x_BP = x_BR = self._samples(x, "x")
         if target is not None:
             x_BR = self._samples(target, "target")

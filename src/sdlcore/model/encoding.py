@@ -6,19 +6,18 @@ latents, if a loss needs them.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sdlcore.config import LossConfig, ModelConfig, Searched
+from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
 from sdlcore.plugins.registry import in_words
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
@@ -185,7 +184,6 @@ class Encoding:
         if self.processes.latents.size > 1:
             name = self.config.activation
             raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
-        self.refuse_half_precision()
 
         def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
             return self.find(each, x, W, b, precision)
@@ -198,15 +196,6 @@ class Encoding:
             pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
             pre_aux_N = pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
         return self.in_parts(code, divided(search, self.processes), scales, aux, pre_aux_N)
-
-    def refuse_half_precision(self) -> None:
-        """Raise ValueError for weights in half precision, which compiled loops and searches do not compute with."""
-        dtype, name = self.weights.W_enc.dtype, self.config.activation
-        on_cpu = isinstance(self.kernels, NumbaKernels)
-        if dtype not in (torch.float32, torch.float64) and (on_cpu or name in get_args(Searched)):
-            raise ValueError(
-                f"weights are {dtype}, but activation {name} computes with float32 or float64; call .to(torch.float32)"
-            )
 
     def in_parts(
         self,
@@ -234,15 +223,15 @@ class Encoding:
     ) -> Code:
         """Return the code by the activation's definition, with an entry for every latent."""
         W_enc, b_enc, *_ = self.weights
-        undeclared = f"activation {self.config.activation} declares no search"
-        if self.processes.latents.size > 1:
-            raise ValueError(f"{undeclared}, so latents cannot be divided among processes; set split samples")
-        if precision is not None and precision != W_enc.dtype:
-            raise ValueError(f"{undeclared}, so precision cannot speed up the search; set precision float32")
-        if self.config.pursuit:
-            raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
-        if scales.multi_k:
-            raise ValueError(f"{undeclared}, which multi_k needs to rank latents; leave multi_k out")
+        for setting, is_set in {
+            "split latents": self.processes.latents.size > 1,
+            "precision": precision is not None and precision != W_enc.dtype,
+            "pursuit": self.config.pursuit,
+            "multi_k": scales.multi_k,
+        }.items():
+            if is_set:
+                name = self.config.activation
+                raise ValueError(f"activation {name} declares no search, which {setting} needs; leave {setting} out")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,6 @@ from sdlcore.errors import DivergedError, SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.scaling import Scaling, directions
-from sdlcore.training.callbacks import Callback, stops
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
@@ -32,10 +32,19 @@ from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
 
+Callback = Callable[[Row], object]
+"""A user's function, which receives each row of the history and may stop the training."""
 AHEAD = 32
 """Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
 _PREFIX = "window/"
 """Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
+
+
+def stops(answer: object) -> bool:
+    """Return whether a callback's answer stops the training. Only True does, not other objects such as the number that
+    ``csv.writer(...).writerow`` returns."""
+    is_bool = isinstance(answer, bool | np.bool_) or getattr(answer, "dtype", None) == torch.bool
+    return is_bool and bool(answer)
 
 
 class Checkpointing(NamedTuple):

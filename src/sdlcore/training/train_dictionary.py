@@ -17,11 +17,10 @@ from sdlcore.model.scaling import directions as scaled_directions
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.training import normalisation
-from sdlcore.training.callbacks import Callback
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
-from sdlcore.training.loop import Checkpointing, train
+from sdlcore.training.loop import Callback, Checkpointing, train
 
 log = logging.getLogger(__name__)
 

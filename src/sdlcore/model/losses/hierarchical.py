@@ -25,8 +25,8 @@ def hierarchical(inputs: TermInputs) -> Tensor:
         return multi_scale(inputs) / k
     search = model.sigma.search()
     if search is None:
-        undeclared = f"activation {model.config.activation} declares no search"
-        raise ValueError(f"{undeclared}, which hierarchical needs to rank latents; leave hierarchical out")
+        name = model.config.activation
+        raise ValueError(f"activation {name} declares no search, which hierarchical needs; leave hierarchical out")
     ranks_N = divided(search, model.processes).ranks(out.pre.detach(), out.support)
     # auxiliary latents come after all others, and are zero in this part of the code
     group_N = ranks_N.clamp(max=k - 1)
