@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.cases import DIMENSION
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import FeatureMatrixConfig, coefficients, feature_matrix, synthesise
 from sdlcore.random_streams import stream
 
@@ -42,7 +43,8 @@ def bench(seed: int, n_samples: int, dimension: int = DIMENSION, n_features: int
     """Draw the bench (n = 1000, n_p = 768, S = .99, M = .1, about ten active features per sample)."""
     config = FeatureMatrixConfig(max_interference=MAX_INTERFERENCE)
     W = feature_matrix(dimension, n_features, stream(seed, "feature matrix"), config).W
-    return Bench(W, synthesise(coefficients(n_samples, n_features, SPARSITY, stream(seed, "samples")), W))
+    drawn = coefficients(n_samples, n_features, BenchSamples(sparsity=SPARSITY), stream(seed, "samples"))
+    return Bench(W, synthesise(drawn, W))
 
 
 def dictionary(W: np.ndarray, latents: int, seed: int) -> np.ndarray:

@@ -75,11 +75,10 @@ class RecipeBatches(Batches):
         from sdlcore.benches import synth
 
         if self._format == synth.FORMAT:
-            stream = synth.open_synth_stream(self.path, request)
-        else:
-            from sdlcore.extraction.stream import open_language_stream
+            return synth.synth_stream(self.path, request)
+        from sdlcore.extraction.stream import open_language_stream
 
-            stream = open_language_stream(self.path, request, self._folder, self._device)
+        stream = open_language_stream(self.path, request, self._folder, self._device)
         return self._opened.enter_context(stream)
 
     @property

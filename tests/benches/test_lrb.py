@@ -14,12 +14,10 @@ from sdlcore.benches.config import BenchFeatures, BenchSamples, FeatureMatrixCon
 from sdlcore.benches.lrb import (
     MARGIN,
     NEGATIVE_INTERFERENCE,
-    Groups,
     _interference_gradient,
     coefficients,
     feature_matrix,
     leaked_start,
-    noise_deviation,
     noisy,
     synthesise,
 )
@@ -32,6 +30,11 @@ from sdlcore.random_streams import stream, torch_stream
 from tests.conftest import script
 
 N, N_P, N_Q = 128, 96, 512
+
+
+def draw(n_samples, n, seed, *names, **settings):
+    """Draw coefficients from the named stream, and groups from another."""
+    return coefficients(n_samples, n, BenchSamples(**settings), stream(seed, *names), stream(seed, *names, "groups"))
 
 
 def interference(W):
@@ -118,33 +121,25 @@ def test_with_the_leak_latents_start_at_the_features(initialisation, share):
     assert (honest.latent == np.arange(N)).mean() < 0.05
 
 
-@settings(max_examples=30)
-@given(seed=st.integers(0, 1000), sparsity=st.floats(0, 0.99), c_min=st.floats(0, 2), beta=st.floats(0.1, 3))
-def test_coefficients_are_non_negative_and_active_ones_reach_c_min(seed, sparsity, c_min, beta):
-    x = coefficients(50, 20, sparsity, stream(seed), c_min, beta)
-    assert x.shape == (50, 20)
-    assert x.dtype == np.float32
-    assert (x.data >= np.float32(c_min)).all()
-
-
 def test_each_feature_is_active_with_probability_1_minus_S_independently():
     n_samples, n, p = 40_000, 12, 0.15
-    active = coefficients(n_samples, n, 1 - p, stream(1)).toarray() > 0
+    active = draw(n_samples, n, 1, sparsity=1 - p).toarray() > 0
     assert np.abs(active.mean(0) - p).max() < 5 * np.sqrt(p * (1 - p) / n_samples)
     correlation = np.corrcoef(active.T)
     assert np.abs(correlation[~np.eye(n, dtype=bool)]).max() < 5 / np.sqrt(n_samples)
 
 
 def test_magnitudes_are_shifted_exponentials_with_scale_beta():
-    magnitudes = coefficients(20_000, 5, 0.5, stream(2), c_min=0.7, beta=2.5).data
+    magnitudes = draw(20_000, 5, 2, sparsity=0.5, c_min=0.7, beta=2.5).data
     assert scipy.stats.kstest(magnitudes, scipy.stats.expon(loc=0.7, scale=2.5).cdf).pvalue > 0.001
 
 
 def test_noise_has_the_configured_share_of_the_energy():
-    n, dimension, sparsity, c_min, beta, noise = 60, 40, 0.9, 0.3, 0.7, 0.5
+    n, dimension, noise = 60, 40, 0.5
+    bench = BenchSamples(sparsity=0.9, c_min=0.3, beta=0.7, noise=noise)
     W = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]  # orthonormal features
-    clean = synthesise(coefficients(20_000, n, sparsity, stream(1), c_min, beta), W)
-    samples = noisy(clean, noise_deviation(noise, n, n, sparsity, c_min, beta), stream(1, "noise"))
+    clean = synthesise(coefficients(20_000, n, bench, stream(1), stream(2)), W)
+    samples = noisy(clean, n, bench, stream(1, "noise"))
     added = samples - clean
     assert np.square(added).mean() == pytest.approx(noise**2 * np.square(clean).mean(), rel=0.03)
     assert abs(added.mean()) < 5 * added.std() / np.sqrt(added.size)
@@ -156,7 +151,7 @@ hierarchies = st.builds(Hierarchy, parents=st.integers(1, 4), children=st.intege
 
 
 def active_with(hierarchy, seed, sparsity, n, n_samples=200):
-    return coefficients(n_samples, n, sparsity, stream(seed), 0.1, hierarchy=hierarchy).toarray() > 0
+    return draw(n_samples, n, seed, sparsity=sparsity, c_min=0.1, hierarchy=hierarchy).toarray() > 0
 
 
 @settings(max_examples=40)
@@ -171,7 +166,7 @@ def test_a_parent_is_active_iff_a_child_of_it_is_and_nothing_else_changes(hierar
 
 def test_a_parents_magnitude_does_not_depend_on_its_children():
     hierarchy = Hierarchy(2, 3)
-    x = coefficients(20_000, 8, 0.9, stream(2), c_min=1.0, beta=0.5, hierarchy=hierarchy).toarray()
+    x = draw(20_000, 8, 2, sparsity=0.9, c_min=1.0, beta=0.5, hierarchy=hierarchy).toarray()
     for parent in range(2):
         on = x[:, parent] > 0
         assert x[on, parent].mean() == pytest.approx(1.5, abs=0.03)
@@ -180,7 +175,7 @@ def test_a_parents_magnitude_does_not_depend_on_its_children():
 
 
 def test_without_a_hierarchy_the_bench_is_what_it_was():
-    x = coefficients(300, 12, 0.8, stream(7, "samples", "train"), 0.1, 2.0)
+    x = draw(300, 12, 7, "samples", "train", sparsity=0.8, c_min=0.1, beta=2.0)
     content = hashlib.sha256(x.toarray().tobytes()).hexdigest()
     assert content == "d0352973848cd9a24797b13641ec154aee541e952acecf85601e4f94f615f719"
 
@@ -188,23 +183,20 @@ def test_without_a_hierarchy_the_bench_is_what_it_was():
 N_SAMPLES, N_GROUPED = 40_000, 12
 
 
-def active(seed=0, p=0.1, exponent=0.0, groups=None, hierarchy=None, n=N_GROUPED, n_samples=N_SAMPLES):
-    streams = stream(seed), stream(seed, "groups")
-    return (
-        coefficients(n_samples, n, 1 - p, streams[0], 0.1, 1.0, hierarchy, exponent, groups, streams[1]).toarray() > 0
-    )
+def active(seed=0, p=0.1, exponent=0.0, n=N_GROUPED, n_samples=N_SAMPLES, **settings):
+    return draw(n_samples, n, seed, sparsity=1 - p, c_min=0.1, frequency_exponent=exponent, **settings).toarray() > 0
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 100), p=st.floats(0.02, 0.4), correlation=st.floats(0, 1), size=st.integers(2, 7))
 def test_groups_leave_each_feature_as_frequent_as_it_was(seed, p, correlation, size):
-    rates = active(seed, p, groups=Groups(size, correlation), n_samples=10_000).mean(axis=0)
+    rates = active(seed, p, correlation=correlation, group_size=size, n_samples=10_000).mean(axis=0)
     assert np.abs(rates - p).max() < 6 * np.sqrt(p * (1 - p) / 10_000)
 
 
 @pytest.mark.parametrize("correlation", [0.2, 0.7, 1.0])
 def test_two_features_of_a_group_correlate_by_as_much_and_others_do_not(correlation):
-    correlations = np.corrcoef(active(groups=Groups(5, correlation)).T)
+    correlations = np.corrcoef(active(correlation=correlation, group_size=5).T)
     group = np.arange(N_GROUPED) // 5
     same = (group[:, None] == group) & ~np.eye(N_GROUPED, dtype=bool)
     assert correlations[same] == pytest.approx(correlation, abs=0.04)
@@ -213,15 +205,14 @@ def test_two_features_of_a_group_correlate_by_as_much_and_others_do_not(correlat
 
 def test_where_probabilities_differ_it_is_a_share_of_the_largest_that_they_allow():
     p, correlation = np.array(zipf_probabilities(N_GROUPED, 0.1, 1.0)), 0.6
-    covariances = np.cov(active(exponent=1.0, groups=Groups(N_GROUPED, correlation)).T, bias=True)
+    covariances = np.cov(active(exponent=1.0, correlation=correlation, group_size=N_GROUPED).T, bias=True)
     most = np.minimum.outer(p, p) - np.outer(p, p)
     np.fill_diagonal(most, p * (1 - p) / correlation)
     assert covariances == pytest.approx(correlation * most, abs=5e-3)
 
 
 def test_magnitudes_stay_independent():
-    streams = stream(3), stream(3, "groups")
-    x = coefficients(N_SAMPLES, 2, 0.8, streams[0], 0.0, 1.0, groups=Groups(2, 1.0), groups_rng=streams[1]).toarray()
+    x = draw(N_SAMPLES, 2, 3, sparsity=0.8, correlation=1.0, group_size=2).toarray()
     assert ((x[:, 0] > 0) == (x[:, 1] > 0)).all()
     both = x[x[:, 0] > 0]
     assert abs(np.corrcoef(both.T)[0, 1]) < 5 / np.sqrt(len(both))
@@ -248,8 +239,8 @@ BENCH = {"n": 12, "n_p": 10, "n_r": 8, "sparsity": 0.8, "c_min": 0.1, "max_inter
 def test_without_options_it_is_the_paper_s_bench_from_the_streams_that_it_always_had():
     bench = sdl.Bench.draw(seed=5, **BENCH)
     for part, rows in (("train", [8192, 808]), ("test", [50])):
-        rng = stream(5, "samples", part)
-        x = np.vstack([coefficients(size, 12, 0.8, rng, 0.1, 1.0).toarray() for size in rows])
+        rng, settings = stream(5, "samples", part), BenchSamples(sparsity=0.8, c_min=0.1)
+        x = np.vstack([coefficients(size, 12, settings, rng, rng).toarray() for size in rows])
         assert (bench.samples(sum(rows), part).features.toarray() == x).all()
     samples = bench.samples(50, "test")
     assert (samples.input == synthesise(samples.features, bench.W_p)).all()
@@ -287,35 +278,16 @@ def test_a_bench_is_the_pipelines_for_the_same_settings_and_seed(bench, tmp_path
             assert np.array_equal(samples.features.toarray(), store.features().toarray())
 
 
-def test_samples_are_their_coefficients_times_the_features():
-    bench = sdl.Bench.draw(seed=0, **SMALL)
-    samples = bench.samples(100)
-    assert np.allclose(samples.input, samples.features.toarray() @ bench.W_p.T, atol=1e-5)
-    assert samples.target is None
-
-
 def test_a_bench_with_one_representation_gives_one_array_and_one_with_two_gives_two(bench):
     assert sdl.Bench.draw(seed=0, **SMALL).sample(5).shape == (5, 8)
     x, target = bench.sample(5)
     assert (x.shape, target.shape) == ((5, 8), (5, 6))
+    standard = sdl.standard_bench("lrb-s")
+    assert standard.W_p.shape == standard.W_r.shape == (96, 128)
+    assert len(bench.anchors(0.25).feature) == 3
 
 
 def test_parts_are_independent_and_each_is_the_same_every_time(bench):
     first, again, other = bench.sample(20)[0], bench.sample(20)[0], bench.sample(20, "test")[0]
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
-    few, many = bench.anchors(2, seed=1), bench.anchors(5, seed=1)
-    assert np.array_equal(few.w_p, bench.W_p.T[few.feature])
-    assert np.array_equal(few.w_r, bench.W_r.T[few.feature])
-    assert np.array_equal(many.feature[:2], few.feature)
-    assert len(bench.anchors(0.25).feature) == 3
-
-
-def test_a_standard_bench_is_the_same_every_time_and_has_a_second_representation():
-    first, again = sdl.standard_bench("lrb-s"), sdl.standard_bench("lrb-s")
-    assert np.array_equal(first.W_p, again.W_p)
-    assert first.W_p.shape == first.W_r.shape == (96, 128)
-    assert np.array_equal(first.sample(50)[0], again.sample(50)[0])

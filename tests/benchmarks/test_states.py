@@ -8,6 +8,7 @@ from benchmarks.cases import ARCHETYPES, DENSE, METHODS, SPARSE, Setting
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE, REPEATED
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, synthesise
 from sdlcore.random_streams import stream
 from sdlcore.sparse.kernels import tiles
@@ -21,7 +22,7 @@ OTHERS = {"bfloat16": [pytest.mark.slow], "int8": [pytest.mark.slow, needs_int8]
 def sample():
     W = stream(0, "W").standard_normal((DIMENSION, FEATURES)).astype(np.float32)
     W /= np.linalg.norm(W, axis=0)
-    x = synthesise(coefficients(4000, FEATURES, 0.9, stream(0, "x")), W)
+    x = synthesise(coefficients(4000, FEATURES, BenchSamples(sparsity=0.9), stream(0, "x")), W)
     return W, x, dictionary(W, LATENTS, seed=0)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.benches.config import Hierarchy
+from sdlcore.benches.config import BenchSamples, Hierarchy
 from sdlcore.benches.lrb import coefficients
 from sdlcore.evaluation import absorption as module
 from sdlcore.evaluation.absorption import absorption_score, match_latents
@@ -25,7 +25,9 @@ def absorption(*arguments):
 def truth(seed=0, sparsity=0.95):
     """Orthonormal features, and samples of them."""
     W = np.linalg.qr(stream(seed, "W").standard_normal((N_R, N)))[0]
-    return W, coefficients(3000, N, sparsity, stream(seed, "x"), c_min=1.0, beta=0.25, hierarchy=HIERARCHY)
+    return W, coefficients(
+        3000, N, BenchSamples(sparsity=sparsity, c_min=1.0, beta=0.25, hierarchy=HIERARCHY), stream(seed, "x")
+    )
 
 
 def absorbing(x, W, pairs):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.benches.config import FeatureMatrixConfig, Hierarchy
+from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig, Hierarchy
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
@@ -33,7 +33,7 @@ TRUTH = GroundTruth(References(W_p, W_r), ANCHORED)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluate") / "store.h5"
-    x = coefficients(1500, N, 0.95, stream(0, "x"))
+    x = coefficients(1500, N, BenchSamples(sparsity=0.95), stream(0, "x"))
     write_store(path, synthesise(x, W_p), target=synthesise(x, W_r), features=x)
     with ActivationStore(path) as store:
         yield store
@@ -188,7 +188,7 @@ def test_classes_match_by_name_and_need_a_labelled_sample_for_f1(classes, tmp_pa
 def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_absorbed(tmp_path, pair):
     hierarchy, n = Hierarchy(2, 3), 10
     W = [np.linalg.qr(stream(4, side).standard_normal((12, n)))[0].astype(np.float32) for side in ("p", "r")]
-    x = coefficients(1000, n, 0.9, stream(4, "x"), 1.0, 0.25, hierarchy)
+    x = coefficients(1000, n, BenchSamples(sparsity=0.9, c_min=1.0, beta=0.25, hierarchy=hierarchy), stream(4, "x"))
     write_store(tmp_path / "store.h5", synthesise(x, W[0]), target=synthesise(x, W[1]), features=x)
     model = SparseCoder.from_config(ModelConfig(pair, "relu", 2 * n), *pair_sites(pair, 12, 12)).eval()
     inputs, targets = make_pair(pair, W[0].T, W[1].T)

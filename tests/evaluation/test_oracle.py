@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import SELECTING, ModelConfig
 from sdlcore.evaluation.evaluate import oracle_codes
@@ -11,7 +11,7 @@ from sdlcore.model.activations.registry import make_sigma
 from sdlcore.random_streams import stream
 
 W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
-x = coefficients(300, 20, 0.9, stream(0, "x"))
+x = coefficients(300, 20, BenchSamples(sparsity=0.9), stream(0, "x"))
 SAMPLES = synthesise(x, W)
 Z = np.maximum(SAMPLES @ W, 0)
 
@@ -52,6 +52,6 @@ def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_of
 
 def test_orthonormal_features_reconstruct_without_error():
     basis = np.eye(12)
-    samples = synthesise(coefficients(200, 12, 0.9, stream(1, "x")), basis)
+    samples = synthesise(coefficients(200, 12, BenchSamples(sparsity=0.9), stream(1, "x")), basis)
     latents = oracle_codes(samples, basis, make_sigma(ModelConfig(activation="topk", k=12, n_q=12)))
     assert latents @ basis == pytest.approx(samples)

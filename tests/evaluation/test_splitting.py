@@ -6,6 +6,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients
 from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.recovery import normalise_rows
@@ -13,7 +14,7 @@ from sdlcore.random_streams import stream
 
 N, N_R = 10, 16
 W = np.linalg.qr(stream(0, "W").standard_normal((N_R, N)))[0].T  # one row per feature
-X = coefficients(1500, N, 0.8, stream(0, "x"), c_min=0.2)
+X = coefficients(1500, N, BenchSamples(sparsity=0.8, c_min=0.2), stream(0, "x"))
 
 
 def judged(latents, W_dec, true=W, x=X, blocks=1):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.benches.config import FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import Config
 from sdlcore.errors import DivergedError
@@ -15,7 +15,7 @@ from tests.int8 import with_int8
 
 D, N = 16, 20
 W = feature_matrix(D, N, stream(0, "W"), FeatureMatrixConfig(0.4)).W
-X = synthesise(coefficients(4096, N, 0.9, stream(0, "x")), W)
+X = synthesise(coefficients(4096, N, BenchSamples(sparsity=0.9), stream(0, "x")), W)
 METHODS = {
     "relu": {"activation": "relu", "l1": 0.3, "bias": True, "resample_every": 20, "dead_after": 600},
     "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3},

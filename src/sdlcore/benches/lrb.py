@@ -13,7 +13,6 @@ from sdlcore.benches.config import (
     BenchSamples,
     BenchSource,
     FeatureMatrixConfig,
-    Hierarchy,
     zipf_probabilities,
 )
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
@@ -150,50 +149,34 @@ def _interference_gradient(W: np.ndarray, gram: np.ndarray, config: FeatureMatri
     return 4 * (W @ slope)
 
 
-class Groups(NamedTuple):
-    """Groups of features whose activity is positively correlated.
+def couple(u: np.ndarray, size: int, correlation: float, rng: np.random.Generator) -> np.ndarray:
+    """Correlate uniform numbers within groups of consecutive features. Feature i is active if its number is below p_i.
 
-    Consecutive features form a group of ``size``; the last group may be smaller.
+    In every sample a group draws one shared number. Each feature independently replaces its own number by the shared
+    number with probability sqrt(correlation). So every number stays uniform, and two features of a group have
+    cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The factor in brackets is the largest possible covariance
+    (Frechet's bound).
+
+    Parameters
+    ----------
+    u
+        N x n independent numbers, uniform in [0, 1).
+    size
+        Number of features in a group; the last group may be smaller.
+    correlation
+        Correlation of the activity of two features in a group, as a share (0 to 1) of the largest correlation that
+        their probabilities allow. The largest is 1 if both probabilities are equal.
+    rng
+        Generator of the groups' numbers and of the choice of features that take them.
     """
-
-    size: int
-    """Number of features in a group."""
-    correlation: float
-    """Correlation of the activity of two features in a group, as a share (0 to 1) of the largest correlation that their
-    probabilities allow. The largest is 1 if both probabilities are equal."""
-
-    def couple(self, u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Correlate uniform numbers within groups. Feature i is active if its number is below its probability p_i.
-
-        In every sample a group draws one shared number. Each feature independently replaces its own number by the
-        shared number with probability sqrt(correlation). So every number stays uniform, and two features of a group
-        have cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The factor in brackets is the largest possible
-        covariance (Frechet's bound).
-
-        Parameters
-        ----------
-        u
-            N x n independent numbers, uniform in [0, 1).
-        rng
-            Generator of the groups' numbers and of the choice of features that take them.
-        """
-        n_samples, n = u.shape
-        shared = rng.random((n_samples, -(-n // self.size)))
-        takes = rng.random((n_samples, n)) < np.sqrt(self.correlation)
-        return np.where(takes, np.repeat(shared, self.size, axis=1)[:, :n], u)
+    n_samples, n = u.shape
+    shared = rng.random((n_samples, -(-n // size)))
+    takes = rng.random((n_samples, n)) < np.sqrt(correlation)
+    return np.where(takes, np.repeat(shared, size, axis=1)[:, :n], u)
 
 
 def coefficients(
-    n_samples: int,
-    n: int,
-    sparsity: float,
-    rng: np.random.Generator,
-    c_min: float = 0.0,
-    beta: float = 1.0,
-    hierarchy: Hierarchy | None = None,
-    frequency_exponent: float = 0.0,
-    groups: Groups | None = None,
-    groups_rng: np.random.Generator | None = None,
+    n_samples: int, n: int, bench: BenchSamples, rng: np.random.Generator, groups_rng: np.random.Generator | None = None
 ) -> csr_array:
     """Draw ground-truth features x (eq. 29-30).
 
@@ -201,8 +184,8 @@ def coefficients(
     feature is c_min + Exp(beta), where beta is the scale (the mean).
 
     With a ``frequency_exponent``, the probability of a feature falls with this power of its rank; the mean stays 1 - S.
-    With ``groups``, which use a separate stream, the activity of features in a group is correlated. Magnitudes stay
-    independent.
+    With a ``correlation``, the activity of features in a group is correlated (`couple`), by draws from ``groups_rng``.
+    Magnitudes stay independent.
 
     With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. The
     parent's magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the
@@ -218,56 +201,41 @@ def coefficients(
     ValueError
         If a probability would exceed 1.
     """
+    hierarchy = bench.hierarchy
     parents = 0 if hierarchy is None else hierarchy.parents
     u = rng.random((n_samples, n))
-    if groups is not None:
+    if bench.correlation:
         assert groups_rng is not None, "groups need a generator of their own"
-        u[:, parents:] = groups.couple(u[:, parents:], groups_rng)
-    p = np.full(n, 1 - sparsity)
-    if frequency_exponent:
+        u[:, parents:] = couple(u[:, parents:], bench.group_size, bench.correlation, groups_rng)
+    p = np.full(n, 1 - bench.sparsity)
+    if bench.frequency_exponent:
         # a feature's rank is its index
-        p[parents:] = zipf_probabilities(n - parents, 1 - sparsity, frequency_exponent)
+        p[parents:] = zipf_probabilities(n - parents, 1 - bench.sparsity, bench.frequency_exponent)
     active = u < p
     if hierarchy is not None:
         families = active[:, hierarchy.parents : hierarchy.size].reshape(-1, hierarchy.parents, hierarchy.children)
         active[:, : hierarchy.parents] = families.any(axis=2)
     rows, columns = np.nonzero(active)
-    magnitudes = (c_min + rng.exponential(beta, len(rows))).astype(np.float32)
+    magnitudes = (bench.c_min + rng.exponential(bench.beta, len(rows))).astype(np.float32)
     return csr_array((magnitudes, (rows, columns)), shape=(n_samples, n))
 
 
 def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
-    """Compute the representations W x of samples (eq. 31).
-
-    Parameters
-    ----------
-    x
-        N x n coefficients.
-    W
-        dimension x n feature matrix.
-
-    Returns
-    -------
-    N x dimension, float32.
-    """
+    """Compute the representations W x of samples (eq. 31; N x dimension, float32) from x (N x n), W (dimension x n)."""
     return np.asarray(x @ W.T, dtype=np.float32)
 
 
-def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min: float, beta: float) -> float:
-    """Return the standard deviation of the noise in each coordinate.
+def noisy(x: np.ndarray, n: int, bench: BenchSamples, rng: np.random.Generator) -> np.ndarray:
+    """Add Gaussian noise to each coordinate of representations (N x dimension, float32) of n features.
 
-    This standard deviation is ``noise`` times the root mean square of a coordinate without noise. This is computed for
+    The standard deviation is ``noise`` times the root mean square of a coordinate without noise. This is computed for
     orthogonal features and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2
-    beta^2), over n features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's
-    energy, and the true features leave this share unexplained.
+    beta^2), over n features and all coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's energy,
+    and the true features leave this share unexplained.
     """
-    energy = n * (1 - sparsity) * (c_min**2 + 2 * c_min * beta + 2 * beta**2)
-    return float(noise * np.sqrt(energy / dimension))
-
-
-def noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to each coordinate of representations (N x dimension, float32)."""
-    return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)
+    energy = n * (1 - bench.sparsity) * (bench.c_min**2 + 2 * bench.c_min * bench.beta + 2 * bench.beta**2)
+    deviation = float(bench.noise * np.sqrt(energy / x.shape[1]))
+    return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32) if deviation else x
 
 
 def draw_samples(
@@ -287,23 +255,14 @@ def draw_samples(
     rows
         Number of samples, N.
     """
-    groups = Groups(bench.group_size, bench.correlation) if bench.correlation else None
-    n, sparsity, c_min, beta = W_p.shape[1], bench.sparsity, bench.c_min, bench.beta
-
-    def represent(x: csr_array, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        activations = synthesise(x, W)
-        deviation = noise_deviation(bench.noise, n, len(W), sparsity, c_min, beta)
-        return noisy(activations, deviation, rng) if deviation else activations
-
+    n = W_p.shape[1]
     # separate streams, so that the draws from one do not depend on whether another is used
     rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
     noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
     for start in range(0, rows, ROWS_AT_ONCE):
-        size = min(ROWS_AT_ONCE, rows - start)
-        skewed = (bench.hierarchy, bench.frequency_exponent, groups, groups_rng)
-        x = coefficients(size, n, sparsity, rng, c_min, beta, *skewed)
-        target = None if W_r is None else represent(x, W_r, noise_r)
-        yield Samples(represent(x, W_p, noise_p), target, x)
+        x = coefficients(min(ROWS_AT_ONCE, rows - start), n, bench, rng, groups_rng)
+        target = None if W_r is None else noisy(synthesise(x, W_r), n, bench, noise_r)
+        yield Samples(noisy(synthesise(x, W_p), n, bench, noise_p), target, x)
 
 
 class Bench(KnownFeatures):
@@ -314,17 +273,10 @@ class Bench(KnownFeatures):
 
     Parameters
     ----------
-    settings
-        Settings of features and samples.
-    seed
-        Seed of features and samples.
+    settings, seed
+        Settings and seed of features and samples.
     W_p, W_r
         n_p x n and n_r x n features; ``W_r`` is None if there is only one representation.
-
-    Attributes
-    ----------
-    settings, seed, W_p, W_r
-        As given.
     """
 
     def __init__(self, settings: BenchSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None) -> None:

@@ -1,8 +1,6 @@
-"""Adapt a bench to SAELens' evaluation on synthetic data.
+"""Arguments of SAELens' ``eval_sae_on_synthetic_data(sae, feature_dict, activations_generator, ...)``.
 
-The classes serve as the arguments of ``sae_lens.synthetic.eval_sae_on_synthetic_data(sae, feature_dict,
-activations_generator, ...)``. The classes provide only the attributes and methods that this function uses; SAELens is
-not imported.
+The classes provide only the attributes and methods that this function uses; SAELens is not imported.
 """
 
 from collections.abc import Callable
@@ -16,8 +14,8 @@ from torch import Tensor
 class FeatureVectors:
     """True features (n_p x n) in the form of SAELens' ``FeatureDictionary``.
 
-    ``feature_vectors`` are the features as rows, n x n_p. A call turns coefficients (N x n) into samples, and adds
-    ``bias`` (n_p) to each.
+    ``feature_vectors`` are the features as rows, n x n_p. A call turns coefficients (N x n) into samples (N x n_p), and
+    adds ``bias`` (n_p) to each.
     """
 
     def __init__(self, W: np.ndarray, bias: np.ndarray | None = None) -> None:
@@ -26,16 +24,12 @@ class FeatureVectors:
         self._bias = np.zeros(len(W), dtype=np.float32) if bias is None else bias
 
     def __call__(self, coefficients: Tensor) -> Tensor:
-        """Return the samples (N x n_p) for coefficients (N x n)."""
         # most coefficients are zero, so a sparse product is faster
         return torch.from_numpy(csr_array(coefficients.numpy()) @ self._rows + self._bias)
 
 
 class Coefficients:
-    """Stand-in for SAELens' ``ActivationGenerator``: draws the coefficients of new samples with each call.
-
-    ``draw`` takes a number of samples. Two generators of the same bench draw the same samples in the same order.
-    """
+    """SAELens' ``ActivationGenerator``: ``draw`` takes a number of samples, and returns new coefficients (N x n)."""
 
     def __init__(self, draw: Callable[[int], csr_array]) -> None:
         self._draw = draw
@@ -46,7 +40,7 @@ class Coefficients:
 
 
 class AnyEncoder:
-    """Stand-in for SAELens' ``SAE``, for dictionaries that no SAELens class can express, such as iterative encoders.
+    """SAELens' ``SAE``, for dictionaries that no SAELens class can express, such as iterative encoders.
 
     ``W_dec`` is n_q x n_p. ``encode`` takes samples (N x n_p) to latents (N x n_q), and ``decode`` reconstructs.
     """

@@ -6,7 +6,6 @@ bench in a small JSON file, the recipe, from which a training draws its own samp
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,7 +19,6 @@ from sdlcore.benches.known_features import KnownFeatures, Part, Samples
 from sdlcore.benches.saelens_evaluation import Coefficients, FeatureVectors
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request, TrainingRows
-from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, Total, checked
 from sdlcore.storage.files import write_json
@@ -113,17 +111,8 @@ def families(source: SynthSource) -> Iterator[Family]:
 
 
 def directions(n: int, dimension: int, steps: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw unit directions with slightly less interference than random ones (dimension x n, float32).
-
-    Parameters
-    ----------
-    n, dimension
-        Number of directions and their dimension.
-    steps, rate
-        Number of Adam steps and their learning rate; with 0 steps the directions stay random.
-    rng
-        Generator of the random directions.
-    """
+    """Draw n unit directions with slightly less interference than random ones (dimension x n, float32); see
+    `orthogonalise`. With 0 steps the directions stay random."""
     start = rng.standard_normal((n, dimension))
     return orthogonalise(start / np.linalg.norm(start, axis=1, keepdims=True), steps, rate)
 
@@ -343,27 +332,16 @@ def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provena
     write_json(path, recipe | {"provenance": dict(provenance)})
 
 
-@contextmanager
-def open_synth_stream(path: str | Path, request: Request) -> Iterator[TrainingRows]:
+def synth_stream(path: str | Path, request: Request) -> TrainingRows:
     """Open the stream of a recipe for a training. With batches of B, step s trains on samples s B to s B + B - 1.
 
     The stream does not end. Samples are independent, so they need no shuffling, and the target is the input.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or is not a recipe.
     """
-    try:
-        recipe = json.loads(Path(path).read_text(encoding="utf-8"))
-        if recipe["format"] != FORMAT:
-            raise ValueError(f"its format is {recipe['format']!r}")
-        bench = SynthBench.draw(seed=recipe["seed"], **recipe["source"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SourceError(f"{path}: expected {FORMAT} ({error}); make it anew") from error
+    recipe = json.loads(Path(path).read_text(encoding="utf-8"))
+    bench = SynthBench.draw(seed=recipe["seed"], **recipe["source"])
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
         x = bench.samples(request.batch_size, first=step * request.batch_size).input
         return x, x
 
-    yield TrainingRows((len(bench.W_p),), batch, lambda: Arrays(bench.samples(FIRST_ROWS).input))
+    return TrainingRows((len(bench.W_p),), batch, lambda: Arrays(bench.samples(FIRST_ROWS).input))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
 from tests.sdlstudy.products import studies
@@ -14,7 +15,7 @@ def spurious(seed):
     """Return four features, samples, and an autoencoder of three axes, turned at random, with zero loss."""
     W = (np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)).T.astype(np.float32)
     A = np.linalg.qr(stream(seed, "A").standard_normal((3, 3)))[0].astype(np.float32)
-    return W, coefficients(300, 4, 0.5, stream(seed, "x")), np.vstack([A, -A])
+    return W, coefficients(300, 4, BenchSamples(sparsity=0.5), stream(seed, "x")), np.vstack([A, -A])
 
 
 def write_runs(folder):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
 from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss, autoencoder, residuals
@@ -65,7 +66,9 @@ def test_states_have_the_chances_of_the_benchs_samples():
     states = independent(3, 0.3, ONE, ONE)
     assert states.chance.sum() == pytest.approx(1)
     assert len(states.x) == 8
-    x = (coefficients(40_000, 3, 0.7, stream(0, "x"), c_min=1.0, beta=1e-9).toarray() > 0.5).astype(float)
+    x = (
+        coefficients(40_000, 3, BenchSamples(sparsity=0.7, c_min=1.0, beta=1e-9), stream(0, "x")).toarray() > 0.5
+    ).astype(float)
     for row, chance in zip(*states, strict=True):
         assert (x == row).all(axis=1).mean() == pytest.approx(chance, abs=0.01)
 

@@ -4,6 +4,7 @@ import scipy.sparse
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
@@ -23,7 +24,7 @@ def test_any_basis_with_its_opposite_loses_nothing_whatever_it_recovers(seed):
     W, A = tetrahedron(), stream(seed, "A").standard_normal((3, 3))
     assume(np.linalg.cond(A) < 50)
     inverse = np.linalg.inv(A).T
-    x = coefficients(200, 4, 0.4, stream(seed, "x"))
+    x = coefficients(200, 4, BenchSamples(sparsity=0.4), stream(seed, "x"))
     solution = Solution.of(coder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
     assert solution.near_zero
     assert max(solution.loss, solution.approximate_loss) < 1e-8
@@ -37,7 +38,7 @@ def test_losses_are_those_of_equations_3_and_13():
     rng = stream(0)
     W = tetrahedron()
     W_enc, W_dec = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((5, 3)).astype(np.float32)
-    x = coefficients(500, 4, 0.7, stream(1), c_min=0.2)
+    x = coefficients(500, 4, BenchSamples(sparsity=0.7, c_min=0.2), stream(1))
     solution = Solution.of(coder(W_enc, W_dec), W, x, synthesise(x, W))
 
     def reconstruct(v):
@@ -58,6 +59,6 @@ def test_losses_are_those_of_equations_3_and_13():
 
 def test_signed_latents_are_refused():
     signed = SparseCoder.from_config(ModelConfig("sae", "abstopk", 4, k=2), (3,), (3,)).eval()
-    x = coefficients(50, 4, 0.5, stream(0, "x"))
+    x = coefficients(50, 4, BenchSamples(sparsity=0.5), stream(0, "x"))
     with pytest.raises(ValueError, match="is defined for non-negative latents"):
         Solution.of(signed, tetrahedron(), x, synthesise(x, tetrahedron()))
