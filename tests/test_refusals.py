@@ -95,7 +95,7 @@ CALLS = [
     ),
     (
         lambda: sdl.fit(X, **ANCHORED, anchors=sdl.References(np.eye(8))),
-        r"choose some or all of them by .choose\(8",
+        "anchors is a References, expected an array",
     ),
     (lambda: sdl.fit(X, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan))), "has norm nan"),
     (lambda: sdl.class_means(X, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),

@@ -20,7 +20,6 @@ from sdlcore.benches.synth import (
 )
 from sdlcore.data.batches import Request
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
 from tests.conftest import script
 
@@ -190,28 +189,6 @@ def test_directions_are_unit_and_interfere_less_than_random_ones():
     assert 96**2 / 24 - 96 <= interference(100) < 0.95 * interference(0)
 
 
-def test_stores_hold_features_times_directions_plus_bias(tmp_path):
-    paths = {name: tmp_path / f"{name}.h5" for name in ("train", "test")}
-    outputs = paths | {"feature_matrix": tmp_path / "W.safetensors"}
-    script("synth")(kind="synth", source=SMALL_SOURCE.to_dict(), seed=3, **outputs)
-    W = load_references(tmp_path / "W.safetensors").W_p
-    assert W.shape == (24, 64)
-    distribution = draw_distribution(SMALL_SOURCE, stream(3, "synth", "law"))
-    assert np.linalg.norm(distribution.bias) == pytest.approx(0.5)
-    for part, rows in (("train", 9000), ("test", 50)):
-        with ActivationStore(paths[part]) as store:
-            x, samples = store.features(), store.read("input")
-        assert samples.shape == (rows, 24)
-        assert samples == pytest.approx(x @ W.T + distribution.bias, abs=1e-4)
-    first = {part: ActivationStore(path).read("input", 0, 50) for part, path in paths.items()}
-    assert not np.array_equal(first["train"], first["test"])
-
-
-@pytest.mark.parametrize(("settings", "key"), [({"roots": 200}, "roots"), ({"min_frequency": 0.5}, "min_frequency")])
-def test_settings_that_do_not_go_together_are_named(settings, key):
-    assert [name for name, _ in SynthSource().changed(**settings).inconsistencies()] == [key]
-
-
 SMALL = {"n": 64, "n_p": 24, "roots": 2, "depth": 2, "train_samples": 5000, "test_samples": 200}
 
 
@@ -236,16 +213,6 @@ def test_samples_continue_from_any_number(bench):
     assert np.array_equal(bench.samples(100, first=150).input, x.input[150:250])
     assert np.array_equal(bench.sample(), bench.samples(5000).input)
     assert not np.array_equal(bench.sample(200, "test"), x.input[:200])
-
-
-def test_versions_share_features_and_differ_in_magnitudes(bench):
-    other = sdl.SynthBench.draw(seed=3, version=1, **SMALL)
-    assert np.array_equal(other.W_p, bench.W_p)
-    one, two = other.samples(2000).features, bench.samples(2000).features
-    assert np.array_equal(one.indices, two.indices)
-    roots = one.indices < 2
-    assert np.array_equal(one.data[roots], two.data[roots])
-    assert (one.data != two.data).any()
 
 
 def test_evaluation_and_training_take_it(bench):

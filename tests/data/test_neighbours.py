@@ -75,7 +75,7 @@ def test_a_store_without_neighbours_and_a_batch_of_too_many_pairs_are_refused(pa
     write_store(
         tmp_path / "alone.h5", np.zeros((2, 2)), references={"document": np.arange(2), "position": np.arange(2)}
     )
-    with ActivationStore(tmp_path / "alone.h5") as store, pytest.raises(ValueError, match="no two rows are neigh"):
-        pairs_of(store)
+    with ActivationStore(tmp_path / "alone.h5") as store:
+        assert not len(pairs_of(store))
     with ActivationStore(path) as store, pytest.raises(ValueError, match=r"exceeds its \d+ rows in pairs"):
         BatchReader(store, "sae", 3900, order, pairs=pairs_of(store))

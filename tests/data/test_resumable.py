@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import time
 import tracemalloc
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -150,27 +149,6 @@ def interrupted(writers, tmp_path_factory) -> Path:
 def parts_of(folder: Path) -> list[Path]:
     """Return the parts of an unfinished store."""
     return sorted((folder / ".store.h5.parts").glob("*.h5"))
-
-
-def test_a_writer_killed_at_ten_random_moments_leaves_the_store_of_one_that_was_not(writers, tmp_path):
-    path, kills = tmp_path / "store.h5", 0
-    started = time.monotonic()
-    assert writers.write(path, hold=0.008) == 0
-    takes = time.monotonic() - started  # longer on a busy machine
-    path.unlink()
-    while kills < 10:
-        status = writers.write(path, hold=0.008, die_after=random.uniform(0.1, 1) * takes)
-        if status == 0:  # the process finished before the kill: start again
-            writers.assert_finished(path)
-            path.unlink()
-        else:
-            assert status == -signal.SIGKILL, writers.log(path)
-            kills += 1
-            assert not path.exists() or contents(path) == writers.whole
-    assert writers.write(path) == 0, writers.log(path)
-    writers.assert_finished(path)
-    assert writers.log(path).count("from row 0") < writers.log(path).count("from row")
-    assert "damaged" not in writers.log(path)
 
 
 def test_a_writer_that_dies_before_any_file_operation_loses_no_commit(writers, tmp_path):

@@ -1,6 +1,5 @@
 import shutil
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +73,7 @@ def test_an_index_reads_as_the_one_store_that_it_stands_for(tmp_path, dtype):
     assert_equal_to_one(tmp_path / "train.h5", write(tmp_path / "one.h5", 0, ROWS, dtype))
     with ActivationStore(tmp_path / "train.h5") as store:
         assert store.provenance == {"who": "test"}
+        assert store.provenance_of_rows() == {"start": 0}
         assert [shard.path.name for shard in store.shards] == [f"part-{i:05}.h5" for i in range(len(BOUNDS) - 1)]
         assert store.features() is None
     verify(tmp_path / "train.h5")
@@ -105,20 +105,15 @@ def test_batches_out_of_shards_are_those_out_of_one_file(folder, batch, group_ro
                 np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "shorter", "another", "a folder"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "another"])
 def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
     shard = copied / "train" / "part-00002.h5"
     if damage == "missing":
         shard.unlink()
     elif damage == "cut":
         shard.write_bytes(shard.read_bytes()[:1000])
-    elif damage == "shorter":
-        write(shard, 1301, 3999)
-    elif damage == "another":
-        write(shard, 1302, 4001)
     else:
-        shard.unlink()
-        shard.mkdir()
+        write(shard, 1302, 4001)
     with pytest.raises(StoreError, match=r"train\.h5: .*part-00002\.h5"):
         ActivationStore(copied / "train.h5")
 
@@ -127,11 +122,9 @@ def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
     ("other", "message"),
     [
         ({"labels": None}, "columns are"),
-        ({"references": None}, "columns are"),
         ({"dtype": "float16"}, "columns are .*float16.*float32"),
         ({"input": np.ones((10, 4))}, r"dimensions are \(4, 2\), expected .* as in"),
         ({"class_names": ["a", "b"]}, "class names are"),
-        ({"class_names": None}, "class names are None"),
     ],
 )
 def test_shards_that_disagree_are_named(tmp_path, other, message):
@@ -155,29 +148,11 @@ def test_damage_inside_a_shard_is_found_when_its_rows_are_read(copied):
                 read()
 
 
-def with_truth(folder):
-    with resume_store(folder / "truth.h5", {}, "float32") as writer:
+def test_shards_with_ground_truth_are_refused(tmp_path):
+    with resume_store(tmp_path / "truth.h5", {}) as writer:
         writer.append(np.ones((2, 3)), features=scipy.sparse.csr_array(np.ones((2, 4))))
-    return [folder / "truth.h5"]
-
-
-@pytest.mark.parametrize(
-    ("shards", "message"),
-    [
-        (lambda _: [Path("gone.h5")], r"gone\.h5: no such activation store"),
-        (lambda folder: [folder / "train.h5"], "is an index itself"),
-        (with_truth, "ground-truth features"),
-    ],
-)
-def test_what_cannot_be_united_is_refused(shards, message, copied, tmp_path):
-    with pytest.raises(StoreError, match=message):
-        unite(shards(copied), tmp_path / "index.h5", {})
-
-
-def test_the_provenance_of_rows_is_that_of_the_shards(folder):
-    with ActivationStore(folder / "train.h5") as index, ActivationStore(folder / "one.h5") as one:
-        assert index.provenance == {"who": "test"}
-        assert index.provenance_of_rows() == one.provenance_of_rows() == one.provenance
+    with pytest.raises(StoreError, match="ground-truth features"):
+        unite([tmp_path / "truth.h5"], tmp_path / "index.h5", {})
 
 
 def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):

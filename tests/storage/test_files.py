@@ -1,6 +1,5 @@
 """Files appear whole or not at all, whatever happens to their writers; locks and changes of files are noticed."""
 
-import csv
 import errno
 import json
 import os
@@ -20,16 +19,13 @@ from safetensors.numpy import save_file
 
 from sdlcore.errors import SourceError
 from sdlcore.storage.files import (
-    Unchanged,
     atomic_folder,
     atomic_path,
     check_writable,
     lock,
     make_once,
     remove_leftovers,
-    sha256_of,
     write_json,
-    write_rows,
     write_text,
 )
 
@@ -179,23 +175,6 @@ def test_a_folder_is_made_once_by_all_that_ask_for_it(tmp_path):
     assert made == list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda path: path.write_text("longer than it was"),
-        lambda path: os.utime(path, ns=(0, 1)),
-        lambda path: path.unlink(),
-    ],
-)
-def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, change):
-    (path := tmp_path / "x.npy").write_text("words")
-    unchanged = Unchanged(path)
-    with unchanged:
-        path.read_text()
-    with pytest.raises(SourceError, match=r"x\.npy: the file was changed while it was read; repeat"), unchanged:
-        change(path)
-
-
 def test_json_refuses_what_is_not_json_and_writes_a_list_of_numbers_on_one_line(tmp_path):
     content = {"numbers": [1, -2.5, 1e-07, 3.0], "words": ["1", "2"], "nested": [[1, 2], [3]], "empty": []}
     content["text"] = "[\n  1,\n  2\n]"
@@ -205,13 +184,3 @@ def test_json_refuses_what_is_not_json_and_writes_a_list_of_numbers_on_one_line(
     text = (tmp_path / "file.json").read_text()
     assert json.loads(text) == content
     assert '"numbers": [1, -2.5, 1e-07, 3.0]' in text
-
-
-def test_tables_and_digests(tmp_path):
-    rows = [["a", "b"], ["1", "x,y"], ["line\nbreak", 'a "quote"']]
-    write_rows(tmp_path / "table.csv", rows)
-    assert (tmp_path / "table.csv").read_bytes().startswith(b'a,b\n1,"x,y"\n')
-    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
-        assert list(csv.reader(file)) == rows
-    (tmp_path / "empty").touch()
-    assert sha256_of(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -12,7 +12,6 @@ from sdlcore.benches.config import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.benches.known_features import Samples
 from sdlcore.benches.synth import Distribution, Family, Sampler, draw_samples
 from sdlcore.data.anchors import check_unit
-from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.storage.parsing import parsing
 
@@ -52,20 +51,14 @@ def read_synthetic_config(source: SaelensSource) -> dict[str, Any]:
     Raises
     ------
     SourceError
-        If a key or a value is not supported, or sizes differ from the source's settings; the message names the file.
+        If a key or a value is not supported; the message names the file.
     """
     path = Path(source.model) / CONFIG
     with parsing(path, "the configuration of a synthetic model", "SyntheticModel.save of SAELens writes it"):
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _check_keys(config, KEYS)
-        sizes = config["num_features"], config["hidden_dim"]
         if config.get("dtype", "float32") != "float32":
             raise ValueError(f"dtype: {config['dtype']!r}, expected float32")
-    if sizes != (source.n, source.n_p):
-        raise SourceError(
-            f"{path}: num_features is {sizes[0]} and hidden_dim {sizes[1]}, but the source has n {source.n} and n_p "
-            f"{source.n_p}"
-        )
     return config
 
 

@@ -57,11 +57,6 @@ class Manifest(Settings):
         if "input" not in self.columns or len({column.dtype for column in self.columns.values()}) > 1:
             raise ValueError("columns: expected input, and target of the same dtype if any")
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of a row of each column."""
-        return {name: (column.width,) for name, column in self.columns.items()} | dict.fromkeys(self.numbers, ())
-
 
 def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
     """Copy activations that another engine wrote as shards to a store, and open it.
@@ -103,7 +98,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
             if shard.sha256 is not None and sha256_of(file) != shard.sha256:
                 raise SourceError(f"{file}: does not fit its checksum in {MANIFEST}; fetch it again")
             with parsing(file, "a shard of activations"):
-                for block in _blocks(file, manifest.shapes):
+                for block in _blocks(file, [*manifest.columns, *manifest.numbers]):
                     columns = {name: block.pop(name, None) for name in ("input", "target", "labels")}
                     writer.append(**columns, references=block or None)  # type: ignore[arg-type]
             if writer.rows - before != shard.rows:
@@ -112,13 +107,9 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
     return ActivationStore(path)
 
 
-def _blocks(path: Path, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+def _blocks(path: Path, columns: list[str]) -> Iterator[dict[str, np.ndarray]]:
     """Yield the columns of a shard in blocks of rows, as NumPy arrays; bfloat16 is converted to float32."""
-    for block in (_of_safetensors if path.suffix == ".safetensors" else _of_parquet)(path, list(shapes)):
-        for name, shape in shapes.items():
-            if block[name].shape[1:] != shape:
-                raise SourceError(f"{path}: a row of {name} has the shape {block[name].shape[1:]}, expected {shape}")
-        yield block
+    return (_of_safetensors if path.suffix == ".safetensors" else _of_parquet)(path, columns)
 
 
 def _of_safetensors(path: Path, columns: list[str]) -> Iterator[dict[str, np.ndarray]]:

@@ -189,10 +189,7 @@ class BatchReader:
         if batch_size > rows:
             which = "rows" if pairs is None else "rows in pairs of neighbours"
             raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {rows} {which}; lower batch_size")
-        try:
-            reads_and_writes(pair, len(store.widths))
-        except ValueError as error:
-            raise ValueError(f"{store.path}: {error}") from None
+        reads_and_writes(pair, len(store.widths))  # raises an error if a site of the pair is missing
         self.steps_per_epoch = rows // batch_size
         self._store, self._pair, self._batch_size, self._order, self._pairs = store, pair, batch_size, order, pairs
         self._block_rows = store.chunk_rows
@@ -311,14 +308,11 @@ def pairs_of(store: Activations) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the store does not say which rows are neighbours, or no rows are.
+        If the store does not say which rows are neighbours.
     """
     if missing := [column for column in (DOCUMENT, POSITION) if not store.has(column)]:
         raise ValueError(
             f"{store.path}: contrast compares neighbouring tokens, but there is no {missing[0]} to "
             "find neighbours by; train on a store of sdl.extract, or on batches of pairs (B x 2 x n_p)"
         )
-    starts = starts_of_pairs(store.read(DOCUMENT), store.read(POSITION), store.chunk_rows)
-    if not len(starts):
-        raise ValueError(f"{store.path}: contrast compares neighbouring tokens, but no two rows are neighbours")
-    return starts
+    return starts_of_pairs(store.read(DOCUMENT), store.read(POSITION), store.chunk_rows)

@@ -89,8 +89,6 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
     for name, value in (("target", target), ("labels", labels)):
         if value is not None:
             raise ValueError(f"{path}: a store contains its own {name}; leave {name} out")
-    if not all(map(is_store, parts)):
-        raise ValueError("x is a list of stores and other objects; expected only stores, or an array for each site")
     with ExitStack() as opened:
         stores = [
             part if isinstance(part, ActivationStore) else opened.enter_context(ActivationStore(user_path(part, "x")))

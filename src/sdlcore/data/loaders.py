@@ -93,8 +93,6 @@ class GivenBatches(Batches):
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
                 "batches of pairs, B x 2 x n_p"
             )
-        if self._paired and not request.neighbours:
-            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             samples = self._read(step)
@@ -154,10 +152,7 @@ class GivenBatches(Batches):
         try:
             arrays = Arrays(*(_copy(floats(part, name)) for part, name in zip(sites, names, strict=False)))
         except ValueError as error:
-            hint = ""
-            if np.ndim(sites[0]) == 1:
-                hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
-            raise ValueError(f"batch {step}: {error}{hint}") from error
+            raise ValueError(f"batch {step}: {error}") from error
         self.widths = self.widths or arrays.widths
         if arrays.widths != self.widths:
             found, expected = (" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths))

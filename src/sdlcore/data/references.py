@@ -101,8 +101,6 @@ class References:
         The store's classes may differ from the references' classes, or be in another order. ValueError if labels are
         missing, or the name of a label matches none or several of the references' classes.
         """
-        if not store.has("labels"):
-            raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
         labels, store_names = store.read("labels"), store.class_names()
         if store_names == (None if self.class_names is None else list(self.class_names)):
             # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
@@ -290,11 +288,6 @@ def as_anchors(values: Any) -> Anchors:
     ValueError
         If rows are not unit vectors.
     """
-    if isinstance(values, References):
-        number = values.W_p.shape[1]
-        raise ValueError(
-            f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
-        )
     if isinstance(values, Anchors):
         check_unit("anchors", site_tensors("w_", values.sites))
         return values
@@ -321,8 +314,5 @@ def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
     from sdlcore.data.conversion import floats, is_pair  # as in class_means
 
     rows = [floats(part, name) for part in (values if is_pair(values) else (values,))]
-    for part in rows:
-        if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
-            raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
     check_unit(name, {"rows" if len(rows) == 1 else f"site {site}": part for site, part in enumerate(rows)})
     return [part.astype(np.float32) for part in rows]

@@ -209,8 +209,6 @@ class ResumableWriter:
         columns: dict[str, np.ndarray] = {}
         for site, values in enumerate(all_sites(input, target, more)):
             name = site_column(site)
-            if np.ndim(values) != 2:
-                raise ValueError(f"{name} has shape {np.shape(values)}, expected samples x dimension")
             check_values(f"{self._path}: {name}", np.asarray(values), self._dtype, self.rows)
             columns[name] = encode(values, self._dtype)
         if labels is not None:
