@@ -88,7 +88,7 @@ benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: bench
 gpu-test: ## test the GPU kernels, on a GPU or else with Triton's interpreter (installs nothing)
 	$(ON_GPU) -m pytest -m "kernels or not kernels" $(GPU_TESTS) $(ARGS)
 
-gpu-benchmark: ## measure equality, speed, memory and recovery on a GPU, nine minutes a call: benchmarks/results/gpu (installs nothing)
+gpu-benchmark: ## measure equality, speed and memory on a GPU, resumable: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu $(ARGS)
 
 release-test: ## build dist/, and test it in empty environments on each of PYTHONS, with the oldest and newest torch (ARGS=--allow-missing)

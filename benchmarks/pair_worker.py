@@ -9,7 +9,6 @@ import sys
 import time
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import signature
 from typing import Any
 
 import torch
@@ -45,25 +44,18 @@ def main(method: str, l0: int) -> None:
     kind: Any = import_module("sdlcore.config").Config if flat else import_module("sdlcore.run").RunConfig
     config = kind.from_dict(settings(method, l0))
     nothing: Any = None  # weights are drawn, so neither samples nor their scaling are used
-    # versions before crosscoders of several widths take n_p and n_r
-    widths = [[N_P]] if "widths" in signature(initial_model).parameters else [N_P, None]
-    made: Any = initial_model
-    model = made(config.model, *widths, 0, nothing, nothing)
+    model = initial_model(config.model, [N_P], 0, nothing, nothing)
     generator = torch_stream(0, "pairs")
     samples = [torch.randn(BATCH, N_P, generator=generator) for _ in range(BATCHES)]
-    # versions that could also start the decoder bias take targets
-    inputs = len(signature(start_from_data).parameters) - 1
-    start_from_data(model.train(), *[samples[0]] * inputs)
-    step: Any = TrainingStep(model, config)
-    # versions before one place computed the schedule take the learning rate
-    rate = {"lr": settings(method, l0)["lr"]} if "lr" in signature(TrainingStep.__call__).parameters else {}
+    start_from_data(model.train(), samples[0])
+    step = TrainingStep(model, config)
     taken = 0
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
             x = samples[taken % BATCHES]
             begun = time.perf_counter()
-            found = step(x, x, step=taken, **rate)
+            found = step(x, x, step=taken)
             seconds.append(time.perf_counter() - begun)
             taken += 1
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,15 +85,18 @@ def summary(steps: Iterable[Row], batch: int) -> str:
     batch
         The batch size.
     """
-    header = ["method", "L0", "ours", *PEERS, "fastest peer / ours"]
-    lines = []
-    for group in _groups([row for row in steps if int(row["batch"]) == batch]):
-        ours, *peers = (_ms(group.get((library, "float32"))) for library in ("sdlcore", *PEERS))
-        fastest = min((ms for ms in peers if ms is not None), default=None)
-        if ours and fastest:
-            cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (ours, *peers))]
-            lines.append([*cells, _number(fastest / ours, 1)])
-    return _table(header, lines)
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    for row in steps:
+        if int(row["batch"]) == batch and row["dtype"] == "float32":
+            times.setdefault((row["method"], str(row["state"])), {})[row["library"]] = float(row["ms_per_step"])
+    rows = [["method", "L0", "ours", *PEERS, "fastest peer / ours"]]
+    rows.append(["---"] * len(rows[0]))
+    for names, ms in times.items():
+        if "sdlcore" in ms and len(ms) > 1:
+            ratio = min(ms[peer] for peer in PEERS if peer in ms) / ms["sdlcore"]
+            cells = [f"{ms[library]:.0f}" if library in ms else "" for library in ("sdlcore", *PEERS)]
+            rows.append([*names, *cells, f"{ratio:.1f}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def by_processor(results: Path, batch: int) -> str:
@@ -155,39 +157,7 @@ Made by `make benchmark`; do not edit. `benchmarks/README.md` describes the meas
 """
 
 
-def _groups(steps: Sequence[Row]) -> list[dict[tuple[str, str], Row]]:
-    """Return the rows in groups that are compared with each other, by library and type."""
-    found: dict[tuple[Any, ...], dict[tuple[str, str], Row]] = {}
-    for row in steps:
-        key = (row["method"], row["state"], row["batch"])
-        found.setdefault(key, {})[row["library"], row["dtype"]] = row
-    return list(found.values())
-
-
-def _names(group: Mapping[tuple[str, str], Row]) -> list[str]:
-    row = next(iter(group.values()))
-    return [str(row["method"]), str(row["state"]), str(row["batch"])]
-
-
-def _ms(row: Row | None) -> float | None:
-    return _field(row, "ms_per_step")
-
-
-def _field(row: Row | None, name: str) -> float | None:
-    value = "" if row is None else row.get(name, "")
-    return None if value == "" else float(value)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
