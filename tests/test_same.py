@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from tests.conftest import REPOSITORY
 from tests.same import settings
-from tests.same.comparing import differences, outputs_of, read_omissions, without
+from tests.same.comparing import differences, outputs_of
 from tests.same.versions import configurations
 
 
@@ -56,35 +56,6 @@ def test_a_cell_of_a_printed_table_that_differs_is_named_by_row_and_column(tmp_p
     (tmp_path / "table.md").write_text("\n".join(text))
     old = 3 * row
     assert [*differences(before, outputs_of(tmp_path))] == [f"table.md: row {row - 1}: fvu (2): '{old}' became '7'"]
-
-
-OMITTED = """
-# what the change removes
-*/metrics.json fvu
-history.csv  l*ss
-table.md fvu=0.*
-train.h5
-"""
-
-
-def test_files_columns_rows_and_keys_that_are_listed_are_left_out(results):
-    before, after = results(1), results(2, score=0.6, weight=2.0)
-    before, after = (
-        {f"a/{name}" if name == "metrics.json" else name: c for name, c in v.items()} for v in (before, after)
-    )
-    omissions = read_omissions(OMITTED)
-    before, used = without(before, omissions)
-    assert used == set(omissions)
-    assert [*differences(before, without(after, omissions)[0])] == [
-        line for line in differences(before, after) if line.startswith("model.safetensors")
-    ]
-
-
-def test_rows_after_one_that_is_left_out_are_compared():
-    table = {"t.csv": {"row 0": {"m": "a"}, "row 1": {"m": "b"}, "row 2": {"m": "c"}}}
-    kept, used = without(table, read_omissions("t.csv m=b"))
-    assert kept == {"t.csv": {"row 0": {"m": "a"}, "row 1": {"m": "c"}}}
-    assert without(kept, used)[1] == set()
 
 
 def test_configurations_are_found_in_subfolders_and_files_without_a_name_are_no_configurations(tmp_path):

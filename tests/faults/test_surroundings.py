@@ -75,30 +75,3 @@ def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whol
     assert first.process.poll() is None, "the second one came too late"
     first.finish()
     pipeline.assert_same(whole.results)
-
-
-def test_two_invocations_that_start_at_once_leave_what_one_does(whole: Whole, pipeline: Pipeline):
-    first = pipeline.start()
-    first.log = first.log.rename(first.log.with_suffix(".first"))
-    second = pipeline.start()
-    ended = [one.process.wait() for one in (first, second)]
-    assert 0 in ended, first.output() + second.output()
-    for one in (first, second):
-        assert "Traceback" not in one.output()
-        refused = "Another Snakemake instance is running" in one.output() or "cannot be locked" in one.output()
-        assert refused == (one.process.returncode != 0), one.output()
-    pipeline.start().finish()
-    pipeline.assert_same(whole.results)
-
-
-def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whole, pipeline: Pipeline):
-    first = pipeline.start()
-    first.log = first.log.rename(first.log.with_suffix(".first"))
-    pipeline.start("--config", "name=other").finish()
-    first.finish()
-    pipeline.assert_same(whole.results)
-    files = {
-        str(path.relative_to(pipeline.path / "results/other"))
-        for path in (pipeline.path / "results/other").rglob("*.safetensors")
-    }
-    assert files == {name for name in whole.results if name.endswith(".safetensors")}

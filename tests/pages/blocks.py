@@ -6,7 +6,6 @@ name, such as ``# mine.yaml``, is that file.
 """
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,21 +81,3 @@ def blocks(page: Path) -> list[Block]:
 def all_blocks() -> list[Block]:
     """Return the blocks of every page."""
     return [block for page in pages() for block in blocks(page)]
-
-
-def count(code_blocks: list[Block]) -> dict[str, int]:
-    """Count blocks that are executed, that are text, and by need; a block with two needs counts for each."""
-    kinds: Counter[str] = Counter()
-    for block in code_blocks:
-        if block.language in NOT_EXECUTED:
-            kinds[block.language] += 1
-        elif not block.needs:
-            kinds["executed"] += 1
-        for marker in block.needs:
-            kinds[f"needs {marker}"] += 1
-    return dict(sorted(kinds.items()))
-
-
-if __name__ == "__main__":
-    for kind, number in count(all_blocks()).items():
-        print(f"{number:4} {kind}")

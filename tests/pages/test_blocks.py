@@ -12,7 +12,7 @@ from docs.references import COMPOSED, PAGES
 from sdlcore.commands.main import COMMANDS
 from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.configuration.loading import configure, load_yaml
-from tests.pages.blocks import GENERATED, NEEDS, NOT_EXECUTED, all_blocks, blocks, count, pages
+from tests.pages.blocks import GENERATED, NEEDS, NOT_EXECUTED, all_blocks, blocks, pages
 from tests.pages.execution import configuration
 
 BLOCKS = all_blocks()
@@ -28,15 +28,6 @@ def test_no_fence_is_missed():
     for page in pages():
         fences = sum(line.lstrip().startswith("```") for line in page.read_text().splitlines())
         assert fences == 2 * len(blocks(page)), page
-
-
-def test_marked_blocks_are_counted_and_no_marker_remains(capsys):
-    counts = count(BLOCKS)
-    with capsys.disabled():
-        print("\ncode blocks of pages:", ", ".join(f"{number} {kind}" for kind, number in counts.items()))
-    marked = sum(bool(block.needs) for block in BLOCKS)
-    assert counts["executed"] + sum(counts[language] for language in NOT_EXECUTED) + marked == len(BLOCKS)
-    assert counts["executed"] > marked
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.where)

@@ -76,7 +76,6 @@ RECIPE = {
     """Gaussian noise."""
 
     kind = "noise"
-    how_target = "noise has none"
 
     @property
     def described(self) -> str:

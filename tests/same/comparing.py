@@ -1,13 +1,12 @@
-"""Read the files of a run, leave out what is meant to vanish, and list the differences to another run."""
+"""Read the files of a run, and list the differences to another run."""
 
 import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import safetensors
 
@@ -15,53 +14,6 @@ from tests.stores import contents
 
 WHO_MADE_IT = {"provenance", "code", "package", "versions", "inputs", "identity", "crc32", "device", "threads"}
 """JSON keys that contain provenance."""
-
-
-class Omission(NamedTuple):
-    """Something that is left out of the comparison, on both sides. All parts are patterns, as in file names."""
-
-    file: str
-    """Path below the folder of results."""
-    column: str | None = None
-    """A column of a table, a key of a JSON file or of tensors' metadata, or a tensor; None for the whole file."""
-    value: str | None = None
-    """Leaves out the rows of a table that have this value in the column, instead of the column."""
-
-    def __str__(self) -> str:
-        column = "" if self.column is None else f" {self.column}"
-        return f"{self.file}{column}{'' if self.value is None else f'={self.value}'}"
-
-
-def read_omissions(text: str) -> list[Omission]:
-    """Read a list of omissions: one in a line, written as FILE, FILE COLUMN or FILE COLUMN=VALUE.
-
-    Empty lines and lines that begin with # are skipped. A file's pattern has no spaces.
-    """
-    omissions = []
-    for line in text.splitlines():
-        if line.strip() and not line.startswith("#"):
-            file, _, rest = line.strip().partition(" ")
-            column, sign, value = rest.strip().partition("=")
-            omissions.append(Omission(file, column or None, value if sign else None))
-    return omissions
-
-
-def without(outputs: dict[str, Any], omissions: Iterable[Omission]) -> tuple[dict[str, Any], set[Omission]]:
-    """Return the outputs without what the omissions match, and the omissions that match something."""
-    used = set()
-    for omission in omissions:
-        kept = {}
-        for file, content in outputs.items():
-            if not fnmatchcase(file, omission.file):
-                kept[file] = content
-            elif omission.value is not None:
-                kept[file] = _without_rows(content, omission.column or "", omission.value)
-            elif omission.column is not None:
-                kept[file] = _without_key(content, omission.column)
-        if kept != outputs:
-            used.add(omission)
-        outputs = kept
-    return outputs, used
 
 
 def outputs_of(results: Path) -> dict[str, Any]:
@@ -129,22 +81,6 @@ def _markdown(text: str) -> dict[str, Any]:
         names = [name if name not in head[:place] else f"{name} ({place})" for place, name in enumerate(head)]
         rows += [dict(zip(names, cells, strict=True)) for cells in body]
     return {"text": prose, **_numbered(rows)}
-
-
-def _without_key(value: Any, pattern: str) -> Any:
-    """Return a value without the keys that match a pattern, at any depth."""
-    if isinstance(value, dict):
-        return {key: _without_key(inner, pattern) for key, inner in value.items() if not fnmatchcase(key, pattern)}
-    return [_without_key(inner, pattern) for inner in value] if isinstance(value, list) else value
-
-
-def _without_rows(table: Any, column: str, value: str) -> Any:
-    """Return a table without the rows whose value in a column matches a pattern. The other rows are numbered anew."""
-    if not isinstance(table, dict):
-        return table
-    rows = {name: row for name, row in table.items() if name.startswith("row ")}
-    others = {name: content for name, content in table.items() if name not in rows}
-    return others | _numbered(row for row in rows.values() if not fnmatchcase(row.get(column, ""), value))
 
 
 def _without(value: Any) -> Any:

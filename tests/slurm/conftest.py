@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.workflow import pretended_conda
 from tests.workflow.conftest import Checkout
 
 OPTIONS = ["--workflow-profile", "profiles/slurm", "--configfile", "config/tiny.yaml"]
@@ -42,16 +41,6 @@ def local(tmp_path_factory):
         yield wait
 
 
-@pytest.fixture(scope="session")
-def in_conda(cluster, tmp_path_factory):
-    """A job in a conda environment, submitted in the background, and the folder of the conda replacement."""
-    folder = tmp_path_factory.mktemp("conda")
-    path = f"{pretended_conda.install(folder / 'conda')}:{os.environ['PATH']}"
-    checkout = set_up(folder / "sdl core")
-    with Submission(cluster, checkout, "results/tiny/tables/table3.csv", "--use-conda", PATH=path) as submission:
-        yield submission, folder / "conda"
-
-
 def set_up(path: Path) -> Checkout:
     """A checkout whose profile was set up for the cluster, as by a user."""
     checkout = Checkout(path)
@@ -67,11 +56,11 @@ def set_up(path: Path) -> Checkout:
 class Submission:
     """One run of Snakemake through the profile, in the background."""
 
-    def __init__(self, cluster: Cluster, checkout: Checkout, *arguments: str, **environment: str) -> None:
+    def __init__(self, cluster: Cluster, checkout: Checkout, *arguments: str) -> None:
         self.cluster = cluster
         self.checkout = checkout
         self.log = checkout.path / "snakemake.out"
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "snakemake", *arguments, *OPTIONS]
             self.process = subprocess.Popen(command, cwd=checkout.path, env=environment, stdout=log, stderr=log)

@@ -21,7 +21,7 @@ class Disturbed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def disturbed(cluster, local, in_conda, tmp_path_factory):
+def disturbed(cluster, local, tmp_path_factory):
     """The whole pipeline; a job is cancelled, and its node drained and resumed."""
     checkout = set_up(tmp_path_factory.mktemp("disturbed") / "sdl core")
     # two jobs with three runs each, instead of one with four and one with two
@@ -66,13 +66,6 @@ def test_the_pipeline_takes_few_jobs_that_ask_for_what_rules_need(disturbed):
     assert all("TresPerJob" not in job for job in jobs if job not in trainings)
     assert all(int(job["NumCPUs"]) <= 2 for job in jobs)
     assert all(re.search(r"mem=\d", job["ReqTRES"]) and job["TimeLimit"] != "UNLIMITED" for job in jobs)
-
-
-def test_jobs_on_nodes_run_in_the_conda_environment_of_the_submitting_node(in_conda):
-    submission, conda = in_conda
-    submission.finish()
-    (environment,) = submission.checkout.path.glob(".snakemake/conda/*_")
-    assert (conda / "activated").read_text().splitlines() == [str(environment)]
 
 
 def test_each_task_has_a_gpu(cluster):

@@ -35,12 +35,12 @@ def refused(checkout: Checkout, content: bytes, *arguments: str) -> str:
 
 def test_a_value_is_not_formatted_after_it_was_quoted(checkout):
     output = refused(checkout, b"name: x\ncache: '{config[wandb]}'\nwandb: \"x'; touch pwned; echo '\"\n")
-    assert "cache: expected text without braces" in output
+    assert "cache: expected a line without braces" in output
 
 
 def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
     output = refused(Checkout(tmp_path / "{config[wandb]}"), b"name: x\n")
-    assert "expected a path of the checkout without braces" in output
+    assert "expected a line without braces" in output
 
 
 @pytest.mark.slow

@@ -147,9 +147,6 @@ def test_what_can_be_counted_is_checked_before_any_job(files):
     done = files.snakemake(RUN, "-n", change=short, check=False)
     assert done.returncode != 0
     assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
-    large = {"sources": {"file": {"mine": {**SOURCE, "run": {"batch_size": 901}}}}}
-    done = files.snakemake(RUN, "own_mine", "-n", change=CHANGE | large, check=False)
-    assert "sources.mine.run and protocols.best): batch_size 901 exceeds the source's 900 train_samples" in done.stdout
 
 
 def test_a_plan_names_the_missing_files(files):

@@ -7,13 +7,12 @@ import jsonschema
 import pytest
 import yaml
 
-from peers.settings import ARCHITECTURES, PeerConfig
+from peers.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.loading import configure, load_yaml, validate
 from sdlstudy.configuration.schema import FILE, as_yaml
-from sdlstudy.configuration.validation import batches_beyond_rows
-from sdlstudy.settings.cells import Cell, run_settings, start_cell, trained_settings
+from sdlstudy.settings.cells import Cell, run_settings, start_cell
 from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.trees import merge
 from tests.conftest import REPOSITORY
@@ -41,30 +40,6 @@ def runs(tree):
     config = configure(tree, BASE)
     products = config.products_by_path().values()
     return config, {cell for part in products for cell in (*part.cells(config), *part.cells_without_metrics(config))}
-
-
-def test_the_papers_configuration_holds_table_3():
-    config = validate(merge(BASE, load_yaml("config/paper.yaml")))
-    bench = config.sources.bench["lrb"]
-    table3 = {"n": 1000, "n_p": 768, "n_r": 768, "train_samples": 100_000, "sparsity": 0.99, "max_interference": 0.1}
-    assert table3.items() <= bench.model_dump().items()
-    training = trained_settings(config, Cell("lrb", "topk", "best", "none", 0))
-    assert training.n_q == 16_000
-    assert training.checkpoint_every < training.steps / 2
-    # a bench with fewer features than anchors divides them by none
-    assert config.reference_anchoring("lrb_hierarchy") is None
-    assert config.reference_anchoring("lrb") == "ground_truth"
-
-
-def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_sparsity():
-    config = validate(merge(BASE, load_yaml("config/peers.yaml")))
-    cells = config.tables["table1"].cells(config)
-    found = {cell.method: run_settings(config, cell).to_dict() for cell in cells}
-    assert {settings.get("peer") for settings in found.values()} == {None, *ARCHITECTURES}
-    assert len({(run["n_q"], run["steps"], run["batch_size"]) for run in found.values()}) == 1
-    assert {run["k"] for run in found.values() if run["activation"] in ("topk", "batchtopk")} == {16}
-    for method in ("topk", "batchtopk", "jumprelu"):  # our settings in Table 1 of the default
-        assert found[method] == settings_of(validate(BASE), method)
 
 
 def test_a_number_stays_as_it_was_written():
@@ -109,24 +84,6 @@ def test_imported_dictionaries_and_codes_take_nothing_of_protocols_and_sources()
     codes = changed(alone({"search": "posterior", "warm_start": "topk", "samples": 500}))
     assert run_settings(codes, cell) == CodesConfig(samples=500)
     assert start_cell(codes, cell) == replace(cell, method="topk")
-
-
-def test_an_anchoring_says_how_anchors_hold_its_runs():
-    released = {"n_anchors": 3, "lambda_anchor": 1, "anchor_form": "matched", "anchor_until": 0.5}
-    chosen = {"n_anchors": 3, "anchor_form": "cosine", "anchor_cosine": 0.95}
-    study = changed({"anchorings": {"released": released, "chosen": chosen}})
-    used = {
-        name: run_settings(study, Cell("lrb", "topk", "best", name, 0)).given()
-        for name in ("none", "ground_truth", "released", "chosen")
-    }
-    plain = used.pop("none")
-    assert {
-        name: {key: settings[key] for key in settings.keys() - plain.keys()} for name, settings in used.items()
-    } == {
-        "ground_truth": {"lambda_anchor": 0.1},
-        "released": {"lambda_anchor": 1, "anchor_form": "matched", "anchor_until": 0.5},
-        "chosen": {"anchor_form": "cosine", "anchor_cosine": 0.95},
-    }
 
 
 def test_a_source_of_several_layers_is_a_source_for_each():
@@ -174,14 +131,6 @@ def test_means_of_classes_are_centred_where_runs_are():
     assert configure(tree, BASE).class_means("mine").centred  # `own` has methods that normalise
     raw = {"tables": {"table1": {"source": "mine", "methods": ["topk"]}}}
     assert not configure(tree | raw, BASE).class_means("mine").centred
-
-
-def test_an_array_that_is_smaller_than_a_batch_may_be_transposed():
-    config, _ = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
-    (wide, *_), (narrow, *_) = (list(batches_beyond_rows(config, "mine", 87, width)) for width in (5000, 64))
-    assert wide.endswith("exceeds the source's 87 train_samples; rows are samples: transpose the array if it has 5000")
-    assert narrow.endswith("87 train_samples")
-    assert list(batches_beyond_rows(config, "mine", 5000, 6000)) == []
 
 
 def test_the_committed_schema_is_that_of_the_models_and_fits_the_configurations():

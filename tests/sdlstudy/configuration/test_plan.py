@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdlstudy.configuration.plan import RATE, Shape, plan
-from sdlstudy.settings.cells import trained_settings
+from sdlstudy.settings.cells import run_settings
 from tests.sdlstudy.products import studies
 
 TABLE = {"source": "lrb", "methods": ["topk", "crosscoder"], "anchorings": ["none"]}
@@ -30,7 +30,7 @@ def test_every_store_run_and_evaluation_is_counted_once():
 
 def test_disk_and_hours_are_those_of_weights_and_samples():
     stages, bench = planned(CONFIG), CONFIG.sources.bench["lrb"]
-    runs = [trained_settings(CONFIG, cell) for cell in CONFIG.cells() if cell.method != "acs"]
+    runs = [run_settings(CONFIG, cell) for cell in CONFIG.cells() if cell.method != "acs"]
     widths = {"sae": 2 * bench.n_p, "crosscoder": 2 * (bench.n_p + (bench.n_r or bench.n_p))}
     weights = [run.n_q * widths[run.pair] for run in runs]
     work = [size * run.steps * run.batch_size for size, run in zip(weights, runs, strict=True)]

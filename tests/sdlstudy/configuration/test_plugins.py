@@ -7,7 +7,6 @@ import pytest
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.losses.term import loss_term
-from sdlcore.plugins import registry as plugins
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
 from sdlcore.storage.files import sha256_of
@@ -114,14 +113,6 @@ def test_what_plugins_may_not_have_is_refused_by_its_key(change, message):
         study(**change)
 
 
-def test_without_the_plugin_its_names_are_unknown(monkeypatch):
-    monkeypatch.setattr(plugins, "_REGISTERED", {})
-    soft = {"activation": "soft_topk", "k": 3, "shrink": 1}
-    table = {"source": "lrb", "methods": ["soft"], "anchorings": ["none"]}
-    with pytest.raises(ConfigError, match=r"soft.activation: no activation is called soft_topk; expected relu"):
-        configure({"name": "x", "methods": {"soft": soft}, "tables": {"own_soft": table}}, DEFAULT)
-
-
 def test_a_missing_plugin_is_refused(tmp_path):
     (tmp_path / "own.yaml").write_text("name: own\nplugins: [no_such_plugin]\n")
     with pytest.raises(ConfigError, match="plugins: no_such_plugin: no such module beside the configuration file"):
@@ -157,14 +148,6 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
     cells = config.tables["own_power"].cells(config)
     assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
     assert [run_settings(config, cell).terms for cell in cells] == [(), ("power",)]
-
-
-def test_a_solver_is_a_method_with_its_settings():
-    samples()
-    table = {"source": "lrb", "methods": ["own"], "anchorings": ["none"]}
-    config = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
-    run = run_settings(config, Cell("lrb", "own", "best", "none", 0))
-    assert run.model_extra == {"taken_from": 3}
 
 
 def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():

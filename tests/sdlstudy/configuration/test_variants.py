@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlstudy.configuration.loading import ConfigError, load_yaml, validate
-from sdlstudy.settings.cells import Cell, run_settings, trained_settings
+from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
@@ -109,29 +109,4 @@ def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
     cells, before = config.cells(), validate(plain).cells()
     assert len(set(cells)) == len(cells)
     assert len(cells) == len(before) + len(set(values) - {16}) * len(anchorings) * len(config.seeds)
-    assert {trained_settings(config, cell).k for cell in cells} == {16, *values}
-
-
-def test_the_papers_sweeps_have_the_papers_points_one_seed_and_its_protocol():
-    config = validate(merge(BASE, load_yaml("config/paper.yaml")))
-    sizes = {"table4": 7, "table5": 4 * 5, "table6": 4 * 5, "table7": 3}
-    for table, runs in sizes.items():
-        cells = config.tables[table].cells(config)
-        assert len(set(cells)) == len(cells) == 2 * runs, table
-        assert {(cell.protocol, cell.seed) for cell in cells} == {("paper", 0)}
-
-
-def test_a_frontier_has_a_bench_for_each_new_value_and_each_run_once():
-    panels = {"n": {"values": [128, 150], "methods": ["acs", "topk"]}, "noise": {"values": [0.0, 0.5]}}
-    frontier = {"source": "lrb", "methods": ["acs"], "seeds": [7, 8], "panels": panels}
-    config = changed({"frontier": frontier})
-    benches = config.model_dump()["sources"]["bench"]
-    assert benches["lrb_n_150"] == benches["lrb"] | {"n": 150}
-    cells = [cell for cell in config.cells() if cell.seed in (7, 8)]
-    pairs = sorted({(cell.source, cell.method) for cell in cells})
-    assert pairs == [("lrb", m) for m in ("acs", "topk")] + [
-        *(("lrb_n_150", m) for m in ("acs", "topk")),
-        ("lrb_noise_0_5", "acs"),
-    ]
-    assert len(cells) == 2 * len(pairs)
-    assert config.bench_seeds("lrb_noise_0_5") == [7, 8]
+    assert {run_settings(config, cell).k for cell in cells} == {16, *values}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdlstudy.results.tables import read_csv
-from sdlstudy.settings.cells import trained_settings
+from sdlstudy.settings.cells import run_settings
 from tests.sdlstudy.products import studies
 
 W = np.eye(4, dtype=np.float32)
@@ -112,7 +112,7 @@ def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(mor
         for cell in config.comparison.cells_on(ground, config):
             if cell.method == "acs" or config.methods[cell.method].is_peer:  # a solver chooses its L0
                 continue
-            run = trained_settings(config, cell)
+            run = run_settings(config, cell)
             assert (run.k or run.target_l0) == l0[ground], cell
             assert run.n_q == config.source(cell.source).run["n_q"]
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdlstudy.theory.claims import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, PROJECT, VERSION_3, Claim, by_place, page
+from sdlstudy.theory.claims import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, PROJECT, VERSION_3, Claim, page
 
 FALSE, TRUE = [True], [False]
 MADE_UP = [
@@ -32,11 +32,6 @@ def test_a_verdict_follows_from_counts_and_from_where_the_condition_is_stated(fa
     assert claim.verdict == verdict
 
 
-def test_a_claim_without_instances_is_refused():
-    with pytest.raises(ValueError, match="no instance"):
-        Claim("T", BOTH, "says", "checked", [], "seen")
-
-
 @pytest.mark.parametrize(
     ("statement", "version", "later_statement"),
     [
@@ -49,12 +44,6 @@ def test_a_claim_without_instances_is_refused():
 )
 def test_a_claim_has_the_later_revisions_number(statement, version, later_statement):
     assert Claim(statement, version, "says", "checked", TRUE, "seen").later_statement == later_statement
-
-
-def test_claims_are_in_the_order_of_the_paper():
-    statements = ["Section 2.4", "Theorem 3.2", "Example 3.5", "Theorem 3.10, proof", "Appendix F, certificate"]
-    mixed = [Claim(statements[i], BOTH, "says", "checked", TRUE, "seen") for i in (3, 0, 4, 2, 1)]
-    assert [claim.statement for claim in by_place(mixed)] == statements
 
 
 def test_the_page_shows_what_was_counted():

@@ -58,27 +58,6 @@ def test_a_regression_on_few_samples_turns_rows_away_from_their_features(n, nois
     assert own_cosines(rows, W).mean() == pytest.approx(law(n, 100, noise, samples), abs=0.02)
 
 
-def test_a_row_that_is_fitted_where_its_feature_is_active_is_longer_and_not_turned():
-    n, active = 260, 0.02
-    W = random_features(n)
-    share = np.eye(n)
-    # the first feature's second moment, if active, is 1 / P(active) times the other features'
-    share[0, 0] = 1 / active
-    row = np.linalg.solve(W @ share @ W.T, W[:, 0] / active)
-    all_samples = read_outs(W)[0]
-    assert row @ all_samples / np.linalg.norm(row) / np.linalg.norm(all_samples) == pytest.approx(1)
-    assert row @ W[:, 0] == pytest.approx(gain(n, N_P, 0.0, active), abs=0.005)
-    assert row @ W[:, 0] > 0.98
-
-
-def test_a_ridge_is_noise():
-    W = random_features(200)
-    covariance = W @ W.T
-    ridge = 0.01 * np.trace(covariance) / N_P
-    row = np.linalg.solve(covariance + ridge * np.eye(N_P), W[:, 0])
-    np.testing.assert_allclose(row, read_outs(W, 0.01)[0], rtol=1e-6)
-
-
 @given(st.floats(1, 5000), st.floats(1, 5000), noises)
 def test_cosine_and_gain_are_shares_and_noise_turns_rows_to_their_features(n, n_p, noise):
     assert 0 <= law(n, n_p) <= law(n, n_p, noise) + 1e-6 <= 1 + 2e-6

@@ -4,8 +4,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder, codes, gradients
-from sdlstudy.theory.landscape import alternate, gradient_norm, pattern, unit_columns, with_best_decoder
+from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder, codes
+from sdlstudy.theory.landscape import alternate, gradient_norm, pattern, unit_columns
 from sdlstudy.theory.partial_minima import (
     expected_share,
     group_points,
@@ -70,14 +70,3 @@ def test_a_search_without_eigenvectors_agrees_on_whether_a_point_exists(seed):
         assert nearest > 1e-5
     elif max(point.activations.max() / point.activations.min() for point in points) < np.exp(4):
         assert nearest < 1e-7
-
-
-@given(seeds)
-def test_the_search_minimises_the_factors_of_the_encoders_gradient(seed):
-    rng = stream(seed, "gradient")
-    problem = autoencoder(unit_columns(5, 3, rng), rng.uniform(0.2, 2, 3))
-    a = rng.uniform(0.5, 2, 3)
-    weights = with_best_decoder((a @ np.linalg.pinv(problem.W_p))[None], problem)
-    v = weights.W_dec[0]
-    inner = -2 * problem.M * (v @ problem.W_r - v @ v * a)
-    np.testing.assert_allclose(gradients(weights, problem).W_enc[0], problem.W_p @ inner, atol=1e-9)

@@ -19,7 +19,6 @@ from sdlstudy.theory.exact_loss import (
     SPARSE,
     at_sparse,
     error_norm,
-    exclusive,
     independent,
     losses,
     pair_constant,
@@ -36,7 +35,7 @@ from sdlstudy.theory.landscape import (
     with_best_decoder,
 )
 from sdlstudy.theory.partial_minima import partial_minimum
-from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, exact_bend, largest_bend
+from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, largest_bend
 from sdlstudy.theory.theorem_3_3 import (
     PAIR,
     at_ground_truth,
@@ -48,7 +47,7 @@ from sdlstudy.theory.theorem_3_3 import (
 )
 from sdlstudy.theory.theorem_3_4 import cosines, freedom, own_latents
 from sdlstudy.theory.theorem_3_7 import counterexample, escapes
-from sdlstudy.theory.theorem_3_10 import FOUR, separable, separating_row
+from sdlstudy.theory.theorem_3_10 import separating_row
 
 seeds = st.integers(0, 10_000)
 
@@ -103,14 +102,6 @@ def test_both_constants_bound_the_difference_at_every_sparsity(seed, activation,
     assert supremum <= problem.n * 4 * error_norm(weights, problem) ** 2
 
 
-@given(seeds, st.floats(0.01, 1))
-def test_where_features_exclude_each_other_both_losses_are_one(seed, share):
-    problem, weights = random_problem(stream(seed, "instance"), "relu")
-    states = exclusive(problem.n, share / problem.n)
-    assert states.chance.sum() == pytest.approx(1)
-    assert losses(weights, problem, states).difference == pytest.approx(0, abs=1e-12)
-
-
 # Theorem 3.2
 
 
@@ -123,16 +114,6 @@ def test_the_loss_is_convex_in_either_block_within_a_region_and_the_hessian_has_
     assert min(hessian.least_decoder, hessian.least_encoder) > -1e-9 * scale
     assert largest_bend(weights, problem, stream(0, "segments"), tries=5) < 1e-9 * scale
     np.testing.assert_allclose(encoder_hessian(weights, problem), hessian.encoder, atol=1e-9)
-
-
-def test_the_exact_loss_is_not_convex_in_the_regions_of_single_features():
-    problem, column = autoencoder(np.eye(2)), np.ones((1, 2))
-    ends = [Weights(np.array([[1.0, other]]), column) for other in (-2.0, -0.1)]
-    assert (pattern(ends[0].W_enc, problem) == pattern(ends[1].W_enc, problem)).all()
-    bend, same = exact_bend(*ends, problem, independent(2, 0.5, ONE, ONE))
-    assert not same
-    # both active, chance 1/4: errors 2, 2 (1 - z)^2 with z = .9, and 2 at the middle, where z = -.05 is silent
-    assert bend == pytest.approx((2 - (2 + 2 * 0.1**2) / 2) / 4)
 
 
 @given(seeds, st.integers(1, 4))
@@ -241,15 +222,6 @@ def test_a_point_traps_descent_if_the_two_features_are_positively_correlated_and
 
 
 # Theorem 3.10
-
-
-def test_without_a_threshold_a_group_of_two_cannot_be_separated():
-    assert separating_row(FOUR, [0, 1]) is not None
-    assert separable(FOUR, [0, 1]) == [False, False]
-    # a row that one of them activates alone would also activate the other, or a feature outside the group
-    for d, other, outside in ((0, 1, 3), (1, 0, 2)):
-        assert (np.linalg.solve(FOUR[:, [other, outside]], FOUR[:, d]) > 0).all()
-    assert [separating_row(FOUR, [d], 0.1) is not None for d in (0, 1)] == [True, True]
 
 
 @settings(max_examples=25)

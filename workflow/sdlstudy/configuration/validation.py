@@ -5,6 +5,7 @@ something else, or fail after hours.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config, ModelConfig, check_division
@@ -14,7 +15,7 @@ from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, layers, run_settings, solver_settings, start_cell
 from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.names import METHOD, unknown
-from sdlstudy.settings.runs import KINDS, RunSettings
+from sdlstudy.settings.runs import KINDS
 from sdlstudy.settings.sources import Language
 
 SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
@@ -62,22 +63,18 @@ def inconsistent_runs(study: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
     products = study.products_by_path()
     evaluated = dict.fromkeys(cell for product in products.values() for cell in product.cells(study))
-    combinations = set()
-    for cell in dict.fromkeys([*evaluated, *study.all_cells()]):
-        combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
-        if combination not in combinations:
-            combinations.add(combination)
-            yield from _inconsistent_run(study, cell, cell in evaluated)
-    yield from _without_effect(study, {method for _, method, *_ in combinations})
+    of_one_seed: dict[Cell, Cell] = {}
+    for cell in (*evaluated, *study.all_cells()):
+        of_one_seed.setdefault(replace(cell, seed=0), cell)
+    for cell in of_one_seed.values():
+        yield from _inconsistent_run(study, cell, cell in evaluated)
+    yield from _unused_methods(study, {cell.method for cell in of_one_seed})
     for path, product in products.items():
         yield from product.unsound(path, study)
 
 
-def _without_effect(study: Configuration, used_methods: set[str]) -> Iterator[str]:
-    """Yield settings that change no run, although they were probably meant to.
-
-    These are methods with a misspelt name, and settings of a source's ``run`` that each of its methods overrides.
-    """
+def _unused_methods(study: Configuration, used_methods: set[str]) -> Iterator[str]:
+    """Yield methods that no run uses and that are incomplete, probably because their name is misspelt."""
     for name, method in study.methods.items():
         if name not in used_methods and "activation" not in method.run:
             try:
@@ -85,13 +82,6 @@ def _without_effect(study: Configuration, used_methods: set[str]) -> Iterator[st
             except ValueError as error:
                 hint = did_you_mean(name, [other for other in study.methods if other != name])
                 yield f"methods.{name}: {error}; no table or figure uses it{hint}"
-    for name, source in study.all_sources().items():
-        path = f"sources.{source.kind}.{name}.run"
-        cells = {cell for cell in study.cells() if cell.source == name and not study.methods[cell.method].is_given}
-        for key, value in source.run.items() if cells else ():
-            if all(_given_in(study, cell, key) != path for cell in cells):
-                say = f"methods: {{{min(cell.method for cell in cells)}: {{{key}: {value}}}}}"
-                yield f"{path}.{key}: has no effect, since each method there sets it; use {say}"
 
 
 def _given_in(study: Configuration, cell: Cell, key: str) -> str | None:
@@ -126,12 +116,11 @@ def _inconsistent_run(study: Configuration, cell: Cell, is_evaluated: bool) -> I
         if not isinstance(trained, Config) or trained.pair != "sae" or trained.activation == "abstopk":
             yield f"{path}: search needs a training with pair sae and latents that are never negative in warm_start"
     if run.pair != "sae" and not source.has_target:
-        yield f"{path}: pair {run.pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
+        yield f"{path}: pair {run.pair} needs a source with a target; {cell.source} has none"
     if run.pair == "transcoder" and source.n_sites > 2:
         yield f"{path}: pair transcoder reads one site and writes one, but {cell.source} has {source.n_sites} sites"
-    clip = study.clip(cell.source)
-    rows = source.rows[0] if clip is None else clip.images_taken[0]
-    yield from _batch_beyond_rows(path, run, rows)
+    if isinstance(run, Config | PeerConfig) and (rows := source.rows[0]) is not None and run.batch_size > rows:
+        yield f"{path}: batch_size {run.batch_size} exceeds the source's {rows} train_samples"
     anchoring = study.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
     if is_evaluated and anchoring is not None and isinstance(run, Config):
         yield from _unsound_anchors(study, cell, anchoring, run.model)
@@ -168,19 +157,6 @@ def _unsound_anchors(study: Configuration, cell: Cell, anchoring: str, model: Mo
         yield f"{path}: {cell.source} has neither true features nor classes to draw anchors from; set discover"
     if settings.n_anchors is not None and settings.n_anchors > most:
         yield f"{path}.n_anchors: {settings.n_anchors} anchors, but only {most} {what}"
-
-
-def batches_beyond_rows(study: Configuration, source: str, rows: int, width: int) -> Iterator[str]:
-    """Yield the runs whose batches are larger than their source. ``rows`` and ``width`` come from its array."""
-    turned = f"; rows are samples: transpose the array if it has {width}" if width > rows else ""
-    for cell in {(cell.method, cell.protocol): cell for cell in study.all_cells() if cell.source == source}.values():
-        for problem in _batch_beyond_rows(_path(study, cell), run_settings(study, cell), rows):
-            yield problem + turned
-
-
-def _batch_beyond_rows(path: str, run: RunSettings, rows: int | None) -> Iterator[str]:
-    if isinstance(run, Config | PeerConfig) and rows is not None and run.batch_size > rows:
-        yield f"{path}: batch_size {run.batch_size} exceeds the source's {rows} train_samples"
 
 
 def _path(study: Configuration, cell: Cell) -> str:

@@ -47,13 +47,6 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     return kind.from_dict(settings)
 
 
-def trained_settings(study: Study, cell: Cell) -> Config:
-    """Return the settings of a run that sdlcore trains."""
-    settings = run_settings(study, cell)
-    assert isinstance(settings, Config), f"{cell.method} is not trained here"
-    return settings
-
-
 def layers(study: Study, source: str, method: str, protocol: str) -> dict[str, dict[str, Any]]:
     """Return the settings that apply to a run, by the path of their key in the configuration. Later ones take
     precedence."""

@@ -48,8 +48,6 @@ class Source(Settings):
     """Settings for all runs on this source. They override settings in protocols."""
     kind: ClassVar[str]
     """The key of `Sources` for this kind of source."""
-    how_target: ClassVar[str]
-    """Advice on how to add a target to a source of this kind; {name} is replaced by the source's name."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -143,7 +141,6 @@ class Bench(Source, BenchSource):
     hierarchy: Hierarchy | None = None
 
     kind = "bench"
-    how_target = "set sources.bench.{name}.n_r"
 
     @property
     def described(self) -> str:
@@ -164,7 +161,6 @@ class Synth(Source, SynthSource):
     used."""
 
     kind = "synth"
-    how_target = "samples of SynthSAEBench have none"
 
     @property
     def described(self) -> str:
@@ -179,7 +175,6 @@ class Saelens(Source, SaelensSource):
     """A synthetic model that SAELens saved, such as SynthSAEBench's (docs/benches.md)."""
 
     kind = "saelens"
-    how_target = "synthetic models of SAELens have none"
 
     @property
     def described(self) -> str:
@@ -210,7 +205,6 @@ class Clip(Source, OfflineClip):
     """Images that your machine embeds in a second. A plan then estimates the time."""
 
     kind = "clip"
-    how_target = "embeddings of images have none"
 
     @property
     def described(self) -> str:
@@ -254,7 +248,6 @@ class Language(Source, LanguageSource):
     """Tokens that your machine extracts in a second. A plan then estimates the time."""
 
     kind = "language"
-    how_target = "set sources.language.{name}.layers, or its site to mlp"
 
     @property
     def files(self) -> list[str]:
@@ -313,7 +306,6 @@ class File(Source, FileSource):
     class_means: ClassMeans = ClassMeans()
 
     kind = "file"
-    how_target = "set sources.file.{name}.target"
 
     @property
     def described(self) -> str:
@@ -334,7 +326,6 @@ class Plugin(Source, PluginSource):
     class_means: ClassMeans = ClassMeans()
 
     kind = "plugin"
-    how_target = "its plugin declares none; see docs/extending.md"
 
     @property
     def described(self) -> str:
