@@ -1,7 +1,7 @@
 """Are `suggest`, `judge` and `compare` right? Each case adds a row to a table in `resources/kept`.
 
     python -m studies.answers suggest lrb --seeds 200 --minutes 10     answers_suggest.csv
-    python -m studies.answers trials                                   answers_trials.csv: kept trials on CLIP
+    python -m studies.answers trials clip                              answers_trials.csv: kept trials on CLIP and layers
     python -m studies.answers peers                                    folders by other trainers (make peers)
     python -m studies.answers judge                                    answers_judge.csv
     python -m studies.answers compare --seeds 0 1 2                    answers_compare.csv
@@ -26,12 +26,12 @@ import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from studies import KEPT
 from studies.anchoring_effect.runs import made_with
-from studies.rows_and_codes.real import MODEL, articles, cached
+from studies.rows_and_codes.real import LAYERS, MODEL, articles, cached
 from studies.tables import add, finished
 
 RESULTS = Path("results/answers")
 CLIP = Path("results/quick/activations/fashion_clip")
-PLACE = "resid_post.11"
+LAYER = 12
 STEPS = 2000
 RAW = {"normalise": False, "bias": False}
 """Settings of the benches in config/studies/methods.yaml."""
@@ -69,23 +69,27 @@ def clip(_: int) -> tuple[np.ndarray, np.ndarray]:
     return read(CLIP / "train.h5"), read(CLIP / "test.h5")
 
 
-def smollm2(_: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return 200,000 and 10,000 activations after block 12 of SmolLM2-135M, of different articles, in random order."""
-    folder = RESULTS / "smollm2"
+def smollm2(_: int = 0, layer: int = LAYER) -> tuple[np.ndarray, np.ndarray]:
+    """Return 200,000 and 10,000 activations after a block of SmolLM2-135M, of different articles, in random order."""
+    folder, place = RESULTS / "smollm2", f"resid_post.{layer - 1}"
     for part, tokens in (("train", 200_000), ("test", 10_000)):
         if not (folder / part).exists():
-            sdl.extract(cached(MODEL), articles(part), at=[PLACE], out=folder / part, max_tokens=tokens)
-    train = read(folder / f"train/{PLACE}.h5")
-    return train[np.random.default_rng(0).permutation(len(train))], read(folder / f"test/{PLACE}.h5")
+            at = [f"resid_post.{number - 1}" for number in LAYERS]
+            sdl.extract(cached(MODEL), articles(part), at=at, out=folder / part, max_tokens=tokens)
+    train = read(folder / f"train/{place}.h5")
+    return train[np.random.default_rng(0).permutation(len(train))], read(folder / f"test/{place}.h5")
 
 
+LANGUAGE = {"n_q": 2048, "batch_size": 512}
 GROUNDS = {
     "lrb": Ground(bench("lrb"), {"n_q": 512, "batch_size": 512}, 16, PURSUIT | RAW | {"lr": 3e-2}),
     "synthsaebench": Ground(bench("synthsaebench"), {"n_q": 256, "batch_size": 1024}, 6, PURSUIT | RAW | {"lr": 1e-2}),
     "clip": Ground(clip, {"n_q": 512, "batch_size": 256}, 16, {}),
-    "smollm2": Ground(smollm2, {"n_q": 2048, "batch_size": 512}, 32, PURSUIT | {"lr": 3e-3}),
+    "smollm2": Ground(smollm2, LANGUAGE, 32, PURSUIT | {"lr": 3e-3}),
+    "smollm2_6": Ground(partial(smollm2, layer=6), LANGUAGE, 32, {}),
+    "smollm2_24": Ground(partial(smollm2, layer=24), LANGUAGE, 32, {}),
 }
-"""The sizes, L0 and best trials of `methods_trials.csv`; those on CLIP are in `answers_trials.csv`."""
+"""The sizes, L0 and best trials of `methods_trials.csv`; if there is no best trial, it is in `answers_trials.csv`."""
 
 
 def fitted(x: np.ndarray, seed: int, **settings: Any) -> sdl.Dictionary:
@@ -109,7 +113,7 @@ def regret(name: str, seed: int, minutes: float) -> dict[str, Any]:
     print(advice, flush=True)
     calls = {
         "advised": {key: value for key, value in advice.settings.items() if key not in ("steps", "batch_size", "n_q")},
-        "kept": best_on_clip() if name == "clip" else ground.best | {"k": ground.l0},
+        "kept": ground.best | {"k": ground.l0} if ground.best else best_trial(name),
         "default": {"activation": "topk", "k": ground.l0},
     }
     for call, settings in calls.items():
@@ -134,27 +138,29 @@ METHODS: dict[str, dict[str, Any]] = {
     "matching_pursuit": PURSUIT,
     "lista": {"activation": "lista", "ista_step": 0.3},
 }
-"""Methods of the trials on CLIP, as in config/studies/methods_long.yaml."""
+"""Methods of the trials on CLIP, as in config/studies/methods_long.yaml. Trials on layers of SmolLM2 train
+matching pursuit only, the best method of all other trials."""
 
 
-def trials() -> Cases:
-    train, test = clip(0)
-    for name, lr in product(METHODS, (1e-3, 3e-3, 1e-2)):
-        settings = METHODS[name] | ({} if name == "jumprelu" else {"k": 16}) | GROUNDS["clip"].sizes | {"lr": lr}
-        yield ("clip", name, str(lr)), partial(trial, train, test, settings)
+def trials(name: str) -> Cases:
+    ground = GROUNDS[name]
+    train, test = ground.samples(0)
+    for method, lr in product(METHODS if name == "clip" else ["matching_pursuit"], (1e-3, 3e-3, 1e-2)):
+        settings = METHODS[method] | ({} if method == "jumprelu" else {"k": ground.l0}) | ground.sizes | {"lr": lr}
+        yield (name, method, str(lr)), partial(trial, train, test, settings)
 
 
 def trial(train: np.ndarray, test: np.ndarray, settings: dict[str, Any]) -> dict[str, Any]:
     return score(fitted(train, 100, **settings), test)
 
 
-def best_on_clip() -> dict[str, Any]:
-    """Return the settings of the trial on CLIP with the lowest error, of those with an L0 of at most 17.6."""
+def best_trial(name: str) -> dict[str, Any]:
+    """Return the settings of the trial with the lowest error, of those with at most 1.1 times the requested L0."""
     import pandas as pd
 
-    table = pd.read_csv(KEPT / "answers_trials.csv")
-    best = table[table["l0"] <= 1.1 * 16].sort_values("fvu").iloc[0]
-    k = {} if best["method"] == "jumprelu" else {"k": 16}
+    table, l0 = pd.read_csv(KEPT / "answers_trials.csv"), GROUNDS[name].l0
+    best = table[(table["ground"] == name) & (table["l0"] <= 1.1 * l0)].sort_values("fvu").iloc[0]
+    k = {} if best["method"] == "jumprelu" else {"k": l0}
     return METHODS[best["method"]] | k | {"lr": float(best["lr"])}
 
 
@@ -287,7 +293,7 @@ def run(table: Path, keys: list[str], cases: Cases) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure suggest, judge and compare.")
     parser.add_argument("part", choices=("suggest", "trials", "peers", "judge", "compare"))
-    parser.add_argument("grounds", nargs="*", choices=[*GROUNDS, []], help="grounds of suggest")
+    parser.add_argument("grounds", nargs="*", choices=[*GROUNDS, []], help="grounds of suggest and trials")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=10)
     options = parser.parse_args(arguments)
@@ -298,7 +304,8 @@ def main(arguments: list[str] | None = None) -> None:
             if (ground, str(seed)) not in finished(table, keys):
                 add(table, [regret(ground, seed, options.minutes)], keys)
     elif options.part == "trials":
-        run(KEPT / "answers_trials.csv", ["ground", "method", "lr"], trials())
+        for ground in options.grounds:
+            run(KEPT / "answers_trials.csv", ["ground", "method", "lr"], trials(ground))
     elif options.part == "peers":
         peers()
     elif options.part == "judge":

@@ -2,8 +2,9 @@
 
 Pilots train in three rounds, each on a share of the time. The first round trains every method with every learning rate.
 The second round trains the better half of them three times as long. The last round trains TopK and the best methods
-with several seeds, at every L0. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number;
-here each method keeps its own best rate, and the result is a table over methods and L0.
+with several seeds, at every L0. If its pilots are shorter than the training, the best method's next lower rate is tried
+as well. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number; here each method keeps
+its own best rate, and the result is a table over methods and L0.
 """
 
 import json
@@ -246,20 +247,21 @@ def suggest(
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
-    pace = len(SEEDS) * len(targets) * sum(map(trial.seconds_per_step, names))
-    length = trial.plan("last", steps, trial.left(budget) / pace)
+    pace = len(SEEDS) * len(targets) * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
+    last = trial.plan("last", steps, trial.left(budget) / pace)
 
-    rows = [trial.row(name, rates[name], target, length) for target in targets for name in names]
+    rows = [trial.row(name, rates[name], target, last) for target in targets for name in names]
     best = _best([row for row in rows if row["target"] == targets[0]])
+    lr = trial.rate(best["method"], best["lr"], targets[0], steps)
     trained = timed[best["method"]][1]
     rows += [row for target in targets for row in trial.nulls(target, trained)]
     settings = trial.settings(best["method"], targets[0])
-    settings |= {"lr": best["lr"], "steps": steps, "batch_size": batch_size}
+    settings |= {"lr": lr, "steps": steps, "batch_size": batch_size}
     return Advice(
         rows,
         list(trial.done.values()),
         settings,
-        _sentence(rows, best, length),
+        _sentence(rows, best, last, lr, steps),
         train.shape[1],
         seconds[best["method"]],
     )
@@ -345,6 +347,24 @@ class _Trials:
                 print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
         return self.done[key]
 
+    def rate(self, name: str, lr: float, target: int, steps: int) -> float:
+        """Return the better one of a rate and the next lower one for a training of ``steps`` steps.
+
+        A lower rate falls behind at first and leaves less in the end. The error of each rate after its first and its
+        last pilot is continued as a power of the number of steps.
+        """
+        first, last = self.plans["first"], self.plans["last"]
+        lower = [rate for rate in RATES if rate < lr]
+        if first == last or last == steps or not lower:
+            return lr
+
+        def continued(rate: float) -> float:
+            early = math.log(self.pilot(name, rate, target, first, 0)["fvu"])
+            late = math.log(self.pilot(name, rate, target, last, 0, omp=True)["fvu"])
+            return late + (late - early) * math.log(steps / last) / math.log(last / first)
+
+        return min((lr, max(lower)), key=continued)
+
     def row(self, name: str, lr: float, target: int, steps: int) -> dict[str, Any]:
         """Train a method with several seeds, and return its row of the result."""
         pilots = [self.pilot(name, lr, target, steps, seed, omp=not seed) for seed in SEEDS]
@@ -426,8 +446,8 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(min(rows, key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"])))
 
 
-def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], steps: int) -> str:
-    """Return the advice: the best method, the methods that cannot be told apart from it, and what OMP would add."""
+def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], last: int, lr: float, steps: int) -> str:
+    """Return the advice: the best method, the methods that cannot be told apart from it, its rate, and OMP's gain."""
     tied: list[tuple[str, float]] = []
     worse: list[tuple[str, float]] = []
     for row in rows:
@@ -438,13 +458,15 @@ def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], steps:
         difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
         (worse if low > 0 else tied).append((row["method"], 1 + difference / best["fvu"]))
     parts = [
-        f"After {steps} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 of "
+        f"After {last} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 of "
         f"{best['l0']:.1f} ({len(SEEDS)} seeds)."
     ]
     if tied:
         parts.append(f"{' and '.join(name for name, _ in tied)} cannot be told apart from it.")
     if worse:
         parts.append("; ".join(f"{name} leaves {ratio:.3g} times as much" for name, ratio in worse) + ".")
+    if lr < best["lr"]:
+        parts.append(f"Its error falls faster with lr {lr:g} than with {best['lr']:g}; {lr:g} is for {steps} steps.")
     if best["omp"] is not None and best["omp"] < best["fvu"]:
         parts.append(f"OMP on its rows (sdl.search) leaves {1 - best['omp'] / best['fvu']:.0%} less.")
     return " ".join(parts)
