@@ -1,7 +1,7 @@
 """Are `suggest`, `judge` and `compare` right? Each case adds a row to a table in `resources/kept`.
 
     python -m studies.answers suggest lrb --seeds 200 --minutes 10     answers_suggest.csv
-    python -m studies.answers trials clip                              answers_trials.csv: kept trials on CLIP and layers
+    python -m studies.answers trials clip                              answers_trials.csv: best trials
     python -m studies.answers peers                                    folders by other trainers (make peers)
     python -m studies.answers judge                                    answers_judge.csv
     python -m studies.answers compare --seeds 0 1 2                    answers_compare.csv
