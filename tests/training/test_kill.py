@@ -47,8 +47,8 @@ METHODS = {
     "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "normalise": True},
     "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "normalise": True},
     "resampled topk": {"activation": "topk", "k": 1, **RESAMPLED},
-    "resampled relu": {"activation": "relu", "l1": 10.0, "bias": True, **RESAMPLED},
-    "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 1.0, **RESAMPLED},
+    "resampled batchtopk": {"activation": "batchtopk", "k": 1, **RESAMPLED},
+    "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},
     "anchored": {"activation": "topk", "k": 4, "lambda_anchor": 0.5, **RESAMPLED},
     "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
 }

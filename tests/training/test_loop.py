@@ -22,7 +22,7 @@ METHODS = {
     "topk": {"activation": "topk", "k": 4},
     "batchtopk": {"activation": "batchtopk", "k": 4, "resample_every": 20, "dead_after": 600},
     "relu_held": {"activation": "relu", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
-    "jumprelu_held": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
+    "jumprelu_held": {"activation": "jumprelu", "l0": 0.01, "bandwidth": 1.5, "init_l0": 8, "target_l0": 6},
     "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64]},
     "aux": {"activation": "topk", "k": 1, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
