@@ -40,6 +40,8 @@ class Activations(Readable, Protocol):
 
     def features(self) -> scipy.sparse.csr_array | None: ...
 
+    def digest(self) -> str: ...
+
 
 class Arrays:
     """Samples in arrays, with the interface of an `ActivationStore`.
@@ -153,7 +155,7 @@ class SideBySide:
 
     def digest(self) -> str:
         """Return a hex SHA-256 of the content of all stores."""
-        return hashlib.sha256("\n".join(store.checksum for store in self._stores).encode()).hexdigest()
+        return hashlib.sha256("\n".join(store.digest() for store in self._stores).encode()).hexdigest()
 
 
 def _check_rows(first: ActivationStore, other: ActivationStore) -> None:

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from sdlcore.config import Config
-from sdlcore.data.arrays import Activations, Arrays, Readable, SideBySide
+from sdlcore.data.arrays import Activations, Readable
 from sdlcore.data.pairs import read_sites, reads_and_writes, site_column
-from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
+from sdlcore.data.reading import ActivationStore, is_of_language_model
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Pair
 
@@ -123,8 +123,7 @@ class StoredBatches(Batches):
 
     @cached_property
     def digest(self) -> Json:
-        samples = self.samples
-        return samples.digest() if isinstance(samples, Arrays | SideBySide) else content_digest(samples.path)
+        return self.samples.digest()
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

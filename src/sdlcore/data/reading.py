@@ -217,6 +217,10 @@ class ActivationStore:
             parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
             return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
+    def digest(self) -> str:
+        """Return the checksum of all samples, which does not depend on how the file was written."""
+        return self.checksum
+
     def provenance_of_rows(self) -> dict[str, Json]:
         """Return the provenance of the rows; an index returns the provenance of its first shard."""
         return self.shards[0].provenance if self.shards else self.provenance
@@ -282,7 +286,7 @@ def content_digest(path: str | Path) -> str:
     if not h5py.is_hdf5(path):
         return sha256_of(path)
     with ActivationStore(path) as store:
-        return store.checksum
+        return store.digest()
 
 
 def is_of_language_model(provenance: Mapping[str, Json]) -> bool:

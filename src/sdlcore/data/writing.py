@@ -30,20 +30,8 @@ LOCK_SECONDS = 10.0
 OPEN = "open.h5"
 
 
-def encode(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Convert numbers to the stored ``dtype``; bfloat16 is the uint16 of its bits, rounded to nearest even."""
-    with np.errstate(over="ignore"):  # `check_values` refuses infinity
-        numbers = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)
-    if dtype != "bfloat16":
-        return numbers
-    bits = numbers.view(np.uint32)
-    stored = ((bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    stored[np.isnan(numbers)] = 0x7FC0  # rounding may have overflowed the bits of a NaN
-    return stored
-
-
-def check_values(name: str, values: np.ndarray, dtype: str, first: int) -> None:
-    """Check that a store of a precision can hold rows of a site.
+def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
+    """Convert rows of a site to their stored form; bfloat16 is the uint16 of its bits, rounded to nearest even.
 
     Parameters
     ----------
@@ -62,11 +50,17 @@ def check_values(name: str, values: np.ndarray, dtype: str, first: int) -> None:
         If a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as numbers
         below 3e-8 do in float16. The message names the row.
     """
-    read = decode(encode(values, dtype), dtype)
+    with np.errstate(over="ignore"):  # infinity is refused below
+        stored = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)
+    if dtype == "bfloat16":
+        import torch  # imported here, since stages that store other precisions do not need it
+
+        stored = torch.from_numpy(stored).bfloat16().view(torch.int16).numpy().view(np.uint16)
+    read = decode(stored, dtype)
     finite, lost = np.isfinite(read).all(axis=1), ~(read != 0).any(axis=1)
     lost[lost] = (values[lost] != 0).any(axis=1)
     if finite.all() and not lost.any():
-        return
+        return stored
     row = int(np.argmax(~finite | lost))
     largest = float(np.abs(values[row].astype(np.float64)).max())
     remedy = "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
@@ -209,8 +203,9 @@ class ResumableWriter:
         columns: dict[str, np.ndarray] = {}
         for site, values in enumerate(all_sites(input, target, more)):
             name = site_column(site)
-            check_values(f"{self._path}: {name}", np.asarray(values), self._dtype, self.rows)
-            columns[name] = encode(values, self._dtype)
+            if np.ndim(values) != 2:
+                raise ValueError(f"{name} has shape {np.shape(values)}, expected samples x dimension")
+            columns[name] = encode(f"{self._path}: {name}", np.asarray(values), self._dtype, self.rows)
         if labels is not None:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, column in (references or {}).items():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ LONGEST = 300
 NO_CODE = "code that comes with a model is never run"
 
 
-def parsing(path: str | Path, form: str, advice: str = "") -> AbstractContextManager[None]:
+@contextmanager
+def parsing(path: str | Path, form: str, advice: str = "") -> Iterator[None]:
     """Turn any exception that a parser raises about a file into a one-sentence `SourceError`.
 
     Parameters
@@ -31,18 +32,13 @@ def parsing(path: str | Path, form: str, advice: str = "") -> AbstractContextMan
     SourceError
         Instead of any other exception in the block; a SourceError from the block is raised unchanged.
     """
-    return in_a_sentence(f"{printable(path)}: not readable as {form}", path, advice)
-
-
-@contextmanager
-def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterator[None]:
-    """Turn any exception of the block into a `SourceError` whose sentence starts with ``begin``; see `parsing`."""
     try:
         yield
     except SourceError:
         raise
     except Exception as error:  # parsers raise nearly any exception for a broken file
-        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from error
+        problem = f"{printable(path)}: not readable as {form} ({describe_error(error, path)})"
+        raise SourceError(problem + (advice and f"; {advice}")) from error
 
 
 def describe_error(error: BaseException, path: str | Path = "") -> str:

@@ -39,15 +39,15 @@ class Exploding:
 OBJECTS = np.array([[Exploding()]], dtype=object)
 BYTES = {
     "npy: pickled objects": (as_npy(OBJECTS), "Python objects"),
-    "npy: cut off": (as_npy(X)[:-1], "cannot be read"),
+    "npy: cut off": (as_npy(X)[:-1], "not readable"),
     "npy: complex": (as_npy(X.astype(complex)), "contains complex128 .*, but input needs"),
     "npy: whole numbers": (as_npy(X.astype(int)), "contains int64 .*, but input needs"),
     "npy: one number": (as_npy(np.float32(1)), r"of shape \(\)"),
     "npy: no columns": (as_npy(X[:, :0]), r"of shape \(500, 0\)"),
     "npz: pickled objects": (zipped(as_npy(OBJECTS)), "Object arrays cannot be loaded"),
-    "npz: cut off": (zipped()[:-300], "cannot be read"),
-    "h5: empty": (b"", "cannot be read as .h5"),
-    "safetensors: cut off": (save({"x": X})[:-1], "cannot be read"),
+    "npz: cut off": (zipped()[:-300], "not readable"),
+    "h5: empty": (b"", "not readable as .h5"),
+    "safetensors: cut off": (save({"x": X})[:-1], "not readable"),
     "safetensors: truth": (save({"x": X > 0}), "contains bool .*, but input needs"),
 }
 

@@ -105,7 +105,7 @@ def test_rows_come_out_of_every_format_block_by_block(folder, reference, expecte
         ("all.npz#z", "all.npz#z: the file has no array of that name, found labels, x, y"),
         ("all.h5#layer5", "all.h5#layer5: the file has no array of that name, found layer5/x, layer5/y"),
         ("all.safetensors#z", "all.safetensors#z: the file has no array of that name, found labels, x, y"),
-        ("half.safetensors#f8", "half.safetensors#f8: rows 0 to -1 cannot be read"),
+        ("half.safetensors#f8", "half.safetensors#f8: rows 0 to -1 not readable"),
         ("names.txt", "names.txt: expected a file of type .npy, .npz"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_file_that_is_cut_off_is_named(folder, tmp_path, name, share):
     file = name.partition("#")[0]
     content = (folder / file).read_bytes()
     (tmp_path / file).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(SourceError, match=f"{file}.*cannot be read"):
+    with pytest.raises(SourceError, match=f"{file}.*not readable"):
         write_file_stores(FileSource(f"{tmp_path}/{name}"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
 

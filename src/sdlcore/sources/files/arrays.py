@@ -18,7 +18,7 @@ from sdlcore.data.reading import decode, dtype_of
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FORMATS, parse_array
 from sdlcore.storage.files import Unchanged
-from sdlcore.storage.parsing import in_a_sentence
+from sdlcore.storage.parsing import parsing
 
 Read = Callable[[int, int], np.ndarray]
 
@@ -53,11 +53,11 @@ def open_array(reference: str) -> Iterator[Array]:
         raise SourceError(f"{path}: no such file")
     unchanged, opened = Unchanged(path), {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}.get(suffix, _hdf5)
     with ExitStack() as stack:
-        with in_a_sentence(f"{reference}: cannot be read as {suffix}"):
+        with parsing(reference, f"{suffix} file"):
             shape, read_rows = stack.enter_context(opened(path, key))
 
         def read(start: int, stop: int) -> np.ndarray:
-            with in_a_sentence(f"{reference}: rows {start} to {stop - 1} cannot be read"), unchanged:
+            with parsing(reference, f"rows {start} to {stop - 1}"), unchanged:
                 return read_rows(start, stop)
 
         yield Array(reference, shape, read(0, 0).dtype if shape else np.dtype(object), read)

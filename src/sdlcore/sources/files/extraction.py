@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.writing import Progress, check_values, resume_store
+from sdlcore.data.writing import Progress, encode, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
@@ -17,7 +17,7 @@ from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource, parse_array
 from sdlcore.storage.files import sha256_of
-from sdlcore.storage.parsing import in_a_sentence
+from sdlcore.storage.parsing import parsing
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _write(
             stop = min(start + BLOCK_ROWS, rows)
             block = {column: array.read(start, stop) for column, array in arrays.items()}
             for column in block.keys() - {"labels"}:
-                check_values(arrays[column].name, block[column], dtype, start)
+                encode(arrays[column].name, block[column], dtype, start)  # an error names the row in its file
             places = np.flatnonzero(chosen(start, stop))
             if len(places):
                 columns = {column: values[places] for column, values in block.items()}
@@ -137,7 +137,7 @@ def file_shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def read_class_names(path: str | Path) -> list[str]:
     """Read class names from a text file with a name per line, or from a JSON list."""
-    with in_a_sentence(f"{path}: class names cannot be read", path), Path(path).open(encoding="utf-8") as file:
+    with parsing(path, "class names"), Path(path).open(encoding="utf-8") as file:
         # not splitlines, which also splits at characters that may occur in a name
         names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
