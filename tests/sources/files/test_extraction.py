@@ -105,7 +105,7 @@ def test_rows_come_out_of_every_format_block_by_block(folder, reference, expecte
         ("all.npz#z", "all.npz#z: the file has no array of that name, found labels, x, y"),
         ("all.h5#layer5", "all.h5#layer5: the file has no array of that name, found layer5/x, layer5/y"),
         ("all.safetensors#z", "all.safetensors#z: the file has no array of that name, found labels, x, y"),
-        ("half.safetensors#f8", "half.safetensors#f8: rows 0 to -1 not readable"),
+        ("half.safetensors#f8", "half.safetensors#f8: not readable as rows 0 to -1"),
         ("names.txt", "names.txt: expected a file of type .npy, .npz"),
     ],
 )
