@@ -2,18 +2,18 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import means_of_classes, save_references
-from sdlcore.data.settings import ClassMeans
 from sdlcore.identity import provenance
 from sdlstudy.results.tables import write_csv
 
 
-def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) -> None:
+def main(*, settings: dict[str, Any], store: Path, references: Path, classes: Path) -> None:
     """
     Args:
         settings: how means are computed: centred or not, and the smallest size of a class
@@ -22,9 +22,9 @@ def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) 
         classes: CSV file to write: one row for each class
     """
     with ActivationStore(store) as opened:
-        means, columns = means_of_classes(opened, settings.centred, settings.min_class_size)
+        means, columns = means_of_classes(opened, **settings)
     listed = pd.DataFrame(columns)
-    facts = provenance(settings=settings.to_dict(), inputs={"store": content_digest(store)})
+    facts = provenance(settings=settings, inputs={"store": content_digest(store)})
     save_references(references, means, facts)
     write_csv(classes, listed)
     left_out = listed[listed["left_out"] != ""]

@@ -16,9 +16,8 @@ from sdlcore.data.anchors import Anchors, check_unit
 from sdlcore.data.arrays import ROWS_AT_ONCE, Activations
 from sdlcore.data.pairs import site_columns, site_tensors, sites_in
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.data.settings import ClassMeans
 from sdlcore.random_streams import stream
-from sdlcore.settings import Json, Seed, checked, default_of
+from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import listed, short_text
 from sdlcore.user_warnings import warn_at_call
@@ -213,8 +212,8 @@ def class_means(
     labels: Any,
     target: Any = None,
     *,
-    centred: bool = default_of(ClassMeans, "centred"),
-    min_class_size: int = default_of(ClassMeans, "min_class_size"),
+    centred: bool = True,
+    min_class_size: int = 10,
 ) -> References:
     """Compute class means as unit vectors (eq. 22 and 23): references for `evaluate`, and to choose anchors from.
 
@@ -237,9 +236,8 @@ def class_means(
     """
     from sdlcore.data.conversion import activations  # imported here, since stages without torch import this module
 
-    settings = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
     with activations(x, target, labels) as samples:
-        means, table = means_of_classes(samples, settings.centred, settings.min_class_size)
+        means, table = means_of_classes(samples, centred, min_class_size)
     nearest = float(np.nanmedian(table["cosine"]))
     if recovered(nearest):
         warn_at_call(

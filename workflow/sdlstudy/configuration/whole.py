@@ -6,7 +6,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, WrapValidator, create_model
 from typing_extensions import TypeAliasType
 
 from sdlcore.config import is_centred
-from sdlcore.data.settings import ClassMeans
 from sdlstudy.products.product import Product
 from sdlstudy.products.registry import registered
 from sdlstudy.products.settings_table import SettingsTable
@@ -14,7 +13,7 @@ from sdlstudy.products.tables import Compared, Table
 from sdlstudy.settings.cells import Cell, unchecked_settings
 from sdlstudy.settings.fields import Settings, left_out
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.sources import Clip, File, Plugin
+from sdlstudy.settings.sources import ClassMeans, Clip, File, Plugin
 from sdlstudy.settings.study import Study
 
 TableName = TypeAliasType(
@@ -156,7 +155,7 @@ class Configuration(_StudyWithProducts):
             ]
             runs = {(cell.method, cell.protocol) for cell in cells}
             centred = any(is_centred(unchecked_settings(self, source, *run)) for run in runs)
-        return ClassMeans(centred=centred, min_class_size=settings.min_class_size)
+        return settings.changed(centred=centred)
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds to draw a bench with: the seeds of products in `whole`, or all if no product uses it."""
@@ -167,5 +166,5 @@ class Configuration(_StudyWithProducts):
         """Return the paths of the study's files."""
         divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
         labelled = [name for name, source in self.all_sources().items() if source.is_labelled]
-        centred = {name: self.class_means(name).centred for name in labelled}
+        centred = {name: bool(self.class_means(name).centred) for name in labelled}
         return Files(self, {source: name for source, name in divided.items() if name is not None}, paper, centred)

@@ -13,9 +13,8 @@ from offline.settings import TRAINED_HERE, OfflineClip
 from offline.wheels import wheel_path
 from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
 from sdlcore.benches.config import Hierarchy as BenchHierarchy
-from sdlcore.data.settings import ClassMeans as LibraryClassMeans
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.settings import Batch, Positive, Unique
+from sdlcore.settings import Batch, Positive, Total, Unique
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
 from sdlstudy.settings.fields import Identifier, Settings, left_out
@@ -185,12 +184,14 @@ class Saelens(Source, SaelensSource):
         return [self.model]
 
 
-class ClassMeans(LibraryClassMeans):
+class ClassMeans(Settings):
     """Directions that dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
 
-    centred: bool | None = None  # type: ignore[assignment]  # null until the runs are known
+    centred: bool | None = None
     """Subtract the mean of all activations from the class means. Dictionaries of centred activations (normalise) do not
     see that mean. If null, class means are centred if any run on the source normalises or whitens."""
+    min_class_size: Total = 10
+    """Classes with fewer training samples are left out."""
 
 
 class Clip(Source, OfflineClip):
