@@ -12,6 +12,7 @@ from typing import Any
 from sdlstudy.configuration.loading import configure, load_yaml, read_given
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
+from sdlstudy.settings.codes import CodesConfig
 from tests.conftest import REPOSITORY
 from tests.same.comparing import differences
 
@@ -53,7 +54,8 @@ def resolve(study: Configuration) -> Groups:
     """
     products = study.products_by_path().values()
     cells = {cell for product in products for cell in (*product.cells(study), *product.cells_without_metrics(study))}
-    cells |= {start for cell in cells if study.methods[cell.method].has_codes and (start := start_cell(study, cell))}
+    coded = [cell for cell in cells if study.methods[cell.method].settings is CodesConfig]
+    cells |= {start for cell in coded if (start := start_cell(study, cell))}
     groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}
     for cell in sorted(cells, key=lambda cell: (*_names(cell), cell.seed)):
         run = run_settings(study, cell)

@@ -1,10 +1,8 @@
 """A Slurm on this machine, in a folder of its own: a controller, two nodes that are one machine, GPUs that are none.
 
 Slurm itself is real: Debian's munged, slurmctld and slurmd, in the foreground, as children of this process. What they
-read has to be at /etc/slurm, since Snakemake's executor takes SLURM_CONF away from the jobs that it starts; there stand
-links into the folder, for as long as the cluster is up.
-
-    python -m tests.slurm.cluster COMMAND...      run a command beside one, whose nodes have this machine's CPUs
+read has to be at /etc/slurm, since Snakemake's executor takes SLURM_CONF away from the jobs that it starts; links into
+the folder are there for as long as the cluster is up.
 """
 
 import ctypes
@@ -15,8 +13,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -242,17 +238,3 @@ def reap() -> None:
             pass
     except ChildProcessError:
         pass
-
-
-def main() -> int:
-    with tempfile.TemporaryDirectory() as folder, Cluster(Path(folder), os.cpu_count() or 1):
-        command = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
-        while True:
-            # processes that jobs leave behind are adopted, and waited for
-            ended, status = os.wait()
-            if ended == command:
-                return os.waitstatus_to_exitcode(status)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

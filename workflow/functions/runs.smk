@@ -12,7 +12,7 @@ from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlstudy.settings.codes import CodesConfig
 
 # methods that other libraries train
-PEERS = [name for name, method in study.methods.items() if method.is_peer]
+PEERS = [name for name, method in study.methods.items() if method.settings is PeerConfig]
 
 
 def cell_of(wildcards):

@@ -82,26 +82,19 @@ SHRINK = "methods.soft.shrink: Input should be {}, found {}"
     ("change", "message"),
     [
         (of_method(shrink=-1), SHRINK.format("greater than or equal to 0", -1)),
-        (of_method(shrink="a"), SHRINK.format("a valid number", "'a'")),
         (of_method(shrnk=1), "methods.soft.shrnk: unknown setting; did you mean shrink?"),
         (
             of_method(activation="soft_topj"),
             "no activation is called soft_topj; did you mean soft_topk?",
         ),
-        (of_method(k=0), "methods.soft.k: Input should be greater than or equal to 1, found 0"),
         (
             {"tables": {"own_shrink": TABLE | {"methods": ["topk"]}}},
             "shrink is a setting neither of sources.bench nor of topk",
         ),
         (
-            {"tables": {"own_shrink": TABLE | {"sweep": SWEEP | {"values": [-1]}}}},
-            "shrink: Input should be greater",
-        ),
-        (
             {"methods": {"own": {"solver": "samples", "taken_form": 3}}},
             "methods.own: taken_form: unknown setting; did you mean taken_from",
         ),
-        (of_source(dimension="a"), "sources.plugin.mine: dimension: Input should be a valid integer, found 'a'"),
         (of_source(dimensions=3), "sources.plugin.mine: dimensions: unknown setting; did you mean dimension?"),
         (of_source(source="nois"), "plugin.mine.source: no source is called nois; did you mean noise?"),
     ],

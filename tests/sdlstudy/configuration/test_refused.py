@@ -16,7 +16,6 @@ from sdlstudy.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
 TABLE = "tables.own_mine"
-THEIRS = {"methods.theirs": {"peer": "saelens", "activation": "topk", "k": 16}}
 CODES = {"methods.codes": {"search": "posterior", "warm_start": "topk"}}
 SWEEP = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "sweep": {"parameter": "k", "values": [4]}}
 
@@ -28,17 +27,12 @@ def table(method, **settings):
 BAD = [
     # keys, types and ranges
     ({"seed": 1}, "seed: unknown key; did you mean seeds?"),
-    ({"seeds": 1}, "seeds: Input should be a valid list, found 1"),
     ({"seeds": [1, 1]}, "seeds: expected a list of different values, found [1, 1]"),
     ({"name": "../up"}, "name: String should match pattern"),
-    ({"methods.Top K": {}}, "methods.Top K.[key]: String should match pattern"),
     ({"device": "tpu"}, "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'"),
-    ({"sources.bench.lrb.sparsty": 0.9}, "sources.bench.lrb.sparsty: unknown key; did you mean sparsity?"),
     ({"sources.bench.lrb.sparsity": 1.0}, "sources.bench.lrb.sparsity: Input should be less than 1, found 1.0"),
-    ({"sources.file.mine": {}}, "sources.file.mine.input: Field required"),
     ({"sources.clip.a.images": "x"}, "sources.clip.a.model: Field required"),
     ({"sources.bench.lrb.frequency_exponent": 1.5}, "sources.bench.lrb: frequency_exponent: 1.5 makes the most"),
-    ({"tables.table99": {"source": "lrb", "methods": ["topk"]}}, "tables.table99.[key]: String should match"),
     ({"tables.table3.methods": ["topk"]}, "tables.table3.methods: unknown key; expected one of source"),
     ({"anchorings.none.n_anchors": 1}, "anchorings.none.[key]: none is reserved for runs without anchors"),
     ({"anchorings.few.n_anchors": 1.5}, "anchorings.few: n_anchors: expected an integer, or a share below 1"),
@@ -47,10 +41,7 @@ BAD = [
         {"protocols.best.run.learning_rate": 1},
         "best.run.learning_rate: unknown setting; here it is called lr",
     ),
-    ({"protocols.best.run.lr": "1e-4"}, "best.run.lr: Input should be a valid number, found '1e-4'"),
     ({"protocols.best.run.lr": float("nan")}, "protocols.best.run.lr: Input should be a finite number"),
-    ({"sources.bench.lrb.run.steps": 250.0}, "sources.bench.lrb.run.steps: Input should be a valid integer"),
-    ({"methods.topk.multik": [4, 16]}, "methods.topk.multik: unknown setting; did you mean multi_k?"),
     ({"methods.topk.lambda_anchor": 1}, "methods.topk.lambda_anchor: belongs to an anchoring"),
     (
         {"methods.topk.k": 99_999},
@@ -71,13 +62,11 @@ BAD = [
     ({"methods.a.like": "matrioshka"}, "methods.a.like: matrioshka is not a key of methods"),
     ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
     ({"anchorings.discovered.discover.method": "topk"}, "topk is not a method that is a solver (acs,"),
-    ({"figures.figure8.source": "lrb"}, "figures.figure8.source: lrb is not"),
     # runs that would not do what is asked
     ({"anchorings.ground_truth.n_anchors": 500}, "ground_truth.n_anchors: 500 anchors, but only 128 features of lrb"),
     ({"anchorings.ground_truth.features": "parents"}, "ground_truth.features: lrb has no parents"),
     ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: acs has pair transcoder"),
     (table("acs", anchorings=["ground_truth"]), "a solver takes no anchors; use it with anchorings: [none]"),
-    (THEIRS | table("theirs", anchorings=["ground_truth"]), "another library takes no anchors"),
     (CODES | {"methods.codes.warm_start": "acs"} | table("codes"), "search needs a training with pair sae"),
     ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
     (
@@ -91,7 +80,6 @@ BAD = [
     ),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),
     ({TABLE: merge(SWEEP, {"sweep": {"values": [4000]}})}, "k must be at most n_q = 2048"),
-    ({TABLE: merge(SWEEP, {"sweep": {"parameter": "n", "values": [9.5]}})}, "lrb_n_9_5.n: Input should be a valid"),
 ]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sdlcore.inside.score import LossRecovered
+from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.products.bench_tables import Harder, SynthSAEBench
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
@@ -19,7 +20,7 @@ def write_run(folder, files, cell, judged=True):
     metrics = {"fvu": 0.01, "l0": 7.25, "dead_fraction": 0.25}
     if judged:
         metrics |= {"gt_recovery_decoder": 1 - cell.seed / 100, "gt_recovery_encoder": 0.0}
-    solved = files.study.methods[cell.method].is_solver
+    solved = files.study.methods[cell.method].settings is SolverConfig
     history = "step,samples,atoms,seconds\n1,20,200,0.5\n2,40,101,4.25\n"
     studies.write_metrics(
         folder,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from peers.settings import PeerConfig
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import run_settings
 from tests.sdlstudy.products import studies
@@ -110,7 +111,7 @@ def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(mor
     assert {ground: entry.l0 for ground, entry in config.comparison.entries().items()} == l0
     for ground in l0:
         for cell in config.comparison.cells_on(ground, config):
-            if cell.method == "acs" or config.methods[cell.method].is_peer:  # a solver chooses its L0
+            if cell.method == "acs" or config.methods[cell.method].settings is PeerConfig:  # a solver chooses its L0
                 continue
             run = run_settings(config, cell)
             assert (run.k or run.target_l0) == l0[ground], cell

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlstudy.theory.appendix_f import rank_bound, realise
+from sdlstudy.theory.appendix_f import realise
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, certify_top_1
 from sdlstudy.theory.landscape import descend, pattern, unit_columns, with_best_decoder
 from sdlstudy.theory.partial_minima import group_points
@@ -58,14 +58,3 @@ def test_top_1_no_dictionary_is_below_the_bound(seed):
         assert approximate_loss(weights, problem) >= lower - 1e-9
     start = Weights(rng.standard_normal((2, 7)), rng.standard_normal((2, 3)))
     assert approximate_loss(descend(start, problem, 500, lr=0.01), problem) >= lower - 1e-9
-
-
-@given(seeds, st.integers(1, 4))
-def test_the_bound_of_rank_is_below_every_dictionary_and_reached_by_linear_codes(seed, n_q):
-    problem, rng = problem_of(seed, 5, 4)
-    bound = rank_bound(problem, n_q)
-    weights = with_best_decoder(rng.standard_normal((n_q, 6)), problem)
-    assert approximate_loss(weights, problem) >= bound - 1e-9
-    U, _, _ = np.linalg.svd(problem.W_r * np.sqrt(problem.M))
-    residual = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
-    assert bound == pytest.approx(problem.M @ np.square(residual).sum(axis=0))

@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.random_streams import stream
 from sdlstudy.theory.approximate_loss import Weights, approximate_loss, gradients
-from sdlstudy.theory.landscape import ACTIVATIONS, alternate, best_encoder, pattern, random_problem, with_best_decoder
+from sdlstudy.theory.landscape import ACTIVATIONS, best_encoder, pattern, random_problem, with_best_decoder
 
 instances = st.tuples(st.integers(0, 10_000), st.sampled_from(ACTIVATIONS))
 
@@ -63,13 +61,3 @@ def test_each_blocks_minimum_has_no_gradient(instance):
     encoded = Weights(best_encoder(weights, problem), weights.W_dec)
     if (pattern(encoded.W_enc, problem) == pattern(weights.W_enc, problem)).all():
         assert np.abs(gradients(encoded, problem).W_enc).max() < 1e-7
-
-
-@given(instances)
-def test_alternating_minimisation_descends_while_it_stays_in_its_region(instance):
-    problem, weights = drawn(instance)
-    descent = alternate(weights, problem, iterations=5)
-    losses = descent.losses if descent.left_after is None else descent.losses[:-1]
-    assert all(after <= before + 1e-9 for before, after in pairwise(losses))
-    stayed = (pattern(descent.weights.W_enc, problem) == pattern(weights.W_enc, problem)).all()
-    assert stayed == (descent.left_after is None)

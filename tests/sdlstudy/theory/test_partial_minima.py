@@ -7,12 +7,10 @@ from sdlcore.random_streams import stream
 from sdlstudy.theory.approximate_loss import approximate_loss, autoencoder, codes
 from sdlstudy.theory.landscape import alternate, gradient_norm, pattern, unit_columns
 from sdlstudy.theory.partial_minima import (
-    expected_share,
     group_points,
     groups_to_pattern,
     partial_minimum,
     search_points,
-    share_with_point,
 )
 
 seeds = st.integers(0, 10_000)
@@ -51,14 +49,6 @@ def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(se
     assert expected > 0
     assert local == points[0].largest
     assert alternate(weights, problem, 3).losses[-1] == pytest.approx(expected, abs=1e-7)
-
-
-@pytest.mark.parametrize("members", [2, 3, 6])
-def test_random_groups_have_a_point_as_often_as_signs_are_equal(members):
-    some, local = share_with_point(members, 64, 600, stream(0, "share"))
-    # three standard deviations of a share of 600
-    assert some == pytest.approx(expected_share(members), abs=0.06)
-    assert local == pytest.approx(expected_share(members, largest=True), abs=0.06)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -12,8 +12,6 @@ from sdlcore.benches.lrb import coefficients
 from sdlcore.random_streams import stream
 from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.exact_loss import (
-    CHANCES,
-    MAGNITUDES,
     ONE,
     SECOND_MOMENT,
     SPARSE,
@@ -23,7 +21,6 @@ from sdlstudy.theory.exact_loss import (
     losses,
     pair_constant,
     rate,
-    single_weights,
     state_errors,
 )
 from sdlstudy.theory.landscape import (
@@ -37,9 +34,7 @@ from sdlstudy.theory.landscape import (
 from sdlstudy.theory.partial_minima import partial_minimum
 from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, largest_bend
 from sdlstudy.theory.theorem_3_3 import (
-    PAIR,
     at_ground_truth,
-    bound,
     exceeds,
     interference,
     own_latents_active,
@@ -70,15 +65,6 @@ def test_states_have_the_chances_of_the_benchs_samples():
     ).astype(float)
     for row, chance in zip(*states, strict=True):
         assert (x == row).all(axis=1).mean() == pytest.approx(chance, abs=0.01)
-
-
-def test_the_losses_are_sums_over_states():
-    problem, weights = random_problem(stream(0, "instance"), "relu")
-    states = independent(problem.n, 0.3)
-    loss = losses(weights, problem, states)
-    assert loss.exact == pytest.approx(states.chance @ state_errors(weights, problem, states))
-    assert loss.difference == pytest.approx(loss.exact - loss.approximate)
-    assert pytest.approx(0.3 * 0.7 ** (problem.n - 1) * (CHANCES @ MAGNITUDES**2)) == single_weights(states)
 
 
 @given(seeds, homogeneous)
@@ -140,15 +126,6 @@ def test_inequality_64_and_the_later_bound_hold_for_unit_targets(seed, activatio
     assert solution.loss <= solution.bound + 1e-9
     assert solution.bound <= ((problem.n - 1) * solution.interference) ** 2 * problem.M.sum() + 1e-9
     assert not exceeds(problem)
-
-
-def test_neither_holds_for_longer_targets():
-    long = Problem(PAIR, 10 * np.eye(2), np.ones(2))
-    solution = at_ground_truth(long)
-    assert solution.errors == pytest.approx([6, 6])
-    assert solution.interference * (solution.active - 1) == pytest.approx([0.6, 0.6])
-    assert solution.loss == pytest.approx(72)
-    assert bound(long) == pytest.approx(2 * 1.2**2)
 
 
 @given(seeds)

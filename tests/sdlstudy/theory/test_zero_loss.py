@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 
 from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, synthesise
-from sdlcore.config import ModelConfig
-from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlstudy.theory.zero_loss import Solution, approximate_loss
 from tests.coders import coder
@@ -55,10 +53,3 @@ def test_losses_are_those_of_equations_3_and_13():
         expected += M * np.square(W[:, d] - reconstruct(W[:, d])).sum()
     assert solution.approximate_loss == pytest.approx(expected, rel=1e-4)
     assert approximate_loss(coder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
-
-
-def test_signed_latents_are_refused():
-    signed = SparseCoder.from_config(ModelConfig("sae", "abstopk", 4, k=2), (3,), (3,)).eval()
-    x = coefficients(50, 4, BenchSamples(sparsity=0.5), stream(0, "x"))
-    with pytest.raises(ValueError, match="is defined for non-negative latents"):
-        Solution.of(signed, tetrahedron(), x, synthesise(x, tetrahedron()))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from peers.settings import PeerConfig
 from sdlcore.config import Config, ModelConfig, check_division
 from sdlcore.extraction.config import LanguageSource
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, layers, run_settings, solver_settings, start_cell
@@ -33,11 +34,11 @@ def unknown_names(study: Configuration) -> Iterator[str]:
     for name, method in study.methods.items():
         if method.warm_start is not None:
             yield from unknown(f"methods.{name}.warm_start", [method.warm_start], study.methods, METHOD)
-        elif method.has_codes:
+        elif method.settings is CodesConfig:
             yield f"methods.{name}.warm_start: missing; search needs the method whose dictionary gets new codes"
     for path, product in study.products_by_path().items():
         yield from product.unknown_names(path, study)
-    solvers = [name for name, method in study.methods.items() if method.is_solver]
+    solvers = [name for name, method in study.methods.items() if method.settings is SolverConfig]
     for name, anchoring in study.anchorings.items():
         if anchoring.discover is not None:
             path = f"anchorings.{name}.discover.method"

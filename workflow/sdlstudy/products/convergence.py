@@ -15,6 +15,7 @@ from sdlstudy.rendering.figures import PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.fields import Identifier, Names, Seeds
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH
@@ -67,7 +68,7 @@ class Convergence(Picture):
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for method in self.methods:
-            if study.methods[method].has_codes:  # its history is its training's, without recovery
+            if study.methods[method].settings is CodesConfig:  # its history is its training's, without recovery
                 start = study.methods[method].warm_start
                 yield f"{path}.methods: {method} is codes by search and has no history of its own; list {start}"
 

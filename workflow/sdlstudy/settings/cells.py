@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import own_settings
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
@@ -54,11 +55,11 @@ def layers(study: Study, source: str, method: str, protocol: str) -> dict[str, d
     common = {f"protocols.{protocol}.run": way.run, f"sources.{samples.kind}.{source}.run": samples.run}
     if kind.is_given:
         common = {}
-    elif kind.is_peer:
+    elif kind.settings is PeerConfig:
         shared = PeerConfig.shared
         common = {path: {name: layer[name] for name in layer if name in shared} for path, layer in common.items()}
     own = kind.run
-    if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
+    if kind.settings in (PeerConfig, ImportConfig) and kind.warm_start is not None:
         own["warm_start"] = kind.warm_start  # refused later: neither kind of run can start from another dictionary
     return {
         **common,
@@ -112,7 +113,7 @@ def solver_settings(method: Method) -> SolverConfig:
     ValueError
         If a setting is unknown or has a wrong value, or if settings exclude each other.
     """
-    assert method.is_solver, "not a solver"
+    assert method.settings is SolverConfig, "not a solver"
     return SolverConfig.from_dict(method.run)
 
 

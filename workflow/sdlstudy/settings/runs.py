@@ -93,29 +93,9 @@ class Method(Settings):
         return kind_of_run(self.run)
 
     @property
-    def is_solver(self) -> bool:
-        """Whether a solver makes the dictionary, instead of gradient descent."""
-        return self.settings is SolverConfig
-
-    @property
-    def is_peer(self) -> bool:
-        """Whether another library trains the dictionary."""
-        return self.settings is PeerConfig
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether the dictionary is loaded from a file."""
-        return self.settings is ImportConfig
-
-    @property
-    def has_codes(self) -> bool:
-        """Whether codes are searched for on another method's dictionary."""
-        return self.settings is CodesConfig
-
-    @property
     def is_given(self) -> bool:
         """Whether settings in the ``run`` of protocols and sources do not apply: only to trainings they do."""
-        return self.is_solver or self.is_imported or self.has_codes
+        return self.settings in (SolverConfig, ImportConfig, CodesConfig)
 
 
 class Protocol(Settings):
