@@ -69,7 +69,7 @@ def test_wrong_settings_of_an_imported_dictionary_are_refused_in_a_sentence(chec
     assert "k: unknown setting" in done.stdout
     anchored = {**change(), "tables": {"table1": {"methods": ["topk", "mine"]}}}
     done = checkout.snakemake("table1", change=anchored, check=False)
-    assert "an imported dictionary takes no anchors; use it with anchorings: [none]" in done.stdout
+    assert "imported dictionaries take no anchors; use anchorings: [none]" in done.stdout
 
 
 def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):

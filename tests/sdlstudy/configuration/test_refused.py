@@ -66,7 +66,7 @@ BAD = [
     ({"anchorings.ground_truth.n_anchors": 500}, "ground_truth.n_anchors: 500 anchors, but only 128 features of lrb"),
     ({"anchorings.ground_truth.features": "parents"}, "ground_truth.features: lrb has no parents"),
     ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: acs has pair transcoder"),
-    (table("acs", anchorings=["ground_truth"]), "a solver takes no anchors; use it with anchorings: [none]"),
+    (table("acs", anchorings=["ground_truth"]), "solvers take no anchors; use anchorings: [none]"),
     (CODES | {"methods.codes.warm_start": "acs"} | table("codes"), "search needs a training with pair sae"),
     ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
     (

@@ -7,21 +7,12 @@ import pandas as pd
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, run_settings
-from sdlstudy.settings.codes import CodesConfig
+from sdlstudy.settings.runs import KINDS
 
 RATE = 8e10
 """Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32)."""
-KINDS = {
-    Config: "trainings",
-    SolverConfig: "solvers",
-    PeerConfig: "trainings of other libraries",
-    ImportConfig: "imported dictionaries",
-    CodesConfig: "codes by search",
-}
 
 
 class Shape(NamedTuple):

@@ -103,10 +103,9 @@ def _inconsistent_run(study: Configuration, cell: Cell, is_evaluated: bool) -> I
         return
     if not isinstance(run, Config):
         if cell.anchoring != "none":
-            yield f"{path}: {KINDS[type(run)]} takes no anchors; use it with anchorings: [none]"
+            yield f"{path}: {KINDS[type(run)]} take no anchors; use anchorings: [none]"
         if source.is_streamed and not isinstance(run, CodesConfig):
-            kind = KINDS[type(run)]
-            yield f"{path}: {kind} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
+            yield f"{path}: {KINDS[type(run)]} read stores; set sources.{source.kind}.{cell.source}.stream to false"
     elif problem := check_division(run, study.processes, study.split):
         yield f"{path}: {problem}"
     elif run.contrast and not source.has_neighbours:

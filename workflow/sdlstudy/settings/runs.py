@@ -32,13 +32,13 @@ def kind_of_run(settings: Container[str]) -> type[RunSettings]:
 
 
 KINDS: dict[type[RunSettings], str] = {
-    Config: "a training",
-    SolverConfig: "a solver",
-    PeerConfig: "another library",
-    ImportConfig: "an imported dictionary",
+    Config: "trainings",
+    SolverConfig: "solvers",
+    PeerConfig: "trainings of other libraries",
+    ImportConfig: "imported dictionaries",
     CodesConfig: "codes by search",
 }
-"""Class of a run's settings -> the kind of run in words."""
+"""Class of a run's settings -> such runs in words."""
 OF_ANCHORINGS = ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
 """Settings that a run takes from its anchoring alone."""
 

@@ -12,7 +12,6 @@ from typing_extensions import TypeAliasType
 from offline.settings import TRAINED_HERE, OfflineClip
 from offline.wheels import wheel_path
 from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
-from sdlcore.benches.config import Hierarchy as BenchHierarchy
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.settings import Batch, Positive, Total, Unique
 from sdlcore.sources.files.settings import FileSource
@@ -130,14 +129,8 @@ class Source(Settings):
         return 4
 
 
-class Hierarchy(BenchHierarchy):
-    """Parents and their children among the features (Definition 3.9). A parent is active iff one of its children is."""
-
-
 class Bench(Source, BenchSource):
     """A variant of the Linear Representation Bench (Appendix C)."""
-
-    hierarchy: Hierarchy | None = None
 
     kind = "bench"
 
