@@ -6,18 +6,19 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
 
 import sdlcore as sdl
 from sdlcore.command_line import called_later, reported
-from sdlcore.commands import evaluating, fitting
-from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, arg, command, help_text, options_of
+from sdlcore.commands import written
+from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, command, help_text, settings_of
 from sdlcore.extraction.items import TokensOf
 from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Precision
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable_lines
 from sdlcore.user_warnings import is_first_process
@@ -34,8 +35,11 @@ MODEL = (
     "a folder with a model of transformers, its name at the hub, a .gguf file, open_clip:ARCHITECTURE:PRETRAINED (its "
     "image tower), or timm:MODEL"
 )
+RUNS = (
+    'a YAML file with each run\'s name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run may name files as '
+    "its anchors and start"
+)
 COMMANDS: dict[str, Callable[..., None]] = {
-    "bench": fitting.bench,
     "extract": command(
         sdl.extract,
         EXTRACT,
@@ -47,23 +51,30 @@ COMMANDS: dict[str, Callable[..., None]] = {
         roles=tuple[str, ...] | None,
         dtype=Precision | None,
     ),
-    "suggest": evaluating.suggest,
-    "fit": fitting.fit,
-    "fit-many": fitting.fit_many,
-    "solve": fitting.solve,
+    "suggest": written.suggest,
+    "fit": written.fit,
+    "fit-many": command(
+        sdl.fit_many,
+        "x runs out target start at_once seed device",
+        written.TRAINING,
+        x=InputPath,
+        runs=Annotated[Path, arg(help=RUNS)],
+        start=Path | None,
+    ),
+    "solve": command(sdl.solve, "x out target start seed", (SolverConfig, "solver"), x=InputPath, start=Path | None),
     "search": command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
     "refine": command(sdl.refine, "dictionary x out rounds n_samples seed"),
     "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
-    "evaluate": evaluating.evaluate,
+    "evaluate": written.evaluate,
     "judge": command(sdl.judge, "dictionary bench seed"),
-    "judged-bench": evaluating.judged_bench,
+    "judged-bench": written.judged_bench,
     "language-scores": command(
         sdl.language_scores,
         "dictionary lm texts layer place contexts context_length text_options out",
         dictionary=DictionaryPaths,
         out=CSV,
     ),
-    "probe": evaluating.probe,
+    "probe": written.probe,
     "stability": command(sdl.stability, "dictionaries out", out=CSV),
     "compare": command(sdl.compare, "before after x beside out", out=CSV),
     "export": command(
@@ -96,7 +107,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         ],
         apply_b_dec_to_input=Annotated[bool | None, arg(help="of plain tensors: b_dec is subtracted from inputs")],
     ),
-    "top-images": evaluating.top_images,
+    "top-images": written.top_images,
     "contexts": command(
         sdl.contexts,
         PLACES,
@@ -106,8 +117,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     ),
 }
 PYTHON: dict[str, Callable[..., Any]] = {
-    **{"suggest": sdl.suggest, "judged-bench": sdl.judged_bench, "probe": sdl.probe},
-    **{"fit": sdl.fit, "fit-many": sdl.fit_many, "solve": sdl.solve},
+    **{"suggest": sdl.suggest, "judged-bench": sdl.judged_bench, "probe": sdl.probe, "fit-many": sdl.fit},
+    "fit": sdl.fit,
 }
 """Functions whose docstrings describe further options of these commands."""
 REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyError)
@@ -146,7 +157,7 @@ def _run(name: str, arguments: list[str]) -> None:
     function = COMMANDS[name]
     parameters, options = inspect.signature(function).parameters, dict[str, Any]()
     if "settings" in parameters:
-        options["settings"] = options_of(parameters, *get_args(parameters["settings"].annotation)[1:])
+        options["settings"] = settings_of(parameters)
     call, unknown = tyro.cli(
         called_later(function, help_text(function, PYTHON.get(name)), **options),
         prog=f"{PROGRAM} {name}",

@@ -11,12 +11,14 @@ import tyro
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
-from sdlcore.dictionary.run_folder import new_run_folder
+from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, refuse_other_formats, run_folder
 from sdlcore.inside.hooks import Place
+from sdlcore.interop.formats import OURS
 from sdlcore.interop.tensors import UnsaidError
-from sdlcore.plugins.registry import Kind, own_settings
-from sdlcore.settings import Settings, type_of
+from sdlcore.plugins.registry import own_settings
+from sdlcore.settings import type_of
 from sdlcore.storage.files import write_text
+from sdlcore.storage.yaml_files import load_yaml
 
 DICTIONARY = "a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify"
 SAMPLES = "activations: a store (.h5) or an .npy file"
@@ -29,7 +31,8 @@ PLACE = (
     "or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out"
 )
 TEXT = "a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME"
-COLUMN = "key of JSON lines, column of Parquet files and data sets, that contains the text"
+COLUMN = "key of JSON lines, column of Parquet files and data sets, that contains the text; text if left out"
+TARGET = "activations that a transcoder writes, or a crosscoder's second site, as an .npy file"
 arg = tyro.conf.arg
 InputPath = Annotated[Path, tyro.conf.Positional, arg(help=SAMPLES)]
 DictionaryPath = Annotated[Path, tyro.conf.Positional, arg(help=DICTIONARY)]
@@ -38,6 +41,7 @@ DictionaryPaths = Annotated[
     tyro.conf.Positional,
     arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)", help=f"{DICTIONARY}; or several, such as sweep/*"),
 ]
+TargetPath = Annotated[Path | None, arg(help=TARGET)]
 OUT = Annotated[Path, arg(help="folder to write")]
 CSV = Annotated[Path | None, arg(help="CSV file to write")]
 TYPES: dict[str, Any] = {
@@ -47,9 +51,10 @@ TYPES: dict[str, Any] = {
     "after": DictionaryPath,
     "beside": Annotated[tuple[Path, ...] | None, arg(help="further dictionaries to compare the first with")],
     "x": Annotated[Path, arg(help=SAMPLES)],
+    "target": TargetPath,
     "lm": Annotated[str, arg(name="model", help="a folder with a transformers model, or its name at the hub")],
     "texts": Annotated[str, arg(name="text", help=TEXT)],
-    "text_options": Annotated[str | None, arg(name="text-column", help=f"{COLUMN}; text if left out")],
+    "text_options": Annotated[str | None, arg(name="text-column", help=COLUMN)],
     "out": OUT,
     "layer": Annotated[int | str | None, arg(help=LAYER)],
     "place": Annotated[Place | None, arg(help=PLACE)],
@@ -67,26 +72,48 @@ def open_dictionary(path: Path) -> Dictionary:
         raise ValueError(f"{error}: first write it as a run with these options, such as `{first}`") from error
 
 
-def open_dictionaries(paths: Sequence[Path]) -> dict[str, Dictionary]:
-    """Open dictionaries, by their paths; ValueError if there is none."""
+def open_dictionaries(paths: Path | Sequence[Path]) -> Any:
+    """Open a dictionary, or several by their paths; ValueError if there is none."""
+    if isinstance(paths, Path):
+        return open_dictionary(paths)
     if not paths:
         raise ValueError(f"give a dictionary: {DICTIONARY}")
     return {str(path): open_dictionary(path) for path in paths}
 
 
-def open_given(given: Path | Sequence[Path]) -> Dictionary | dict[str, Dictionary]:
-    """Open a dictionary, or several by their paths."""
-    return open_dictionary(given) if isinstance(given, Path) else open_dictionaries(given)
+def read_runs(path: Path) -> dict[Any, dict[str, Any]]:
+    """Read the settings of several runs by name from a YAML file."""
+    runs = load_yaml(path)
+    if not isinstance(runs, dict) or not all(isinstance(one, dict) for one in runs.values()):
+        raise ValueError(f"{path}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
+    return runs
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), open_given),
+    **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), open_dictionaries),
     "text_options": lambda column: {"column": column},
+    "runs": read_runs,
 }
 """How the value of an option becomes the object that the function takes."""
 
 
-def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[..., None]:
+def new_folder(out: Path) -> Path:
+    """Return a folder for a new dictionary; ValueError if it already contains a run or a dictionary."""
+    folder = run_folder(out)
+    if taken := [name for name in (CONFIG, CHECKPOINT, OURS) if (folder / name).exists()]:
+        raise ValueError(f"{folder} already contains a dictionary or a run ({taken[0]}); choose another folder")
+    refuse_other_formats(folder)
+    return folder
+
+
+def inputs(x: Any, target: Any, pair: Any) -> dict[str, Any]:
+    """Return x and target as `sdlcore.fit` takes them: a crosscoder reads both as its sites."""
+    return {"x": [x, target]} if pair == "crosscoder" and target is not None else {"x": x, "target": target}
+
+
+def command(
+    function: Callable[..., Any], names: str, settings: tuple[Any, ...] | None = None, **types: Any
+) -> Callable[..., None]:
     """Return a command that calls a function of Python, prints its result, and writes it to ``--out``.
 
     A dictionary is written to a new folder, pages as HTML, and a table as CSV, unless the function itself takes
@@ -98,18 +125,26 @@ def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[
         The function.
     names
         Its parameters that the command has, separated by spaces.
+    settings
+        A class of settings whose fields are further options, and the kinds of plugins that add some.
     types
         Types that replace the type in the function's signature or in `TYPES`.
     """
-    signature = inspect.signature(function)
-    parameters = signature.parameters
-    makes_dictionary = signature.return_annotation is Dictionary and "out" not in parameters
+    parameters = inspect.signature(function).parameters
+    makes_dictionary = inspect.signature(function).return_annotation is Dictionary and "out" not in parameters
 
-    def call(**values: Any) -> None:
+    def call(settings: dict[str, Any] | None = None, **values: Any) -> None:
         out = values["out"] if "out" in parameters else values.pop("out", None)
-        folder = new_run_folder(out) if makes_dictionary else None  # refused before anything is computed
+        folder = new_folder(out) if makes_dictionary else None  # refused before anything is computed
         given = {name: value for name, value in values.items() if value not in (None, ())}
-        result = function(**{name: READERS[name](value) if name in READERS else value for name, value in given.items()})
+        given = {name: READERS[name](value) if name in READERS else value for name, value in given.items()}
+        given |= settings or {}
+        if "target" in given:
+            given |= inputs(given["x"], given.pop("target"), given.get("pair"))
+        result = function(**given)
+        if type(result) is dict:
+            print("\n".join(f"{dictionary}: {out / str(name)}" for name, dictionary in result.items()))
+            return
         for each in result if type(result) is list else [result]:
             print(f"{each}: {out}" if isinstance(each, Dictionary) else each)
             if isinstance(each, ActivationStore):
@@ -128,7 +163,12 @@ def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[
         default = inspect.Parameter.empty if name == "out" and annotation is not CSV else known.default
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    call.__signature__ = inspect.Signature([parameter(name) for name in names.split()])  # type: ignore[attr-defined]
+    options = [parameter(name) for name in names.split()]
+    if settings is not None:
+        options.append(
+            inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[dict, *settings])
+        )
+    call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     call.__doc__ = function.__doc__
     return call
 
@@ -149,8 +189,8 @@ def help_text(function: Callable[..., Any], other: Callable[..., Any] | None = N
     return "\n".join([*lines, *(f"    {name}: {text}" for name, text in texts.items())]).replace("``", "")
 
 
-def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
-    """Return a TypedDict with the settings of a class and of plugins, without settings that hold others.
+def options_of(taken: Collection[str], cls: Any, *kinds: Any) -> Any:
+    """Return a TypedDict with the settings of a class and of plugins.
 
     No option is required. The command receives only the given options; a start and the defaults determine the others.
     A plugin's setting whose name is ``taken`` by a parameter of the command has no option.
@@ -158,15 +198,18 @@ def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any
     options = {
         name: _option(type_of(field), cls.text_of(name), field.get_default())
         for name, field in cls.model_fields.items()
-        if not any(isinstance(kind, type) and issubclass(kind, Settings) for kind in get_args(field.annotation))
     }
     for name, plugins in own_settings(*kinds).items():
-        if name in taken:
-            continue
-        types: Any = Union[*(type_of(plugin.settings.model_fields[name]) for plugin in plugins)]
-        text = "; ".join(f"{plugin.text_of(name)} (of {plugin.kind} {plugin.name})".strip() for plugin in plugins)
-        options[name] = _option(types, text, plugins[0].settings.model_fields[name].default)
+        if name not in taken:
+            types: Any = Union[*(type_of(plugin.settings.model_fields[name]) for plugin in plugins)]
+            text = "; ".join(f"{plugin.text_of(name)} (of {plugin.kind} {plugin.name})".strip() for plugin in plugins)
+            options[name] = _option(types, text, plugins[0].settings.model_fields[name].default)
     return TypedDict("Options", options, total=False)  # type: ignore[operator]
+
+
+def settings_of(parameters: Any) -> Any:
+    """Return the TypedDict that a command's ``settings`` are, from the class and the kinds in its annotation."""
+    return options_of(parameters, *get_args(parameters["settings"].annotation)[1:])
 
 
 def _option(annotation: Any, text: str, default: Any) -> Any:

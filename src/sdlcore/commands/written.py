@@ -1,4 +1,4 @@
-"""Commands that score dictionaries and need more code than `sdlcore.commands.main` derives from a function."""
+"""Commands that need more code than `sdlcore.commands.signatures` derives from a function."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,31 +7,102 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 import sdlcore as sdl
-from sdlcore.benches.config import BenchSource
-from sdlcore.benches.lrb import STANDARD, Bench
 from sdlcore.commands.signatures import (
     CSV,
     OUT,
     DictionaryPath,
     DictionaryPaths,
     InputPath,
+    TargetPath,
     arg,
+    inputs,
     open_dictionaries,
     open_dictionary,
 )
-from sdlcore.config import is_centred
+from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
-from sdlcore.data.conversion import activations, array
+from sdlcore.data.conversion import activations, array, is_store
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.data.references import References, as_anchors, load_references
+from sdlcore.data.references import References, as_anchors, load_references, save_references
+from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
+from sdlcore.fitting.start import opened_start, with_architecture
+from sdlcore.settings import Split
 from sdlcore.storage.files import user_path, write_json, write_text
+from sdlcore.suggestions import did_you_mean
 from sdlcore.text import number as number_text
 from sdlcore.text import table
+from sdlcore.user_warnings import is_first_process
 
-FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
-"""True features in a bench's folder, and means of classes in a run's."""
+REFERENCES = "references.safetensors"
+"""Means of classes in a run's folder."""
+CLASS_MEANS, DISCOVER = "class-means", "discover"
+TRAINING = (Config, "activation", "loss term")
+"""The settings of a training: their class, and the kinds of plugins that add some."""
+LABELS = "class numbers or names, a sample each, as an .npy file. Their means are centred with --normalise or --whiten"
+ANCHORS = (
+    "class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy). Their "
+    "weight, --lambda-anchor, is 0.1 if left out"
+)
+N_ANCHORS = (
+    "how many class means or discovered directions, or, below 1, which share of the class means; all if left out"
+)
+
+
+def fit(
+    x: InputPath,
+    out: OUT,
+    target: TargetPath = None,
+    labels: Annotated[Path | None, arg(help=LABELS)] = None,
+    anchors: Annotated[str | None, arg(help=ANCHORS)] = None,
+    n_anchors: Annotated[float | None, arg(help=N_ANCHORS)] = None,
+    start: Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    split: Split = "samples",
+    *,
+    settings: Annotated[dict[str, Any], *TRAINING],
+) -> None:
+    """Train a dictionary on activations.
+
+    Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
+    references.safetensors, which `sdlcore evaluate` reads. The same command resumes a training that was cut off, and
+    opens a finished one. A run with other settings, another seed or other data is never overwritten.
+    """
+    given, opened = inputs(x, target, settings.get("pair")), opened_start(start)
+    means, directions = None, None
+    if labels is not None or anchors == CLASS_MEANS:
+        if labels is None and not is_store(x):
+            raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
+        scaled = settings if opened is None else with_architecture(opened, settings)
+        scaled = {name: scaled.get(name, Config.model_fields[name].default) for name in ("normalise", "whiten")}
+        classes = None if labels is None else array(labels, "labels")
+        means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
+    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
+        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
+    if anchors == DISCOVER:
+        whole = int(n_anchors) if n_anchors is not None and n_anchors.is_integer() else n_anchors
+        directions = sdl.discover(given["x"], whole, given.get("target"), seed=seed)  # type: ignore[arg-type]  # checked there
+    elif anchors == CLASS_MEANS and means is not None:
+        directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
+    elif anchors is not None:
+        path = user_path(anchors, "--anchors")
+        if not path.is_file():
+            hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+            raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
+        directions = read_anchors(path)
+    options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device, "split": split}
+    dictionary = sdl.fit(**given, out=out, **options, **settings)
+    if is_first_process():
+        if means is not None:
+            save_references(out / REFERENCES, means, {})
+        print(f"{dictionary}: {out}")
+
+
+def read_anchors(path: Path) -> Anchors:
+    """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
+    return load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
 
 
 def evaluate(
@@ -52,7 +123,7 @@ def evaluate(
     Several are shown in one table, a row each, without null baselines.
 
     Args:
-        bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
+        bench: lrb-s, lrb-m or lrb-l
         x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
         labels: class numbers or names of these samples, as an .npy file. The means of these classes judge the
@@ -69,9 +140,9 @@ def evaluate(
     opened, alone = open_dictionaries(dictionaries), len(dictionaries) == 1  # before the first is evaluated
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
-    scores, means = dict[str, sdl.Scores](), set[bytes]()
-    drawn_bench = None if bench is None else read_bench(bench)
+    drawn_bench = None if bench is None else sdl.standard_bench(bench)
     classes = None if labels is None else array(labels, "labels")
+    scores, means = dict[str, sdl.Scores](), set[bytes]()
     for path, dictionary in opened.items():
         if drawn_bench is not None:
             scores[path] = sdl.evaluate(dictionary, drawn_bench, **options)
@@ -110,26 +181,6 @@ def _side_by_side(scores: Mapping[str, sdl.Scores]) -> str:
     return table([["", *metrics], *rows])
 
 
-def read_bench(name: str) -> Bench:
-    """Return a standard bench, or the one that `sdlcore bench` wrote into a folder; ValueError if it is neither."""
-    if name in STANDARD:
-        return sdl.standard_bench(name)
-    folder = user_path(name, "the bench")
-    if not (folder / FEATURES).is_file():
-        raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
-    features = load_references(folder / FEATURES)
-    with sdl.ActivationStore(folder / "test.h5") as store:
-        provenance: Any = store.provenance
-    if not {"bench", "seed"} <= provenance.keys():
-        raise ValueError(f"{folder / 'test.h5'}: no samples of a bench; expected a folder that `sdlcore bench` wrote")
-    return Bench(BenchSource.from_dict(provenance["bench"]), provenance["seed"], features.W_p, features.W_r)
-
-
-def read_anchors(path: Path) -> Anchors:
-    """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
-    return load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
-
-
 def judged_bench(out: Path, bench: str = "synthsaebench", seed: int = 0) -> None:
     """Write the training samples of a bench that judge scores on, for any trainer.
 
@@ -137,11 +188,9 @@ def judged_bench(out: Path, bench: str = "synthsaebench", seed: int = 0) -> None
         out: .npy file to write
     """
     world = sdl.judged_bench(bench, seed)
-    path = user_path(out, "out")
-    if path.suffix != ".npy":
-        raise ValueError(f"{path}: expected a name that ends with .npy")
-    np.save(path, world.sample())
-    print(f"{world}: {path}")
+    with user_path(out, "out").open("wb") as file:
+        np.save(file, world.sample())
+    print(f"{world}: {out}")
 
 
 def suggest(
@@ -154,21 +203,15 @@ def suggest(
     steps: int = 2000,
     batch_size: int = 1024,
     seed: int = 0,
-    tokens: float | None = None,
 ) -> None:
     """Train short pilots on activations, and print which method and settings to use.
 
     The same command continues after an interruption. It writes the picture advice.png and the method as advice.yaml.
-
-    Args:
-        tokens: also print time, memory and disk of a training on so many samples
     """
     advice = sdl.suggest(
         x, minutes, l0, n_q=n_q, opens_in=opens_in, steps=steps, batch_size=batch_size, seed=seed, out=out
     )
     print(advice)
-    if tokens is not None:
-        print(", ".join(f"{value:.3g} {name.replace('_', ' ')}" for name, value in advice.cost(tokens).items()))
     write_text(user_path(out, "out") / "advice.yaml", advice.yaml)
     figure = advice.plot().get_figure(root=True)
     if figure is not None:
@@ -180,7 +223,6 @@ def probe(
     x: Annotated[Path, arg(help="a language model's store (.h5), or an .npy file with a row for each document")],
     labels: Path,
     label_column: str = "label",
-    without: tuple[str, ...] = (),
     k: tuple[int | Literal["all"], ...] = (1, 4, 16, "all"),
     held_out: float = 0.3,
     nulls: bool = True,
@@ -195,11 +237,9 @@ def probe(
         labels: the text that the store was extracted from (.json, .jsonl, .parquet, or a folder of these), which names
             a class for each document; or an .npy file with the class of each document of the text
         label_column: key or column of the text that names the class; null there means no class
-        without: classes whose documents are left out
         k: how many features a probe reads, or all
     """
-    values = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
-    classes = [None if str(label) in without else label for label in values]
+    classes = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
     several = [None if one == "all" else one for one in k]
     opened = open_dictionaries(dictionaries)
     probes = sdl.probe(opened, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
