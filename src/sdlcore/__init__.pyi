@@ -14,8 +14,8 @@ from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
 from .data.references import class_means as class_means
 from .dictionary.dictionary import Dictionary as Dictionary
-from .dictionary.export import export as export
-from .dictionary.export import export_set as export_set
+from .dictionary.load import export as export
+from .dictionary.load import export_set as export_set
 from .dictionary.load import load as load
 from .errors import DivergedError as DivergedError
 from .errors import FitManyError as FitManyError

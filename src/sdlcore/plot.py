@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sdlcore.dictionary.arguments import ONLY, check_sample_shape, coder_of
 from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.dictionary.load import ONLY, check_sample_shape, coder_of
 from sdlcore.dictionary.samples import samples_of
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores

@@ -209,7 +209,7 @@ def of_pairs(step):
 @pytest.mark.parametrize(
     ("x", "settings", "message"),
     [
-        (of_step, {"batch_size": 64}, "batch_size has no meaning together with batches, which determine it"),
+        (of_step, {"batch_size": 64}, "batch_size is the size of the batches that x gives; leave it out"),
         (
             of_step,
             {"target": X},
@@ -227,6 +227,11 @@ def of_pairs(step):
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
+        (
+            lambda step: (X, X, X),
+            {"pair": "sae"},
+            "batches of 3 sites, but an autoencoder reads one",
+        ),
         (
             TensorDataset(torch.from_numpy(X)),
             {},

@@ -197,7 +197,6 @@ PRETRAINED = sdl.Dictionary.from_pretrained
         (sdl.load, "run", {"activation": "relu", "k": 4}, "only for plain tensors, but the format is sdlcore"),
         (sdl.load, "nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
         (sdl.load, "x.safetensors", {}, "x.safetensors: not readable as safetensors"),
-        (PRETRAINED, "hub", {"dtype": "int8"}, "dtype is 'int8', expected a floating-point type"),
         (PRETRAINED, "", {"subfolder": "gone"}, "/gone: neither a file or folder on this machine"),
     ],
 )

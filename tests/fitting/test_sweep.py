@@ -1,5 +1,6 @@
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import numba
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.fitting import sweep
 from sdlcore.training import loop
 from tests.fitting.test_fitting import QUIET, TOPK, same
 
@@ -137,11 +139,14 @@ def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, m
     )
 
 
-def test_threads_that_serve_one_training_get_one(x, monkeypatch):
+def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
-    assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)) == ["one", "two"]
-    with pytest.raises(ValueError, match="at_once is 2, but numba can run one training at a time"):
-        sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
+    monkeypatch.setattr(
+        sweep, "ThreadPoolExecutor", lambda at_once, name: (widths.append(at_once), executor(at_once))[1]
+    )
+    widths, executor = [], ThreadPoolExecutor
+    assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, at_once=2, **TOPK, **QUIET)) == ["one", "two"]
+    assert widths == [1]
 
 
 def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
@@ -159,9 +164,13 @@ def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
         ({"a.pt": {}}, {}, "run 'a.pt': a.pt: expected a folder"),
         ({"..": {}}, {}, "run '..': expected a name that is valid for a folder"),
         ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but the inputs of all runs are for pair sae"),
-        ({1: {}, "1": {"k": 2}}, {}, "runs 1 and '1' have the same name as text; rename one"),
+        ({1: {}, "1": {"k": 2}}, {}, "two of the runs 1, '1' have the same name as text; rename one"),
         ({"a": {"batch_size": 4000}}, {}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),
-        ({"a": {"lambda_anchor": 1}}, {}, "run 'a': lambda_anchor is 1, but no anchors are given"),
+        (
+            {"a": {"lambda_anchor": 1}},
+            {},
+            "run 'a': lambda_anchor is 1, but no anchors are given; give both or neither",
+        ),
         ({"a": {"anchors": np.eye(8), "n_q": 4, "lambda_anchor": 1}}, {}, "run 'a': there are 8 anchors, but n_q is 4"),
         ({"a": {"anchors": np.eye(9), "lambda_anchor": 1}}, {}, "run 'a': anchors have 9 dimensions, but x has 8"),
     ],

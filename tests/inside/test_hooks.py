@@ -6,7 +6,7 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sdlcore.config import ModelConfig
-from sdlcore.dictionary.place import where_of
+from sdlcore.dictionary.card import where_of
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.hooks import Stack
 from sdlcore.inside.hooks import sites_of

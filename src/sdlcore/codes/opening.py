@@ -137,8 +137,7 @@ def make_or_open(
     if out is None:
         return compared(None)
     folder = run_folder(out)
-    run = existing_run(folder, facts, samples.batches.recorded)
-    if run is not None and run.is_finished:
+    if existing_run(folder, facts, samples.batches.recorded) == "finished":
         return load(folder)
     with unfinished_run(folder):
         dictionary = compared(Checkpointing(folder / CHECKPOINT, facts))

@@ -1,50 +1,67 @@
-"""The files that `Dictionary.save_pretrained` writes beside the weights: ``config.json`` and the model card."""
+"""The files that `Dictionary.save_pretrained` writes beside the weights, and where a dictionary was fitted."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from sdlcore.dictionary.place import known_place
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.places import hook_names
 from sdlcore.identity import ENTRY
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Json
+from sdlcore.settings import Json, Pair
 
 LIBRARY = "sdlcore"
 CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "compared", "seed", "inputs", "versions", "package")
 """Facts of the provenance that a card shows; the first five describe changes after the training."""
+ARROW = "->"
+"""Between the two sites of a transcoder's place."""
 
 
-def architecture_of(coder: SparseCoder) -> str:
-    """Return the architecture in one word, such as topk, posterior, jumprelu_transcoder or relu_crosscoder."""
-    config = coder.config
-    encoder = "pursuit" if config.pursuit else config.activation
-    kind = {"sae": "", "transcoder": "_skip_transcoder" if config.skip else "_transcoder", "crosscoder": "_crosscoder"}
-    return encoder + kind[config.pair]
+def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:
+    """Return layer and place in a language model, as `splice` takes them; None if the provenance contains none."""
+    activations = provenance.get("activations") or {}
+    if where := activations.get("where"):  # recorded without a store, as by `SparseCoder` in a loop over a model
+        return dict(where)
+    try:
+        return where_of(LanguageSource.from_dict(activations["source"]), pair)
+    except (LookupError, TypeError, ValueError):  # no activations, or not a language model's
+        return None
+
+
+def where_of(source: LanguageSource, pair: str) -> dict[str, Any]:
+    """Return the layer and the place of a dictionary of this ``pair``, from the source that it was trained on."""
+    part = source.site
+    if pair == "sae":
+        return {"layer": source.sites["input"].block or source.layer, "place": "mlp_input" if part == "mlp" else part}
+    if source.layers is not None:
+        return {"layer": tuple(source.layers), "place": None if part == "residual" else part}
+    place = part if source.target_site is None else f"{part}{ARROW}{source.target_site}"
+    return {"layer": source.layer, "place": place}
 
 
 def config_of(coder: SparseCoder, provenance: Mapping[str, Any]) -> dict[str, Json]:
     """Return the architecture, sizes, model and hooks of a dictionary. Weights take and return raw activations.
 
-    Keys are SAELens' where it has the same thing. A crosscoder's ``d_in`` and ``hook_name`` list its sites. Facts that
-    the provenance lacks are None.
+    Keys are SAELens' where it has the same thing. ``architecture`` is one word, such as topk, posterior,
+    jumprelu_transcoder or relu_crosscoder. A crosscoder's ``d_in`` and ``hook_name`` list its sites. Facts that the
+    provenance lacks are None.
     """
     config, several = coder.config, coder.config.pair == "crosscoder"
-    where = known_place(provenance, config.pair)
+    kind = "" if config.pair == "sae" else f"_skip_{config.pair}" if config.skip else f"_{config.pair}"
+    where = fitted_place(provenance, config.pair)
     hooks = [] if where is None else hook_names(where["layer"], where["place"], config.pair)
     settings: Any = provenance.get("settings") or {}
-    model = ((provenance.get("activations") or {}).get("model") or {}).get("name")
     return {
         "library_name": LIBRARY,
-        "architecture": architecture_of(coder),
+        "architecture": ("pursuit" if config.pursuit else config.activation) + kind,
         "d_in": list(coder.input_sites) if several else coder.W_enc.shape[1],
         "d_out": list(coder.target_sites) if several else coder.W_dec.shape[1],
         "d_sae": config.n_q,
         "k": config.k,
         "dtype": "float32",
-        "model_name": model,
+        "model_name": ((provenance.get("activations") or {}).get("model") or {}).get("name"),
         "hook_name": hooks if several else next(iter(hooks), None),
         "hook_name_out": hooks[1] if config.pair == "transcoder" and hooks else None,
         "apply_b_dec_to_input": config.activation == "matching_pursuit",
@@ -59,24 +76,33 @@ def card_of(
 ) -> ModelCard:
     """Build a model card with a dictionary's description, usage, metrics, settings and provenance."""
     config = coder.config
-    widths = f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written"
+    data = ModelCardData(library_name=LIBRARY, tags=["sparse-autoencoder", "interpretability"])
     lines = [
-        f"---\n{ModelCardData(library_name='sdlcore', tags=['sparse-autoencoder', 'interpretability']).to_yaml()}\n---",
+        f"---\n{data.to_yaml()}\n---",
         "# Sparse dictionary",
-        f"{config.n_q} latents, activation `{config.activation}`, pair `{config.pair}`; {widths}.",
+        f"{config.n_q} latents, activation `{config.activation}`, pair `{config.pair}`; "
+        f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written.",
         "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
     ]
-    if metrics:
-        names = [name for name in EXPLAINED if metrics.get(name) is not None]
-        words = {name: METRICS[name].caption.replace("|", "\\|") for name in names}
-        rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in names]
-        lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))
-    if settings:
-        rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
-        lines.append("\n".join(["## Settings of the training", "", "| setting | value |", "|---|---|", *rows]))
+    known = [name for name in EXPLAINED if (metrics or {}).get(name) is not None]
+    captions = {name: METRICS[name].caption.replace("|", "\\|") for name in known}
     facts = {**provenance.get(ENTRY, {}), **provenance}
-    origin = {name: facts[name] for name in CARD_FACTS if name in facts}
-    if origin:
-        rows = [f"| {name} | `{value}` |" for name, value in origin.items()]
-        lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))
+    tables = {
+        "## Metrics": [
+            "| metric | what it is | value |",
+            "|---|---|---|",
+            *(f"| {name} | {caption} | {(metrics or {})[name]:.4g} |" for name, caption in captions.items()),
+        ],
+        "## Settings of the training": [
+            "| setting | value |",
+            "|---|---|",
+            *(f"| {name} | `{value}` |" for name, value in settings.items()),
+        ],
+        "## Provenance": [
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | `{facts[name]}` |" for name in CARD_FACTS if name in facts),
+        ],
+    }
+    lines += ["\n".join([title, "", *rows]) for title, rows in tables.items() if len(rows) > 2]
     return ModelCard("\n\n".join(lines) + "\n")

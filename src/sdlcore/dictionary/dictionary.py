@@ -12,8 +12,7 @@ from torch import Tensor
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.device import any_device_of
-from sdlcore.dictionary.card import card_of, config_of
-from sdlcore.dictionary.place import known_place
+from sdlcore.dictionary.card import card_of, config_of, fitted_place
 from sdlcore.dictionary.run_folder import (
     ANCHORS,
     CONFIG,
@@ -148,9 +147,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If the device is unknown or torch sees no such GPU, or the type is not floating-point.
+            If the device is unknown or torch sees no such GPU.
         """
-        self.coder.to(_float_type(device) if isinstance(device, torch.dtype) else any_device_of(device))
+        self.coder.to(device if isinstance(device, torch.dtype) else any_device_of(device))
         return self
 
     @overload
@@ -398,10 +397,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         ValueError
             If a file is missing, damaged or was not written by sdlcore; the message names it.
         """
-        number_type, where = _float_type(dtype), any_device_of(device)
         dictionary = cls.load(locate(user_path(path_or_repo, "path_or_repo"), subfolder, revision, **options))
-        dictionary.coder.to(where, number_type)
-        return dictionary
+        return dictionary.to(device).to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
         """Build the model card: description, usage, metrics, settings and provenance."""
@@ -414,7 +411,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         l0 = f", l0={search['l0']:g}" if search.get("l0") and search["method"] == config.activation else ""
         k = f", k={config.k}" if config.k else ""
         widths = f"n_p={self.coder.W_enc.shape[1]}, n_q={config.n_q}, n_r={self.coder.W_dec.shape[1]}"
-        where = known_place(self.provenance, config.pair)
+        where = fitted_place(self.provenance, config.pair)
         place = "" if where is None else f", {described(where['layer'], where['place'], config.pair)}"
         return f"Dictionary({config.pair}, {config.activation}{l0}{k}, {widths}{place})"
 
@@ -438,10 +435,3 @@ def _check_width(samples: Samples, width: int) -> None:
         leading = samples.shape[:1] if samples.leading is None else samples.leading
         shape = " x ".join(map(str, (*leading, samples.shape[1])))
         raise ValueError(f"expected {width} numbers in the last dimension, found {shape}")
-
-
-def _float_type(dtype: str | torch.dtype) -> torch.dtype:
-    number_type = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
-        raise ValueError(f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16")
-    return number_type

@@ -1,15 +1,24 @@
-"""Open a dictionary in sdlcore's or another library's format."""
+"""Open dictionaries in sdlcore's or another library's format, export them, and take them as arguments."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdlcore.dictionary.card import config_of, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import CHECKPOINT
 from sdlcore.extraction.places import located
-from sdlcore.interop.formats import OURS, format_at, locate
+from sdlcore.interop.export import export as export_coder
+from sdlcore.interop.export import export_set as export_coders
+from sdlcore.interop.formats import OURS, canonical, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.finite import not_finite
 from sdlcore.storage.files import user_path
+
+ONLY = "dictionary"
+"""Name of the only dictionary, where a function also takes several by name."""
 
 
 def load(
@@ -62,3 +71,106 @@ def _where_of(release: Release) -> dict[str, Any]:
     except ValueError:
         return {}
     return {"activations": {"where": {"layer": layer, "place": place}}} if layer else {}
+
+
+def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
+    """Export a dictionary to another library's format.
+
+    Example: ``sdl.export(sae, "saelens", "out/", model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
+
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    to
+        saelens, dictionary_learning, sparsify or circuit_tracer. For circuit_tracer, the dictionary is the set of a
+        language model with one layer; `export_set` writes larger sets.
+    folder
+        Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
+    options
+        Options of the format, all optional:
+
+        - saelens: ``model_name``, the language model, and ``hook_name`` and ``hook_name_out``, TransformerLens' names
+          of the hooks of inputs and of a transcoder's targets. Without them, SAELens opens the folder, but cannot run
+          or evaluate the dictionary in a language model. Hook names are known if the provenance contains the layer.
+          ``metadata``: a dictionary of further metadata, such as ``neuronpedia_id``.
+        - dictionary_learning: ``lm_name``, ``layer``, ``submodule_name`` and ``ctx_len``, the origin of activations in
+          ``config.json``. ``prefixes``: the nested numbers of latents of BatchTopK, the last n_q, for its Matryoshka
+          class.
+        - sparsify: none.
+        - circuit_tracer: ``model_name``, the language model. ``scan``: the name for visualisations of latents, by
+          default ``model_name``. ``feature_input_hook`` and ``feature_output_hook``: TransformerLens' names of the
+          hooks of inputs and targets, without ``blocks.N.``; mlp.hook_in and mlp.hook_out by default.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    RefusedError
+        If the library cannot express the dictionary; the message gives the reason and a remedy.
+    ValueError
+        For an unknown format, or if the folder contains a dictionary in another format.
+    """
+    if isinstance(dictionary, Dictionary) and canonical(to) == "saelens":
+        config = config_of(dictionary.coder, dictionary.provenance)
+        options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
+    return export_coder(coder_of(dictionary), to, folder, **options)
+
+
+def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
+    """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
+
+    Parameters and errors as in `export`. Dictionaries fitted on stores of `extract_layers`, whose layers are recorded,
+    must be in the order of the layers, from layer 1 on; ValueError otherwise.
+    """
+    coders, layers = [], []
+    for dictionary in by_name(dictionaries).values():
+        coders.append(coder_of(dictionary))
+        provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
+        layers.append((fitted_place(provenance, coders[-1].config.pair) or {}).get("layer"))
+    if None not in layers and layers != list(range(1, len(layers) + 1)):
+        numbers = ", ".join(map(str, layers))
+        raise ValueError(f"dictionaries were fitted at layers {numbers}; a set needs all layers in order, from 1 on")
+    return export_coders(coders, to, folder, **options)
+
+
+def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
+    """Return the model of a `Dictionary`, or a `SparseCoder` itself, for raw activations; ValueError for others."""
+    if not isinstance(dictionary, Dictionary | SparseCoder):
+        raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
+    if getattr(dictionary, "normalise", False):
+        raise ValueError("dictionary is a SparseCoder for normalised activations; give sdl.Dictionary(coder)")
+    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+
+
+def by_name(dictionaries: Any) -> Mapping[Any, Any]:
+    """Return several dictionaries, by name or numbered from 0; ValueError for a single one."""
+    if isinstance(dictionaries, Dictionary | SparseCoder) or not isinstance(dictionaries, Iterable):
+        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
+    return dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
+
+
+def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
+    """Return the models of several dictionaries, by name or numbered; ValueError if one has NaN or infinite weights."""
+    coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
+    for name, coder in coders.items():
+        if broken := not_finite(coder.state_dict()):
+            raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")
+    return coders
+
+
+def check_sample_shape(name: Any, coder: SparseCoder, shape: Sequence[int]) -> None:
+    """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
+    n_p = coder.W_enc.shape[1]
+    if len(shape) != 2 or shape[1] != n_p:
+        dimensions = " x ".join(map(str, shape))
+        sites = ", its sites side by side" if len(coder.input_sites) > 1 else ""
+        raise ValueError(f"x has the shape {dimensions}, but {_called(name)} reads N x {n_p}{sites}")
+    if not shape[0]:
+        raise ValueError("x contains no samples, expected one or more")
+
+
+def _called(name: Any) -> str:
+    return "the dictionary" if name == ONLY else f"dictionary {name}"

@@ -11,8 +11,8 @@ import scipy.stats
 import torch
 
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.dictionary.arguments import check_sample_shape, coders_of
 from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.dictionary.load import check_sample_shape, coders_of
 from sdlcore.dictionary.samples import encode_sparse, samples_of
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

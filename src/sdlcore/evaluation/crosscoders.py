@@ -8,8 +8,8 @@ from annotated_types import Gt, Lt
 
 from sdlcore.data.arrays import Activations
 from sdlcore.data.conversion import activations
-from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import coder_of
 from sdlcore.evaluation.samples import batches
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

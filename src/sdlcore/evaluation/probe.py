@@ -10,8 +10,8 @@ import torch
 
 from sdlcore.data.arrays import Activations
 from sdlcore.data.conversion import activations, class_numbers
-from sdlcore.dictionary.arguments import ONLY, check_sample_shape, coders_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import ONLY, check_sample_shape, coders_of
 from sdlcore.evaluation.score import null_dictionaries
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder

@@ -16,8 +16,8 @@ from sdlcore.data.conversion import activations, is_pair
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References, as_anchors, as_references
-from sdlcore.dictionary.arguments import ONLY, coders_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import ONLY, coders_of
 from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth

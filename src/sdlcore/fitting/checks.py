@@ -42,12 +42,9 @@ def check_inputs(
             f"set batch_size to {batches.rows} or less{turned}"
         )
     if (anchors is not None) != config.anchors:
-        weight = config.anchor_cosine or config.lambda_anchor
         name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"
-        given = "no anchors are given; give anchors, or leave it out"
-        if anchors is not None:
-            given = "anchors are given; leave out the anchors, or the weight for its default"
-        raise ValueError(f"{name} is {weight}, but {given}")
+        given = "no anchors are given" if anchors is None else "anchors are given"
+        raise ValueError(f"{name} is {getattr(config, name)}, but {given}; give both or neither")
     if anchors is not None:
         check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), batches, config.pair)
         if len(anchors.w_p) > config.n_q:

@@ -17,14 +17,15 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.conversion import is_store, pair_of
+from sdlcore.data.loaders import is_stream
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
+from sdlcore.dictionary.card import fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
-from sdlcore.dictionary.place import known_place
 from sdlcore.dictionary.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
 from sdlcore.errors import SourceError
-from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.checks import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
 from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.identity import ENTRY, identity, provenance
@@ -131,22 +132,15 @@ def fit(
     """
     split, callbacks = checked("split", Split, split), tuple(callbacks)
     settings = ({} if config is None else config.named()) | settings
-    is_chosen = "pair" in settings or start is not None
     folder = None if out is None else run_folder(out)
-    arguments = seed, anchors, start, watch, device
-    with opened_fit(x, target, *arguments, folder, settings) as (batches, request):
-        request = replace(request, callbacks=callbacks)
-        if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
-            warn_at_call(
-                f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
-                "set pair to sae, transcoder or crosscoder"
-            )
-        facts = request.facts(batches)
+    with opened_fit(x, target, seed, anchors, start, watch, device, folder, settings) as (batches, training):
+        training = replace(training, callbacks=callbacks)
+        facts = training.facts(batches)
         with (
-            processes_of(split, request.config) as processes,
-            Bar([request.config.steps], progress and processes.all.rank == 0) as bar,
+            processes_of(split, training.config) as processes,
+            progress_bar(training.config.steps, progress and processes.all.rank == 0) as bar,
         ):
-            return request.find(batches, facts, [bar.sink()], folder)
+            return training.find(batches, facts, shown_on(bar), folder)
 
 
 @contextmanager
@@ -170,18 +164,28 @@ def opened_fit(
         given = opened.enter_context(open_batches(x, target, folder, device)) if gives_batches(x) else None
         if start is not None and (is_store(x) or given is not None):  # they may have a target for another pair
             settings.setdefault("pair", start.pair)
+        is_chosen = "pair" in settings
         if given is None:
             settings["pair"] = pair_of(x, target, settings.get("pair"))
         else:
             settings["pair"] = checked("pair", Pair, settings.get("pair") or given.pair)
+            if is_stream(x) and settings["pair"] == "sae" and len(given.widths) > 2:
+                raise ValueError(
+                    f"x gives batches of {len(given.widths)} sites, but an autoencoder reads one; set pair to "
+                    "crosscoder, or give batches of one site"
+                )
             if given.batch_size is not None:
                 if "batch_size" in settings:
-                    raise ValueError(
-                        "batch_size has no meaning together with batches, which determine it already; leave it out"
-                    )
+                    raise ValueError("batch_size is the size of the batches that x gives; leave it out")
                 settings["batch_size"] = given.batch_size
-        request = Fit.of(settings, seed, anchors, start, watch, device_of(device))
-        yield given or opened.enter_context(open_batches(x, target)), request
+        training = Fit.of(settings, seed, anchors, start, watch, device_of(device))
+        batches = given or opened.enter_context(open_batches(x, target))
+        if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
+            warn_at_call(
+                f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
+                "set pair to sae, transcoder or crosscoder"
+            )
+        yield batches, training
 
 
 def identity_of_fit(
@@ -200,8 +204,8 @@ def identity_of_fit(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with opened_fit(x, None, seed, anchors, start, watch, device, None, settings) as (batches, request):
-            run: dict[str, Any] = request.facts(batches)[ENTRY]
+        with opened_fit(x, None, seed, anchors, start, watch, device, None, settings) as (batches, training):
+            run: dict[str, Any] = training.facts(batches)[ENTRY]
     return run
 
 
@@ -251,12 +255,7 @@ class Fit:
         return facts
 
     def find(
-        self,
-        batches: Batches,
-        facts: dict[str, Any],
-        sinks: Sequence[Sink],
-        folder: Path | None,
-        stop: Event | None = None,
+        self, batches: Batches, facts: dict[str, Any], sink: Sink, folder: Path | None, stop: Event | None = None
     ) -> Dictionary:
         """Train the dictionary, and write it to a run's folder; or open the finished run there.
 
@@ -267,32 +266,28 @@ class Fit:
         ValueError
             If the folder holds a different run, finished or not, or another process trains there.
         OSError
-            If the folder cannot be written; raised before the training.
+            If the folder cannot be written.
         """
         if folder is None:
-            return self._train(batches, facts, sinks, None, stop)
+            return self._train(batches, facts, [sink], None, stop)
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
-        run = existing_run(folder, facts, batches.recorded) if leads else None
-        if processes.counts(int(run is not None and run.is_finished))[0]:
+        finished = leads and existing_run(folder, facts, batches.recorded) == "finished"
+        if processes.counts(int(finished))[0]:
             dictionary = load(folder).to(self.device)
-            self._check_stopped(folder, dictionary)
+            stopped = dictionary.provenance.get("stopped")
+            if stopped and not self.callbacks:
+                raise SourceError(
+                    f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with "
+                    "sdl.load, give the callback again, or choose another folder"
+                )
             return dictionary
         checkpoints = Checkpointing(folder / CHECKPOINT, facts)
         with unfinished_run(folder) if leads else nullcontext() as rows:
-            dictionary = self._train(batches, facts, [*sinks, rows] if rows else [], checkpoints, stop)
+            dictionary = self._train(batches, facts, [sink, rows] if rows else [], checkpoints, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 dictionary.save(folder)
         return dictionary
-
-    def _check_stopped(self, folder: Path, dictionary: Dictionary) -> None:
-        """Raise `SourceError` if a callback stopped the finished run, and this call has no callbacks."""
-        stopped = dictionary.provenance.get("stopped")
-        if stopped and not self.callbacks:
-            raise SourceError(
-                f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with sdl.load, "
-                "give the callback again, or choose another folder"
-            )
 
     def _train(
         self,
@@ -360,7 +355,7 @@ def provenance_of(
     origin = batches.origin
     if origin is None and start is not None:
         # assume that an array comes from the place that the start was trained on, but not from the same text
-        place = known_place(start.provenance, start.pair)
+        place = fitted_place(start.provenance, start.pair)
         origin = None if place is None else {"where": place}
     if origin is not None:
         facts["activations"] = origin

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import Config, selects
-from sdlcore.dictionary.export import export
-from sdlcore.dictionary.load import load
+from sdlcore.dictionary.load import export, load
 from sdlcore.errors import RefusedError
 from sdlcore.fitting.fit import fit
 from sdlcore.interop.formats import FILES, READ

@@ -16,7 +16,7 @@ from sdlcore.data.references import References
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
 from sdlcore.dictionary.run_folder import existing_run, run_folder, unfinished_run
-from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.checks import check_sites
 from sdlcore.fitting.fit import opened_watch, provenance_of
 from sdlcore.fitting.start import check_finite_start, opened_start
@@ -78,15 +78,13 @@ def solve(
     """
     folder = None if out is None else run_folder(out)
     with _opened(x, solver, target, seed, start, watch, settings) as (samples, config, given_start, directions, facts):
-        if folder is not None:
-            run = existing_run(folder, facts)
-            if run is not None and run.is_finished:
-                return load(folder)
+        if folder is not None and existing_run(folder, facts) == "finished":
+            return load(folder)
         with (
             nullcontext() if folder is None else unfinished_run(folder) as rows,
-            Bar([config.max_steps], progress) as bar,
+            progress_bar(config.max_steps, progress) as bar,
         ):
-            history = History(sinks=[bar.sink(), *([rows] if rows else [])])
+            history = History(sinks=[shown_on(bar), *([rows] if rows else [])])
             history.show()
             atoms = None if given_start is None else given_start.W_dec.cpu()
             counted = None if directions is None else watch_directions(directions.sites, config.pair)

@@ -16,12 +16,9 @@ start's weights, or belong to a training; a pursuit replaces the encoder."""
 SCALINGS = ("normalise", "whiten")
 
 
-def opened_start(start: Any) -> Dictionary | None:
-    """Open the ``start`` of a training: None, a dictionary, or a path; ValueError if it cannot be opened."""
-    start = load(start) if isinstance(start, str | Path) else start
-    if not isinstance(start, Dictionary | None):
-        raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
-    return start
+def opened_start(start: Dictionary | str | Path | None) -> Dictionary | None:
+    """Return the ``start`` of a training, opened if it is a path."""
+    return load(start) if isinstance(start, str | Path) else start
 
 
 def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,12 +56,12 @@ def check_start(start: SparseCoder, config: Config, sites: tuple[tuple[int, ...]
     check_finite_start(start)
     if start.config.pair != config.pair:
         raise ValueError(f"start has the pair {start.config.pair}, but the inputs are for pair {config.pair}")
-    (n, n_p), n_r = start.W_enc.shape, start.W_dec.shape[1]
-    if (n_p, n_r) != (sum(sites[0]), sum(sites[1])):
-        expected = f"{sum(sites[0])} and {sum(sites[1])}"
-        raise ValueError(f"start maps {n_p} to {n_r} dimensions, but the inputs have {expected}")
-    if n > config.n_q:
-        raise ValueError(f"start has {n} latents, but n_q is {config.n_q}; raise n_q")
+    widths, expected = (start.W_enc.shape[1], start.W_dec.shape[1]), tuple(map(sum, sites))
+    if widths != expected:
+        n_p, n_r = expected
+        raise ValueError(f"start maps {widths[0]} to {widths[1]} dimensions, but the inputs have {n_p} and {n_r}")
+    if start.config.n_q > config.n_q:
+        raise ValueError(f"start has {start.config.n_q} latents, but n_q is {config.n_q}; raise n_q")
     if config.init_l0 is not None and config.activation == start.config.activation:
         parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
         raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")

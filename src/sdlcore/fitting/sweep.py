@@ -20,7 +20,7 @@ from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import existing_run, run_folder
 from sdlcore.errors import FitManyError
-from sdlcore.fitting.bars import Bar
+from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.fit import Fit
 from sdlcore.fitting.start import opened_start
 from sdlcore.inputs import gives_batches, open_batches
@@ -65,8 +65,8 @@ def fit_many(
         step there. The same call resumes interrupted runs and opens finished runs, as `fit` does. A different run is
         never overwritten.
     at_once
-        Number of runs in parallel, all in memory; None for one per core. On a GPU, or if numba has neither OpenMP nor
-        TBB, None means one.
+        Number of runs in parallel, all in memory; None for one per core, or for one on a GPU. One run trains at a time
+        if numba has neither OpenMP nor TBB.
     seed, anchors, start, watch, device, progress, settings
         As in `fit`; a run's own values take precedence.
 
@@ -82,8 +82,7 @@ def fit_many(
         If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
     folder = None if out is None else user_path(out, "out")
-    where = device_of(device)
-    start = opened_start(start)
+    where, start = device_of(device), opened_start(start)
     if gives_batches(x):
         raise ValueError(
             "fit_many trains on an array, a path or a store, found batches; write them to a store with sdl.extract or "
@@ -92,38 +91,27 @@ def fit_many(
     if start is not None and is_store(x):
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    common = {"seed": seed, "anchors": anchors, "start": start}
-    folder_of = {str(name): name for name in runs}
-    for name in runs:
-        if folder_of[str(name)] != name:
-            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} have the same name as text; rename one")
-    fits = {
-        name: _requested_fit(name, {**settings, **common, **run_settings}, settings["pair"], watch, where)
-        for name, run_settings in runs.items()
-    }
+    settings |= {"seed": seed, "anchors": anchors, "start": start}
+    if len({str(name) for name in runs}) < len(runs):
+        raise ValueError(f"two of the runs {', '.join(map(repr, runs))} have the same name as text; rename one")
+    fits = {name: _checked_run(name, {**settings, **own}, settings["pair"], watch, where) for name, own in runs.items()}
+    folders = {name: None if folder is None else folder / str(name) for name in runs}
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
         open_batches(x, target) as batches,
-        Bar([one.config.steps for one in fits.values()], progress) as bar,
+        progress_bar(sum(one.config.steps for one in fits.values()), progress) as bar,
     ):
         facts = {}
-        folders = {name: None if folder is None else folder / str(name) for name in fits}
         for name, one in fits.items():
             with _naming(name):
-                facts[name] = one.facts(batches)
-                its = folders[name]
-                if its is None:
-                    continue
-                run = existing_run(its, facts[name])
-                if run is not None and run.is_finished:
-                    bar.add(one.config.steps)
+                facts[name], run = one.facts(batches), folders[name]
+                if run is not None and existing_run(run, facts[name]) == "finished":
+                    bar.update(one.config.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            dictionary = fits[name].find(batches, facts[name], [bar.sink()], folders[name], stop)
-            bar.count_run()
-            return dictionary
+            return fits[name].find(batches, facts[name], shown_on(bar, only=len(fits) == 1), folders[name], stop)
 
         try:
             with nullcontext() if out is None else terminable():
@@ -171,23 +159,16 @@ def _in_threads(
 
 
 def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
-    """Return the number of parallel trainings; ValueError if the requested number is not possible."""
+    """Return the number of parallel trainings: one on a GPU by default, and where numba has one pool of threads."""
     if at_once == 1 or where.type != "cpu":
         return at_once or 1
     import numba  # imported here, since importing numba is slow and not needed to train one at a time
 
     set_numba_threads()  # starts numba's threads, so that their layer is known
-    if numba.threading_layer() != "workqueue":
-        return at_once or cores
-    if at_once is None:
-        return 1
-    raise ValueError(
-        f"at_once is {at_once}, but numba can run one training at a time on this machine; "
-        "set at_once to 1, or install tbb"
-    )
+    return 1 if numba.threading_layer() == "workqueue" else at_once or cores
 
 
-def _requested_fit(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
+def _checked_run(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that is valid for a folder")

@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from sdlcore.data.pairs import site_column
-from sdlcore.dictionary.arguments import coder_of
+from sdlcore.dictionary.card import ARROW, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.place import ARROW, fitted_place
+from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths
 from sdlcore.extraction.config import Site, SiteName, site_at
 from sdlcore.extraction.hooks import Stack

@@ -14,8 +14,8 @@ from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart
 from sdlcore.data.conversion import activations
 from sdlcore.data.reading import ActivationStore
-from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import coder_of
 from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of
 from sdlcore.extraction.vision import load_vision

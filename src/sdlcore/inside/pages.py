@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.inside.contexts import Peak, contexts_in_text, spread_peaks, top_activating

@@ -26,8 +26,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.extraction.engine import norms_of

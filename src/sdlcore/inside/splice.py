@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.dictionary.arguments import coder_of
 from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.load import coder_of
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site
