@@ -146,7 +146,7 @@ def _scores() -> dict[str, float]:
     true, W_dec = (rng.standard_normal((rows, d)).astype(np.float32) for rows in (n, n_q))
     x, latents = (np.maximum(0, rng.standard_normal((500, columns)) - 1) for columns in (n, n_q))
     latents[:, 0] = 0
-    ours = Detection(W_dec, true)
+    ours = Detection.of_nearest(W_dec, true)
     ours.add(csr_array(latents), csr_array(x))
     scores = ours.metrics()
     unit = true / np.linalg.norm(true, axis=1, keepdims=True)

@@ -13,7 +13,7 @@ X = np.where(stream(0, "x").random((400, N)) < 0.3, stream(0, "c").random((400, 
 
 
 def judged(latents, W_dec, blocks=3):
-    detection = Detection(W_dec, 2 * W)
+    detection = Detection.of_nearest(W_dec, 2 * W)
     for rows in np.array_split(np.arange(len(X)), blocks):
         detection.add(scipy.sparse.csr_array(latents[rows]), scipy.sparse.csr_array(X[rows]))
     return detection
@@ -44,3 +44,17 @@ def test_latents_that_share_a_feature_are_not_unique():
     scores = judged(X[:, [0, 0, 0, 1]], W[[0, 0, 0, 1]]).metrics()
     assert scores["uniqueness"] == 0.5
     assert scores["detection_f1"] == 1
+
+
+def test_macro_f1_counts_all_batches_and_leaves_out_features_that_never_occur():
+    rng = stream(1, "samples")
+    latents, present = rng.random((50, 6)) < 0.4, rng.random((50, 4)) < 0.3
+    present[:, 2] = False
+    detectors = np.array([5, 0, 1, 5])
+    detection = Detection(detectors, np.arange(4))
+    assert detection.macro_f1() is None
+    for rows in np.array_split(np.arange(50), 3):
+        detection.add(*(scipy.sparse.csr_array(part[rows].astype(np.float32)) for part in (latents, present)))
+    fires = latents[:, detectors]
+    scores = 2 * (fires & present).sum(0) / np.maximum(1, fires.sum(0) + present.sum(0))
+    assert detection.macro_f1() == np.delete(scores, 2).mean()

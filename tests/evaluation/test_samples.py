@@ -3,14 +3,13 @@
 import tracemalloc
 
 import numpy as np
-import scipy.sparse
 import torch
 
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.references import References
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.evaluation.samples import Detected, Latents, on_samples
+from sdlcore.evaluation.samples import Latents, on_samples
 from sdlcore.random_streams import stream
 from tests.coders import coder
 
@@ -33,21 +32,5 @@ def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
         on_samples(model, store, statistics)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert statistics.detected.macro_f1() > 0
+    assert statistics.macro_f1()["macro_f1"] > 0
     assert peak < N_SAMPLES * N_CLASSES  # one byte per sample and class
-
-
-def test_detectors_are_judged_by_all_batches():
-    rng = stream(1, "samples")
-    latents, present = rng.random((50, 6)) < 0.4, rng.random((50, 4)) < 0.3
-    present[:, 2] = False  # a feature that never occurs has no score
-    detectors = np.array([5, 0, 1, 5])
-    detection = Detected(detectors, lambda start, stop: present[start:stop])
-    for rows in np.array_split(np.arange(50), 3):
-        detection.add(scipy.sparse.csr_array(latents[rows].astype(np.float32)))
-    fires = latents[:, detectors]
-    scores = 2 * (fires & present).sum(0) / np.maximum(1, fires.sum(0) + present.sum(0))
-    assert detection.macro_f1() == np.delete(scores, 2).mean()
-    nothing = Detected(detectors, lambda start, stop: np.zeros((stop - start, 4), dtype=bool))
-    nothing.add(scipy.sparse.csr_array((3, 6), dtype=np.float32))
-    assert nothing.macro_f1() is None

@@ -161,7 +161,7 @@ def classes(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda sae, bench, x: sdl.evaluate(sae, classes(x), x), "labels are missing"),
+        (lambda sae, bench, x: sdl.evaluate(sae, classes(x), x), "has no labels"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, bench.samples(100, "test").input),
             "give them as x=.*, since the second argument is the ground truth",

@@ -94,6 +94,35 @@ def absorption(
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
+class Absorption:
+    """Absorption of a dictionary on a bench. Samples are added block by block.
+
+    Parameters
+    ----------
+    W_dec
+        n_q x n_r decoder columns, one row per latent; at least as many as features.
+    true
+        n x n_r: contribution of one unit of each feature to the target, not normalised.
+    """
+
+    def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
+        squares = np.square(true).sum(axis=1)
+        # an inner product with these is a number of units of the feature
+        self._units = (true / squares[:, None]).T
+        self._matched = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T)
+        self._W_dec, self._latents = W_dec[self._matched], list[scipy.sparse.csr_array]()
+
+    def add(self, latents: scipy.sparse.csr_array) -> None:
+        """Add the latents (B x n_q) of the next B samples."""
+        self._latents.append(latents[:, self._matched])
+
+    def score(self, x: scipy.sparse.csr_array, hierarchy: Hierarchy) -> float | None:
+        """Return the score by the samples' true coefficients (N x n); None if no pair has a sample."""
+        latents = scipy.sparse.vstack(self._latents).tocsc()
+        score = absorption_score(absorption(latents, x, self._W_dec, self._units, hierarchy))
+        return None if np.isnan(score) else score
+
+
 def absorption_score(pairs: "Mapping[str, np.ndarray] | pd.DataFrame") -> float:
     """Return the share of absorbed pairs among pairs with samples; NaN without any. ``pairs`` as from `absorption`."""
     absorbed = np.asarray(pairs["absorbed"])[np.asarray(pairs["samples"]) > 0]

@@ -1,121 +1,61 @@
-"""Measure detection, splitting, shrinkage and absorption by the true coefficients, in one pass over the samples."""
+"""Measure detection, splitting and shrinkage by the true coefficients, in one pass over the samples."""
 
 import numpy as np
 import scipy.sparse
 
-from sdlcore.benches.config import Hierarchy
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.evaluation.absorption import absorption, absorption_score, match_latents
-from sdlcore.evaluation.recovery import normalise_rows
-
-
-class CoefficientScores:
-    """Detection, splitting, shrinkage and absorption scores; samples are added block by block in the store's order.
-
-    Parameters
-    ----------
-    W_dec
-        n_q x n_r decoder columns, one row per latent.
-    true
-        n x n_r: contribution of one unit of each feature to the target, not normalised.
-    x
-        N x n true coefficients of the store.
-    hierarchy
-        Parents and children among the features; None if the bench has no hierarchy.
-    signed
-        Whether latents may be below zero. Splitting, shrinkage and absorption are then None: they compare latents with
-        coefficients that are never negative.
-    """
-
-    def __init__(
-        self,
-        W_dec: np.ndarray,
-        true: np.ndarray,
-        x: scipy.sparse.csr_array,
-        hierarchy: Hierarchy | None,
-        signed: bool = False,
-    ) -> None:
-        self._x, self._hierarchy = x, hierarchy
-        self._detection = Detection(W_dec, true)
-        self._splitting = None if signed else Splitting(W_dec, true)
-        squares = np.square(true).sum(axis=1)
-        # an inner product with these is a number of units of the feature
-        self._units = (true / squares[:, None]).T
-        judged = hierarchy is not None and len(W_dec) >= len(true) and not signed
-        self._feature_latents = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
-        self._W_dec = W_dec[self._feature_latents] if judged else None
-        self._latents: list[scipy.sparse.csr_array] = []
-        self._n_samples = 0
-
-    def add(self, latents: scipy.sparse.csr_array) -> None:
-        """Add the latents (B x n_q) of the next B samples."""
-        stop = self._n_samples + latents.shape[0]
-        x = self._x[self._n_samples : stop]
-        if self._splitting is not None:
-            self._splitting.add(latents, x)
-        self._detection.add(latents, x)
-        if self._feature_latents is not None:
-            self._latents.append(latents[:, self._feature_latents])
-        self._n_samples = stop
-
-    def rarest(self) -> np.ndarray:
-        """Return the indices of the quarter of features, one at least, that are active in fewest samples."""
-        active = np.asarray((self._x > 0).sum(axis=0))
-        return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
-
-    def metrics(self) -> dict[str, float | None]:
-        """Return the detection and splitting metrics, and ``absorption`` if there is a hierarchy.
-
-        ``absorption`` is None with signed latents, with fewer latents than features, or if no pair has a sample.
-        """
-        missing: dict[str, float | None] = {"splitting": None, "shrinkage": None}
-        metrics = (self._splitting.metrics() if self._splitting else missing) | self._detection.metrics()
-        if self._hierarchy is None:
-            return metrics
-        metrics["absorption"] = None
-        if self._W_dec is not None:
-            latents = scipy.sparse.vstack(self._latents).tocsc()
-            score = absorption_score(absorption(latents, self._x, self._W_dec, self._units, self._hierarchy))
-            metrics["absorption"] = None if np.isnan(score) else score
-        return metrics
+from sdlcore.evaluation.recovery import f1_scores, normalise_rows
 
 
 class Detection:
-    """F1, precision and recall of latents as detectors of their nearest features; samples are added block by block.
-
-    The three scores are SynthSAEBench's (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is assigned to
-    the feature nearest to its decoder column, and scores are means over latents. So a dictionary with fewer latents
-    than features does not score lower for that, and each dead or surplus latent lowers the scores.
+    """Pairs of a latent and a feature: how well does the latent detect the feature? Samples are added block by block.
 
     Parameters
     ----------
-    W_dec
-        n_q x n_r decoder columns, one row per latent.
-    true
-        n x n_r true directions, of any norm.
+    latents, features
+        M indices each: the latent and the feature of each pair.
     """
 
-    def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
+    def __init__(self, latents: np.ndarray, features: np.ndarray) -> None:
+        self.latents, self.features = latents, features
+        self._both, self._fires, self._active = (np.zeros(len(latents), dtype=np.int64) for _ in range(3))
+
+    @classmethod
+    def of_nearest(cls, W_dec: np.ndarray, true: np.ndarray) -> "Detection":
+        """Pair each latent with the feature nearest to its decoder column.
+
+        Parameters
+        ----------
+        W_dec
+            n_q x n_r decoder columns, one row per latent.
+        true
+            n x n_r true directions, of any norm.
+        """
         cosines = normalise_rows(W_dec.astype(np.float64)) @ normalise_rows(true.astype(np.float64)).T
-        self.features = np.abs(cosines, out=cosines).argmax(axis=1)
-        """The nearest feature of each latent (n_q)."""
-        self._hits, self._fired, self._active = (np.zeros(len(W_dec)) for _ in range(3))
+        return cls(np.arange(len(W_dec)), np.abs(cosines, out=cosines).argmax(axis=1))
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
-        """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
-        fires, active = latents != 0, (x > 0)[:, self.features]
-        self._hits += np.asarray(fires.multiply(active).sum(axis=0), dtype=float)
-        self._fired += np.asarray(fires.sum(axis=0), dtype=float)
-        self._active += np.asarray(active.sum(axis=0), dtype=float)
+        """Add B samples: their latents (B x n_q) and their true coefficients, or which classes they have (B x n)."""
+        fires, active = latents[:, self.latents] != 0, x[:, self.features] > 0
+        self._both += np.asarray(fires.multiply(active).sum(axis=0))
+        self._fires += np.asarray(fires.sum(axis=0))
+        self._active += np.asarray(active.sum(axis=0))
+
+    def macro_f1(self) -> float | None:
+        """Return the mean F1 over pairs whose feature occurs in some sample; None if there are none."""
+        scores = f1_scores(self._both, self._fires, self._active)
+        return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
     def metrics(self) -> dict[str, float | None]:
         """Return means over latents, and ``uniqueness``: the number of distinct nearest features per latent.
 
-        A latent that never fires has precision, recall and F1 of 0.
+        The three scores are SynthSAEBench's (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Because they are means
+        over latents, a dictionary with fewer latents than features does not score lower for that, and each dead or
+        surplus latent lowers the scores. A latent that never fires has precision, recall and F1 of 0.
         """
-        precision = self._hits / np.maximum(1, self._fired)
-        recall = self._hits / np.maximum(1, self._active)
-        f1 = 2 * self._hits / np.maximum(1, self._fired + self._active)
+        precision = self._both / np.maximum(1, self._fires)
+        recall = self._both / np.maximum(1, self._active)
+        f1 = 2 * self._both / np.maximum(1, self._fires + self._active)
         return {
             "detection_f1": float(f1.mean()),
             "detection_precision": float(precision.mean()),

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from sdlcore.evaluation.recovery import (
     recovery_metrics,
     simulated_chance,
 )
-from sdlcore.evaluation.samples import Latents, Spread, batches, class_sharing, on_samples, sharing_metrics
+from sdlcore.evaluation.samples import Latents, Spread, batches, on_samples
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.posterior import Posterior
 from sdlcore.model.coder import SparseCoder
@@ -131,18 +131,14 @@ def evaluate_coder(
     metrics |= {"hungarian_encoder": hungarian(W_enc, true_p), "hungarian_decoder": assigned}
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    if latents.detected is not None:
-        metrics["macro_f1"] = latents.detected.macro_f1()
-    metrics |= _anchors_only(model.config.pair, truth, true_p, true_r)
-    if latents.scores is not None:
-        metrics |= oracle(model, store, true_p, true_r) | latents.scores.metrics()
+    metrics |= latents.macro_f1() | _anchors_only(model.config.pair, truth, true_p, true_r)
+    if latents.on_bench:
+        metrics |= oracle(model, store, true_p, true_r) | latents.coefficient_metrics()
         # the same assignment, averaged over its pairs instead of over all features
         metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
-        rarest = decoder.similarity[latents.scores.rarest()]
+        rarest = decoder.similarity[latents.rarest()]
         metrics[recovery_name("decoder", features=FeatureSet.RAREST)] = float(recovered(rarest).mean())
-    if latents.top is not None:
-        anchored = np.isin(np.arange(len(true_r)), truth.anchored)
-        metrics |= sharing_metrics(class_sharing(latents.top, store.read("labels")), decoder.latent, anchored)
+    metrics |= latents.sharing_metrics()
     features = {
         what.directions: [round(float(value), DIGITS) for value in similarities] for what, similarities in best.items()
     }
@@ -169,16 +165,13 @@ def _of_plugins(judged: Judged) -> dict[str, float | None]:
     """Compute the metrics that plugins define for this kind of run."""
     truth = judged.truth
     extensions = metrics_of_plugins(truth is not None, truth is not None and truth.references.classes is None)
-    return {name: _finite_or_none(name, extension.implementation(judged)) for name, extension in extensions.items()}
-
-
-def _finite_or_none(name: str, value: Any) -> float | None:
-    """Return a plugin's value as a finite float or None."""
-    if value is None:
-        return None
-    if not math.isfinite(number := float(value)):
-        raise ValueError(f"metric {name} is {number}; return None if there is nothing to compute it from")
-    return number
+    metrics: dict[str, float | None] = {}
+    for name, extension in extensions.items():
+        value = extension.implementation(judged)
+        metrics[name] = None if value is None else float(value)
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"metric {name} is {value}; return None if there is nothing to compute it from")
+    return metrics
 
 
 def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
@@ -203,32 +196,26 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
     if truth.anchors is not None:
         anchors_p, anchors_r = make_direction_pair(pair, *truth.anchors.sites)
     metrics: dict[str, float | None] = {}
-    if len(anchors_p):
-        for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
-            best = best_match(anchors, true).similarity
-            # no row for the anchored features: anchors recover all of them by definition
-            metrics |= recovery_metrics(
-                Matched(side, baseline=Baseline.ANCHORS_ONLY),
-                best,
-                truth.anchored,
-                (FeatureSet.ALL, FeatureSet.UNANCHORED),
-            )
+    if not len(anchors_p):
+        return metrics
+    # no row for the anchored features: anchors recover all of them by definition
+    parts = (FeatureSet.ALL, FeatureSet.UNANCHORED)
+    for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
+        matched = Matched(side, baseline=Baseline.ANCHORS_ONLY)
+        metrics |= recovery_metrics(matched, best_match(anchors, true).similarity, truth.anchored, parts)
     return metrics
 
 
 def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
+    """Return recovery and MIP at each site of a crosscoder, over the features that occur there."""
     metrics: dict[str, float | None] = {}
     for site, W in enumerate(truth.references.sites):
-        occurs = W.any(axis=0)
-        if not occurs.all():  # a feature that does not occur at a site cannot be recovered there
-            W = W[:, occurs]
+        W = W[:, W.any(axis=0)] if not W.any(axis=0).all() else W
         if not W.size:
             continue
-        for side, weights, sites in (
-            ("encoder", model.W_enc, model.input_sites),
-            ("decoder", model.W_dec, model.target_sites),
-        ):
-            part = weights.split(list(sites), dim=1)[site].numpy()
+        for side, weights in (("encoder", model.W_enc), ("decoder", model.W_dec)):
+            # a crosscoder reads and writes the same sites
+            part = weights.split(list(model.target_sites), dim=1)[site].numpy()
             match = best_match(normalise_rows(part), W.T)
             metrics[recovery_name(side, site=site)] = gt_recovery(match)
             metrics[mip_name(side, site=site)] = mip(match)

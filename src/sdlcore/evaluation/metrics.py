@@ -141,6 +141,7 @@ def _sharing(part: str) -> list[Metric]:
     ]
 
 
+_of_benches = partial(Metric, better=Better.HIGHER, runs=BENCH, in_tables=False)
 _patterns = partial(_matches, sides=("encoder",), similarity=Similarity.PATTERN)
 
 _DECLARED: list[Metric] = [
@@ -218,63 +219,36 @@ _DECLARED: list[Metric] = [
         for metric in _matches(measure, site=site, runs=CROSSCODERS, in_tables=False)
     ),
     *_matches(GT_RECOVERY, sides=("decoder",), features=FeatureSet.RAREST, runs=BENCH, in_tables=False),
-    Metric(
+    _of_benches(
         "mcc",
         "MCC",
         "mean |cosine| of the best one-to-one assignment of columns of the decoder, over its pairs: "
         "`hungarian_decoder`, but higher where there are fewer latents than features",
-        Better.HIGHER,
-        BENCH,
-        in_tables=False,
     ),
-    *(
-        Metric(
-            f"detection_{name}",
-            symbol,
-            f"mean {what} of latents as detectors of {NEAREST}",
-            Better.HIGHER,
-            BENCH,
-            in_tables=False,
-        )
-        for name, symbol, what in (
-            ("f1", "F1", "F1"),
-            ("precision", "Precision", "precision"),
-            ("recall", "Recall", "recall"),
-        )
-    ),
-    Metric(
-        "uniqueness",
-        "Unique",
-        f"number of different features among {NEAREST}, over the number of latents",
-        Better.HIGHER,
-        BENCH,
-        in_tables=False,
-    ),
-    Metric(
+    _of_benches("detection_f1", "F1", f"mean F1 of latents as detectors of {NEAREST}"),
+    _of_benches("detection_precision", "Precision", f"mean precision of latents as detectors of {NEAREST}"),
+    _of_benches("detection_recall", "Recall", f"mean recall of latents as detectors of {NEAREST}"),
+    _of_benches("uniqueness", "Unique", f"number of different features among {NEAREST}, over the number of latents"),
+    _of_benches(
         "splitting",
         "splitting",
         "mean number of latents of a feature that a decoder column matches",
-        Better.LOWER,
-        BENCH,
-        2,
-        in_tables=False,
+        better=Better.LOWER,
+        digits=2,
     ),
-    Metric(
+    _of_benches(
         "shrinkage",
         "shrinkage",
         "share of the coefficient that is lost, of features that a decoder column matches: the median",
-        Better.LOWER,
-        BENCH,
-        in_tables=False,
+        better=Better.LOWER,
     ),
-    Metric(
+    _of_benches(
         "absorption",
         "absorption",
         "share of absorbed pairs of parent and child",
-        Better.LOWER,
-        HIERARCHY,
-        2,
-        in_tables=False,
+        better=Better.LOWER,
+        runs=HIERARCHY,
+        digits=2,
     ),
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}

@@ -1,6 +1,6 @@
 """Evaluate a model on samples, block by block: reconstruction error, active latents, and the top samples of latents."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +10,15 @@ import torch
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import make_pair
-from sdlcore.evaluation.coefficient_scores import CoefficientScores
+from sdlcore.data.references import References
+from sdlcore.evaluation.absorption import Absorption
+from sdlcore.evaluation.coefficient_scores import Detection, Splitting
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import FeatureSet, part_name
 from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
-from sdlcore.evaluation.recovery import f1_scores
 from sdlcore.model.coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
-Features = Callable[[int, int], np.ndarray]
-"""Takes two row numbers; returns which features are active in the samples between them (B x n booleans)."""
 
 
 def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -76,63 +75,84 @@ class TopSamples(NamedTuple):
 
 
 class Latents:
-    """Statistics of latents over all samples, which are added batch by batch.
+    """Metrics of latents by the features that samples contain. Samples are added batch by batch, in the store's order.
 
-    ``detectors`` lists one latent for each of n features.
+    Parameters
+    ----------
+    model
+        The model.
+    store
+        The samples.
+    truth
+        The features. With a bench's features the store contains their coefficients, with class means their labels.
+    detectors
+        The latent that matches each of n features best.
     """
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
-        self._rows = 0
-        self.detected: Detected | None = None
-        """Counts for F1; None if it is unknown which features the samples contain."""
-        self.top: TopSamples | None = None
-        """The top samples of each latent; None if samples have no classes."""
-        self.scores: CoefficientScores | None = None
-        """Scores against the true coefficients; None outside benches."""
-        self._signed = model.sigma.signed
-        if (classes := truth.references.classes) is not None:
-            self.top = TopSamples.none(model.config.n_q)
-            if truth.coefficients:
-                labels = truth.references.labels_of(store)
-                self.detected = Detected(detectors, lambda start, stop: labels[start:stop, None] == classes)
-        elif truth.coefficients:
-            true = _coefficients(store)
-            self.detected = Detected(detectors, lambda start, stop: true[start:stop].toarray() > 0)
+        self._rows, self._store, self._truth, self._detectors = 0, store, truth, detectors
+        self._signed, self._top = model.sigma.signed, TopSamples.none(model.config.n_q)
+        self._x: scipy.sparse.csr_array | None = None
+        """True coefficients, or a one for the class of each sample (N x n); None if they are unknown."""
+        self.on_bench = truth.coefficients and truth.references.classes is None
+        """Whether the true coefficients are known, which `coefficient_metrics` needs."""
+        if truth.coefficients:
+            self._x = _coefficients(store) if self.on_bench else _classes(truth.references, store)
+        self._detected = Detection(detectors, np.arange(len(detectors)))
+        if self.on_bench:
+            W_dec = model.W_dec.numpy()
             _, units = make_pair(model.config.pair, *(W.T for W in truth.references.sites))
-            self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy, self._signed)
+            self._detection = Detection.of_nearest(W_dec, units)
+            self._splitting = None if self._signed else Splitting(W_dec, units)
+            fit = truth.hierarchy is not None and len(W_dec) >= len(units) and not self._signed
+            self._absorption = Absorption(W_dec, units) if fit else None
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Add the latents (B x n_q) of the next B samples."""
-        if self.detected is not None:
-            self.detected.add(latents)
         # a signed latent has two ends, which may respond to two classes
-        if self.top is not None and not self._signed:
-            self.top = self.top.with_batch(latents, self._rows)
-        if self.scores is not None:
-            self.scores.add(latents)
+        if self._truth.references.classes is not None and not self._signed:
+            self._top = self._top.with_batch(latents, self._rows)
+        if self._x is not None:
+            x = self._x[self._rows : self._rows + latents.shape[0]]
+            self._detected.add(latents, x)
+            if self.on_bench:
+                self._detection.add(latents, x)
+                if self._splitting is not None:
+                    self._splitting.add(latents, x)
+                if self._absorption is not None:
+                    self._absorption.add(latents)
         self._rows += latents.shape[0]
 
+    def macro_f1(self) -> dict[str, float | None]:
+        """Return ``macro_f1``, if it is known which features the samples contain."""
+        return {} if self._x is None else {"macro_f1": self._detected.macro_f1()}
 
-class Detected:
-    """Count the samples in which each detector fires, its feature is active, or both."""
+    def rarest(self) -> np.ndarray:
+        """Return the indices of the quarter of features, one at least, that are active in fewest samples."""
+        assert self._x is not None
+        active = np.asarray((self._x > 0).sum(axis=0))
+        return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
 
-    def __init__(self, detectors: np.ndarray, features: Features) -> None:
-        self._detectors, self._features, self._rows = detectors, features, 0
-        self._both, self._fires, self._active = (np.zeros(len(detectors), dtype=np.int64) for _ in range(3))
+    def coefficient_metrics(self) -> dict[str, float | None]:
+        """Return the metrics by true coefficients: splitting, detection, and ``absorption`` if there is a hierarchy.
 
-    def add(self, latents: scipy.sparse.csr_array) -> None:
-        """Add the latents (B x n_q) of the next B samples."""
-        stop = self._rows + latents.shape[0]
-        fires, active = latents[:, self._detectors].toarray() != 0, self._features(self._rows, stop)
-        self._both += (fires & active).sum(axis=0)
-        self._fires += fires.sum(axis=0)
-        self._active += active.sum(axis=0)
-        self._rows = stop
+        Splitting, shrinkage and absorption are None with signed latents: they compare latents with coefficients that
+        are never negative. Absorption is also None with fewer latents than features, or if no pair has a sample.
+        """
+        missing: dict[str, float | None] = {"splitting": None, "shrinkage": None}
+        metrics = (self._splitting.metrics() if self._splitting else missing) | self._detection.metrics()
+        if self._truth.hierarchy is not None:
+            assert self._x is not None
+            judged = self._absorption
+            metrics["absorption"] = None if judged is None else judged.score(self._x, self._truth.hierarchy)
+        return metrics
 
-    def macro_f1(self) -> float | None:
-        """Return the mean F1 over features that occur in some sample; None if there are none."""
-        scores = f1_scores(self._both, self._fires, self._active)
-        return None if np.isnan(scores).all() else float(np.nanmean(scores))
+    def sharing_metrics(self) -> dict[str, float | None]:
+        """Return class counts and purity of the latents' top samples; only with class means."""
+        if self._truth.references.classes is None:
+            return {}
+        anchored = np.isin(np.arange(len(self._detectors)), self._truth.anchored)
+        return sharing_metrics(class_sharing(self._top, self._store.read("labels")), self._detectors, anchored)
 
 
 def on_samples(model: SparseCoder, store: Activations, latents: Latents | None = None) -> dict[str, float | None]:
@@ -164,6 +184,17 @@ def _coefficients(store: Activations) -> scipy.sparse.csr_array:
     if features is None:
         raise ValueError(f"{store.path}: no true coefficients, which a bench's metrics need; add them to the store")
     return features
+
+
+def _classes(references: References, store: Activations) -> scipy.sparse.csr_array:
+    """Return a one for the class of each sample (N x n), if it is one of the n references' classes."""
+    assert references.classes is not None
+    labels = references.labels_of(store)
+    place = np.full(max(labels.max(initial=0), references.classes.max()) + 2, -1)  # label -1 indexes the last entry
+    place[references.classes] = np.arange(len(references.classes))
+    rows = np.flatnonzero(place[labels] >= 0)
+    shape = (len(labels), len(references.classes))
+    return scipy.sparse.csr_array((np.ones(len(rows), np.int8), (rows, place[labels[rows]])), shape=shape)
 
 
 class Spread:

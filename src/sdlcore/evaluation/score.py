@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdlcore.benches.config import Hierarchy
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
@@ -233,16 +234,13 @@ def evaluate(
         anchors = as_anchors(anchors)
     elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
+    scored = partial(_scored, coder, anchors=anchors, seed=seed, nulls=baselines, tau=tau)
     if isinstance(truth, KnownFeatures):
         if x is not None:
             raise ValueError("a bench draws its own samples; leave x out, or pass bench.references as truth")
-        bench_samples = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
-        sites = all_sites(bench_samples.input, bench_samples.target, ())
-        samples = Arrays(*sites, features=bench_samples.features)
-        _check_samples(samples, coder)
-        _check_directions(truth.references, anchors, coder)
-        ground_truth = GroundTruth.of(truth.references, anchors, truth.hierarchy)
-        return _scored(coder, samples, ground_truth, seed, baselines, tau)
+        drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
+        samples = Arrays(*all_sites(drawn.input, drawn.target, ()), features=drawn.features)
+        return scored(samples, truth.references, truth.hierarchy)
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
@@ -251,56 +249,29 @@ def evaluate(
     if coder.config.pair == "sae" and (target is not None or is_pair(x)):
         raise ValueError("the dictionary is an autoencoder, which reads one site: leave target out, and give one array")
     references = None if truth is None else as_references(truth, "truth")
-    classes = None if references is None else references.classes
     if isinstance(dictionary, Dictionary) and references is not None:
         _warn_of_another_mean(references, centred)
     with activations(x, target, labels) as test_samples:
-        _check_samples(test_samples, coder)
-        if references is None:
-            return _scored(coder, test_samples, None, seed, baselines, tau)
-        if classes is not None and not test_samples.has("labels"):
-            raise ValueError("labels are missing, which the evaluation of class means needs")
-        coefficients = test_samples.features()  # true coefficients belong to the true features only
-        coefficients_match = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
-        has_coefficients = classes is not None or coefficients_match
-        _check_directions(references, anchors, coder)
-        ground_truth = GroundTruth.of(references, anchors, coefficients=has_coefficients)
-        return _scored(coder, test_samples, ground_truth, seed, baselines, tau)
-
-
-def _check_samples(samples: Activations, coder: SparseCoder) -> None:
-    widths, expected = _used(samples.widths, coder), _widths(coder)
-    if widths != expected:
-        how = "; a transcoder needs a target, a crosscoder a list of sites" if len(widths) < len(expected) else ""
-        raise ValueError(f"x has sites of {widths} dimensions, but the {coder.config.pair} {expected}{how}")
-
-
-def _check_directions(references: References, anchors: Anchors | None, coder: SparseCoder) -> None:
-    widths, expected = _used(tuple(map(len, references.sites)), coder), _widths(coder)
-    if widths != expected:
-        raise ValueError(f"truth has dimensions {widths}, but x has {expected}")
-    if anchors is not None and (found := _used(tuple(rows.shape[1] for rows in anchors.sites), coder)) != expected:
-        raise ValueError(f"anchors have dimensions {found}, but x has {expected}")
-
-
-def _widths(coder: SparseCoder) -> tuple[int, ...]:
-    """Return the widths of the sites that a dictionary reads or writes."""
-    return (*coder.input_sites, *coder.target_sites) if coder.config.pair == "transcoder" else coder.input_sites
-
-
-def _used(widths: tuple[int, ...], coder: SparseCoder) -> tuple[int, ...]:
-    """Leave out the sites that a dictionary does not use; an autoencoder uses only the input."""
-    return widths[:1] if coder.config.pair == "sae" else widths
+        return scored(test_samples, references)
 
 
 def _scored(
     coder: SparseCoder,
     samples: Activations,
-    truth: GroundTruth | None,
+    references: References | None,
+    hierarchy: Hierarchy | None = None,
+    *,
+    anchors: Anchors | None,
     seed: int,
     nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
     tau: float,
 ) -> Scores:
+    _check_widths(coder, samples, references, anchors)
+    truth = None
+    if references is not None:
+        coefficients = samples.features()  # true coefficients belong to the true features only
+        match = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
+        truth = GroundTruth.of(references, anchors, hierarchy, references.classes is not None or match)
     evaluation = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
     baselines, chance = {}, evaluation.chance
     if nulls is not None:
@@ -315,6 +286,22 @@ def _scored(
         }
         chance = chance | of_side
     return Scores(evaluation.metrics | _recovery_at(tau, evaluation), chance, evaluation.features, baselines, tau)
+
+
+def _check_widths(
+    coder: SparseCoder, samples: Activations, references: References | None, anchors: Anchors | None
+) -> None:
+    """Raise ValueError if samples or directions do not fit the sites that a dictionary uses."""
+    pair = coder.config.pair
+    expected = (*coder.input_sites, *coder.target_sites) if pair == "transcoder" else coder.input_sites
+    used = 1 if pair == "sae" else None  # an autoencoder uses only the input
+    if (widths := samples.widths[:used]) != expected:
+        how = "; a transcoder needs a target, a crosscoder a list of sites" if len(widths) < len(expected) else ""
+        raise ValueError(f"x has sites of {widths} dimensions, but the {pair} {expected}{how}")
+    if references is not None and (found := tuple(map(len, references.sites))[:used]) != expected:
+        raise ValueError(f"truth has dimensions {found}, but x has {expected}")
+    if anchors is not None and (found := tuple(rows.shape[1] for rows in anchors.sites)[:used]) != expected:
+        raise ValueError(f"anchors have dimensions {found}, but x has {expected}")
 
 
 def _recovery_at(tau: float, evaluation: Evaluation) -> dict[str, float | None]:
