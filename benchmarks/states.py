@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.cases import DIMENSION
 from sdlcore.benches.config import BenchSamples
-from sdlcore.benches.lrb import FeatureMatrixConfig, coefficients, feature_matrix, synthesise
+from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.random_streams import stream
 
 N_FEATURES = 1000
@@ -41,8 +41,7 @@ class Bench(NamedTuple):
 
 def bench(seed: int, n_samples: int, dimension: int = DIMENSION, n_features: int = N_FEATURES) -> Bench:
     """Draw the bench (n = 1000, n_p = 768, S = .99, M = .1, about ten active features per sample)."""
-    config = FeatureMatrixConfig(max_interference=MAX_INTERFERENCE)
-    W = feature_matrix(dimension, n_features, stream(seed, "feature matrix"), config).W
+    W = feature_matrix(dimension, n_features, stream(seed, "feature matrix"), MAX_INTERFERENCE).W
     drawn = coefficients(n_samples, n_features, BenchSamples(sparsity=SPARSITY), stream(seed, "samples"))
     return Bench(W, synthesise(drawn, W))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig, Hierarchy
+from sdlcore.benches.config import BenchSamples, Hierarchy
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
@@ -25,8 +25,8 @@ from tests.evaluation.chance import chance_mip
 from tests.stores import write_store
 
 N, N_P, N_R = 20, 16, 14
-W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W
-W_r = feature_matrix(N_R, N, stream(0, "r"), FeatureMatrixConfig(0.5)).W
+W_p = feature_matrix(N_P, N, stream(0, "p"), 0.5).W
+W_r = feature_matrix(N_R, N, stream(0, "r"), 0.5).W
 ANCHORED = np.array([3, 4, 11])
 TRUTH = GroundTruth(References(W_p, W_r), ANCHORED)
 

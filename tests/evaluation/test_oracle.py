@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import SELECTING, ModelConfig
 from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.random_streams import stream
 
-W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
+W = feature_matrix(16, 20, stream(0, "p"), 0.5).W
 x = coefficients(300, 20, BenchSamples(sparsity=0.9), stream(0, "x"))
 SAMPLES = synthesise(x, W)
 Z = np.maximum(SAMPLES @ W, 0)

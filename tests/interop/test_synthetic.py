@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
 SMALL = {"n": 12, "n_p": 8, "sparsity": 0.8, "max_interference": 0.5}
-SETTINGS = {"n": 40, "n_p": 64, "sparsity": 0.95, "c_min": 0.5, "max_interference": 0.05, "bound": "absolute"}
+SETTINGS = {"n": 40, "n_p": 512, "sparsity": 0.95, "c_min": 0.5, "max_interference": 0.05}
 SAMPLES, BATCH = 4000, 1000
 
 

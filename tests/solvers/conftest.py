@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.random_streams import stream
 
@@ -33,7 +33,7 @@ class Bench(NamedTuple):
 
 
 def draw(n: int, n_p: int, n_samples: int, seed: int) -> Bench:
-    W = feature_matrix(n_p, n, stream(seed, "features"), FeatureMatrixConfig(max_interference=0.4)).W
+    W = feature_matrix(n_p, n, stream(seed, "features"), 0.4).W
     x = synthesise(coefficients(n_samples, n, BenchSamples(sparsity=0.95), stream(seed, "samples")), W)
     return Bench(torch.from_numpy(x), torch.from_numpy(np.ascontiguousarray(W.T)))
 

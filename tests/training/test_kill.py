@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.references import References
@@ -131,7 +131,7 @@ class Trainings(Forking):
 def trainings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     n = 20
-    W_p, W_r = (feature_matrix(d, n, stream(0, "W", d), FeatureMatrixConfig(0.5)).W for d in (14, 10))
+    W_p, W_r = (feature_matrix(d, n, stream(0, "W", d), 0.5).W for d in (14, 10))
     x = coefficients(1500, n, BenchSamples(sparsity=0.85), stream(0, "x"))
     write_store(folder / "store.h5", synthesise(x, W_p), target=synthesise(x, W_r))
     save_anchors(folder / "anchors.safetensors", References(W_p, W_r).choose(5), {})

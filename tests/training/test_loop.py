@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.benches.config import BenchSamples, FeatureMatrixConfig
+from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import Config
 from sdlcore.errors import DivergedError
@@ -14,7 +14,7 @@ from sdlcore.training.loop import Checkpointing, train
 from tests.int8 import with_int8
 
 D, N = 16, 20
-W = feature_matrix(D, N, stream(0, "W"), FeatureMatrixConfig(0.4)).W
+W = feature_matrix(D, N, stream(0, "W"), 0.4).W
 X = synthesise(coefficients(4096, N, BenchSamples(sparsity=0.9), stream(0, "x")), W)
 METHODS = {
     "relu": {"activation": "relu", "l1": 0.3, "bias": True, "resample_every": 20, "dead_after": 600},

@@ -6,7 +6,7 @@ The module does not import numpy, so that checking a configuration is fast.
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -19,23 +19,11 @@ CONFIG, WEIGHTS, HIERARCHY = "synthetic_model_config.json", "synthetic_model.saf
 """Files that ``SyntheticModel.save`` of SAELens writes; the last one only if features are nested."""
 
 
-class FeatureMatrixConfig(Settings):
-    """Settings of projected gradient descent (eq. 26-28)."""
+class BenchFeatures(Settings):
+    """Settings of a bench's feature matrices (Appendix C.1)."""
 
     max_interference: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.1
     """M, the bound on inner products of features (Assumption 2.4)."""
-    bound: Literal["signed", "absolute"] = "signed"
-    """Quantity that M bounds: the signed inner product, as in the paper, or its absolute value."""
-    learning_rate: Positive = 0.1
-    """Step size eta of projected gradient descent (eq. 28). If it is too large, features collapse onto each other,
-    which raises an error."""
-    max_iterations: Total = 1000
-    """Number of steps of eq. 28 after which drawing fails with an error."""
-
-
-class BenchFeatures(FeatureMatrixConfig):
-    """Settings of a bench's feature matrices (Appendix C.1)."""
-
     n: Dimension = 1000
     """Number of ground-truth features."""
     n_p: Dimension = 768

@@ -12,7 +12,6 @@ from sdlcore.benches.config import (
     BenchFeatures,
     BenchSamples,
     BenchSource,
-    FeatureMatrixConfig,
     zipf_probabilities,
 )
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
@@ -29,6 +28,8 @@ MARGIN = 0.1
 """epsilon of eq. (27) as a share of M."""
 NEGATIVE_INTERFERENCE = 1e-4
 """lambda of eq. (27)."""
+STEP, MOST_STEPS = 0.1, 1000
+"""Step size eta of projected gradient descent (eq. 28), and the number of steps after which drawing fails."""
 
 
 ROWS_AT_ONCE = 8192
@@ -72,7 +73,9 @@ def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
     for name, dimension in (("W_p", bench.n_p), ("W_r", bench.n_r)):
         if dimension is not None:
             start = leaked_start(dimension, bench.n, seed) if bench.seed_leak else None
-            drawn[name] = feature_matrix(dimension, bench.n, stream(seed, "feature matrix", name), bench, start)
+            drawn[name] = feature_matrix(
+                dimension, bench.n, stream(seed, "feature matrix", name), bench.max_interference, start
+            )
     return drawn
 
 
@@ -90,13 +93,9 @@ def leaked_start(dimension: int, n: int, seed: int) -> np.ndarray:
 
 
 def feature_matrix(
-    dimension: int,
-    n: int,
-    rng: np.random.Generator,
-    config: FeatureMatrixConfig | None = None,
-    start: np.ndarray | None = None,
+    dimension: int, n: int, rng: np.random.Generator, max_interference: float = 0.1, start: np.ndarray | None = None
 ) -> FeatureMatrix:
-    """Draw n unit vectors and push them apart until their interference is at most M (eq. 26-28).
+    """Draw n unit vectors and push them apart until their inner products are at most M (eq. 26-28).
 
     Parameters
     ----------
@@ -106,46 +105,37 @@ def feature_matrix(
         Number of features.
     rng
         Generator of the Gaussian start.
-    config
-        Settings; None for the paper's defaults.
+    max_interference
+        M.
     start
         Start (dimension x n) instead of the Gaussian one.
 
     Raises
     ------
     ValueError
-        If M is not reached in ``max_iterations``, with the largest inner product that remained.
+        If M is not reached in `MOST_STEPS`, with the largest inner product that remained.
     """
-    config = config or FeatureMatrixConfig()
     W = rng.standard_normal((dimension, n)) if start is None else start.copy()
     W /= np.linalg.norm(W, axis=0)
-    for iteration in range(config.max_iterations + 1):
+    for iteration in range(MOST_STEPS + 1):
         # the bound is checked on float32, since float32 is returned
         rounded = W.astype(np.float32)
         gram = (rounded.T @ rounded).astype(np.float64)
         np.fill_diagonal(gram, 0.0)
         signed = float(gram[~np.eye(n, dtype=bool)].max())
-        absolute = float(np.abs(gram).max())
-        if (signed if config.bound == "signed" else absolute) <= config.max_interference:
-            return FeatureMatrix(rounded, signed, absolute, iteration)
-        W -= config.learning_rate * _interference_gradient(W, gram, config)
+        if signed <= max_interference:
+            return FeatureMatrix(rounded, signed, float(np.abs(gram).max()), iteration)
+        W -= STEP * _interference_gradient(W, gram, max_interference)
         W /= np.linalg.norm(W, axis=0)
     raise ValueError(
-        f"max_interference {config.max_interference} ({config.bound}) was not reached for {n} features in {dimension} "
-        f"dimensions after {config.max_iterations} steps: the largest inner product is {signed:.4f} signed, "
-        f"{absolute:.4f} absolute; raise max_interference or max_iterations, or lower n or "
-        "learning_rate"
+        f"max_interference {max_interference} was not reached for {n} features in {dimension} dimensions after "
+        f"{MOST_STEPS} steps: the largest inner product is {signed:.4f}; raise max_interference or lower n"
     )
 
 
-def _interference_gradient(W: np.ndarray, gram: np.ndarray, config: FeatureMatrixConfig) -> np.ndarray:
+def _interference_gradient(W: np.ndarray, gram: np.ndarray, max_interference: float) -> np.ndarray:
     """Return the gradient of the soft-thresholded interference loss (eq. 27), in which every pair counts twice."""
-    limit = config.max_interference * (1 - MARGIN)
-    slope = np.maximum(0, gram - limit)
-    if config.bound == "absolute":
-        slope -= np.maximum(0, -gram - limit)
-    else:
-        slope += NEGATIVE_INTERFERENCE * np.maximum(0, gram)
+    slope = np.maximum(0, gram - max_interference * (1 - MARGIN)) + NEGATIVE_INTERFERENCE * np.maximum(0, gram)
     return 4 * (W @ slope)
 
 
