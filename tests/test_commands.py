@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
 
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import ModelConfig
-from sdlcore.data.references import save_references
 from sdlcore.inside.features import SHOWN
 from sdlcore.inside.score import BRIEF
 from sdlcore.model.coder import SparseCoder
@@ -182,27 +180,6 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
     assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
 
 
-def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_word(folder, tmp_path, capsys):
-    x = np.load(folder / "test.npy")
-    labels = np.arange(len(x)) % 3
-    np.save(tmp_path / "labels.npy", labels)
-    same, others = sdl.class_means(x, labels), sdl.class_means(x[::2], labels[::2])
-    for name in ("one", "other"):
-        sdl.load(folder / "run").save(tmp_path / name)
-    runs = [str(tmp_path / name) for name in ("one", "other")]
-    samples = ["--x", str(folder / "test.npy"), "--labels", str(tmp_path / "labels.npy")]
-    main(["evaluate", *runs, *samples])
-    assert "different means of classes" not in capsys.readouterr().out
-    save_references(tmp_path / "one/references.safetensors", same, {})
-    main(["evaluate", *runs, *samples])
-    assert "different means of classes" not in capsys.readouterr().out
-    save_references(tmp_path / "one/references.safetensors", others, {})
-    main(["evaluate", *runs, *samples])
-    assert "rows are judged by different means of classes" in capsys.readouterr().out
-    main(["evaluate", *runs, *samples, "--references", str(tmp_path / "one/references.safetensors")])
-    assert "different means of classes" not in capsys.readouterr().out
-
-
 def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
     command = f"fit {folder}/train.h5 --out {tmp_path}/run"
     message = refusal(capsys, command, *TOPK, "--steps", "20", "--lr", "1e30")
@@ -239,12 +216,6 @@ def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
         main(["fit", "x.npy", "--out", str(tmp_path / "run")])
     assert end.value.code == 130
     assert "sdlcore: interrupted" in capsys.readouterr().err
-
-
-def test_a_call_without_a_command_prints_the_help(capsys):
-    main([])
-    listed = capsys.readouterr().out
-    assert all(f"\n    {command} " in listed for command in COMMANDS)
 
 
 def test_a_dictionary_is_solved_for(tmp_path, folder):
@@ -313,19 +284,6 @@ def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys)
     assert np.array_equal(sdl.load(tmp_path / "theirs").W_dec.numpy(), ours.W_dec.numpy())
     message = refusal(capsys, f"export {folder}/run --to circuit_tracer --out {tmp_path}/refused")
     assert "circuit-tracer cannot express this topk autoencoder" in message
-
-
-def test_plain_tensors_become_a_dictionary(tmp_path, folder):
-    ours = sdl.load(folder / "run")
-    tensors = {name: getattr(ours, name).contiguous() for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
-    save_file(tensors, tmp_path / "plain.safetensors")
-    plain, out = str(tmp_path / "plain.safetensors"), str(tmp_path / "run")
-    main(["import", plain, "--activation", "topk", "--k", "3", "--layout", "by_latent", "--out", out])
-    x = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
-    assert np.allclose(sdl.load(out).encode(x), ours.encode(x), atol=1e-6)
-    with pytest.raises(SystemExit):
-        main(["import", plain, "--activation", "topk", "--k", "4", "--layout", "by_latent", "--out", out])
-    assert sdl.load(out).settings["k"] == 3
 
 
 def test_latents_are_read_in_a_language_model(tmp_path, capsys):

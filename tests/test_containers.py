@@ -2,12 +2,8 @@
 
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 import tomllib
 
-import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
@@ -51,18 +47,3 @@ def test_they_install_what_the_conda_environment_holds_in_the_versions_that_are_
     # tests/test_package.py compares environment.yml with the same extra
     assert words[-1] == ".[workflow]"
     assert "workflow" in PROJECT["optional-dependencies"]
-
-
-@pytest.mark.slow
-@pytest.mark.registry
-def test_the_package_can_be_built_from_what_they_copy(tmp_path):
-    for name in copied_by_docker():
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-        else:
-            shutil.copy(source, tmp_path)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "installed", "."]
-    done = subprocess.run(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.returncode == 0, done.stdout
-    assert list((tmp_path / "installed/sdlcore/inside").glob("*.j2"))

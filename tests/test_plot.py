@@ -39,11 +39,6 @@ def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
     assert sorted(line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":") == [0.3, 0.35]
 
 
-def test_several_scores_are_drawn_by_name():
-    ax = sdl.plot.recovery({"one": SCORES, "other": SCORES})
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
-
-
 def test_the_threshold_that_scores_were_evaluated_with_is_marked():
     strict = dataclasses.replace(SCORES, tau=0.95)
     for scores, marked in ((strict, {0.95}), ({"one": SCORES, "other": strict}, {0.9, 0.95})):
@@ -57,11 +52,6 @@ def test_names_in_legends_are_drawn_letter_by_letter(sae):
         ax.figure.draw_without_rendering()
         drawn = [text._preprocess_math(text.get_text()) for text in ax.get_legend().get_texts()]
         assert drawn == [(r"$\frac$", False), ("a$b$c", False), (" _hidden", False), ("3", False)]
-
-
-def test_features_are_dots_and_anchored_ones_have_a_colour():
-    ax = sdl.plot.features(SCORES)
-    assert sorted(len(dots.get_offsets()) for dots in ax.collections) == [1, 3]
 
 
 def test_a_history_is_drawn_over_its_steps(sae):
@@ -79,13 +69,6 @@ def test_top_samples_are_the_largest_in_order(sae):
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == sorted(heights, reverse=True)
     assert heights[0] == pytest.approx(dictionary.encode(x)[:, latent].max())
-
-
-def test_pictures_are_drawn_on_the_axes_of_the_caller(sae):
-    from matplotlib import pyplot
-
-    ax = pyplot.subplots()[1]
-    assert sdl.plot.loss(sae[0], ax=ax) is ax
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from torch import Tensor
 import sdlcore as sdl
 from sdlcore.config import FIT, Config, ModelConfig
 from sdlcore.errors import PluginError
-from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import registry as plugins
@@ -124,16 +123,6 @@ def test_a_formula_that_declares_k_trains_as_a_subclass_of_topk(tmp_path, more):
     assert np.array_equal(sdl.load(tmp_path / "formula.safetensors").encode(x), formula.encode(x))
 
 
-def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
-    @activation("own_jump")
-    class OwnJump(JumpReLU):
-        pass
-
-    ways = [Config.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5)]
-    assert ways[0].given() != ways[1].given()
-    assert make_sigma(ways[0].model).relative_bandwidth == 0.3
-
-
 def test_a_run_without_the_plugin_has_none_of_its_settings():
     before = Config.from_dict({"activation": "topk", "k": 3})
     soft()
@@ -184,13 +173,6 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
 def test_what_is_no_plugin_is_refused(register, message):
     with pytest.raises((PluginError, TypeError), match=message):
         register()
-
-
-def test_constants_and_other_defaults_are_no_new_settings():
-    base = subclass_of_topk(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
-    activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))
-    assert ModelConfig.from_dict({"activation": "own", "k": 1}).model_extra == {"shrink": 0.1}
-    assert ModelConfig.from_dict({"activation": "child", "k": 1}).model_extra == {"shrink": 0.3}
 
 
 def test_reserved_names_are_the_arguments_of_fit():

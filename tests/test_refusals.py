@@ -85,7 +85,7 @@ CALLS = [
     (lambda: sdl.fit(X, **SMALL, out=""), r"out is empty, expected a path; the working folder is '\.'"),
     (lambda: sdl.fit(X, **SMALL, start=broken()), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
     (lambda: sdl.fit_many(X, {"a": {"start": broken()}}, **SMALL), r"run 'a': start: W_dec\[3, 5\] is nan"),
-    (lambda: sdl.fit(X, **SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given; give anchors"),
+    (lambda: sdl.fit(X, **SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given; give both"),
     (lambda: sdl.fit(X, **ANCHORED, anchors=2 * np.eye(8)), "anchors: row 0 .* norm 2, expected a unit vector"),
     (lambda: sdl.fit(X, **ANCHORED, anchors=np.eye(9)), "anchors have 9 dimensions, but x has 8"),
     (lambda: sdl.fit(X, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import runpy
 import shutil
 import subprocess
@@ -88,51 +87,6 @@ def test_a_checkout_on_the_path_has_the_version_of_the_project_whatever_is_insta
     path = os.pathsep.join([str(REPOSITORY / "src"), str(tmp_path)])
     code = "import sdlcore; print(sdlcore.__version__)"
     assert run(sys.executable, "-c", code, where=tmp_path, PYTHONPATH=path) == f"{VERSION}\n"
-
-
-def test_the_installed_package_is_tested_and_no_checkout(tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run([sys.executable, "-c", release.USE], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert f"sdlcore was imported from {REPOSITORY / 'src'}" in done.stderr
-    output = release.run(sys.executable, "-c", "import os; print(os.environ.get('PYTHONPATH'))", folder=tmp_path)
-    assert output == "None\n"
-
-
-def test_pythons_that_do_not_start_are_named_before_anything_is_installed(tmp_path):
-    broken = tmp_path / "python3.99"
-    broken.write_text("#!/bin/sh\nexit 1\n")
-    broken.chmod(0o755)
-    pythons = [sys.executable, str(broken), "python3.98"]
-    assert release.missing(pythons) == [str(broken), "python3.98"]
-    with pytest.raises(SystemExit, match=r"not found: .*python3\.99, python3\.98; .* ARGS=--allow-missing"):
-        release.main(["--pythons", *pythons])
-    with pytest.raises(SystemExit, match=r"not found: python3\.98"):  # none is left
-        release.main(["--allow-missing", "--pythons", "python3.98"])
-
-
-def test_each_python_gets_the_oldest_and_the_newest_torch_and_one_gets_the_source_distribution():
-    assert release.torch_requirements() == {"oldest": "torch==2.6.*", "newest": "torch>=2.6,<3"}
-    assert list(release.environments(["a", "b"])) == [
-        ("wheel", "a", "newest"),
-        ("wheel", "b", "newest"),
-        ("sdist", "a", "newest"),
-        ("wheel", "a", "oldest"),
-        ("wheel", "b", "oldest"),
-    ]
-
-
-def test_a_failure_stays_in_the_table_and_in_the_exit_status(monkeypatch, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{release.BEGINS}\nold\n{release.ENDS}\nafter\n")
-    monkeypatch.setattr(release.write, "__defaults__", (tmp_path / "release.csv", page))
-    failing = tmp_path / "python3"  # starts, and makes no environment
-    failing.write_text('#!/bin/sh\ntest "$1" = -c\n')
-    failing.chmod(0o755)
-    assert release.main(["--allow-missing", "--pythons", "python3.98", str(failing)]) == 3
-    rows = list(csv.reader((tmp_path / "release.csv").open()))
-    assert [row[2:5] for row in rows[1:3]] == [["python3.98", "", "not found"], ["python3", "torch>=2.6,<3", "failed"]]
-    assert len(rows) == 5
-    assert re.fullmatch(r"before\n<!--.*-->\n(\|.*\|\n){6}<!-- end -->\nafter\n", page.read_text())
 
 
 def test_contributing_shows_the_environments_of_the_table(tmp_path):

@@ -72,13 +72,6 @@ def test_runs_of_kept_configurations_have_the_saved_settings(name):
     assert [*differences(settings.read(name), settings.resolve(settings.load(name)))] == []
 
 
-def test_saved_settings_are_read_as_they_were(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "SAVED", tmp_path)
-    groups = settings.resolve(settings.load("config"))
-    settings.save("config", groups)
-    assert settings.read("config") == groups
-
-
 def test_files_that_come_and_go_are_differences(results):
     before, after = results(1), results(2)
     del after["metrics.json"]

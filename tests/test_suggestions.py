@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sdlcore.config import FIT, Config
-from sdlcore.suggestions import ANSWERS, did_you_mean, hints
+from sdlcore.suggestions import ANSWERS, did_you_mean
 
 OURS = [*Config().to_dict(), *FIT]
 
@@ -31,11 +31,6 @@ def test_answers_name_existing_settings_and_are_no_settings_themselves():
 )
 def test_an_answer_comes_before_letters_that_are_alike(name, message):
     assert did_you_mean(name, OURS) == message
-
-
-def test_answers_to_several_names_name_each():
-    message = hints(["autocast", "sed", "xyz"], OURS)
-    assert message == "; autocast: set precision to bfloat16; sed: did you mean seed?"
 
 
 def test_a_clause_about_trainings_answers_no_key_of_anything_else():

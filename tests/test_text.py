@@ -44,10 +44,3 @@ def test_a_figure_draws_a_name_letter_by_letter(name):
     drawn.set_text(in_figure(name))
     with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
         FigureCanvasAgg(figure).draw()
-
-
-def test_a_figure_cuts_a_long_name_and_a_legend_shows_one_with_an_underscore():
-    assert in_figure("x" * 100, 10) == "xxxxxxxxx…"
-    axes = Figure().subplots()
-    axes.plot([0, 1], label=in_figure("_hidden"))
-    assert [text.get_text() for text in axes.legend().get_texts()] == [" _hidden"]

@@ -89,13 +89,11 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 
 @cache
-def documents(cls: type) -> dict[str, str]:
-    """Return the descriptions of a class's fields, each in one line. Reads source code, which takes milliseconds."""
-    return {name: " ".join(text.split()) for name, text in field_texts(cls).items()}
+def documents(cls: Any) -> dict[str, str]:
+    """Return the text below each field of a class, in one line; empty if the source cannot be read.
 
-
-def field_texts(cls: Any) -> dict[str, str]:
-    """Return the text below each field of a class, by field; empty if the source cannot be read."""
+    Plugins' classes have such texts, too, and are no pydantic models. Reading source code takes milliseconds.
+    """
     if not isinstance(cls, type):
         return {}
     try:
@@ -104,7 +102,7 @@ def field_texts(cls: Any) -> dict[str, str]:
         return {}
     assert isinstance(body, ast.ClassDef)
     return {
-        field.target.id: inspect.cleandoc(text.value.value)
+        field.target.id: " ".join(text.value.value.split())
         for field, text in pairwise(body.body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
@@ -205,21 +203,11 @@ class Settings(BaseModel):
         """Return the description of a setting, in one line."""
         return next((documents(base)[name] for base in cls.__mro__ if name in documents(base)), "")
 
-    @classmethod
-    def adapter_of(cls, name: str) -> TypeAdapter[Any]:
-        """Return what checks one setting by itself."""
-        return _adapter_of(cls, name)
-
 
 @cache
 def _defaults_of(cls: type[Settings]) -> dict[str, Any]:
     """Return the defaults of a class as JSON. Cached, since a plan needs them thousands of times."""
     return {name: _as_json(default_of(cls, name)) for name in cls.model_fields}
-
-
-@cache
-def _adapter_of(cls: type[Settings], name: str) -> TypeAdapter[Any]:
-    return _adapter(type_of(cls.model_fields[name]))
 
 
 @cache

@@ -1,11 +1,8 @@
 """Suggest a correction for a wrong name: the sdlcore setting that does the same, or the closest name."""
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 
-quoted = re.compile(r"`(\w+)`")
-"""Matches an sdlcore setting in an answer."""
 CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
 """Settings of trainings, and their names as settings of solvers."""
 _STEPS = "set `steps` to the number of samples divided by `batch_size`"
@@ -50,42 +47,23 @@ ANSWERS = {
 settings in backquotes."""
 
 
-def answer(name: str, candidates: Collection[str]) -> str:
-    """Return advice for a setting of another library; empty if unknown.
-
-    A clause is returned only if ``candidates``, the settings that the caller accepts, include ``n_q``, because clauses
-    are about training.
-    """
-    advice = ANSWERS.get(name, "")
-    if advice in candidates:
-        return f"here it is called `{advice}`"
-    return "" if advice.isidentifier() or "n_q" not in candidates else advice
-
-
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
-    A setting of another library (`ANSWERS`) brings the sdlcore setting. If a solver is named, a setting of trainings
-    brings the solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message suggests the
-    candidate with the most similar letters.
+    A setting of another library (`ANSWERS`) brings the sdlcore setting. A clause is returned only if the candidates
+    include ``n_q``, because clauses are about training. If a solver is named, a setting of trainings brings the
+    solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message suggests the candidate
+    with the most similar letters.
     """
     names = {one.lower(): one for one in candidates}
-    advice = quoted.sub(r"\1", answer(name, set(names.values())))
-    if not advice and (here := CALLED_BY_SOLVERS.get(name)) in names:
-        advice = f"here it is called {here}"
-    if advice:
-        return f"; {advice}"
+    advice = ANSWERS.get(name, "")
+    if " " in advice and "n_q" in names:
+        return f"; {advice.replace('`', '')}"
+    if (here := advice if advice in names else CALLED_BY_SOLVERS.get(name)) in names:
+        return f"; here it is called {here}"
     if name == "gpu" and "cuda" in names:
         return "; did you mean cuda?"
     if "cuda" in names and (number := name.removeprefix("cuda:")).isdigit():
         return f"; write cuda, and choose the GPU in the environment by CUDA_VISIBLE_DEVICES={number}"
     close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65 if len(name) < 6 else 0.75)
     return f"; did you mean {names[close[0]]}?" if close else ""
-
-
-def hints(wrong: Sequence[str], candidates: Collection[str]) -> str:
-    """Return what `did_you_mean` answers to one name; for several names, each answer follows its name."""
-    if len(wrong) == 1:
-        return did_you_mean(wrong[0], candidates)
-    advice = {name: did_you_mean(name, candidates).removeprefix("; ") for name in wrong}
-    return "".join(f"; {name}: {hint}" for name, hint in advice.items() if hint)

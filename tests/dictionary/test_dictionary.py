@@ -91,24 +91,6 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, conver
             call(convert(x))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("method", ["matching_pursuit", "omp", "gradient_pursuit", "posterior"])
-def test_codes_by_search_refuse_weights_in_half_precision(method, dtype, sae, both):
-    x = both[0]
-    if method == "matching_pursuit":
-        settings = TOPK | {"activation": method, "tied": True, "decoder_norm": "unit"}
-        dictionary = sdl.fit(x, **settings, **QUIET)
-    else:
-        dictionary = sdl.search(sae, x if method == "posterior" else None, method, progress=False)
-    message = (
-        rf"weights are {dtype}, but activation {method} computes with float32 or float64; call \.to\(torch\.float32"
-    )
-    for size in (5, 500):  # with and without the inner products of all latents
-        with pytest.raises(ValueError, match=message):
-            dictionary.to(dtype).encode(torch.from_numpy(x[:size]).to(dtype))
-    assert np.isfinite(dictionary.to(torch.float32).encode(x)).all()
-
-
 @pytest.mark.parametrize("leading", [(), (1,), (6,), (2, 3), (2, 1, 3), (0, 4), (2, 0)])
 @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 def test_any_leading_dimensions_stay(sae, both, leading, convert):
@@ -122,14 +104,6 @@ def test_any_leading_dimensions_stay(sae, both, leading, convert):
         assert tuple(output.shape) == (*leading, sae.n_q if name == "encode" else 8)
         expected = call(part.reshape(-1, part.shape[-1])) if math.prod(leading) else output
         assert np.array_equal(np.asarray(output.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
-
-
-def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
-    np.save(tmp_path / "x.npy", both[0][:6].reshape(2, 3, 8))
-    assert np.array_equal(sae.encode(tmp_path / "x.npy"), sae.encode(both[0][:6]).reshape(2, 3, -1))
-    crosscoder = sdl.fit(list(both), **TOPK, **QUIET)
-    sites = [torch.from_numpy(site[:6]).reshape(2, 3, -1) for site in both]
-    assert torch.equal(crosscoder(sites).reshape(6, -1), crosscoder([site[:6] for site in map(torch.from_numpy, both)]))
 
 
 def test_sparse_codes_of_batches_of_positions_say_how_to_flatten(sae, both):
@@ -245,13 +219,6 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
     del sae.provenance["reencoded"]
 
 
-def test_a_folder_with_another_librarys_dictionary_is_refused(sae, tmp_path):
-    folder = sdl.export(sae, "saelens", tmp_path / "theirs")
-    with pytest.raises(ValueError, match="theirs: contains a dictionary of saelens; choose another folder"):
-        sae.save(folder)
-    assert np.array_equal(sdl.load(folder).W_dec, sae.W_dec)
-
-
 def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
     cached = tmp_path / "cache/models--owner--name"
     sae.save_pretrained(cached / "snapshots/abc")
@@ -271,15 +238,6 @@ def test_a_pretrained_folder_states_its_architecture_in_the_words_of_the_field(s
     assert json.loads((tmp_path / "hub/provenance.json").read_text()) == json.loads(json.dumps(sae.provenance))
     (tmp_path / "hub/provenance.json").unlink()  # a download may lack it
     assert torch.equal(sdl.load(tmp_path / "hub").W_dec, sae.W_dec)
-
-
-def test_from_pretrained_takes_a_folder_inside_a_type_and_a_device(sae, tmp_path):
-    sae.save_pretrained(tmp_path / "layers/layer_1")
-    dictionary = sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="layer_1", dtype="float64", device="cpu")
-    assert dictionary.W_dec.dtype == torch.float64
-    assert torch.equal(dictionary.W_dec.float(), sae.W_dec)
-    x = np.random.default_rng(0).standard_normal((5, 8)).astype("float32")
-    assert np.allclose(dictionary(x), sae(x), atol=1e-5)
 
 
 def test_a_run_keeps_its_folder_and_a_pretrained_folder_can_become_a_run(sae, tmp_path):

@@ -73,20 +73,6 @@ def test_an_unfinished_run_of_an_earlier_version_resumes(runs, x, steps, caplog)
     assert "other code of sdlcore" in caplog.text
 
 
-def test_other_packages_and_devices_are_logged_and_make_no_other_run(x, tmp_path, steps, caplog):
-    first = fitted(x, tmp_path / "run")
-    versions = first.provenance["versions"]
-    taken = len(steps)
-    fitted(x, tmp_path / "run")
-    assert not caplog.text
-    changed(tmp_path / "run", versions={**versions, "torch": "1.0", "numpy": "1.1"}, device="cuda", package="other")
-    again = fitted(x, tmp_path / "run")
-    others = f"numpy 1.1 (here {versions['numpy']}), torch 1.0 (here {versions['torch']}), device cuda (here cpu)"
-    assert f"run was computed with {others}, other code of sdlcore" in caplog.text
-    assert len(steps) == taken
-    assert np.array_equal(again.W_dec, first.W_dec)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -123,14 +109,6 @@ def test_a_raised_number_of_the_stage_makes_another_run(x, tmp_path, monkeypatch
     monkeypatch.setitem(NUMBERS, "train", 7)
     with pytest.raises(ValueError, match=r"another run: NUMBERS\['train'\] is 1, here 7"):
         fitted(x, tmp_path / "run")
-
-
-def test_a_setting_that_a_later_version_adds_makes_no_other_run(x, tmp_path, steps):
-    settings = fitted(x, tmp_path / "run").provenance["settings"]
-    taken = len(steps)
-    changed(tmp_path / "run", settings={name: value for name, value in settings.items() if name != "gradient_clip"})
-    fitted(x, tmp_path / "run")
-    assert len(steps) == taken
 
 
 def rewritten(path, drop="", **facts):

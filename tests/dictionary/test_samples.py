@@ -12,7 +12,6 @@ from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
 from sdlcore.dictionary.samples import Samples, encode_sparse
 from sdlcore.model.coder import SparseCoder
-from sdlcore.sparse.search import LargestPerSample
 from tests.stores import write_store
 
 N_P, N_R, N_Q = 6, 5, 20
@@ -82,18 +81,6 @@ def test_an_activation_plugin_has_equal_sparse_and_dense_codes(base):
     assert np.array_equal(codes.toarray(), sae.encode(X))
 
 
-@pytest.mark.usefixtures("registry")
-def test_a_plugin_with_a_custom_search_may_select_more_than_k():
-    def search(self):
-        return LargestPerSample(2 * self.k)
-
-    sdl.activation("twice")(type("Twice", (sdl.TopK,), {"__module__": __name__, "search": search}))
-    sae = dictionary(activation="twice", k=3)
-    codes = sae.encode(X, sparse=True)
-    assert codes[[0]].nnz == 6
-    assert np.array_equal(codes.toarray(), sae.encode(X))
-
-
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_arrays_tensors_files_and_stores_have_the_same_codes(pair, store, tmp_path):
     sae = dictionary(pair, activation="topk", k=3)
@@ -120,15 +107,6 @@ def test_no_sample_and_one_have_codes(case, n):
     assert codes.shape == (n, N_Q)
     assert np.array_equal(codes.toarray(), sae.encode(X[:n]))
     assert sae.decode(codes).shape == (n, N_P)
-
-
-@pytest.mark.slow  # compiles kernels
-def test_codes_in_double_precision_stay_in_it():
-    sae = dictionary(**CASES["relu"])
-    sae.coder.double()
-    codes = sae.encode(X, sparse=True)
-    assert codes.data.dtype == np.float64
-    assert np.array_equal(codes.toarray(), sae.encode(X))
 
 
 def with_nan():

@@ -92,12 +92,6 @@ def test_settings_that_the_call_names_win(x):
     torch.testing.assert_close(wider.W_dec[:40], start.W_dec, rtol=0, atol=1e-6)
 
 
-def test_a_start_without_biases_keeps_none(x):
-    start = sdl.fit(x, activation="relu", l1=0.1, bias=True, normalise=False, **MADE)
-    assert start.b_enc.any()
-    assert not sdl.fit(x, start=start, bias=False, l1=0.1, **NOTHING).b_enc.any()
-
-
 def test_the_linear_path_of_a_transcoder_is_copied(x):
     start = sdl.fit(x, x[:, ::-1].copy(), activation="topk", k=4, skip=True, **MADE)
     dictionary = sdl.fit(x, x[:, ::-1].copy(), start=start, **NOTHING)
@@ -137,14 +131,6 @@ def test_starts_that_do_not_fit_are_refused(start, inputs, settings, message, x)
     fitted = sdl.fit(*(twice if "skip" in start else alone)(x), **start, **MADE)
     with pytest.raises(ValueError, match=message):
         sdl.fit(*inputs(x), start=fitted, **settings, **NOTHING)
-
-
-def test_each_run_of_a_sweep_takes_over_its_start(x):
-    starts = {k: sdl.fit(x, activation="topk", k=k, **MADE) for k in (2, 4)}
-    dictionaries = sdl.fit_many(x, {k: {"start": start} for k, start in starts.items()}, **NOTHING)
-    assert {k: one.coder.config.k for k, one in dictionaries.items()} == {2: 2, 4: 4}
-    shared = sdl.fit_many(x, {"same": {}, "more": {"k": 6}}, start=starts[2], **NOTHING)
-    assert [shared[name].coder.config.k for name in ("same", "more")] == [2, 6]
 
 
 def test_options_that_the_command_line_does_not_name_come_from_the_start(x, tmp_path, monkeypatch):

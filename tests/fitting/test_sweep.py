@@ -6,7 +6,6 @@ from threading import Event
 import numba
 import numpy as np
 import pytest
-import torch
 
 import sdlcore as sdl
 from sdlcore.fitting import sweep
@@ -37,12 +36,6 @@ def test_each_dictionary_of_a_sweep_is_that_of_a_single_fit(x, at_once):
         assert [row | {"seconds": 0} for row in dictionaries[name].history] == [
             row | {"seconds": 0} for row in alone.history
         ]
-
-
-def test_torch_keeps_its_threads(x):
-    before = torch.get_num_threads()
-    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)
-    assert torch.get_num_threads() == before
 
 
 def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):
@@ -117,28 +110,6 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_
     assert all(same(dictionaries[name], whole[name]) for name in runs)
 
 
-def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, monkeypatch):
-    once, settings = loop.TrainingStep.__call__, TOPK | {"checkpoint_every": 10}
-
-    def dying(self, x_p, x_r, step, *args):
-        if self.model.config.k == 4 and step == 25:
-            raise MemoryError
-        return once(self, x_p, x_r, step, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.TrainingStep, "__call__", dying)
-        with pytest.raises(sdl.FitManyError, match="1 of 3 runs failed: bad") as caught:
-            sdl.fit_many(x, {"one": {}, "bad": {"k": 4}, "two": {"seed": 1}}, out=tmp_path, **settings, **QUIET)
-    assert caught.value.exceptions[0].__notes__ == ["in run bad"]
-    assert list(caught.value.dictionaries) == ["one", "two"]
-    assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["checkpoint.safetensors", "history.part.csv"]
-    with pytest.raises(ValueError, match="bad"):
-        sdl.load(tmp_path / "bad")
-    assert same(
-        sdl.fit_many(x, {"bad": {"k": 4}}, out=tmp_path, **settings, **QUIET)["bad"], sdl.load(tmp_path / "bad")
-    )
-
-
 def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
     monkeypatch.setattr(
@@ -147,12 +118,6 @@ def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
     widths, executor = [], ThreadPoolExecutor
     assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, at_once=2, **TOPK, **QUIET)) == ["one", "two"]
     assert widths == [1]
-
-
-def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
-    dictionaries = sdl.fit_many(x, {k: {"k": k} for k in (2, 4)}, out=tmp_path, **TOPK, **QUIET)
-    assert [one.settings["k"] for one in (dictionaries[2], dictionaries[4])] == [2, 4]
-    assert same(dictionaries[4], sdl.load(tmp_path / "4"))
 
 
 @pytest.mark.parametrize(
@@ -179,11 +144,6 @@ def test_what_is_wrong_is_named_before_anything_is_trained(runs, options, messag
     monkeypatch.setattr(loop, "TrainingStep", None)
     with pytest.raises(ValueError, match=message):
         sdl.fit_many(x, runs, **options, **TOPK, **QUIET)
-
-
-def test_one_bar_counts_the_steps_of_all(x, capfd):
-    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, device="cpu")
-    assert "60/60" in capfd.readouterr().err
 
 
 def test_batches_are_refused():
