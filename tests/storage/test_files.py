@@ -159,6 +159,16 @@ def test_a_lock_is_held_by_one_and_released_by_a_kill(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_forked_process_does_not_keep_the_lock_of_one_that_ended(tmp_path):
+    code = (
+        "import os, sys, time; from sdlcore.storage.files import lock\n"
+        "with lock(sys.argv[1]):\n    if os.fork():\n        os._exit(0)\n    time.sleep(15)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=True, timeout=50)
+    with lock(tmp_path / "run", seconds=10):
+        pass
+
+
 def test_a_folder_is_made_once_by_all_that_ask_for_it(tmp_path):
     made = []
 
