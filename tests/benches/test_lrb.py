@@ -204,17 +204,6 @@ def test_probabilities_fall_as_a_power_of_the_place_and_keep_their_mean(n, p, ex
 BENCH = {"n": 12, "n_p": 10, "n_r": 8, "sparsity": 0.8, "c_min": 0.1, "max_interference": 0.9}
 
 
-def test_without_options_it_is_the_paper_s_bench_from_the_streams_that_it_always_had():
-    bench = sdl.Bench.draw(seed=5, **BENCH)
-    for part, rows in (("train", [8192, 808]), ("test", [50])):
-        rng, settings = stream(5, "samples", part), BenchSamples(sparsity=0.8, c_min=0.1)
-        x = np.vstack([coefficients(size, 12, settings, rng, rng).toarray() for size in rows])
-        assert (bench.samples(sum(rows), part).features.toarray() == x).all()
-    samples = bench.samples(50, "test")
-    assert (samples.input == synthesise(samples.features, bench.W_p)).all()
-    assert (samples.target == synthesise(samples.features, bench.W_r)).all()
-
-
 def test_noise_changes_no_coefficient_and_is_another_in_input_and_target():
     plain, noisy = (sdl.Bench.draw(seed=5, noise=noise, **BENCH).samples(9000) for noise in (0.0, 0.5))
     assert (plain.features.toarray() == noisy.features.toarray()).all()

@@ -10,11 +10,8 @@ from safetensors.numpy import save_file
 from sdlcore.benches.config import SaelensSource
 from sdlcore.benches.saelens import read_synthetic_model
 from sdlcore.benches.synth import Sampler
-from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import load_references
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from tests.conftest import script
 
 N, N_P, SAMPLES = 12, 8, 40000
 LEAF = {"mutually_exclusive_children": False, "scale_children_by_parent": False, "feature_id": None, "children": []}
@@ -151,24 +148,6 @@ def test_a_model_without_correlation_and_hierarchy(tmp_path):
     frequencies = model.distribution.frequencies
     assert (np.abs(active.mean(axis=0) - frequencies) < 5 * np.sqrt(frequencies * (1 - frequencies) / SAMPLES)).all()
     assert np.abs(np.corrcoef(active.T)[np.triu_indices(N, 1)]).max() < 5 / np.sqrt(SAMPLES)
-
-
-def test_stores_hold_features_times_directions_plus_bias_and_seeds_differ_in_samples_alone(tmp_path):
-    source = written(tmp_path / "model")
-    inputs = []
-    for seed in (3, 4):
-        paths = {name: tmp_path / f"{name}{seed}.h5" for name in ("train", "test")}
-        outputs = paths | {"feature_matrix": tmp_path / f"W{seed}.safetensors"}
-        script("synth")(kind="saelens", source=source.to_dict(), seed=seed, **outputs)
-        W, model = load_references(tmp_path / f"W{seed}.safetensors").W_p, read_synthetic_model(source)
-        assert np.array_equal(W, model.W_p)
-        for part, rows in (("train", 9000), ("test", 50)):
-            with ActivationStore(paths[part]) as store:
-                x, samples = store.features(), store.read("input")
-            assert samples.shape == (rows, N_P)
-            assert samples == pytest.approx(x @ W.T + model.distribution.bias, abs=1e-4)
-            inputs.append(samples[:50])
-    assert not any(np.array_equal(a, b) for i, a in enumerate(inputs) for b in inputs[:i])
 
 
 CONFIGURATIONS = [

@@ -138,14 +138,6 @@ def writers(tmp_path_factory):
     writers.close()
 
 
-@pytest.fixture(scope="module")
-def interrupted(writers, tmp_path_factory) -> Path:
-    """A folder with three parts of a store."""
-    path = tmp_path_factory.mktemp("interrupted") / "store.h5"
-    assert writers.write(path, full_at=10) == 1
-    return path.parent
-
-
 def parts_of(folder: Path) -> list[Path]:
     """Return the parts of an unfinished store."""
     return sorted((folder / ".store.h5.parts").glob("*.h5"))
@@ -354,26 +346,6 @@ def test_a_part_that_is_damaged_while_others_are_written_is_named_at_the_end(tmp
         assert path.exists() == (attempt == 1)
     with ActivationStore(path) as store:
         assert store.read("input")[:, 0].tolist() == [0] * 2000 + [1] * 2000 + [2] * 2000
-
-
-@settings(
-    max_examples=settings.default.max_examples * 2 // 5, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(part=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
-def test_an_unfinished_store_damaged_anywhere_still_ends_right(
-    writers, interrupted, tmp_path_factory, part, place, bit, cut
-):
-    path = tmp_path_factory.mktemp("damaged") / "store.h5"
-    shutil.copytree(interrupted, path.parent, dirs_exist_ok=True)
-    damaged = parts_of(path.parent)[part]
-    content = bytearray(damaged.read_bytes())
-    if cut:
-        del content[int(place * len(content)) :]
-    else:
-        content[int(place * len(content))] ^= 1 << bit
-    damaged.write_bytes(content)
-    assert writers.write(path) == 0, writers.log(path)
-    writers.assert_finished(path)
 
 
 def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, monkeypatch):

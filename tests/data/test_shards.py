@@ -4,14 +4,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.writing import resume_store, unite
 from sdlcore.errors import StoreError
-from sdlcore.random_streams import stream
 from tests.stores import verify
 
 ROWS = 5000
@@ -86,23 +82,6 @@ def test_a_moved_folder_of_an_index_and_shards_opens_from_any_folder(copied, tmp
     assert_equal_to_one(moved / "train.h5", moved / "one.h5")
     monkeypatch.chdir(moved)
     assert_equal_to_one("train.h5", "one.h5")
-
-
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    batch=st.integers(1, 1500),
-    group_rows=st.sampled_from([1, 2000, 2**16]),
-    pair=st.sampled_from(["sae", "transcoder"]),
-)
-def test_batches_out_of_shards_are_those_out_of_one_file(folder, batch, group_rows, pair):
-    with ActivationStore(folder / "train.h5") as united, ActivationStore(folder / "one.h5") as single:
-        readers = [
-            BatchReader(store, pair, batch, lambda epoch: stream(7, epoch), group_rows) for store in (united, single)
-        ]
-        assert readers[0].steps_per_epoch == readers[1].steps_per_epoch
-        for step in range(min(readers[0].steps_per_epoch + 1, 20)):
-            for values, expected in zip(*(reader(step) for reader in readers), strict=True):
-                np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "another"])
