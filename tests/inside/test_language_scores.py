@@ -62,9 +62,9 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
 def test_an_ablation_that_hardly_costs_anything_is_warned_of():
     scores = LossRecovered(10.84, 10.85, 12.0, 10.86, 0.99, 0.5, 0.005, 1.2, 0.04, 0.99, 0.9, 100, 1.0)
     with pytest.warns(UserWarning, match=r"an ablation costs only 0\.02 nats a token.*; compare kl_recovered_zero"):
-        warn_of_weak_ablation(scores)
+        warn_of_weak_ablation([scores])
     with no_warning():
-        warn_of_weak_ablation(scores._replace(mean=11.0))
+        warn_of_weak_ablation([scores._replace(mean=11.0)])
 
 
 def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def located(layer: Any, place: str | None, default: str | None = None) -> tuple[
 def hook_names(layer: Any, place: str | None = None, pair: str = "sae") -> list[str | None]:
     """Return TransformerLens' name of each place that a dictionary reads and writes; None where it has no hook.
 
-    ``layer`` and ``place`` are as for `sdlcore.inside.hooks.sites_at`, and so are defaults of ``place``.
+    ``layer`` and ``place`` are as for `sdlcore.inside.hooks.sites_of`, and so are defaults of ``place``.
     """
     blocks = list(layer) if isinstance(layer, tuple | list) else [layer]
     if place == "mlp" or (place is None and pair == "transcoder" and len(blocks) == 1):

@@ -84,11 +84,7 @@ def sites_of(
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
-    return sites_at(coder.config.pair, stack, layer, place)
-
-
-def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place | None = None) -> dict[str, Site]:
-    """Return the sites as `sites_of` does, with its errors, for any dictionary of a pair."""
+    pair = coder.config.pair
     checked("place", Place | None, place)
     depth = len(stack.blocks)
     several = isinstance(layer, tuple | list)

@@ -16,7 +16,7 @@ Blocks before the site run once for each context, since no replacement changes t
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -186,122 +186,85 @@ def losses_recovered(
     stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
     blocks_before = max(0, min(read.block, write.block) - 1)
-    ablations: dict[str, Reconstruct] = {
-        "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
-        "mean": lambda x: mean_R.to(x).expand(len(x), -1),
-    }
-    loss, predictions, replaced, token_count = 0.0, 0, 0, 0
-    ablated = {name: _Change(change) for name, change in ablations.items()}
-    spliced = {name: _Change(change) for name, change in reconstruct.items()}
+    changes: list[Reconstruct] = [
+        lambda x: x.new_zeros(len(x), len(mean_R)),
+        lambda x: mean_R.to(x).expand(len(x), -1),
+        *reconstruct.values(),
+    ]
+    clean_loss, sums = 0.0, np.zeros((len(changes), 2))  # cross-entropy and divergence of each
+    predictions, replaced, token_count = 0, 0, 0
+    norms: dict[str, np.ndarray] = {}
+
+    def measure(name: str, x_BTD: Tensor) -> None:
+        norms[name] = norms_of(x_BTD).flatten().cpu().numpy()
+
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
             ids_BT = stack.ids(tokens.token)
-            with stack.recording(blocks_before) as outputs:
-                clean, norms = _clean(model, stack, ids_BT, sites)
+            with stack.recording(blocks_before) as outputs, stack.watch_all(sites, measure):
+                clean_BTV = _log_probabilities(model, ids_BT)
             kept_N = kinds.of(tokens, norms) == KEPT
             kept_BT = torch.from_numpy(kept_N).to(ids_BT.device).reshape(ids_BT.shape)
-            loss += float(clean.loss(ids_BT))
+            clean_loss += _cross_entropy(clean_BTV, ids_BT)
             with stack.repeating(outputs):
-                for change in (*ablated.values(), *spliced.values()):
-                    changed = _changed(model, stack, ids_BT, read, write, kept_BT, change.function)
-                    change.loss += float(changed.loss(ids_BT))
-                    change.divergence += float(clean.divergence(changed))
+                for place, change in enumerate(changes):
+                    with replacing(stack, read, write, partial(_at_input, change), partial(_constant, kept_BT)):
+                        changed_BTV = _log_probabilities(model, ids_BT)
+                    sums[place] += _cross_entropy(changed_BTV, ids_BT), _divergence(clean_BTV, changed_BTV)
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
             token_count += ids_BT.numel()
     if not predictions:
         raise ValueError("there is no context to evaluate a language model on")
-    clean_loss = loss / predictions
-    means = {name: change.mean(predictions) for name, change in ablated.items()}
+    (zero, kl_zero), (mean, kl_mean), *spliced = (sums / predictions).tolist()
+    clean = clean_loss / predictions
     return {
-        name: _shares(clean_loss, change.mean(predictions), means, predictions, replaced / token_count)
-        for name, change in spliced.items()
+        name: LossRecovered(
+            clean=clean,
+            spliced=loss,
+            zero=zero,
+            mean=mean,
+            recovered_zero=_recovered(zero, loss, clean),
+            recovered_mean=_recovered(mean, loss, clean),
+            kl_spliced=divergence,
+            kl_zero=kl_zero,
+            kl_mean=kl_mean,
+            kl_recovered_zero=_recovered(kl_zero, divergence, 0.0),
+            kl_recovered_mean=_recovered(kl_mean, divergence, 0.0),
+            predictions=predictions,
+            replaced=replaced / token_count,
+        )
+        for name, (loss, divergence) in zip(reconstruct, spliced, strict=True)
     }
-
-
-class _Means(NamedTuple):
-    loss: float
-    divergence: float
-
-
-@dataclass
-class _Change:
-    """A function of the activations, with the loss and the divergence of the changed model, summed over tokens."""
-
-    function: Reconstruct
-    loss: float = 0.0
-    divergence: float = 0.0
-
-    def mean(self, predictions: int) -> _Means:
-        return _Means(self.loss / predictions, self.divergence / predictions)
-
-
-def _shares(
-    clean: float, spliced: _Means, ablated: Mapping[str, _Means], predictions: int, replaced: float
-) -> LossRecovered:
-    zero, mean = ablated["zero"], ablated["mean"]
-    return LossRecovered(
-        clean=clean,
-        spliced=spliced.loss,
-        zero=zero.loss,
-        mean=mean.loss,
-        recovered_zero=_recovered(zero.loss, spliced.loss, clean),
-        recovered_mean=_recovered(mean.loss, spliced.loss, clean),
-        kl_spliced=spliced.divergence,
-        kl_zero=zero.divergence,
-        kl_mean=mean.divergence,
-        kl_recovered_zero=_recovered(zero.divergence, spliced.divergence, 0.0),
-        kl_recovered_mean=_recovered(mean.divergence, spliced.divergence, 0.0),
-        predictions=predictions,
-        replaced=replaced,
-    )
 
 
 def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
     return (ablated - spliced) / (ablated - clean) if ablated != clean else None
 
 
-class Predictions(NamedTuple):
-    """Next-token distributions of a model over B contexts of T tokens."""
-
-    log_p: Tensor
-    """Log probabilities, B x (T - 1) x V. The last token of a context has no next token."""
-
-    @classmethod
-    def of(cls, model: Any, ids_BT: Tensor) -> "Predictions":
-        # computed by the model itself, since some models cap or scale their logits
-        logits_BTV = model(ids_BT, use_cache=False).logits[:, :-1].float()
-        return cls(logits_BTV.log_softmax(-1))
-
-    def loss(self, ids_BT: Tensor) -> Tensor:
-        """Return the cross-entropy of the next tokens, summed over the contexts (0-d, float64), with its graph."""
-        return -self.log_p.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64)
-
-    def divergence(self, other: "Predictions") -> Tensor:
-        """Return the divergence KL(self || other), summed over the contexts (0-d, float64), with its graph."""
-        difference_BTV = torch.where(self.log_p.isneginf(), 0.0, self.log_p - other.log_p)
-        return (self.log_p.exp() * difference_BTV).sum(dtype=torch.float64)
+def _at_input(reconstruct: Reconstruct, x_NP: Tensor, _: Tensor) -> Tensor:
+    return reconstruct(x_NP)
 
 
-def _clean(
-    model: Any, stack: Stack, ids_BT: Tensor, sites: Mapping[str, Site]
-) -> tuple[Predictions, dict[str, np.ndarray]]:
-    """Return the predictions of the unchanged model, and the norms (BT) of the activations at each site."""
-    norms: dict[str, np.ndarray] = {}
-
-    def measure(name: str, x_BTD: Tensor) -> None:
-        norms[name] = norms_of(x_BTD).flatten().cpu().numpy()
-
-    with stack.watch_all(sites, measure):
-        return Predictions.of(model, ids_BT), norms
+def _constant(rows_BT: Tensor, _: Tensor) -> Tensor:
+    return rows_BT
 
 
-def _changed(
-    model: Any, stack: Stack, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
-) -> Predictions:
-    """Return the predictions of the model with the kept rows at ``write`` replaced, computed from those at ``read``."""
-    with replacing(stack, read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
-        return Predictions.of(model, ids_BT)
+def _log_probabilities(model: Any, ids_BT: Tensor) -> Tensor:
+    """Return a model's log probabilities of next tokens, B x (T - 1) x V; the last token has no next token."""
+    # computed by the model itself, since some models cap or scale their logits
+    return model(ids_BT, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+
+
+def _cross_entropy(log_p_BTV: Tensor, ids_BT: Tensor) -> float:
+    """Return the cross-entropy of the next tokens, summed over the contexts in float64."""
+    return -float(log_p_BTV.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64))
+
+
+def _divergence(log_p_BTV: Tensor, other_BTV: Tensor) -> float:
+    """Return the divergence KL(p || other) of the next tokens, summed over the contexts in float64."""
+    difference_BTV = torch.where(log_p_BTV.isneginf(), 0.0, log_p_BTV - other_BTV)
+    return float((log_p_BTV.exp() * difference_BTV).sum(dtype=torch.float64))
 
 
 def language_scores(
@@ -363,47 +326,36 @@ def language_scores(
     paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
-    groups = defaultdict[_Group, list[Any]](list)
+    groups = defaultdict[tuple[Any, str], list[Any]](list)
+    """Names of the dictionaries that share the clean and the ablated model, by sites and pair."""
     for name, coder in coders.items():
-        group = _Group(tuple(sites_of(coder, reader.stack, **where[name]).items()), coder.config.pair)
-        read_and_write(dict(group.sites), group.pair)
-        groups[group].append(name)
+        sites = sites_of(coder, reader.stack, **where[name])
+        read_and_write(sites, coder.config.pair)
+        groups[tuple(sites.items()), coder.config.pair].append(name)
     several = list(reader.contexts(contexts))
     if not several:
         raise reader.too_short()
     scores = dict[Any, LossRecovered]()
-    for group, names in groups.items():
-        sites = dict(group.sites)
+    for (columns, pair), names in groups.items():
+        sites = dict(columns)
         kinds = reader.kinds(sites)
         mean_R = _mean(reader, sites, several, kinds)
         contexts_bar = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
         reconstructions = {name: reconstruction_by(coders[name]) for name in names}
-        scores |= losses_recovered(reader.lm, reconstructions, contexts_bar, sites, group.pair, kinds, mean_R, paths)
+        scores |= losses_recovered(reader.lm, reconstructions, contexts_bar, sites, pair, kinds, mean_R, paths)
     # once, also for dictionaries of many layers
-    warn_of_weak_ablation(min(scores.values(), key=_cost_of_ablation))
+    warn_of_weak_ablation(scores.values())
     return LanguageScores({name: scores[name] for name in by_name}) if isinstance(dictionary, Mapping) else scores[None]
 
 
-def warn_of_weak_ablation(scores: LossRecovered) -> None:
+def warn_of_weak_ablation(scores: Iterable[LossRecovered]) -> None:
     """Warn if an ablation hardly changes the cross-entropy, so that shares of it divide by a number near zero."""
-    cost = _cost_of_ablation(scores)
+    cost = min(min(each.zero, each.mean) - each.clean for each in scores)
     if cost < LITTLE:
         warn_at_call(
             f"an ablation costs only {cost:.2g} nats a token, so recovered_zero or recovered_mean means little; "
             "compare kl_recovered_zero and kl_recovered_mean"
         )
-
-
-def _cost_of_ablation(scores: LossRecovered) -> float:
-    """Return the cross-entropy that the weaker ablation adds, in nats a token."""
-    return min(scores.zero, scores.mean) - scores.clean
-
-
-class _Group(NamedTuple):
-    """Dictionaries that share the clean and the ablated model."""
-
-    sites: tuple[tuple[str, Site], ...]
-    pair: str
 
 
 def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens], kinds: RowKinds) -> Tensor:

@@ -6,7 +6,6 @@ Both `splice` and the loss recovered (`sdlcore.inside.score`) use `replacing`, s
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,53 +34,39 @@ Rows = Callable[[Tensor], Tensor | None]
 """A function from B x T x n_r activations to B x T booleans: true for tokens to change. None for all tokens."""
 
 
-@dataclass(frozen=True)
-class Steer:
-    """An edit that adds to one latent; see `steer`."""
-
-    latent: int
-    by: float
-
-    @property
-    def latents(self) -> tuple[int, ...]:
-        return (self.latent,)
-
-    def __call__(self, latents_NQ: Tensor) -> Tensor:
-        latents_NQ[:, self.latent] += self.by
-        return latents_NQ
-
-
-@dataclass(frozen=True)
-class Ablate:
-    """An edit that sets latents to zero; see `ablate`."""
-
-    latents: tuple[int, ...]
-
-    def __call__(self, latents_NQ: Tensor) -> Tensor:
-        latents_NQ[:, list(self.latents)] = 0
-        return latents_NQ
-
-
-def steer(latent: int, *, by: float) -> Steer:
+def steer(latent: int, *, by: float) -> Edit:
     """Return an edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
 
     ``by`` is in units of the latent's activation. Begin with the latent's largest activation in a text, which its page
     shows. A few times this value breaks the text. A negative number suppresses the latent. To steer several latents,
-    nest splices.
+    nest splices. The edit raises ValueError for a number that the dictionary does not have.
     """
-    return Steer(operator.index(latent), float(by))
+
+    def edit(latents_NQ: Tensor) -> Tensor:
+        require_latents([latent], latents_NQ.shape[1])
+        latents_NQ[:, latent] += by
+        return latents_NQ
+
+    return edit
 
 
-def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Ablate:
+def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Edit:
     """Return an edit that sets latents to zero at every token.
 
     Parameters
     ----------
     latents
-        The number of a latent, from 0 on, or a list, an array or a tensor of numbers. `splice` raises ValueError for
+        The number of a latent, from 0 on, or a list, an array or a tensor of numbers. The edit raises ValueError for
         numbers that the dictionary does not have.
     """
-    return Ablate(latent_numbers(latents))
+    numbers = latent_numbers(latents)
+
+    def edit(latents_NQ: Tensor) -> Tensor:
+        require_latents(numbers, latents_NQ.shape[1])
+        latents_NQ[:, list(numbers)] = 0
+        return latents_NQ
+
+    return edit
 
 
 def latent_numbers(latents: int | Iterable[int] | np.ndarray | Tensor) -> tuple[int, ...]:
@@ -157,7 +142,6 @@ def splice(
     stack = Stack.of(lm, read_paths(paths))
     sites = sites_of(coder, stack, **where)
     read, write = read_and_write(sites, coder.config.pair)
-    require_latents(getattr(edit, "latents", ()), coder.config.n_q)
     keep = edit is not None if keep_error is None else keep_error
 
     def change(x_NP: Tensor, x_NR: Tensor) -> Tensor:
