@@ -3,7 +3,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.samples import TopSamples, class_sharing, sharing_metrics
+from sdlcore.evaluation.samples import TopSamples, sharing_metrics
 
 
 @given(
@@ -35,15 +35,15 @@ def test_classes_that_share_the_top_samples_are_counted():
     x[:3, 1] = 1  # a single class
     x[5, 2] = 1  # no labelled sample
     top = TopSamples.none(3, 7).with_batch(scipy.sparse.csr_array(x), 0)
-    assert top.class_histogram(labels, 0) == [(2, 4), (0, 1), (1, 1)]
-    sharing = class_sharing(top, labels, fewest=3)
-    np.testing.assert_array_equal(sharing.classes, [3, 1, np.nan])
-    np.testing.assert_allclose(sharing.purity, [4 / 6, 1, np.nan])
-    metrics = sharing_metrics(sharing, matched=np.array([1, 0, 2]), anchored=np.array([True, False, False]))
-    assert metrics["top_classes"] == 2
-    assert metrics["top_classes_anchored"] == 1
-    assert metrics["top_classes_unanchored"] == 3
-    assert metrics["top_purity_anchored"] == 1
-    nothing = sharing_metrics(sharing, matched=np.array([2]), anchored=np.array([True]))
+    metrics = sharing_metrics(top, labels, np.array([1, 0, 2]), np.array([True, False, False]), fewest=3)
+    assert metrics == {
+        "top_classes": 2,
+        "top_purity": (4 / 6 + 1) / 2,
+        "top_classes_anchored": 1,
+        "top_purity_anchored": 1,
+        "top_classes_unanchored": 3,
+        "top_purity_unanchored": 4 / 6,
+    }
+    nothing = sharing_metrics(top, labels, np.array([2]), np.array([True]), fewest=3)
     assert nothing["top_classes_anchored"] is None
     assert nothing["top_purity_unanchored"] is None

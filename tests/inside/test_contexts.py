@@ -24,9 +24,9 @@ from sdlcore.inside.contexts import (
     contexts_in_text,
     contexts_page,
     pieces_of,
-    token_text,
     top_activating,
 )
+from sdlcore.inside.features import token_text
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream

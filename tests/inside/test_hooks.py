@@ -32,10 +32,3 @@ def test_a_dictionary_is_put_where_its_source_took_the_activations(pair: Any, se
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
     expected = {"input": source.sites["input"]} if pair == "sae" else source.sites
     assert sites_of(coder, Stack.of(lm), **where_of(source, pair)) == expected
-
-
-def test_a_transcoder_of_a_source_without_a_target_is_refused():
-    coder = SparseCoder.from_config(ModelConfig(pair="transcoder", n_q=8), (24,), (24,)).eval()
-    lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
-    with pytest.raises(ValueError, match="a transcoder takes place mlp, or two layers"):
-        sites_of(coder, Stack.of(lm), **where_of(LanguageSource("model", "text", layer=2), "transcoder"))

@@ -11,7 +11,6 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.forward import KINDS, RowKinds
@@ -19,8 +18,7 @@ from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import load_whole
 from sdlcore.extraction.tokens import Tokens
 from sdlcore.inside.score import LossRecovered, losses_recovered, mean_of
-from sdlcore.model.coder import SparseCoder
-from sdlcore.random_streams import stream, torch_stream
+from sdlcore.random_streams import stream
 from tests.extraction.tiny_llama import save_tiny_llama
 from tests.extraction.tiny_models import CONFIGURATIONS, make
 from tests.stores import write_store
@@ -197,17 +195,6 @@ def test_outliers_by_the_norm_of_the_extraction_stay_clean(model: Any, contexts:
     assert loss.spliced == loss.clean == loss.zero
     assert loss.recovered_zero is None
     assert loss.kl_recovered_zero is None
-
-
-def test_a_sparse_coder_is_spliced_in_as_it_is(model: Any, contexts: list[Tokens]):
-    coder = SparseCoder.from_config(
-        ModelConfig(activation="topk", k=4, n_q=64, bias=True), (D,), (D,), torch_stream(0, "x")
-    ).eval()
-    loss = loss_recovered(
-        model, lambda x: coder(x).x_hat, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D)
-    )
-    assert np.isfinite([loss.clean, loss.spliced]).all()
-    assert loss.spliced != loss.clean
 
 
 def test_bfloat16_models_take_float32_reconstructions(model: Any, contexts: list[Tokens], tmp_path: Path):

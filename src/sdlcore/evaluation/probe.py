@@ -155,11 +155,11 @@ def _l0(coder: SparseCoder, samples: Activations) -> float:
 
 
 def _documents(samples: Activations, documents: Any) -> np.ndarray:
-    if documents is None:
-        has = samples.has("references/document")
-        return samples.read("references/document") if has else np.arange(samples.rows)
-    numbers = np.asarray(documents)
-    return numbers
+    """Return the number of each row's document."""
+    if documents is not None:
+        return np.asarray(documents)
+    has = samples.has("references/document")
+    return samples.read("references/document") if has else np.arange(samples.rows)
 
 
 def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -> dict[int, str]:

@@ -62,17 +62,6 @@ class TopSamples(NamedTuple):
         result.samples[changed] = np.take_along_axis(samples, best, 1)
         return result
 
-    def class_histogram(self, labels: np.ndarray, latent: int) -> list[tuple[int, int]]:
-        """Return class and count of the labelled top samples of one latent, most frequent first.
-
-        ``labels`` are the store's N labels, -1 for none.
-        """
-        samples = self.samples[latent]
-        sample_labels = labels[samples[samples >= 0]]
-        classes, counts = np.unique(sample_labels[sample_labels >= 0], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return [(int(classes[i]), int(counts[i])) for i in order]
-
 
 class Latents:
     """Metrics of latents by the features that samples contain. Samples are added batch by batch, in the store's order.
@@ -152,7 +141,7 @@ class Latents:
         if self._truth.references.classes is None:
             return {}
         anchored = np.isin(np.arange(len(self._detectors)), self._truth.anchored)
-        return sharing_metrics(class_sharing(self._top, self._store.read("labels")), self._detectors, anchored)
+        return sharing_metrics(self._top, self._store.read("labels"), self._detectors, anchored)
 
 
 def on_samples(model: SparseCoder, store: Activations, latents: Latents | None = None) -> dict[str, float | None]:
@@ -216,47 +205,32 @@ class Spread:
         self._mean += shift * len(block) / whole
 
 
-class Sharing(NamedTuple):
-    """Class counts and purity of the top samples of each of M latents."""
+def sharing_metrics(
+    top: TopSamples, labels: np.ndarray, matched: np.ndarray, anchored: np.ndarray, fewest: int = FEWEST_SAMPLES
+) -> dict[str, float | None]:
+    """Return how many classes share the top samples of a latent, and the share of the most frequent one.
 
-    classes: np.ndarray
-    """Number of classes; NaN for latents with fewer than `FEWEST_SAMPLES` labelled samples."""
-    purity: np.ndarray
-    """Share of the most frequent class; NaN for the same latents."""
-
-
-def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST_SAMPLES) -> Sharing:
-    """Count the classes that share the top samples of each latent.
+    Both are means over all latents, over latents matched to anchored references, and over latents of other references.
 
     Parameters
     ----------
     top
-        Top samples of a store.
+        Top samples of all latents.
     labels
         The store's N labels, -1 for none.
-    fewest
-        Fewest labelled samples of a latent; the result is NaN for latents with fewer.
-    """
-    classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
-    for latent in range(len(top.samples)):
-        counts = [count for _, count in top.class_histogram(labels, latent)]
-        if sum(counts) >= fewest:
-            classes[latent], purity[latent] = len(counts), max(counts) / sum(counts)
-    return Sharing(classes, purity)
-
-
-def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
-    """Return means over all latents, over latents matched to anchored references, and over latents of other references.
-
-    Parameters
-    ----------
-    sharing
-        Class counts and purity of all latents.
     matched
         Index of the latent matched to each of n references.
     anchored
         n booleans: which references are anchored.
+    fewest
+        Fewest labelled samples of a latent; latents with fewer are left out.
     """
+    classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
+    for latent, samples in enumerate(top.samples):
+        sample_labels = labels[samples[samples >= 0]]
+        _, counts = np.unique(sample_labels[sample_labels >= 0], return_counts=True)
+        if counts.sum() >= fewest:
+            classes[latent], purity[latent] = len(counts), counts.max() / counts.sum()
     groups = {
         FeatureSet.ALL: slice(None),
         FeatureSet.ANCHORED: matched[anchored],
@@ -264,7 +238,7 @@ def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray)
     }
     metrics: dict[str, float | None] = {}
     for part, latents in groups.items():
-        for name, values in (("top_classes", sharing.classes[latents]), ("top_purity", sharing.purity[latents])):
+        for name, values in (("top_classes", classes[latents]), ("top_purity", purity[latents])):
             finite = values[~np.isnan(values)]
             metrics[part_name(name, part)] = float(finite.mean()) if len(finite) else None
     return metrics

@@ -12,6 +12,7 @@ import numpy as np
 from sdlcore.errors import SourceError
 from sdlcore.extraction.corpus import Text
 from sdlcore.extraction.tokens import rendered
+from sdlcore.inside.features import largest_of_groups, token_text
 from sdlcore.inside.firing import Fired, Firings
 
 Key = TypeVar("Key", bound=Hashable)
@@ -54,6 +55,13 @@ class Context(NamedTuple):
     def after(self) -> str:
         return "".join(self.tokens[self.at + 1 :])
 
+    @property
+    def brief(self) -> str:
+        """The token between guillemets in a line of text, with up to 60 characters before it and 40 after it."""
+        token = self.token.lstrip()
+        before = self.before + self.token[: len(self.token) - len(token)]
+        return " ".join(f"{before[-60:]}«{token}»{self.after[:40]}".split())
+
     def to_dict(self) -> dict[str, float | str]:
         """Return the context as JSON values."""
         parts = {"before": self.before, "token": self.token, "after": self.after}
@@ -61,32 +69,17 @@ class Context(NamedTuple):
         return where | {"token_id": self.peak.token} | parts
 
 
+def peaks_at(fired: Fired, latent: int, entries: np.ndarray) -> list[Peak]:
+    """Return some of a latent's activations, by index, as peaks."""
+    some = fired.at(entries)
+    columns = (column.tolist() for column in (some.value, some.document, some.position, some.token))
+    return [Peak(latent, *values) for values in zip(*columns, strict=True)]
+
+
 def top_activating(firings: Firings, latent: int, number: int = 10) -> list[Peak]:
     """Return the ``number`` largest activations of a latent, most active first, with at most one in each document."""
-    return _largest(firings.of(latent), latent, number)
-
-
-def _largest(fired: Fired, latent: int, number: int) -> list[Peak]:
-    firsts: dict[int, Peak] = {}
-    for entry in np.lexsort((fired.position, fired.document, -fired.value)):
-        if len(firsts) == number:
-            break
-        where = (int(column[entry]) for column in (fired.document, fired.position, fired.token))
-        peak = Peak(latent, float(fired.value[entry]), *where)
-        firsts.setdefault(peak.document, peak)
-    return list(firsts.values())
-
-
-def spread_peaks(firings: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
-    """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
-
-    Each document contributes at most one: its largest activation in this range.
-    """
     fired = firings.of(latent)
-    inside = (low < fired.value) & (fired.value <= high)
-    every = _largest(fired.at(inside), latent, int(inside.sum()))
-    places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
-    return [every[place] for place in places]
+    return peaks_at(fired, latent, largest_of_groups(fired.value, fired.document)[:number])
 
 
 def contexts_in_text(
@@ -161,12 +154,6 @@ def pieces_of(text: str, tokenizer: Any) -> Pieces:
         ends.append(max(end, ends[-1]))
     texts = [text[start:end] for start, end in pairwise(ends)]
     return Pieces(encoding["input_ids"], texts)
-
-
-def token_text(token: int, tokenizer: Any) -> str:
-    """Return the text of a token in the vocabulary, including a leading space."""
-    raw = tokenizer.convert_ids_to_tokens(token)
-    return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
 
 
 def as_markdown(context: Context) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.inside.contexts import token_text
 from sdlcore.inside.hooks import Readout
 from sdlcore.model.coder import SparseCoder
 
@@ -69,7 +68,7 @@ class Feature(NamedTuple):
     """Other latents with the largest cosines between decoder rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features:
     """Features of several latents of one dictionary."""
 
@@ -86,7 +85,14 @@ class Features:
     """Whether contexts are images."""
 
     def __repr__(self) -> str:
-        return str(self)
+        """Return the five largest activations of each latent with their contexts, as text."""
+        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.rows:,} {self.units}"]
+        for feature in self.features:
+            lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the {self.units}"]
+            if feature.logits is not None:
+                lines.append("  logits up: " + ", ".join(repr(token) for token, _ in feature.logits.up[:5]))
+            lines += [f"  {context.peak.activation:8.3g}  {context.brief}" for context in feature.contexts[:5]]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
         """Return all latents as one piece of HTML for a notebook; None, and so text, if jinja2 is not installed."""
@@ -116,14 +122,60 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
     return Histogram(largest, counts.tolist())
 
 
-def lower_fifths(largest: float) -> list[tuple[float, float]]:
-    """Return the bounds of the fifths of a latent's range below the topmost fifth, from the largest down."""
-    return [(largest * (part - 1) / FIFTHS, largest * part / FIFTHS) for part in range(FIFTHS - 1, 0, -1)]
+def largest_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the index of the largest value of each group, such as a document or an image; the largest value first."""
+    order = np.argsort(-values, kind="stable")
+    _, firsts = np.unique(groups[order], return_index=True)
+    return order[np.sort(firsts)]
 
 
-def share_in(values: np.ndarray, low: float, high: float) -> float:
-    """Return the share of activations in (low, high]."""
-    return float(((low < values) & (values <= high)).mean())
+def evenly_spaced(entries: np.ndarray, number: int) -> np.ndarray:
+    """Return ``number`` of the entries, evenly spaced, with the first and the last; all if there are fewer."""
+    return entries[np.linspace(0, len(entries) - 1, min(number, len(entries))).round().astype(int)]
+
+
+class Examples(NamedTuple):
+    """Indices of a latent's activations to show, the largest first."""
+
+    top: np.ndarray
+    intervals: list[tuple[float, float, float, np.ndarray]]
+    """For each fifth of the latent's range below the topmost that is not empty, from the largest down: its bounds
+    (low, high], the share of the activations in it, and indices."""
+
+
+def examples_of(values: np.ndarray, groups: np.ndarray, number: int, in_interval: int, once: bool) -> Examples:
+    """Choose the activations of a latent to show.
+
+    Parameters
+    ----------
+    values
+        The latent's activations above zero.
+    groups
+        Document or image of each activation; at most one of each is shown at the top, and in each interval.
+    number
+        Number of top activations.
+    in_interval
+        Number of activations of each lower fifth, evenly spaced by size.
+    once
+        Whether a group appears only with its largest activation.
+    """
+    best, largest, intervals = largest_of_groups(values, groups), float(values.max(initial=0)), []
+    for part in range(FIFTHS - 1, 0, -1):
+        low, high = largest * (part - 1) / FIFTHS, largest * part / FIFTHS
+        inside = (low < values) & (values <= high)
+        if once:
+            entries = best[inside[best]]
+        else:
+            entries = np.flatnonzero(inside)[largest_of_groups(values[inside], groups[inside])]
+        if len(entries):
+            intervals.append((low, high, float(inside.mean()), evenly_spaced(entries, in_interval)))
+    return Examples(best[:number], intervals)
+
+
+def token_text(token: int, tokenizer: Any) -> str:
+    """Return the text of a token in the vocabulary, including a leading space."""
+    raw = tokenizer.convert_ids_to_tokens(token)
+    return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
 
 
 @torch.no_grad()

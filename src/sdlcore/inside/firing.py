@@ -17,6 +17,7 @@ from sdlcore.extraction.config import Site
 from sdlcore.extraction.forward import KEPT, RowKinds, activations
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.tokens import Tokens
+from sdlcore.inside.features import evenly_spaced
 from sdlcore.inside.hooks import require_width
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
@@ -61,10 +62,11 @@ class Firings(NamedTuple):
     """T values under each name of `WHERE`."""
 
     def of(self, latent: int) -> Fired:
-        """Return the tokens at which one latent is active."""
+        """Return the tokens at which one latent is active, in the order of documents and positions."""
         span = slice(*self.values.indptr[latent : latent + 2])
         rows = self.values.indices[span]
-        return Fired(self.values.data[span], *(self.where[name][rows] for name in WHERE))
+        fired = Fired(self.values.data[span], *(self.where[name][rows] for name in WHERE))
+        return fired.at(np.lexsort((fired.position, fired.document)))
 
 
 def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
@@ -165,7 +167,7 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for codes in codes_of_store(coder, store):
         fired += np.bincount(codes.indices, minlength=len(fired))
-    return _evenly_spaced(fired, number)
+    return _by_frequency(fired, number)
 
 
 def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
@@ -178,11 +180,10 @@ def choose_latents(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tup
         fired += np.bincount(encode_rows(coder, batch.x_p).indices, minlength=len(fired))
         if tokens >= DECIDING:
             break
-    return _evenly_spaced(fired, number), chain(first, rest)
+    return _by_frequency(fired, number), chain(first, rest)
 
 
-def _evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
+def _by_frequency(fired: np.ndarray, number: int) -> list[int]:
     """Return ``number`` latents that fired, evenly spaced when sorted by how often (n_q) they did."""
     order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
-    places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)
-    return [int(latent) for latent in order[places]]
+    return evenly_spaced(order, number).tolist()

@@ -25,10 +25,10 @@ from sdlcore.inside.features import (
     Feature,
     Features,
     Interval,
+    examples_of,
     histogram_of,
-    lower_fifths,
+    largest_of_groups,
     nearest_latents,
-    share_in,
 )
 from sdlcore.inside.firing import codes_of_store, latents_to_show
 from sdlcore.inside.splice import latent_numbers, require_latents
@@ -74,6 +74,11 @@ class ImageExample(NamedTuple):
     """The part of the image that the model sees; the whole image if the store has a row for each image."""
 
     @property
+    def brief(self) -> str:
+        """Path and patch as text."""
+        return self.path if self.patch is None else f"{self.path}  patch {self.patch}"
+
+    @property
     def picture_uri(self) -> str:
         """The picture as a data URI."""
         return _uri(self.picture, "JPEG")
@@ -98,15 +103,6 @@ class ImagePages(Features):
     """Top images of some latents. `to_html` writes them to one file."""
 
     pictured = True
-
-    def __str__(self) -> str:
-        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.rows:,} {self.units}"]
-        for feature in self.features:
-            lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the {self.units}"]
-            for example in feature.contexts[:5]:
-                where = "" if example.patch is None else f"  patch {example.patch}"
-                lines.append(f"  {example.peak.activation:8.3g}  {example.path}{where}")
-        return "\n".join(lines)
 
     def to_html(self, path: str | Path) -> Path:
         """Write all latents to one HTML file, with styles and pictures inside; return its path."""
@@ -134,17 +130,19 @@ class ImageRows:
         """Row of the store at which each image begins, and the number of rows."""
         self.patches = int(self.index.max(initial=0)) + 1
 
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Return the number of each row's image."""
+        return np.searchsorted(self.bounds, rows, side="right") - 1
+
+    def peak(self, activation: float, row: int) -> Peak:
+        """Return an activation at a row of the store as a peak."""
+        image = int(self.images(np.array([row]))[0])
+        return Peak(float(activation), int(row), slice(*(int(bound) for bound in self.bounds[image : image + 2])))
+
     def peaks(self, activations: scipy.sparse.csc_array, column: int) -> list[Peak]:
         """Return the images in which a latent is active, most active first, from a column of `activations_of`."""
         rows, values = _column(activations, column)
-        images = np.searchsorted(self.bounds, rows, side="right") - 1
-        peaks: dict[int, Peak] = {}
-        for entry in np.argsort(-values, kind="stable"):
-            image = int(images[entry])
-            if image not in peaks:
-                bounds = slice(*(int(bound) for bound in self.bounds[image : image + 2]))
-                peaks[image] = Peak(float(values[entry]), int(rows[entry]), bounds)
-        return list(peaks.values())
+        return [self.peak(values[entry], rows[entry]) for entry in largest_of_groups(values, self.images(rows))]
 
 
 def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
@@ -308,16 +306,14 @@ def _pages(
         return ImageExample(peak, path, class_name, patch, heat, picture)
 
     for column, latent in enumerate(latents):
-        _, values = _column(activations, column)
-        peaks, intervals = images.peaks(activations, column), []
-        for low, high in lower_fifths(float(values.max(initial=0))):
-            inside = [peak for peak in peaks if low < peak.activation <= high]
-            places = np.linspace(0, len(inside) - 1, min(IN_INTERVAL, len(inside))).round().astype(int)
-            if inside:
-                shown = [example(inside[place], column) for place in places]
-                intervals.append(Interval(low, high, share_in(values, low, high), shown))
-        top = [example(peak, column) for peak in peaks[:number]]
+        rows, values = _column(activations, column)
+        top, parts = examples_of(values, images.images(rows), number, IN_INTERVAL, once=True)
+        shown = [
+            [example(images.peak(values[entry], rows[entry]), column) for entry in entries]
+            for entries in (top, *(entries for *_, entries in parts))
+        ]
+        intervals = [Interval(*part[:3], several) for part, several in zip(parts, shown[1:], strict=True)]
         density = len(values) / store.rows
-        features.append(Feature(latent, density, histogram_of(values), top, intervals, None, nearest[latent]))
+        features.append(Feature(latent, density, histogram_of(values), shown[0], intervals, None, nearest[latent]))
     units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
     return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)

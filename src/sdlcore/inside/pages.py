@@ -12,17 +12,17 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import Peak, contexts_in_text, spread_peaks, top_activating
+from sdlcore.inside.contexts import Peak, contexts_in_text, peaks_at
 from sdlcore.inside.features import (
     SHOWN,
+    Examples,
     Feature,
     Features,
     Interval,
+    examples_of,
     histogram_of,
     logits_up_and_down,
-    lower_fifths,
     nearest_latents,
-    share_in,
 )
 from sdlcore.inside.firing import Firings, Rows, choose_latents, firings, rows_of_model
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
@@ -42,19 +42,6 @@ class Pages(Features):
 
     block: int = 0
     """The block that the dictionary writes to or after, counted from 1."""
-
-    def __str__(self) -> str:
-        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.rows:,} tokens"]
-        for feature in self.features:
-            lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the tokens"]
-            if feature.logits is not None:
-                lines.append("  logits up: " + ", ".join(repr(token) for token, _ in feature.logits.up[:5]))
-            for context in feature.contexts[:5]:
-                token = context.token.lstrip()
-                before = context.before + context.token[: len(context.token) - len(token)]
-                line = " ".join(f"{before[-60:]}«{token}»{context.after[:40]}".split())
-                lines.append(f"  {context.peak.activation:8.3g}  {line}")
-        return "\n".join(lines)
 
     def to_html(self, folder: str | Path) -> Path:
         """Write ``index.html`` and ``latent_N.html`` for each latent to a folder; return the path of ``index.html``.
@@ -180,15 +167,13 @@ def _pages(
     number: int,
     width: int,
 ) -> Pages:
-    latents = [int(latent) for latent in dict.fromkeys(latents)]
+    latents, examples = [int(latent) for latent in dict.fromkeys(latents)], dict[int, Examples]()
     peaks: dict[tuple[int, int], list[Peak]] = {}
-    bounds: dict[int, list[tuple[float, float]]] = {}
     for latent in latents:
         fired = firings.of(latent)  # one by one, since all take several times as much memory
-        bounds[latent] = lower_fifths(float(fired.value.max(initial=0)))
-        peaks[latent, 0] = top_activating(firings, latent, number)
-        for fifth, (low, high) in enumerate(bounds[latent], 1):
-            peaks[latent, fifth] = spread_peaks(firings, latent, low, high, IN_INTERVAL)
+        examples[latent] = examples_of(fired.value, fired.document, number, IN_INTERVAL, once=False)
+        groups = [examples[latent].top, *(entries for *_, entries in examples[latent].intervals)]
+        peaks |= {(latent, place): peaks_at(fired, latent, entries) for place, entries in enumerate(groups)}
     tokenizer, lm = reader.text.tokenizer, reader.lm
     contexts = contexts_in_text(peaks, firings, reader.text.text, tokenizer, width)
     # the unembedding reads the residual stream only
@@ -197,21 +182,14 @@ def _pages(
     logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
     alike, features = nearest_latents(coder, latents), []
     for latent in latents:
-        fired = firings.of(latent)
+        values = firings.of(latent).value
+        intervals = [
+            Interval(low, high, share, contexts[latent, place])
+            for place, (low, high, share, _) in enumerate(examples[latent].intervals, 1)
+        ]
+        density, top = len(values) / max(firings.tokens, 1), contexts[latent, 0]
         features.append(
-            Feature(
-                latent,
-                len(fired.value) / max(firings.tokens, 1),
-                histogram_of(fired.value),
-                contexts[latent, 0],
-                [
-                    Interval(low, high, share_in(fired.value, low, high), contexts[latent, fifth])
-                    for fifth, (low, high) in enumerate(bounds[latent], 1)
-                    if contexts[latent, fifth]
-                ],
-                logits.get(latent),
-                alike[latent],
-            )
+            Feature(latent, density, histogram_of(values), top, intervals, logits.get(latent), alike[latent])
         )
     return Pages(f"{reader.name}, {_named(written)}", coder.config.n_q, firings.tokens, features, block=written.block)
 
