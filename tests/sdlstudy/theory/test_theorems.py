@@ -1,7 +1,5 @@
 """What the checks of the theorems compute, against enumeration, automatic differentiation and closed forms."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -36,9 +34,7 @@ from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hes
 from sdlstudy.theory.theorem_3_3 import (
     at_ground_truth,
     exceeds,
-    interference,
     own_latents_active,
-    thresholded,
 )
 from sdlstudy.theory.theorem_3_4 import cosines, freedom, own_latents
 from sdlstudy.theory.theorem_3_7 import counterexample, escapes
@@ -126,16 +122,6 @@ def test_inequality_64_and_the_later_bound_hold_for_unit_targets(seed, activatio
     assert solution.loss <= solution.bound + 1e-9
     assert solution.bound <= ((problem.n - 1) * solution.interference) ** 2 * problem.M.sum() + 1e-9
     assert not exceeds(problem)
-
-
-@given(seeds)
-def test_with_a_threshold_from_m_to_below_1_the_loss_is_zero(seed):
-    rng = stream(seed, "features")
-    problem = autoencoder(unit_columns(int(rng.integers(3, 9)), 8, rng))
-    higher = replace(problem, threshold=float(rng.uniform(max(interference(problem.W_p), 1e-3), 1 - 1e-9)))
-    for solution in map(at_ground_truth, (thresholded(problem), higher)):
-        assert (solution.active == 1).all()
-        assert solution.loss < 1e-20
 
 
 # Theorem 3.4
