@@ -15,8 +15,7 @@ Row = Mapping[str, Any]
 
 STEPS = (
     *("processor", "library", "method", "batch", "dtype", "ms_per_step", "peak_mb"),
-    *("state", "l0", "probe_ms", "probe_onednn_ms", "probe_bfloat16_ms", "budget_mb", "peak_to_budget"),
-    *("ms_least", "ms_most", "rounds", "steps"),
+    *("state", "l0", "ms_least", "ms_most", "rounds", "steps"),
 )
 BEGINS = {batch: f"<!-- batches of {batch}, made by make benchmark -->" for batch in BATCHES}
 """Markers in docs/speed.md for the table of each batch size."""

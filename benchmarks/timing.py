@@ -5,16 +5,12 @@ A short disturbance of the machine then affects all libraries alike, and hardly 
 
 import logging
 import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import torch
-
-from benchmarks.cases import DIMENSION, LATENTS, SLOW, WITHOUT_K, Case, Group, Setting
-from benchmarks.machine import MIB
+from benchmarks.cases import SLOW, WITHOUT_K, Case, Group, Setting
 from benchmarks.states import calibrate
 from benchmarks.workers import Team, Worker, WorkerError, workers
 
@@ -24,12 +20,6 @@ L0_TOLERANCE = 0.03
 """Largest relative difference from the wanted number of active latents."""
 REPEATED = 0.15
 """The same for matching pursuit, whose k steps may choose a latent again."""
-
-BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-ONE_DNN = "oneDNN"
-"""Name of the float32 product by oneDNN. `torch.mm` uses MKL, which is slower on some processors."""
-PRODUCTS = (*DTYPES, ONE_DNN)
 
 T = TypeVar("T")
 
@@ -46,45 +36,6 @@ class Effort(NamedTuple):
 
 EFFORTS = {1024: Effort(rounds=4, steps=2, warmup=1), 4096: Effort(rounds=2, steps=1, warmup=1)}
 SLOW_EFFORT = Effort(rounds=2, steps=1, warmup=0)
-
-
-class Probe:
-    """Times the dense product x @ W_enc.T, a lower bound for a step of a dense encoder.
-
-    Operands and output for one batch size are allocated once, so that only the product is timed.
-    """
-
-    def __init__(self, batch: int, dimension: int = DIMENSION, latents: int = LATENTS) -> None:
-        generator = torch.Generator().manual_seed(0)
-        x, W = (torch.randn(rows, dimension, generator=generator) for rows in (batch, latents))
-        self.operands = {name: (x.to(dtype), W.to(dtype)) for name, dtype in DTYPES.items()}
-        self.results = {name: torch.empty(batch, latents, dtype=dtype) for name, dtype in DTYPES.items()}
-        for name in PRODUCTS:
-            self(name)
-
-    def __call__(self, product: str) -> float:
-        """Return the milliseconds of one of `PRODUCTS`."""
-        x, W = self.operands["float32" if product == ONE_DNN else product]
-        started = time.perf_counter()
-        if product == ONE_DNN:
-            torch.ops.mkldnn._linear_pointwise(x, W, None, "none", [], "")
-        else:
-            torch.mm(x, W.T, out=self.results[product])
-        return 1000 * (time.perf_counter() - started)
-
-
-def parameters(method: str, dimension: int, latents: int) -> int:
-    """Return the number of trained parameters of our methods: both matrices, the biases, and the method's own."""
-    matrices = 1 if method == "matching_pursuit" else 2
-    per_latent = {"jumprelu": 2, "gated": 3, "lista": 2}.get(method, 1)
-    return matrices * latents * dimension + per_latent * latents + dimension
-
-
-def budget(n_parameters: int, batch: int, dimension: int, latents: int, dtype: str) -> float:
-    """Return the budget of our training step in MiB: parameters, Adam's two moments and gradients in float32, the
-    batch, and one batch x latents buffer in the encoder's type.
-    """
-    return (4 * 4 * n_parameters + 4 * batch * dimension + BYTES[dtype] * batch * latents) / MIB
 
 
 class L0Error(WorkerError):
@@ -154,16 +105,12 @@ def measure(
     group: Group, samples: Path, dictionary: Path, bound_for: Callable[[float], float], effort: Effort, threads: int
 ) -> tuple[list[dict[str, Any]], Team[Case]]:
     """Return a group's rows of steps.csv, and the team with the versions that answered and the cases that failed."""
-    probe = Probe(group.batch)
     times: dict[Case, list[list[float]]] = {case: [] for case in group.cases}
-    probes: dict[str, list[float]] = {product: [] for product in PRODUCTS}
     with workers([case.library for case in group.cases], threads) as started:
         team = Team(dict(zip(group.cases, started, strict=True)), lambda case: case.name)
         team.each(lambda case, worker: create(case, worker, samples, dictionary, bound_for))
         team.each(lambda case, worker: worker.ask("steps", count=effort.warmup))
         for order in turns(group.cases, effort.rounds):
-            for product in PRODUCTS:
-                probes[product].append(probe(product))
             team.each(lambda case, worker: times[case].append(worker.ask("steps", count=effort.steps)["ms"]), order)
         # memory first, because counting active latents takes memory of its own
         peaks = team.each(lambda case, worker: worker.ask("peak")["mb"])
@@ -172,17 +119,6 @@ def measure(
     rows = []
     for case in team.members:
         row = {**asdict(case), **summarise(times[case]), "peak_mb": peaks[case], "l0": l0[case]}
-        row |= {"probe_ms": statistics.median(probes["float32"])}
-        row |= {"probe_bfloat16_ms": statistics.median(probes["bfloat16"])}
-        row |= {"probe_onednn_ms": statistics.median(probes[ONE_DNN])}
-        if case.library == "sdlcore":
-            n_parameters = parameters(case.method, DIMENSION, LATENTS)
-            row["budget_mb"] = budget(n_parameters, case.batch, DIMENSION, LATENTS, case.dtype)
-            row["peak_to_budget"] = peaks[case] / row["budget_mb"]
         rows.append(row)
-        log.info(
-            "%-11s B=%-5d L0=%-5d %-20s %-8s %8.1f ms  (dense product %.1f, oneDNN %.1f, bfloat16 %.1f)  %6.0f MiB",
-            *(case.method, case.batch, case.state, case.library, case.dtype, row["ms_per_step"]),
-            *(row["probe_ms"], row["probe_onednn_ms"], row["probe_bfloat16_ms"], row["peak_mb"]),
-        )
+        log.info("%s: %.1f ms, %.0f MiB", case.name, row["ms_per_step"], row["peak_mb"])
     return rows, team

@@ -16,7 +16,7 @@ def step(library, ms, dtype="float32", **more):
         **{"processor": "AMD AVX2", "library": library, "method": "topk", "batch": 1024, "dtype": dtype, "state": 64},
         **{"ms_per_step": ms},
     }
-    row |= {"peak_mb": 500.0, "l0": 64.0, "probe_ms": 100.0, "probe_onednn_ms": 80.0, "probe_bfloat16_ms": 50.0}
+    row |= {"peak_mb": 500.0, "l0": 64.0}
     return row | {"ms_least": 0.9 * ms, "ms_most": 1.1 * ms, "rounds": 4, "steps": 4} | more
 
 
