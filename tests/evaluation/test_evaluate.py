@@ -125,14 +125,6 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
 
 
-@pytest.fixture
-def bare(tmp_path):
-    """A store without coefficients and labels."""
-    write_store(tmp_path / "bare.h5", np.ones((4, N_P)), target=np.ones((4, N_R)))
-    with ActivationStore(tmp_path / "bare.h5") as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
     """Return a store of 600 samples from 8 classes, with class means in close pairs, and the true means."""

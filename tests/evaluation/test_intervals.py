@@ -7,8 +7,6 @@ from scipy import stats
 
 import sdlcore as sdl
 
-TABLE = [[1.0, 20], [2, 30], [3, 40]]
-
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series])
 def test_an_interval_of_paired_differences_is_that_of_the_t_test(kind):

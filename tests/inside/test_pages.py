@@ -14,7 +14,6 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.config import ModelConfig
-from sdlcore.errors import SourceError
 from sdlcore.extraction.models import load_tokenizer, load_whole
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import SHOWN, Feature, Histogram, Logits
@@ -164,19 +163,6 @@ def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, ch
     arguments = {"dictionary": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
     with pytest.raises(ValueError, match=message):
         contexts(**arguments)
-
-
-def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCoder, folder: Path, tmp_path: Path):
-    tokenizer = load_tokenizer(folder)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=3, n_head=4))
-    for what in (model, tokenizer):
-        what.save_pretrained(tmp_path)
-    pages = contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
-    loaded = contexts(coder, model.eval(), documents(30), [0], layer=3, tokenizer=tokenizer, **SETTINGS)
-    assert pages.features == loaded.features
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(SourceError, match="not readable as a checkpoint"):
-        contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
 
 
 def test_a_model_that_is_being_trained_reads_without_dropout_and_goes_on_in_its_mode(coder: SparseCoder, folder: Path):

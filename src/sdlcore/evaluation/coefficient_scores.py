@@ -8,7 +8,7 @@ from sdlcore.evaluation.recovery import f1_scores, normalise_rows
 
 
 class Detection:
-    """Pairs of a latent and a feature: how well does the latent detect the feature? Samples are added block by block.
+    """F1, precision and recall of latents as detectors of features; samples are added block by block.
 
     Parameters
     ----------

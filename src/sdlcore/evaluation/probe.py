@@ -91,7 +91,7 @@ def probe(
     documents
         The number of each row's document; None for the store's own, else each row is a document.
     k
-        How many features a classifier reads; None for all.
+        Number of features that a classifier reads, or several numbers; None for all features.
     held_out
         Share of the documents of each class that classifiers are judged on; they are fitted to the others.
     seed

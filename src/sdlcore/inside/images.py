@@ -237,7 +237,7 @@ def top_images(
     x
         A store that `extract`, or a source of images of the pipeline, made from images; or its path.
     latents
-        Which one, or several; None for 20 active ones, from the most to the least frequent.
+        Number of a latent, or several numbers. None for 20 active latents, from the most to the least frequent.
     model
         The model that the store was extracted from, or its name, as for `extract`. Only its preprocessing is used, so
         that pictures show the part that the model saw, and the heat map covers it exactly. Stores of the pipeline
@@ -247,7 +247,8 @@ def top_images(
     folder
         Folder of the images; None for the folder in the store's provenance.
     number
-        Images of each latent with the largest activations. Up to six examples follow from each lower fifth.
+        Number of images with the largest activations of each latent. Up to six follow from each lower fifth of the
+        latent's range.
     progress
         Show a bar.
 

@@ -100,18 +100,19 @@ def contexts(
     lm
         A transformers model, or its name, as in `extract`.
     texts
-        As of `extract`.
+        Texts to read, as for `extract`.
     latents
-        Which one, or several; None for 20 that are active in the first 10,000 tokens, from the most to the least
-        frequent.
+        Number of a latent, or several numbers. None for 20 latents that are active in the first 10,000 tokens, from
+        the most to the least frequent.
     layer, place
         Where the dictionary was fitted, as for `splice`.
     paths
-        As for `splice`.
+        Where the modules of an unknown architecture are, as for `splice`.
     number
-        Contexts of each latent.
+        Number of contexts with the largest activations of each latent, at most one in each document. Up to three
+        follow from each lower fifth of the latent's range.
     width
-        Tokens on either side of the most active one.
+        Number of tokens to show on either side of the most active one.
     tokens
         Tokens to read from the beginning of the text, rounded up to whole contexts; None for all.
     tokenizer
