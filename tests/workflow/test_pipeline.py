@@ -177,7 +177,7 @@ def test_two_processes_train_one_dictionary(checkout):
 
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(another_lr):
-    assert another_lr.rules() == {"train", "evaluate", "make_table1", "make_overview", "report"}
+    assert another_lr.rules() == {"train", "evaluate", "make_table1", "report"}
     for rule in ("train", "evaluate"):
         assert len(another_lr.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in another_lr.of(rule))
@@ -225,7 +225,7 @@ def without(path):
 def test_a_lost_metrics_file_is_computed_again_with_what_depends_on_it(finished):
     with without(finished.path / RUN / "metrics.json"):
         plan, of_table = finished.plan(), finished.plan("table1")
-    remade = ["evaluate", "make_overview", "make_table1"]
+    remade = ["evaluate", "make_table1"]
     assert sorted(rule for rule, _ in plan.jobs) == [*remade, "report"]
     assert sorted(rule for rule, _ in of_table.jobs) == [*remade, "table1"]
 

@@ -49,14 +49,11 @@ def product_divided_by(name):
 
 
 def product_files(name):
-    """Return a product's files, its companions' files, and files of its runs.
+    """Return a product's files and files of its runs.
 
     Snakemake would not replace deleted files of runs while the product exists, unless they are targets themselves."""
     product = PRODUCTS[name]
-    files = [*product.outputs(FILES), *product.beside(FILES)]
-    for other in product.companions(study):
-        files += PRODUCTS[other].outputs(FILES)
-    return list(dict.fromkeys(files))
+    return [*product.outputs(FILES), *product.beside(FILES)]
 
 
 def say_what_it_makes(rule, text):

@@ -81,7 +81,7 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
     files = studies.make(config, "comparison", tmp_path)
-    table = studies.pictured(tmp_path, files, "comparison")
+    table = studies.pictured(tmp_path, files, "comparison", width=800)
     assert list(zip(table["ground"], table["method"], strict=True)) == [
         ("few", "topk"),
         ("few", "relu"),

@@ -6,8 +6,9 @@ import pytest
 import scipy.sparse
 from matplotlib.text import Text
 
-from sdlstudy.products.overview import Overview, overview_rows
-from sdlstudy.results.tables import chance_metrics, no_paper, read_csv, table_columns
+from sdlcore.evaluation.metric_names import SIDES
+from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
+from sdlstudy.results.tables import chance_metrics, read_csv, table_columns
 from tests.conftest import REPOSITORY
 from tests.sdlstudy.products import studies
 from tests.sdlstudy.products.test_bench_tables import write_run
@@ -120,12 +121,11 @@ def test_frontier_has_a_row_for_each_run_at_each_point(tmp_path):
 
 def test_a_run_at_several_points_of_frontier_counts_once():
     config = studies.alone({"frontier": FRONTIER | {"panels": {"n": {"values": [128]}, "noise": {"values": [0.0]}}}})
-    assert len(config.frontier.runs(config)) == 8
+    assert len(config.frontier.runs_at_points(config)) == 8
     assert len(config.frontier.cells(config)) == 4
 
 
 METHODS = ["topk", "relu"]
-TABLE1 = {"source": "lrb", "methods": METHODS, "anchorings": ["none", "ground_truth"], "protocols": ["best", "paper"]}
 
 
 def table1():
@@ -142,35 +142,21 @@ def table1():
     return pd.DataFrame(rows)
 
 
-def test_the_overview_has_the_paper_the_nearest_protocol_each_side_and_chance(tmp_path):
-    config = studies.alone({"tables": {"table1": TABLE1}})
-    table = tmp_path / config.files().table("table1")
-    table.parent.mkdir(parents=True)
-    table1().to_csv(table, index=False)
-    rows = studies.pictured(tmp_path, studies.make(config, "overview", tmp_path), "overview", width=1200)
-    assert rows["method"].tolist() == ["topk"] * 7 + ["relu"] * 7
-    recoveries = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])["recovery"]
-    assert recoveries["the paper", ""] == 0.849
-    nearest = read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
-    percent = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
-    assert recoveries["nearest protocol", ""] == pytest.approx(percent / 100)
-    for protocol in ("best", "paper"):
-        assert recoveries["decoder", protocol] == 0.5, "without anchors"
-        assert recoveries["encoder", protocol] == 0
-    assert recoveries["chance", ""] == 0.15
-
-
-def test_the_overview_names_the_strongest_null_baseline():
+def test_the_overview_has_the_paper_the_nearest_protocol_each_side_chance_and_the_strongest_null():
     plain = {"anchoring": "none", "protocol": "best"}
     weak = plain | {"method": "weak", "gt_recovery_decoder_mean": 0.25, "gt_recovery_encoder_mean": 0.0}
     strong = plain | {"method": "strong", "gt_recovery_decoder_mean": 0.0, "gt_recovery_encoder_mean": 0.5}
     table = pd.concat([table1(), pd.DataFrame([weak, strong])], ignore_index=True)
-    rows = overview_rows(table, no_paper(), METHODS, ["weak", "strong"])
-    assert rows.loc[rows["what"] == "null baseline", ["method", "recovery"]].values.tolist() == [["strong", 0.5]]
-    legend = Overview(table="table1", methods=METHODS).draw(rows, None).legends[0]
-    assert legend.get_texts()[-1].get_text() == "strongest null: strong"
-
-
-@pytest.mark.parametrize("changes", [{"anchorings": ["ground_truth"]}, {"source": "fashion_clip"}])
-def test_a_table_without_plain_runs_on_a_bench_has_no_overview(changes):
-    assert "overview" not in studies.alone({"tables": {"table1": TABLE1 | changes}}).products()
+    nearest = read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv")
+    rows = overview_rows(table, nearest, METHODS)
+    recovery = rows[rows["method"] == "topk"].set_index("mark")["recovery"].to_dict()
+    percent = nearest.set_index(["method", "anchoring"]).loc[("TopK SAE", "none"), "gt_recovery_percent"]
+    assert recovery == {
+        "the paper": 0.849,
+        "nearest protocol": pytest.approx(percent / 100),
+        **{f"our {side} (protocol {way})": 0.5 * (side == "decoder") for way in ("best", "paper") for side in SIDES},
+        "chance": 0.15,
+    }
+    null = strongest_null(table, ["weak", "strong"])
+    assert null == ("strong", 0.5)
+    assert draw_overview(rows, null).legends[0].get_texts()[-1].get_text() == "strongest null: strong"

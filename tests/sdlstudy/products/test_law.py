@@ -100,7 +100,7 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
 
 def test_a_run_at_several_points_counts_once():
     config = configuration(runs={"topk": {"n": [128], "noise": [0.0]}})
-    assert len(config.law.laid_out(config)) == 4
+    assert len(config.law.runs_at_points(config)) == 4
     assert len(config.law.cells_without_metrics(config)) == 2
 
 

@@ -39,7 +39,7 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
     markdown, latex = ((tmp_path / files.table("table1", ending)).read_text() for ending in ("md", "tex"))
     assert markdown.startswith(f"{caption}\n\n| Method")
     assert r"\label{tab:table1}" in latex
-    assert not (tmp_path / files.figure("table1")).exists()
+    studies.pictured(tmp_path, files, "table1")
 
 
 def test_a_configurations_tau_reaches_its_tables(tmp_path):
@@ -110,7 +110,7 @@ def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):
     _, files = written_table(
         tmp_path, "table7", methods=["topk"], sweep={"parameter": "k", "values": [8, 16], "paper": [32, 64]}
     )
-    rows = studies.pictured(tmp_path, files, "table7")
+    rows = studies.pictured(tmp_path, files, "table7", width=700)
     assert rows["value"].tolist() == [8, 8, 16, 16]
     runs = pd.read_csv(tmp_path / files.table("table7_runs"))
     assert runs["method"].unique().tolist() == ["topk_k_8", "topk"]
@@ -138,10 +138,12 @@ def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_wri
         "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
         "results/quick/runs/lrb/topk/best/ground_truth/seed4/metrics.json",
         "paper/numbers.csv",
+        "paper/nearest_protocol.csv",
     ]
     assert table.outputs(files) == [
         *(f"results/quick/tables/table1{part}.csv" for part in ("", "_effects", "_runs", "_verdicts")),
         *(f"results/quick/tables/table1.{ending}" for ending in ("md", "tex")),
+        *(f"results/quick/figures/table1.{ending}" for ending in ("png", "pdf")),
     ]
     run = "results/quick/runs/lrb/topk/best/none/seed4"
     assert table.beside(files)[:4] == [

@@ -94,12 +94,8 @@ class Configuration(_StudyWithProducts):
         return products
 
     def products(self) -> dict[str, Product]:
-        """Return all products by name, including the products that follow from others."""
-        by_name = {path.rpartition(".")[-1]: product for path, product in self.products_by_path().items()}
-        products = dict(by_name)
-        for product in by_name.values():
-            products |= {name: other.named(name) for name, other in product.companions(self).items()}
-        return products
+        """Return all products by name."""
+        return {path.rpartition(".")[-1]: product for path, product in self.products_by_path().items()}
 
     def whole(self) -> list[Product]:
         """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""

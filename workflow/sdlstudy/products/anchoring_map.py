@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from annotated_types import MinLen
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 
 from sdlcore import paired_interval
 from sdlcore.data.recovery_rule import TAU_STRICT, recovered
 from sdlstudy.products.bench_table import BySource
-from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.figures import PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import read_metrics
@@ -184,34 +183,21 @@ class AnchoringMap(BySource):
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row for each source, method and measure, a column for each anchoring, coloured by verdict."""
-        columns = list(rows["anchoring"].unique())
-        places = list(dict.fromkeys(zip(rows["source"], rows["method"], rows["measure"], strict=True)))
-        with style():
-            figure = Figure(figsize=(2.6 + 1.25 * len(columns), 1.4 + 0.55 * len(places)), layout="constrained")
-            axes = figure.subplots()
-            axes.grid(visible=False)
-            for _, row in rows.iterrows():
-                x, y = columns.index(row["anchoring"]), places.index((row["source"], row["method"], row["measure"]))
-                colour, ink = COLOURS[row["verdict"]], "white" if row["verdict"] in (HELPS, HARMS) else "black"
-                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
-                text = f"{row['difference']:+.1f}\n{row['low']:+.1f} to {row['high']:+.1f}"
-                if row["verdict"] == POWERLESS:
-                    text = f"both {row['none']:.0f} %"
-                axes.text(x + 0.5, y + 0.36, text, ha="center", va="center", fontsize=6.5, color=ink)
-                if row["measure"] == "recovery":
-                    anchored_text = f"anchored: {row['given_recovered']:.0f} %"
-                    axes.text(x + 0.5, y + 0.82, anchored_text, ha="center", va="center", fontsize=5.5, color=ink)
-            first = rows.drop_duplicates(["source", "method", "measure"])
-            labels = [f"{_regime(row)}\n{row['measure']} without: {row['none']:.0f} %" for _, row in first.iterrows()]
-            axes.set(xlim=(0, len(columns)), ylim=(len(places), 0))
-            axes.set_yticks([y + 0.5 for y in range(len(places))], labels, fontsize=7)
-            axes.set_xticks([x + 0.5 for x in range(len(columns))], [_name(name) for name in columns], fontsize=7.5)
-            axes.xaxis.tick_top()
-            axes.tick_params(length=0)
-            for spine in axes.spines.values():
-                spine.set_visible(False)
-            patches = [Patch(facecolor=c, edgecolor=GREY, linewidth=0.5, label=name) for name, c in COLOURS.items()]
-            figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
+        import seaborn
+
+        place = [f"{_regime(row)}\n{row['measure']} without: {row['none']:.0f} %" for _, row in rows.iterrows()]
+        cells = rows.assign(place=place, column=rows["anchoring"].map(_name), text=rows.apply(_cell_text, axis=1))
+        cells = cells.assign(code=cells["verdict"].map(list(COLOURS).index)).set_index(["place", "column"])
+        index, columns = list(dict.fromkeys(place)), list(dict.fromkeys(map(_name, rows["anchoring"])))
+        codes, texts = (cells[name].unstack().reindex(index=index, columns=columns) for name in ("code", "text"))
+        figure = Figure(figsize=(2.6 + 1.25 * len(codes.columns), 1.4 + 0.55 * len(codes)), layout="constrained")
+        axes = figure.subplots()
+        look: dict[str, Any] = {"cmap": list(COLOURS.values()), "vmin": 0, "vmax": len(COLOURS), "linewidths": 1.5}
+        seaborn.heatmap(codes, annot=texts, fmt="", annot_kws={"fontsize": 6.5}, ax=axes, **look)
+        bar: Any = axes.collections[0].colorbar
+        bar.set_ticks([code + 0.5 for code in range(len(COLOURS))], labels=list(COLOURS))
+        axes.set(xlabel="", ylabel="")
+        axes.xaxis.tick_top()
         return figure
 
 
@@ -281,6 +267,14 @@ def _lowest(cells: pd.DataFrame) -> float:
 
 def _name(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _cell_text(row: pd.Series) -> str:
+    """Return the difference in points with its interval, and how many anchored features the runs recover."""
+    text = f"{row['difference']:+.1f}\n{row['low']:+.1f} to {row['high']:+.1f}"
+    if row["verdict"] == POWERLESS:
+        text = f"both {row['none']:.0f} %"
+    return text + (f"\nanchored: {row['given_recovered']:.0f} %" if row["measure"] == "recovery" else "")
 
 
 def _regime(row: pd.Series) -> str:

@@ -1,6 +1,5 @@
 """The comparison of methods at equal L0: a table and a picture of all grounds."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -8,7 +7,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 from annotated_types import MinLen
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore import paired_interval
@@ -16,7 +14,7 @@ from sdlcore.evaluation.metric_names import mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS, Better
 from sdlcore.settings import Positive
 from sdlstudy.products.bench_table import BenchTable, OnSource
-from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_method, label_source
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.cells import Cell
@@ -157,15 +155,21 @@ class Comparison(BenchTable):
         return table
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
-        """Draw the scores of `ranking`: a panel for each ground, a line for each method."""
-        methods, grounds = _methods(rows), rows["ground"].unique().tolist()
-        with style():
-            figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
-            panels = figure.subplots(1, len(grounds), sharey=True, squeeze=False)[0]
-            for panel, ground in zip(panels, grounds, strict=True):
-                _draw(panel, rows[rows["ground"] == ground], methods)
-            panels[0].set_yticks(range(len(methods)), [label_method(method) for method in methods], fontsize=8)
-            panels[0].set_ylim(len(methods) - 0.5, -0.5)
+        """Draw the scores of `ranking`: a panel for each ground, a line for each method. Methods without a rank are
+        last."""
+        import seaborn
+
+        ranked = rows.sort_values("rank", key=pd.isna, kind="stable")["method"].unique().tolist()
+        places = rows["method"].map(ranked.index)
+        tidy = rows.assign(place=places, ground=rows["ground"].map(label_source))
+        height = 1.2 + 0.2 * len(ranked)
+        grid = seaborn.FacetGrid(tidy, col="ground", sharex=False, height=height, aspect=2.2 / height)
+        grid.map_dataframe(_draw_intervals).set_titles("{col_name}")
+        grid.set(yticks=range(len(ranked)), yticklabels=list(map(label_method, ranked)))
+        grid.axes[0, 0].invert_yaxis()
+        for axes, score in zip(grid.axes.flat, rows.groupby("ground", sort=False)["score"].first(), strict=True):
+            axes.set_xlabel(f"{METRICS[score].symbol}\n({METRICS[score].better} is better)")
+        figure: Figure = grid.figure
         return figure
 
 
@@ -250,32 +254,21 @@ def _beats(errors: np.ndarray) -> np.ndarray:
     return np.array([[paired_interval(errors[:, j] - errors[:, i])[1] > 0 for j in range(n)] for i in range(n)])
 
 
-def _methods(table: pd.DataFrame) -> list[str]:
-    """Return the methods; methods without any rank come last."""
-    ranked = table[table["rank"].notna()]
-    return list(dict.fromkeys([*ranked["method"], *table["method"]]))
-
-
 def _rank(cell: pd.Series) -> str:
     best, worst = cell["best_rank"], cell["worst_rank"]
     return "–" if pd.isna(best) else f"{best:.0f}" if best == worst else f"{best:.0f} to {worst:.0f}"
 
 
-def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
-    metric = METRICS[cells["score"].iloc[0]]
-    for _, cell in cells.iterrows():
-        best_rank, mean, low, high = (float(cell[name]) for name in ("best_rank", "mean", "low", "high"))
-        ranked = not math.isnan(best_rank)
-        y = methods.index(str(cell["method"]))
-        colour = GREY if not ranked else PALETTE[0] if best_rank > 1 else PALETTE[3]
-        if not math.isnan(low):
-            axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
-        axes.plot(mean, y, color=colour, linestyle="none", marker="o" if ranked else "D", markersize=3.5)
+def _draw_intervals(data: pd.DataFrame, **look: object) -> None:
+    """Draw the means of one ground with their intervals: vermilion if no method is shown to be better."""
+    from matplotlib import pyplot
+
+    best, ranked = data["best_rank"].eq(1), data["rank"].notna()
+    for those, colour in ((best, PALETTE[3]), (ranked & ~best, PALETTE[0]), (~ranked, GREY)):
+        part = data[those]
+        reach = part[["mean", "high"]].diff(axis=1)["high"].fillna(0)
+        pyplot.errorbar(part["mean"], part["place"], xerr=reach, fmt="o", color=colour, markersize=3.5)
     # a baseline far from all methods would squeeze the others together
-    means = cells["mean"][cells["rank"].notna()].to_numpy(float)
-    means = means if len(means) else cells["mean"].to_numpy(float)
+    means = data["mean"][ranked if ranked.any() else slice(None)]
     margin = 0.25 * float(np.ptp(means)) or 0.1
-    axes.set_xlim(means.min() - margin, means.max() + margin)
-    axes.set_title(label_source(cells["ground"].iloc[0]), fontsize=9)
-    axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
-    axes.tick_params(axis="x", labelsize=7)
+    pyplot.xlim(means.min() - margin, means.max() + margin)

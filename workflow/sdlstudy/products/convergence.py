@@ -1,17 +1,12 @@
 """The figure of loss and recovery over seconds, for gradient training and solvers."""
 
 from collections.abc import Iterable, Iterator
-from itertools import cycle
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from sdlcore.evaluation.metric_names import recovery_name
 from sdlstudy.products.product import Picture
-from sdlstudy.rendering.figures import PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
@@ -24,9 +19,9 @@ from sdlstudy.settings.study import Study
 DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
 COLUMNS = ["method", "protocol", "seed", "step", "seconds", "fvu", DECODER, ENCODER]
 MEASURES = {
-    "fvu": "variance unexplained\n(training batches)",
-    DECODER: "recovered by the decoder\n(share of features)",
-    ENCODER: "recovered by the encoder\n(share of features)",
+    "fvu": "variance unexplained (training batches)",
+    DECODER: "share recovered by the decoder",
+    ENCODER: "share recovered by the encoder",
 }
 
 
@@ -39,8 +34,8 @@ class Convergence(Picture):
     keys = ("figures.convergence",)
     title = "Loss and recovery over seconds"
     caption = (
-        "A line for each run, without anchors; recovery counts cosines above .9. Dashed lines are solvers, whose "
-        "encoders are fitted at the end. Runs shared the machine’s cores, so seconds compare runs only roughly."
+        "A line for each run, without anchors; recovery counts cosines above .9. Solvers fit their encoders at the "
+        "end. Runs shared the machine’s cores, so seconds compare runs only roughly."
     )
 
     source: Identifier
@@ -87,32 +82,32 @@ class Convergence(Picture):
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row of panels for each protocol, a line for each run; solvers are drawn in every row."""
-        protocols = list(rows["protocol"].dropna().unique()) or [None]
-        colours = dict(zip(rows["method"].unique(), cycle(PALETTE)))
-        with style():
-            figure = Figure(figsize=(10.4, 2.4 * len(protocols) + 0.5), layout="constrained")
-            panels: Any = figure.subplots(len(protocols), len(MEASURES), squeeze=False, sharex=True)
-            for line, protocol in zip(panels, protocols, strict=True):
-                row_runs = rows[rows["protocol"].isna() | (rows["protocol"] == protocol)]
-                for (method, _), run in row_runs.groupby(["method", "seed"], sort=False):
-                    stroke = "--" if run["protocol"].isna().all() else "-"
-                    for axes, measure in zip(line, MEASURES, strict=True):
-                        axes.plot(run["seconds"], run[measure], stroke, color=colours[method], linewidth=1.1)
-                for axes, (measure, label) in zip(line, MEASURES.items(), strict=True):
-                    axes.set_ylabel(label, fontsize=8)
-                    axes.set_xscale("log")
-                    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-                    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                    axes.xaxis.set_minor_formatter(NullFormatter())
-                    if measure == "fvu":
-                        axes.set_yscale("log")
-                    else:
-                        axes.set_ylim(-0.03, 1.03)
-                if protocol is not None:
-                    line[0].set_title(f"protocol {protocol}", fontsize=9, loc="left")
-            for axes in panels[-1]:
-                axes.set_xlabel("seconds")
-            solved = set(rows.loc[rows["protocol"].isna(), "method"])
-            handles = [Line2D([], [], color=c, linestyle="--" if m in solved else "-") for m, c in colours.items()]
-            figure.legend(handles, [label_method(m) for m in colours], loc="outside right upper", fontsize=8)
+        import seaborn
+
+        protocols = list(rows["protocol"].dropna().unique()) or ["none"]
+        runs = pd.concat([rows[rows["protocol"].fillna(p).eq(p)].assign(row=p) for p in protocols], ignore_index=True)
+        runs = runs.assign(method=runs["method"].map(label_method), solver=runs["protocol"].isna())
+        tidy = pd.concat(
+            [runs.assign(measure=label, y=runs[name]) for name, label in MEASURES.items()], ignore_index=True
+        )
+        grid = seaborn.relplot(
+            tidy,
+            x="seconds",
+            y="y",
+            hue="method",
+            style="solver",
+            row="row",
+            col="measure",
+            units="seed",
+            estimator=None,
+            kind="line",
+            palette="colorblind",
+            height=2.6,
+            facet_kws={"sharey": "col", "margin_titles": True},
+        )
+        grid.set(xscale="log").set_axis_labels("seconds", "")
+        grid.set_titles(row_template="protocol {row_name}", col_template="{col_name}")
+        for axes in grid.axes[:, 0]:
+            axes.set_yscale("log")
+        figure: Figure = grid.figure
         return figure

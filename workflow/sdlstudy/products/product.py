@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import PrivateAttr
 
-from sdlstudy.rendering.figures import save_figure
+from sdlstudy.rendering.figures import save_figure, style
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.tables import write_csv
 from sdlstudy.settings.cells import Cell
@@ -25,7 +25,7 @@ class Product(Settings):
 
     To add a product, write a module of this package with a subclass that sets ``keys``. It names its runs (`cells`),
     returns its numbers (`rows`), and shows them (`text`, `draw`). The configuration, the workflow and the report find
-    products in this package. A product that is made together with another product (`companions`) has no keys.
+    products in this package.
 
     Fields called source, method, protocol and anchoring, and their plurals, name entries of the configuration.
     """
@@ -96,10 +96,6 @@ class Product(Settings):
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         """Add the variants of sources and methods that the product sweeps over to a study."""
         return study
-
-    def companions(self, study: Study) -> dict[str, "Product"]:
-        """Return further products, by name, that are always made together with this one."""
-        return {}
 
     # checks of the product's settings; each error is a line that begins with the path of the key
 
@@ -182,11 +178,13 @@ class Product(Settings):
             write_csv(files.table(self.part(part)), frame)
             logging.info("%s: %d rows", self.part(part), len(frame))
         rows = frames.get("", pd.DataFrame())
-        text, figure = self.text(frames, files.study), self.draw(rows, files)
+        text = self.text(frames, files.study)
         if text is not None:
             text.write(files.table(self.name, "md"), files.table(self.name, "tex"))
-        if figure is not None:
-            save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
+        with style():
+            figure = self.draw(rows, files)
+            if figure is not None:
+                save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
 
 
 class Picture(Product):

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore.evaluation.metric_names import SIDES, recovery_name
 from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
 from sdlstudy.products.bench_points import source_with
-from sdlstudy.products.overview import Overview
+from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
 from sdlstudy.products.product import AnyStudy, Product, partial_study
-from sdlstudy.rendering.figures import PALETTE, style
-from sdlstudy.rendering.labels import label_anchoring, label_method, symbol
+from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import read_runs, unjudged
@@ -38,10 +36,10 @@ from sdlstudy.settings.study import Study
 OWN = "own_"
 """Prefix of the names of tables for a user's own sources. Such tables are not in the paper."""
 PAPER_TEXT = (
-    "Beside each number of the paper stands ours by the paper's rule: inner products with encoder rows, above .95 for "
-    "recovery; Table 1's anchored rows count the features that are not anchors. In brackets: the 95 % prediction "
-    "interval for one more run, or the tolerance where that is wider (2 points of recovery, .02 of MIP, 5 % of L0). "
-    "Inside: whether the interval contains the paper's number; a dash for runs at another scale."
+    "Ours (paper): our mean by the paper's rule, then the paper's number. The rule takes inner products with encoder "
+    "rows, above .95 for recovery; Table 1's anchored rows count the features that are not anchors. ✓: inside the 95 % "
+    "prediction interval for one more run of ours, or the tolerance where that is wider (2 points of recovery, .02 of "
+    "MIP, 5 % of L0). ✗: outside. No mark: our runs have another scale. The CSV file of verdicts has the intervals."
 )
 BENCH_TEXT = (
     "GT recovery: share of true features whose best match exceeds a cosine of .9. MIP: mean best match. Encoder and "
@@ -59,12 +57,6 @@ CLASS_TEXT = (
 PLAIN_TEXT = (
     "L0, FVU and dead fraction are measured on held-out samples, which have no classes to compare directions with."
 )
-COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2]]
-"""Colours of anchorings."""
-LINES: list[Literal["-", "--", ":"]] = ["-", "--", ":"]
-"""Line styles of protocols."""
-SHIFT = 0.07
-"""Shift of anchorings along the axis, so that their points do not hide each other."""
 
 
 class Sweep(Settings):
@@ -138,10 +130,9 @@ class Table(Compared):
         """Whether the table is for a user's own source, which the paper lacks."""
         return self.name.startswith(OWN)
 
-    def companions(self, study: Study) -> dict[str, Product]:
-        if self.name != "table1" or study.bench(self.source) is None or "none" not in self.anchorings:
-            return {}
-        return {"overview": Overview(table=self.name, methods=self.methods, nulls=self.nulls)}
+    def is_overview(self, study: Study) -> bool:
+        """Return whether the table's picture is the overview of Table 1."""
+        return self.name == "table1" and study.bench(self.source) is not None and "none" in self.anchorings
 
     def seeds_of(self, study: Study) -> list[int]:
         """Return the table's seeds, or the study's seeds if the table sets none."""
@@ -272,12 +263,14 @@ class Table(Compared):
             )
 
     def inputs(self, files: Files) -> list[str]:
-        return super().inputs(files) + ([] if self.is_own else [files.numbers])
+        nearest = [files.nearest_protocol] if self.is_overview(files.study) else []
+        return super().inputs(files) + ([] if self.is_own else [files.numbers]) + nearest
 
     def outputs(self, files: Files) -> list[str]:
         lacking = {files.table(self.part("verdicts"))} if self.is_own else set()
         paths = [path for path in super().outputs(files) if path not in lacking]
-        return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if self.sweep else [])
+        pictured = self.sweep is not None or self.is_overview(files.study)
+        return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if pictured else [])
 
     def beside(self, files: Files) -> list[str]:
         of_sources = []
@@ -313,55 +306,42 @@ class Table(Compared):
         return " ".join([run, *([] if self.is_own else [PAPER_TEXT]), what, *nulls])
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
-        """Draw recovery of encoder and decoder over the swept parameter, one column of panels for each method.
+        """Draw recovery of encoder and decoder over the swept parameter, or the overview of Table 1.
 
         Means over seeds are drawn with their standard deviation, values of the parameter at equal distances. Hollow
         markers are the paper's numbers, which it reports for encoders.
         """
+        if self.is_overview(files.study):
+            marks = overview_rows(rows, read_csv(files.nearest_protocol), self.methods)
+            return draw_overview(marks, strongest_null(rows, self.nulls))
         if self.sweep is None:
             return None
-        methods, values = list(rows["method"].unique()), list(rows["value"].unique())
-        points = rows[["value", "paper_value"]].drop_duplicates().itertuples(index=False)
-        ticks = [f"{ours:g}" if ours == paper else f"{ours:g}\n({paper:g})" for ours, paper in points]
-        with style():
-            figure = Figure(figsize=(max(5.2, 1.75 * len(methods) + 0.8), 4.9), layout="constrained")
-            panels = figure.subplots(len(SIDES), len(methods), sharex=True, sharey=True, squeeze=False)
-            for column, method in enumerate(methods):
-                for axes, side in zip(panels[:, column], SIDES, strict=True):
-                    _draw(axes, rows[rows["method"] == method], side, values)
-                panels[0, column].set_title(label_method(method), fontsize=9)
-                panels[-1, column].set_xticks(range(len(values)), ticks, fontsize=7)
-                panels[-1, column].set_xlabel(symbol(rows["parameter"].iloc[0]))
-            for axes, side in zip(panels[:, 0], SIDES, strict=True):
-                axes.set_ylabel(f"recovered by the {side}\n(share of features)")
-            panels[0, 0].set_ylim(-0.04, 1.04)
-            handles, labels = panels[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+        import seaborn
+
+        tidy = pd.concat([_side(rows, side) for side in SIDES], ignore_index=True)
+        tidy["line"] = tidy["anchoring"].map(label_anchoring)
+        if tidy["protocol"].nunique() > 1:
+            tidy["line"] += ", protocol " + tidy["protocol"]
+        tidy["x"] = [label_value(*point) for point in zip(tidy["value"], tidy["paper_value"], strict=True)]
+        look: dict[str, Any] = {"hue": "line", "palette": "colorblind", "margin_titles": True, "height": 2.2}
+        grid = seaborn.FacetGrid(tidy, row="side", col="method", ylim=(-0.04, 1.04), **look)
+        grid.map_dataframe(_draw_line).add_legend(title="anchoring").set_titles(
+            row_template="{row_name}", col_template="{col_name}"
+        )
+        grid.set_axis_labels(symbol(self.sweep.parameter), "share recovered").tick_params(axis="x", labelrotation=45)
+        figure: Figure = grid.figure
         return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, side: str, values: list[float]) -> None:
-    protocols = list(rows["protocol"].unique())
-    for i, (anchoring, anchored) in enumerate(rows.groupby("anchoring", sort=False)):
-        colour = COLOURS[i % len(COLOURS)]
-        for j, protocol in enumerate(protocols):
-            line = anchored[anchored["protocol"] == protocol]
-            places = np.array([values.index(value) for value in line["value"]]) + SHIFT * (2 * i - 1)
-            spread = line[f"{recovery_name(side)}_std"]
-            label = f"anchoring: {label_anchoring(str(anchoring))}"
-            axes.errorbar(
-                places,
-                line[f"{recovery_name(side)}_mean"],
-                yerr=None if spread.isna().all() else spread.fillna(0),
-                color=colour,
-                linestyle=LINES[j % len(LINES)],
-                linewidth=1.4,
-                marker="o",
-                markersize=3.5,
-                capsize=2.5,
-                label=f"{label}, protocol {protocol}" if len(protocols) > 1 else label,
-            )
-            if side == "encoder" and j == 0:
-                paper = "the paper's (encoder)" if i == 0 else None
-                hollow: Any = {"marker": "D", "markerfacecolor": "none", "color": colour, "linestyle": "none"}
-                axes.plot(places, line["paper_gt_recovery"], label=paper, clip_on=False, **hollow)
+def _side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Return the means and deviations of one side, and the paper's numbers beside the encoder's."""
+    mean, std = (rows[f"{recovery_name(side)}_{statistic}"] for statistic in ("mean", "std"))
+    paper = rows["paper_gt_recovery"] if side == "encoder" else np.nan
+    return rows.assign(side=side, mean=mean, std=std.fillna(0), paper=paper, method=rows["method"].map(label_method))
+
+
+def _draw_line(data: pd.DataFrame, color: Any, label: str) -> None:
+    from matplotlib import pyplot
+
+    pyplot.errorbar(data["x"], data["mean"], yerr=data["std"], color=color, marker="o", capsize=2.5, label=label)
+    pyplot.plot(data["x"], data["paper"], "D", color=color, markerfacecolor="none", clip_on=False)

@@ -24,9 +24,8 @@ from sdlstudy.results.verdicts import L0_NUMBER, MIP_NUMBER, RECOVERY_NUMBER, UN
 
 
 class Column(NamedTuple):
-    """One column of the readable table: its heading and the metric behind it, or ``part:number`` of a verdict."""
+    """One column of the readable table: its heading, and the metric or the paper's number that it shows."""
 
-    group: str
     heading: str
     name: str
     digits: int
@@ -34,32 +33,22 @@ class Column(NamedTuple):
 
 def _ours(heading: str, name: str) -> Column:
     """Return the column of a metric."""
-    return Column(METRICS[name].symbol, heading, name, METRICS[name].digits)
-
-
-def _judged(number: str, beside: str) -> list[Column]:
-    """Return the columns that compare a number of the paper with ours, formatted like our metric ``beside``."""
-    headings = {"paper": "paper", "ours": "ours (interval)", "inside": "inside"}
-    symbol_, digits = METRICS[beside].symbol, METRICS[beside].digits
-    return [Column(symbol_, heading, f"{part}:{number}", digits) for part, heading in headings.items()]
+    return Column(f"{METRICS[name].symbol}{heading and ': '}{heading}", name, METRICS[name].digits)
 
 
 COLUMNS = [
-    *_judged(RECOVERY_NUMBER, recovery_name("encoder")),
+    Column(f"{GT_RECOVERY.symbol}: ours (paper)", RECOVERY_NUMBER, 3),
     _ours("encoder", recovery_name("encoder")),
     _ours("encoder, not given", recovery_name("encoder", features=FeatureSet.UNANCHORED)),
     _ours("decoder", recovery_name("decoder")),
     _ours("decoder, not given", recovery_name("decoder", features=FeatureSet.UNANCHORED)),
-    *_judged(MIP_NUMBER, mip_name("encoder")),
+    Column(f"{MIP.symbol}: ours (paper)", MIP_NUMBER, 3),
     _ours("encoder", mip_name("encoder")),
     _ours("decoder", mip_name("decoder")),
-    *_judged(L0_NUMBER, "l0"),
-    _ours("ours", "l0"),
-    _ours("ours", "fvu"),
-    _ours("ours", "dead_fraction"),
-]
-# columns for samples with classes
-CLASS_COLUMNS = [
+    _ours("", "l0"),
+    _ours("", "fvu"),
+    _ours("", "dead_fraction"),
+    # for samples with classes
     _ours("all latents", "top_classes"),
     _ours("not given", part_name("top_classes", FeatureSet.UNANCHORED)),
 ]
@@ -82,7 +71,7 @@ def text_table(table: pd.DataFrame, caption: str, verdicts: pd.DataFrame | None 
     judged: Judged = {}
     if verdicts is not None:
         judged = {_place(row, row["value"], row["number"]): row for row in verdicts.to_dict("records")}
-    columns, rows = _columns(table, judged), []
+    columns, rows = _columns(table, {place[-1] for place in judged}), []
     for _, row in table.iterrows():
         names = {"Method": label_method(row["method"]), "Anchoring": label_anchoring(row["anchoring"])}
         if has_values(table, "value"):
@@ -93,24 +82,21 @@ def text_table(table: pd.DataFrame, caption: str, verdicts: pd.DataFrame | None 
     for level, (name, metric) in LEVELS.items():
         if has_values(table, f"{baseline_name(level, metric)}_mean"):
             rows.append([name, *[""] * (len(names) - 1), *(_level(table, column, level) for column in columns)])
-    heads = [*names, *(f"{column.group}: {column.heading}" for column in columns)]
-    return TextTable(caption, pd.DataFrame(rows, columns=heads), len(names))
+    return TextTable(caption, pd.DataFrame(rows, columns=[*names, *(column.heading for column in columns)]), len(names))
 
 
-def _columns(table: pd.DataFrame, judged: Judged) -> list[Column]:
-    """Return the columns with numbers. Tables may lack the paper's L0 or all of its numbers; unlabelled sources lack
-    recovery; plugins and a configuration's ``tau`` add metrics."""
-    measured = {column.group for column in COLUMNS if has_values(table, f"{column.name}_mean")}
-    shown = measured | {f"{part}:{place[-1]}" for place in judged for part in ("paper", "ours", "inside")}
-    columns = [column for column in COLUMNS if (column.name if ":" in column.name else column.group) in shown]
-    columns += [column for column in CLASS_COLUMNS if has_values(table, f"{column.name}_mean")]
+def _columns(table: pd.DataFrame, numbers: set[str]) -> list[Column]:
+    """Return the columns with numbers; plugins and a configuration's ``tau`` add metrics."""
     names = [str(name).removesuffix("_mean") for name in table.columns if has_values(table, str(name))]
+    columns = [column for column in COLUMNS if column.name in {*numbers, *names}]
+    if L0_NUMBER in numbers:
+        columns = [c._replace(heading=f"{c.heading} (paper)") if c.name == L0_NUMBER else c for c in columns]
     for metric in filter(None, map(declared, (name for name in names if name not in METRICS))):
         if metric.matched and metric.matched.measure == GT_RECOVERY and metric.matched.features == FeatureSet.ALL:
-            heading = f"{metric.matched.side}, cosine > {metric.matched.tau:g}"
-            columns.append(Column(metric.symbol, heading, metric.name, metric.digits))
+            heading = f"{metric.symbol}: {metric.matched.side}, cosine > {metric.matched.tau:g}"
+            columns.append(Column(heading, metric.name, metric.digits))
     return columns + [
-        _ours("ours", metric.name) for metric in METRICS.values() if metric.of_plugin and metric.name in names
+        _ours("", metric.name) for metric in METRICS.values() if metric.of_plugin and metric.name in names
     ]
 
 
@@ -125,26 +111,25 @@ def _place(row: Mapping[Any, Any], value: float | None, number: str) -> tuple[st
 
 
 def _cell(row: pd.Series, column: Column, judged: Judged) -> str:
-    part, _, paper_number = column.name.partition(":")
-    if paper_number:
-        # a null baseline may have the name of one of the paper's methods
-        method = PAPER_METHODS.get(row["method"], "") if pd.notna(row["paper_mip"]) else ""
-        place = _place({**row, "method": method}, row["paper_value"], paper_number)
-        return _judged_text(judged[place], part, column.digits) if place in judged else "–"
+    # a null baseline may have the name of one of the paper's methods
+    method = PAPER_METHODS.get(row["method"], "") if pd.notna(row["paper_mip"]) else ""
+    verdict = judged.get(_place({**row, "method": method}, row["paper_value"], column.name))
+    if column.name in (RECOVERY_NUMBER, MIP_NUMBER):
+        return "–" if verdict is None else _verdict_text(verdict, column.digits)
     mean, spread = (row[f"{column.name}_{statistic}"] for statistic in ("mean", "std"))
-    return number(mean, column.digits) + ("" if math.isnan(spread) else f" ± {number(spread, column.digits)}")
+    text = number(mean, column.digits) + ("" if math.isnan(spread) else f" ± {number(spread, column.digits)}")
+    return text if verdict is None else f"{text} {_paper_text(verdict, column.digits)}"
 
 
-def _judged_text(verdict: Mapping[Any, Any], part: str, digits: int) -> str:
-    """Return the paper's number, our mean with its interval, whether that contains the number, or our decoder's."""
-    if part == "inside":
-        return "–" if pd.isna(verdict["inside"]) else "yes" if verdict["inside"] else "no"
-    unit = UNITS[verdict["number"]]
-    texts = {name: number(float(verdict[name]) / unit, digits) for name in ("paper", "ours", "low", "high", "decoder")}
-    mean, low, high = texts["ours"], texts["low"], texts["high"]
-    if part != "ours":
-        return texts[part]
-    return mean if mean == "–" else f"{mean} ({low} to {high})"
+def _verdict_text(verdict: Mapping[Any, Any], digits: int) -> str:
+    """Return our mean, then the paper's number in brackets with a mark."""
+    return f"{number(float(verdict['ours']) / UNITS[verdict['number']], digits)} {_paper_text(verdict, digits)}"
+
+
+def _paper_text(verdict: Mapping[Any, Any], digits: int) -> str:
+    """Return the paper's number in brackets: ✓ if our interval contains it, ✗ if not, no mark at another scale."""
+    mark = "" if pd.isna(verdict["inside"]) else " ✓" if verdict["inside"] else " ✗"
+    return f"({number(float(verdict['paper']) / UNITS[verdict['number']], digits)}){mark}"
 
 
 def _level(table: pd.DataFrame, column: Column, kind: str) -> str:
@@ -161,14 +146,13 @@ def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
 
     ``verdicts`` are as `sdlstudy.results.verdicts.judge` returns them, for a table that varies nothing.
     """
-    parts = {"paper": "paper", "ours": "ours (interval)", "inside": "inside", "decoder": "decoder"}
     symbols = {RECOVERY_NUMBER: GT_RECOVERY.symbol, MIP_NUMBER: MIP.symbol, L0_NUMBER: METRICS["l0"].symbol}
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for verdict in verdicts.to_dict("records"):
         names = {"Method": verdict["method"], "Anchoring": label_anchoring(verdict["anchoring"])}
         row = rows.setdefault(_place(verdict, None, "")[:3], {**names, "Protocol": verdict["protocol"]})
-        of_l0 = verdict["number"] == L0_NUMBER
-        for part, heading in parts.items():
-            if not (of_l0 and part == "decoder"):
-                row[f"{symbols[verdict['number']]}: {heading}"] = _judged_text(verdict, part, 1 if of_l0 else 3)
+        what, digits = symbols[verdict["number"]], 1 if verdict["number"] == L0_NUMBER else 3
+        row[f"{what}: ours (paper)"] = _verdict_text(verdict, digits)
+        if verdict["number"] != L0_NUMBER:
+            row[f"{what}: our decoder"] = number(float(verdict["decoder"]) / UNITS[verdict["number"]], digits)
     return pd.DataFrame(rows.values())

@@ -18,6 +18,7 @@ _LATEX = str.maketrans(
         **{character: f"\\{character}" for character in "&%$#_{}"},
         **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
         **{"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "±": r"$\pm$", "τ": r"$\tau$", "λ": r"$\lambda$"},
+        **{"✓": r"$\surd$", "✗": r"$\times$"},
         # at the start of a row, LaTeX would read these as an argument of the previous line break
         **{"[": "{[}", "*": "{*}"},
     }

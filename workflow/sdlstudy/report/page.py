@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,11 +13,9 @@ from sdlcore.evaluation.metrics import METRICS
 from sdlcore.identity import provenance
 from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.products.bench_table import BySource
-from sdlstudy.products.overview import Overview
+from sdlstudy.products.overview import CAPTION
 from sdlstudy.products.product import Product
 from sdlstudy.products.tables import OWN, PAPER_TEXT, Table
-from sdlstudy.rendering.figures import base64_of
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.run_text import verdict_table
 from sdlstudy.rendering.text_table import TextTable
@@ -69,24 +68,21 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
 
     A product without a table and without a picture gets no section in the report.
     """
-    encoded = {name: base64_of(image) for name, image in images.items()}
+    encoded = {name: b64encode(image).decode() for name, image in images.items()}
     stored = None
     if {"paper_table1_runs", "numbers", "table1_verdicts"} <= frames.keys():
         stored = judge("table1", frames["numbers"], frames["paper_table1_runs"])
-    return (
-        templates("sdlstudy.report")
-        .get_template("page.html.j2")
-        .render(
-            config=config,
-            overview=encoded.get("overview"),
-            overview_caption=Overview.caption,
-            sentences=list(_sentences(config, frames, stored)),
-            scale=_scale(config),
-            sections=[*_sections(config, frames, encoded), *_stored(stored)],
-            licences=_licences(config, frames, images),
-            configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
-            provenance=json.dumps(provenance(), indent=2),
-        )
+    page = templates("sdlstudy.report").get_template("page.html.j2")
+    return page.render(
+        config=config,
+        overview=encoded.get("table1"),
+        overview_caption=CAPTION,
+        sentences=list(_sentences(config, frames, stored)),
+        sources=_sources(config),
+        sections=[*_sections(config, frames, encoded), *_stored(stored)],
+        licences=_licences(config),
+        configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
+        provenance=json.dumps(provenance(), indent=2),
     )
 
 
@@ -116,14 +112,15 @@ def _sections(
     """Yield the sections of the page: tables of runs, then all other products."""
     for name, product in (dict[str, Product](_run_tables(config)) | config.products()).items():
         parts = {part: frames[product.part(part)] for part in product.parts if product.part(part) in frames}
-        if isinstance(product, Overview) or not (parts or name in images):
+        if not (parts or name in images):
             continue
         text = product.text(parts, config) if parts else None
         tables = {} if text is None else {"All numbers": text}
         if len(parts.get("effects", ())):
             tables["What anchoring changes"] = effect_table(parts["effects"])
         caption = product.caption if text is None or isinstance(product, Table) else ""
-        yield Section(name, _title(name, product), images.get(name), caption, tables)
+        # the picture of Table 1 is at the top of the page
+        yield Section(name, _title(name, product), None if name == "table1" else images.get(name), caption, tables)
 
 
 def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
@@ -178,36 +175,23 @@ def _effect(mean: float, low: float, high: float) -> str:
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f}){'*' * (not low <= 0 <= high)}"
 
 
-def _scale(config: Configuration) -> list[tuple[str, str]]:
-    """Return name and readable settings of each source that a table or figure uses."""
-    scale = []
-    for name in dict.fromkeys(_used_sources(config, config.products())):
+def _sources(config: Configuration) -> dict[str, str]:
+    """Return the settings of each source that a table or figure uses, as text."""
+    used = dict.fromkeys(name for product in config.products().values() for name, _ in product.drawn(config))
+    texts = {}
+    for name in used:
         source = config.source(name)
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
         latents = f"; {source.run['n_q']} latents" if "n_q" in source.run else ""
-        scale.append((name, f"{source.described}; {samples}{latents}"))
-    return scale
+        texts[name] = f"{source.described}; {samples}{latents}"
+    return texts
 
 
-def _used_sources(config: Configuration, names: Sequence[str] | Mapping[str, Product]) -> Iterator[str]:
-    """Yield the sources of the named products."""
-    for name, product in config.products().items():
-        if name not in names:
-            continue
-        if isinstance(product, BySource):
-            yield from (product.source_of(entry) for entry in product.entries())
-        elif isinstance(source := getattr(product, "source", None), str):
-            yield source
-
-
-def _licences(
-    config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]
-) -> list[tuple[str, str]]:
-    """Return the third-party data and models that the page uses, each with its licence."""
-    licences: dict[str, str] = {}
-    for name in _used_sources(config, [*frames, *images]):
-        for part in config.source(name).taken_from:
-            matches = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
-            what, licence = matches[0] if matches else (part, "see where it was obtained from")
-            licences[what] = licence
-    return list(licences.items())
+def _licences(config: Configuration) -> dict[str, str]:
+    """Return the licence of each of the third-party data and models that the sources use."""
+    licences = {}
+    for part in (part for name in _sources(config) for part in config.source(name).taken_from):
+        known = [text for start, text in LICENCES.items() if part.split("==")[0] == start]
+        what, licence = known[0] if known else (part, "see where it was obtained from")
+        licences[what] = licence
+    return licences

@@ -52,7 +52,7 @@ def null_sentence(table: pd.DataFrame, nulls: Sequence[str]) -> str:
     trained = table[table["anchoring"].eq("none") & ~table["method"].isin(list(nulls))]
     if not has_values(trained, DECODER):
         return f"Reconstructions leave {_span(table['fvu_mean'])} of the held-out variance unexplained."
-    null = strongest_null(table[table["anchoring"] == "none"], nulls)
+    null = strongest_null(table, nulls)
     if null is None:
         level = _span(trained[f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"])
         return f"Random directions recover {level}, and decoders of trained methods {_span(trained[DECODER])}."
