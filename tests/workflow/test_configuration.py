@@ -43,23 +43,6 @@ def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
     assert "expected a line without braces" in output
 
 
-@pytest.mark.slow
-def test_values_reach_jobs_as_they_are_written(checkout):
-    change = {
-        **NOTHING,
-        "name": "quoted",
-        "cache": f"cache {HARM}",
-        "wandb": f"'; touch pwned; echo '{HARM}",
-        "peers_python": f"python {HARM}",
-        "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}},
-    }
-    run = "results/quoted/runs/lrb/theirs/best/none/seed0/metrics.json"
-    done = checkout.snakemake(run, change=change, check=False)
-    assert f"{change['peers_python']} is missing, the interpreter that has other libraries" in done.stdout
-    assert (checkout.path / "results/quoted/activations/lrb/seed0/train.h5").exists()
-    assert not list(checkout.path.glob("**/pwned"))
-
-
 def test_paths_of_sources_are_one_word_each(checkout):
     stem = f"mine {HARM}"
     sources = {
@@ -100,16 +83,6 @@ def test_paths_of_sources_are_one_word_each(checkout):
     paths = {stem, f"{stem}/test", f"{stem}.gguf", f"{stem}.txt", f"{stem}.json", f"{stem}.safetensors"}
     assert paths | {f"wheel:a==1#b/{stem}.gguf", f"wheel:c==1#d/{stem}.json"} <= words
     assert not list(checkout.path.glob("**/pwned"))
-
-
-def test_the_longest_names_leave_room_for_those_of_logs(checkout):
-    longest = {"model": f"wheel:{'a' * 185}==1#b/{'m' * 195}.gguf", "text": f"wheel:c==1#d/{'t' * 195}.json"}
-    change = {**NOTHING, "name": "long", "sources": {"language": {"long": longest}}}
-    plan = checkout.plan("results/long/activations/long/test.h5", change=change)
-    paths = re.findall(r"^ +(?:log|benchmark|output): (.+)$", plan.text, re.MULTILINE)
-    assert any("m" * 195 in path for path in paths)
-    for path in paths:
-        assert max(map(len, path.split("/"))) <= 255 - len("..12345678.part"), path
 
 
 def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):

@@ -127,11 +127,3 @@ def test_a_lost_part_of_a_store_is_embedded_again_alone(pictures):
             ActivationStore(pictures.path / "results/tiny/activations/shapes/train.h5")
     finally:
         part.write_bytes(saved)
-
-
-@pytest.mark.slow
-def test_a_missing_folder_of_images_is_one_sentence(pictures):
-    change = {**CHANGE, "sources": {"clip": {"shapes": {**CHANGE["sources"]["clip"]["shapes"], "images": "nowhere"}}}}
-    done = pictures.snakemake("results/tiny/activations/shapes/train/part-00000.h5", change=change, check=False)
-    assert done.returncode != 0
-    assert "nowhere" in done.stdout

@@ -57,26 +57,3 @@ def test_another_file_is_imported_anew_and_nothing_else(checkout):
     assert {rule for rule, _ in runs} == {"train", "evaluate"}
     assert all("method=mine" in wildcards for _, wildcards in runs)
     assert checkout.plan(f"{RUN}/metrics.json", change=change()).jobs == []
-
-
-def test_wrong_settings_of_an_imported_dictionary_are_refused_in_a_sentence(checkout):
-    done = checkout.snakemake(f"{MINE}/metrics.json", change=change(model="gone"), check=False)
-    assert done.returncode != 0
-    assert "methods.mine: gone: neither a file or folder on this machine nor OWNER/NAME at the hub" in done.stdout
-    done = checkout.snakemake(f"{MINE}/metrics.json", change=change(k=3), check=False)
-    assert done.returncode != 0
-    assert "k: unknown setting" in done.stdout
-    anchored = {**change(), "tables": {"table1": {"methods": ["topk", "mine"]}}}
-    done = checkout.snakemake("table1", change=anchored, check=False)
-    assert "imported dictionaries take no anchors; use anchorings: [none]" in done.stdout
-
-
-def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):
-    wider = change() | {"sources": {"bench": {"wide": {"like": "lrb", "n_p": 11}}}}
-    wide = "results/tiny/runs/wide/mine/best/none/seed0"
-    wider["tables"]["table1"]["source"] = "wide"
-    done = checkout.snakemake(f"{wide}/model.safetensors", change=wider, check=False)
-    assert done.returncode != 0
-    (log,) = checkout.path.glob("logs/**/train/wide.mine.best.none.seed0.log")
-    assert "a topk autoencoder of widths ((10,), (10,)), expected " in log.read_text()
-    assert not (checkout.path / wide / "model.safetensors").exists()

@@ -275,16 +275,3 @@ def test_a_resumed_training_goes_on_in_its_run_at_weights_and_biases(monkeypatch
     assert [str(rows) for rows in service.runs.values()] == [str(ROWS)]  # a nan equals nothing
     assert service.exit_codes == [1, 0]
     assert service.settings == {"project": "sdlcore", "dir": str(tmp_path), "config": {"k": 4, "seed": 3}}
-
-
-@pytest.mark.parametrize(
-    ("package", "place", "requirement"),
-    [
-        ("wandb", {"wandb": "sdlcore"}, r"sdlcore\[wandb\]"),
-        ("tensorboardX", {"tensorboard": Path("nowhere")}, r"sdlcore\[tensorboard\]"),
-    ],
-)
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, package, place, requirement, tmp_path):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=f"needs {package}, .* pip install '{requirement}'"):
-        record(tmp_path, **place)

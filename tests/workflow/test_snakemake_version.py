@@ -9,8 +9,6 @@ tables, also where the workflow is imported as a module.
 import re
 import tomllib
 
-import snakemake.parser
-
 from tests.conftest import REPOSITORY
 
 OLDEST = "9.12"
@@ -26,10 +24,3 @@ def test_snakefile_and_package_and_documentation_agree_on_the_oldest_snakemake()
     assert f"Snakemake {OLDEST} or newer" in (REPOSITORY / "docs/pipeline.md").read_text()
     locked = re.search(r"^snakemake==(\d+)\.(\d+)", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE)
     assert (int(locked[1]), int(locked[2])) >= tuple(map(int, OLDEST.split(".")))
-
-
-def test_the_oldest_snakemake_has_the_pathvars_that_are_used():
-    text = "".join(file.read_text() for file in SMK)
-    assert re.search(r"^pathvars:", text, flags=re.MULTILINE)
-    assert "<results>" in text
-    assert "pathvars" in snakemake.parser.Python.subautomata

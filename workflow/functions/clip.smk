@@ -1,13 +1,9 @@
 # Files and settings of CLIP models and of their images.
-from offline.settings import FASHION_MNIST, TRAINED_HERE
+from offline.settings import TRAINED_HERE
 
 
 def clip_source(wildcards):
     return study.clip(wildcards.source)
-
-
-def is_fashion_mnist(wildcards):
-    return clip_source(wildcards).images == FASHION_MNIST
 
 
 def clip_prepared_images(wildcards):

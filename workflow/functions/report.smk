@@ -18,14 +18,6 @@ if study.name == "paper" or not Path(PUBLISHED_FILES[0]).exists():
     PUBLISHED_FILES = []
 
 
-# products with a plan of their own
-PLANNED = [
-    path.rpartition(".")[-1]
-    for path, product in study.products_by_path().items()
-    if not product.alone and (product.cells(study) or product.cells_without_metrics(study))
-]
-
-
 def source_shapes():
     """Return the shapes of sources whose dimensions are not in the configuration, as far as files and models exist."""
     shapes = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
@@ -35,17 +27,16 @@ def source_shapes():
     return shapes
 
 
-def say_plan(log, name=None):
-    """Print and log the plan of the configuration, or of one table or figure."""
+def say_plan(log):
+    """Print and log the plan of the configuration."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
-    config = study.only(name) if name else study
-    stages = plan(config, lambda path: not Path(path).exists(), source_shapes())
+    stages = plan(study, lambda path: not Path(path).exists(), source_shapes())
     lines = [
         stages.to_string(index=False, na_rep="unknown", float_format="{:.2f}".format),
         f"{free / 1e9:.0f} GB are free. Hours are for jobs one after the other, trainings at the speed of one core.",
     ]
-    absent = {f"{source.kind}.{name}": missing_files(name) for name, source in config.all_sources().items()}
+    absent = {f"{source.kind}.{name}": missing_files(name) for name, source in study.all_sources().items()}
     lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)
     Path(log).write_text(f"{text}\n")

@@ -12,10 +12,8 @@ which needs no root access. Otherwise torchvision downloads them.
 import gzip
 import hashlib
 import logging
-import shutil
 import subprocess
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +28,7 @@ from sdlcore.storage.files import atomic_folder, write_json
 log = logging.getLogger(__name__)
 
 PACKAGE = "dataset-fashion-mnist"
-INSTALLED = "usr/share/datasets/fashion-mnist"
+INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 SIDE = 28
 GARMENTS = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
@@ -119,11 +117,6 @@ def all_class_folders() -> list[str]:
     return [f"{b}_{t}_{garment}" for garment in garments for b in BRIGHTNESS for t in TEXTURE]
 
 
-def garment_of(class_name: str) -> str:
-    """Return the garment in a class name, without its two adjectives."""
-    return class_name.split(" ", maxsplit=2)[2]
-
-
 def class_folders(data: Pictures, terciles: Terciles) -> list[str]:
     """Return the class folder of each picture."""
     brightness = _third(mean_brightness(data.pictures), terciles.brightness[data.garments])
@@ -147,7 +140,7 @@ def measure_terciles(data: Pictures) -> Terciles:
 def mean_brightness(pictures: np.ndarray) -> np.ndarray:
     """Return the mean of the nonzero pixels of each picture, which show the garment; 0 if there are none."""
     inside = pictures > 0
-    return _mean(pictures, inside)
+    return _mean([pictures], [inside])
 
 
 def mean_gradient(pictures: np.ndarray) -> np.ndarray:
@@ -156,19 +149,15 @@ def mean_gradient(pictures: np.ndarray) -> np.ndarray:
     Differences across the outline do not count, since they depend on a garment's size and brightness.
     """
     signed, inside = pictures.astype(np.int16), pictures > 0
-    across, down = np.abs(np.diff(signed, axis=2)), np.abs(np.diff(signed, axis=1))
-    across_inside, down_inside = inside[:, :, 1:] & inside[:, :, :-1], inside[:, 1:] & inside[:, :-1]
-    differences = np.concatenate([_flat(across), _flat(down)], axis=1)
-    return _mean(differences, np.concatenate([_flat(across_inside), _flat(down_inside)], axis=1))
+    differences = [np.abs(np.diff(signed, axis=axis)) for axis in (2, 1)]
+    return _mean(differences, [inside[:, :, 1:] & inside[:, :, :-1], inside[:, 1:] & inside[:, :-1]])
 
 
-def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    values, where = _flat(values), _flat(where)
-    return (values * where).sum(axis=1, dtype=np.int64) / np.maximum(where.sum(axis=1), 1)
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(values), -1)
+def _mean(values: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
+    """Return the mean of the chosen values of each picture; 0 if none is chosen."""
+    total = sum((v * w).sum(axis=(1, 2), dtype=np.int64) for v, w in zip(values, where, strict=True))
+    mean: np.ndarray = total / np.maximum(sum(w.sum(axis=(1, 2)) for w in where), 1)
+    return mean
 
 
 def _third(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
@@ -187,55 +176,44 @@ def read_pictures(folder: Path, prefix: str) -> Pictures:
 
     The first 16 bytes of pictures and the first 8 of labels are their sizes; `obtain` checks the content.
     """
-    pictures = np.frombuffer(_unzipped(folder / f"{prefix}-images-idx3-ubyte.gz"), np.uint8, offset=16)
-    garments = np.frombuffer(_unzipped(folder / f"{prefix}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
-    return Pictures(pictures.reshape(-1, SIDE, SIDE), garments)
+    packed = (folder / f"{prefix}-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
+    pictures, garments = (gzip.decompress(path.read_bytes()) for path in packed)
+    return Pictures(
+        np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, SIDE, SIDE),
+        np.frombuffer(garments, np.uint8, offset=8),
+    )
 
 
-def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:
+def obtain(by_hand: str | Path, scratch: Path, installed: Path = INSTALLED) -> tuple[Path, str]:
     """Find or download the four files; return their folder and their origin, after checking their checksums.
 
-    Four places are tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the
-    same package downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
+    Three places are tried in this order: the folder ``by_hand``; Debian's package, installed or downloaded by apt-get
+    into ``scratch``, which needs no root access; torchvision's download.
 
     Raises
     ------
     SourceError
         If all of these fail, with the reason for each, or if a checksum differs.
     """
-    ways: list[tuple[str, Callable[[], Path]]] = [
-        (f"the folder {by_hand}", lambda: _complete_folder(Path(by_hand))),
-        (f"Debian's package {PACKAGE}, installed", lambda: _complete_folder(root / INSTALLED)),
-        (f"Debian's package {PACKAGE}, downloaded by apt-get", lambda: _apt(scratch)),
-        ("torchvision's download", lambda: _torchvision(scratch)),
-    ]
+    for folder, where in ((Path(by_hand), f"the folder {by_hand}"), (installed, f"Debian's package {PACKAGE}")):
+        if all((folder / name).is_file() for name in SHA256):
+            return _checked(folder), where
     failures = []
-    for where, way in ways:
+    ways: dict[str, Callable[[Path], Path]] = {f"Debian's package {PACKAGE}": _apt, "torchvision": _torchvision}
+    for where, way in ways.items():
         try:
-            folder = way()
-        except Exception as error:  # four different tools raise many kinds
+            folder = way(scratch)
+        except Exception as error:  # different tools raise many kinds
             failures.append(f"{where}: {error}")
-            log.info("Fashion-MNIST not from %s (%s)", where, error)
             continue
-        _check_digests(folder)
-        log.info("Fashion-MNIST from %s", where)
-        return folder, where
+        return _checked(folder), where
     raise SourceError(
         f"Fashion-MNIST cannot be obtained; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} "
         f"into {by_hand} by hand. Tried: {'; '.join(failures)}"
     )
 
 
-def _complete_folder(folder: Path) -> Path:
-    missing = [name for name in SHA256 if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{folder} contains no {missing[0]}")
-    return folder
-
-
 def _apt(scratch: Path) -> Path:
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise FileNotFoundError("this machine has no apt-get or no dpkg-deb")
     # own package lists, since the system's lists are often missing in containers and only root may update them
     options = [
         *("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"),
@@ -245,19 +223,16 @@ def _apt(scratch: Path) -> Path:
         (scratch / folder).mkdir(parents=True)
     try:
         _call("apt-get", "download", PACKAGE, where=scratch)
-    except OSError:
+    except subprocess.CalledProcessError:
         _call("apt-get", *options, "update", where=scratch)
         _call("apt-get", *options, "download", PACKAGE, where=scratch)
     (package,) = scratch.glob(f"{PACKAGE}_*.deb")
     _call("dpkg-deb", "-x", str(package), str(scratch / "debian"), where=scratch)
-    return _complete_folder(scratch / "debian" / INSTALLED)
+    return scratch / "debian" / INSTALLED.relative_to("/")
 
 
 def _call(*command: str, where: Path) -> None:
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=SECONDS, check=False)
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise OSError(f"{command[0]}: {lines[-1].strip() if lines else 'no message'}")
+    subprocess.run(command, cwd=where, capture_output=True, timeout=SECONDS, check=True)
 
 
 def _torchvision(scratch: Path) -> Path:
@@ -265,26 +240,20 @@ def _torchvision(scratch: Path) -> Path:
 
     for train in (True, False):
         FashionMNIST(str(scratch), train=train, download=True)
-    return _complete_folder(scratch / "FashionMNIST/raw")
+    return scratch / "FashionMNIST/raw"
 
 
-def _check_digests(folder: Path) -> None:
+def _checked(folder: Path) -> Path:
+    """Return the folder; an error if a file in it is not the pinned one."""
     for name, sha256 in SHA256.items():
         digest = content_sha256(folder / name)
         if digest != sha256:
             raise SourceError(
                 f"{folder / name}: SHA-256 of its content is {digest}, but {sha256} is pinned; fetch it again"
             )
+    return folder
 
 
 def content_sha256(path: Path) -> str:
     """Return the hex SHA-256 of a gzipped file's unpacked content."""
-    return hashlib.sha256(_unzipped(path)).hexdigest()
-
-
-def _unzipped(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path}: not a readable gzip file ({error}); fetch it again") from error
+    return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()

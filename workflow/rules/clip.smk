@@ -59,11 +59,10 @@ rule train_clip:
         model=clip_model,
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=lambda wildcards: clip_folders(wildcards)[1],
-        garments=lambda wildcards: "--garments" if is_fashion_mnist(wildcards) else "",
         number=NUMBERS["clip"],
     shell:
         'python "$SCRIPTS"/train_clip.py --training {params.training:q} --model {params.model:q}'
-        " --images {params.images:q} --test-images {params.test_images:q} {params.garments}"
+        " --images {params.images:q} --test-images {params.test_images:q}"
         " --workers {resources.workers} --threads {threads} --device $DEVICE"
         " --weights {output.weights:q} --metrics {output.metrics:q} > {log:q} 2>&1"
 

@@ -9,19 +9,3 @@ rule plan:
     localrule: True
     run:
         say_plan(log[0])
-
-
-for planned_name in PLANNED:
-
-    rule:
-        name:
-            f"plan_{planned_name}"
-        log:
-            f"<logs>/plan/{planned_name}.log",
-        localrule: True
-        params:
-            name=planned_name,
-        run:
-            say_plan(log[0], params.name)
-
-    say_what_it_makes(f"plan_{planned_name}", f"Estimate the cost of {planned_name}, and of its remaining jobs")

@@ -89,11 +89,6 @@ def test_the_table_has_means_and_differences_for_programs_and_people(tables):
     assert len([line for line in text.splitlines() if line.startswith("| mine")]) == 2
 
 
-def test_its_runs_are_planned_only_when_requested_by_name(config):
-    assert config.all_cells() == []
-    assert "discovery" in config.products()
-
-
 REFERENCES = References(np.eye(6, dtype=np.float32))
 
 

@@ -98,19 +98,6 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
     assert {cell.protocol for cell in config.law.cells_without_metrics(config)} == {"best"}
 
 
-def test_a_run_at_several_points_counts_once():
-    config = configuration(runs={"topk": {"n": [128], "noise": [0.0]}})
-    assert len(config.law.runs_at_points(config)) == 4
-    assert len(config.law.cells_without_metrics(config)) == 2
-
-
-def test_true_features_alone_need_no_samples():
-    config = configuration()
-    stores = [path for path in config.products()["law"].inputs(config.files()) if "activations" in path]
-    assert stores == []
-    assert "lrb_n_120" in config.law.used(config).sources.bench
-
-
 @pytest.mark.parametrize(
     ("bench", "change", "message"),
     [

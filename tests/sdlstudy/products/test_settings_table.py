@@ -21,9 +21,3 @@ def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
     assert product.text({"": pd.read_csv(tmp_path / files.table("table3"))}, config).frame["paper"][0] == "1000"
     assert (tmp_path / files.table("table3", "md")).read_text().startswith(config.tables["table3"].caption)
     assert r"\label{tab:table3}" in (tmp_path / files.table("table3", "tex")).read_text()
-
-
-def test_it_needs_no_run():
-    config = studies.alone({"tables": {"table3": {"source": "lrb"}}})
-    assert config.all_cells() == []
-    assert config.products()["table3"].inputs(config.files("paper")) == ["paper/table3.csv"]

@@ -116,14 +116,6 @@ def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_pat
     assert pictures[1, "2.png"][1].tolist() == [[0, 5], [4, 0]]
 
 
-def test_a_store_without_labels_is_refused(tmp_path):
-    config = configuration(images="train")
-    write_runs(tmp_path, config, "train")
-    write_store(tmp_path / config.files().store("pictures", 5, "test"), MEANS.T)
-    with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, and class means in "):
-        studies.make(config, "figure9", tmp_path)
-
-
 def test_names_of_any_letters_reach_the_figure_and_its_table(tmp_path, monkeypatch):
     names = [r"$\frac$ <script>alert(1)</script>", "a$b$c\r\x1b[31m\u202e", "=1+1"]
     monkeypatch.setitem(globals(), "NAMES", names)

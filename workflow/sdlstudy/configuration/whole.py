@@ -101,16 +101,6 @@ class Configuration(_StudyWithProducts):
         """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""
         return [product for product in self.products_by_path().values() if not product.alone]
 
-    def only(self, name: str) -> "Configuration":
-        """Return the configuration with a single one of its products."""
-        other_products = {key: None for key in self.products_by_path() if key.rpartition(".")[-1] != name}
-        figures = {key.removeprefix("figures."): None for key in other_products if key.startswith("figures.")}
-        tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in other_products}
-        root_products = {key: None for key in other_products if "." not in key}
-        return self.model_copy(
-            update={"tables": tables, "figures": self.figures.model_copy(update=figures), **root_products}
-        )
-
     def cells(self) -> list[Cell]:
         """Return every run whose metrics `whole` needs, each once."""
         return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))

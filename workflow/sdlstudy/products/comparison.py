@@ -15,7 +15,7 @@ from sdlcore.evaluation.metrics import METRICS, Better
 from sdlcore.settings import Positive
 from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE
-from sdlstudy.rendering.labels import label_method, label_source
+from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Unique
@@ -161,7 +161,7 @@ class Comparison(BenchTable):
 
         ranked = rows.sort_values("rank", key=pd.isna, kind="stable")["method"].unique().tolist()
         places = rows["method"].map(ranked.index)
-        tidy = rows.assign(place=places, ground=rows["ground"].map(label_source))
+        tidy = rows.assign(place=places)
         height = 1.2 + 0.2 * len(ranked)
         grid = seaborn.FacetGrid(tidy, col="ground", sharex=False, height=height, aspect=2.2 / height)
         grid.map_dataframe(_draw_intervals).set_titles("{col_name}")

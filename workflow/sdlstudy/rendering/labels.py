@@ -19,63 +19,6 @@ METHODS = {
     "acs": "ACS",
     "ksvd": "K-SVD",
     "odl": "Online dictionary learning",
-    # of config/studies/judged.yaml
-    "relu_real": "ReLU SAE",
-    # of config/studies/law.yaml
-    "acs_bare": "ACS, encoder without ridge",
-    "topk_tied": "TopK SAE, tied",
-    # of config/studies/anchoring.yaml
-    "topk_short": "TopK SAE, few steps",
-    "topk_short_tied": "TopK SAE, tied, few steps",
-    "topk_narrow": "TopK SAE, n_q near n",
-    "topk_narrow_tied": "TopK SAE, tied, n_q near n",
-    "relu_short": "ReLU SAE",
-    "relu_short_tied": "ReLU SAE, tied",
-    "topk_few_tied": "TopK SAE, tied",
-    "topk_real_tied": "TopK SAE, tied",
-    # of config/peers.yaml
-    "nested": "Matryoshka SAE by prefixes",
-    "saelens_topk": "SAELens TopK",
-    "saelens_topk_3e3": "SAELens TopK at 3e-3",
-    "saelens_batchtopk": "SAELens BatchTopK",
-    "saelens_nested": "SAELens Matryoshka",
-    "saelens_jumprelu": "SAELens JumpReLU",
-    "saelens_batchtopk_3e3": "SAELens BatchTopK at 3e-3",
-    "saelens_nested_3e3": "SAELens Matryoshka at 3e-3",
-    "dictionary_learning_topk": "dictionary_learning TopK",
-    "dictionary_learning_topk_3e3": "dictionary_learning TopK at 3e-3",
-    "dictionary_learning_batchtopk": "dictionary_learning BatchTopK",
-    "dictionary_learning_nested": "dictionary_learning Matryoshka",
-    "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
-    "sparsify_topk": "sparsify TopK",
-    # of config/studies/synthsaebench.yaml
-    "acs_narrow": "ACS from n_q atoms",
-    "acs_denoised": "ACS, codes denoised",
-    # of config/studies/methods.yaml
-    "p_annealing": "ReLU SAE, p-annealing",
-    "gated": "Gated SAE",
-    "jumprelu_tanh": "JumpReLU SAE, tanh penalty",
-    "jumprelu_quadratic": "JumpReLU SAE, quadratic penalty",
-    "topk_aux": "TopK SAE, auxiliary loss",
-    "abstopk": "AbsTopK SAE",
-    "lista": "LISTA after TopK",
-    "matching_pursuit": "Matching pursuit SAE",
-    "hierarchical": "HierarchicalTopK SAE",
-    "nested_detached": "Matryoshka SAE by prefixes, detached",
-    "ortsae": "OrtSAE",
-    "ra_sae": "RA-SAE",
-    "t_sae": "T-SAE",
-}
-SOURCES = {
-    "plain": "the paper's bench",
-    "denser": "a denser bench",
-    "zipf": "Zipf frequencies",
-    "noisy": "noise",
-    "nested": "nested features",
-    "synth_s": "SynthSAEBench",
-    "smollm2_100k": "SmolLM2",
-    **{f"plain_{l0}": f"the paper's bench, L0 {l0}" for l0 in (8, 16, 32)},
-    **{f"smollm2_{l0}": f"SmolLM2, L0 {l0}" for l0 in (16, 32, 64)},
 }
 ANCHORING_LABELS = {
     "none": "none",
@@ -95,19 +38,9 @@ def label_method(method: str) -> str:
     return PAPER_METHODS.get(method) or METHODS.get(method, method)
 
 
-def without_label(method: str) -> bool:
-    """Return whether only the configuration names this method: it is the reader's own."""
-    return method not in PAPER_METHODS and method not in METHODS
-
-
 def label_anchoring(anchoring: str) -> str:
     """Return a readable name of an anchoring."""
     return ANCHORING_LABELS.get(anchoring, anchoring)
-
-
-def label_source(source: str) -> str:
-    """Return a readable name of a source."""
-    return SOURCES.get(source, source)
 
 
 def label_value(value: float, paper_value: float) -> str:
