@@ -1,7 +1,6 @@
 """The comparison of methods at equal L0: a table and a picture of all grounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -17,17 +16,12 @@ from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import unknown
 from sdlstudy.settings.sources import Source
 from sdlstudy.settings.study import Study
 
-SHARED = "shared"
-"""Column of a run's share of decoder columns that match a column of a run with another seed, at a cosine above
-`SHARED_ABOVE`; the mean over other seeds."""
-SHARED_ABOVE = 0.7
 MISSED = 0.25
 """A method is not compared with the others if its mean L0 differs from the target by more than this share, or its
 number of latents from the median over runs."""
@@ -60,9 +54,6 @@ class Comparison(BenchTable):
 
     keys = ("comparison",)
     title = "Methods at equal L0"
-    # two n_q x n_q matrices of cosines, and the dictionaries of all seeds
-    memory = 4000
-    minutes = 120
     parts = ("", "runs")
     pictured = True
     costed = True
@@ -74,7 +65,6 @@ class Comparison(BenchTable):
         "fvu": METRICS["fvu"].symbol,
         "l0": METRICS["l0"].symbol,
         "dead_fraction": METRICS["dead_fraction"].symbol,
-        SHARED: f"shared: decoder above {SHARED_ABOVE:g}",
     }
     caption = (
         "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Ranks are by MIP on "
@@ -82,10 +72,8 @@ class Comparison(BenchTable):
         "95 % t intervals of paired differences over seeds leave possible. A dash: not compared, as the method is a "
         "null baseline, or its L0 or its number of latents is off by more than a quarter. Recovery, MIP, F1 and MCC "
         "need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder column, "
-        "MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share of "
-        "decoder columns that match a column of a run with another seed, on sources whose samples all seeds share; its "
-        "pairs of seeds overlap, so its interval is too narrow. Seconds are wall-clock times on one machine, where "
-        "other jobs may have run at the same time."
+        "MCC the mean |cosine| of the best one-to-one assignment of latents to features. Seconds are "
+        "wall-clock times on one machine, where other jobs may have run at the same time."
     )
 
     runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
@@ -123,21 +111,11 @@ class Comparison(BenchTable):
             if name in ("fvu", "dead_fraction") or (source.is_labelled and METRICS[name].matched is not None)
         ]
 
-    def inputs(self, files: Files) -> list[str]:
-        cells = self.cells(files.study)
-        models = [files.model(cell) for cell in cells if _shared_by_seeds(files.study, cell.source)]
-        return list(dict.fromkeys([*super().inputs(files), *models]))
-
     def rows(self, files: Files) -> pd.DataFrame:
         """Return a row for each run: ground, method, seed, `columns` and the costs."""
-        frames = []
-        for ground in self.entries():
-            cells = self.cells_on(ground, files.study)
-            rows, shared = self.rows_of(cells, files), _shared_with_other_seeds(cells, files)
-            rows[SHARED] = [shared.get(cell) for cell in cells]
-            rows["source"] = ground
-            frames.append(rows.rename(columns={"source": "ground"}))
-        return pd.concat(frames)
+        grounds = {ground: self.rows_of(self.cells_on(ground, files.study), files) for ground in self.entries()}
+        rows = [rows.assign(source=ground).rename(columns={"source": "ground"}) for ground, rows in grounds.items()]
+        return pd.concat(rows)
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         entries, runs = self.entries(), self.rows(files)
@@ -171,31 +149,6 @@ class Comparison(BenchTable):
             axes.set_xlabel(f"{METRICS[score].symbol}\n({METRICS[score].better} is better)")
         figure: Figure = grid.figure
         return figure
-
-
-def _shared_by_seeds(study: Study, source: str) -> bool:
-    """Return whether runs with different seeds see the same samples. Benches draw other features for each seed."""
-    return study.source(source).n_features is None
-
-
-def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, float]:
-    """Return the column `SHARED` of each run that has runs with other seeds and the same samples."""
-    from sdlcore import stability
-    from sdlcore.model.saving import load_model
-
-    groups: dict[Cell, list[Cell]] = {}
-    for cell in cells:
-        if _shared_by_seeds(files.study, cell.source):
-            groups.setdefault(replace(cell, seed=0), []).append(cell)
-    mean_shares: dict[Cell, float] = {}
-    for group in groups.values():
-        if len(group) < 2:
-            continue
-        pairs = stability({cell.seed: load_model(files.model(cell)) for cell in group})
-        for cell in group:
-            shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if cell.seed in (pair.first, pair.second)]
-            mean_shares[cell] = sum(shares) / len(shares)
-    return mean_shares
 
 
 def ranking(
