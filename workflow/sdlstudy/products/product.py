@@ -181,6 +181,8 @@ class Product(Settings):
         text = self.text(frames, files.study)
         if text is not None:
             text.write(files.table(self.name, "md"), files.table(self.name, "tex"))
+        if files.figure(self.name) not in self.outputs(files):
+            return
         with style():
             figure = self.draw(rows, files)
             if figure is not None:
