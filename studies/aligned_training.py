@@ -39,7 +39,7 @@ from studies.answers import GROUNDS
 
 STEPS = 2000
 DATA = ("clip", "lrb", "smollm2")
-METHODS = ("batchtopk", "topk")
+METHODS = ("batchtopk",)
 RATES = (1e-3, 3e-3, 1e-2)
 PILOT, SEEDS = 100, (0, 1, 2)
 WORLD = {"pilot": 100, "runs": 101}
