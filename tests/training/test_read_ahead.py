@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
-from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from sdlcore.training.read_ahead import read_ahead
 from tests.stores import write_store
@@ -124,15 +123,6 @@ def test_no_error_of_a_reader_looks_like_the_end_of_the_batches(error):
 
     with pytest.raises(RuntimeError if error is StopIteration else error):
         next(read_ahead(batches, 7, 9, "cpu"))
-
-
-def test_errors_of_the_store_come_through(path):
-    store = ActivationStore(path)
-    ahead = read_ahead(reader(store), 0, 100, "cpu", depth=1)
-    next(ahead)
-    store.close()
-    with pytest.raises(StoreError, match=r"store\.h5: contains no column 'input'"):
-        list(ahead)
 
 
 @given(stop=st.integers(0, 8), depth=st.integers(1, 4))
