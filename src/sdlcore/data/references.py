@@ -100,6 +100,8 @@ class References:
         The store's classes may differ from the references' classes, or be in another order. ValueError if labels are
         missing, or the name of a label matches none or several of the references' classes.
         """
+        if not store.has("labels"):
+            raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
         labels, store_names = store.read("labels"), store.class_names()
         if store_names == (None if self.class_names is None else list(self.class_names)):
             # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
