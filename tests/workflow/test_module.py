@@ -90,7 +90,7 @@ def test_a_module_finishes_in_an_empty_folder(finished, tmp_path):
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
         *("Snakefile", "config.yaml", "results", "logs")
     }
-    for table in ("table1.csv", "table3.csv", "features.csv"):
+    for table in ("table1.csv", "table3.csv", "figure6.csv"):
         expected = finished.path / "results/tiny/tables" / table
         assert (folder / "results/tiny/tables" / table).read_bytes() == expected.read_bytes()
     log = next((folder / "logs/tiny/train").glob("*.log")).read_text()

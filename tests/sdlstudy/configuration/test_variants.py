@@ -89,10 +89,10 @@ def test_a_sweep_of_a_runs_setting_makes_variants_of_methods_with_what_protocols
 def test_a_value_that_needs_more_than_the_parameter_is_a_variant_of_that_name():
     change = sweep("max_interference", [0.05, 0.2])
     change["sources"] = {
-        "bench": {"lrb_max_interference_0_05": {"like": "lrb", "max_interference": 0.05, "learning_rate": 0.02}}
+        "bench": {"lrb_max_interference_0_05": {"like": "lrb", "max_interference": 0.05, "frequency_exponent": 0.5}}
     }
     config = changed(change)
-    assert config.sources.bench["lrb_max_interference_0_05"].learning_rate == 0.02
+    assert config.sources.bench["lrb_max_interference_0_05"].frequency_exponent == 0.5
     change["sources"]["bench"]["lrb_max_interference_0_05"]["max_interference"] = 0.06
     with pytest.raises(ConfigError, match=r"table7.sweep.values: 0.05, but sources.lrb_max_interference_0_05 has 0.06"):
         changed(change)
