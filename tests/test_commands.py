@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import ModelConfig
+from sdlcore.data.references import save_references
 from sdlcore.inside.features import SHOWN
 from sdlcore.inside.score import BRIEF
 from sdlcore.model.coder import SparseCoder
@@ -180,6 +182,24 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
     assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
 
 
+def test_rows_that_different_class_means_judge_bring_a_warning(folder, tmp_path, capsys):
+    x = np.load(folder / "test.npy")
+    labels = np.arange(len(x)) % 3
+    np.save(tmp_path / "labels.npy", labels)
+    runs = [str(tmp_path / name) for name in ("one", "other")]
+    for run in runs:
+        sdl.load(folder / "run").save(run)
+    judging = ["evaluate", *runs, "--x", str(folder / "test.npy"), "--labels", str(tmp_path / "labels.npy")]
+    main(judging)
+    assert "different means of classes" not in capsys.readouterr().out
+    path = tmp_path / "one/references.safetensors"
+    save_references(path, sdl.class_means(x[::2], labels[::2]), {})
+    main(judging)
+    assert "rows are judged by different means of classes; --references names a file" in capsys.readouterr().out
+    main([*judging, "--references", str(path)])
+    assert "different means of classes" not in capsys.readouterr().out
+
+
 def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
     command = f"fit {folder}/train.h5 --out {tmp_path}/run"
     message = refusal(capsys, command, *TOPK, "--steps", "20", "--lr", "1e30")
@@ -207,6 +227,14 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
         assert message in refusal(capsys, call, *TOPK)
 
 
+def test_version_and_commands_are_printed(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"sdlcore {sdl.__version__}\n"
+    main([])
+    printed = capsys.readouterr().out
+    assert all(f"\n    {command} " in printed for command in COMMANDS)
+
+
 def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -229,6 +257,8 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
     out = str(tmp_path / "run")
     main(["fit", x, "--target", x, *(["--pair", pair] if pair == "crosscoder" else []), "--out", out, *TOPK])
     assert sdl.load(out).pair == pair
+    main(["fit", x, "--target", x, "--start", out, "--out", f"{out}_again", *TOPK])
+    assert sdl.load(f"{out}_again").pair == pair
     main(["evaluate", out, "--x", x, "--target", x, "--no-nulls"])
 
 
@@ -250,6 +280,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out a --anchors class-means", "--anchors class-means needs --labels"),
         ("fit x.npy --out a --anchors class_means", "class_means; did you mean class-means?"),
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),
+        ("fit x.npy --out a --anchors discover --n-anchors 0.5", "--n-anchors must be a whole number with --anchors"),
         ("fit x.npy --out a --pair transcoder", "pair is transcoder, but the inputs are for pair sae"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
         ("stability run other", "run: neither a file or folder on this machine"),
@@ -284,6 +315,15 @@ def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys)
     assert np.array_equal(sdl.load(tmp_path / "theirs").W_dec.numpy(), ours.W_dec.numpy())
     message = refusal(capsys, f"export {folder}/run --to circuit_tracer --out {tmp_path}/refused")
     assert "circuit-tracer cannot express this topk autoencoder" in message
+
+
+def test_plain_tensors_become_a_dictionary(tmp_path, folder):
+    dictionary, plain = sdl.load(folder / "run"), tmp_path / "plain.safetensors"
+    names = ("W_enc", "W_dec", "b_enc", "b_dec")
+    save_file({name: getattr(dictionary, name).contiguous() for name in names}, plain)
+    main(f"import {plain} --activation topk --k 3 --layout by_latent --out {tmp_path}/run".split())
+    x = np.load(folder / "test.npy")
+    assert np.allclose(sdl.load(tmp_path / "run").encode(x), dictionary.encode(x), atol=1e-6)
 
 
 def test_latents_are_read_in_a_language_model(tmp_path, capsys):

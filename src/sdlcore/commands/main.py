@@ -12,7 +12,7 @@ import tyro
 
 import sdlcore as sdl
 from sdlcore.command_line import called_later, reported
-from sdlcore.commands import written
+from sdlcore.commands import custom
 from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, command, help_text, settings_of
 from sdlcore.extraction.items import TokensOf
 from sdlcore.interop.tensors import Orientation
@@ -51,12 +51,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
         roles=tuple[str, ...] | None,
         dtype=Precision | None,
     ),
-    "suggest": written.suggest,
-    "fit": written.fit,
+    "suggest": custom.suggest,
+    "fit": custom.fit,
     "fit-many": command(
         sdl.fit_many,
         "x runs out target start at_once seed device",
-        written.TRAINING,
+        custom.TRAINING,
         x=InputPath,
         runs=Annotated[Path, arg(help=RUNS)],
         start=Path | None,
@@ -65,16 +65,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search": command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
     "refine": command(sdl.refine, "dictionary x out rounds n_samples seed"),
     "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
-    "evaluate": written.evaluate,
+    "evaluate": custom.evaluate,
     "judge": command(sdl.judge, "dictionary bench seed"),
-    "judged-bench": written.judged_bench,
+    "judged-bench": custom.judged_bench,
     "language-scores": command(
         sdl.language_scores,
         "dictionary lm texts layer place contexts context_length text_options out",
         dictionary=DictionaryPaths,
         out=CSV,
     ),
-    "probe": written.probe,
+    "probe": custom.probe,
     "stability": command(sdl.stability, "dictionaries out", out=CSV),
     "compare": command(sdl.compare, "before after x beside out", out=CSV),
     "export": command(
@@ -107,7 +107,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         ],
         apply_b_dec_to_input=Annotated[bool | None, arg(help="of plain tensors: b_dec is subtracted from inputs")],
     ),
-    "top-images": written.top_images,
+    "top-images": custom.top_images,
     "contexts": command(
         sdl.contexts,
         PLACES,
@@ -117,8 +117,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     ),
 }
 PYTHON: dict[str, Callable[..., Any]] = {
-    **{"suggest": sdl.suggest, "judged-bench": sdl.judged_bench, "probe": sdl.probe, "fit-many": sdl.fit},
+    "suggest": sdl.suggest,
     "fit": sdl.fit,
+    "fit-many": sdl.fit,
+    "judged-bench": sdl.judged_bench,
+    "probe": sdl.probe,
 }
 """Functions whose docstrings describe further options of these commands."""
 REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyError)

@@ -136,12 +136,13 @@ def command(
     def call(settings: dict[str, Any] | None = None, **values: Any) -> None:
         out = values["out"] if "out" in parameters else values.pop("out", None)
         folder = new_folder(out) if makes_dictionary else None  # refused before anything is computed
-        given = {name: value for name, value in values.items() if value not in (None, ())}
-        given = {name: READERS[name](value) if name in READERS else value for name, value in given.items()}
-        given |= settings or {}
-        if "target" in given:
-            given |= inputs(given["x"], given.pop("target"), given.get("pair"))
-        result = function(**given)
+        arguments = {name: value for name, value in values.items() if value not in (None, ())}
+        for name in arguments.keys() & READERS.keys():
+            arguments[name] = READERS[name](arguments[name])
+        arguments |= settings or {}
+        if "target" in arguments:
+            arguments |= inputs(arguments["x"], arguments.pop("target"), arguments.get("pair"))
+        result = function(**arguments)
         if type(result) is dict:
             print("\n".join(f"{dictionary}: {out / str(name)}" for name, dictionary in result.items()))
             return

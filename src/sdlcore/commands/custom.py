@@ -70,7 +70,10 @@ def fit(
     references.safetensors, which `sdlcore evaluate` reads. The same command resumes a training that was cut off, and
     opens a finished one. A run with other settings, another seed or other data is never overwritten.
     """
-    given, opened = inputs(x, target, settings.get("pair")), opened_start(start)
+    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
+        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
+    opened = opened_start(start)
+    given = inputs(x, target, settings.get("pair", None if opened is None else opened.pair))
     means, directions = None, None
     if labels is not None or anchors == CLASS_MEANS:
         if labels is None and not is_store(x):
@@ -79,11 +82,11 @@ def fit(
         scaled = {name: scaled.get(name, Config.model_fields[name].default) for name in ("normalise", "whiten")}
         classes = None if labels is None else array(labels, "labels")
         means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
-    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
-        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
     if anchors == DISCOVER:
-        whole = int(n_anchors) if n_anchors is not None and n_anchors.is_integer() else n_anchors
-        directions = sdl.discover(given["x"], whole, given.get("target"), seed=seed)  # type: ignore[arg-type]  # checked there
+        if n_anchors is not None and not n_anchors.is_integer():
+            raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
+        number = None if n_anchors is None else int(n_anchors)
+        directions = sdl.discover(given["x"], number, given.get("target"), seed=seed)
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors is not None:
