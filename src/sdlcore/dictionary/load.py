@@ -153,7 +153,13 @@ def by_name(dictionaries: Any) -> Mapping[Any, Any]:
 
 
 def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
-    """Return the models of several dictionaries, by name or numbered; ValueError if one has NaN or infinite weights."""
+    """Return the models of several dictionaries, by name or numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not a dictionary, or a dictionary contains NaN or infinite weights.
+    """
     coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):

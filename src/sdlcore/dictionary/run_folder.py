@@ -55,10 +55,10 @@ def alone(folder: Path) -> Iterator[None]:
 def existing_run(
     folder: Path, facts: dict[str, Any], recorded: bool = True
 ) -> Literal["finished", "unfinished"] | None:
-    """Return whether the run in a folder is finished; None if there is none.
+    """Return the state of the run in a folder; None if the folder has no run.
 
-    Logs other versions and another device. The files of an unfinished run beside a finished one are removed: an earlier
-    call may have been killed before it removed them.
+    Other versions and another device are logged. The files of an unfinished run beside a finished one are removed: an
+    earlier call may have been killed before it removed them.
 
     Parameters
     ----------

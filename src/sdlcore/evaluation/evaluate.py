@@ -210,7 +210,9 @@ def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
     """Return recovery and MIP at each site of a crosscoder, over the features that occur there."""
     metrics: dict[str, float | None] = {}
     for site, W in enumerate(truth.references.sites):
-        W = W[:, W.any(axis=0)] if not W.any(axis=0).all() else W
+        occurs = W.any(axis=0)
+        if not occurs.all():  # a feature that does not occur at a site cannot be recovered there
+            W = W[:, occurs]
         if not W.size:
             continue
         for side, weights in (("encoder", model.W_enc), ("decoder", model.W_dec)):

@@ -87,14 +87,14 @@ class Latents:
         """Whether the true coefficients are known, which `coefficient_metrics` needs."""
         if truth.coefficients:
             self._x = _coefficients(store) if self.on_bench else _classes(truth.references, store)
-        self._detected = Detection(detectors, np.arange(len(detectors)))
+        self._matched = Detection(detectors, np.arange(len(detectors)))
         if self.on_bench:
             W_dec = model.W_dec.numpy()
             _, units = make_pair(model.config.pair, *(W.T for W in truth.references.sites))
-            self._detection = Detection.of_nearest(W_dec, units)
+            self._nearest = Detection.of_nearest(W_dec, units)
             self._splitting = None if self._signed else Splitting(W_dec, units)
-            fit = truth.hierarchy is not None and len(W_dec) >= len(units) and not self._signed
-            self._absorption = Absorption(W_dec, units) if fit else None
+            has_absorption = truth.hierarchy is not None and len(W_dec) >= len(units) and not self._signed
+            self._absorption = Absorption(W_dec, units) if has_absorption else None
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Add the latents (B x n_q) of the next B samples."""
@@ -103,9 +103,9 @@ class Latents:
             self._top = self._top.with_batch(latents, self._rows)
         if self._x is not None:
             x = self._x[self._rows : self._rows + latents.shape[0]]
-            self._detected.add(latents, x)
+            self._matched.add(latents, x)
             if self.on_bench:
-                self._detection.add(latents, x)
+                self._nearest.add(latents, x)
                 if self._splitting is not None:
                     self._splitting.add(latents, x)
                 if self._absorption is not None:
@@ -114,7 +114,7 @@ class Latents:
 
     def macro_f1(self) -> dict[str, float | None]:
         """Return ``macro_f1``, if it is known which features the samples contain."""
-        return {} if self._x is None else {"macro_f1": self._detected.macro_f1()}
+        return {} if self._x is None else {"macro_f1": self._matched.macro_f1()}
 
     def rarest(self) -> np.ndarray:
         """Return the indices of the quarter of features, one at least, that are active in fewest samples."""
@@ -129,11 +129,11 @@ class Latents:
         are never negative. Absorption is also None with fewer latents than features, or if no pair has a sample.
         """
         missing: dict[str, float | None] = {"splitting": None, "shrinkage": None}
-        metrics = (self._splitting.metrics() if self._splitting else missing) | self._detection.metrics()
+        metrics = (self._splitting.metrics() if self._splitting else missing) | self._nearest.metrics()
         if self._truth.hierarchy is not None:
             assert self._x is not None
-            judged = self._absorption
-            metrics["absorption"] = None if judged is None else judged.score(self._x, self._truth.hierarchy)
+            absorption = self._absorption
+            metrics["absorption"] = None if absorption is None else absorption.score(self._x, self._truth.hierarchy)
         return metrics
 
     def sharing_metrics(self) -> dict[str, float | None]:

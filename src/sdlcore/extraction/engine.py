@@ -251,7 +251,10 @@ class Filling(ABC):
         self._writer.commit(self.progress)
 
     def finish(self) -> bool:
-        """Return whether the store has all of its rows. Without a requested number of rows, a single row is enough."""
+        """Commit the last rows and their counts if the store is complete, and return whether it is.
+
+        Without a requested number of rows, a single row is enough.
+        """
         if not self.is_full:
             if self._most is not None or not self.rows:
                 return False

@@ -306,15 +306,16 @@ def _pages(
         picture.thumbnail((SIDE, SIDE))
         return ImageExample(peak, path, class_name, patch, heat, picture)
 
+    def examples(column: int, entries: np.ndarray) -> list[ImageExample]:
+        rows, values = _column(activations, column)
+        return [example(images.peak(values[entry], rows[entry]), column) for entry in entries]
+
     for column, latent in enumerate(latents):
         rows, values = _column(activations, column)
-        top, parts = examples_of(values, images.images(rows), number, IN_INTERVAL, once=True)
-        shown = [
-            [example(images.peak(values[entry], rows[entry]), column) for entry in entries]
-            for entries in (top, *(entries for *_, entries in parts))
-        ]
-        intervals = [Interval(*part[:3], several) for part, several in zip(parts, shown[1:], strict=True)]
+        chosen = examples_of(values, images.images(rows), number, IN_INTERVAL, once=True)
+        top = examples(column, chosen.top)
+        intervals = [Interval(low, high, share, examples(column, part)) for low, high, share, part in chosen.intervals]
         density = len(values) / store.rows
-        features.append(Feature(latent, density, histogram_of(values), shown[0], intervals, None, nearest[latent]))
+        features.append(Feature(latent, density, histogram_of(values), top, intervals, None, nearest[latent]))
     units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
     return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)

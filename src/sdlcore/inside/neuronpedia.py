@@ -44,10 +44,8 @@ class Upload:
 
     def save(self, path: str | Path) -> None:
         """Write the upload to a JSON file, whole or not at all."""
-        from sdlcore.storage.files import (
-            user_path,
-            write_json,  # imported here, since sending needs none of our dependencies
-        )
+        # imported here, since sending needs none of our dependencies
+        from sdlcore.storage.files import user_path, write_json
 
         write_json(user_path(path), asdict(self))
 

@@ -326,8 +326,8 @@ def language_scores(
     paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
+    # names of the dictionaries that share the clean and the ablated model, by sites and pair
     groups = defaultdict[tuple[Any, str], list[Any]](list)
-    """Names of the dictionaries that share the clean and the ablated model, by sites and pair."""
     for name, coder in coders.items():
         sites = sites_of(coder, reader.stack, **where[name])
         read_and_write(sites, coder.config.pair)
