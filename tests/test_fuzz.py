@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sdlcore.interop.export import export
 from sdlcore.interop.formats import FILES, READ
@@ -25,6 +26,13 @@ WRONG: tuple[Any, ...] = (2.9, True, "false", "6", -1, math.nan, math.inf, 10**3
 UNUSED = ("dtype", "device", "metadata", "trainer_class", "lm_name", "layer", "submodule_name", "wandb_name", "buffer")
 UNUSED_OF = {"sparsify": ("multi_topk", "normalize_decoder", "expansion_factor")}
 """Settings that do not affect a dictionary's output."""
+CHANGES = {
+    "complex": lambda value: value.to(torch.complex64),
+    "integers": lambda value: value.long(),
+    "booleans": lambda value: value > 0,
+    "NaN": lambda value: torch.full_like(value, math.nan),
+    "one row less": lambda value: value[1:],
+}
 
 
 @cache
@@ -84,6 +92,17 @@ def test_a_wrong_setting_of_another_library_is_refused(name, number, tmp_path):
     settings[key] = value
     file.write_text(json.dumps(content))
     assert loaded(folder) is None, (key, value)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", [name for name in READ if FILES[name][0].endswith(".safetensors")])
+def test_a_changed_tensor_of_another_library_is_refused(name, change, tmp_path):
+    export(written(), name, tmp_path / "theirs")
+    file = tmp_path / "theirs" / FILES[name][0]
+    tensors = load_file(file)
+    for key in [key for key, value in tensors.items() if value.ndim]:
+        save_file(tensors | {key: CHANGES[change](tensors[key]).contiguous()}, file)
+        assert loaded(tmp_path / "theirs") is None, key
 
 
 @pytest.mark.parametrize("number", range(2 * CASES))

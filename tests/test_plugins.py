@@ -13,6 +13,7 @@ from torch import Tensor
 import sdlcore as sdl
 from sdlcore.config import FIT, Config, ModelConfig
 from sdlcore.errors import PluginError
+from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import registry as plugins
@@ -121,6 +122,20 @@ def test_a_formula_that_declares_k_trains_as_a_subclass_of_topk(tmp_path, more):
     assert (formula.encode(x) > 0).sum(1).max() == 3
     formula.save(tmp_path / "formula.safetensors")
     assert np.array_equal(sdl.load(tmp_path / "formula.safetensors").encode(x), formula.encode(x))
+
+
+def test_a_class_has_the_settings_of_its_base_with_its_own_defaults_and_no_constants():
+    base = subclass_of_topk(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
+    activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))
+    assert ModelConfig.from_dict({"activation": "own", "k": 1}).model_extra == {"shrink": 0.1}
+    assert ModelConfig.from_dict({"activation": "child", "k": 1}).model_extra == {"shrink": 0.3}
+
+
+def test_a_run_has_the_settings_of_the_built_in_activation_that_a_plugin_extends():
+    activation("own_jump")(type("OwnJump", (JumpReLU,), {"__module__": __name__}))
+    narrow, wide = (Config.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5))
+    assert narrow.given() != wide.given()
+    assert make_sigma(narrow.model).relative_bandwidth == 0.3
 
 
 def test_a_run_without_the_plugin_has_none_of_its_settings():

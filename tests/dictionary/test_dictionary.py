@@ -106,6 +106,14 @@ def test_any_leading_dimensions_stay(sae, both, leading, convert):
         assert np.array_equal(np.asarray(output.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
 
 
+def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
+    np.save(tmp_path / "x.npy", both[0][:6].reshape(2, 3, 8))
+    assert np.array_equal(sae.encode(tmp_path / "x.npy"), sae.encode(both[0][:6]).reshape(2, 3, -1))
+    crosscoder, sites = sdl.fit(list(both), **TOPK, **QUIET), [torch.from_numpy(site[:6]) for site in both]
+    shaped = crosscoder([site.reshape(2, 3, -1) for site in sites])
+    assert torch.equal(shaped.reshape(6, -1), crosscoder(sites))
+
+
 def test_sparse_codes_of_batches_of_positions_say_how_to_flatten(sae, both):
     x = both[0][:6].reshape(2, 3, 8)
     with pytest.raises(ValueError, match=r"a row per sample, but x is 2 x 3 x 8; flatten it by x.reshape\(-1, 8\)"):
@@ -238,6 +246,13 @@ def test_a_pretrained_folder_states_its_architecture_in_the_words_of_the_field(s
     assert json.loads((tmp_path / "hub/provenance.json").read_text()) == json.loads(json.dumps(sae.provenance))
     (tmp_path / "hub/provenance.json").unlink()  # a download may lack it
     assert torch.equal(sdl.load(tmp_path / "hub").W_dec, sae.W_dec)
+
+
+def test_from_pretrained_takes_a_folder_inside_a_type_and_a_device(sae, tmp_path):
+    sae.save_pretrained(tmp_path / "layers/layer_1")
+    dictionary = sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="layer_1", dtype="float64", device="cpu")
+    assert dictionary.W_dec.dtype == torch.float64
+    assert torch.equal(dictionary.W_dec.float(), sae.W_dec)
 
 
 def test_a_run_keeps_its_folder_and_a_pretrained_folder_can_become_a_run(sae, tmp_path):

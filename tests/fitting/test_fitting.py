@@ -3,6 +3,7 @@ import itertools
 import os
 import signal
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -75,6 +76,21 @@ def test_arrays_tensors_files_and_stores_of_the_same_numbers_train_to_the_same_d
     assert all(same(dictionary, sdl.fit(way, **TOPK, **QUIET)) for way in ways)
     with ActivationStore(store) as opened:
         assert same(dictionary, sdl.fit(opened, **TOPK, **QUIET))
+
+
+def test_another_seed_gives_other_bits(both):
+    first, again, other = (sdl.fit(both[0], seed=seed, **TOPK, **QUIET) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_paths_may_begin_with_a_tilde(both, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "x.npy", both[0])
+    dictionary = sdl.fit("~/x.npy", out="~/run", **SMALL)
+    assert same(sdl.load(tmp_path / "run"), dictionary)
+    assert list(sdl.fit_many("~/x.npy", {"a": {}}, out="~/many", **SMALL)) == ["a"]
+    assert same(sdl.load("~/many/a"), dictionary)
 
 
 def test_a_store_with_several_sites_and_no_pair_gives_a_warning(store):
@@ -189,8 +205,9 @@ def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
     assert len(recovery[0]) == 3
 
 
-def cut_off(monkeypatch, x, after=25, **settings):
-    """Have a training end after some steps."""
+@contextmanager
+def ending(monkeypatch, after):
+    """Interrupt the trainings of a block after some steps."""
     steps, once = [], loop.TrainingStep.__call__
 
     def step(self, *args):
@@ -202,7 +219,13 @@ def cut_off(monkeypatch, x, after=25, **settings):
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
-            sdl.fit(x, **{**settings, **QUIET})
+            yield
+
+
+def cut_off(monkeypatch, x, after=25, **settings):
+    """Have a training end after some steps."""
+    with ending(monkeypatch, after):
+        sdl.fit(x, **{**settings, **QUIET})
 
 
 def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):

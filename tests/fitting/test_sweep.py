@@ -2,15 +2,17 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from unittest.mock import Mock
 
 import numba
 import numpy as np
 import pytest
+import torch
 
 import sdlcore as sdl
 from sdlcore.fitting import sweep
 from sdlcore.training import loop
-from tests.fitting.test_fitting import QUIET, TOPK, same
+from tests.fitting.test_fitting import QUIET, TOPK, ending, same
 
 RUNS = {
     "k3": {},
@@ -27,7 +29,9 @@ def x():
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_each_dictionary_of_a_sweep_is_that_of_a_single_fit(x, at_once):
+    threads = torch.get_num_threads()
     dictionaries = sdl.fit_many(x, RUNS, at_once=at_once, **TOPK, **QUIET)
+    assert torch.get_num_threads() == threads
     assert list(dictionaries) == list(RUNS)
     for name, settings in RUNS.items():
         alone = sdl.fit(x, **TOPK | settings, **QUIET)
@@ -49,22 +53,48 @@ def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):
     assert same(caught.value.dictionaries["late"], sdl.load(tmp_path / "late"))
 
 
+def test_a_run_that_dies_leaves_a_checkpoint_and_is_no_dictionary(x, tmp_path, monkeypatch):
+    runs, settings, once = {"good": {}, "bad": {"k": 4}}, TOPK | {"checkpoint_every": 10}, loop.TrainingStep.__call__
+
+    def step(self, x_p, x_r, number, *args):
+        if self.model.config.k == 4 and number == 25:
+            raise MemoryError
+        return once(self, x_p, x_r, number, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", step)
+        with pytest.raises(sdl.FitManyError, match="1 of 2 runs failed: bad"):
+            sdl.fit_many(x, runs, out=tmp_path, **settings, **QUIET)
+    assert {path.name for path in (tmp_path / "bad").iterdir()} == {"checkpoint.safetensors", "history.part.csv"}
+    with pytest.raises(ValueError, match="bad contains an unfinished training. Repeat the call that started it"):
+        sdl.load(tmp_path / "bad")
+    again = sdl.fit_many(x, runs, out=tmp_path, **settings, **QUIET)["bad"]
+    assert same(again, sdl.fit(x, **settings | {"k": 4}, **QUIET))
+
+
+def test_runs_take_over_their_own_or_the_common_start(x):
+    starts = {k: sdl.fit(x, **TOPK | {"k": k}, **QUIET) for k in (2, 4)}
+    dictionaries = sdl.fit_many(x, {"own": {"start": starts[4]}, "common": {}}, start=starts[2], steps=2, **QUIET)
+    assert [one.settings["k"] for one in dictionaries.values()] == [4, 2]
+
+
+def test_one_bar_counts_the_steps_of_all_runs(x, capfd):
+    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, device="cpu")
+    assert "60/60" in capfd.readouterr().err
+    sdl.fit_many(x, {"one": {}}, **TOPK, device="cpu")
+    shown = capfd.readouterr().err
+    assert "30/30" in shown
+    assert "fvu=" in shown
+    sdl.fit_many(x, {"one": {}}, **TOPK, **QUIET)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
     runs, settings = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}, TOPK | {"checkpoint_every": 10}
     whole = sdl.fit_many(x, runs, **settings, **QUIET)
+    with ending(monkeypatch, after=45):  # in the second run
+        sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
     steps, once = [], loop.TrainingStep.__call__
-
-    def cut_off(self, *args):
-        if len(steps) == 45:  # in the second run
-            raise KeyboardInterrupt
-        steps.append(1)
-        return once(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.TrainingStep, "__call__", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
-    steps.clear()
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
         dictionaries = sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
@@ -112,12 +142,9 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_
 
 def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
-    monkeypatch.setattr(
-        sweep, "ThreadPoolExecutor", lambda at_once, name: (widths.append(at_once), executor(at_once))[1]
-    )
-    widths, executor = [], ThreadPoolExecutor
+    monkeypatch.setattr(sweep, "ThreadPoolExecutor", Mock(wraps=ThreadPoolExecutor))
     assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, at_once=2, **TOPK, **QUIET)) == ["one", "two"]
-    assert widths == [1]
+    sweep.ThreadPoolExecutor.assert_called_once_with(1, "fit")
 
 
 @pytest.mark.parametrize(
