@@ -106,6 +106,20 @@ def test_any_leading_dimensions_stay(sae, both, leading, convert):
         assert np.array_equal(np.asarray(output.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
 
 
+@pytest.mark.parametrize("method", ["topk", "matching_pursuit", "omp", "gradient_pursuit", "posterior"])
+def test_a_cpu_refuses_weights_in_half_precision(method, sae, both):
+    x, dictionary = both[0], copy.deepcopy(sae)
+    if method == "matching_pursuit":
+        settings = TOPK | {"activation": method, "tied": True, "decoder_norm": "unit"}
+        dictionary = sdl.fit(x, **settings, **QUIET)
+    elif method != "topk":
+        dictionary = sdl.search(sae, x if method == "posterior" else None, method, progress=False)
+    dictionary.to(torch.bfloat16)
+    for size in (5, 500):  # without and with the inner products of all latents
+        with pytest.raises(ValueError, match=r"weights are torch.bfloat16, but a CPU computes with float32 or float64"):
+            dictionary.encode(torch.from_numpy(x[:size]).bfloat16())
+
+
 def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
     np.save(tmp_path / "x.npy", both[0][:6].reshape(2, 3, 8))
     assert np.array_equal(sae.encode(tmp_path / "x.npy"), sae.encode(both[0][:6]).reshape(2, 3, -1))

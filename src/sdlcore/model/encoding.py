@@ -18,7 +18,7 @@ from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
 from sdlcore.plugins.registry import in_words
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.sparse.preactivations import Preactivations
+from sdlcore.sparse.preactivations import Preactivations, check_type
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
@@ -184,6 +184,7 @@ class Encoding:
         if self.processes.latents.size > 1:
             name = self.config.activation
             raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
+        check_type(self.weights.W_enc)
 
         def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
             return self.find(each, x, W, b, precision)
