@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import sdlcore as sdl
 from sdlcore.data.writing import resume_store
@@ -52,6 +53,12 @@ def test_names_in_legends_are_drawn_letter_by_letter(sae):
         ax.figure.draw_without_rendering()
         drawn = [text._preprocess_math(text.get_text()) for text in ax.get_legend().get_texts()]
         assert drawn == [(r"$\frac$", False), ("a$b$c", False), (" _hidden", False), ("3", False)]
+
+
+def test_features_are_dots_on_the_axes_of_the_caller_and_anchored_ones_have_a_colour():
+    ax = Figure().subplots()
+    assert sdl.plot.features(SCORES, ax=ax) is ax
+    assert sorted(len(dots.get_offsets()) for dots in ax.collections) == [1, 3]
 
 
 def test_a_history_is_drawn_over_its_steps(sae):

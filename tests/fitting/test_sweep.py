@@ -66,7 +66,7 @@ def test_a_run_that_dies_leaves_a_checkpoint_and_is_no_dictionary(x, tmp_path, m
         with pytest.raises(sdl.FitManyError, match="1 of 2 runs failed: bad"):
             sdl.fit_many(x, runs, out=tmp_path, **settings, **QUIET)
     assert {path.name for path in (tmp_path / "bad").iterdir()} == {"checkpoint.safetensors", "history.part.csv"}
-    with pytest.raises(ValueError, match="bad contains an unfinished training. Repeat the call that started it"):
+    with pytest.raises(ValueError, match=r"bad contains an unfinished training\. Repeat the call that started it"):
         sdl.load(tmp_path / "bad")
     again = sdl.fit_many(x, runs, out=tmp_path, **settings, **QUIET)["bad"]
     assert same(again, sdl.fit(x, **settings | {"k": 4}, **QUIET))

@@ -15,8 +15,8 @@ from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, refuse_other_forma
 from sdlcore.inside.hooks import Place
 from sdlcore.interop.formats import OURS
 from sdlcore.interop.tensors import UnsaidError
-from sdlcore.plugins.registry import own_settings
-from sdlcore.settings import type_of
+from sdlcore.plugins.registry import Kind, own_settings
+from sdlcore.settings import Settings, type_of
 from sdlcore.storage.files import write_text
 from sdlcore.storage.yaml_files import load_yaml
 
@@ -190,7 +190,7 @@ def help_text(function: Callable[..., Any], other: Callable[..., Any] | None = N
     return "\n".join([*lines, *(f"    {name}: {text}" for name, text in texts.items())]).replace("``", "")
 
 
-def options_of(taken: Collection[str], cls: Any, *kinds: Any) -> Any:
+def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
     """Return a TypedDict with the settings of a class and of plugins.
 
     No option is required. The command receives only the given options; a start and the defaults determine the others.
