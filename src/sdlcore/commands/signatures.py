@@ -137,8 +137,9 @@ def command(
         out = values["out"] if "out" in parameters else values.pop("out", None)
         folder = new_folder(out) if makes_dictionary else None  # refused before anything is computed
         arguments = {name: value for name, value in values.items() if value not in (None, ())}
-        for name in arguments.keys() & READERS.keys():
-            arguments[name] = READERS[name](arguments[name])
+        for name, read in READERS.items():
+            if name in arguments:
+                arguments[name] = read(arguments[name])
         arguments |= settings or {}
         if "target" in arguments:
             arguments |= inputs(arguments["x"], arguments.pop("target"), arguments.get("pair"))
