@@ -22,7 +22,7 @@ On LRB, `recovery` is the MIP of decoder columns; the pilot has one world, all r
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from time import process_time
@@ -39,12 +39,12 @@ from studies.answers import GROUNDS
 
 STEPS = 2000
 DATA = ("clip", "lrb", "smollm2")
-METHODS = ("batchtopk",)
+METHOD = "batchtopk"
 RATES = (1e-3, 3e-3, 1e-2)
-PILOT, SEEDS = 100, (0, 1, 2)
+PILOT_SEED, SEEDS = 100, (0, 1, 2)
+PILOT_WORLD, WORLD = 100, 101
+"""Worlds of LRB: of the pilot, and of all runs."""
 SHARED = 0.7
-WORLD = {"pilot": 100, "runs": 101}
-"""World of LRB."""
 PLAIN: dict[str, Any] = {"lr_warmup": 0.0, "lr_decay": 0.0, "gradient_clip": None, "resample_every": None}
 CONTROLS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -73,33 +73,22 @@ def unaligned(free_QP: Tensor, W_dec: Tensor) -> Tensor:
     return free_QP
 
 
-LOOPS: dict[str, Align] = {
-    "none, own loop": unaligned,
-    "projected": projected,
-    "scaled": scaled,
-}
+LOOPS: dict[str, Align] = {"none, own loop": unaligned, "projected": projected, "scaled": scaled}
+ARMS = (*CONTROLS, *LOOPS)
 
 
-def settings_of(data: str, method: str) -> dict[str, Any]:
-    """Return the settings that all arms share. Raw samples of LRB need neither biases nor normalisation."""
-    ground = GROUNDS[data]
-    return {
-        "activation": method,
-        "k": ground.l0,
-        "n_q": ground.sizes["n_q"],
-        "bias": data != "lrb",
-        "decoder_norm": "unit",
-    }
+def shared_settings(data: str) -> dict[str, Any]:
+    """Return the settings of all arms. Raw samples of LRB need neither biases nor normalisation."""
+    k, n_q = GROUNDS[data].l0, GROUNDS[data].sizes["n_q"]
+    return {"activation": METHOD, "k": k, "n_q": n_q, "bias": data != "lrb", "decoder_norm": "unit"}
 
 
-def looped(
-    x: np.ndarray, align: Callable[[Tensor, Tensor], Tensor], data: str, method: str, lr: float, seed: int
-) -> sdl.Dictionary:
+def looped(x: np.ndarray, align: Align, data: str, lr: float, seed: int) -> sdl.Dictionary:
     """Train in an own loop, with encoder rows computed from a free parameter before each step."""
     batch_size = GROUNDS[data].sizes["batch_size"]
     normalise = data != "lrb"
     start = {} if align is unaligned else CONTROLS["tied"]
-    coder = sdl.SparseCoder(n_p=x.shape[1], seed=seed, normalise=normalise, **settings_of(data, method), **start)
+    coder = sdl.SparseCoder(n_p=x.shape[1], seed=seed, normalise=normalise, **shared_settings(data), **start)
     free = nn.Parameter(coder.W_enc.detach().clone())
     others = [weight for name, weight in coder.named_parameters() if name != "W_enc" and weight.requires_grad]
     optimizer = torch.optim.Adam([free, *others], lr=lr)
@@ -122,29 +111,58 @@ def looped(
     return sdl.Dictionary(coder)
 
 
-def trained(x: np.ndarray, data: str, method: str, arm: str, lr: float, seed: int) -> sdl.Dictionary:
+def trained(x: np.ndarray, data: str, arm: str, lr: float, seed: int) -> sdl.Dictionary:
     """Train one arm."""
     if arm in LOOPS:
-        return looped(x, LOOPS[arm], data, method, lr, seed)
-    settings = settings_of(data, method) | PLAIN | CONTROLS[arm] | {"normalise": data != "lrb"}
+        return looped(x, LOOPS[arm], data, lr, seed)
+    settings = shared_settings(data) | PLAIN | CONTROLS[arm] | {"normalise": data != "lrb"}
     batch_size = GROUNDS[data].sizes["batch_size"]
     return sdl.fit(x, seed=seed, lr=lr, steps=STEPS, batch_size=batch_size, device="cpu", progress=False, **settings)
 
 
-def scored(found: sdl.Dictionary, test: np.ndarray, data: str, world: int) -> dict[str, Any]:
-    """Return the measures of one dictionary."""
+def measured(table: Path, key: Sequence[str], world: int) -> sdl.Dictionary:
+    """Train one arm, add its row to the table, and return the dictionary."""
+    data, _, arm, lr, seed = key
+    began = process_time()
+    train, test = GROUNDS[data].samples(world)
+    found = trained(train, data, arm, float(lr), int(seed))
     scores = sdl.evaluate(found, x=test, nulls=False)
-    row = {"fvu": scores["fvu"], "l0": scores["l0"], "dead": scores["dead_fraction"]}
+    row = dict(zip(KEYS, key, strict=True)) | {
+        "fvu": scores["fvu"],
+        "l0": scores["l0"],
+        "dead": scores["dead_fraction"],
+    }
     if data == "lrb":
         row["recovery"] = sdl.evaluate(found, sdl.judged_bench("lrb", world), nulls=False)["mip_decoder"]
-    return row
+    row["core_seconds"] = process_time() - began
+    tables.add(table, [row | made_with()], KEYS)
+    print(row, flush=True)
+    return found
 
 
-def best_rates(path: Path) -> dict[tuple[str, str, str], float]:
-    """Return the rate with the lowest error of each data set, method and arm in the pilot."""
-    table = tables.read(path).astype({"fvu": float, "lr": float}).sort_values("fvu")
-    best = table.drop_duplicates(["data", "method", "arm"])
-    return {(data, method, arm): lr for data, method, arm, lr in best[list(KEYS[:4])].to_numpy()}
+def pilot(table: Path) -> None:
+    """Train each arm with each rate."""
+    for data, arm, lr in product(DATA, ARMS, RATES):
+        key = (data, METHOD, arm, f"{lr:.5g}", str(PILOT_SEED))
+        if key not in tables.finished(table, KEYS):
+            measured(table, key, PILOT_WORLD)
+
+
+def runs(table: Path) -> None:
+    """Train each arm with its best rate and three seeds, and compare the seeds.
+
+    An interrupted arm trains all its seeds again, for the comparison.
+    """
+    pilots = tables.read(KEPT / "aligned_training_pilot.csv").astype({"fvu": float}).sort_values("fvu")
+    for data, arm in product(DATA, ARMS):
+        lr = pilots[(pilots["data"] == data) & (pilots["arm"] == arm)]["lr"].iloc[0]
+        if (data, METHOD, arm, lr, f"{SEEDS[-2]} and {SEEDS[-1]}") in tables.finished(table, KEYS):
+            continue
+        found = {seed: measured(table, (data, METHOD, arm, lr, str(seed)), WORLD) for seed in SEEDS}
+        for pair in sdl.stability(found):
+            key = (data, METHOD, arm, lr, f"{pair.first} and {pair.second}")
+            shared = {"stability": float((pair.decoder >= SHARED).mean()), "mean_cosine": float(pair.decoder.mean())}
+            tables.add(table, [dict(zip(KEYS, key, strict=True)) | shared], KEYS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,30 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("table", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    world = WORLD[options.part]
-    rates = {} if options.part == "pilot" else best_rates(KEPT / "aligned_training_pilot.csv")
-    for method, data in product(METHODS, DATA):
-        finished = tables.finished(options.table, KEYS)
-        for arm in (*CONTROLS, *LOOPS):
-            found: dict[int, sdl.Dictionary] = {}
-            own_rates = [rates[data, method, arm]] if rates else RATES
-            for lr, seed in product(own_rates, SEEDS if rates else [PILOT]):
-                key = (data, method, arm, f"{lr:.5g}", str(seed))
-                if (rates and (*key[:4], "1 and 2") in finished) or (not rates and key in finished):
-                    continue  # an interrupted arm trains all its seeds again, for their stability
-                began = process_time()
-                train, test = GROUNDS[data].samples(world)
-                found[seed] = trained(train, data, method, arm, lr, seed)
-                row = dict(zip(KEYS, key, strict=True)) | scored(found[seed], test, data, world)
-                row["core_seconds"] = process_time() - began
-                tables.add(options.table, [row | made_with()], KEYS)
-                print(row, flush=True)
-            if rates and found:
-                for pair in sdl.stability(found):
-                    key = (data, method, arm, f"{own_rates[0]:.5g}", f"{pair.first} and {pair.second}")
-                    row = dict(zip(KEYS, key, strict=True)) | {"stability": float((pair.decoder >= SHARED).mean())}
-                    row["mean_cosine"] = float(pair.decoder.mean())
-                    tables.add(options.table, [row], KEYS)
+    (pilot if options.part == "pilot" else runs)(options.table)
 
 
 if __name__ == "__main__":

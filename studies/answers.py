@@ -31,7 +31,6 @@ from studies.tables import add, finished
 
 RESULTS = Path("results/answers")
 CLIP = Path("results/quick/activations/fashion_clip")
-LAYER = 12
 STEPS = 2000
 RAW = {"normalise": False, "bias": False}
 """Settings of the benches in config/studies/methods.yaml."""
@@ -69,7 +68,7 @@ def clip(_: int) -> tuple[np.ndarray, np.ndarray]:
     return read(CLIP / "train.h5"), read(CLIP / "test.h5")
 
 
-def smollm2(_: int = 0, layer: int = LAYER) -> tuple[np.ndarray, np.ndarray]:
+def smollm2(_: int = 0, layer: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Return 200,000 and 10,000 activations after a block of SmolLM2-135M, of different articles, in random order."""
     folder, place = RESULTS / "smollm2", f"resid_post.{layer - 1}"
     for part, tokens in (("train", 200_000), ("test", 10_000)):

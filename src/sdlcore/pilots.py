@@ -1,0 +1,228 @@
+"""The pilots of `suggest`: short trainings on the same samples, with their scores, and null baselines beside them."""
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdlcore.codes.search import search
+from sdlcore.config import is_centred
+from sdlcore.data.arrays import Arrays
+from sdlcore.data.batches import Request
+from sdlcore.dictionary.dictionary import Dictionary
+from sdlcore.dictionary.samples import samples_of
+from sdlcore.evaluation.intervals import paired_interval
+from sdlcore.evaluation.score import evaluate, null_dictionaries
+from sdlcore.fitting.fit import fit
+from sdlcore.inputs import gives_batches, open_batches
+from sdlcore.storage.files import write_text
+
+METHODS: dict[str, dict[str, Any]] = {
+    "topk": {"activation": "topk", "lambda_aux": 1 / 32},
+    "batchtopk": {"activation": "batchtopk", "lambda_aux": 1 / 32},
+    "jumprelu": {"activation": "jumprelu", "bias": True, "l0": 0.03, "bandwidth": 1.5, "l0_gain": 0.1},
+    "relu": {"activation": "relu", "bias": True, "l1": 0.1, "l0_gain": 0.1},
+    "matryoshka": {"activation": "batchtopk", "lambda_aux": 1 / 32, "prefixes": (1 / 16, 1 / 4, 1)},
+    "matching_pursuit": {
+        "activation": "matching_pursuit",
+        "tied": True,
+        "decoder_norm": "unit",
+        "initialisation": "tied",
+    },
+}
+"""Settings of each method. Prefixes are shares of the latents. The values come from kept trials on other data
+(`methods_trials.csv`)."""
+PENALISED = ("jumprelu", "relu")
+"""Methods that reach an L0 by a penalty."""
+RATES = (1e-3, 3e-3, 1e-2)
+"""Learning rates of the first round."""
+SEEDS = (0, 1, 2)
+"""Seeds of the last round."""
+TRAIN_ROWS, TEST_ROWS = 262_144, 8192
+"""Largest numbers of samples that pilots train on and are tested on."""
+SAMPLED_STEPS = 10**6
+"""Batches that pilots may take samples from, which end at 65,536 samples."""
+TIMED_STEPS = 10
+NEAR = 1.1
+"""A method counts as having the requested L0 if its own is at most this many times as large."""
+
+
+class Pilots:
+    """Pilots on the same samples. A finished pilot is read from the table instead of trained again."""
+
+    def __init__(
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        n_q: int,
+        batch_size: int,
+        seed: int,
+        out: Path | None,
+        progress: bool,
+    ) -> None:
+        self.train, self.test, self.n_q, self.batch_size, self.seed = train, test, n_q, batch_size, seed
+        self.out, self.progress = out, progress
+        self.done: dict[str, dict[str, Any]] = {}
+        self.plans: dict[str, int] = {}
+        facts = {"n_q": n_q, "batch_size": batch_size, "seed": seed, "samples": [*train.shape, len(test)]}
+        facts["sum"] = [float(train[:100].sum()), float(test[:100].sum())]
+        self.facts = facts
+        if out is not None and (path := out / "pilots.json").exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["facts"] != facts:
+                raise ValueError(f"{path}: belongs to other samples or settings; choose another folder, or delete it")
+            self.done, self.plans = kept["pilots"], kept["plans"]
+
+    def settings(self, name: str, target: int) -> dict[str, Any]:
+        """Return the keywords of `fit` for a method."""
+        settings = dict(METHODS[name]) | {"n_q": self.n_q}
+        if name in PENALISED:
+            settings |= {"init_l0": target, "target_l0": target}
+        else:
+            settings["k"] = target
+        if "prefixes" in settings:
+            settings["prefixes"] = [max(1, int(share * self.n_q)) for share in settings["prefixes"]]
+        return settings
+
+    def timed(self, name: str, target: int) -> tuple[float, Dictionary]:
+        """Return the seconds of a step and a dictionary; the first training compiles kernels, the second is timed."""
+        self._fit(name, RATES[0], target, TIMED_STEPS, 0)
+        found = self._fit(name, RATES[0], target, TIMED_STEPS, 0)
+        return found.history[-1]["seconds"] / TIMED_STEPS, found
+
+    def left(self, budget: float) -> float:
+        """Return the seconds of a budget that finished pilots have not used."""
+        return max(0.0, budget - sum(pilot["seconds"] for pilot in self.done.values()))
+
+    def seconds_per_step(self, name: str) -> float:
+        """Return the seconds of a method's longest pilot for each of its steps, with its start and its scores."""
+        longest = max((pilot for pilot in self.done.values() if pilot["method"] == name), key=lambda row: row["steps"])
+        return float(longest["seconds"] / longest["steps"])
+
+    def plan(self, name: str, most: int, steps: float) -> int:
+        """Return the number of steps of a round, which an interrupted call has kept."""
+        self.plans.setdefault(name, max(min(most, 50), min(most, int(steps))))
+        self._save()
+        return self.plans[name]
+
+    def ranked(self, kinds: Sequence[tuple[str, float]], target: int, steps: int) -> list[tuple[str, float]]:
+        """Train each method with its rate, and return them by error; methods with a larger L0 come last."""
+        found = {kind: self.pilot(*kind, target, steps, 0) for kind in kinds}
+        return sorted(found, key=lambda kind: (found[kind]["l0"] > NEAR * target, found[kind]["fvu"]))
+
+    def pilot(self, name: str, lr: float, target: int, steps: int, seed: int, omp: bool = False) -> dict[str, Any]:
+        """Train and score one pilot, also with OMP codes if ``omp``, or return its finished scores."""
+        key = f"{name} lr={lr:g} l0={target} steps={steps} seed={seed}{' omp' if omp else ''}"
+        if key not in self.done:
+            began = time.monotonic()
+            found = self._fit(name, lr, target, steps, seed)
+            self.done[key] = (
+                {"method": name, "lr": lr, "target": target, "steps": steps, "seed": seed}
+                | self._scores(found)
+                | {"omp": self._omp(found, target) if omp else None}
+                | {"seconds": round(time.monotonic() - began, 3)}
+            )
+            self._save()
+            if self.progress:
+                print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
+        return self.done[key]
+
+    def rate(self, name: str, lr: float, target: int, steps: int) -> float:
+        """Return the better of a rate and the next lower rate for a training of ``steps`` steps.
+
+        With a lower rate, the error falls later and further. The errors of each rate in the first and the last round
+        are continued as a power of the number of steps.
+        """
+        first, last = self.plans["first"], self.plans["last"]
+        lower = [rate for rate in RATES if rate < lr]
+        if first == last or last == steps or not lower:
+            return lr
+
+        def log_error(rate: float) -> float:
+            early = math.log(self.pilot(name, rate, target, first, 0)["fvu"])
+            late = math.log(self.pilot(name, rate, target, last, 0, omp=True)["fvu"])
+            return late + (late - early) * math.log(steps / last) / math.log(last / first)
+
+        return min((lr, max(lower)), key=log_error)
+
+    def row(self, name: str, lr: float, target: int, steps: int) -> dict[str, Any]:
+        """Train a method with several seeds, and return its row of the result."""
+        pilots = [self.pilot(name, lr, target, steps, seed, omp=not seed) for seed in SEEDS]
+        fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
+        means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead")}
+        seeds = [pilot["fvu"] for pilot in pilots]
+        row = {"method": name, "lr": lr, "target": target, "null": False, "steps": steps, "seeds": seeds}
+        return row | means | {"fvu": fvu, "low": low, "high": high, "omp": pilots[0]["omp"]}
+
+    def nulls(self, target: int, trained: Dictionary) -> list[dict[str, Any]]:
+        """Return the rows of baselines of the size of ``trained``: random samples and principal components."""
+        centred_rows = is_centred(trained.settings)
+        baselines = null_dictionaries(trained.coder, Arrays(self.train), target, self.seed, centred_rows)
+        start = Dictionary(baselines["samples"])
+        scores = self._scores(start)
+        centred = self.train - self.train.mean(axis=0)
+        components = np.linalg.svd(centred[:TEST_ROWS], full_matrices=False)[2]
+        held_out = self.test - self.train.mean(axis=0)
+        values = held_out @ components.T
+        largest = np.argsort(-np.abs(values), axis=1)[:, :target]
+        kept = np.zeros_like(values)
+        np.put_along_axis(kept, largest, np.take_along_axis(values, largest, axis=1), axis=1)
+        left = float(((held_out - kept @ components) ** 2).sum() / (held_out**2).sum())
+        null: dict[str, Any] = {"lr": None, "target": target, "null": True, "steps": 0, "seeds": []}
+        null |= {"low": math.nan, "high": math.nan}
+        return [
+            {"method": "random samples"} | null | scores | {"omp": self._omp(start, target)},
+            {"method": "principal components"} | null | {"fvu": left, "l0": float(target), "dead": None, "omp": None},
+        ]
+
+    def _fit(self, name: str, lr: float, target: int, steps: int, seed: int) -> Dictionary:
+        settings: dict[str, Any] = self.settings(name, target)
+        settings |= {"lr": lr, "steps": steps, "batch_size": self.batch_size}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a large error, which a short training has
+            return fit(self.train, seed=self.seed + seed, progress=False, **settings)
+
+    def _scores(self, found: Dictionary) -> dict[str, Any]:
+        scores = evaluate(found, x=self.test, nulls=False)
+        return {"fvu": scores["fvu"], "l0": scores["l0"], "dead": scores["dead_fraction"]}
+
+    def _omp(self, found: Dictionary, target: int) -> float | None:
+        codes = search(found, self.train[:TEST_ROWS], "omp", l0=target, progress=False)
+        return evaluate(codes, x=self.test, nulls=False)["fvu"]
+
+    def _save(self) -> None:
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            kept = {"facts": self.facts, "plans": self.plans, "pilots": self.done}
+            write_text(self.out / "pilots.json", json.dumps(kept, indent=1) + "\n")
+
+
+def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples to train on and to test on."""
+    if gives_batches(x):
+        with open_batches(x) as batches:  # a sample of the first batches, at most 65,536
+            sample = batches.begin(Request("sae", 0, 0, SAMPLED_STEPS)).sample()
+            return _parts(sample.rows, partial(sample.read, "input"))
+    with samples_of(x, "sae") as samples:
+        return _parts(samples.shape[0], samples.read)
+
+
+def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
+    if number < 100:
+        raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
+    held_out = min(TEST_ROWS, number // 10)
+    train, test = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
+    return _array(train), _array(test)
+
+
+def _array(part: Any) -> np.ndarray:
+    if isinstance(part, torch.Tensor):
+        part = part.detach().cpu().numpy()
+    return np.ascontiguousarray(part, np.float32)
