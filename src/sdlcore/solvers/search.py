@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 3
 """Steps over which a search must have settled."""
-SMALLEST, LARGEST = 1e-15, 1e15
-"""Range of the largest activation of a batch."""
+SMALLEST, LARGEST = 1e-6, 1e6
+"""Range of the largest activation of a batch. In float32, K-SVD finds no dictionary from 1e9 on, or at 1e-12."""
 Batches = Callable[[int], Tensor]
 """Returns x_r (B x n_r, float32) of a step, counted from 0."""
 Row = dict[str, float]
@@ -65,13 +65,13 @@ def fit_of(codes: Codes, x_BR: Tensor) -> Row:
 
 
 def read_batch(batches: Batches, step: int) -> Tensor:
-    """Return the batch of a step; ValueError unless float32 can sum its squares."""
+    """Return the batch of a step; ValueError unless its largest activation is between `SMALLEST` and `LARGEST`."""
     x_BR = batches(step)
     largest = float(x_BR.abs().max())
     if not SMALLEST <= largest <= LARGEST:
         raise ValueError(
-            f"the largest activation of step {step + 1} is {largest:.3g}, expected {SMALLEST:g} to {LARGEST:g}, whose "
-            "squares float32 can sum; look at the store, multiply activations by a constant, or set normalise"
+            f"the largest activation of step {step + 1} is {largest:.3g}, expected {SMALLEST:g} to {LARGEST:g}, which "
+            "solvers need in float32; look at the store, multiply activations by a constant, or set normalise"
         )
     return x_BR
 
