@@ -76,11 +76,11 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
     write(tmp_path / "acts")
     blocks, read = activation_shards._blocks, []
 
-    def cut_off(path, columns):
+    def cut_off(path, manifest):
         read.append(path.name)
         if len(read) == 2:
             raise KeyboardInterrupt
-        yield from blocks(path, columns)
+        yield from blocks(path, manifest)
 
     monkeypatch.setattr(activation_shards, "_blocks", cut_off)
     with pytest.raises(KeyboardInterrupt):
@@ -100,6 +100,10 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
     [
         ({"version": 2}, r"manifest\.json: .*version: "),
         ({"columns": {}}, "columns: expected input"),
+        (
+            {"columns": {"input": {"width": 7, "dtype": "float32"}}},
+            r"acts-00000\.safetensors: a row of input has the shape \(6,\), expected \(7,\)",
+        ),
         ({"numbers": ["words"]}, "acts-00000.safetensors: not readable as a shard"),
         ({"shards": [{"file": "../x.safetensors", "rows": 1}]}, r"shards\.0\.file: "),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 9}]}, "has 12 rows, but manifest.json says 9"),

@@ -217,6 +217,7 @@ def of_pairs(step):
         ),
         (passes(), {}, "x is an iterator, which can be read only once; give a DataLoader"),
         (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"),
+        (of_pairs, {}, r"x gives pairs of neighbours .* which only contrast uses; give B x n_p"),
         (X, {"batch_size": 64, "contrast": 0.5}, "there is no references/document to find neighbours by"),
         (
             lambda step: (of_step if step else of_pairs)(step),
@@ -226,7 +227,7 @@ def of_pairs(step):
         (Exhausted(), {}, "x gives no batch in pass 1; give an iterable that can begin anew"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
-        (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
+        (not_finite, {}, "batch 3: x contains NaN, infinity or .* in row 7; leave it out"),
         (
             lambda step: (X, X, X),
             {"pair": "sae"},

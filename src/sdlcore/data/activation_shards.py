@@ -98,7 +98,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
             if shard.sha256 is not None and sha256_of(file) != shard.sha256:
                 raise SourceError(f"{file}: does not fit its checksum in {MANIFEST}; fetch it again")
             with parsing(file, "a shard of activations"):
-                for block in _blocks(file, [*manifest.columns, *manifest.numbers]):
+                for block in _blocks(file, manifest):
                     columns = {name: block.pop(name, None) for name in ("input", "target", "labels")}
                     writer.append(**columns, references=block or None)  # type: ignore[arg-type]
             if writer.rows - before != shard.rows:
@@ -107,9 +107,14 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
     return ActivationStore(path)
 
 
-def _blocks(path: Path, columns: list[str]) -> Iterator[dict[str, np.ndarray]]:
+def _blocks(path: Path, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
     """Yield the columns of a shard in blocks of rows, as NumPy arrays; bfloat16 is converted to float32."""
-    return (_of_safetensors if path.suffix == ".safetensors" else _of_parquet)(path, columns)
+    read = _of_safetensors if path.suffix == ".safetensors" else _of_parquet
+    for block in read(path, [*manifest.columns, *manifest.numbers]):
+        for name, column in manifest.columns.items():
+            if (shape := block[name].shape[1:]) != (column.width,):
+                raise SourceError(f"{path}: a row of {name} has the shape {shape}, expected ({column.width},)")
+        yield block
 
 
 def _of_safetensors(path: Path, columns: list[str]) -> Iterator[dict[str, np.ndarray]]:

@@ -192,4 +192,6 @@ def _check_matrix(name: str, values: np.ndarray) -> None:
             finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
-            raise ValueError(f"{name} contains NaN or infinity in row {row}; leave such rows out")
+            raise ValueError(
+                f"{name} contains NaN, infinity or a number too large for float32 in row {row}; leave it out"
+            )

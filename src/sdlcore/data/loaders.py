@@ -36,7 +36,7 @@ def is_stream(x: Any) -> bool:
 class GivenBatches(Batches):
     """Batches in their given order, checked and converted to float32.
 
-    A batch is kept until a later one is read for training, since the first batches also make up the sample.
+    Batches stay in memory until training reads a later one, because the sample contains the first batches, too.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class GivenBatches(Batches):
         self._x, self._kind = x, _kind(x)
         self._kept: dict[int, Arrays] = {}
         self._passes = 0
-        """Number of passes over an iterable that are over."""
+        """Number of finished passes over an iterable."""
         self._next = 0
         self._batches = self._endless()
         self.widths = ()
@@ -93,6 +93,8 @@ class GivenBatches(Batches):
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
                 "batches of pairs, B x 2 x n_p"
             )
+        if self._paired and not request.neighbours:
+            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             samples = self._read(step)

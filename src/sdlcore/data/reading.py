@@ -72,7 +72,7 @@ def hdf5_errors(path: str | Path) -> Iterator[None]:
 
 
 class Checksum:
-    """SHA-256 of the datasets of a store. It does not depend on the blocks in which rows were appended."""
+    """SHA-256 of the datasets of a store. Equal rows give equal checksums, however many are added at once."""
 
     def __init__(self) -> None:
         self._columns: dict[str, Any] = {}
