@@ -15,6 +15,7 @@ import sdlcore as sdl
 from sdlcore.config import SELECTING, Activation, Config
 from sdlcore.fitting import method_checks as checks
 from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
+from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import Processes
 from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
@@ -152,6 +153,18 @@ def test_two_processes_with_half_of_the_samples_each_compute_the_definition(name
 @pytest.mark.parametrize("terms", [{"prefixes": (4, 16)}, {"lambda_aux": 0.1, "k_aux": 2, "dead_after": 100}])
 def test_a_method_without_a_search_has_prefixes_and_auxiliary_latents(name, terms):
     sdl.check_method(name, n_q=16, **terms)
+
+
+@pytest.mark.parametrize(
+    ("setting", "arguments"),
+    [("multi_k", {"scales": Scales(multi_k=(1, 2))}), ("precision", {"precision": torch.bfloat16})],
+)
+def test_settings_that_need_a_search_are_refused_without_one(setting, arguments):
+    model, x, *_ = example_model("squared_topk", "random")
+    with pytest.raises(
+        ValueError, match=f"squared_topk declares no search, which {setting} needs; leave {setting} out"
+    ):
+        model(x, **arguments)
 
 
 class WrongValues(sdl.TopK):

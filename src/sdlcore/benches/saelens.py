@@ -17,16 +17,12 @@ from sdlcore.storage.parsing import parsing
 
 SEED_OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
 """Number that SAELens adds to a model's seed, for each kind of magnitude."""
-KEYS = {
-    *("num_features", "hidden_dim", "seed", "dtype", *SEED_OFFSETS),
-    # the tensors and the hierarchy's file hold their results
-    *("firing_probability", "hierarchy", "orthogonalization", "correlation", "bias"),
-}
-"""Keys of a configuration. A model with another key may have a distribution that we do not know."""
-NODE_KEYS = {
-    *("feature_index", "children", "feature_id"),
-    *("mutually_exclusive_children", "scale_children_by_parent"),
-}
+OF_OTHER_FILES = {"firing_probability", "hierarchy", "orthogonalization", "correlation", "bias"}
+"""Keys of a configuration whose results the tensors and the hierarchy's file contain."""
+KEYS = {"num_features", "hidden_dim", "seed", "dtype", *SEED_OFFSETS, *OF_OTHER_FILES}
+"""Keys of a configuration. A model with another key may have an unknown distribution."""
+NODE_KEYS = {"feature_index", "children", "feature_id", "mutually_exclusive_children", "scale_children_by_parent"}
+"""Keys of a node in a hierarchy."""
 
 
 class SyntheticModel(NamedTuple):

@@ -26,8 +26,9 @@ class Activation(nn.Module):
     declares ``k: int`` and reads ``self.k``. A parameter has one element for each latent (n_q), and starts at its
     `initial` value, which is zero except for the ``threshold`` of `add_threshold`.
 
-    A class that overrides `values` alone gets a `forward` derived from it. A class that overrides `forward` alone is
-    computed densely, since the search and `values` of its base would compute other latents.
+    A class that overrides `values` alone gets the `forward` of this class, which computes the latents by `values`. A
+    class that overrides `forward` alone gets the `search` of this class, and so computes every latent. The method that
+    it would inherit otherwise computes other latents.
     """
 
     threshold: Tensor
@@ -43,13 +44,22 @@ class Activation(nn.Module):
             return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
         if place("values") < place("forward"):
-            cls.forward = _forward_by_values  # type: ignore[method-assign]
+            cls.forward = Activation.forward  # type: ignore[method-assign]
         elif place("forward") < min(place("values"), place("search")):
             cls.search = Activation.search  # type: ignore[method-assign]
 
     def forward(self, pre: Tensor) -> Tensor:
-        """Return the latents (B x n_q) of pre-activations (B x n_q): mostly zero, never negative unless `signed`."""
-        raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
+        """Return the latents (B x n_q) of pre-activations (B x n_q): mostly zero, never negative unless `signed`.
+
+        By default, they are the `values` at the entries of the `search`, and zero elsewhere.
+        """
+        search = type(self).search(self)  # of the class, since `check_method` hides the search of an instance
+        if search is None:
+            raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
+        mask = search.mask(pre)
+        offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+        support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
+        return support.dense(self.values(pre[mask], support))
 
     def search(self) -> Search | None:
         """Return the search that finds the entries of a batch whose latent may be positive or pass a gradient on.
@@ -109,17 +119,6 @@ class Activation(nn.Module):
         """Raise thresholds below zero to zero, after a step."""
         if "threshold" in self._parameters:
             self.threshold.clamp_(min=0.0)
-
-
-def _forward_by_values(self: Activation, pre: Tensor) -> Tensor:
-    """Return the latents (B x n_q), from the values at the entries of the search."""
-    search = type(self).search(self)
-    if search is None:
-        raise TypeError(f"{type(self).__name__} has values but no search; write forward(pre) instead")
-    mask = search.mask(pre)
-    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
-    support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
-    return support.dense(self.values(pre[mask], support))
 
 
 def refuse_signed(sigma: Activation, measure: str) -> None:

@@ -37,9 +37,15 @@ FEW = 16
 _SCALING = Scaling._fields[:5]
 """Buffers of a model with ``normalise``: the scaling without whitening."""
 _ONLY_FIT = (
-    *("init_l0", "target_l0", "penalty_warmup", "l1_exponent_end", "lambda_anchor", "anchor_cosine", "archetypes"),
+    "init_l0",
+    "target_l0",
+    "penalty_warmup",
+    "l1_exponent_end",
+    "lambda_anchor",
+    "anchor_cosine",
+    "archetypes",
 )
-"""Settings of the model and the loss that need batches, anchors or a schedule, which `fit` alone has."""
+"""Settings of the model and the loss that only `fit` supports, since they need batches, anchors or a schedule."""
 _OF_ANCHORS_AND_SCHEDULES = {
     *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
     *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),
@@ -208,8 +214,10 @@ class SparseCoder(nn.Module):
         self.constrain()
 
     def _check_activation_parameters(self) -> None:
-        """Raise ValueError unless each trainable parameter of the activation has one element per latent, all `initial`,
-        the value that resampled latents get."""
+        """Raise ValueError unless each trainable parameter of the activation has one element per latent, all `initial`.
+
+        Resampling sets a dead latent's element to `initial`.
+        """
         for name, parameter in self.sigma.named_parameters():
             start = self.sigma.initial(name)
             if parameter.shape[:1] != (self.config.n_q,) or bool((parameter != start).any()):

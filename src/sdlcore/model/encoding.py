@@ -161,7 +161,7 @@ class Encoding:
         return self.checked(self.sigma.values(pre_N, support), pre_N)
 
     def checked(self, latents: Tensor, pre: Tensor) -> Tensor:
-        """Return latents; ValueError for those that kernels or measures cannot use, which a plugin may return."""
+        """Return the latents; ValueError if their shape or type is not that of ``pre``, or a plugin's are negative."""
         name, sigma = self.config.activation, self.sigma
         if latents.shape != pre.shape or latents.dtype != pre.dtype:
             expected = f"expected {in_words(pre)}, an entry for each pre-activation"
@@ -190,6 +190,7 @@ class Encoding:
             return self.find(each, x, W, b, precision)
 
         W_enc, b_enc, *_ = self.weights
+        check_type(W_enc)
         code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
         pre_aux_N = None
         if aux is not None:

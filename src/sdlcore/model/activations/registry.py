@@ -57,8 +57,9 @@ def make_sigma(config: ModelConfig) -> Activation:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
     else:
         cls = plugin.implementation
+    # settings become attributes first, because `__init__` may read them
     sigma: Activation = cls.__new__(cls)
     vars(sigma).update(settings | ({"k": config.k} if config.selects else {}))
     names = inspect.signature(cls).parameters
-    sigma.__init__(**{name: getattr(config, name) for name in names if hasattr(config, name)})  # type: ignore[misc]
+    cls.__init__(sigma, **{name: getattr(config, name) for name in names if hasattr(config, name)})
     return sigma
