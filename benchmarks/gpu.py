@@ -195,7 +195,7 @@ def timed(way: Way, size: Size, device: str) -> dict[str, Any]:
     x = samples(W, size.batch, setting.seed)
     trainee = make(setting, weights(W.cpu(), torch.zeros(()), setting.method))
     del W
-    gc.collect()  # what the case before has left
+    gc.collect()  # frees the memory of the case before
     _wait(device)
     if device == "cuda":
         torch.cuda.empty_cache()

@@ -162,7 +162,7 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
 def warn_of_worse_codes(
     start: SparseCoder, new: SparseCoder, x_BR: Tensor, remedy: str, codes: str = "posterior codes"
 ) -> float:
-    """Warn if the FVU of new codes exceeds that of a dictionary's by more than `WORSE`; return the L0 of the new."""
+    """Warn if the FVU of new codes exceeds that of the dictionary by more than `WORSE`. Return their L0."""
     judged = x_BR[:JUDGED]
     before, after = fvu_and_l0(start, judged)["fvu"], fvu_and_l0(new, judged)
     if after["fvu"] > before + WORSE:

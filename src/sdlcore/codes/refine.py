@@ -5,8 +5,8 @@ contain. Young rows are refitted one by one. After the last round, the latents t
 rows are refitted together, by least squares on the supports that the search finds (the method of optimal directions,
 Engan et al. 1999).
 
-If a feature occurs only together with a more frequent one, as a child with its parent, least squares can move any share
-of the parent into the child's row without a larger error. So the refit removes from a row the directions of more
+A feature may occur only together with a more frequent one, as a child with its parent. Then least squares can move any
+share of the parent into the child's row without a larger error. So the refit removes from a row the directions of more
 frequent latents that are active in most of its samples. True features are nearly orthogonal in many dimensions.
 """
 
@@ -94,8 +94,7 @@ def refine(
     """Improve the decoder rows of an autoencoder, and return it with posterior codes.
 
     Each round of mean shift replaces latents that are seldom active by directions of features that the residuals of
-    posterior codes contain. All rows are then refitted once by least squares. The
-    number of latents stays.
+    posterior codes contain. All rows are then refitted once by least squares. The number of latents stays.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a batch is, and where it comes from.
+"""Batches: the samples of a training's steps, from data of any kind.
 
 Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
 decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number of its
@@ -13,6 +13,7 @@ after the training's last.
   from a synthetic bench (`sdlcore.benches.synth`) or a language model (`sdlcore.extraction.stream`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -67,8 +68,8 @@ class Request(NamedTuple):
         return partial(stream, self.seed, "order")
 
 
-class Batches:
-    """Data of any kind, from which trainings read batches."""
+class Batches(ABC):
+    """The interface of data of any kind, from which trainings read batches."""
 
     path: Path
     """Name in errors."""
@@ -85,14 +86,14 @@ class Batches:
     origin: Json = None
     """The language model and the text that the activations were computed from; None if unknown."""
 
+    @abstractmethod
     def begin(self, request: Request) -> TrainingRows:
         """Start to read the data for a training."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def digest(self) -> Json:
-        """What identifies the data in provenance: a digest of its content, or a description."""
-        raise NotImplementedError
+        """The identity of the data in provenance: a digest of its content, or a description."""
 
     @property
     def rows(self) -> int | None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def reads_and_writes(pair: str, n_sites: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the sites that a dictionary reads and those that it writes, for a source with this many sites.
+    """Return the sites that a dictionary reads, and the sites that it writes, from a source's number of sites.
 
     An autoencoder reads and writes site 0. A transcoder reads site 0 and writes site 1. A crosscoder reads and writes
     all sites.
@@ -31,7 +31,10 @@ def reads_and_writes(pair: str, n_sites: int) -> tuple[tuple[int, ...], tuple[in
         raise ValueError(f"pair {pair} needs a source with a target, but this source has only an input")
     if pair == "transcoder" and n_sites > 2:
         raise ValueError(f"pair transcoder reads one site and writes another, but this source has {n_sites} sites")
-    return ((0,), (1,)) if pair == "transcoder" else (tuple(range(n_sites)),) * 2
+    if pair == "transcoder":
+        return (0,), (1,)
+    sites = tuple(range(n_sites))
+    return sites, sites
 
 
 def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -41,8 +44,10 @@ def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def read_sites(pair: str, n_sites: int, read: Callable[[int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r (B x the sum of widths); ``read`` returns a site (B x its width), and is called once for each
-    site that the pair uses. If the pair writes what it reads, x_p and x_r are the same array."""
+    """Return x_p and x_r (B x the sum of widths), which are one array if the pair writes the sites that it reads.
+
+    ``read`` returns a site (B x its width). It is called once for each site of the pair.
+    """
     reads, writes = reads_and_writes(pair, n_sites)
     sites = {site: read(site) for site in sorted({*reads, *writes})}
 

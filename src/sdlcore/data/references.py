@@ -172,12 +172,11 @@ def means_of_classes(
             x = store.read(column, start, start + ROWS_AT_ONCE).astype(np.float64)
             np.add.at(sums[site], labels[labels >= 0], x[labels >= 0])
             totals[site] += x.sum(0)
-    means = [
-        np.where(
-            counts[:, None] > 0, summed / np.maximum(counts, 1)[:, None] - (total / store.rows if centred else 0), 0.0
-        )
-        for summed, total in zip(sums, totals, strict=True)
-    ]
+    means = [summed / np.maximum(counts, 1)[:, None] for summed in sums]
+    for mean, total in zip(means, totals, strict=True):
+        if centred:
+            mean -= total / store.rows
+        mean[counts == 0] = 0
     norms = np.stack([np.linalg.norm(mean, axis=1) for mean in means])
     left_out = np.select(
         [counts == 0, counts < min_class_size, (norms <= 1e-12).any(0)],

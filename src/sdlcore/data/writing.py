@@ -55,7 +55,7 @@ def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
     if dtype == "bfloat16":
         import torch  # imported here, since stages that store other precisions do not need it
 
-        stored = torch.from_numpy(stored).bfloat16().view(torch.int16).numpy().view(np.uint16)
+        stored = torch.tensor(stored, dtype=torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
     read = decode(stored, dtype)
     finite, lost = np.isfinite(read).all(axis=1), ~(read != 0).any(axis=1)
     lost[lost] = (values[lost] != 0).any(axis=1)

@@ -59,7 +59,8 @@ def _of_pair(store: Readable, pair: str, measure: Callable[[Readable, str], tupl
         parts = zip(*(statistics[site] for site in sites), strict=True)
         return [torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts]
 
-    mean_p, scale_p, *root_p = x_p = beside(reads)
+    x_p = beside(reads)
+    mean_p, scale_p, *root_p = x_p
     mean_r, scale_r, *root_r = x_p if writes == reads else beside(writes)
     return Scaling(mean_p, scale_p, mean_r, scale_r, torch.ones(()), *root_p, *root_r)
 

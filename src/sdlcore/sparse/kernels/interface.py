@@ -121,7 +121,7 @@ class RowNorms:
 
 
 class Kernels:
-    """The operations of one backend, on tensors of any device. `sdlcore.sparse.kernels.choice.kernels_for` chooses it.
+    """The torch backend, for any device, and the base class of the others; `kernels_for` in `choice` chooses one.
 
     Attributes
     ----------
