@@ -135,6 +135,21 @@ def test_a_folder_that_would_compute_something_else_is_refused(name, settings, t
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("tensors", "options", "message"),
+    [
+        (plain("topk") | {"k": torch.tensor(3)}, {"activation": "topk", "k": 4}, "contains k; leave out k"),
+        (plain("jumprelu"), {"threshold": 0.7}, "contains threshold; leave out threshold"),
+        (plain("jumprelu"), {"activation": "relu"}, "activation relu has no threshold; leave it out, or take jumprelu"),
+        ({"W_enc": torch.zeros(4, 9)}, {"activation": "relu"}, "lacks the tensors W_dec, found W_enc"),
+    ],
+)
+def test_plain_tensors_that_do_not_fit_are_refused(tensors, options, message, tmp_path):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "a.safetensors", "tensors", **options)
+
+
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
     message = r"contains no dictionary in a known format \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
     with pytest.raises(ValueError, match=message):
@@ -195,6 +210,13 @@ def test_what_saelens_wrote_for_no_normalisation_before_6_is_none(before_6, tmp_
     cfg = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps(cfg | {"normalize_activations": before_6}))
     assert_same(model_of("topk"), load(folder), "topk")
+
+
+def test_sparsify_counts_latents_by_its_expansion_factor_where_their_number_is_zero(tmp_path):
+    folder = export(model_of("topk"), "sparsify", tmp_path / "out")
+    cfg = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(cfg | {"num_latents": 0, "expansion_factor": 4}))
+    assert load(folder).config.n_q == 96
 
 
 FROM_THE_HUB = """

@@ -79,3 +79,12 @@ def test_weights_in_half_precision_are_rescaled_in_full(dtype):
     for name, value in vars(whole.by_decoder_norms()).items():
         if value is not None:
             assert torch.equal(getattr(half.by_decoder_norms(), name).float(), value)
+
+
+def test_a_coder_keeps_its_weights_when_the_library_changes_its_tensors():
+    weights, x = drawn(1, "relu", True)
+    model = sparse_coder(weights, "relu", None)
+    before = model(x).x_hat
+    weights.W_dec.mul_(2)
+    weights.b_dec.add_(1)
+    assert torch.equal(model(x).x_hat, before)

@@ -135,6 +135,15 @@ def test_entries_above_their_bounds_are_selected(dtype, case, shift):
         assert (support.columns[support.offsets[row] : support.offsets[row + 1]].diff() > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("width", "kernels", "message"),
+    [(1, {}, "two dimensions or more"), (2, {"kernels": Kernels()}, "on a GPU, set bfloat16")],
+)
+def test_int8_refuses_what_it_cannot_do(width, kernels, message):
+    with pytest.raises(ValueError, match=message):
+        Preactivations(torch.ones(3, width), torch.ones(5, width), torch.zeros(5), torch.int8, **kernels)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(case=cases(), k=st.integers(1, 150))
 def test_what_gpus_do_finds_the_same(dtype, case, k):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.training.schedules import scheduled
+from sdlcore.training.schedules import PenaltyFactor, scheduled
 from sdlcore.training.step import TrainingStep
 from tests.training.test_loop import METHODS, run
 
@@ -120,3 +120,11 @@ def test_a_smaller_exponent_leaves_the_penalty_as_large():
         penalties.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
     assert penalties[-1][0] != pytest.approx(penalties[0][0], rel=0.1)
     assert [penalty for _, penalty in penalties] == pytest.approx([penalties[0][1]] * 5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("form", "adjusted"), [("step", True), ("tanh", True), ("quadratic", False)])
+def test_a_target_inside_the_penalty_does_not_adjust_its_weight(form, adjusted):
+    config = Config.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
+    factor = PenaltyFactor(config, torch.zeros(()))
+    factor.adjust({"l0": torch.tensor(16.0)})
+    assert factor.adjusted == adjusted == bool(factor.use(1.0) != 1.0)

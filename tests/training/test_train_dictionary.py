@@ -32,6 +32,13 @@ def test_the_smallest_weight_that_holds_the_anchors_is_chosen_without_larger_tri
     assert [trial.lambda_anchor for trial in tried] == [w for w in ANCHOR_WEIGHTS if w <= 0.1]
 
 
+@pytest.mark.parametrize(("steps", "of_a_trial"), [(800, 200), (250, 100), (60, 60)])
+def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_trial):
+    _, (trial, *_) = chosen(lambda weight: 1.0, steps)
+    expected = SETTINGS | {"anchor_form": "cosine", "anchor_until": 0.5, "steps": of_a_trial}
+    assert trial == Config.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": ANCHOR_WEIGHTS[0]})
+
+
 def test_the_anchored_share_counts_columns_near_an_anchor_with_its_sign():
     model = SparseCoder.from_config(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
     anchors = torch.eye(3)
