@@ -189,7 +189,10 @@ class BatchReader:
         if batch_size > rows:
             which = "rows" if pairs is None else "rows in pairs of neighbours"
             raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {rows} {which}; lower batch_size")
-        reads_and_writes(pair, len(store.widths))  # raises an error if a site of the pair is missing
+        try:
+            reads_and_writes(pair, len(store.widths))
+        except ValueError as error:
+            raise ValueError(f"{store.path}: {error}") from None
         self.steps_per_epoch = rows // batch_size
         self._store, self._pair, self._batch_size, self._order, self._pairs = store, pair, batch_size, order, pairs
         self._block_rows = store.chunk_rows
