@@ -227,7 +227,7 @@ def of_pairs(step):
         (Exhausted(), {}, "x gives no batch in pass 1; give an iterable that can begin anew"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
-        (not_finite, {}, "batch 3: x contains NaN, infinity or .* in row 7; leave it out"),
+        (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (
             lambda step: (X, X, X),
             {"pair": "sae"},

@@ -192,6 +192,5 @@ def _check_matrix(name: str, values: np.ndarray) -> None:
             finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
-            raise ValueError(
-                f"{name} contains NaN, infinity or a number too large for float32 in row {row}; leave it out"
-            )
+            what = "numbers too large for float32" if np.isfinite(values[row]).all() else "NaN or infinity"
+            raise ValueError(f"{name} contains {what} in row {row}; leave such rows out")
