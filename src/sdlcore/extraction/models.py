@@ -207,7 +207,8 @@ def precision_of(model: Any) -> str:
 
 
 def _pretrained(kind: str, folder: str | Path, dtype: str, **settings: Any) -> Any:
-    with parsing(folder, "a checkpoint", NO_CODE), quiet():
+    path = Path(folder, settings.get("gguf_file", ""))
+    with parsing(path, "a checkpoint", NO_CODE), quiet():
         model, loading = getattr(_transformers(), kind).from_pretrained(
             folder,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -216,7 +217,7 @@ def _pretrained(kind: str, folder: str | Path, dtype: str, **settings: Any) -> A
             **settings,
         )
     if loading["missing_keys"]:  # transformers would continue with random weights
-        raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
+        raise SourceError(f"{path}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
     return model.eval()
 
 
