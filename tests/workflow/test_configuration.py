@@ -43,6 +43,25 @@ def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
     assert "expected a line without braces" in output
 
 
+@pytest.mark.slow
+def test_values_reach_jobs_as_they_are_written(checkout):
+    change = {
+        **NOTHING,
+        "name": "quoted",
+        "cache": f"cache {HARM}",
+        "wandb": f"'; touch pwned; echo '{HARM}",
+        "peers_python": f"python {HARM}",
+        "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}},
+    }
+    run = "results/quoted/runs/lrb/theirs/best/none/seed0/metrics.json"
+    done = checkout.snakemake(run, change=change, check=False)
+    assert f"no interpreter {change['peers_python']}, so theirs cannot train; run make peers" in done.stdout
+    (log,) = checkout.path.glob("logs/quoted/train_peer/*.log")
+    assert f"{change['peers_python']}: command not found" in log.read_text()
+    assert (checkout.path / "results/quoted/activations/lrb/seed0/train.h5").exists()
+    assert not list(checkout.path.glob("**/pwned"))
+
+
 def test_paths_of_sources_are_one_word_each(checkout):
     stem = f"mine {HARM}"
     sources = {

@@ -1,9 +1,11 @@
 # Environment variables and interpreter of every job.
 import os
+import shutil
 import subprocess
 import sys
 from shlex import quote
 
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 # Environment variables of every job. PYTHONPATH makes sdlcore and sdlstudy importable, so environments of rules need not
@@ -82,3 +84,6 @@ def load_libraries():
 
 onstart:
     load_libraries()
+    interpreter = variables["PEERS_PYTHON"]
+    if PEERS and shutil.which(interpreter) is None:
+        logger.warning(f"peers_python: no interpreter {interpreter}, so {', '.join(PEERS)} cannot train; run make peers")
