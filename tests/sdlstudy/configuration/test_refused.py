@@ -29,6 +29,7 @@ BAD = [
     ({"seed": 1}, "seed: unknown key; did you mean seeds?"),
     ({"seeds": [1, 1]}, "seeds: expected a list of different values, found [1, 1]"),
     ({"name": "../up"}, "name: String should match pattern"),
+    ({"methods.Top K": {}}, "methods.Top K.[key]: String should match pattern"),
     ({"device": "tpu"}, "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'"),
     ({"sources.bench.lrb.sparsity": 1.0}, "sources.bench.lrb.sparsity: Input should be less than 1, found 1.0"),
     ({"sources.clip.a.images": "x"}, "sources.clip.a.model: Field required"),
@@ -51,7 +52,7 @@ BAD = [
     ({"methods.topk.contrast": 0.1}, "contrast compares neighbouring tokens, which only sources of kind language have"),
     ({"processes": 3}, "batch_size = 512 must be a multiple of 3 processes that divide samples"),
     ({"sources.bench.lrb.train_samples": 5}, "batch_size 512 exceeds the source's 5 train_samples"),
-    ({"sources.bench.lrb.n_r": None}, "pair transcoder needs a source with a target; lrb has none"),
+    ({"sources.bench.lrb.n_r": None}, "pair transcoder needs a source with a target, such as n_r of"),
     # names
     ({"sources.bench.smollm2": {}}, "sources: smollm2 is used under two kinds"),
     ({"tables.table1.methods": ["tpok"]}, "did you mean topk?"),

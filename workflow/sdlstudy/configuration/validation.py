@@ -116,7 +116,8 @@ def _inconsistent_run(study: Configuration, cell: Cell, is_evaluated: bool) -> I
         if not isinstance(trained, Config) or trained.pair != "sae" or trained.activation == "abstopk":
             yield f"{path}: search needs a training with pair sae and latents that are never negative in warm_start"
     if run.pair != "sae" and not source.has_target:
-        yield f"{path}: pair {run.pair} needs a source with a target; {cell.source} has none"
+        targets = "such as n_r of a bench, target of a file or layers of a language model"
+        yield f"{path}: pair {run.pair} needs a source with a target, {targets}; {cell.source} has none"
     if run.pair == "transcoder" and source.n_sites > 2:
         yield f"{path}: pair transcoder reads one site and writes one, but {cell.source} has {source.n_sites} sites"
     if isinstance(run, Config | PeerConfig) and (rows := source.rows[0]) is not None and run.batch_size > rows:
