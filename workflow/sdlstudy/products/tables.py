@@ -132,7 +132,8 @@ class Table(Compared):
 
     def is_overview(self, study: Study) -> bool:
         """Return whether the table's picture is the overview of Table 1."""
-        return self.name == "table1" and study.bench(self.source) is not None and "none" in self.anchorings
+        on_bench = study.bench(self.source) is not None
+        return self.name == "table1" and self.sweep is None and on_bench and "none" in self.anchorings
 
     def seeds_of(self, study: Study) -> list[int]:
         """Return the table's seeds, or the study's seeds if the table sets none."""

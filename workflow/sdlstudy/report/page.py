@@ -69,13 +69,15 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     A product without a table and without a picture gets no section in the report.
     """
     encoded = {name: b64encode(image).decode() for name, image in images.items()}
+    pictured = next((name for name, table in _run_tables(config) if table.is_overview(config)), "")
+    overview = encoded.pop(pictured, None)  # at the top of the page, and not in a section
     stored = None
     if {"paper_table1_runs", "numbers", "table1_verdicts"} <= frames.keys():
         stored = judge("table1", frames["numbers"], frames["paper_table1_runs"])
     page = templates("sdlstudy.report").get_template("page.html.j2")
     return page.render(
         config=config,
-        overview=encoded.get("table1"),
+        overview=overview,
         overview_caption=CAPTION,
         sentences=list(_sentences(config, frames, stored)),
         sources=_sources(config),
@@ -119,8 +121,7 @@ def _sections(
         if len(parts.get("effects", ())):
             tables["What anchoring changes"] = effect_table(parts["effects"])
         caption = product.caption if text is None or isinstance(product, Table) else ""
-        # the picture of Table 1 is at the top of the page
-        yield Section(name, _title(name, product), None if name == "table1" else images.get(name), caption, tables)
+        yield Section(name, _title(name, product), images.get(name), caption, tables)
 
 
 def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
