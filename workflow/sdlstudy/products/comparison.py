@@ -222,6 +222,6 @@ def _draw_intervals(data: pd.DataFrame, **look: object) -> None:
         reach = part[["mean", "high"]].diff(axis=1)["high"].fillna(0)
         pyplot.errorbar(part["mean"], part["place"], xerr=reach, fmt="o", color=colour, markersize=3.5)
     # a baseline far from all methods would squeeze the others together
-    means = data["mean"][ranked if ranked.any() else slice(None)]
+    means = data.loc[ranked, "mean"] if ranked.any() else data["mean"]
     margin = 0.25 * float(np.ptp(means)) or 0.1
     pyplot.xlim(means.min() - margin, means.max() + margin)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from sdlcore.evaluation.metric_names import recovery_name
 from sdlstudy.products.product import Picture
+from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
@@ -82,26 +83,18 @@ class Convergence(Picture):
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row of panels for each protocol, a line for each run; solvers are drawn in every row."""
-        import seaborn
-
         protocols = list(rows["protocol"].dropna().unique()) or ["none"]
         runs = pd.concat([rows[rows["protocol"].fillna(p).eq(p)].assign(row=p) for p in protocols], ignore_index=True)
-        runs = runs.assign(method=runs["method"].map(label_method), solver=runs["protocol"].isna())
-        tidy = pd.concat(
-            [runs.assign(measure=label, y=runs[name]) for name, label in MEASURES.items()], ignore_index=True
-        )
-        grid = seaborn.relplot(
-            tidy,
+        kinds = runs["protocol"].isna().map({True: "solver", False: "training"})
+        runs = runs.assign(method=runs["method"].map(label_method), kind=kinds)
+        grid = draw_lines(
+            {label: runs.assign(y=runs[name]) for name, label in MEASURES.items()},
             x="seconds",
-            y="y",
-            hue="method",
-            style="solver",
+            style="kind",
             row="row",
-            col="measure",
+            col="panel",
             units="seed",
             estimator=None,
-            kind="line",
-            palette="colorblind",
             height=2.6,
             facet_kws={"sharey": "col", "margin_titles": True},
         )

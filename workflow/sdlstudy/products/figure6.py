@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from sdlstudy.products.product import Picture
+from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.runs import read_metrics
 from sdlstudy.results.tables import read_csv
@@ -96,27 +97,21 @@ class Figure6(Picture):
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw reconstruction loss, its relative change by resampling, and dead fraction over steps."""
-        import seaborn
-
+        methods = {side: label_method(method) for side, method in self.sides().items()}
         steps = self.histories(files)
+        steps["method"] = steps["variant"].map(methods)
         loss = steps.pivot(index=["step", "seed"], columns="variant", values="reconstruction")
-        change = (loss["with"] / loss["without"] - 1).rename("y").reset_index().assign(variant="with")
+        change = (loss["with"] / loss["without"] - 1).rename("y").reset_index().assign(method=methods["with"])
         panels = {
             "reconstruction loss": steps.assign(y=steps["reconstruction"]),
             "relative change of loss": change,
             "dead latents (fraction)": steps.assign(y=steps["dead_fraction"]),
         }
-        tidy = pd.concat([frame.assign(panel=name) for name, frame in panels.items()], ignore_index=True)
-        labels = {side: label_method(method) for side, method in self.sides().items()}
-        grid = seaborn.relplot(
-            tidy.assign(method=tidy["variant"].map(labels)),
+        grid = draw_lines(
+            panels,
             x="step",
-            y="y",
-            hue="method",
             row="panel",
-            kind="line",
             errorbar=("pi", 100),
-            palette="colorblind",
             height=2.2,
             aspect=2.8,
             facet_kws={"sharey": False},

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sdlstudy.products.bench_points import BenchPoint, SweptBench
 from sdlstudy.products.bench_tables import DECODER, solver_rows
+from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method, symbol
 from sdlstudy.results.runs import last_row
 from sdlstudy.settings.cells import Cell
@@ -80,29 +81,20 @@ class Frontier(SweptBench):
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw the decoder's recovery, latents per true feature, and samples taken; a column for each parameter."""
-        import seaborn
-
         quantities = {
             "recovered by the decoder": rows[DECODER],
             "latents by true features": rows["features_found"] / rows["n"],
             "samples taken": rows["samples_taken"],
         }
-        names = {"parameter": rows["parameter"].map(symbol), "method": rows["solver"].map(label_method)}
-        tidy = pd.concat(
-            [rows.assign(**names, quantity=name, y=y) for name, y in quantities.items()], ignore_index=True
-        )
-        grid = seaborn.relplot(
-            tidy,
+        rows = rows.assign(parameter=rows["parameter"].map(symbol), method=rows["solver"].map(label_method))
+        grid = draw_lines(
+            {name: rows.assign(y=y) for name, y in quantities.items()},
             x="value",
-            y="y",
-            hue="method",
             col="parameter",
-            row="quantity",
-            kind="line",
+            row="panel",
             marker="o",
             estimator="median",
             errorbar=("pi", 100),
-            palette="colorblind",
             height=2.6,
             facet_kws={"sharex": "col", "sharey": "row", "margin_titles": True},
         )

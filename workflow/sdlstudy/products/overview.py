@@ -19,9 +19,9 @@ rate (docs/paper.md). Matryoshka and JumpReLU were not trained with it, so they 
 LOOKS = {PAPER: ("black", "D"), NEAREST: ("black", "s"), Baseline.CHANCE: (GREY, "v")}
 """Quantity with a single mark for each method -> colour and marker."""
 CAPTION = (
-    "Means over seeds, without anchors; cosines above .9. The paper’s numbers and those of the nearest protocol are at "
-    "the paper’s scale. The nearest protocol is the recipe of the paper’s first author at ten times his learning rate, "
-    "stopped where it comes nearest to Table 1, and read in the way that brings it nearest (docs/paper.md)."
+    "Recovery by cosines above .9, without anchors; means over seeds. The paper and the nearest protocol are at the "
+    "paper’s scale. That protocol is the first author’s recipe at ten times his learning rate. Its step and its "
+    "reading are those that come nearest to Table 1 (docs/paper.md)."
 )
 
 
@@ -63,13 +63,13 @@ def draw_overview(rows: pd.DataFrame, null: tuple[str, float] | None) -> Figure:
     import seaborn
 
     methods, marks = rows["method"].unique().tolist(), rows["mark"].unique().tolist()
-    ours = dict(zip([mark for mark in marks if mark not in LOOKS], [(colour, "o") for colour in PALETTE], strict=False))
-    looks = LOOKS | ours
+    ours = [mark for mark in marks if mark not in LOOKS]
+    looks = LOOKS | {mark: (colour, "o") for mark, colour in zip(ours, PALETTE, strict=False)}
     # marks are shifted, so that equal values do not hide each other
     places = [methods.index(row.method) + 0.12 * (marks.index(row.mark) - len(marks) / 2) for row in rows.itertuples()]
     figure = Figure(figsize=(6.2, 0.42 * len(methods) + 1.6), layout="constrained")
     axes = figure.subplots()
-    colours, markers = ({mark: looks[mark][part] for mark in marks} for part in (0, 1))
+    colours, markers = {m: looks[m][0] for m in marks}, {m: looks[m][1] for m in marks}
     look: dict[str, Any] = {"hue": "mark", "style": "mark", "palette": colours, "markers": markers}
     seaborn.scatterplot(rows.assign(place=places), x="recovery", y="place", ax=axes, clip_on=False, **look)
     if null is not None:
@@ -80,7 +80,7 @@ def draw_overview(rows: pd.DataFrame, null: tuple[str, float] | None) -> Figure:
     axes.invert_yaxis()
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8)
-    axes.legend().remove()
+    axes.get_legend().remove()
     return figure
 
 

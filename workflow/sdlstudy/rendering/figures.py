@@ -1,11 +1,12 @@
 """Set the style of figures, and save them as PNG and PDF with reproducible bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from sdlcore.storage.files import atomic_path
@@ -35,6 +36,17 @@ def style() -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def draw_lines(panels: Mapping[str, pd.DataFrame], **look: Any) -> Any:
+    """Draw y over x in a panel for each frame, a colour for each method; return seaborn's FacetGrid.
+
+    ``look`` are arguments of `seaborn.relplot`. Its ``row`` or ``col`` is "panel", the frames' names.
+    """
+    import seaborn
+
+    rows = pd.concat([frame.assign(panel=name) for name, frame in panels.items()], ignore_index=True)
+    return seaborn.relplot(rows, y="y", hue="method", kind="line", palette="colorblind", **look)
 
 
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:
