@@ -68,7 +68,7 @@ def draw_overview(rows: pd.DataFrame, null: tuple[str, float] | None) -> Figure:
     # marks are shifted, so that equal values do not hide each other
     places = [methods.index(row.method) + 0.12 * (marks.index(row.mark) - len(marks) / 2) for row in rows.itertuples()]
     figure = Figure(figsize=(6.2, 0.42 * len(methods) + 1.6), layout="constrained")
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     colours, markers = {m: looks[m][0] for m in marks}, {m: looks[m][1] for m in marks}
     look: dict[str, Any] = {"hue": "mark", "style": "mark", "palette": colours, "markers": markers}
     seaborn.scatterplot(rows.assign(place=places), x="recovery", y="place", ax=axes, clip_on=False, **look)

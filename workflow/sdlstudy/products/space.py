@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
 from sdlstudy.products.product import Picture
-from sdlstudy.rendering.figures import PALETTE, style
+from sdlstudy.rendering.figures import PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
@@ -81,16 +81,15 @@ class Figure8(InSpace):
         limit = float(np.quantile(norms, NORM_QUANTILE))
         inside = norms <= limit
         of_sample = np.where(dense.max(axis=1) > 0, dense.argmax(axis=1), n)
-        with style():
-            figure = Figure(figsize=(8.6, 4.3))
-            left, right = panels_of(figure, 2)
-            draw_sphere(left)
-            draw_features(left, features, colours, 1.0)
-            dots: Any = {"c": [[*colours, FAINT][d] for d in of_sample[inside]], "depthshade": False}
-            right.scatter(*points[inside].T, s=7, alpha=0.55, linewidths=0, zorder=2, **dots)
-            draw_features(right, features, colours, limit)
-            frame(left, CUBE, f"Ground-truth features ($n$ = {n})")
-            frame(right, np.vstack([points[inside], limit * features.T]), f"Data samples ({inside.sum()} shown)")
+        figure = Figure(figsize=(8.6, 4.3))
+        left, right = panels_of(figure, 2)
+        draw_sphere(left)
+        draw_features(left, features, colours, 1.0)
+        dots: Any = {"c": [[*colours, FAINT][d] for d in of_sample[inside]], "depthshade": False}
+        right.scatter(*points[inside].T, s=7, alpha=0.55, linewidths=0, zorder=2, **dots)
+        draw_features(right, features, colours, limit)
+        frame(left, CUBE, f"Ground-truth features ($n$ = {n})")
+        frame(right, np.vstack([points[inside], limit * features.T]), f"Data samples ({inside.sum()} shown)")
         return figure
 
 
@@ -155,22 +154,21 @@ class Figure4(InSpace):
         encoder, decoder = (normalise_rows(W.detach().numpy()) for W in (model.W_enc, model.W_dec))
         view = open_view(np.hstack([features, encoder.T, decoder.T]))
         losses = f"loss {solution.loss:.1e}, {solution.fvu:.1e} of the variance, {solution.l0:.1f} latents active"
-        with style():
-            figure = Figure(figsize=(10.2, 4.6))
-            panels = panels_of(figure, 3)
-            draw_features(panels[0], features, colours, 1.0)
-            frame(panels[0], CUBE, f"Ground-truth features ($n$ = {features.shape[1]})", view)
-            sides = ("Encoder rows", encoder, solution.encoder), ("Decoder columns", decoder, solution.decoder)
-            for axes, (name, directions, match) in zip(panels[1:], sides, strict=True):
-                _draw_learned(axes, directions, solution.silent)
-                for feature, colour in zip(features.T, colours, strict=False):
-                    axes.plot(*np.outer(feature, (0.0, 1.0)), color=colour, linewidth=1.6, linestyle="--", zorder=2)
-                frame(axes, CUBE, f"{name} ($n_q$ = {len(directions)}), by number", view)
-                axes.text2D(0.5, -0.12, _cosines(match), transform=axes.transAxes, ha="center", va="top", fontsize=8)
-            for axes in panels:
-                draw_sphere(axes)
-            title = f"{label_method(self.method)}, on {self.source}, seed {seed}\n{losses}"
-            figure.suptitle(title, fontsize=10, x=0.02, ha="left")
+        figure = Figure(figsize=(10.2, 4.6))
+        panels = panels_of(figure, 3)
+        draw_features(panels[0], features, colours, 1.0)
+        frame(panels[0], CUBE, f"Ground-truth features ($n$ = {features.shape[1]})", view)
+        sides = ("Encoder rows", encoder, solution.encoder), ("Decoder columns", decoder, solution.decoder)
+        for axes, (name, directions, match) in zip(panels[1:], sides, strict=True):
+            _draw_learned(axes, directions, solution.silent)
+            for feature, colour in zip(features.T, colours, strict=False):
+                axes.plot(*np.outer(feature, (0.0, 1.0)), color=colour, linewidth=1.6, linestyle="--", zorder=2)
+            frame(axes, CUBE, f"{name} ($n_q$ = {len(directions)}), by number", view)
+            axes.text2D(0.5, -0.12, _cosines(match), transform=axes.transAxes, ha="center", va="top", fontsize=8)
+        for axes in panels:
+            draw_sphere(axes)
+        title = f"{label_method(self.method)}, on {self.source}, seed {seed}\n{losses}"
+        figure.suptitle(title, fontsize=10, x=0.02, ha="left")
         return figure
 
 

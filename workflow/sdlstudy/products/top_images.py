@@ -16,7 +16,7 @@ from pydantic import Field
 
 from sdlcore.text import in_figure
 from sdlstudy.products.product import Picture
-from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
@@ -145,22 +145,21 @@ class TopImages(Picture):
         seed = self.cell(files.study).seed
         title = f"{label_method(self.method)}, {how}, on {self.source}, seed {seed}"
         groups = [group for _, group in rows.groupby(["latent", "reference"], sort=False)]
-        with style():
-            size = 1.0 * self.images + 3.4, 1.45 * len(groups) + 0.5
-            figure = Figure(figsize=size, layout="constrained")
-            figure.suptitle(in_figure(title, LONGEST_TITLE), fontsize=10, x=0.01, ha="left")
-            ratios = [*[1.0] * self.images, 3.2]
-            grid = figure.add_gridspec(max(1, len(groups)), self.images + 1, width_ratios=ratios)
-            for i, group in enumerate(groups):
-                for j in range(self.images):
-                    axes = figure.add_subplot(grid[i, j])
-                    axes.set_axis_off()
-                    if j < len(group):
-                        _draw_picture(axes, *pictures[group["latent"].iloc[0], group["path"].iloc[j]])
-                        # wrapped, so that neighbouring names do not overlap
-                        lines = wrap(in_figure(group["class"].iloc[j], 3 * LONGEST_LINE), LONGEST_LINE)
-                        axes.set_title("\n".join(lines[:3]), fontsize=5.5, pad=2)
-                _draw_histogram(figure.add_subplot(grid[i, self.images]), group)
+        size = 1.0 * self.images + 3.4, 1.45 * len(groups) + 0.5
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(in_figure(title, LONGEST_TITLE), fontsize=10, x=0.01, ha="left")
+        ratios = [*[1.0] * self.images, 3.2]
+        grid = figure.add_gridspec(max(1, len(groups)), self.images + 1, width_ratios=ratios)
+        for i, group in enumerate(groups):
+            for j in range(self.images):
+                axes = figure.add_subplot(grid[i, j])
+                axes.set_axis_off()
+                if j < len(group):
+                    _draw_picture(axes, *pictures[group["latent"].iloc[0], group["path"].iloc[j]])
+                    # wrapped, so that neighbouring names do not overlap
+                    lines = wrap(in_figure(group["class"].iloc[j], 3 * LONGEST_LINE), LONGEST_LINE)
+                    axes.set_title("\n".join(lines[:3]), fontsize=5.5, pad=2)
+            _draw_histogram(figure.add_subplot(grid[i, self.images]), group)
         return figure
 
     def _pictures(self, rows: pd.DataFrame, files: Files) -> dict[tuple[int, str], tuple[Any, np.ndarray | None]]:
