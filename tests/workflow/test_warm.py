@@ -133,6 +133,13 @@ def test_what_a_script_leaves_for_its_end_is_done(server, script, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "thread\nat exit", "")
 
 
+def test_output_that_cannot_be_written_is_a_failure(server, script):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(server.command(script("print('lost')")), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_script_and_its_children_end_with_the_caller(server, script, tmp_path, number):
     lasts = "end = time.time() + 60\nwhile time.time() < end: pass"
@@ -186,6 +193,29 @@ def test_without_a_server_it_is_python_and_says_so(server, script):
     done = subprocess.run(server.command(path, "alone"), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (5, "ran alone\n")
     assert done.stderr == f"{server.address}: Connection refused, so a Python of its own runs {path}\n"
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_server_that_ends_during_a_request_is_reported_in_a_sentence(script, reads):
+    path = script("print('ran')")
+    address = f"@sdlcore-test-{os.urandom(8).hex()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + address[1:])
+        listener.listen(1)
+        command = [sys.executable, "-IS", str(WARM), "run", address, str(path)]
+        long = {**os.environ, "LONG": "x" * 10**5, "LONGER": "x" * 10**5, "LONGEST": "x" * 10**5}
+        with subprocess.Popen(command, env=long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as caller:
+            connection, _ = listener.accept()
+            with connection:
+                while reads and not connection.recv(1 << 20).endswith(b"}\n"):
+                    pass
+            out, errors = caller.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if reads:  # it has everything it needs to begin, so starting again could run the script twice
+        assert (caller.returncode, out, errors) == (1, "", f"{path}: its process was lost\n")
+    else:
+        assert (caller.returncode, out) == (0, "ran\n")
+        assert "so a Python of its own runs" in errors
 
 
 @pytest.fixture

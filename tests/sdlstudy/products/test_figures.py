@@ -119,6 +119,12 @@ def test_frontier_has_a_row_for_each_run_at_each_point(tmp_path):
     assert rows["samples_taken"].tolist() == [40, 40, 500, 500] * 2 + [40] * 4
 
 
+def test_a_run_at_several_points_of_frontier_counts_once():
+    config = studies.alone({"frontier": FRONTIER | {"panels": {"n": {"values": [128]}, "noise": {"values": [0.0]}}}})
+    assert len(config.frontier.runs_at_points(config)) == 8
+    assert len(config.frontier.cells(config)) == 4
+
+
 METHODS = ["topk", "relu"]
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
@@ -273,6 +275,16 @@ def test_text_names_the_value_and_the_papers_where_it_is_another(tmp_path):
     text = text_table(table, "Caption.")
     assert text.frame["k"][0] == "8 (paper: 32)"
     assert r"8 (paper: 32) & TopK SAE & none &" in text.latex("tab:table7")
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])))
+def test_latex_text_leaves_no_special_character(text):
+    rest = latex_text(text).replace("{[}", "").replace("{*}", "")
+    for word in ("backslash", "asciitilde", "asciicircum", "bar", "less", "greater"):
+        rest = rest.replace(rf"\text{word}{{}}", "")
+    for character in "&%$#_{}":
+        rest = rest.replace(f"\\{character}", "")
+    assert not set(rest) & set("\\&%$#_{}~^|<>")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
