@@ -86,4 +86,6 @@ onstart:
     load_libraries()
     interpreter = variables["PEERS_PYTHON"]
     if PEERS and shutil.which(interpreter) is None:
-        logger.warning(f"peers_python: no interpreter {interpreter}, so {', '.join(PEERS)} cannot train; run make peers")
+        logger.warning(
+            f"peers_python: no interpreter {interpreter}, so {', '.join(PEERS)} cannot train; run make peers"
+        )
