@@ -190,7 +190,6 @@ class Encoding:
             return self.find(each, x, W, b, precision)
 
         W_enc, b_enc, *_ = self.weights
-        check_type(W_enc)
         code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
         pre_aux_N = None
         if aux is not None:
