@@ -313,13 +313,6 @@ def test_a_search_records_its_samples_and_its_l0(trained, x):
     assert "l0" not in repr(posterior)
 
 
-@pytest.mark.parametrize("method", ["omp", "gradient_pursuit", "posterior"])
-def test_codes_by_search_refuse_weights_in_half_precision(method, trained, x):
-    coder = sdl.search(trained, x if method == "posterior" else None, method, **QUIET).coder.to(torch.bfloat16)
-    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32"):
-        coder.encode(torch.from_numpy(x[:5]).bfloat16())
-
-
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     dictionary = sdl.search(trained, method="omp")
     with pytest.raises(sdl.RefusedError, match=r"this omp autoencoder: .* by sdl\.reencode first"):
