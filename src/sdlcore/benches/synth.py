@@ -118,12 +118,11 @@ def directions(n: int, dimension: int, steps: int, rate: float, rng: np.random.G
 
 
 def orthogonalise(start: np.ndarray, steps: int, rate: float) -> np.ndarray:
-    """Return unit directions with less interference (dimension x n, float32).
+    """Return unit directions with less interference, in columns (dimension x n, float32).
 
     Adam minimises the sum of squared inner products of different directions, plus n times the squared deviations of
     squared norms from 1, as in SynthSAEBench's orthogonalisation. With directions as rows of W, the first sum is
-    |W W^T|_F^2 without its diagonal. The first sum is computed from |W^T W|_F^2, which is equal, so no n x n matrix is
-    needed.
+    |W W^T|_F^2 minus the squares of its diagonal. Since |W W^T|_F = |W^T W|_F, no n x n matrix is needed.
 
     Parameters
     ----------

@@ -101,7 +101,10 @@ def posterior_coder(coder: SparseCoder, samples: Readable, n_samples: int, progr
 
 
 def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> dict[str, float]:
-    """Return what `compare` finds on the first samples: the share of latents that keep their meaning, and measures."""
+    """Compare the codes of two dictionaries with `compare`, on at most the first `JUDGED` samples.
+
+    Return the share of latents that keep their meaning (``kept``), and the means of the measures of `compare`, by name.
+    """
     x, _ = read_pair(samples, "sae", 0, min(JUDGED, samples.rows))
     found = compare(before, after, x).summary()
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}

@@ -28,7 +28,7 @@ by less, so a threshold between them would depend on rounding."""
 JUDGED = 2**13
 """Samples that measure posterior codes, at most."""
 WORSE = 0.05
-"""Share of the variance. `warn_of_worse_codes` warns if new codes explain so much less than the old ones."""
+"""Share of the variance that new codes may explain less than the old ones before `warn_of_worse_codes` warns."""
 
 
 def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
@@ -162,7 +162,10 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
 def warn_of_worse_codes(
     start: SparseCoder, new: SparseCoder, x_BR: Tensor, remedy: str, codes: str = "posterior codes"
 ) -> float:
-    """Warn if the FVU of new codes exceeds that of the dictionary by more than `WORSE`. Return their L0."""
+    """Warn if the new codes' FVU on the first samples exceeds the old codes' FVU by more than `WORSE`.
+
+    ``start`` and ``new`` are one dictionary with its old and its new codes. Return the L0 of the new codes.
+    """
     judged = x_BR[:JUDGED]
     before, after = fvu_and_l0(start, judged)["fvu"], fvu_and_l0(new, judged)
     if after["fvu"] > before + WORSE:

@@ -94,10 +94,10 @@ class Arrays:
         return column in self._columns
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., or ``labels``.
+        """Return rows ``start:stop`` of a column: ``input``, ``target``, the third site ``site2``, ..., or ``labels``.
 
-        Numbers keep their precision, but float64 is converted to float32. ValueError if a memory-mapped file was
-        changed since it was opened.
+        float64 is converted to float32; other types are kept. KeyError for a column that is not there. ValueError if a
+        memory-mapped file was changed since it was opened.
         """
         rows = self._columns[column][start:stop]
         with self._files:

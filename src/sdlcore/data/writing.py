@@ -390,8 +390,8 @@ def resume_store(
 def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
     """Write an index file that reads as one store with the samples of all shards, in order.
 
-    No samples are copied. The index refers to the shards by relative paths, so a folder with both can be moved. The
-    index stores the shards' checksums, and its own checksum is computed from theirs.
+    No samples are copied. The index refers to the shards by relative paths, so a folder with the index and its shards
+    can be moved. The index stores the shards' checksums, and its own checksum is computed from theirs.
 
     Parameters
     ----------
@@ -400,7 +400,7 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     index_path
         File to make or replace.
     provenance
-        How the index was created, stored as JSON.
+        Facts about how the index was created, by name; stored as JSON.
 
     Raises
     ------

@@ -69,7 +69,7 @@ def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
     Raises
     ------
     ValueError
-        If ``x`` has another type, or its sites differ in length.
+        If ``x`` has another type, or its sites differ in the number of samples.
     """
     if is_store(x) or (is_pair(x) and any(map(is_store, x))):
         with activations(x) as stored:

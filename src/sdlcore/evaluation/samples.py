@@ -117,7 +117,10 @@ class Latents:
         return {} if self._x is None else {"macro_f1": self._matched.macro_f1()}
 
     def rarest(self) -> np.ndarray:
-        """Return the indices of the quarter of features, one at least, that are active in fewest samples."""
+        """Return the indices of the rarest quarter of features, rounded down but at least one, the rarest first.
+
+        Features that are never active count as rarest.
+        """
         assert self._x is not None
         active = np.asarray((self._x > 0).sum(axis=0))
         return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]

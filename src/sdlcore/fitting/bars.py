@@ -21,7 +21,10 @@ def progress_bar(steps: int, visible: bool) -> Iterator[tqdm]:
 
 
 def shown_on(bar: tqdm, only: bool = True) -> Sink:
-    """Return a sink of a run's history, also for threads. For the only run, the bar shows loss, FVU and L0 as well."""
+    """Return a function that gets new rows of a run's history and moves the bar to their step.
+
+    Runs in several threads may share a bar. If ``only``, the bar has one run and also shows loss, FVU and L0.
+    """
     done = 0
 
     def show(rows: Sequence[Row]) -> None:

@@ -132,7 +132,10 @@ class Encoding:
         scales: Scales,
         aux: tuple[Tensor, Tensor] | None,
     ) -> Code:
-        """Return the code at the entries of a search. Nothing is computed or differentiated at other entries."""
+        """Return the code at the entries (sample and latent) that a search chose as candidates, as a `Code`.
+
+        Values and gradients at other entries are zero and are not computed.
+        """
         W_enc, b_enc, W_dec, b_dec = self.weights
         if scales.number == 1 and aux is None:
             pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre)
