@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from sdlcore.evaluation.metric_names import recovery_name
 from sdlstudy.products.product import Picture
@@ -100,7 +101,11 @@ class Convergence(Picture):
         )
         grid.set(xscale="log").set_axis_labels("seconds", "")
         grid.set_titles(row_template="protocol {row_name}", col_template="{col_name}")
+        for axes in grid.axes.flat:
+            axes.xaxis.set_minor_formatter(NullFormatter())  # a run takes seconds, and labels between decades overlap
         for axes in grid.axes[:, 0]:
             axes.set_yscale("log")
+        for axes in grid.axes[:, 1:].flat:
+            axes.set_ylim(-0.04, 1.04)
         figure: Figure = grid.figure
         return figure

@@ -323,13 +323,20 @@ class Table(Compared):
         tidy["line"] = tidy["anchoring"].map(label_anchoring)
         if tidy["protocol"].nunique() > 1:
             tidy["line"] += ", protocol " + tidy["protocol"]
-        tidy["x"] = [label_value(*point) for point in zip(tidy["value"], tidy["paper_value"], strict=True)]
-        look: dict[str, Any] = {"hue": "line", "palette": "colorblind", "margin_titles": True, "height": 2.2}
+        points = zip(tidy["value"], tidy["paper_value"], strict=True)
+        tidy["x"] = [label_value(*point).replace(" (", "\n(") for point in points]
+        look: dict[str, Any] = {
+            "hue": "line",
+            "palette": "colorblind",
+            "margin_titles": True,
+            "height": 2,
+            "aspect": 1.6,
+        }
         grid = seaborn.FacetGrid(tidy, row="side", col="method", ylim=(-0.04, 1.04), **look)
         grid.map_dataframe(_draw_line).add_legend(title="anchoring").set_titles(
             row_template="{row_name}", col_template="{col_name}"
         )
-        grid.set_axis_labels(symbol(self.sweep.parameter), "share recovered").tick_params(axis="x", labelrotation=45)
+        grid.set_axis_labels(symbol(self.sweep.parameter), "share recovered")
         figure: Figure = grid.figure
         return figure
 
