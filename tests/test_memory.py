@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.inside.reader import reader_of
+from sdlcore.inside.reader import Reader
 from sdlcore.memory import in_large_pages
 from tests.extraction.tiny_llama import documents, save_tiny_llama
 
@@ -36,5 +36,5 @@ def test_passes_of_a_language_model_keep_freed_memory(monkeypatch, tmp_path):
     texts, out = documents(20), tmp_path / "a.h5"
     sdl.extract(folder, texts, at="resid_post.0", max_tokens=60, context_length=8, out=out).close()
     assert options == [-3, -1]  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in glibc's malloc.h
-    reader_of(folder, documents(20), torch.device("cpu"))
+    Reader(folder, documents(20), torch.device("cpu"))
     assert options == [-3, -1] * 2

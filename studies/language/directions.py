@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import Site
-from sdlcore.inside.reader import reader_of
+from sdlcore.inside.reader import Reader
 from sdlcore.inside.splice import replacing
 from sdlcore.storage.files import write_text
 from studies import KEPT
@@ -110,7 +110,7 @@ class Steering:
     """Log probabilities of words while a direction is added to a model's residual stream."""
 
     def __init__(self, lm: Any, documents: list[str], words: np.ndarray, contexts: int) -> None:
-        self._reader = reader_of(lm, documents, torch.device("cpu"), None, CONTEXT, contexts)
+        self._reader = Reader(lm, documents, torch.device("cpu"), None, CONTEXT, contexts)
         self._ids_BT = torch.from_numpy(np.stack([each.token for each in self._reader.contexts(contexts)])).long()
         self._words = torch.from_numpy(words)
         self.clean = self._read()

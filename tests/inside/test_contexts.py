@@ -17,17 +17,9 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.corpus import Text, open_text
 from sdlcore.inside import firing
-from sdlcore.inside.contexts import (
-    Context,
-    Peak,
-    as_markdown,
-    contexts_in_text,
-    contexts_page,
-    pieces_of,
-    top_activating,
-)
+from sdlcore.inside.contexts import Context, as_markdown, contexts_in_text, contexts_page, pieces_of, top_contexts
 from sdlcore.inside.features import token_text
-from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
+from sdlcore.inside.firing import codes_of_store, firings, latents_to_show, tokens_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from tests.extraction.tiny_llama import documents, make_tokenizer
@@ -67,48 +59,43 @@ def store(text: Text, tmp_path_factory: pytest.TempPathFactory) -> ActivationSto
     return ActivationStore(path)
 
 
-def test_peaks_are_the_largest_activations_one_a_document(coder, store, monkeypatch):
+def test_top_contexts_are_the_largest_activations_one_a_document(coder, store, text, monkeypatch):
     monkeypatch.setattr(firing, "ROWS_AT_ONCE", 64)
     with torch.inference_mode():
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
     document, position, token = (store.read(f"references/{name}") for name in ("document", "position", "token"))
-    activations = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
+    activations = firings(coder, tokens_of_store(coder, store), [3, 0, 17])
     assert activations.tokens == N
     assert set(np.flatnonzero(np.diff(activations.values.indptr))) == {3, 0, 17}
-    for latent in (3, 0, 17):
-        peaks = top_activating(activations, latent, number=5)
-        peak_by_document: dict[int, Peak] = {}
+    for latent, contexts in top_contexts(activations, (3, 0, 17), text, make_tokenizer(), number=5).items():
+        by_document: dict[int, tuple[Any, ...]] = {}
         for row in np.argsort(-latents_NQ[:, latent], kind="stable"):
             if latents_NQ[row, latent] > 0 and document[row] >= 0:
-                its = (int(document[row]), int(position[row]), int(token[row]))
-                peak_by_document.setdefault(its[0], Peak(latent, float(latents_NQ[row, latent]), *its))
-        expected = list(peak_by_document.values())[:5]
-        assert [peak[2:] for peak in peaks] == [peak[2:] for peak in expected]
-        np.testing.assert_allclose([peak.activation for peak in peaks], [p.activation for p in expected], rtol=1e-5)
+                where = document[row], position[row], token[row]
+                by_document.setdefault(int(document[row]), (pytest.approx(latents_NQ[row, latent], rel=1e-5), *where))
+        assert [context[:4] for context in contexts] == list(by_document.values())[:5]
 
 
 def test_latents_to_show_run_from_the_most_to_the_least_frequent(coder: SparseCoder, store: ActivationStore):
     with torch.inference_mode():
         fired = (coder.encode(torch.from_numpy(store.read("input"))) > 0).sum(0).numpy()
-    latents = latents_to_show(coder, store, 5)
+    latents = latents_to_show(codes_of_store(coder, store), 5)
     assert len(set(latents)) == 5
     assert fired[latents[0]] == fired.max()
     assert fired[latents[-1]] == fired[fired > 0].min()
     assert sorted(fired[latents], reverse=True) == fired[latents].tolist()
-    assert set(latents_to_show(coder, store, 10 * Q)) == set(np.flatnonzero(fired))
+    assert set(latents_to_show(codes_of_store(coder, store), 10 * Q)) == set(np.flatnonzero(fired))
 
 
 def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: ActivationStore, text: Text):
     tokenizer = make_tokenizer()
-    activations = firings(coder, rows_of_store(store, "sae"), range(Q))
-    peaks = {latent: top_activating(activations, latent, 4) for latent in range(Q)}
-    contexts = contexts_in_text(peaks, activations, text, tokenizer, width=3)
-    assert {latent: [context.peak for context in its] for latent, its in contexts.items()} == peaks
+    activations = firings(coder, tokens_of_store(coder, store), range(Q))
+    contexts = contexts_in_text({q: (q, np.arange(4)) for q in range(Q)}, activations, text, tokenizer, width=3)
     by_number = {document.number: document.text for document in text.documents()}
     for context in (context for its in contexts.values() for context in its):
-        assert context.before + context.token + context.after in by_number[context.peak.document]
-        assert tokenizer(context.token)["input_ids"] == [context.peak.token]
-        assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.peak.position)
+        assert context.before + context.token + context.after in by_number[context.document]
+        assert tokenizer(context.token)["input_ids"] == [context.token_id]
+        assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.position)
     json.dumps([context.to_dict() for its in contexts.values() for context in its])
 
 
@@ -117,23 +104,23 @@ def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: 
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
     places = (store.read(f"references/{name}") for name in ("document", "position"))
     row_of = {where: row for row, where in enumerate(zip(*places, strict=True))}
-    activations = firings(coder, rows_of_store(store, "sae"), [3])
-    contexts = contexts_in_text({3: top_activating(activations, 3, 6)}, activations, text, make_tokenizer(), width=4)[3]
+    activations = firings(coder, tokens_of_store(coder, store), [3])
+    contexts = contexts_in_text({3: (3, np.arange(6))}, activations, text, make_tokenizer(), width=4)[3]
     assert sum(value > 0 for context in contexts for value in context.values) > len(contexts)
     for context in contexts:
         assert len(context.values) == len(context.tokens)
-        assert context.values[context.at] == context.peak.activation
-        for offset, value in enumerate(context.values, start=context.peak.position - context.at):
-            row = row_of.get((context.peak.document, offset))  # the store ends within a document
+        assert context.values[context.at] == context.activation
+        for offset, value in enumerate(context.values, start=context.position - context.at):
+            row = row_of.get((context.document, offset))  # the store ends within a document
             assert value == pytest.approx(0 if row is None else latents_NQ[row, 3], rel=1e-5)
 
 
-def test_a_text_other_than_the_stores_is_refused(coder: SparseCoder, text: Text):
-    tokenizer = make_tokenizer()
-    nothing = firings(coder, [], range(Q))
-    for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
-        with pytest.raises(SourceError, match="the activations come from another text or tokenizer"):
-            contexts_in_text({0: [wrong]}, nothing, text, tokenizer)
+@pytest.mark.parametrize("change", [(10**6, 0, 0), (0, 10**6, 0), (0, 0, 1)])
+def test_a_text_other_than_the_stores_is_refused(coder: SparseCoder, store: ActivationStore, text: Text, change: Any):
+    activations = firings(coder, tokens_of_store(coder, store), [3])
+    other = activations._replace(where=activations.where + np.array(change))
+    with pytest.raises(SourceError, match="the activations come from another text or tokenizer"):
+        top_contexts(other, [3], text, make_tokenizer())
 
 
 @pytest.mark.parametrize("text", ["river stone\n\n  cloud", "Zoë 🌊, naïve — 水", ""])
@@ -160,11 +147,8 @@ def test_tokens_of_the_vocabulary_have_their_spaces(make: Any):
     assert token_text(ids[1], tokenizer) == " stone"
 
 
-PEAK = Peak(4, 2.5, 0, 0, 0)
-
-
 def context_of(before: str, token: str, after: str) -> Context:
-    return Context(PEAK, (before, token, after), (0.0, 2.5, 0.0), 1)
+    return Context(2.5, 0, 0, 0, (before, token, after), (0.0, 2.5, 0.0), 1)
 
 
 def test_contexts_are_escaped():

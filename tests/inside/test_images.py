@@ -89,10 +89,10 @@ def test_images_are_those_with_the_largest_activations_and_heat_is_that_of_each_
             image = paths.index(example.path)
             np.testing.assert_allclose(example.heat.ravel(), of_latent[image], rtol=1e-5)
             assert example.heat.shape == (4, 4)
-            assert example.heat.flat[example.patch] == pytest.approx(example.peak.activation)
+            assert example.heat.flat[example.patch] == pytest.approx(example.activation)
             assert example.class_name == example.path.partition("/")[0]
         for part in feature.intervals:
-            assert all(part.low < example.peak.activation <= part.high for example in part.contexts)
+            assert all(part.low < example.activation <= part.high for example in part.contexts)
 
 
 def test_a_picture_is_the_part_that_the_model_sees(folder: Path):
@@ -132,7 +132,7 @@ def test_one_file_has_all_pictures_and_nothing_from_elsewhere(pages: ImagePages,
     assert len(page.pictures["heat"]) == len(shown)
     for image, (feature, example) in zip(page.pictures["heat"], shown, strict=True):
         opacity = np.asarray(image)[:, :, 3] / 255
-        np.testing.assert_allclose(opacity, 0.75 * example.heat / feature.histogram.largest, atol=0.003)
+        np.testing.assert_allclose(opacity, 0.75 * example.heat / feature.largest, atol=0.003)
     assert "patches" in text
     assert "tokens" not in text.partition("</style>")[2]
     assert "latent 3: active at" in str(pages)

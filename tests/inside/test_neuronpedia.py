@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sdlcore.inside.contexts import Context, Peak
-from sdlcore.inside.features import Feature, Histogram, Interval, Logits
+from sdlcore.inside.contexts import Context
+from sdlcore.inside.features import Feature, Interval, Logits
 from sdlcore.inside.pages import Pages
 from tests.conftest import REPOSITORY
 
@@ -64,10 +64,10 @@ def received() -> Iterator[list[tuple[str, str | None, Any]]]:
 
 
 def some_pages(number: int) -> Pages:
-    context = Context(Peak(4, 2.5, 0, 1, 7), ("The", " river", "\n", " Zoë"), (0.5, 2.5, 0.0, 0.0), 1)
+    context = Context(2.5, 0, 1, 7, ("The", " river", "\n", " Zoë"), (0.5, 2.5, 0.0, 0.0), 1)
     logits = Logits([(" stone", 1.5), (" water", 1.0)], [(" cloud", -2.0)])
-    full = Feature(0, 0.25, Histogram(2.5, [1]), [context], [Interval(0.5, 1.0, 0.2, [context])], logits, [(1, 0.5)])
-    silent = full._replace(density=0.0, histogram=None, contexts=[], intervals=[], logits=None)
+    full = Feature(0, 0.25, 2.5, [1], [context], [Interval(0.5, 1.0, 0.2, [context])], logits, [(1, 0.5)])
+    silent = full._replace(density=0.0, largest=0.0, counts=[], contexts=[], intervals=[], logits=None)
     features = [(silent if latent % 2 else full)._replace(latent=3 * latent) for latent in range(number)]
     return Pages("tiny, residual stream after block 2", 1000, 5000, features, block=2)
 

@@ -15,8 +15,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.config import ModelConfig
 from sdlcore.extraction.models import load_tokenizer, load_whole
-from sdlcore.inside.contexts import Context, Peak
-from sdlcore.inside.features import SHOWN, Feature, Histogram, Logits
+from sdlcore.inside.contexts import Context
+from sdlcore.inside.features import SHOWN, Feature, Logits
 from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
@@ -68,7 +68,7 @@ def test_activations_are_the_models_at_the_tokens_that_are_marked(coder: SparseC
     separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     for feature in whole_documents.features:
         for context in feature.contexts:
-            alone = torch.tensor([[*ids[context.peak.document], separator]])
+            alone = torch.tensor([[*ids[context.document], separator]])
             with torch.no_grad():
                 states = lm(alone, output_hidden_states=True).hidden_states[2][0]
                 expected = coder.encode(states[:7])[:, feature.latent]
@@ -82,10 +82,9 @@ def test_pages_have_what_the_latents_respond_to(pages: Pages, coder: SparseCoder
     assert pages.title.endswith("residual stream after block 2 (blocks.1.hook_resid_post)")
     assert [feature.latent for feature in pages.features] == LATENTS
     for feature in pages.features:
-        assert feature.histogram is not None
-        assert sum(feature.histogram.counts) == round(feature.density * pages.rows)
-        assert feature.contexts[0].peak.activation == pytest.approx(feature.histogram.largest)
-        assert len({context.peak.document for context in feature.contexts}) == len(feature.contexts) == 4
+        assert sum(feature.counts) == round(feature.density * pages.rows)
+        assert feature.contexts[0].activation == pytest.approx(feature.largest)
+        assert len({context.document for context in feature.contexts}) == len(feature.contexts) == 4
         assert feature.logits is not None
         assert feature.logits.up[0][1] > 0 > feature.logits.down[0][1]
         assert len(feature.nearest) == 5
@@ -93,14 +92,13 @@ def test_pages_have_what_the_latents_respond_to(pages: Pages, coder: SparseCoder
 
 def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
     for feature in pages.features:
-        assert feature.histogram is not None
         assert 3 <= len(feature.intervals) <= 4
         highs = [part.high for part in feature.intervals]
         assert highs == sorted(highs, reverse=True)
-        assert highs[0] == pytest.approx(0.8 * feature.histogram.largest)
+        assert highs[0] == pytest.approx(0.8 * feature.largest)
         assert sum(part.share for part in feature.intervals) < 1
         for part in feature.intervals:
-            activations = [context.peak.activation for context in part.contexts]
+            activations = [context.activation for context in part.contexts]
             assert 1 <= len(activations) <= 3
             assert activations == sorted(activations, reverse=True)
             assert all(part.low < value <= part.high for value in activations)
@@ -140,7 +138,7 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
     pages = contexts(dead, lm, documents(30), [7], layer=2, **SETTINGS)
     (feature,) = pages.features
     assert feature.density == 0
-    assert feature.histogram is None
+    assert (feature.largest, feature.counts) == (0, [])
     assert feature.contexts == []
     assert "Active at none of" in (pages.to_html(tmp_path).with_name("latent_7.html")).read_text()
     assert pages.to_neuronpedia("tiny", "tiny-res").batches[0][0]["activations"] == []
@@ -236,9 +234,9 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 
 
 def hostile() -> Pages:
-    context = Context(Peak(4, 2.5, 0, 0, 0), (HOSTILE, HOSTILE, "\nend"), (1.0, 2.5, 0.0), 1)
+    context = Context(2.5, 0, 0, 0, (HOSTILE, HOSTILE, "\nend"), (1.0, 2.5, 0.0), 1)
     logits = Logits([(HOSTILE, 1.0)], [(" ", -1.0)])
-    return Pages(HOSTILE, 9, 1000, [Feature(4, 0.5, Histogram(2.5, [3, 0, 1]), [context], [], logits, [(1, 0.5)])])
+    return Pages(HOSTILE, 9, 1000, [Feature(4, 0.5, 2.5, [3, 0, 1], [context], [], logits, [(1, 0.5)])])
 
 
 def test_nothing_in_a_text_or_a_vocabulary_becomes_markup(tmp_path: Path):
@@ -279,11 +277,11 @@ console.log(JSON.stringify({hidden: input.hidden, orders, found}));
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which runs the page's script")
 def test_the_index_is_searched_and_sorted(tmp_path: Path):
     (feature,) = hostile().features
-    river = Context(Peak(4, 2.5, 0, 0, 0), (" river",), (2.5,), 0)
+    river = Context(2.5, 0, 0, 0, (" river",), (2.5,), 0)
     features = [
         feature._replace(latent=4, density=0.5, contexts=[river]),
-        feature._replace(latent=31, density=1e-4, histogram=Histogram(12.0, [1])),
-        feature._replace(latent=100, density=0.02, histogram=None, logits=None, contexts=[]),
+        feature._replace(latent=31, density=1e-4, largest=12.0, counts=[1]),
+        feature._replace(latent=100, density=0.02, largest=0.0, counts=[], logits=None, contexts=[]),
     ]
     text = Pages("t", 200, 10, features).to_html(tmp_path).read_text()
     rows = [re.findall(r'<t[dh](?: class="(.*?)")?>(.*?)</t[dh]>', row, re.DOTALL) for row in text.split("<tr>")[1:]]
@@ -314,6 +312,6 @@ def test_a_payload_for_neuronpedia_has_everything_and_is_saved(pages: Pages, tmp
     part = feature.intervals[0]
     assert lower["tokens"] == list(part.contexts[0].tokens)
     assert (lower["quantileMin"], lower["quantileMax"], lower["quantileFraction"]) == (part.low, part.high, part.share)
-    assert max(first["activations"][0]["values"]) == pytest.approx(feature.contexts[0].peak.activation, rel=1e-3)
+    assert max(first["activations"][0]["values"]) == pytest.approx(feature.contexts[0].activation, rel=1e-3)
     payload.save(tmp_path / "upload.json")
     assert Upload.load(tmp_path / "upload.json") == payload

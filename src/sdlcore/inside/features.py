@@ -13,8 +13,6 @@ from sdlcore.inside.hooks import Readout
 from sdlcore.model.coder import SparseCoder
 
 BINS = 40
-WIDTH, HEIGHT = 400, 110
-"""Width and height of the histogram, in units of its drawing."""
 FIFTHS = 5
 """Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
 SHOWN = 20
@@ -31,13 +29,6 @@ class Logits(NamedTuple):
     """Tokens with the smallest logits, ascending."""
 
 
-class Histogram(NamedTuple):
-    """Histogram of a latent's positive activations: counts in bins of equal width from zero to the largest."""
-
-    largest: float
-    counts: list[int]
-
-
 class Interval(NamedTuple):
     """Some contexts of a latent, or images, whose activation is in one interval."""
 
@@ -47,6 +38,7 @@ class Interval(NamedTuple):
     share: float
     """Share of the latent's active tokens, or patches, whose activation is in the interval."""
     contexts: Sequence[Any]
+    """`Context` or `ImageExample`, most active first."""
 
 
 class Feature(NamedTuple):
@@ -55,13 +47,14 @@ class Feature(NamedTuple):
     latent: int
     density: float
     """Share of the tokens, patches or images at which the latent is active."""
-    histogram: Histogram | None
-    """None if the latent is never active."""
+    largest: float
+    """Largest activation; 0 if the latent is never active."""
+    counts: list[int]
+    """Histogram of the activations above zero: counts in bins of equal width from zero to the largest."""
     contexts: Sequence[Any]
     """Contexts with the largest activations, one in each document, or images; most active first."""
     intervals: list[Interval]
-    """Contexts or images of the lower intervals, most active first. Top contexts alone make a
-    latent look purer than it is."""
+    """Contexts or images of the lower intervals. Top contexts alone make a latent look purer than it is."""
     logits: Logits | None
     """None if the dictionary does not write to the residual stream, or the model has no unembedding."""
     nearest: list[tuple[int, float]]
@@ -91,7 +84,7 @@ class Features:
             lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the {self.units}"]
             if feature.logits is not None:
                 lines.append("  logits up: " + ", ".join(repr(token) for token, _ in feature.logits.up[:5]))
-            lines += [f"  {context.peak.activation:8.3g}  {context.brief}" for context in feature.contexts[:5]]
+            lines += [f"  {context.activation:8.3g}  {context.brief}" for context in feature.contexts[:5]]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
@@ -106,20 +99,15 @@ class Features:
         from sdlcore.templates import templates  # imported here, since only HTML needs jinja2
 
         environment = templates("sdlcore.inside")
-        environment.filters |= {"bars": _bars, "strength": _strength, "visible": _visible, "token": _token}
+        environment.filters |= {"visible": _visible, "token": _token}
         shown = {feature.latent for feature in self.features}
-        return environment.get_template(template).render(
-            pages=self, shown=shown, WIDTH=WIDTH, HEIGHT=HEIGHT, **variables
-        )
+        return environment.get_template(template).render(pages=self, shown=shown, **variables)
 
 
-def histogram_of(values: np.ndarray) -> Histogram | None:
-    """Return the histogram of the positive activations, or None if there are none."""
-    if not len(values):
-        return None
-    largest = float(values.max())
-    counts, _ = np.histogram(values, bins=BINS, range=(0, largest))
-    return Histogram(largest, counts.tolist())
+def histogram_of(values: np.ndarray) -> tuple[float, list[int]]:
+    """Return the largest of a latent's activations above zero, and their histogram (`Feature.counts`)."""
+    largest = float(values.max(initial=0))
+    return largest, np.histogram(values, bins=BINS, range=(0, largest))[0].tolist() if len(values) else []
 
 
 def largest_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -134,28 +122,19 @@ def evenly_spaced(entries: np.ndarray, number: int) -> np.ndarray:
     return entries[np.linspace(0, len(entries) - 1, min(number, len(entries))).round().astype(int)]
 
 
-class Examples(NamedTuple):
-    """Indices of a latent's activations to show, the largest first."""
+def lower_fifths(values: np.ndarray, groups: np.ndarray, number: int, once: bool) -> list[Interval]:
+    """Choose activations of a latent from each fifth of its range below the topmost, from the largest fifth down.
 
-    top: np.ndarray
-    intervals: list[tuple[float, float, float, np.ndarray]]
-    """For each fifth of the latent's range below the topmost that is not empty, from the largest down: its bounds
-    (low, high], the share of the activations in it, and indices."""
-
-
-def examples_of(values: np.ndarray, groups: np.ndarray, number: int, in_interval: int, once: bool) -> Examples:
-    """Choose the activations of a latent to show.
+    Fifths without activations are left out. ``contexts`` of the intervals are indices of activations.
 
     Parameters
     ----------
     values
         The latent's activations above zero.
     groups
-        Document or image of each activation; at most one of each is shown at the top, and in each interval.
+        Document or image of each activation; an interval contains at most one of each.
     number
-        Number of top activations.
-    in_interval
-        Number of activations of each lower fifth, evenly spaced by size.
+        Number of activations of each fifth, evenly spaced by size.
     once
         Whether a group appears only with its largest activation.
     """
@@ -168,8 +147,8 @@ def examples_of(values: np.ndarray, groups: np.ndarray, number: int, in_interval
         else:
             entries = np.flatnonzero(inside)[largest_of_groups(values[inside], groups[inside])]
         if len(entries):
-            intervals.append((low, high, float(inside.mean()), evenly_spaced(entries, in_interval)))
-    return Examples(best[:number], intervals)
+            intervals.append(Interval(low, high, float(inside.mean()), evenly_spaced(entries, number).tolist()))
+    return intervals
 
 
 def token_text(token: int, tokenizer: Any) -> str:
@@ -203,21 +182,14 @@ def logits_up_and_down(
     """
     logits: dict[int, Logits] = {}
     for at in range(0, len(latents), LATENTS_AT_ONCE):
-        some = [int(latent) for latent in latents[at : at + LATENTS_AT_ONCE]]
-        rows_LD = coder.W_dec[some, -coder.target_sites[-1] :]
-        logits_LV = logits_of(rows_LD, readout)[:, : len(tokenizer)]
-        up, down = (_named(logits_LV, number, largest, tokenizer) for largest in (True, False))
-        logits |= {latent: Logits(*tokens) for latent, *tokens in zip(some, up, down, strict=True)}
+        some = latents[at : at + LATENTS_AT_ONCE]
+        logits_LV = logits_of(coder.W_dec[some, -coder.target_sites[-1] :], readout)[:, : len(tokenizer)]
+        ends = [logits_LV.topk(min(number, logits_LV.shape[1]), largest=largest) for largest in (True, False)]
+        for row, latent in enumerate(some):
+            tokens = ([token_text(token, tokenizer) for token in end.indices[row].tolist()] for end in ends)
+            values = (end.values[row].tolist() for end in ends)
+            logits[latent] = Logits(*(list(zip(*each, strict=True)) for each in zip(tokens, values, strict=True)))
     return logits
-
-
-def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> list[list[tuple[str, float]]]:
-    """Return, for each row, the tokens with the largest or smallest logits, and these logits."""
-    values_LK, tokens_LK = logits_LV.topk(min(number, logits_LV.shape[1]), largest=largest)
-    return [
-        [(token_text(token, tokenizer), value) for token, value in zip(tokens, values, strict=True)]
-        for tokens, values in zip(tokens_LK.tolist(), values_LK.tolist(), strict=True)
-    ]
 
 
 @torch.no_grad()
@@ -229,35 +201,8 @@ def nearest_latents(coder: SparseCoder, latents: Sequence[int], number: int = 5)
         cosines_Q = rows_QR @ rows_QR[latent]
         cosines_Q[latent] = -2
         values, others = cosines_Q.topk(min(number, len(cosines_Q) - 1))
-        neighbours[int(latent)] = [(int(q), float(value)) for q, value in zip(others, values, strict=True)]
+        neighbours[latent] = list(zip(others.tolist(), values.tolist(), strict=True))
     return neighbours
-
-
-class Bar(NamedTuple):
-    """One bar of a histogram, in units of its drawing."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    title: str
-
-
-def _bars(histogram: Histogram) -> list[Bar]:
-    counts, step = histogram.counts, WIDTH / len(histogram.counts)
-    tallest, bin_width = max(counts), histogram.largest / len(counts)
-    bars = []
-    for place, count in enumerate(counts):
-        # a count of one must stay visible beside thousands
-        height = max(HEIGHT * count / tallest, 1.5) if count else 0
-        title = f"{place * bin_width:.3g} to {(place + 1) * bin_width:.3g}: {count}"
-        bars.append(Bar(place * step, HEIGHT - height, step - 1, height, title))
-    return bars
-
-
-def _strength(value: float, feature: Feature) -> str:
-    """Return the strength of an activation, as a share of the latent's largest."""
-    return f"{value / feature.histogram.largest:.2f}" if feature.histogram else "0"
 
 
 def _visible(text: str) -> str:

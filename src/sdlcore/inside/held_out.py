@@ -12,8 +12,8 @@ from sdlcore.extraction.corpus import Text, open_text
 from sdlcore.extraction.forward import RowKinds
 from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, open_checkpoint
 from sdlcore.extraction.tokens import TokenisedText
-from sdlcore.inside.contexts import Context, contexts_in_text, top_activating
-from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
+from sdlcore.inside.contexts import Context, top_contexts
+from sdlcore.inside.firing import codes_of_store, firings, latents_to_show, tokens_of_store
 from sdlcore.inside.score import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
@@ -43,10 +43,9 @@ class HeldOut(NamedTuple):
 
     def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
         """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
-        latents = latents_to_show(coder, store, number)
-        latent_firings = firings(coder, rows_of_store(store, coder.config.pair), latents)
-        tops = {latent: top_activating(latent_firings, latent) for latent in latents}
-        return contexts_in_text(tops, latent_firings, self.text, self.tokenizer)
+        latents = latents_to_show(codes_of_store(coder, store), number)
+        latent_firings = firings(coder, tokens_of_store(coder, store), latents)
+        return top_contexts(latent_firings, latents, self.text, self.tokenizer)
 
     def losses(
         self, store: ActivationStore, coders: Mapping[Name, SparseCoder], contexts: int, device: torch.device

@@ -153,18 +153,15 @@ def where_in(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: P
     It warns if the dictionary was fitted at another place.
     """
     layer, place = located(layer, place)
-    provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
-    fit_location = fitted_place(provenance, coder_of(dictionary).config.pair)
-    if fit_location is None and layer is None:
-        raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
-    if fit_location is None:
-        return {"layer": layer, "place": place}
-    if layer is None:
-        return fit_location if place is None else {**fit_location, "place": place}
-    location = {"layer": layer, "place": place}
     pair = coder_of(dictionary).config.pair
-    place = place or ("residual" if pair == "sae" else fit_location["place"])
-    if (layer, place) != (fit_location["layer"], fit_location["place"]):
-        fit_place, new_place = described(**fit_location, pair=pair), described(layer, place, pair)
-        warn_at_call(f"the dictionary was fitted at {fit_place}, and is put at {new_place}")
-    return location
+    fitted = fitted_place(dictionary.provenance, pair) if isinstance(dictionary, Dictionary) else None
+    if layer is None:
+        if fitted is None:
+            raise ValueError("layer is missing: the block, counted from 1, that the dictionary was fitted on")
+        return fitted if place is None else {**fitted, "place": place}
+    if fitted is not None:
+        new_place = place or ("residual" if pair == "sae" else fitted["place"])
+        if (layer, new_place) != (fitted["layer"], fitted["place"]):
+            there, here = described(**fitted, pair=pair), described(layer, new_place, pair)
+            warn_at_call(f"the dictionary was fitted at {there}, and is put at {here}")
+    return {"layer": layer, "place": place}

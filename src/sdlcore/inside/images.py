@@ -24,14 +24,13 @@ from sdlcore.inside.features import (
     SHOWN,
     Feature,
     Features,
-    Interval,
-    examples_of,
     histogram_of,
     largest_of_groups,
+    lower_fifths,
     nearest_latents,
 )
 from sdlcore.inside.firing import codes_of_store, latents_to_show
-from sdlcore.inside.splice import latent_numbers, require_latents
+from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.files import user_path, write_text
@@ -48,21 +47,11 @@ HEAT = (236, 112, 0)
 OPACITY = 0.75
 
 
-class Peak(NamedTuple):
+class ImageExample(NamedTuple):
     """An image in which a latent is active."""
 
     activation: float
     """The largest activation at a row of the image."""
-    row: int
-    """The row of the store with this activation."""
-    image: slice
-    """The rows of the image."""
-
-
-class ImageExample(NamedTuple):
-    """A peak with its picture."""
-
-    peak: Peak
     path: str
     """Path of the image, relative to the folder."""
     class_name: str | None
@@ -112,14 +101,23 @@ class ImagePages(Features):
 
 
 class ImageRows:
-    """The images of a store, and the rows of each."""
+    """The images of a store, and the rows of each.
+
+    Attributes
+    ----------
+    within
+        Reference for the index of a row in its image: patch or position; None if the store has a row for each image.
+    index
+        This index of each row.
+    bounds
+        Row of the store at which each image begins, and the number of rows.
+    """
 
     def __init__(self, store: ActivationStore) -> None:
         if not store.has("references/path"):
             raise SourceError(
                 f"{store.path}: has no paths of images; expected a store that sdl.extract made from images"
             )
-        self.store = store
         self.within = next((name for name in ("patch", "position") if store.has(f"references/{name}")), None)
         if self.within is None:
             self.index, starts = np.zeros(store.rows, dtype=np.int64), np.arange(store.rows)
@@ -127,22 +125,19 @@ class ImageRows:
             self.index = store.read(f"references/{self.within}")
             starts = np.flatnonzero(self.index == 0)
         self.bounds = np.append(starts, store.rows)
-        """Row of the store at which each image begins, and the number of rows."""
-        self.patches = int(self.index.max(initial=0)) + 1
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Return the number of each row's image."""
         return np.searchsorted(self.bounds, rows, side="right") - 1
 
-    def peak(self, activation: float, row: int) -> Peak:
-        """Return an activation at a row of the store as a peak."""
-        image = int(self.images(np.array([row]))[0])
-        return Peak(float(activation), int(row), slice(*(int(bound) for bound in self.bounds[image : image + 2])))
+    def top(self, activations: scipy.sparse.csc_array, column: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows and activations where a latent is most active, at most one in each image.
 
-    def peaks(self, activations: scipy.sparse.csc_array, column: int) -> list[Peak]:
-        """Return the images in which a latent is active, most active first, from a column of `activations_of`."""
+        ``activations`` are as of `activations_of`.
+        """
         rows, values = _column(activations, column)
-        return [self.peak(values[entry], rows[entry]) for entry in largest_of_groups(values, self.images(rows))]
+        entries = largest_of_groups(values, self.images(rows))[:number]
+        return rows[entries], values[entries]
 
 
 def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
@@ -261,61 +256,60 @@ def top_images(
         If the store does not come from images, or an image is missing.
     """
     coder = coder_of(dictionary)
-    several = None if latents is None else latent_numbers(latents)
-    require_latents(several or (), coder.config.n_q)
+    several = None if latents is None else latent_numbers(latents, coder.config.n_q)
     with activations(x) as store:
         if not isinstance(store, ActivationStore):
             raise ValueError(f"x is a {type(x).__name__}, expected a store of images, as sdl.extract writes it")
-        transform = preprocessing(store, model, processor)
+        transform, images = preprocessing(store, model, processor), ImageRows(store)
+        if images.within == "patch" and transform is None:
+            raise ValueError(
+                "model and processor are missing; without a preprocessing, the place of a patch in its image is unknown"
+            )
         root = user_path(folder, "folder") if folder else Path(str(store.provenance.get("image_folder", ".")))
-        return _pages(coder, store, several, transform, root, number, progress)
+        if several is None:
+            several = latents_to_show(codes_of_store(coder, store), SHOWN)
+        codes, class_names = activations_of(coder, store, several, progress), store.class_names()
+        nearest, features = nearest_latents(coder, several), []
+
+        def examples(column: int, entries: Iterable[int]) -> list[ImageExample]:
+            rows, values = _column(codes, column)
+            return [_example(store, images, rows, values, entry, transform, root, class_names) for entry in entries]
+
+        for column, latent in enumerate(several):
+            rows, values = _column(codes, column)
+            groups = images.images(rows)
+            top = examples(column, largest_of_groups(values, groups)[:number])
+            intervals = [
+                part._replace(contexts=examples(column, part.contexts))
+                for part in lower_fifths(values, groups, IN_INTERVAL, once=True)
+            ]
+            facts = latent, len(values) / store.rows, *histogram_of(values)
+            features.append(Feature(*facts, top, intervals, None, nearest[latent]))
+        units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
+        return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)
 
 
-def _pages(
-    coder: SparseCoder,
+def _example(
     store: ActivationStore,
-    latents: Sequence[int] | None,
+    images: ImageRows,
+    rows: np.ndarray,
+    values: np.ndarray,
+    entry: int,
     transform: Transform | None,
     folder: Path,
-    number: int,
-    progress: bool,
-) -> ImagePages:
-    images = ImageRows(store)
-    if images.within == "patch" and transform is None:
-        raise ValueError(
-            "model and processor are missing; without a preprocessing, the place of a patch in its image is unknown"
-        )
-    if latents is None:
-        latents = latents_to_show(coder, store, SHOWN)
-    latents = [int(latent) for latent in dict.fromkeys(latents)]
-    activations = activations_of(coder, store, latents, progress)
-    class_names, nearest, features = store.class_names(), nearest_latents(coder, latents), []
-
-    def example(peak: Peak, column: int) -> ImageExample:
-        path = str(store.read("references/path", peak.row, peak.row + 1)[0])
-        picture = read_picture(folder / path, transform)
-        patch = heat = class_name = None
-        if images.within == "patch":
-            rows, values = _column(activations, column)
-            inside = slice(*np.searchsorted(rows, [peak.image.start, peak.image.stop]))
-            at_patches = np.zeros(images.patches)
-            at_patches[images.index[rows[inside]]] = values[inside]
-            patch, heat = int(images.index[peak.row]), heat_map(at_patches, picture)
-        if class_names and (label := int(store.read("labels", peak.row, peak.row + 1)[0])) >= 0:
-            class_name = class_names[label]
-        picture.thumbnail((SIDE, SIDE))
-        return ImageExample(peak, path, class_name, patch, heat, picture)
-
-    def examples(column: int, entries: np.ndarray) -> list[ImageExample]:
-        rows, values = _column(activations, column)
-        return [example(images.peak(values[entry], rows[entry]), column) for entry in entries]
-
-    for column, latent in enumerate(latents):
-        rows, values = _column(activations, column)
-        chosen = examples_of(values, images.images(rows), number, IN_INTERVAL, once=True)
-        top = examples(column, chosen.top)
-        intervals = [Interval(low, high, share, examples(column, part)) for low, high, share, part in chosen.intervals]
-        density = len(values) / store.rows
-        features.append(Feature(latent, density, histogram_of(values), top, intervals, None, nearest[latent]))
-    units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
-    return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)
+    class_names: Sequence[str] | None,
+) -> ImageExample:
+    """Return the image of one of a latent's activations, which are ``values`` at ``rows`` of the store."""
+    row = int(rows[entry])
+    path = str(store.read("references/path", row, row + 1)[0])
+    picture = read_picture(folder / path, transform)
+    patch = heat = class_name = None
+    if images.within == "patch":
+        same = images.images(rows) == images.images(rows[entry])
+        at_patches = np.zeros(int(images.index.max()) + 1)
+        at_patches[images.index[rows[same]]] = values[same]
+        patch, heat = int(images.index[row]), heat_map(at_patches, picture)
+    if class_names and (label := int(store.read("labels", row, row + 1)[0])) >= 0:
+        class_name = class_names[label]
+    picture.thumbnail((SIDE, SIDE))
+    return ImageExample(float(values[entry]), path, class_name, patch, heat, picture)

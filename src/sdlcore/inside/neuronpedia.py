@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdlcore.inside.contexts import Context
-    from sdlcore.inside.features import Feature, Features, Interval
+    from sdlcore.inside.features import Feature
 
 FEATURES_AT_ONCE = 128
 """Largest number of features in one batch for Neuronpedia."""
@@ -28,33 +28,20 @@ class Upload:
     batches: list[list[dict[str, Any]]]
     """Features in batches. Each has index, density, top_logits, bottom_logits and activations."""
 
-    @classmethod
-    def of(
-        cls, pages: "Features", block: int, model_id: str, name: str, description: str | None, url: str | None
-    ) -> "Upload":
-        """Convert feature pages; arguments as of `Pages.to_neuronpedia`."""
-        features = [_neuronpedia_feature(feature) for feature in pages.features]
-        batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
-        source_set = {"name": name, "model_id": model_id, "description": description or pages.title, "url": url}
-        return cls(source_set, block - 1, batches)
-
     @property
     def source(self) -> str:
         return f"{self.layer}-{self.source_set['name']}"
 
     def save(self, path: str | Path) -> None:
         """Write the upload to a JSON file, whole or not at all."""
-        # imported here, since sending needs none of our dependencies
-        from sdlcore.storage.files import user_path, write_json
+        from sdlcore.storage.files import write_json  # imported here, since sending needs none of our dependencies
 
-        write_json(user_path(path), asdict(self))
+        write_json(Path(path).expanduser(), asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Upload":
         """Read a file that `save` wrote."""
-        from sdlcore.storage.files import user_path
-
-        return cls(**json.loads(user_path(path).read_text(encoding="utf-8")))
+        return cls(**json.loads(Path(path).expanduser().read_text(encoding="utf-8")))
 
     def send(self) -> list[Any]:
         """Create the source set and upload every batch with Neuronpedia's client; return its answers.
@@ -83,26 +70,22 @@ class Upload:
         )
 
 
-def _neuronpedia_feature(feature: "Feature") -> dict[str, Any]:
-    """Convert a latent to Neuronpedia's ``Feature``."""
+def neuronpedia_feature(feature: "Feature") -> dict[str, Any]:
+    """Convert a latent to arguments of Neuronpedia's ``Feature``, which groups contexts by their interval."""
+    activations = [_activation(context) for context in feature.contexts]
+    for part in feature.intervals:
+        bounds = {"quantileMin": part.low, "quantileMax": part.high, "quantileFraction": part.share}
+        activations += [_activation(context) | bounds for context in part.contexts]
     up, down = feature.logits or ([], [])
     return {
         "index": feature.latent,
         "density": feature.density,
         "top_logits": [{"token": token, "value": value} for token, value in up],
         "bottom_logits": [{"token": token, "value": value} for token, value in down],
-        "activations": [
-            *(_activation(context) for context in feature.contexts),
-            *(_activation(context, part) for part in feature.intervals for context in part.contexts),
-        ],
+        "activations": activations,
     }
 
 
-def _activation(context: "Context", interval: "Interval | None" = None) -> dict[str, Any]:
-    """Convert a context to Neuronpedia's ``Activation``, which groups the contexts of one interval."""
+def _activation(context: "Context") -> dict[str, Any]:
     # fewer digits make the upload smaller, which has millions of numbers
-    values = [float(f"{value:.4g}") for value in context.values]
-    activation: dict[str, Any] = {"tokens": list(context.tokens), "values": values}
-    if interval is not None:
-        activation |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
-    return activation
+    return {"tokens": list(context.tokens), "values": [float(f"{value:.4g}") for value in context.values]}

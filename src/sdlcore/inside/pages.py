@@ -1,39 +1,43 @@
 """Feature pages: contexts, logits and neighbours of single latents, as text, as HTML or for Neuronpedia."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import Peak, contexts_in_text, peaks_at
+from sdlcore.inside.contexts import contexts_in_text
 from sdlcore.inside.features import (
     SHOWN,
-    Examples,
     Feature,
     Features,
-    Interval,
-    examples_of,
     histogram_of,
+    largest_of_groups,
     logits_up_and_down,
+    lower_fifths,
     nearest_latents,
 )
-from sdlcore.inside.firing import Firings, Rows, choose_latents, firings, rows_of_model
+from sdlcore.inside.firing import Codes, Firings, firings, latents_to_show, tokens_of_model
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
-from sdlcore.inside.neuronpedia import Upload
-from sdlcore.inside.reader import DROP, Reader, reader_of
-from sdlcore.inside.splice import latent_numbers, require_latents
+from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload, neuronpedia_feature
+from sdlcore.inside.reader import DROP, Reader
+from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.coder import SparseCoder
 from sdlcore.storage.files import user_path, write_text
 
 IN_INTERVAL = 3
 """Number of examples from each part."""
+DECIDING = 10_000
+"""Tokens of a text that decide which latents to show, if the user names no latents."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +72,10 @@ class Pages(Features):
         description, url
             Description and link of the source set; without a description, the title of these pages.
         """
-        return Upload.of(self, self.block, model_id, name, description, url)
+        features = [neuronpedia_feature(feature) for feature in self.features]
+        batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
+        source_set = {"name": name, "model_id": model_id, "description": description or self.title, "url": url}
+        return Upload(source_set, self.block - 1, batches)
 
 
 def contexts(
@@ -139,59 +146,52 @@ def contexts(
         If a text or a model cannot be read.
     """
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
-    several: Sequence[int] | None = None if latents is None else latent_numbers(latents)
-    require_latents(several or (), coder.config.n_q)
+    several = None if latents is None else latent_numbers(latents, coder.config.n_q)
     device, paths = coder.W_enc.device, read_paths(paths)
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
+    reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, **where)
-    most = reader.number(tokens)
+    most = None if tokens is None else math.ceil(tokens / reader.context_length)
     stream = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
-    kinds = reader.kinds(sites)
-    with closing(rows_of_model(reader.stack, sites, coder.config.pair, stream, kinds, contexts_per_batch)) as rows:
-        every: Iterable[Rows] = rows
+    batches: Iterator[Codes]
+    with closing(
+        tokens_of_model(coder, reader.stack, sites, stream, reader.kinds(sites), reader.contexts_per_batch)
+    ) as read:
+        batches = read
         if several is None:
-            several, every = choose_latents(coder, rows, SHOWN)
-            if not several and any(len(batch.x_p) for batch in every):  # without rows, the text is too short, as below
+            first = list(islice(read, math.ceil(DECIDING / (reader.contexts_per_batch * reader.context_length))))
+            several = latents_to_show([codes for codes, _ in first], SHOWN) if first else []
+            if first and not several:
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
-        latent_firings = firings(coder, every, several)
+            batches = chain(first, read)
+        latent_firings = firings(coder, batches, several)
     if not latent_firings.tokens:
         raise reader.too_short()
     return _pages(coder, latent_firings, several, reader, list(sites.values())[-1], number, width)
 
 
 def _pages(
-    coder: SparseCoder,
-    firings: Firings,
-    latents: Sequence[int],
-    reader: Reader,
-    written: Site,
-    number: int,
-    width: int,
+    coder: SparseCoder, firings: Firings, latents: list[int], reader: Reader, written: Site, number: int, width: int
 ) -> Pages:
-    latents, examples = [int(latent) for latent in dict.fromkeys(latents)], dict[int, Examples]()
-    peaks: dict[tuple[int, int], list[Peak]] = {}
+    intervals, entries = {}, dict[tuple[int, int], tuple[int, np.ndarray]]()
     for latent in latents:
-        fired = firings.of(latent)  # one by one, since all take several times as much memory
-        examples[latent] = examples_of(fired.value, fired.document, number, IN_INTERVAL, once=False)
-        groups = [examples[latent].top, *(entries for *_, entries in examples[latent].intervals)]
-        peaks |= {(latent, place): peaks_at(fired, latent, entries) for place, entries in enumerate(groups)}
+        values, where = firings.of(latent)
+        intervals[latent] = lower_fifths(values, where[:, 0], IN_INTERVAL, once=False)
+        groups = [largest_of_groups(values, where[:, 0])[:number], *(part.contexts for part in intervals[latent])]
+        entries |= {(latent, place): (latent, np.asarray(chosen)) for place, chosen in enumerate(groups)}
     tokenizer, lm = reader.text.tokenizer, reader.lm
-    contexts = contexts_in_text(peaks, firings, reader.text.text, tokenizer, width)
+    contexts = contexts_in_text(entries, firings, reader.text.text, tokenizer, width)
     # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
     reads = in_stream and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
-    alike, features = nearest_latents(coder, latents), []
+    nearest, features = nearest_latents(coder, latents), []
     for latent in latents:
-        values = firings.of(latent).value
-        intervals = [
-            Interval(low, high, share, contexts[latent, place])
-            for place, (low, high, share, _) in enumerate(examples[latent].intervals, 1)
+        values, _ = firings.of(latent)
+        parts = [
+            part._replace(contexts=contexts[latent, place]) for place, part in enumerate(intervals[latent], start=1)
         ]
-        density, top = len(values) / max(firings.tokens, 1), contexts[latent, 0]
-        features.append(
-            Feature(latent, density, histogram_of(values), top, intervals, logits.get(latent), alike[latent])
-        )
+        facts = latent, len(values) / firings.tokens, *histogram_of(values)
+        features.append(Feature(*facts, contexts[latent, 0], parts, logits.get(latent), nearest[latent]))
     return Pages(f"{reader.name}, {_named(written)}", coder.config.n_q, firings.tokens, features, block=written.block)
 
 

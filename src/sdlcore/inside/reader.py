@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -23,27 +23,65 @@ OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
 
 
-class Reader(NamedTuple):
-    """A language model and a text for it to read. Documents are packed as in the extraction of activations."""
+class Reader:
+    """A language model ``lm`` and a text for it to read. Documents are packed as in the extraction of activations.
 
-    lm: Any
-    text: TokenisedText
-    context_length: int
-    """Tokens that the model reads at once."""
-    contexts_per_batch: int
-    """Number of contexts in one pass of the model."""
-    drop: tuple[str, ...]
-    """Kinds of tokens to leave out."""
-    stack: Stack
+    Parameters
+    ----------
+    lm
+        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub.
+    texts
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
+    device
+        Device of a model that is given by name.
+    tokenizer
+        None loads the model's own.
+    context_length
+        Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
+    contexts_per_batch
+        Number of contexts in one pass of the model.
+    drop
+        Kinds of tokens to leave out.
+    text_options
+        How to read a file.
+    paths
+        Paths of the modules, for a model of an unknown architecture.
+    bos
+        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
+
+    Raises
+    ------
+    ValueError
+        If contexts are longer than the model allows, texts are not strings, or another argument is wrong.
+    SourceError
+        If a text or a model cannot be read.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        texts: str | Path | Iterable[str],
+        device: torch.device,
+        tokenizer: Any = None,
+        context_length: int | None = None,
+        contexts_per_batch: int = 16,
+        drop: tuple[str, ...] = DROP,
+        text_options: TextOptions | Mapping[str, Any] | None = None,
+        paths: Paths | None = None,
+        bos: bool | None = None,
+    ) -> None:
+        self.contexts_per_batch = checked("contexts_per_batch", Batch, contexts_per_batch)
+        self.drop = checked("drop", Drop, drop)
+        keep_freed_memory()
+        self.lm, tokenizer = loaded(lm, tokenizer, device)
+        self.context_length = fitting_length(context_length, getattr(self.lm.config, "max_position_embeddings", None))
+        self.stack = Stack.of(self.lm, paths)  # before the text, since this may refuse the model
+        self.text = TokenisedText(opened_text(texts, text_options), tokenizer, bos)
 
     @property
     def name(self) -> str:
         """The model's name."""
         return Path(self.stack.name).name
-
-    def number(self, tokens: int | None) -> int | None:
-        """Return the number of contexts that this many tokens fill; None for the whole text."""
-        return None if tokens is None else math.ceil(tokens / self.context_length)
 
     def contexts(self, number: int | None) -> Iterator[Tokens]:
         """Yield the first contexts of the text; None for all."""
@@ -66,55 +104,3 @@ class Reader(NamedTuple):
             f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length, or "
             "give the tokenizer of this language model, if this one lacks the text's words"
         )
-
-
-def reader_of(
-    lm: Any,
-    texts: str | Path | Iterable[str],
-    device: torch.device,
-    tokenizer: Any = None,
-    context_length: int | None = None,
-    contexts_per_batch: int = 16,
-    drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | Mapping[str, Any] | None = None,
-    paths: Paths | None = None,
-    bos: bool | None = None,
-) -> Reader:
-    """Load a model and a text.
-
-    Parameters
-    ----------
-    lm
-        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub.
-    texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
-    device
-        Device of a model that is given by name.
-    tokenizer
-        None loads the model's own.
-    context_length
-        None for 128, or the model's maximum if it is lower.
-    contexts_per_batch, drop
-        As in `Reader`.
-    text_options
-        How to read a file.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
-    bos
-        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
-
-    Raises
-    ------
-    ValueError
-        If contexts are longer than the model allows, texts are not strings, or another argument is wrong.
-    SourceError
-        If a text or a model cannot be read.
-    """
-    contexts_per_batch = checked("contexts_per_batch", Batch, contexts_per_batch)
-    drop, bos = checked("drop", Drop, drop), checked("bos", bool | None, bos)
-    keep_freed_memory()
-    lm, tokenizer = loaded(lm, tokenizer, device)
-    context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
-    stack = Stack.of(lm, paths)  # before the text, since this may refuse the model
-    text = TokenisedText(opened_text(texts, text_options), tokenizer, bos)
-    return Reader(lm, text, context_length, contexts_per_batch, drop, stack)

@@ -16,7 +16,6 @@ Blocks before the site run once for each context, since no replacement changes t
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -36,7 +35,7 @@ from sdlcore.extraction.hooks import Stack, without_dropout
 from sdlcore.extraction.tokens import Tokens
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
-from sdlcore.inside.reader import DROP, Reader, reader_of
+from sdlcore.inside.reader import DROP, Reader
 from sdlcore.inside.splice import replacing
 from sdlcore.model.coder import SparseCoder
 from sdlcore.text import number, table
@@ -107,20 +106,17 @@ class LossRecovered(NamedTuple):
 
     def __repr__(self) -> str:
         """Return losses, divergences and shares recovered as a text table."""
-        rows: list[tuple[str, float | None, float | None]] = [
-            ("clean model", self.clean, 0.0),
-            ("with the dictionary", self.spliced, self.kl_spliced),
-            ("zero ablation", self.zero, self.kl_zero),
-            ("mean ablation", self.mean, self.kl_mean),
-            ("recovered from zero", self.recovered_zero, self.kl_recovered_zero),
-            ("recovered from mean", self.recovered_mean, self.kl_recovered_mean),
-        ]
-        lines = [f"{'':<19}  cross-entropy       KL"]
-        for name, *values in rows:
-            loss, divergence = ("-" if value is None else f"{value:.4g}" for value in values)
-            lines.append(f"{name:<19}  {loss:>13}  {divergence:>7}")
-        lines.append(f"in nats a token, over {self.predictions} predictions; {self.replaced:.1%} of tokens replaced")
-        return "\n".join(lines)
+        rows = {
+            "clean model": (self.clean, 0.0),
+            "with the dictionary": (self.spliced, self.kl_spliced),
+            "zero ablation": (self.zero, self.kl_zero),
+            "mean ablation": (self.mean, self.kl_mean),
+            "recovered from zero": (self.recovered_zero, self.kl_recovered_zero),
+            "recovered from mean": (self.recovered_mean, self.kl_recovered_mean),
+        }
+        cells = [[name, *(number(value) for value in values)] for name, values in rows.items()]
+        note = f"in nats a token, over {self.predictions} predictions; {self.replaced:.1%} of tokens replaced"
+        return f"{table([['', 'cross-entropy', 'KL'], *cells])}\n{note}"
 
 
 class LanguageScores(dict[Any, LossRecovered]):
@@ -198,6 +194,10 @@ def losses_recovered(
     def measure(name: str, x_BTD: Tensor) -> None:
         norms[name] = norms_of(x_BTD).flatten().cpu().numpy()
 
+    def changed(change: Reconstruct, ids_BT: Tensor, kept_BT: Tensor) -> Tensor:
+        with replacing(stack, read, write, lambda x, _: change(x), lambda _: kept_BT):
+            return _log_probabilities(model, ids_BT)
+
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
             ids_BT = stack.ids(tokens.token)
@@ -208,8 +208,7 @@ def losses_recovered(
             clean_loss += _cross_entropy(clean_BTV, ids_BT)
             with stack.repeating(outputs):
                 for place, change in enumerate(changes):
-                    with replacing(stack, read, write, partial(_at_input, change), partial(_constant, kept_BT)):
-                        changed_BTV = _log_probabilities(model, ids_BT)
+                    changed_BTV = changed(change, ids_BT, kept_BT)
                     sums[place] += _cross_entropy(changed_BTV, ids_BT), _divergence(clean_BTV, changed_BTV)
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
@@ -240,14 +239,6 @@ def losses_recovered(
 
 def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
     return (ablated - spliced) / (ablated - clean) if ablated != clean else None
-
-
-def _at_input(reconstruct: Reconstruct, x_NP: Tensor, _: Tensor) -> Tensor:
-    return reconstruct(x_NP)
-
-
-def _constant(rows_BT: Tensor, _: Tensor) -> Tensor:
-    return rows_BT
 
 
 def _log_probabilities(model: Any, ids_BT: Tensor) -> Tensor:
@@ -321,30 +312,26 @@ def language_scores(
     by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
-    coders = {name: coder_of(each) for name, each in by_name.items()}
-    where = {name: where_in(each, layer, place) for name, each in by_name.items()}
-    paths = read_paths(paths)
+    coders, paths = {name: coder_of(each) for name, each in by_name.items()}, read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
-    # names of the dictionaries that share the clean and the ablated model, by sites and pair
-    groups = defaultdict[tuple[Any, str], list[Any]](list)
+    reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
+    # dictionaries that share the clean and the ablated model, by sites and pair
+    groups = defaultdict[tuple[Any, str], dict[Any, Reconstruct]](dict)
     for name, coder in coders.items():
-        sites = sites_of(coder, reader.stack, **where[name])
+        sites = sites_of(coder, reader.stack, **where_in(by_name[name], layer, place))
         read_and_write(sites, coder.config.pair)
-        groups[tuple(sites.items()), coder.config.pair].append(name)
+        groups[tuple(sites.items()), coder.config.pair][name] = reconstruction_by(coder)
     several = list(reader.contexts(contexts))
     if not several:
         raise reader.too_short()
     scores = dict[Any, LossRecovered]()
-    for (columns, pair), names in groups.items():
+    for (columns, pair), reconstructions in groups.items():
         sites = dict(columns)
         kinds = reader.kinds(sites)
         mean_R = _mean(reader, sites, several, kinds)
         contexts_bar = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
-        reconstructions = {name: reconstruction_by(coders[name]) for name in names}
         scores |= losses_recovered(reader.lm, reconstructions, contexts_bar, sites, pair, kinds, mean_R, paths)
-    # once, also for dictionaries of many layers
-    warn_of_weak_ablation(scores.values())
+    warn_of_weak_ablation(scores.values())  # once, also for dictionaries of many layers
     return LanguageScores({name: scores[name] for name in by_name}) if isinstance(dictionary, Mapping) else scores[None]
 
 

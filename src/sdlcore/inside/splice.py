@@ -3,6 +3,7 @@
 Both `splice` and the loss recovered (`sdlcore.inside.score`) use `replacing`, so the model is changed in the same way.
 """
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from sdlcore.dictionary.load import coder_of
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.hooks import Stack, first_tensor
 from sdlcore.extraction.models import loaded
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.model.coder import SparseCoder
@@ -30,8 +31,8 @@ ROWS_AT_ONCE = 512
 Change = Callable[[Tensor, Tensor], Tensor]
 """A function of the N x n_p activations at the site it reads and the N x n_r activations at the site it writes. It
 returns N x n_r activations to write. All are float32."""
-Rows = Callable[[Tensor], Tensor | None]
-"""A function from B x T x n_r activations to B x T booleans: true for tokens to change. None for all tokens."""
+Rows = Callable[[Tensor], Tensor]
+"""A function from B x T x n_r activations to B x T booleans: true for tokens to change."""
 
 
 def steer(latent: int, *, by: float) -> Edit:
@@ -43,8 +44,7 @@ def steer(latent: int, *, by: float) -> Edit:
     """
 
     def edit(latents_NQ: Tensor) -> Tensor:
-        require_latents([latent], latents_NQ.shape[1])
-        latents_NQ[:, latent] += by
+        latents_NQ[:, latent_numbers(latent, latents_NQ.shape[1])] += by
         return latents_NQ
 
     return edit
@@ -62,24 +62,20 @@ def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Edit:
     numbers = latent_numbers(latents)
 
     def edit(latents_NQ: Tensor) -> Tensor:
-        require_latents(numbers, latents_NQ.shape[1])
-        latents_NQ[:, list(numbers)] = 0
+        latents_NQ[:, latent_numbers(numbers, latents_NQ.shape[1])] = 0
         return latents_NQ
 
     return edit
 
 
-def latent_numbers(latents: int | Iterable[int] | np.ndarray | Tensor) -> tuple[int, ...]:
-    """Return the number of a latent, or numbers in a list, an array or a tensor, as a tuple."""
+def latent_numbers(latents: int | Iterable[int] | np.ndarray | Tensor, n_q: float = math.inf) -> list[int]:
+    """Return numbers of latents, each once; ValueError for a number that is not between 0 and ``n_q`` - 1."""
     several = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
-    return tuple(operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several]))
-
-
-def require_latents(latents: Iterable[int], n_q: int) -> None:
-    """Raise ValueError, with the number of the first such latent, for latents outside of 0 to ``n_q`` - 1."""
-    for latent in latents:
+    numbers = [operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several])]
+    for latent in numbers:
         if not 0 <= latent < n_q:
             raise ValueError(f"latent must be between 0 and {n_q - 1}, found {latent}")
+    return list(dict.fromkeys(numbers))
 
 
 @contextmanager
@@ -140,33 +136,22 @@ def splice(
     if isinstance(lm, str | Path):
         lm, _ = loaded(lm, None, coder.W_enc.device)
     stack = Stack.of(lm, read_paths(paths))
-    sites = sites_of(coder, stack, **where)
-    read, write = read_and_write(sites, coder.config.pair)
+    read, write = read_and_write(sites_of(coder, stack, **where), coder.config.pair)
     keep = edit is not None if keep_error is None else keep_error
 
     def change(x_NP: Tensor, x_NR: Tensor) -> Tensor:
-        device = coder.W_enc.device
-        return edited_activations(coder, x_NP.to(device), x_NR.to(device), edit, keep).to(x_NR.device)
+        require_width(coder, x_NP)
+        device, parts = coder.W_enc.device, []
+        for read_NP, written_NR in zip(x_NP.split(ROWS_AT_ONCE), x_NR.split(ROWS_AT_ONCE), strict=True):
+            out = coder(read_NP.to(device))
+            base_NR = written_NR.to(device) if keep else out.x_hat
+            parts.append(base_NR if edit is None else base_NR + _difference(coder, out.latents(), edit))
+        return torch.cat(parts).to(x_NR.device)
 
     with ExitStack() as hooks:
-        rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack.model))
+        rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack.model))
         hooks.enter_context(replacing(stack, read, write, change, rows))
         yield lm
-
-
-def edited_activations(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
-    """Return the activations (N x n_r) of N tokens after a dictionary and an edit changed them.
-
-    ``x_NP`` are the activations at the site that the dictionary reads, and ``x_NR`` those at the site that it writes.
-    ``edit`` and ``keep_error`` are as for `splice`.
-    """
-    require_width(coder, x_NP)
-    parts = []
-    for read_NP, written_NR in zip(x_NP.split(ROWS_AT_ONCE), x_NR.split(ROWS_AT_ONCE), strict=True):
-        out = coder(read_NP)
-        base_NR = written_NR if keep_error else out.x_hat
-        parts.append(base_NR if edit is None else base_NR + _difference(coder, out.latents(), edit))
-    return torch.cat(parts)
 
 
 def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
@@ -219,7 +204,7 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
                 "another place"
             )
 
-    def replace(x_BTR: Tensor) -> Tensor | None:
+    def replace(x_BTR: Tensor) -> Tensor:
         nonlocal is_replaced
         is_replaced = True
         if read != write and not was_read:
@@ -228,10 +213,8 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
             )
         source = was_read.pop() if read != write else x_BTR
         which_BT = rows(x_BTR)
-        if which_BT is None:
-            which_BT = torch.ones(x_BTR.shape[:2], dtype=torch.bool, device=x_BTR.device)
-        source_NP, x_NR = source.to(x_BTR.device)[which_BT], x_BTR[which_BT]
-        replaced_NR = change(source_NP.float(), x_NR.float())
+        x_NR = x_BTR[which_BT]
+        replaced_NR = change(source.to(x_BTR.device)[which_BT].float(), x_NR.float())
         if replaced_NR.shape != x_NR.shape:
             raise ValueError(
                 f"the dictionary writes activations of width {replaced_NR.shape[1]}, but the activations at "
@@ -250,40 +233,31 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
         yield
 
 
-def _every(_: Tensor) -> None:
-    return None
+def _every(x_BTD: Tensor) -> Tensor:
+    return torch.ones(x_BTD.shape[:2], dtype=torch.bool, device=x_BTD.device)
 
 
 @contextmanager
 def _all_but_the_first(model: Any) -> Iterator[Rows]:
     """Yield a function that returns the tokens of a pass (B x T) that are not at position 0 of their context."""
-    inputs: Mapping[str, Any] = {}
+    positions: Any = None
 
-    def note(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:
-        nonlocal inputs
-        mask = arguments.get("attention_mask")
-        inputs = {"positions": arguments.get("position_ids"), "mask": mask, "past": _past(arguments)}
+    def note(_: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        nonlocal positions
+        positions, mask = keywords.get("position_ids"), keywords.get("attention_mask")
+        if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # the mask includes the cache's tokens
+            positions = mask.long().cumsum(1) - 1
+        elif positions is None:
+            caches = (keywords.get(name) for name in ("cache", "past_key_values"))  # by transformers' release
+            past = next((int(cache.get_seq_length()) for cache in caches if cache is not None), 0)
+            positions = torch.arange(past, past + first_tensor(inputs, keywords)[1].shape[1])
 
     def rows(x_BTD: Tensor) -> Tensor:
         B, T = x_BTD.shape[:2]
-        positions, mask = inputs["positions"], inputs["mask"]
-        if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # the mask includes the cache's tokens
-            positions = mask.long().cumsum(1)[:, -T:] - 1
-        if positions is None:
-            positions = inputs["past"] + torch.arange(T)
-        return (positions > 0).to(x_BTD.device).expand(B, T)
+        return (positions[..., -T:] > 0).to(x_BTD.device).expand(B, T)
 
     handle = model.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield rows
     finally:
         handle.remove()
-
-
-def _past(arguments: Mapping[str, Any]) -> int:
-    """Return the number of tokens with keys and values in the cache of a pass."""
-    for name in ("cache", "past_key_values"):  # the name depends on transformers' release
-        cache = arguments.get(name)
-        if cache is not None:
-            return int(cache.get_seq_length())
-    return 0

@@ -116,7 +116,7 @@ class TopImages(Picture):
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
                 raise ValueError(f"{store}: expected a store of labelled images, and class means in {references}")
             images, activations = ImageRows(opened), activations_of(model, opened, match.latent)
-            tops = [images.peaks(activations, column)[:TOP_SAMPLES] for column in range(len(features))]
+            tops = [images.top(activations, column, TOP_SAMPLES) for column in range(len(features))]
             names, labels = opened.class_names() or [], opened.read("labels")
             paths = opened.read("references/path")
         return pd.DataFrame(
@@ -127,12 +127,12 @@ class TopImages(Picture):
                     "cosine": float(match.similarity[i]),
                     "tied": self.anchoring != "none" and int(match.latent[i]) == i,
                     "place": place,
-                    "activation": peak.activation,
-                    "class": names[labels[peak.row]],
-                    "path": paths[peak.row],
+                    "activation": float(activation),
+                    "class": names[labels[row]],
+                    "path": paths[row],
                 }
                 for i, feature in enumerate(features)
-                for place, peak in enumerate(tops[i])
+                for place, (row, activation) in enumerate(zip(*tops[i], strict=True))
             ],
             columns=["latent", "reference", "cosine", "tied", "place", "activation", "class", "path"],
         )
