@@ -11,12 +11,21 @@ import logging
 
 import numpy as np
 import torch
-from sae_lens.synthetic import LowRankCorrelationMatrix, SyntheticModel
+from sae_lens.synthetic import (
+    FoldedNormalMagnitudeConfig,
+    HierarchyConfig,
+    LinearMagnitudeConfig,
+    LowRankCorrelationConfig,
+    LowRankCorrelationMatrix,
+    OrthogonalizationConfig,
+    SyntheticModel,
+    SyntheticModelConfig,
+    ZipfianFiringProbabilityConfig,
+)
 from sae_lens.synthetic.evals import compute_classification_metrics, feature_uniqueness, mean_correlation_coefficient
 from scipy.sparse import csr_array
 from scipy.stats import ks_2samp
 
-from benchmarks.synth_sampling import their_settings
 from sdlcore.benches.config import SynthSource
 from sdlcore.benches.synth import Distribution, Sampler, directions, draw_distribution, families
 from sdlcore.evaluation.coefficient_scores import Detection
@@ -27,6 +36,30 @@ SOURCE = SynthSource(n=256, n_p=96, roots=2)
 SAMPLES, BLOCK = 200_000, 20_000
 FEWEST = 50
 """Number of samples from which a mean counts as normally distributed."""
+
+
+def their_settings(source: SynthSource, seed: int) -> SyntheticModelConfig:
+    """Return SAELens' settings of the same distribution."""
+    steps, rate = source.orthogonal_steps, source.orthogonal_rate
+    return SyntheticModelConfig(
+        num_features=source.n,
+        hidden_dim=source.n_p,
+        firing_probability=ZipfianFiringProbabilityConfig(source.exponent, source.max_frequency, source.min_frequency),
+        hierarchy=HierarchyConfig(
+            total_root_nodes=source.roots,
+            branching_factor=source.branching,
+            max_depth=source.depth,
+            mutually_exclusive_portion=1.0,
+            compensate_probabilities=True,
+            scale_children_by_parent=source.version == 2,
+        ),
+        orthogonalization=OrthogonalizationConfig(steps, rate) if steps else None,
+        correlation=LowRankCorrelationConfig(source.rank, source.correlation),
+        mean_firing_magnitudes=LinearMagnitudeConfig(source.first_magnitude, source.last_magnitude),
+        std_firing_magnitudes=FoldedNormalMagnitudeConfig(source.deviation, source.deviation_spread),
+        bias=source.bias,
+        seed=seed,
+    )
 
 
 class Moments:
