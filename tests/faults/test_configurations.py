@@ -12,7 +12,7 @@ FILES = {
         b"name: !!python/object/apply:os.system ['touch harm']",
         "Config file is not valid JSON or YAML",
     ),
-    "an unknown key": (b"{name: mine, sead: [0]}", "sead: unknown key; did you mean seeds?"),
+    "an unknown key": (b"{name: mine, sead: [0]}", "sead: unknown setting; did you mean seeds?"),
     "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sdlstudy.configuration.loading import configure, load_yaml, read_given
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
+from sdlstudy.settings.cells import Cell, discovering_solver, run_settings, start_cell
 from sdlstudy.settings.codes import CodesConfig
 from tests.conftest import REPOSITORY
 from tests.same.comparing import differences
@@ -66,9 +66,11 @@ def resolve(study: Configuration) -> Groups:
         source = study.source(cell.source)
         groups["sources"][cell.source] = {"kind": source.kind, **source.model_dump(mode="json", exclude={"run"})}
         if cell.anchoring != "none":
-            discovery = discovery_of(study, cell.anchoring)
-            solver = {} if discovery is None else {"discover": discovery.to_dict()}
-            groups["anchorings"][cell.anchoring] = study.anchorings[cell.anchoring].model_dump(mode="json") | solver
+            anchoring, solver = study.anchorings[cell.anchoring], discovering_solver(study, cell.anchoring)
+            groups["anchorings"][cell.anchoring] = anchoring.model_dump(mode="json")
+            if anchoring.discover is not None and solver is not None:
+                found = {"solver": solver.to_dict(), "min_cosine": anchoring.discover.min_cosine}
+                groups["anchorings"][cell.anchoring]["discover"] = found
     return {group: json.loads(json.dumps(entries)) for group, entries in groups.items() if entries}
 
 

@@ -106,7 +106,7 @@ def test_paths_of_sources_are_one_word_each(checkout):
 
 def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
     output = refused(checkout, b"seeds: [0]\n")
-    assert "name: missing; without one, results would replace the default's in results/quick" in output
+    assert "name: results would replace the default's in results/quick" in output
     (checkout.path / "part.yaml").write_text("device: cpu\n")
     plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
     for files in (["part.yaml"], ["config/config.yaml", "part.yaml"]):

@@ -99,7 +99,7 @@ def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
     assert done.returncode != 0
     for message in (
         "seeds: List should have at least 1 item",
-        "sede: unknown key; did you mean seeds?",
+        "sede: unknown setting; did you mean seeds?",
         "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'",
         "name: String should match pattern",
     ):

@@ -6,14 +6,14 @@ import sys
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("src", "workflow")]
 
 from sdlcore.identity import NUMBERS
-from sdlstudy.configuration.limits import FIT, UNFIT
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
+from sdlstudy.configuration.validation import SAFE, UNSAFE
 
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
 PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 # Snakemake formats paths of environments and scripts as templates, so some characters break them
-if UNFIT.search(str(REPOSITORY)):
-    raise WorkflowError(f"{str(REPOSITORY)!r}: expected {FIT}; move the checkout")
+if UNSAFE.search(str(REPOSITORY)):
+    raise WorkflowError(f"{str(REPOSITORY)!r}: expected {SAFE}; move the checkout")
 try:
     if workflow.modifier.skip_configfile:  # a module: the importing workflow passes all settings that are not defaults
         user_config = config

@@ -8,7 +8,7 @@ from sdlcore.evaluation.plugin_metrics import plugins_of_metrics
 from sdlcore.interop.formats import locate_files
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlstudy.settings.cells import Cell, discovery_of, run_settings, start_cell
+from sdlstudy.settings.cells import Cell, discovering_solver, run_settings, start_cell
 from sdlstudy.settings.codes import CodesConfig
 
 # methods that other libraries train
@@ -81,14 +81,14 @@ def anchors_first(wildcards):
 
 
 def discovering(wildcards):
-    """Return the settings for finding a run's anchors."""
-    return discovery_of(study, wildcards.anchoring)
+    """Return the settings of the solver that finds a run's anchors."""
+    return discovering_solver(study, wildcards.anchoring)
 
 
 def discover_settings(wildcards):
     """Return the settings for finding anchors as JSON, solver settings without defaults."""
-    discovery = discovering(wildcards)
-    return as_json({"solver": discovery.solver.given(), "min_cosine": discovery.min_cosine})
+    min_cosine = study.anchorings[wildcards.anchoring].discover.min_cosine
+    return as_json({"solver": discovering(wildcards).given(), "min_cosine": min_cosine})
 
 
 def streamed_files(wildcards):

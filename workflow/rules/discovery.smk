@@ -13,15 +13,15 @@ rule discover_anchors:
         anchoring=pattern(DISCOVERED),
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: solver_threads(discovering(wildcards).solver)
+    threads: lambda wildcards: solver_threads(discovering(wildcards))
     resources:
-        mem_mb=lambda wildcards: solver_memory(discovering(wildcards).solver),
+        mem_mb=lambda wildcards: solver_memory(discovering(wildcards)),
         runtime=60,
     params:
         settings=discover_settings,
         n_anchors=lambda wildcards: study.anchorings[wildcards.anchoring].n_anchors or "",
         number=NUMBERS["anchors"],
-        plugins=lambda wildcards: as_json(discovering(wildcards).solver.plugins),
+        plugins=lambda wildcards: as_json(discovering(wildcards).plugins),
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --threads {threads} --store {input:q} --output {output.anchors:q} --summary {output.summary:q} > {log:q} 2>&1"

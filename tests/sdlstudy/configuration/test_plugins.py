@@ -7,7 +7,6 @@ import pytest
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.losses.term import loss_term
-from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
 from sdlcore.storage.files import sha256_of
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
@@ -51,15 +50,9 @@ def test_a_formula_of_its_own_takes_k_from_the_method_that_it_is_like_if_it_decl
     assert (runs["keeps_k"]["k"], runs["keeps_another"]["k"], runs["keeps_another"]["kept"]) == (8, None, 3)
 
 
-def samples():
-    @solver("samples")
-    def samples(batches, config, generator, start=None, *, taken_from: int = 0):
-        yield from ()
-
-
 def noise_and_classes():
     @source("noise")
-    def noise(split, rng, *, dimension: int = 4): ...
+    def noise(split, rng, *, dimension: int = 4, n: int = 3): ...
 
     @source("classes", labels=True, target=True)
     def classes(split, rng): ...
@@ -91,16 +84,11 @@ SHRINK = "methods.soft.shrink: Input should be {}, found {}"
             {"tables": {"own_shrink": TABLE | {"methods": ["topk"]}}},
             "shrink is a setting neither of sources.bench nor of topk",
         ),
-        (
-            {"methods": {"own": {"solver": "samples", "taken_form": 3}}},
-            "methods.own: taken_form: unknown setting; did you mean taken_from",
-        ),
         (of_source(dimensions=3), "sources.plugin.mine: dimensions: unknown setting; did you mean dimension?"),
         (of_source(source="nois"), "plugin.mine.source: no source is called nois; did you mean noise?"),
     ],
 )
 def test_what_plugins_may_not_have_is_refused_by_its_key(change, message):
-    samples()
     noise_and_classes()
     with pytest.raises(ConfigError, match=re.escape(message)):
         study(**change)
@@ -146,12 +134,13 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
 def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():
     noise_and_classes()
     run = {"n_q": 64, "steps": 5, "batch_size": 32}
-    mine = {"mine": {"source": "noise", "dimension": 6, "run": run}, "wider": {"like": "mine", "dimension": 8}}
+    mine = {"mine": {"source": "noise", "dimension": 6, "n": 9, "run": run}, "wider": {"like": "mine", "dimension": 8}}
     config = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
-    assert config.sources.plugin["wider"].model_extra == {"dimension": 8}
+    assert config.sources.plugin["wider"].model_extra == {"dimension": 8, "n": 9}
     assert config.sources.plugin["mine"].model_dump()["dimension"] == 6
     assert not config.source("mine").is_labelled
+    assert config.source("mine").n_features is None  # its setting n is not a bench's
     assert config.source("sorted").is_labelled
-    assert config.source("sorted").has_target
+    assert config.source("sorted").n_sites == 2
     assert config.tables["own_mine"].anchorings == ["none"]
     assert "half_of_classes" in config.tables["own_sorted"].anchorings

@@ -3,20 +3,17 @@
 import copy
 import re
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlstudy.configuration.limits import mapping
-from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, validate
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given, validate
 from sdlstudy.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
 TABLE = "tables.own_mine"
-CODES = {"methods.codes": {"search": "posterior", "warm_start": "topk"}}
 SWEEP = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "sweep": {"parameter": "k", "values": [4]}}
 
 
@@ -26,59 +23,44 @@ def table(method, **settings):
 
 BAD = [
     # keys, types and ranges
-    ({"seed": 1}, "seed: unknown key; did you mean seeds?"),
-    ({"seeds": [1, 1]}, "seeds: expected a list of different values, found [1, 1]"),
+    ({"sead": [1]}, "sead: unknown setting; did you mean seeds?"),
     ({"name": "../up"}, "name: String should match pattern"),
-    ({"methods.Top K": {}}, "methods.Top K.[key]: String should match pattern"),
-    ({"device": "tpu"}, "device: Input should be 'auto', 'cpu' or 'cuda', found 'tpu'"),
     ({"sources.bench.lrb.sparsity": 1.0}, "sources.bench.lrb.sparsity: Input should be less than 1, found 1.0"),
     ({"sources.clip.a.images": "x"}, "sources.clip.a.model: Field required"),
     ({"sources.bench.lrb.frequency_exponent": 1.5}, "sources.bench.lrb: frequency_exponent: 1.5 makes the most"),
-    ({"tables.table3.methods": ["topk"]}, "tables.table3.methods: unknown key; expected one of source"),
+    ({"tables.table3.methods": ["topk"]}, "tables.table3.methods: unknown setting"),
     ({"anchorings.none.n_anchors": 1}, "anchorings.none.[key]: none is reserved for runs without anchors"),
-    ({"anchorings.few.n_anchors": 1.5}, "anchorings.few: n_anchors: expected an integer, or a share below 1"),
+    ({"cache": "-rf"}, "cache: expected a line without braces and <name>, and no dash at its start; found '-rf'"),
+    ({"cache": "data/<results>"}, "cache: expected a line without braces and <name>"),
     # settings of runs, by the dictionary that gives them
-    (
-        {"protocols.best.run.learning_rate": 1},
-        "best.run.learning_rate: unknown setting; here it is called lr",
-    ),
-    ({"protocols.best.run.lr": float("nan")}, "protocols.best.run.lr: Input should be a finite number"),
+    ({"protocols.best.run.learning_rate": 1}, "best.run.learning_rate: unknown setting; here it is called lr"),
     ({"methods.topk.lambda_anchor": 1}, "methods.topk.lambda_anchor: belongs to an anchoring"),
-    (
-        {"methods.topk.k": 99_999},
-        "methods.topk (with sources.lrb.run and protocols.best): k must be at most",
-    ),
-    ({"methods.acs.lr": 0.1}, "methods.acs.lr: unknown setting"),
+    ({"methods.topk.k": 99_999}, "methods.topk (with sources.lrb.run and protocols.best): k must be at most"),
     ({"methods.topk.contrast": 0.1}, "contrast compares neighbouring tokens, which only sources of kind language have"),
     ({"processes": 3}, "batch_size = 512 must be a multiple of 3 processes that divide samples"),
-    ({"sources.bench.lrb.train_samples": 5}, "batch_size 512 exceeds the source's 5 train_samples"),
-    ({"sources.bench.lrb.n_r": None}, "pair transcoder needs a source with a target, such as n_r of"),
+    ({"sources.bench.lrb.n_r": None}, "pair transcoder needs a source with a target (n_r of"),
     # names
     ({"sources.bench.smollm2": {}}, "sources: smollm2 is used under two kinds"),
     ({"tables.table1.methods": ["tpok"]}, "did you mean topk?"),
     ({"tables.table1.source": "smollm2"}, "tables.table1.source: smollm2 is not a bench or a source with class_means"),
     ({"protocols.best.methods.tpok.k": 3}, "protocols.best.methods: tpok is not a key of methods"),
-    ({"methods.topk_reel.k": 3}, "methods.topk_reel: k has no meaning for activation relu"),
     ({"methods.topk.warm_start": "kmean"}, "methods.topk.warm_start: kmean is not a key of methods"),
+    ({"methods.theirs": {"peer": "saelens", "warm_start": "topk"}}, "methods.theirs.warm_start: trainings of other"),
+    ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
     ({"methods.a.like": "matrioshka"}, "methods.a.like: matrioshka is not a key of methods"),
     ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
     ({"anchorings.discovered.discover.method": "topk"}, "topk is not a method that is a solver (acs,"),
     # runs that would not do what is asked
-    ({"anchorings.ground_truth.n_anchors": 500}, "ground_truth.n_anchors: 500 anchors, but only 128 features of lrb"),
+    ({"anchorings.ground_truth.n_anchors": 500}, "ground_truth.n_anchors: 500 anchors, but lrb and"),
     ({"anchorings.ground_truth.features": "parents"}, "ground_truth.features: lrb has no parents"),
-    ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: acs has pair transcoder"),
+    ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: a solver of pair transcoder finds no"),
     (table("acs", anchorings=["ground_truth"]), "solvers take no anchors; use anchorings: [none]"),
-    (CODES | {"methods.codes.warm_start": "acs"} | table("codes"), "search needs a training with pair sae"),
-    ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
     (
         {"sources.language": {"a": {"like": "smollm2", "one_pass": "b"}, "b": {"like": "a", "context_length": 64}}},
         "sources.language.b.one_pass: differs from a in context_length",
     ),
     # sweeps
-    (
-        {TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})},
-        "depth is a setting neither of sources.bench nor",
-    ),
+    ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),
     ({TABLE: merge(SWEEP, {"sweep": {"values": [4000]}})}, "k must be at most n_q = 2048"),
 ]
@@ -116,10 +98,9 @@ def test_a_value_of_any_type_is_valid_or_refused(path, value):
 
 @pytest.mark.parametrize("config", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])
 def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(config):
-    with pytest.raises(ConfigError, match=r"name: missing; .* results/quick\. Set it .* by --config name="):
-        configure(config, BASE)
-    with pytest.raises(ConfigError, match=r"name: quick is the default's; .* Set another in a file"):
-        configure(config | {"name": "quick"}, BASE)
+    for same in (config, config | {"name": "quick"}):
+        with pytest.raises(ConfigError, match=r"name: results would replace the default's in results/quick\. Set"):
+            configure(same, BASE)
     assert configure(config | {"name": "mine"}, BASE).name == "mine"
     assert configure(merge(BASE, config), BASE).name == "quick"  # also if the default's file is named
     assert configure({"device": "cpu", "cache": "/tmp/cache"}, BASE).name == "quick"
@@ -128,24 +109,17 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(con
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("name: x\nseeds: [0]\nname: y\n", 'the key name occurs twice; leave one out in "text", line 3'),
+        ("name: x\nseeds: [0]\nname: y\n", 'the key name occurs twice; leave one out in "'),
         ("name: !!python/object/apply:os.system ['x']", "could not determine a constructor"),
-        ("name: x\nseeds: [0, 1\nmethods: {}\n", "expected ',' or ']', but got ':' in \"text\", line 3"),
         ("- name: quick", "expected keys with values"),
         ("", "expected keys with values, found None"),
-        ("__use_yte__: true\nname: ?1", "__use_yte__: makes Snakemake run Python code"),
-        ('wandb: ["a\\nb"]', "wandb.0: expected a line"),
-        ("cache: -rf", "cache: expected a line without braces and <name>, and no dash at its start; found '-rf'"),
-        ("cache: data/<results>", "cache: expected a line without braces and <name>"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused_by_its_name(content, sentence, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("text").write_text(content)
-    with pytest.raises(ConfigError) as refused:
-        mapping(load_yaml("text"), "text")
-    assert str(refused.value).startswith("configuration refused:\n  text: ")
-    assert sentence in str(refused.value)
+def test_a_file_that_is_no_configuration_is_refused_by_its_name(content, sentence, tmp_path):
+    (tmp_path / "text").write_text(content)
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as refused:
+        read_given([tmp_path / "text"], {})
+    assert f"{tmp_path}/text: " in str(refused.value)
 
 
 @pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("5E4", 5e4), ("-.5e+2", -50.0), ("2.e1", 20.0)])

@@ -4,22 +4,17 @@ The pydantic models (`whole.Configuration` and its parts) check keys, types and 
 `validation` finds names that refer to nothing, and validates the merged settings of each run.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from sdlcore import PluginError
 from sdlcore.plugins.importing import load_plugins, locate_plugin
-from sdlcore.settings import Json
+from sdlcore.settings import Json, explained
 from sdlcore.storage.yaml_files import ConfigError, load_yaml
-from sdlcore.suggestions import did_you_mean
-from sdlcore.text import short_text
-from sdlstudy.configuration.limits import mapping, unfit
-from sdlstudy.configuration.validation import inconsistent_runs, unknown_names
-from sdlstudy.configuration.variants import with_each_layer, with_sweeps, without_like
+from sdlstudy.configuration.validation import inconsistent_runs, unknown_names, unsafe_text
+from sdlstudy.configuration.variants import with_each_layer, without_like
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.registry import registered
 from sdlstudy.products.tables import OWN, Compared
@@ -43,21 +38,14 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
         If a file is not a configuration. The error names the file.
     """
     merged: dict[str, Json] = {}
-    for path in paths:
-        content = mapping(load_yaml(path), str(path))
-        merged = merge(merged, _with_located_plugins(content, Path(path).parent))
-    return merge(merged, _with_located_plugins(changes, Path()))
-
-
-def _with_located_plugins(content: Tree, folder: Path) -> dict[str, Json]:
-    """Return the content of a file in ``folder`` with paths of plugins resolved against that folder."""
-    plugins = content.get("plugins")
-    if not isinstance(plugins, list):
-        return dict(content)
-    return {
-        **content,
-        "plugins": [locate_plugin(plugin, folder) if isinstance(plugin, str) else plugin for plugin in plugins],
-    }
+    for file, content in [*((path, load_yaml(path)) for path in paths), ("--config", changes)]:
+        if not isinstance(content, Mapping):
+            raise ConfigError([f"{file}: expected keys with values, found {content!r:.100}"])
+        plugins = content.get("plugins")
+        if isinstance(plugins, list):
+            content = {**content, "plugins": [locate_plugin(str(plugin), Path(file).parent) for plugin in plugins]}
+        merged = merge(merged, content)
+    return merged
 
 
 def configure(config: Tree, default: Tree) -> Configuration:
@@ -68,15 +56,12 @@ def configure(config: Tree, default: Tree) -> Configuration:
     ConfigError
         As `validate` does, and if changed results would overwrite the default's because the name is the same.
     """
-    name, adds_to_default = config.get("name"), default.keys() <= config.keys()
-    if name in (None, default.get("name")) and not adds_to_default and config.keys() - {"name", *UNTRACKED}:
-        problem, choice = (
-            ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
-        )
+    name, adds_to_default = default.get("name"), default.keys() <= config.keys()
+    if config.get("name", name) == name and not adds_to_default and config.keys() - {"name", *UNTRACKED}:
         raise ConfigError(
             [
-                f"name: {problem}, results would replace the default's in results/{default.get('name')}. Set {choice} "
-                "in a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
+                f"name: results would replace the default's in results/{name}. Set another name in a file that "
+                "--configfile names, or by --config name=...; to add to the default's results, name "
                 "config/config.yaml among the files"
             ]
         )
@@ -94,17 +79,20 @@ def validate(config: Tree) -> Configuration:
     study = _typed(with_each_layer(config))
     tables = {name: table for name, table in study.tables.items() if table is not None}
     study = study.model_copy(update={"tables": tables})
+    products = study.products_by_path()
     _refuse(unknown_names(study))
-    _refuse(line for path, product in study.products_by_path().items() for line in product.unsound_sweep(path, study))
+    _refuse(line for path, product in products.items() for line in product.unsound_sweep(path, study))
+    for product in products.values():
+        study = product.with_variants(study)
     # a variant copies a source or method and changes one setting, so the new value needs a check
-    study = _typed(with_sweeps(study).model_dump(warnings=False))
+    study = _typed(study.model_dump(warnings=False))
     _refuse(inconsistent_runs(study))
     return study
 
 
 def _typed(config: Tree) -> Configuration:
     """Return the models of a configuration, with its plugins imported and its variants written out."""
-    _refuse(unfit(config))
+    _refuse(unsafe_text(config))
     plugins = config.get("plugins")
     try:
         load_plugins(name for name in (plugins if isinstance(plugins, list) else []) if isinstance(name, str))
@@ -112,38 +100,13 @@ def _typed(config: Tree) -> Configuration:
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
     except ValidationError as error:
-        raise ConfigError(_explained(each) for each in error.errors(include_url=False)) from error
+        raise ConfigError([explained(error, Configuration.model_fields)]) from error
 
 
 def _refuse(problems: Iterable[str]) -> None:
     errors = list(dict.fromkeys(problems))
     if errors:
         raise ConfigError(errors)
-
-
-def _explained(error: ErrorDetails) -> str:
-    """Return pydantic's error after the path of its key, with the value or with the known keys."""
-    path, text, value = error["loc"], error["msg"], error["input"]
-    if error["type"] == "extra_forbidden":
-        known = _keys_at(path[:-1])
-        text = f"unknown key{did_you_mean(str(path[-1]), known) or '; expected one of ' + ', '.join(known)}"
-    elif error["type"] == "value_error":
-        text = str(error["ctx"]["error"])
-    elif error["type"] != "missing":
-        text += f", found {short_text(repr(value))}"
-    return f"{'.'.join(map(str, path))}: {text}"
-
-
-def _keys_at(path: Sequence[str | int]) -> list[str]:
-    """Return the keys that the JSON schema allows at a path."""
-    schema = Configuration.model_json_schema()
-    part: dict[str, Any] = schema
-    for key in (*path, None):
-        for choice in part.get("anyOf", [part]):
-            part = schema["$defs"][choice["$ref"].rpartition("/")[-1]] if "$ref" in choice else part
-        if key is not None:
-            part = part.get("properties", {}).get(key) or part.get("additionalProperties") or {}
-    return sorted(part.get("properties", {}))
 
 
 def over_default(default: Tree, config: Tree) -> dict[str, Json]:
@@ -163,21 +126,17 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
     ]
     if not new_sources:
         return merged
-    tables, figures = (
-        {name: spec for name, spec in branch(merged, key).items() if name in branch(config, key)}
-        for key in ("tables", "figures")
-    )
-    merged |= {"tables": tables, "figures": figures}
+    for key in ("tables", "figures"):
+        merged[key] = {name: spec for name, spec in branch(merged, key).items() if name in branch(config, key)}
     merged |= dict.fromkeys(key for key in registered() if "." not in key and key not in config)
-    used_sources = set(_used_sources(merged))
-    unused_sources = [source for source in new_sources if source not in used_sources]
+    used = set(_used_sources(merged))
+    unused = [source for source in new_sources if source not in used]
     if study.own is not None:
-        merged["tables"] = tables | {
-            f"{OWN}{source}": _own_table(study, study.own, source) for source in unused_sources
-        }
+        own = {f"{OWN}{source}": _own_table(study, study.own, source) for source in unused}
+        merged = merge(merged, {"tables": own})
     figure6 = branch(default, "figures", "figure6")
-    if unused_sources and figure6 and "figure6" not in figures:
-        merged["figures"] = figures | {"figure6": figure6 | {"source": unused_sources[0]}}
+    if unused and figure6 and "figure6" not in branch(config, "figures"):
+        merged = merge(merged, {"figures": {"figure6": {**figure6, "source": unused[0]}}})
     return merged
 
 

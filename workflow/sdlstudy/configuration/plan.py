@@ -10,6 +10,7 @@ from sdlcore.config import Config
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.settings.runs import KINDS
+from sdlstudy.settings.sources import Source
 
 RATE = 8e10
 """Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32)."""
@@ -37,14 +38,10 @@ def plan(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[
     """
     columns = ["stage", "left", "GB", "hours"]
     jobs = pd.DataFrame([*_extractions(config, missing, shapes), *_runs(config, missing, shapes)], columns=columns)
-    groups = jobs.groupby("stage", sort=False)
-    sums = groups[["GB", "hours"]].agg(_total)
+    groups = jobs.astype({"GB": float, "hours": float}).groupby("stage", sort=False)
+    known = groups[["GB", "hours"]].count().eq(groups.size(), axis=0)
+    sums = groups[["GB", "hours"]].sum().where(known)
     return pd.DataFrame({"jobs": groups.size(), "left": groups["left"].sum()}).join(sums).reset_index()
-
-
-def _total(values: pd.Series) -> float:
-    """Return a sum, which is NaN if a part is unknown."""
-    return float(values.astype(float).sum(skipna=False))
 
 
 def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:
@@ -54,12 +51,16 @@ def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: 
         rows, (n_p, n_r) = shapes.get(source) or Shape(settings.rows, settings.widths)
         stored = rows[1:] if settings.is_streamed else rows
         numbers = None if None in stored else sum(number or 0 for number in stored)
-        size = None if n_p is None or numbers is None else numbers * (n_p + n_r) * settings.bytes_of_number / 1e9
-        timed = "samples_per_second" in type(settings).model_fields
-        hours = (numbers / settings.rate / 3600 if numbers and settings.rate else None) if timed else 0.0
+        size = None if n_p is None or numbers is None else numbers * (n_p + n_r) * _bytes_of_number(settings) / 1e9
+        rate, timed = settings.declared("samples_per_second"), settings.kind in ("clip", "language")
+        hours = (numbers / rate / 3600 if numbers and rate else None) if timed else 0.0
         for seed in config.bench_seeds(source) if settings.n_features is not None else [0]:
             store = config.files().store(source, seed, "test")
             yield f"activations of {settings.kind}", missing(store), size, hours
+
+
+def _bytes_of_number(source: Source) -> int:
+    return 2 if source.kind == "language" or source.declared("store_dtype") == "float16" else 4
 
 
 def _runs(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:

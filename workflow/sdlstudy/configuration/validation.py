@@ -4,23 +4,39 @@ Each problem is one line that begins with the path of the key. A check is here o
 something else, or fail after hours.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from peers.settings import PeerConfig
-from sdlcore.config import Config, ModelConfig, check_division
+from sdlcore.config import Config, check_division
 from sdlcore.extraction.config import LanguageSource
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
-from sdlstudy.settings.cells import Cell, layers, run_settings, solver_settings, start_cell
+from sdlstudy.settings.cells import Cell, discovering_solver, layers, run_settings
 from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.runs import KINDS
 from sdlstudy.settings.sources import Language
 
-SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
+UNSAFE = re.compile(r"^-|[\x00-\x1f\x7f{}]|<[a-z][a-z0-9_]*>")
+"""Commands read a leading dash as an option; Snakemake replaces braces and <name> in every path, after quoting it."""
+SAFE = "a line without braces and <name>, and no dash at its start"
+OF_ONE_PASS = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
 """Settings that are equal in all sources of one pass."""
+
+
+def unsafe_text(tree: Any, path: str = "") -> Iterator[str]:
+    """Yield the keys and texts in a tree that are unsafe in a path or a shell, each with the path of its key."""
+    parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in parts:
+        inside = f"{path}.{key}".removeprefix(".")
+        for text in (key, child):
+            if isinstance(text, str) and UNSAFE.search(text):
+                yield f"{inside}: expected {SAFE}; found {text!r:.100}"
+        yield from unsafe_text(child, inside)
 
 
 def unknown_names(study: Configuration) -> Iterator[str]:
@@ -28,14 +44,18 @@ def unknown_names(study: Configuration) -> Iterator[str]:
     names = [name for _, group in study.sources for name in group]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} is used under two kinds; names of sources are unique"
-    yield from _unlike_in_one_pass(study.sources.language)
+    yield from _different_in_one_pass(study.sources.language)
     for protocol, settings in study.protocols.items():
         yield from unknown(f"protocols.{protocol}.methods", settings.methods, study.methods, METHOD)
     for name, method in study.methods.items():
-        if method.warm_start is not None:
-            yield from unknown(f"methods.{name}.warm_start", [method.warm_start], study.methods, METHOD)
-        elif method.settings is CodesConfig:
-            yield f"methods.{name}.warm_start: missing; search needs the method whose dictionary gets new codes"
+        path = f"methods.{name}.warm_start"
+        if method.warm_start is None:
+            if method.settings is CodesConfig:
+                yield f"{path}: missing; search needs the method whose dictionary gets new codes"
+        elif method.settings in (PeerConfig, ImportConfig):
+            yield f"{path}: {KINDS[method.settings]} start from no other dictionary; leave it out"
+        else:
+            yield from unknown(path, [method.warm_start], study.methods, METHOD)
     for path, product in study.products_by_path().items():
         yield from product.unknown_names(path, study)
     solvers = [name for name, method in study.methods.items() if method.settings is SolverConfig]
@@ -45,123 +65,71 @@ def unknown_names(study: Configuration) -> Iterator[str]:
             yield from unknown(path, [anchoring.discover.method], solvers, "a method that is a solver")
 
 
-def _unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
-    """Yield the settings that prevent one pass from extracting all sources that name it."""
+def _different_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
+    """Yield the sources that one pass cannot extract together, although they name the same pass."""
     first: dict[str, str] = {}
     for name, source in sources.items():
         if source.one_pass is None:
             continue
-        path, other = f"sources.language.{name}", first.setdefault(source.one_pass, name)
+        other = first.setdefault(source.one_pass, name)
         if source.stream or source.shards > 1:
-            key = "stream" if source.stream else "shards"
-            yield f"{path}.{key}: cannot be combined with one_pass or each_layer; leave one out"
-        ours, theirs = (settings.model_dump(include=SHARED) for settings in (source, sources[other]))
+            yield f"sources.language.{name}.one_pass: cannot be combined with stream or shards; leave one out"
+        ours, theirs = (settings.model_dump(include=OF_ONE_PASS) for settings in (source, sources[other]))
         if differing := ", ".join(key for key in ours if ours[key] != theirs[key]):
-            yield f"{path}.one_pass: differs from {other} in {differing}; one pass has several sites, all else equal"
+            yield f"sources.language.{name}.one_pass: differs from {other} in {differing}; one pass has one value"
 
 
 def inconsistent_runs(study: Configuration) -> Iterator[str]:
-    """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
+    """Check the settings of every run in tables and figures, once for all seeds. Names were checked before."""
     products = study.products_by_path()
-    evaluated = dict.fromkeys(cell for product in products.values() for cell in product.cells(study))
-    of_one_seed: dict[Cell, Cell] = {}
-    for cell in (*evaluated, *study.all_cells()):
-        of_one_seed.setdefault(replace(cell, seed=0), cell)
-    for cell in of_one_seed.values():
-        yield from _inconsistent_run(study, cell, cell in evaluated)
-    yield from _unused_methods(study, {cell.method for cell in of_one_seed})
+    evaluated = [cell for product in products.values() for cell in product.cells(study)]
+    for cell in dict.fromkeys(replace(cell, seed=0) for cell in (*evaluated, *study.all_cells())):
+        yield from _inconsistent_run(study, cell)
     for path, product in products.items():
         yield from product.unsound(path, study)
 
 
-def _unused_methods(study: Configuration, used_methods: set[str]) -> Iterator[str]:
-    """Yield methods that no run uses and that are incomplete, probably because their name is misspelt."""
-    for name, method in study.methods.items():
-        if name not in used_methods and "activation" not in method.run:
-            try:
-                method.settings.from_dict(method.run)
-            except ValueError as error:
-                hint = did_you_mean(name, [other for other in study.methods if other != name])
-                yield f"methods.{name}: {error}; no table or figure uses it{hint}"
-
-
-def _given_in(study: Configuration, cell: Cell, key: str) -> str | None:
-    """Return the path of the dictionary that gives a setting to a run; None for a default."""
-    given = layers(study, cell.source, cell.method, cell.protocol)
-    return next((path for path, layer in reversed(given.items()) if key in layer), None)
-
-
-def _inconsistent_run(study: Configuration, cell: Cell, is_evaluated: bool) -> Iterator[str]:
-    """Check one run. If metrics of the run are needed (``is_evaluated``), its anchors must be valid too."""
-    path, source = _path(study, cell), study.source(cell.source)
+def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
+    source, given = study.source(cell.source), layers(study, cell.source, cell.method, cell.protocol)
+    path = f"methods.{cell.method} (with sources.{cell.source}"
+    path += ")" if study.methods[cell.method].is_given else f".run and protocols.{cell.protocol})"
     try:
         run = run_settings(study, cell)
     except ValueError as error:
         key = str(error).partition(":")[0]
-        given = _given_in(study, cell, key)
-        yield f"{given}.{error}" if given else f"{path}: {error}"
+        giving = next((place for place, layer in reversed(given.items()) if key in layer), None)
+        yield f"{giving}.{error}" if giving else f"{path}: {error}"
         return
     if not isinstance(run, Config):
         if cell.anchoring != "none":
             yield f"{path}: {KINDS[type(run)]} take no anchors; use anchorings: [none]"
-        if source.is_streamed and not isinstance(run, CodesConfig):
-            yield f"{path}: {KINDS[type(run)]} read stores; set sources.{source.kind}.{cell.source}.stream to false"
     elif problem := check_division(run, study.processes, study.split):
         yield f"{path}: {problem}"
-    elif run.contrast and not source.has_neighbours:
+    elif run.contrast and source.kind != "language":
         yield f"{path}: contrast compares neighbouring tokens, which only sources of kind language have"
-    start = start_cell(study, cell)
-    if isinstance(run, CodesConfig) and start is not None:
-        trained = study.methods[start.method].settings is Config and run_settings(study, start)
-        if not isinstance(trained, Config) or trained.pair != "sae" or trained.activation == "abstopk":
-            yield f"{path}: search needs a training with pair sae and latents that are never negative in warm_start"
-    if run.pair != "sae" and not source.has_target:
-        targets = "such as n_r of a bench, target of a file or layers of a language model"
-        yield f"{path}: pair {run.pair} needs a source with a target, {targets}; {cell.source} has none"
-    if run.pair == "transcoder" and source.n_sites > 2:
-        yield f"{path}: pair transcoder reads one site and writes one, but {cell.source} has {source.n_sites} sites"
-    if isinstance(run, Config | PeerConfig) and (rows := source.rows[0]) is not None and run.batch_size > rows:
-        yield f"{path}: batch_size {run.batch_size} exceeds the source's {rows} train_samples"
-    anchoring = study.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
-    if is_evaluated and anchoring is not None and isinstance(run, Config):
-        yield from _unsound_anchors(study, cell, anchoring, run.model)
+    sites = source.n_sites
+    if (run.pair == "transcoder" and sites != 2) or (run.pair == "crosscoder" and sites < 2):
+        targets = "n_r of a bench, target of a file or layers of a language model"
+        yield f"{path}: pair {run.pair} needs a source with a target ({targets}); {cell.source} has {sites} sites"
+    if cell.anchoring != "none" and isinstance(run, Config):
+        yield from _unsound_anchors(study, cell, run)
 
 
-def _unsound_anchors(study: Configuration, cell: Cell, anchoring: str, model: ModelConfig) -> Iterator[str]:
-    """Yield why a run cannot train with an anchoring, or be evaluated by its anchors."""
-    settings, source = study.anchorings[anchoring], study.source(cell.source)
-    path, bench = f"anchorings.{anchoring}", study.bench(cell.source)
-    most, what = min((model.n_q, "latents"), (source.n_features or model.n_q, f"features of {cell.source}"))
-    if settings.discover is not None:
-        most, what = model.n_q, "latents"
-        solver = settings.discover.method
-        try:
-            pair = solver_settings(study.methods[solver]).pair
-        except ValueError as error:
-            yield f"methods.{solver}: {error}"
-            return
-        if pair == "transcoder" or (pair == "sae" and model.pair != "sae") or (pair != "sae" and not source.has_target):
-            yield (
-                f"{path}.discover.method: {solver} has pair {pair}, which finds no anchors for {cell.method} "
-                f"(pair {model.pair}) on {cell.source}; expected a solver with pair "
-                f"{'crosscoder' if model.pair != 'sae' else 'sae'}"
-            )
-        if source.is_streamed:
-            place = f"sources.{source.kind}.{cell.source}.stream"
-            yield f"{place}: anchors are discovered on a stored source; set it to false"
+def _unsound_anchors(study: Configuration, cell: Cell, run: Config) -> Iterator[str]:
+    """Yield why a run cannot train with its anchoring."""
+    settings, source, path = study.anchorings[cell.anchoring], study.source(cell.source), f"anchorings.{cell.anchoring}"
+    most, bench = min(run.n_q, source.n_features or run.n_q), study.bench(cell.source)
+    solver = discovering_solver(study, cell.anchoring)
+    if solver is not None:
+        most = run.n_q
+        if solver.pair == "transcoder" or (solver.pair == "sae" and run.pair != "sae"):
+            yield f"{path}.discover.method: a solver of pair {solver.pair} finds no anchors for pair {run.pair}"
     elif settings.features == "parents":
         if bench is None or bench.hierarchy is None:
             yield f"{path}.features: {cell.source} has no parents; expected a bench with hierarchy"
-        else:
-            most, what = min((bench.hierarchy.parents, f"parents in {cell.source}"), (model.n_q, "latents"))
+            return
+        most = min(most, bench.hierarchy.parents)
     elif source.n_features is None and not source.is_labelled:
         yield f"{path}: {cell.source} has neither true features nor classes to draw anchors from; set discover"
     if settings.n_anchors is not None and settings.n_anchors > most:
-        yield f"{path}.n_anchors: {settings.n_anchors} anchors, but only {most} {what}"
-
-
-def _path(study: Configuration, cell: Cell) -> str:
-    around = f"sources.{cell.source}"
-    if not study.methods[cell.method].is_given:
-        around += f".run and protocols.{cell.protocol}"
-    return f"methods.{cell.method} (with {around})"
+        yield f"{path}.n_anchors: {settings.n_anchors} anchors, but {cell.source} and {cell.method} allow {most}"

@@ -1,4 +1,4 @@
-"""Write out sources and methods that are ``like`` others, and expand sweeps."""
+"""Write out sources and methods that are ``like`` others, and sources of several layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,6 @@ from sdlcore.config import ModelConfig
 from sdlcore.settings import Json
 from sdlcore.storage.yaml_files import ConfigError
 from sdlcore.suggestions import did_you_mean
-from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.trees import Tree, branch, merge
 
 Group = Mapping[str, Any]
@@ -51,16 +50,6 @@ def with_each_layer(config: Tree) -> dict[str, Json]:
     if not sources:
         return dict(config)
     return {**config, "sources": {**branch(config, "sources"), "language": sources}}
-
-
-def with_sweeps(config: Configuration) -> Configuration:
-    """Add the variants that tables and figures sweep over. All names must be valid.
-
-    A source or method with the name of a variant stays unchanged: its value may need more than the one parameter.
-    """
-    for product in config.products_by_path().values():
-        config = product.with_variants(config)
-    return config
 
 
 def _written(group: Group, path: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from sdlstudy.results.tables import (
     table_over,
 )
 from sdlstudy.results.verdicts import judge
-from sdlstudy.settings.cells import Cell, setting_of, variant_name
+from sdlstudy.settings.cells import Cell, unchecked_settings, variant_name
 from sdlstudy.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
@@ -161,8 +161,8 @@ class Table(Compared):
                 source = source_with(study, source, parameter, value)
             else:
                 for method in methods:
-                    before = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
-                    if any(setting != value for setting in before):
+                    runs = [unchecked_settings(study, source, method, way) for way in self.all_protocols]
+                    if any(run[parameter] != value for run in runs):
                         variants[method] = variant_name(method, parameter, value)
             points.append(Point(value, printed, source, variants))
         return points
@@ -232,10 +232,8 @@ class Table(Compared):
         if printed is not None and len(printed) != len(self.sweep.values):
             yield f"{path}.sweep.paper: {len(printed)} values, expected {len(self.sweep.values)}, as many as of ours"
         for method in [] if self.sweeps_source(study) else self.all_methods:
-            try:
-                for protocol in self.all_protocols:
-                    setting_of(study, self.source, method, protocol, parameter)
-            except KeyError:
+            runs = [unchecked_settings(study, self.source, method, protocol) for protocol in self.all_protocols]
+            if any(parameter not in run for run in runs):
                 kind = study.source(self.source).kind
                 yield f"{path}.sweep.parameter: {parameter} is a setting neither of sources.{kind} nor of {method}"
 
@@ -247,9 +245,9 @@ class Table(Compared):
             values = {f"sources.{point.source}": getattr(study.source(point.source), parameter, None)}
             if not self.sweeps_source(study):
                 values = {
-                    f"methods.{method} under protocols.{protocol}": setting_of(
-                        study, point.source, method, protocol, parameter
-                    )
+                    f"methods.{method} under protocols.{protocol}": unchecked_settings(
+                        study, point.source, method, protocol
+                    )[parameter]
                     for method in point.methods.values()
                     for protocol in self.all_protocols
                 }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from offline.settings import TRAINED_HERE
 from sdlcore.evaluation.metric_names import FeatureSet
 from sdlcore.evaluation.metrics import METRICS
 from sdlcore.identity import provenance
@@ -22,6 +23,7 @@ from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.report.sentences import anchoring_sentence, null_sentence, table1_sentence
 from sdlstudy.results.tables import effect_metrics
 from sdlstudy.results.verdicts import judge
+from sdlstudy.settings.sources import Source
 
 TITLES = {
     "table1": "Table 1: recovery of ground-truth features",
@@ -182,16 +184,22 @@ def _sources(config: Configuration) -> dict[str, str]:
     texts = {}
     for name in used:
         source = config.source(name)
-        samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
-        latents = f"; {source.run['n_q']} latents" if "n_q" in source.run else ""
-        texts[name] = f"{source.described}; {samples}{latents}"
+        given = {key: value for key, value in source.given().items() if key not in ("run", "like")}
+        texts[name] = f"{source.kind}: " + ", ".join(f"{key} = {value}" for key, value in (given | source.run).items())
     return texts
+
+
+def _taken_from(source: Source) -> list[str]:
+    """Return the models and data sets of other authors that a source uses, as in the configuration."""
+    trained_here = source.declared("pretrained") == TRAINED_HERE
+    names = ["images"] if trained_here else ["model", "images", "text"]
+    return [name for name in map(source.declared, names) if name is not None]
 
 
 def _licences(config: Configuration) -> dict[str, str]:
     """Return the licence of each of the third-party data and models that the sources use."""
     licences = {}
-    for part in (part for name in _sources(config) for part in config.source(name).taken_from):
+    for part in (part for name in _sources(config) for part in _taken_from(config.source(name))):
         known = [text for start, text in LICENCES.items() if part.split("==")[0] == start]
         what, licence = known[0] if known else (part, "see where it was obtained from")
         licences[what] = licence

@@ -3,15 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config
-from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import own_settings
-from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
-from sdlstudy.settings.runs import OF_ANCHORINGS, Method, RunSettings
+from sdlstudy.settings.runs import OF_ANCHORINGS, RunSettings
 from sdlstudy.settings.study import Study
 
 
@@ -58,29 +56,12 @@ def layers(study: Study, source: str, method: str, protocol: str) -> dict[str, d
     elif kind.settings is PeerConfig:
         shared = PeerConfig.shared
         common = {path: {name: layer[name] for name in layer if name in shared} for path, layer in common.items()}
-    own = kind.run
-    if kind.settings in (PeerConfig, ImportConfig) and kind.warm_start is not None:
-        own["warm_start"] = kind.warm_start  # refused later: neither kind of run can start from another dictionary
-    return {
-        **common,
-        f"methods.{method}": own,
-        f"protocols.{protocol}.methods.{method}": way.methods.get(method, {}),
-    }
+    own = {f"methods.{method}": kind.run, f"protocols.{protocol}.methods.{method}": way.methods.get(method, {})}
+    return common | own
 
 
 def _merged(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: value for layer in layers.values() for name, value in layer.items()}
-
-
-def setting_of(study: Study, source: str, method: str, protocol: str, name: str) -> Any:
-    """Return one setting of a run, as given or its default. The settings are not checked against each other.
-
-    Raises
-    ------
-    KeyError
-        If the run has no such setting.
-    """
-    return unchecked_settings(study, source, method, protocol)[name]
 
 
 def unchecked_settings(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
@@ -105,38 +86,13 @@ def start_cell(study: Study, cell: Cell) -> Cell | None:
     return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
 
 
-def solver_settings(method: Method) -> SolverConfig:
-    """Return the settings of a method that is a solver, without the settings in protocols.
-
-    Raises
-    ------
-    ValueError
-        If a setting is unknown or has a wrong value, or if settings exclude each other.
-    """
-    assert method.settings is SolverConfig, "not a solver"
-    return SolverConfig.from_dict(method.run)
-
-
 def variant_name(name: str, parameter: str, value: float) -> str:
     """Return the name of a source's or method's variant with another value of one parameter."""
     return f"{name}_{parameter}_{re.sub('[^a-z0-9]+', '_', str(value))}"
 
 
-class Discovering(NamedTuple):
-    """A solver that discovers the directions of an anchoring."""
-
-    solver: SolverConfig
-    min_cosine: float
-    """Smallest cosine between a direction from one half of the data and its match from the other half."""
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return the settings as JSON values."""
-        return {"solver": self.solver.to_dict(), "min_cosine": self.min_cosine}
-
-
-def discovery_of(study: Study, anchoring: str) -> Discovering | None:
-    """Return the solver that discovers the directions of an anchoring; None if the anchoring does not use a solver."""
+def discovering_solver(study: Study, anchoring: str) -> SolverConfig | None:
+    """Return the solver that discovers the directions of an anchoring, without the settings in protocols; None if the
+    anchoring does not use a solver."""
     discover = study.anchorings[anchoring].discover
-    if discover is None:
-        return None
-    return Discovering(solver_settings(study.methods[discover.method]), discover.min_cosine)
+    return None if discover is None else SolverConfig.from_dict(study.methods[discover.method].run)

@@ -1,6 +1,6 @@
 """Settings of sources of activations, by kind."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 from annotated_types import Ge, Le, MinLen
@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
-from offline.settings import TRAINED_HERE, OfflineClip
+from offline.settings import OfflineClip
 from offline.wheels import wheel_path
 from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
 from sdlcore.extraction.config import LanguageSource
@@ -60,89 +60,52 @@ class Source(Settings):
             raise ValueError(f"{key}: {problem}")
         super().check_together()
 
-    @property
-    def described(self) -> str:
-        """A description of the samples."""
-        raise NotImplementedError
-
-    @property
-    def taken_from(self) -> list[str]:
-        """Names of the models and data sets of other authors that the source uses, as in the configuration."""
-        return []
-
-    @property
-    def has_target(self) -> bool:
-        """Whether samples have a second representation, the target."""
-        return False
-
-    @property
-    def has_neighbours(self) -> bool:
-        """Whether samples are tokens of documents, so that some are neighbours."""
-        return False
+    def declared(self, name: str, default: Any = None) -> Any:
+        """Return a setting that only some kinds of sources declare, or a default. A plugin's own settings differ."""
+        return getattr(self, name) if name in type(self).model_fields else default
 
     @property
     def n_sites(self) -> int:
-        """Number of representations of each sample."""
-        return 1 + self.has_target
+        """Number of representations of each sample: the input, and one or more targets."""
+        return 1 + any(self.declared(target) is not None for target in ("n_r", "target"))
 
     @property
     def is_labelled(self) -> bool:
         """Whether samples have classes, so that class means exist."""
-        return False
+        return self.declared("labels") is not None
 
     @property
     def is_streamed(self) -> bool:
         """Whether rows are made during each training, without being stored."""
-        return False
-
-    # the next properties read a setting that only some kinds of sources declare
+        return bool(self.declared("stream"))
 
     @property
     def n_features(self) -> int | None:
         """Number of true features, None if they are unknown. If they are known, each seed draws samples of its own."""
-        return getattr(self, "n", None)
+        return self.declared("n")
 
     @property
     def n_shards(self) -> int:
         """Number of jobs that extract the training store."""
-        return getattr(self, "shards", 1)
+        return self.declared("shards", 1)
 
     @property
     def rows(self) -> tuple[int | None, int | None]:
         """Samples for training and for evaluation; None if unknown until they are read."""
-        return getattr(self, "train_samples", None), getattr(self, "test_samples", None)
+        return self.declared("train_samples"), self.declared("test_samples")
 
     @property
     def widths(self) -> tuple[int | None, int]:
         """Dimension of site 0, None if not known yet, and of all further sites together, 0 if there are none or it is
         unknown."""
-        return getattr(self, "n_p", None), getattr(self, "n_r", None) or 0
-
-    @property
-    def rate(self) -> float | None:
-        """Samples that the model processes in a second, if configured."""
-        return getattr(self, "samples_per_second", None)
-
-    @property
-    def bytes_of_number(self) -> int:
-        """Bytes per number in a store."""
-        return 4
+        n_p = self.declared("n_p")
+        return n_p, self.declared("n_r") or (n_p or 0) * (self.n_sites - 1)
 
 
 class Bench(Source, BenchSource):
     """A variant of the Linear Representation Bench (Appendix C)."""
 
     kind = "bench"
-
-    @property
-    def described(self) -> str:
-        symbols = {"n": self.n, "n_p": self.n_p, "n_r": self.n_r, "S": self.sparsity, "M": self.max_interference}
-        parts = [f"{symbol} = {value}" for symbol, value in symbols.items() if value is not None]
-        return f"Linear Representation Bench, {', '.join(parts)}"
-
-    @property
-    def has_target(self) -> bool:
-        return self.n_r is not None
 
 
 class Synth(Source, SynthSource):
@@ -154,27 +117,11 @@ class Synth(Source, SynthSource):
 
     kind = "synth"
 
-    @property
-    def described(self) -> str:
-        return f"SynthSAEBench's distribution, n = {self.n}, n_p = {self.n_p}"
-
-    @property
-    def is_streamed(self) -> bool:
-        return self.stream
-
 
 class Saelens(Source, SaelensSource):
     """A synthetic model that SAELens saved, such as SynthSAEBench's (docs/benches.md)."""
 
     kind = "saelens"
-
-    @property
-    def described(self) -> str:
-        return f"the synthetic model {self.model}, n = {self.n}, n_p = {self.n_p}"
-
-    @property
-    def taken_from(self) -> list[str]:
-        return [self.model]
 
 
 class ClassMeans(Settings):
@@ -201,20 +148,8 @@ class Clip(Source, OfflineClip):
     kind = "clip"
 
     @property
-    def described(self) -> str:
-        return f"embeddings of {self.model} ({self.pretrained}) of the images {self.images}"
-
-    @property
-    def taken_from(self) -> list[str]:
-        return [self.images] if self.pretrained == TRAINED_HERE else [self.model, self.images]
-
-    @property
     def is_labelled(self) -> bool:
         return True
-
-    @property
-    def bytes_of_number(self) -> int:
-        return {"float16": 2, "float32": 4}[self.store_dtype]
 
 
 class Language(Source, LanguageSource):
@@ -255,37 +190,8 @@ class Language(Source, LanguageSource):
         return self.text if inside is None else f"{cache}/wheels/{inside}"
 
     @property
-    def described(self) -> str:
-        layers = f"layer {self.layer}" if self.layers is None else f"layers {', '.join(map(str, self.layers))}"
-        return f"activations of {self.model} over {self.text}, {layers}"
-
-    @property
-    def taken_from(self) -> list[str]:
-        return [self.model, self.text]
-
-    @property
-    def has_neighbours(self) -> bool:
-        return True
-
-    @property
-    def has_target(self) -> bool:
-        return self.n_sites > 1
-
-    @property
     def n_sites(self) -> int:
         return len(self.sites)
-
-    @property
-    def widths(self) -> tuple[int | None, int]:
-        return self.n_p, (self.n_p or 0) * (self.n_sites - 1)
-
-    @property
-    def is_streamed(self) -> bool:
-        return self.stream
-
-    @property
-    def bytes_of_number(self) -> int:
-        return 2
 
 
 class File(Source, FileSource):
@@ -301,18 +207,6 @@ class File(Source, FileSource):
 
     kind = "file"
 
-    @property
-    def described(self) -> str:
-        return f"activations in {self.input}"
-
-    @property
-    def has_target(self) -> bool:
-        return self.target is not None
-
-    @property
-    def is_labelled(self) -> bool:
-        return self.labels is not None
-
 
 class Plugin(Source, PluginSource):
     """Activations from a plugin."""
@@ -322,12 +216,8 @@ class Plugin(Source, PluginSource):
     kind = "plugin"
 
     @property
-    def described(self) -> str:
-        return f"activations of the source {self.source}"
-
-    @property
-    def has_target(self) -> bool:
-        return source_gives(self.source, "target")
+    def n_sites(self) -> int:
+        return 1 + source_gives(self.source, "target")
 
     @property
     def is_labelled(self) -> bool:
