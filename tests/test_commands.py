@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import ModelConfig
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import save_references
 from sdlcore.inside.features import SHOWN
 from sdlcore.inside.score import BRIEF
@@ -441,9 +442,15 @@ def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, cap
     main(["suggest", str(folder / "train.h5"), "--out", str(tmp_path / "advice"), *few])
     printed = capsys.readouterr().out
     assert "sdl.fit(x, activation='topk'" in printed
-    assert {path.name for path in (tmp_path / "advice").iterdir()} == {"pilots.json", "advice.yaml", "advice.png"}
-    main(["judged-bench", "--out", str(tmp_path / "world.npy"), "--bench", "lrb", "--seed", "7"])
-    assert np.load(tmp_path / "world.npy", mmap_mode="r").shape == (200_000, 96)
+    files = {"pilots.json", "advice.txt", "advice.yaml", "advice.png"}
+    assert {path.name for path in (tmp_path / "advice").iterdir()} == files
+    for name in ("world.npy", "world.h5"):
+        main(["bench", "lrb", "--out", str(tmp_path / name), "--seed", "7"])
+    x = np.load(tmp_path / "world.npy", mmap_mode="r")
+    assert x.shape == (200_000, 96)
+    with ActivationStore(tmp_path / "world.h5") as store:
+        assert np.array_equal(store.read("input", 0, 1000), x[:1000])
+    assert "SAELens has no model of lrb" in refusal(capsys, f"bench lrb --out {tmp_path}/model")
     main(["fit", str(tmp_path / "world.npy"), "--out", str(tmp_path / "run"), *TOPK])
     capsys.readouterr()
     main(["judge", str(tmp_path / "run"), "--bench", "lrb", "--seed", "7"])

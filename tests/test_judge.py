@@ -38,7 +38,6 @@ def test_true_features_are_judged_better_and_random_directions_worse():
     text = repr(judged)
     assert "random_samples" in text
     assert "detection_f1" in text
-    assert len(judged.to_frame()) == len(judged.rows)
 
 
 def test_a_saved_dictionary_of_another_seed_is_judged_by_its_path(tmp_path):
@@ -76,3 +75,8 @@ def test_methods_at_another_l0_are_left_out():
 def test_an_unknown_bench_is_refused():
     with pytest.raises(ValueError, match="bench: there is no lrb-m; expected lrb or synthsaebench"):
         judged_bench("lrb-m")
+
+
+def test_a_dictionary_of_another_bench_is_refused():
+    with pytest.raises(ValueError, match="the dictionary reads 4 dimensions, but lrb has 96; choose another bench"):
+        sdl.judge(topk_with(np.eye(4, dtype=np.float32), 2), "lrb")

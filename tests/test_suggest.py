@@ -50,16 +50,25 @@ def test_a_rate_whose_error_falls_faster_is_advised_for_long_trainings(samples, 
     fvus = {(0.01, 10): 0.2, (0.003, 10): 0.3, (0.01, 20): 0.19, (0.003, 20): 0.195}
     for (lr, steps), fvu in fvus.items():
         for seed in range(3):
-            pilot = {"method": "topk", "lr": lr, "target": 3, "steps": steps, "seed": seed, "fvu": fvu + seed / 1e4}
+            pilot = {
+                "method": "topk",
+                "lr": lr,
+                "n_q": 48,
+                "target": 3,
+                "steps": steps,
+                "seed": seed,
+                "fvu": fvu + seed / 1e4,
+            }
             end = " omp" if steps == 20 and not seed else ""
-            kept["pilots"][f"topk lr={lr:g} l0=3 steps={steps} seed={seed}{end}"] = pilot | {
+            kept["pilots"][f"topk lr={lr:g} n_q=48 l0=3 steps={steps} seed={seed}{end}"] = pilot | {
                 "l0": 3.0,
                 "dead": 0.0,
                 "omp": 0.1 if end else None,
+                "step": 1e-4,
                 "seconds": 0.01,
             }
     (tmp_path / "pilots.json").write_text(json.dumps(kept))
-    advice = advised(samples, methods=["topk"], out=tmp_path)
+    advice = advised(samples, methods=["topk"], out=tmp_path, minutes=0)
     assert advice.rows[0]["lr"] == 0.01
     assert advice.settings["lr"] == 0.003
     assert "falls faster with lr 0.003 than with 0.01" in advice.sentence
@@ -96,22 +105,25 @@ def test_advice_prints_and_draws(advice):
     text = repr(advice)
     assert advice.call in text
     assert "random samples" in text
-    assert len(advice.to_frame()) == len(advice.rows)
     labels = [label.get_text() for label in advice.plot().get_legend().get_texts()]
-    assert {"topk", "random samples"} <= set(labels)
+    assert {"topk, 48 latents", "random samples, 48 latents"} <= set(labels)
 
 
 def test_cost_is_proportional_to_the_samples(advice):
     one, ten = advice.cost(1e6), advice.cost(1e7)
     assert ten["hours"] == pytest.approx(10 * one["hours"])
-    assert ten["disk_gb"] == pytest.approx(1e7 * 16 * 4 / 1e9)
+    assert ten["disk_gb"] == pytest.approx(1e7 * 16 * 2 / 1e9)
     assert ten["memory_gb"] == one["memory_gb"] == 2 * 16 * 48 * 4 * 4 / 1e9
 
 
-def test_several_l0s_give_a_front(samples):
-    rows = advised(samples, l0=[2, 4], methods=["topk"]).rows
-    assert [row["l0"] for row in rows if not row["null"]] == [2, 4]
-    assert rows[0]["fvu"] > rows[1]["fvu"]
+def test_several_l0s_and_widths_give_a_front(samples):
+    advice = advised(samples, l0=[2, 4], n_q=[24, 48], methods=["topk"])
+    rows = {(row["n_q"], row["l0"]): row["fvu"] for row in advice.rows if not row["null"]}
+    assert list(rows) == [(24, 2), (24, 4), (48, 2), (48, 4)]
+    assert rows[24, 2] > rows[24, 4]
+    nulls = [row["n_q"] for row in advice.rows if row["method"] == "random samples"]
+    assert nulls == [24, 24, 48, 48]
+    assert (advice.settings["n_q"], advice.settings["k"]) == (24, 2)
 
 
 def test_an_interrupted_call_continues_from_its_table(samples, tmp_path, monkeypatch):
@@ -123,8 +135,10 @@ def test_an_interrupted_call_continues_from_its_table(samples, tmp_path, monkeyp
     again = advised(samples, methods=["topk"], out=tmp_path)
     assert [pilot["fvu"] for pilot in again.pilots] == [pilot["fvu"] for pilot in whole.pilots]
     assert again.pilots[:2] == whole.pilots[:2]  # with the seconds of the first call: they were read
-    with pytest.raises(ValueError, match=r"pilots\.json: belongs to other samples"):
-        advised(samples[:2000], methods=["topk"], out=tmp_path)
+    assert (tmp_path / "advice.txt").read_text() == f"{again}\n"
+    for other, changes in ((samples[:2000], {}), (samples, {"minutes": 1})):
+        with pytest.raises(ValueError, match=r"pilots\.json: has (samples \[2700, 16, 300\]|minutes 0.01), here"):
+            advised(other, methods=["topk"], out=tmp_path, **changes)
 
 
 def test_batches_give_their_first_samples(samples):

@@ -2,15 +2,16 @@
 
 Pilots train in three rounds, each on a share of the time. The first round trains every method with every learning rate.
 The second round trains the better half of them three times as long. The last round trains TopK and the best methods
-with several seeds, at every L0. If its pilots are shorter than the training, the best method's next lower rate is tried
-as well. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number; here each method keeps
-its own best rate, and the result is a table over methods and L0.
+with several seeds, at every L0 and width. If its pilots are shorter than the training, the best method's next lower
+rate is tried as well. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number; here each
+method keeps its own best rate, and the result is a table over methods, L0 and widths.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,31 +21,30 @@ from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
 from sdlcore.interop.export import refusal
 from sdlcore.pilots import METHODS, NEAR, RATES, SEEDS, Pilots, pilot_samples
-from sdlcore.storage.files import user_path
-from sdlcore.text import table
+from sdlcore.storage.files import user_path, write_text
+from sdlcore.text import number, table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 SHARES = (0.2, 0.3)
 """Share of the remaining time for the first and the second round. The last round gets the rest."""
 FINALISTS = 3
 """Methods of the last round, besides TopK."""
-_ADAM = 4
-"""Numbers that training keeps for each weight: the weight, its gradient and two moments."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The result of `suggest`. It prints as a table, a sentence and a call to paste."""
+    """The result of `suggest`. It prints as a table, the advice, the call to paste and its cost."""
 
     rows: list[dict[str, Any]]
-    """The last round: a row for each method and L0, with the FVU on held-out samples averaged over seeds. ``low`` and
-    ``high`` are a 95 % t interval; ``omp`` is the FVU of orthogonal matching pursuit on the rows of the first seed.
-    Null baselines follow: random samples with TopK codes and with OMP codes, and principal components."""
+    """The last round: a row for each method, width and L0, with the FVU on held-out samples averaged over seeds;
+    ``pandas.DataFrame`` takes them. ``low`` and ``high`` are a 95 % t interval; ``omp`` is the FVU of orthogonal
+    matching pursuit on the rows of the first seed. Null baselines follow: random samples with TopK and OMP codes, and
+    principal components."""
     pilots: list[dict[str, Any]]
-    """Every pilot: method, lr, l0, steps, seed; FVU, L0 and share of dead latents on held-out samples; seconds."""
+    """Every pilot: method, lr, n_q, target L0, steps, seed; FVU, L0 and share of dead latents on held-out samples;
+    seconds of a training step, and seconds in all."""
     settings: dict[str, Any]
     """Settings of the best method, as keywords of `fit`."""
     sentence: str
@@ -63,33 +63,18 @@ class Advice:
         """The method for a configuration of the pipeline."""
         return f"methods:\n  suggested: {json.dumps(self.settings)}\n"
 
-    def to_frame(self) -> "pd.DataFrame":
-        """Return ``rows`` as a table."""
-        with extra("tables"):
-            import pandas as pd
-        return pd.DataFrame(self.rows)
-
-    def cost(self, tokens: float, bytes_per_number: int = 4) -> dict[str, float]:
-        """Return the cost of one pass over ``tokens`` samples with the best settings, on this machine.
-
-        Parameters
-        ----------
-        tokens
-            Number of samples.
-        bytes_per_number
-            Bytes of a number in the store of activations: 4 for float32, 2 for float16.
+    def cost(self, tokens: float) -> dict[str, float]:
+        """Return the cost of one pass over a number of samples with the best settings, on this machine.
 
         Returns
         -------
-        ``hours`` of training, ``memory_gb`` of weights, gradients and Adam's moments, and ``disk_gb`` of a store of the
-        samples.
+        ``hours`` of training, ``memory_gb`` of weights, gradients and Adam's two moments, and ``disk_gb`` of a float16
+        store of the samples.
         """
-        steps = tokens / self.settings["batch_size"]
-        weights = 2 * self.n_p * self.settings["n_q"]
         return {
-            "hours": steps * self.seconds_per_step / 3600,
-            "memory_gb": weights * 4 * _ADAM / 1e9,
-            "disk_gb": tokens * self.n_p * bytes_per_number / 1e9,
+            "hours": tokens / self.settings["batch_size"] * self.seconds_per_step / 3600,
+            "memory_gb": 2 * self.n_p * self.settings["n_q"] * 4 * 4 / 1e9,  # float32, each weight four times
+            "disk_gb": tokens * self.n_p * 2 / 1e9,
         }
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
@@ -97,37 +82,40 @@ class Advice:
         from sdlcore.plot import _axes
 
         ax = _axes(ax)
-        for number, name in enumerate(dict.fromkeys(row["method"] for row in self.rows)):
-            rows = sorted((row for row in self.rows if row["method"] == name), key=lambda row: row["l0"])
-            l0, fvu = ([row[key] for row in rows] for key in ("l0", "fvu"))
-            null = rows[0]["null"]
-            colour = "0.6" if null else f"C{number}"
-            ax.plot(l0, fvu, marker="s" if null else "o", color=colour, label=name)
-            if null:
-                continue
-            ends = [(row["fvu"] - row["low"], row["high"] - row["fvu"]) for row in rows]
-            ax.errorbar(l0, fvu, np.nan_to_num(np.array(ends).T), color=colour, capsize=3)
-            ax.plot([row["target"] for row in rows], [row["omp"] for row in rows], "--", color=colour, linewidth=1)
+        for colour, kind in enumerate(dict.fromkeys((row["method"], row["n_q"]) for row in self.rows)):
+            rows = [row for row in self.rows if (row["method"], row["n_q"]) == kind]
+            l0, target, *columns = ([row[key] for row in rows] for key in ("l0", "target", "fvu", "low", "high", "omp"))
+            fvu, low, high, omp = np.array(columns, float)
+            color, marker = ("0.6", "s") if rows[0]["null"] else (f"C{colour}", "o")
+            ends, label = np.nan_to_num([fvu - low, high - fvu]), f"{kind[0]}, {kind[1]} latents"
+            ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=label)
+            ax.plot(target, omp, "--", color=color, linewidth=1)
         ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)", ylim=(0, 1))
         ax.legend(title="dashed: OMP on the same rows")
         return ax
 
     def __repr__(self) -> str:
-        """Return the table of the last round, the advice and the call."""
-        heads = ["method", "lr", "L0", "FVU", "95 % interval", "OMP", "dead"]
-        cells = [
-            [
-                row["method"],
-                "" if row["lr"] is None else f"{row['lr']:g}",
-                f"{row['l0']:.1f}",
-                f"{row['fvu']:.3g}" if row["fvu"] <= 1 else "> 1",
-                "" if math.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}",
-                "" if row["omp"] is None else f"{row['omp']:.3g}",
-                "" if row["dead"] is None else f"{row['dead']:.0%}",
-            ]
-            for row in self.rows
-        ]
-        return "\n".join([table([heads, *cells]), "", self.sentence, "", self.call])
+        """Return the table of the last round, the advice, the call and its cost."""
+        cells = [["method", "lr", "latents", "L0", "FVU", "95 % interval", "OMP", "dead"]]
+        for row in self.rows:
+            lr, fvu, omp, dead = (number(row[key]) for key in ("lr", "fvu", "omp", "dead"))
+            interval = "-" if row["null"] else f"{row['low']:.4g} to {row['high']:.4g}"
+            fvu = fvu if row["fvu"] <= 1 else "> 1"
+            cells.append([row["method"], lr, str(row["n_q"]), f"{row['l0']:.1f}", fvu, interval, omp, dead])
+        cost = self.cost(1e6)
+        million = (
+            f"A million samples take {60 * cost['hours']:.2g} minutes of training on this machine and "
+            f"{cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take {cost['memory_gb']:.2g} GB of memory."
+        )
+        return "\n".join([table(cells), "", self.sentence, "", self.call, "", million])
+
+    def save(self, folder: Path) -> None:
+        """Write the advice as it prints (advice.txt), the method for a configuration (.yaml) and the picture (.png)."""
+        write_text(folder / "advice.txt", f"{self}\n")
+        write_text(folder / "advice.yaml", self.yaml)
+        figure = self.plot().get_figure(root=True)
+        assert figure is not None
+        figure.savefig(folder / "advice.png", bbox_inches="tight")
 
 
 def suggest(
@@ -135,7 +123,7 @@ def suggest(
     minutes: float = 10,
     l0: int | Sequence[int] = 32,
     *,
-    n_q: int | None = None,
+    n_q: int | Sequence[int] | None = None,
     methods: Sequence[str] = tuple(METHODS),
     opens_in: str | None = None,
     steps: int = 2000,
@@ -159,11 +147,11 @@ def suggest(
     l0
         Number of active latents of a sample, or several. Methods are chosen at the first.
     n_q
-        Number of latents; None for eight times n_p.
+        Number of latents, or several; eight times n_p if left out. Methods are chosen at the first.
     methods
         Names of the methods to try, from `METHODS`.
     opens_in
-        Leave out methods that this library cannot open, such as "saelens" (`export`).
+        Leave out methods that this library cannot open, such as saelens (`export`).
     steps
         Steps of the longest pilots.
     batch_size
@@ -171,7 +159,8 @@ def suggest(
     seed
         Added to the seeds of the pilots.
     out
-        Folder for the table of pilots. The same call continues there after an interruption.
+        Folder for the pilots (pilots.json) and the advice: advice.txt, advice.yaml and the picture advice.png. The same
+        call continues there after an interruption.
     progress
         Print a line for each pilot.
 
@@ -182,75 +171,77 @@ def suggest(
     Raises
     ------
     ValueError
-        If there are fewer than 100 samples, a method is unknown, or no method is left.
+        If there are fewer than 100 samples, a method is unknown, or no method is left; or if the folder contains the
+        pilots of another call.
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")
-    targets = [l0] if isinstance(l0, int) else list(l0)
+    folder = None if out is None else user_path(out, "out")
+    if folder is not None:
+        with extra("plot"):
+            import matplotlib as _  # noqa: F401, for the picture after the pilots
     train, test = pilot_samples(x)
-    n_q = n_q or 8 * train.shape[1]
-    trial = Pilots(train, test, n_q, batch_size, seed, None if out is None else user_path(out, "out"), progress)
-    budget = 60 * minutes
-    timed = {name: trial.timed(name, targets[0]) for name in methods}
+    widths = [n_q or 8 * train.shape[1]] if n_q is None or isinstance(n_q, int) else list(n_q)
+    sizes = list(product(widths, [l0] if isinstance(l0, int) else l0))
+    size, budget = sizes[0], 60 * minutes
+    call = {"minutes": minutes, "sizes": [*map(list, sizes)], "methods": list(methods), "opens_in": opens_in}
+    call |= {"steps": steps, "batch_size": batch_size, "seed": seed}
+    trial = Pilots(train, test, call, None if folder is None else folder / "pilots.json", progress)
+    timed = {name: trial.timed(name, size) for name in methods}
     names = [name for name, (_, found) in timed.items() if opens_in is None or refusal(found.coder, opens_in) is None]
     if not names:
         raise ValueError(f"{opens_in} can open none of {', '.join(methods)}; choose other methods or another library")
     seconds = {name: timed[name][0] for name in names}
 
-    first = [(name, lr) for name in names for lr in RATES]
+    first = list(product(names, RATES))
     length = trial.plan("first", steps, SHARES[0] * budget / sum(seconds[name] for name, _ in first))
-    ranked = trial.ranked(first, targets[0], length)
+    ranked = trial.ranked(first, size, length)
     half = ranked[: math.ceil(len(ranked) / 2)]
     half += [next(kind for kind in ranked if kind[0] == name) for name in names if name not in dict(half)]
     share = SHARES[1] * trial.left(budget) / sum(trial.seconds_per_step(name) for name, _ in half)
-    ranked = trial.ranked(half, targets[0], trial.plan("second", steps, min(share, 3 * length)))
+    ranked = trial.ranked(half, size, trial.plan("second", steps, min(share, 3 * length)))
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
-    pace = len(SEEDS) * len(targets) * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
+    larger = sum(n_q for n_q, _ in sizes) / size[0]
+    pace = len(SEEDS) * larger * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
     last = trial.plan("last", steps, trial.left(budget) / pace)
 
-    rows = [trial.row(name, rates[name], target, last) for target in targets for name in names]
-    best = _best([row for row in rows if row["target"] == targets[0]])
-    lr = trial.rate(best["method"], best["lr"], targets[0], steps)
-    trained = timed[best["method"]][1]
-    rows += [row for target in targets for row in trial.nulls(target, trained)]
-    settings = trial.settings(best["method"], targets[0])
-    settings |= {"lr": lr, "steps": steps, "batch_size": batch_size}
-    return Advice(
-        rows,
-        list(trial.done.values()),
-        settings,
-        _sentence(rows, best, last, lr, steps),
-        train.shape[1],
-        seconds[best["method"]],
-    )
+    rows = [trial.row(name, rates[name], each, last) for each in sizes for name in names]
+    best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))
+    lr = trial.rate(best["method"], best["lr"], size, steps)
+    settings = trial.settings(best["method"], size) | {"lr": lr, "steps": steps, "batch_size": batch_size}
+    sentence = _sentence(rows[: len(names)], best, [name for name in order if name not in names], lr, steps)
+    rows += [row for each in sizes for row in trial.nulls(each)]
+    step = trial.pilot(best["method"], best["lr"], size, last, 0, omp=True)["step"]
+    advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], step)
+    if folder is not None:
+        advice.save(folder)
+    return advice
 
 
-def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the row with the smallest error among those near the requested L0."""
-    return dict(min(rows, key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"])))
-
-
-def _sentence(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], last: int, lr: float, steps: int) -> str:
-    """Return the advice: the best method, the methods that cannot be told apart from it, its rate, and OMP's gain."""
-    tied: list[tuple[str, float]] = []
-    worse: list[tuple[str, float]] = []
+def _sentence(
+    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], out: Sequence[str], lr: float, steps: int
+) -> str:
+    """Return the advice: the best method, the other methods beside it, its rate, and OMP's gain."""
+    tied, worse = [], []
     for row in rows:
-        if row["null"] or row["method"] == best["method"]:
-            continue
-        if row["target"] != best["target"] or row["l0"] > NEAR * row["target"]:
-            continue
-        difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
-        (worse if low > 0 else tied).append((row["method"], 1 + difference / best["fvu"]))
+        if row is not best and row["l0"] <= NEAR * row["target"]:
+            difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
+            if low > 0:
+                worse.append(f"{row['method']} leaves {1 + difference / best['fvu']:.3g} times as much")
+            else:
+                tied.append(row["method"])
     parts = [
-        f"After {last} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 of "
-        f"{best['l0']:.1f} ({len(SEEDS)} seeds)."
+        f"After {best['steps']} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 "
+        f"of {best['l0']:.1f} ({len(SEEDS)} seeds)."
     ]
     if tied:
-        parts.append(f"{' and '.join(name for name, _ in tied)} cannot be told apart from it.")
+        parts.append(f"{' and '.join(tied)} cannot be told apart from it.")
     if worse:
-        parts.append("; ".join(f"{name} leaves {ratio:.3g} times as much" for name, ratio in worse) + ".")
+        parts.append("; ".join(worse) + ".")
+    if out:
+        parts.append(f"{' and '.join(out)} left more, or missed the L0, in shorter pilots.")
     if lr < best["lr"]:
         parts.append(f"Its error falls faster with lr {lr:g} than with {best['lr']:g}; {lr:g} is for {steps} steps.")
     if best["omp"] is not None and best["omp"] < best["fvu"]:

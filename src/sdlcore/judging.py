@@ -2,28 +2,28 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
 
-from sdlcore.benches.known_features import KnownFeatures, Part, Samples
 from sdlcore.benches.lrb import Bench
 from sdlcore.benches.synth import SynthBench
+from sdlcore.data.arrays import Arrays
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
+from sdlcore.evaluation.evaluate import evaluate_coder
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.intervals import LEVEL
 from sdlcore.evaluation.score import Scores, evaluate
-from sdlcore.extras import extra
-from sdlcore.text import table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sdlcore.random_streams import stream
+from sdlcore.text import number, table
 
 TEST_SAMPLES = 10_000
 PARTS = 5
@@ -34,25 +34,20 @@ SHOWN = ("detection_f1", "mcc", "mip_decoder", "gt_recovery_decoder", "fvu", "l0
 """Scores that are shown."""
 
 
-@dataclass(frozen=True)
-class JudgedBench:
+class JudgedBench(NamedTuple):
     """A bench with kept results."""
 
     kind: type[Bench] | type[SynthBench]
-    settings: dict[str, Any]
     score: str
     """The score that methods are compared by."""
+    settings: dict[str, Any]
 
 
+_LRB = {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2, "train_samples": 200_000}
+_SYNTH = {"n": 1024, "n_p": 192, "roots": 8, "train_samples": 400_000}
 BENCHES = {
-    "lrb": JudgedBench(
-        Bench,
-        {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2, "train_samples": 200_000},
-        "mip_decoder",
-    ),
-    "synthsaebench": JudgedBench(
-        SynthBench, {"n": 1024, "n_p": 192, "roots": 8, "train_samples": 400_000}, "detection_f1"
-    ),
+    "lrb": JudgedBench(Bench, "mip_decoder", _LRB),
+    "synthsaebench": JudgedBench(SynthBench, "detection_f1", _SYNTH),
 }
 """The paper's bench with 128 features in 96 dimensions, and SynthSAEBench's distribution with 1,024 features in 192.
 Kept methods trained for 2,000 steps, with 512 latents on ``lrb`` and 256 on ``synthsaebench``."""
@@ -70,31 +65,24 @@ class Judgement:
     """Standard error of each shown score from the draw of test samples."""
     rows: list[dict[str, Any]]
     """A row for each kept method near the dictionary's L0: mean score and L0, seeds, difference of the dictionary's
-    score with a 95 % interval (``low``, ``high``), and ``verdict``: better, worse or not told apart."""
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return ``rows`` as a table."""
-        with extra("tables"):
-            import pandas as pd
-        return pd.DataFrame(self.rows)
+    score with a 95 % interval (``low``, ``high``), and ``verdict``: better, worse or not told apart.
+    ``pandas.DataFrame`` takes them."""
 
     def __repr__(self) -> str:
         """Return both tables."""
         nulls = self.scores.nulls
         shown = [["score", "value", "noise", *nulls]]
         for name in SHOWN:
-            values = [self.scores.metrics.get(name), self.noise.get(name), *(null.get(name) for null in nulls.values())]
-            shown.append([name, *("" if value is None else f"{value:.3g}" for value in values)])
-        score = BENCHES[self.bench].score
-        kept = [["kept method", score, "L0", "seeds", "difference", "95 % interval", "this dictionary is"]]
-        for row in self.rows:
-            interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
-            numbers = [f"{row['mean']:.3f}", f"{row['l0']:.1f}", str(row["seeds"]), f"{row['difference']:+.3f}"]
-            kept.append([row["method"], *numbers, interval, row["verdict"]])
+            columns: tuple[Mapping[str, float | None], ...] = (self.scores.metrics, self.noise, *nulls.values())
+            shown.append([name, *(number(column.get(name)) for column in columns)])
         if not self.rows:
             l0s = [row["l0"] for row in _kept(self.bench)]
-            near = f"No kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."
-            return f"{table(shown)}\n\n{near}"
+            return f"{table(shown)}\n\nNo kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."
+        heads = ["L0", "seeds", "difference", "95 % interval", "this dictionary is"]
+        kept = [["kept method", BENCHES[self.bench].score, *heads]]
+        for row in self.rows:
+            numbers = [f"{row['mean']:.3f}", f"{row['l0']:.1f}", str(row["seeds"]), f"{row['difference']:+.3f}"]
+            kept.append([row["method"], *numbers, f"{row['low']:+.3f} to {row['high']:+.3f}", row["verdict"]])
         return f"{table(shown)}\n\n{table(kept)}"
 
 
@@ -104,7 +92,7 @@ def judged_bench(bench: str, seed: int = 0) -> Bench | SynthBench:
     Parameters
     ----------
     bench
-        ``lrb`` or ``synthsaebench`` (`BENCHES`).
+        ``lrb`` or ``synthsaebench``.
     seed
         Seed of features and samples. Kept results use 0 to 4; another seed is a world that no setting was chosen on.
 
@@ -131,8 +119,10 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
     dictionary
         A dictionary that was trained on the samples of ``judged_bench(bench, seed)``, or its path in any format of
         `load`.
-    bench, seed
-        As in `judged_bench`.
+    bench
+        ``lrb`` or ``synthsaebench``.
+    seed
+        Seed of the samples that it was trained on.
 
     Raises
     ------
@@ -141,44 +131,38 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
     """
     world = judged_bench(bench, seed)
     found = dictionary if isinstance(dictionary, Dictionary) else load(dictionary)
-    scores = evaluate(found, world)
-    samples = world.samples(TEST_SAMPLES, "test")
-    parts = [evaluate(found, _Part(world, samples, part), nulls=False) for part in range(PARTS)]
-    noise = {}
-    for name in SHOWN:
-        values = [part[name] for part in parts]
-        if all(value is not None for value in values):
-            noise[name] = float(np.std(np.asarray(values, float), ddof=1) / math.sqrt(PARTS))
+    if (n_p := found.coder.W_enc.shape[1]) != len(world.W_p):
+        raise ValueError(
+            f"the dictionary reads {n_p} dimensions, but {bench} has {len(world.W_p)}; choose another bench"
+        )
+    scores, coder = evaluate(found, world), deepcopy(found.coder).cpu().float().eval()
+    truth, samples = GroundTruth.of(world.references, None, world.hierarchy, True), world.samples(TEST_SAMPLES, "test")
+    values = []
+    for places in np.split(np.arange(TEST_SAMPLES), PARTS):
+        part = Arrays(samples.input[places], features=samples.features[places])
+        metrics = evaluate_coder(coder, part, truth, stream(0, "chance")).metrics
+        values.append([metrics[name] for name in SHOWN])
+    spread = np.array(values, float).std(axis=0, ddof=1) / math.sqrt(PARTS)
+    noise = dict(zip(SHOWN, spread.tolist(), strict=True))
     value, l0 = scores[BENCHES[bench].score], scores["l0"]
     rows = [] if value is None or l0 is None else compared(value, l0, _kept(bench))
     return Judgement(bench, seed, scores, noise, rows)
 
 
 def compared(value: float, l0: float, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compare a score with kept methods near an L0, the highest mean first.
-
-    Parameters
-    ----------
-    value, l0
-        Score and L0 of one dictionary.
-    kept
-        Rows with ``method``, ``score`` and ``l0``, one for each seed.
-    """
+    """Compare a score with kept methods near an L0, the highest mean first; ``kept`` has a row for each seed."""
     rows = []
     for method in dict.fromkeys(row["method"] for row in kept):
         of_method = [row for row in kept if row["method"] == method]
         scores = np.array([row["score"] for row in of_method])
-        mean_l0 = float(np.mean([row["l0"] for row in of_method]))
+        n, mean, mean_l0 = len(scores), float(scores.mean()), float(np.mean([row["l0"] for row in of_method]))
         if not 1 / NEAR <= l0 / mean_l0 <= NEAR:
             continue
-        n = len(scores)
         reach = scipy.special.stdtrit(n - 1, (1 + LEVEL) / 2) * scores.std(ddof=1) * math.sqrt(1 + 1 / n)
-        difference = value - float(scores.mean())
+        difference = value - mean
         verdict = "not told apart" if abs(difference) <= reach else "better" if difference > 0 else "worse"
-        rows.append(
-            {"method": method, "mean": float(scores.mean()), "l0": mean_l0, "seeds": n}
-            | {"difference": difference, "low": difference - reach, "high": difference + reach, "verdict": verdict}
-        )
+        interval = {"difference": difference, "low": difference - reach, "high": difference + reach}
+        rows.append({"method": method, "mean": mean, "l0": mean_l0, "seeds": n, **interval, "verdict": verdict})
     return sorted(rows, key=lambda row: -row["mean"])
 
 
@@ -188,16 +172,3 @@ def _kept(bench: str) -> list[dict[str, Any]]:
     text = (files("sdlcore") / "kept_scores.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row["bench"] == bench]
     return [{"method": row["method"], "score": float(row["score"]), "l0": float(row["l0"])} for row in rows]
-
-
-class _Part(KnownFeatures):
-    """One of the equal parts of a bench's test samples."""
-
-    def __init__(self, bench: KnownFeatures, samples: Samples, part: int) -> None:
-        self.settings, self.seed, self.W_p, self.W_r = bench.settings, bench.seed, bench.W_p, bench.W_r
-        size = len(samples.input) // PARTS
-        rows = slice(part * size, (part + 1) * size)
-        self._samples = Samples(samples.input[rows], None, samples.features[rows])
-
-    def samples(self, n_samples: int, part: Part = "train") -> Samples:
-        return self._samples

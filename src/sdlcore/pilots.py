@@ -22,7 +22,7 @@ from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.evaluation.score import evaluate, null_dictionaries
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches, open_batches
-from sdlcore.storage.files import write_text
+from sdlcore.storage.files import write_json
 
 METHODS: dict[str, dict[str, Any]] = {
     "topk": {"activation": "topk", "lambda_aux": 1 / 32},
@@ -52,50 +52,48 @@ SAMPLED_STEPS = 10**6
 TIMED_STEPS = 10
 NEAR = 1.1
 """A method counts as having the requested L0 if its own is at most this many times as large."""
+Size = tuple[int, int]
+"""Number of latents, and the requested L0."""
 
 
 class Pilots:
-    """Pilots on the same samples. A finished pilot is read from the table instead of trained again."""
+    """Pilots on the same samples. A finished pilot is read from the table instead of trained again.
+
+    ``call`` contains the arguments of `suggest` that determine the pilots; ``path`` is the table, or None.
+    """
 
     def __init__(
-        self,
-        train: np.ndarray,
-        test: np.ndarray,
-        n_q: int,
-        batch_size: int,
-        seed: int,
-        out: Path | None,
-        progress: bool,
+        self, train: np.ndarray, test: np.ndarray, call: dict[str, Any], path: Path | None, progress: bool
     ) -> None:
-        self.train, self.test, self.n_q, self.batch_size, self.seed = train, test, n_q, batch_size, seed
-        self.out, self.progress = out, progress
+        self.train, self.test, self.path, self.progress = train, test, path, progress
+        self.batch_size, self.seed = call["batch_size"], call["seed"]
         self.done: dict[str, dict[str, Any]] = {}
         self.plans: dict[str, int] = {}
-        facts = {"n_q": n_q, "batch_size": batch_size, "seed": seed, "samples": [*train.shape, len(test)]}
-        facts["sum"] = [float(train[:100].sum()), float(test[:100].sum())]
-        self.facts = facts
-        if out is not None and (path := out / "pilots.json").exists():
+        sums = [float(part[:100].sum()) for part in (train, test)]
+        self.call = call | {"samples": [*train.shape, len(test)], "sums": sums}
+        if path is not None and path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["facts"] != facts:
-                raise ValueError(f"{path}: belongs to other samples or settings; choose another folder, or delete it")
+            for name, value in self.call.items():
+                if (old := kept["call"].get(name)) != value:
+                    raise ValueError(f"{path}: has {name} {old}, here {value}; choose another folder, or delete it")
             self.done, self.plans = kept["pilots"], kept["plans"]
 
-    def settings(self, name: str, target: int) -> dict[str, Any]:
+    def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""
-        settings = dict(METHODS[name]) | {"n_q": self.n_q}
-        if name in PENALISED:
-            settings |= {"init_l0": target, "target_l0": target}
-        else:
-            settings["k"] = target
+        n_q, l0 = size
+        settings = METHODS[name] | {"n_q": n_q} | ({"init_l0": l0, "target_l0": l0} if name in PENALISED else {"k": l0})
         if "prefixes" in settings:
-            settings["prefixes"] = [max(1, int(share * self.n_q)) for share in settings["prefixes"]]
+            settings["prefixes"] = [max(1, int(share * n_q)) for share in settings["prefixes"]]
         return settings
 
-    def timed(self, name: str, target: int) -> tuple[float, Dictionary]:
+    def timed(self, name: str, size: Size) -> tuple[float, Dictionary]:
         """Return the seconds of a step and a dictionary; the first training compiles kernels, the second is timed."""
-        self._fit(name, RATES[0], target, TIMED_STEPS, 0)
-        found = self._fit(name, RATES[0], target, TIMED_STEPS, 0)
-        return found.history[-1]["seconds"] / TIMED_STEPS, found
+        self._fit(name, RATES[0], size, TIMED_STEPS, 0)
+        found = self._fit(name, RATES[0], size, TIMED_STEPS, 0)
+        seconds = found.history[-1]["seconds"] / TIMED_STEPS
+        if self.progress:
+            print(f"{name}: {1000 * seconds:.3g} ms a step", flush=True)
+        return seconds, found
 
     def left(self, budget: float) -> float:
         """Return the seconds of a budget that finished pilots have not used."""
@@ -112,29 +110,30 @@ class Pilots:
         self._save()
         return self.plans[name]
 
-    def ranked(self, kinds: Sequence[tuple[str, float]], target: int, steps: int) -> list[tuple[str, float]]:
+    def ranked(self, kinds: Sequence[tuple[str, float]], size: Size, steps: int) -> list[tuple[str, float]]:
         """Train each method with its rate, and return them by error; methods with a larger L0 come last."""
-        found = {kind: self.pilot(*kind, target, steps, 0) for kind in kinds}
-        return sorted(found, key=lambda kind: (found[kind]["l0"] > NEAR * target, found[kind]["fvu"]))
+        found = {kind: self.pilot(*kind, size, steps, 0) for kind in kinds}
+        return sorted(found, key=lambda kind: (found[kind]["l0"] > NEAR * size[1], found[kind]["fvu"]))
 
-    def pilot(self, name: str, lr: float, target: int, steps: int, seed: int, omp: bool = False) -> dict[str, Any]:
+    def pilot(self, name: str, lr: float, size: Size, steps: int, seed: int, omp: bool = False) -> dict[str, Any]:
         """Train and score one pilot, also with OMP codes if ``omp``, or return its finished scores."""
-        key = f"{name} lr={lr:g} l0={target} steps={steps} seed={seed}{' omp' if omp else ''}"
+        n_q, target = size
+        key = f"{name} lr={lr:g} n_q={n_q} l0={target} steps={steps} seed={seed}{' omp' if omp else ''}"
         if key not in self.done:
             began = time.monotonic()
-            found = self._fit(name, lr, target, steps, seed)
+            found = self._fit(name, lr, size, steps, seed)
             self.done[key] = (
-                {"method": name, "lr": lr, "target": target, "steps": steps, "seed": seed}
+                {"method": name, "lr": lr, "n_q": n_q, "target": target, "steps": steps, "seed": seed}
                 | self._scores(found)
                 | {"omp": self._omp(found, target) if omp else None}
-                | {"seconds": round(time.monotonic() - began, 3)}
+                | {"step": found.history[-1]["seconds"] / steps, "seconds": time.monotonic() - began}
             )
             self._save()
             if self.progress:
                 print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
         return self.done[key]
 
-    def rate(self, name: str, lr: float, target: int, steps: int) -> float:
+    def rate(self, name: str, lr: float, size: Size, steps: int) -> float:
         """Return the better of a rate and the next lower rate for a training of ``steps`` steps.
 
         With a lower rate, the error falls later and further. The errors of each rate in the first and the last round
@@ -146,45 +145,43 @@ class Pilots:
             return lr
 
         def log_error(rate: float) -> float:
-            early = math.log(self.pilot(name, rate, target, first, 0)["fvu"])
-            late = math.log(self.pilot(name, rate, target, last, 0, omp=True)["fvu"])
+            early = math.log(self.pilot(name, rate, size, first, 0)["fvu"])
+            late = math.log(self.pilot(name, rate, size, last, 0, omp=True)["fvu"])
             return late + (late - early) * math.log(steps / last) / math.log(last / first)
 
         return min((lr, max(lower)), key=log_error)
 
-    def row(self, name: str, lr: float, target: int, steps: int) -> dict[str, Any]:
+    def row(self, name: str, lr: float, size: Size, steps: int) -> dict[str, Any]:
         """Train a method with several seeds, and return its row of the result."""
-        pilots = [self.pilot(name, lr, target, steps, seed, omp=not seed) for seed in SEEDS]
+        pilots = [self.pilot(name, lr, size, steps, seed, omp=not seed) for seed in SEEDS]
         fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
+        same = {key: pilots[0][key] for key in ("method", "lr", "n_q", "target", "steps", "omp")}
         means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead")}
         seeds = [pilot["fvu"] for pilot in pilots]
-        row = {"method": name, "lr": lr, "target": target, "null": False, "steps": steps, "seeds": seeds}
-        return row | means | {"fvu": fvu, "low": low, "high": high, "omp": pilots[0]["omp"]}
+        return {"null": False, **same, **means, "fvu": fvu, "low": low, "high": high, "seeds": seeds}
 
-    def nulls(self, target: int, trained: Dictionary) -> list[dict[str, Any]]:
-        """Return the rows of baselines of the size of ``trained``: random samples and principal components."""
-        centred_rows = is_centred(trained.settings)
-        baselines = null_dictionaries(trained.coder, Arrays(self.train), target, self.seed, centred_rows)
+    def nulls(self, size: Size) -> list[dict[str, Any]]:
+        """Return the rows of baselines: as many random samples as latents, and principal components."""
+        n_q, target = size
+        shape = self._fit("topk", RATES[0], size, 1, 0)
+        baselines = null_dictionaries(shape.coder, Arrays(self.train), target, self.seed, is_centred(shape.settings))
         start = Dictionary(baselines["samples"])
-        scores = self._scores(start)
-        centred = self.train - self.train.mean(axis=0)
-        components = np.linalg.svd(centred[:TEST_ROWS], full_matrices=False)[2]
-        held_out = self.test - self.train.mean(axis=0)
+        mean = self.train.mean(axis=0)
+        components = np.linalg.svd((self.train - mean)[:TEST_ROWS], full_matrices=False)[2]
+        held_out = self.test - mean
         values = held_out @ components.T
-        largest = np.argsort(-np.abs(values), axis=1)[:, :target]
-        kept = np.zeros_like(values)
-        np.put_along_axis(kept, largest, np.take_along_axis(values, largest, axis=1), axis=1)
-        left = float(((held_out - kept @ components) ** 2).sum() / (held_out**2).sum())
-        null: dict[str, Any] = {"lr": None, "target": target, "null": True, "steps": 0, "seeds": []}
+        smallest = np.argsort(-np.abs(values), axis=1)[:, target:]
+        np.put_along_axis(values, smallest, 0, axis=1)
+        left = float(((held_out - values @ components) ** 2).sum() / (held_out**2).sum())
+        null: dict[str, Any] = {"null": True, "n_q": n_q, "target": target, "lr": None, "omp": None, "dead": None}
         null |= {"low": math.nan, "high": math.nan}
         return [
-            {"method": "random samples"} | null | scores | {"omp": self._omp(start, target)},
-            {"method": "principal components"} | null | {"fvu": left, "l0": float(target), "dead": None, "omp": None},
+            null | {"method": "random samples"} | self._scores(start) | {"omp": self._omp(start, target)},
+            null | {"method": "principal components", "fvu": left, "l0": float(target)},
         ]
 
-    def _fit(self, name: str, lr: float, target: int, steps: int, seed: int) -> Dictionary:
-        settings: dict[str, Any] = self.settings(name, target)
-        settings |= {"lr": lr, "steps": steps, "batch_size": self.batch_size}
+    def _fit(self, name: str, lr: float, size: Size, steps: int, seed: int) -> Dictionary:
+        settings = self.settings(name, size) | {"lr": lr, "steps": steps, "batch_size": self.batch_size}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a large error, which a short training has
             return fit(self.train, seed=self.seed + seed, progress=False, **settings)
@@ -198,10 +195,9 @@ class Pilots:
         return evaluate(codes, x=self.test, nulls=False)["fvu"]
 
     def _save(self) -> None:
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            kept = {"facts": self.facts, "plans": self.plans, "pilots": self.done}
-            write_text(self.out / "pilots.json", json.dumps(kept, indent=1) + "\n")
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, {"call": self.call, "plans": self.plans, "pilots": self.done})
 
 
 def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -218,11 +214,6 @@ def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
     if number < 100:
         raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
     held_out = min(TEST_ROWS, number // 10)
-    train, test = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
-    return _array(train), _array(test)
-
-
-def _array(part: Any) -> np.ndarray:
-    if isinstance(part, torch.Tensor):
-        part = part.detach().cpu().numpy()
-    return np.ascontiguousarray(part, np.float32)
+    parts = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
+    train, test = (part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part for part in parts)
+    return np.ascontiguousarray(train, np.float32), np.ascontiguousarray(test, np.float32)

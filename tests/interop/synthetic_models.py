@@ -2,7 +2,7 @@
 
     python tests/interop/synthetic_models.py FOLDER SAMPLES
 
-Each model has a folder there, with ``statistics.npz`` beside its files.
+Each model has a folder there, with ``statistics.npz`` beside its files. `write_synthetic_model` wrote ``ours``.
 """
 
 import logging
@@ -52,9 +52,9 @@ MODELS = {
 
 
 def main(folder: Path, samples: int) -> None:
-    for name, config in MODELS.items():
-        model = SyntheticModel(config)
-        model.save(folder / name)
+    for name in (*MODELS, "ours"):
+        if name in MODELS:
+            SyntheticModel(MODELS[name]).save(folder / name)
         opened = SyntheticModel.load_from_disk(folder / name)
         blocks = [opened.sample_with_features(BLOCK) for _ in range(samples // BLOCK)]
         x = torch.cat([features for _, features in blocks]).numpy()

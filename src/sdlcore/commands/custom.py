@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 
 import sdlcore as sdl
+from sdlcore.benches.saelens import write_synthetic_model
 from sdlcore.commands.signatures import (
     CSV,
     OUT,
@@ -24,6 +26,7 @@ from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.conversion import activations, array, is_store
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, load_references, save_references
+from sdlcore.data.writing import resume_store
 from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
@@ -184,41 +187,24 @@ def _side_by_side(scores: Mapping[str, sdl.Scores]) -> str:
     return table([["", *metrics], *rows])
 
 
-def judged_bench(out: Path, bench: str = "synthsaebench", seed: int = 0) -> None:
+def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional], out: Path, seed: int = 0) -> None:
     """Write the training samples of a bench that judge scores on, for any trainer.
 
     Args:
-        out: .npy file to write
+        out: an array (.npy), a store (.h5), or, for synthsaebench, a folder with a synthetic model of SAELens
     """
-    world = sdl.judged_bench(bench, seed)
-    with user_path(out, "out").open("wb") as file:
-        np.save(file, world.sample())
-    print(f"{world}: {out}")
-
-
-def suggest(
-    x: InputPath,
-    out: OUT,
-    minutes: float = 10,
-    l0: tuple[int, ...] = (32,),
-    n_q: int | None = None,
-    opens_in: str | None = None,
-    steps: int = 2000,
-    batch_size: int = 1024,
-    seed: int = 0,
-) -> None:
-    """Train short pilots on activations, and print which method and settings to use.
-
-    The same command continues after an interruption. It writes the picture advice.png and the method as advice.yaml.
-    """
-    advice = sdl.suggest(
-        x, minutes, l0, n_q=n_q, opens_in=opens_in, steps=steps, batch_size=batch_size, seed=seed, out=out
-    )
-    print(advice)
-    write_text(user_path(out, "out") / "advice.yaml", advice.yaml)
-    figure = advice.plot().get_figure(root=True)
-    if figure is not None:
-        figure.savefig(user_path(out, "out") / "advice.png", bbox_inches="tight")
+    world, path = sdl.judged_bench(bench, seed), user_path(out, "out")
+    if path.suffix == ".npy":
+        with path.open("wb") as file:
+            np.save(file, world.sample())
+    elif path.suffix == ".h5":
+        with resume_store(path, {"bench": bench, "seed": seed}, "float32") as store:
+            store.append(world.sample())
+    elif isinstance(world, sdl.SynthBench):
+        write_synthetic_model(world, path)
+    else:
+        raise ValueError(f"out: {path}: SAELens has no model of {bench}; write an array (.npy) or a store (.h5)")
+    print(f"{world}: {path}")
 
 
 def probe(

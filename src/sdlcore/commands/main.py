@@ -51,7 +51,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
         roles=tuple[str, ...] | None,
         dtype=Precision | None,
     ),
-    "suggest": custom.suggest,
+    "suggest": command(
+        sdl.suggest,
+        "x out minutes l0 n_q opens_in steps batch_size seed",
+        x=InputPath,
+        l0=tuple[int, ...] | int,
+        n_q=tuple[int, ...] | None,
+    ),
     "fit": custom.fit,
     "fit-many": command(
         sdl.fit_many,
@@ -67,7 +73,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
     "evaluate": custom.evaluate,
     "judge": command(sdl.judge, "dictionary bench seed"),
-    "judged-bench": custom.judged_bench,
+    "bench": custom.bench,
     "language-scores": command(
         sdl.language_scores,
         "dictionary lm texts layer place contexts context_length text_options out",
@@ -117,10 +123,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     ),
 }
 PYTHON: dict[str, Callable[..., Any]] = {
-    "suggest": sdl.suggest,
     "fit": sdl.fit,
     "fit-many": sdl.fit,
-    "judged-bench": sdl.judged_bench,
+    "bench": sdl.judged_bench,
     "probe": sdl.probe,
 }
 """Functions whose docstrings describe further options of these commands."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOP = 20
 """Number of samples with the largest activations."""
 KEPT = 0.5
-"""A latent keeps its meaning if the Jaccard index and the overlap of top samples are at least this."""
+"""Least Jaccard index and overlap of top samples of a latent that keeps its meaning."""
 MEASURES = ("jaccard", "rank_correlation", "top_overlap", "cosine")
 
 
@@ -39,29 +39,23 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
         with extra("tables"):
             import pandas as pd
 
-        columns = {key: values for key, values in self[name].items() if key != "latent"}
-        kept = {"kept": self._kept(self[name])}
-        return pd.DataFrame(columns | kept, index=pd.Index(self[name]["latent"], name="latent"))
+        columns = dict(self[name])
+        return pd.DataFrame(columns, index=pd.Index(columns.pop("latent"), name="latent"))
 
     def summary(self, name: str = "after") -> dict[str, float]:
         """Return ``kept``, the share of latents that keep their meaning, and the mean of each measure.
 
         Both are over the latents of ``before`` that are active in some sample and have a partner.
         """
-        columns = self[name]
-        alive = ~np.isnan(columns["jaccard"])
-        measured = {"kept": self._kept(columns), **{key: columns[key] for key in MEASURES}}
-        found = {key: values[alive & ~np.isnan(values)] for key, values in measured.items()}
-        means = {key: float(values.mean()) if len(values) else np.nan for key, values in found.items()}
+        alive = ~np.isnan(self[name]["jaccard"])
+        found = {key: self[name][key][alive] for key in ("kept", *MEASURES)}
+        known = {key: values[~np.isnan(values)] for key, values in found.items()}
+        means = {key: float(values.mean()) if len(values) else np.nan for key, values in known.items()}
         return {"latents": int(alive.sum()), **means}
 
     def __repr__(self) -> str:
         rows = [[name, *(number(value) for value in self.summary(name).values())] for name in self]
         return table([["", "latents", "kept", *MEASURES], *rows])
-
-    @staticmethod
-    def _kept(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        return (columns["jaccard"] >= KEPT) & (columns["top_overlap"] >= KEPT)
 
 
 def compare(
@@ -101,8 +95,8 @@ def compare(
         Share of the 20 samples with the largest absolute values that both have; of fewer, if neither is active in 20.
     cosine
         Cosine of their decoder rows.
-
-    A latent keeps its meaning (``kept``) if its Jaccard index and its top overlap are at least .5.
+    kept
+        Whether the latent keeps its meaning: its Jaccard index and its top overlap are at least .5.
 
     Raises
     ------
@@ -114,10 +108,13 @@ def compare(
     first, W_dec = codes.pop("before"), coders["before"].W_dec
     comparison = Comparison()
     for name, other in codes.items():
-        latents, partners, cosines = _matches(W_dec, coders[name].W_dec)
+        latents, partners, cosines = match_rows(W_dec, coders[name].W_dec)
         columns = [_measured(_column(first, i), _column(other, j)) for i, j in zip(latents, partners, strict=True)]
-        measures = dict(zip(MEASURES, np.array(columns).reshape(-1, 3).T, strict=False))
-        comparison[name] = {"latent": latents, "partner": partners, **measures, "cosine": cosines}
+        measures = np.array(columns).reshape(-1, 3).T
+        jaccard, _, top_overlap = measures
+        found = dict(zip(MEASURES, (*measures, cosines), strict=True))
+        kept = (jaccard >= KEPT) & (top_overlap >= KEPT)
+        comparison[name] = {"latent": latents, "partner": partners, **found, "kept": kept}
     return comparison
 
 
@@ -125,15 +122,6 @@ def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
     with samples_of(x, coder.config.pair) as samples:
         check_sample_shape(name, coder, samples.shape)
         return encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
-
-
-def _matches(W: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return indices of matched rows, and their cosines."""
-    W, other = unit_rows(W), unit_rows(other)
-    if W.shape == other.shape and torch.allclose(W, other, atol=1e-6):
-        same = np.arange(len(W))
-        return same, same, (W * other).sum(1).numpy()
-    return match_rows(W, other)
 
 
 def _column(codes: scipy.sparse.csc_array, latent: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,31 +166,28 @@ class Pairing(NamedTuple):
         """Return the share of latents whose match has a cosine above ``tau``; side is encoder or decoder."""
         return float(recovered(getattr(self, side), tau).mean())
 
+    def row(self) -> dict[str, Any]:
+        """Return the names, the shares of decoder columns and encoder rows at each of `TAUS`, and mean cosines."""
+        row = {"first": self.first, "second": self.second}
+        for side in ("decoder", "encoder"):
+            row |= {f"{side}_{tau}": self.shared(side, tau) for tau in TAUS}
+            row[f"{side}_mean"] = float(getattr(self, side).mean())
+        return row
+
 
 class Stability(list[Pairing]):
     """All pairs of several dictionaries; prints as a small table."""
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a table, a row a pair: shares of decoder columns and encoder rows at each tau, and mean cosines."""
+        """Return a table, a row a pair (`Pairing.row`)."""
         with extra("tables"):
             import pandas as pd
 
-        return pd.DataFrame([{"first": pair.first, "second": pair.second, **self._columns(pair)} for pair in self])
+        return pd.DataFrame([pair.row() for pair in self])
 
     def __repr__(self) -> str:
-        head = ["first", "second", *self._columns(self[0])] if self else ["first", "second"]
-        rows = [
-            [str(pair.first), str(pair.second), *(f"{x:.3f}" for x in self._columns(pair).values())] for pair in self
-        ]
-        return table([head, *rows])
-
-    @staticmethod
-    def _columns(pair: Pairing) -> dict[str, float]:
-        columns: dict[str, float] = {}
-        for side in ("decoder", "encoder"):
-            columns |= {f"{side}_{tau}": pair.shared(side, tau) for tau in TAUS}
-            columns[f"{side}_mean"] = float(getattr(pair, side).mean())
-        return columns
+        rows = [[x if isinstance(x, str) else number(x) for x in pair.row().values()] for pair in self]
+        return table([[*self[0].row()], *rows])
 
 
 def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Stability:
@@ -230,23 +215,23 @@ def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Di
     coders = coders_of(dictionaries)
     if len(coders) < 2:
         raise ValueError(f"found {len(coders)} dictionaries, expected two or more to compare")
-    decoders = {name: unit_rows(coder.W_dec) for name, coder in coders.items()}
-    encoders = {name: unit_rows(coder.W_enc) for name, coder in coders.items()}
     return Stability(
-        Pairing(name, other, *(match_rows(rows[name], rows[other])[2] for rows in (decoders, encoders)))
-        for name, other in combinations(coders, 2)
+        Pairing(name, other, match_rows(one.W_dec, two.W_dec)[2], match_rows(one.W_enc, two.W_enc)[2])
+        for (name, one), (other, two) in combinations(coders.items(), 2)
     )
 
 
-def unit_rows(W: torch.Tensor) -> torch.Tensor:
-    """Return rows at unit norm, float32 on the CPU; zeros stay zero."""
-    return torch.nn.functional.normalize(W.detach().cpu().float())
+def match_rows(W: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Match rows one to one, so that the sum of cosines is largest; return both indices and the cosines.
 
-
-def match_rows(one_QD: torch.Tensor, other_QD: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match unit rows one to one, so that the sum of cosines is largest; return both indices and the cosines."""
-    if one_QD.shape[1] != other_QD.shape[1]:
-        raise ValueError(f"dictionaries have {one_QD.shape[1]} and {other_QD.shape[1]} dimensions, expected the same")
+    Rows of equal matrices keep their order, whichever of them are parallel or zero.
+    """
+    if W.shape[1] != other.shape[1]:
+        raise ValueError(f"dictionaries have {W.shape[1]} and {other.shape[1]} dimensions, expected the same")
+    one_QD, other_QD = (torch.nn.functional.normalize(rows.detach().cpu().float()) for rows in (W, other))
+    if W.shape == other.shape and torch.allclose(one_QD, other_QD, atol=1e-6):
+        same = np.arange(len(W))
+        return same, same, (one_QD * other_QD).sum(1).numpy()
     cosines = (one_QD @ other_QD.T).numpy()
     rows, columns = scipy.optimize.linear_sum_assignment(cosines, maximize=True)
     return rows, columns, np.asarray(cosines[rows, columns])
