@@ -115,8 +115,12 @@ def regret(name: str, seed: int, minutes: float) -> dict[str, Any]:
         "kept": ground.best | {"k": ground.l0} if ground.best else best_trial(name),
         "default": {"activation": "topk", "k": ground.l0},
     }
+    found: dict[str, dict[str, Any]] = {}  # calls may agree, and are then trained once
     for call, settings in calls.items():
-        scores = score(fitted(train, seed + 50, **ground.sizes | settings), test)
+        key = str(sorted(settings.items()))
+        if key not in found:
+            found[key] = score(fitted(train, seed + 50, **ground.sizes | settings), test)
+        scores = found[key]
         row |= {f"{call}_method": settings["activation"], f"{call}_lr": settings.get("lr")}
         row |= {f"{call}_{key}": value for key, value in scores.items()}
     row["regret"] = row["advised_fvu"] / row["kept_fvu"] - 1
@@ -273,8 +277,7 @@ def compared(seed: int) -> Iterator[dict[str, Any]]:
     for name, found in {"after": before, **others}.items():
         called = "the encoder itself" if found is before else name
         yield {"codes": called, "seed": seed} | score(found, test) | comparison.summary(name)
-        latents = comparison.to_frame(name).reset_index()
-        latents.to_csv(RESULTS / f"latents_{called}_{seed}.csv", index=False)
+        comparison.to_frame().loc[name].to_csv(RESULTS / f"latents_{called}_{seed}.csv", index=False)
 
 
 def run(table: Path, keys: list[str], cases: Cases) -> None:

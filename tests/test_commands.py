@@ -391,8 +391,8 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     assert (tmp_path / "pairs.csv").read_text() == sdl.stability(coders).to_frame().to_csv(index=False)
 
     main(["compare", *runs, "--x", str(tmp_path / "x.h5"), "--beside", runs[0], "--out", str(tmp_path / "kept.csv")])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["after", runs[0]]
-    kept = sdl.compare(*coders.values(), tmp_path / "x.h5").to_frame()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["after", runs[0]]
+    kept = sdl.compare(*coders.values(), tmp_path / "x.h5", beside={runs[0]: coders[runs[0]]}).to_frame()
     assert (tmp_path / "kept.csv").read_text() == kept.to_csv()
 
 

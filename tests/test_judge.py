@@ -78,5 +78,5 @@ def test_an_unknown_bench_is_refused():
 
 
 def test_a_dictionary_of_another_bench_is_refused():
-    with pytest.raises(ValueError, match="the dictionary reads 4 dimensions, but lrb has 96; choose another bench"):
+    with pytest.raises(ValueError, match="the dictionary reads 4 dimensions, but lrb has 96; judge scores"):
         sdl.judge(topk_with(np.eye(4, dtype=np.float32), 2), "lrb")

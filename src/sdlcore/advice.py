@@ -89,25 +89,27 @@ class Advice:
             color, marker = ("0.6", "s") if rows[0]["null"] else (f"C{colour}", "o")
             ends, label = np.nan_to_num([fvu - low, high - fvu]), f"{kind[0]}, {kind[1]} latents"
             ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=label)
-            ax.plot(target, omp, "--", color=color, linewidth=1)
-        ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)", ylim=(0, 1))
-        ax.legend(title="dashed: OMP on the same rows")
+            ax.plot(target, omp, "x--", color=color, linewidth=1)
+        ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)")
+        ax.set(xlim=(0, None), ylim=(0, 1))
+        ax.legend(title="crosses: OMP on the same rows")
         return ax
 
     def __repr__(self) -> str:
         """Return the table of the last round, the advice, the call and its cost."""
-        cells = [["method", "lr", "latents", "L0", "FVU", "95 % interval", "OMP", "dead"]]
+        cells = [["method", "lr", "latents", "L0", "FVU", "95 % interval", "OMP", "dead", "s/step"]]
         for row in self.rows:
-            lr, fvu, omp, dead = (number(row[key]) for key in ("lr", "fvu", "omp", "dead"))
+            lr, fvu, *others = (number(row[key]) for key in ("lr", "fvu", "omp", "dead", "step"))
             interval = "-" if row["null"] else f"{row['low']:.4g} to {row['high']:.4g}"
             fvu = fvu if row["fvu"] <= 1 else "> 1"
-            cells.append([row["method"], lr, str(row["n_q"]), f"{row['l0']:.1f}", fvu, interval, omp, dead])
+            cells.append([row["method"], lr, str(row["n_q"]), f"{row['l0']:.1f}", fvu, interval, *others])
         cost = self.cost(1e6)
-        million = (
-            f"A million samples take {60 * cost['hours']:.2g} minutes of training on this machine and "
-            f"{cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take {cost['memory_gb']:.2g} GB of memory."
+        text = (
+            f"It takes {self.settings['steps'] * self.seconds_per_step:.2g} s on this machine, and a million samples "
+            f"{cost['hours'] * 60:.2g} minutes and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
+            f"{cost['memory_gb']:.2g} GB of memory."
         )
-        return "\n".join([table(cells), "", self.sentence, "", self.call, "", million])
+        return "\n".join([table(cells), "", self.sentence, "", self.call, "", text])
 
     def save(self, folder: Path) -> None:
         """Write the advice as it prints (advice.txt), the method for a configuration (.yaml) and the picture (.png)."""
@@ -211,17 +213,20 @@ def suggest(
     best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))
     lr = trial.rate(best["method"], best["lr"], size, steps)
     settings = trial.settings(best["method"], size) | {"lr": lr, "steps": steps, "batch_size": batch_size}
-    sentence = _sentence(rows[: len(names)], best, [name for name in order if name not in names], lr, steps)
+    second = {name: trial.pilot(name, rates[name], size, trial.plans["second"], 0)["fvu"] for name in order}
+    dropped = [f"{name} {fvu:.3g}" for name, fvu in second.items() if name not in names]
+    sentence = _sentence(rows[: len(names)], best, dropped, lr, steps)
     rows += [row for each in sizes for row in trial.nulls(each)]
-    step = trial.pilot(best["method"], best["lr"], size, last, 0, omp=True)["step"]
-    advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], step)
+    advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], best["step"])
     if folder is not None:
         advice.save(folder)
+        if progress:
+            print(f"{folder}: wrote advice.txt, advice.yaml and advice.png")
     return advice
 
 
 def _sentence(
-    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], out: Sequence[str], lr: float, steps: int
+    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], dropped: Sequence[str], lr: float, steps: int
 ) -> str:
     """Return the advice: the best method, the other methods beside it, its rate, and OMP's gain."""
     tied, worse = [], []
@@ -240,10 +245,13 @@ def _sentence(
         parts.append(f"{' and '.join(tied)} cannot be told apart from it.")
     if worse:
         parts.append("; ".join(worse) + ".")
-    if out:
-        parts.append(f"{' and '.join(out)} left more, or missed the L0, in shorter pilots.")
+    if dropped:
+        parts.append(f"Dropped for their error or L0 after shorter pilots: {', '.join(dropped)}.")
     if lr < best["lr"]:
-        parts.append(f"Its error falls faster with lr {lr:g} than with {best['lr']:g}; {lr:g} is for {steps} steps.")
+        parts.append(f"Extrapolated to {steps} steps, lr {lr:g} leaves less than {best['lr']:g}.")
+    elif lr == RATES[-1]:
+        parts.append(f"lr {lr:g} is the largest that was tried; a larger one may leave less.")
     if best["omp"] is not None and best["omp"] < best["fvu"]:
-        parts.append(f"OMP on its rows (sdl.search) leaves {1 - best['omp'] / best['fvu']:.0%} less.")
+        call = f"sdl.search(dictionary, x, 'omp', l0={best['target']})"
+        parts.append(f"OMP on its rows leaves {1 - best['omp'] / best['fvu']:.0%} less: {call}.")
     return " ".join(parts)

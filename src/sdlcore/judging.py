@@ -69,21 +69,24 @@ class Judgement:
     ``pandas.DataFrame`` takes them."""
 
     def __repr__(self) -> str:
-        """Return both tables."""
-        nulls = self.scores.nulls
+        """Return both tables with a legend."""
+        nulls, score = self.scores.nulls, BENCHES[self.bench].score
         shown = [["score", "value", "noise", *nulls]]
         for name in SHOWN:
             columns: tuple[Mapping[str, float | None], ...] = (self.scores.metrics, self.noise, *nulls.values())
             shown.append([name, *(number(column.get(name)) for column in columns)])
+        lines = [f"{self.bench}, seed {self.seed}, {TEST_SAMPLES} test samples", table(shown)]
+        lines += ["noise: standard error over test samples; directions, samples: untrained dictionaries", ""]
+        if (self.scores[score] or 0) <= (nulls["directions"][score] or 0):
+            lines.append(f"It is no better than random directions: was it trained on the samples of seed {self.seed}?")
         if not self.rows:
             l0s = [row["l0"] for row in _kept(self.bench)]
-            return f"{table(shown)}\n\nNo kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."
-        heads = ["L0", "seeds", "difference", "95 % interval", "this dictionary is"]
-        kept = [["kept method", BENCHES[self.bench].score, *heads]]
+            return "\n".join([*lines, f"No kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."])
+        kept = [["kept method", score, "L0", "seeds", "difference", "95 % interval", "this dictionary is"]]
         for row in self.rows:
             numbers = [f"{row['mean']:.3f}", f"{row['l0']:.1f}", str(row["seeds"]), f"{row['difference']:+.3f}"]
             kept.append([row["method"], *numbers, f"{row['low']:+.3f} to {row['high']:+.3f}", row["verdict"]])
-        return f"{table(shown)}\n\n{table(kept)}"
+        return "\n".join([*lines, table(kept), f"verdicts are by {score} alone; about one in twenty is wrong"])
 
 
 def judged_bench(bench: str, seed: int = 0) -> Bench | SynthBench:
@@ -133,7 +136,8 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
     found = dictionary if isinstance(dictionary, Dictionary) else load(dictionary)
     if (n_p := found.coder.W_enc.shape[1]) != len(world.W_p):
         raise ValueError(
-            f"the dictionary reads {n_p} dimensions, but {bench} has {len(world.W_p)}; choose another bench"
+            f"the dictionary reads {n_p} dimensions, but {bench} has {len(world.W_p)}; judge scores dictionaries "
+            "that were trained on the samples of sdlcore bench, and evaluate scores others"
         )
     scores, coder = evaluate(found, world), deepcopy(found.coder).cpu().float().eval()
     truth, samples = GroundTruth.of(world.references, None, world.hierarchy, True), world.samples(TEST_SAMPLES, "test")

@@ -77,6 +77,9 @@ class Pilots:
                 if (old := kept["call"].get(name)) != value:
                     raise ValueError(f"{path}: has {name} {old}, here {value}; choose another folder, or delete it")
             self.done, self.plans = kept["pilots"], kept["plans"]
+        if progress:
+            print(f"{len(train)} samples to train on, {len(test)} held out; {len(self.done)} finished pilots found")
+            print("compiling and timing each method, which takes a minute at the first call", flush=True)
 
     def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""
@@ -156,7 +159,7 @@ class Pilots:
         pilots = [self.pilot(name, lr, size, steps, seed, omp=not seed) for seed in SEEDS]
         fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
         same = {key: pilots[0][key] for key in ("method", "lr", "n_q", "target", "steps", "omp")}
-        means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead")}
+        means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead", "step")}
         seeds = [pilot["fvu"] for pilot in pilots]
         return {"null": False, **same, **means, "fvu": fvu, "low": low, "high": high, "seeds": seeds}
 
@@ -173,8 +176,8 @@ class Pilots:
         smallest = np.argsort(-np.abs(values), axis=1)[:, target:]
         np.put_along_axis(values, smallest, 0, axis=1)
         left = float(((held_out - values @ components) ** 2).sum() / (held_out**2).sum())
-        null: dict[str, Any] = {"null": True, "n_q": n_q, "target": target, "lr": None, "omp": None, "dead": None}
-        null |= {"low": math.nan, "high": math.nan}
+        null: dict[str, Any] = {"null": True, "n_q": n_q, "target": target, "low": math.nan, "high": math.nan}
+        null |= dict.fromkeys(("lr", "omp", "dead", "step"))
         return [
             null | {"method": "random samples"} | self._scores(start) | {"omp": self._omp(start, target)},
             null | {"method": "principal components", "fvu": left, "l0": float(target)},

@@ -91,8 +91,9 @@ def test_other_codes_of_the_same_rows_keep_their_index_and_lose_samples():
     assert 0 < comparison.summary()["jaccard"] < 1
     assert comparison.summary("another seed")["kept"] < comparison.summary("itself")["kept"] == 1
     frame = comparison.to_frame()
-    assert list(frame.columns) == ["partner", "jaccard", "rank_correlation", "top_overlap", "cosine", "kept"]
-    assert [line.split("  ")[0] for line in repr(comparison).splitlines()[1:]] == ["after", "another seed", "itself"]
+    assert list(frame.columns) == ["latent", "partner", "jaccard", "rank_correlation", "top_overlap", "cosine", "kept"]
+    assert frame.index.value_counts().to_dict() == {"after": Q, "another seed": Q, "itself": Q}
+    assert [line.split("  ")[0] for line in repr(comparison).splitlines()[1:4]] == ["after", "another seed", "itself"]
 
 
 def test_better_codes_carry_the_comparison_on_their_card(tmp_path):

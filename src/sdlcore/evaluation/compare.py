@@ -26,6 +26,10 @@ TOP = 20
 KEPT = 0.5
 """Least Jaccard index and overlap of top samples of a latent that keeps its meaning."""
 MEASURES = ("jaccard", "rank_correlation", "top_overlap", "cosine")
+LEGEND = (
+    "jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder rows",
+    "kept: share of latents with a jaccard and a top_overlap of .5 or more, which falls with the number of samples",
+)
 
 
 class Comparison(dict[str, dict[str, np.ndarray]]):
@@ -34,13 +38,12 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
     ``comparison["after"]["jaccard"]`` has a number for each matched latent of ``before``.
     """
 
-    def to_frame(self, name: str = "after") -> "pd.DataFrame":
-        """Return a table, a row a matched latent of ``before``: the matched latent, the four measures, ``kept``."""
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a table with a row for each dictionary and matched latent of ``before``, and a column a measure."""
         with extra("tables"):
             import pandas as pd
 
-        columns = dict(self[name])
-        return pd.DataFrame(columns, index=pd.Index(columns.pop("latent"), name="latent"))
+        return pd.concat({name: pd.DataFrame(self[name]) for name in self}, names=["dictionary"]).droplevel(1)
 
     def summary(self, name: str = "after") -> dict[str, float]:
         """Return ``kept``, the share of latents that keep their meaning, and the mean of each measure.
@@ -55,7 +58,7 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
 
     def __repr__(self) -> str:
         rows = [[name, *(number(value) for value in self.summary(name).values())] for name in self]
-        return table([["", "latents", "kept", *MEASURES], *rows])
+        return "\n".join([table([["", "latents", "kept", *MEASURES], *rows]), *LEGEND])
 
 
 def compare(
@@ -96,7 +99,8 @@ def compare(
     cosine
         Cosine of their decoder rows.
     kept
-        Whether the latent keeps its meaning: its Jaccard index and its top overlap are at least .5.
+        Whether the latent keeps its meaning: its Jaccard index and its top overlap are at least .5. Among more samples,
+        fewer of the top 20 agree, so compare shares at equal numbers of samples.
 
     Raises
     ------
