@@ -92,7 +92,7 @@ class Advice:
             ax.plot(target, omp, "x--", color=color, linewidth=1)
         ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)")
         ax.set(xlim=(0, None), ylim=(0, 1))
-        ax.legend(title="crosses: OMP on the same rows")
+        ax.legend(title="crosses: OMP on the same rows", fontsize="x-small", loc="upper right")
         return ax
 
     def __repr__(self) -> str:
@@ -213,8 +213,8 @@ def suggest(
     best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))
     lr = trial.rate(best["method"], best["lr"], size, steps)
     settings = trial.settings(best["method"], size) | {"lr": lr, "steps": steps, "batch_size": batch_size}
-    second = {name: trial.pilot(name, rates[name], size, trial.plans["second"], 0)["fvu"] for name in order}
-    dropped = [f"{name} {fvu:.3g}" for name, fvu in second.items() if name not in names]
+    second = [trial.pilot(name, rates[name], size, trial.plans["second"], 0) for name in order if name not in names]
+    dropped = [f"{row['method']} ({row['fvu']:.3g} at an L0 of {row['l0']:.3g})" for row in second]
     sentence = _sentence(rows[: len(names)], best, dropped, lr, steps)
     rows += [row for each in sizes for row in trial.nulls(each)]
     advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], best["step"])

@@ -39,16 +39,12 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """Settings of each method. Prefixes are shares of the latents. The values come from kept trials on other data
 (`methods_trials.csv`)."""
-PENALISED = ("jumprelu", "relu")
-"""Methods that reach an L0 by a penalty."""
 RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates of the first round."""
 SEEDS = (0, 1, 2)
 """Seeds of the last round."""
 TRAIN_ROWS, TEST_ROWS = 262_144, 8192
 """Largest numbers of samples that pilots train on and are tested on."""
-SAMPLED_STEPS = 10**6
-"""Batches that pilots may take samples from, which end at 65,536 samples."""
 TIMED_STEPS = 10
 NEAR = 1.1
 """A method counts as having the requested L0 if its own is at most this many times as large."""
@@ -84,7 +80,10 @@ class Pilots:
     def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""
         n_q, l0 = size
-        settings = METHODS[name] | {"n_q": n_q} | ({"init_l0": l0, "target_l0": l0} if name in PENALISED else {"k": l0})
+        target = (
+            {"init_l0": l0, "target_l0": l0} if "l0_gain" in METHODS[name] else {"k": l0}
+        )  # by a penalty, or exactly
+        settings = METHODS[name] | {"n_q": n_q} | target
         if "prefixes" in settings:
             settings["prefixes"] = [max(1, int(share * n_q)) for share in settings["prefixes"]]
         return settings
@@ -206,8 +205,8 @@ class Pilots:
 def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return samples to train on and to test on."""
     if gives_batches(x):
-        with open_batches(x) as batches:  # a sample of the first batches, at most 65,536
-            sample = batches.begin(Request("sae", 0, 0, SAMPLED_STEPS)).sample()
+        with open_batches(x) as batches:  # at most 65,536 samples of as many batches as that takes
+            sample = batches.begin(Request("sae", 0, 0, steps=10**6)).sample()
             return _parts(sample.rows, partial(sample.read, "input"))
     with samples_of(x, "sae") as samples:
         return _parts(samples.shape[0], samples.read)
