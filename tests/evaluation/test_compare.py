@@ -101,8 +101,13 @@ def test_better_codes_carry_the_comparison_on_their_card(tmp_path):
     searched = sdl.search(sae, x, "omp", l0=2, progress=False)
     assert searched.provenance["compared"]["kept"] == round(sdl.compare(sae, searched, x).summary()["kept"], 3)
     assert "| compared | `{'latents':" in searched.generate_model_card().text
-    encoder = sdl.reencode(sae, x, "topk", 2, steps=3, out=tmp_path, progress=False)
-    assert sdl.load(tmp_path).provenance["compared"] == encoder.provenance["compared"]
+    encoder = sdl.reencode(sae, x, "topk", 2, steps=3, out=tmp_path / "encoder", progress=False)
+    assert sdl.load(tmp_path / "encoder").provenance["compared"] == encoder.provenance["compared"]
+    refined = sdl.refine(sae, x, rounds=4, n_samples=N, progress=False)
+    for number, dictionary in enumerate((searched, refined, encoder)):
+        folder = sdl.export(dictionary, "saelens", tmp_path / str(number))
+        assert str(dictionary.provenance["compared"]) in (folder / "README.md").read_text()
+        assert np.array_equal(sdl.load(folder).W_dec, dictionary.W_dec)
 
 
 def test_a_smaller_dictionary_matches_some_latents():

@@ -15,7 +15,7 @@ from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.storage.files import user_path
+from sdlcore.storage.files import user_path, write_text
 
 ONLY = "dictionary"
 """Name of the only dictionary, where a function also takes several by name."""
@@ -87,6 +87,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
         language model with one layer; `export_set` writes larger sets.
     folder
         Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
+        Results of `search`, `refine` and `reencode` bring their model card, README.md.
     options
         Options of the format, all optional:
 
@@ -116,7 +117,10 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     if isinstance(dictionary, Dictionary) and canonical(to) == "saelens":
         config = config_of(dictionary.coder, dictionary.provenance)
         options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
-    return export_coder(coder_of(dictionary), to, folder, **options)
+    path = export_coder(coder_of(dictionary), to, folder, **options)
+    if isinstance(dictionary, Dictionary) and "compared" in dictionary.provenance:
+        write_text(path / "README.md", str(dictionary.generate_model_card()))
+    return path
 
 
 def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
