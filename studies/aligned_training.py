@@ -159,9 +159,9 @@ def runs(table: Path) -> None:
         if (data, METHOD, arm, lr, f"{SEEDS[-2]} and {SEEDS[-1]}") in tables.finished(table, KEYS):
             continue
         found = {seed: measured(table, (data, METHOD, arm, lr, str(seed)), WORLD) for seed in SEEDS}
-        for pair in sdl.stability(found):
-            key = (data, METHOD, arm, lr, f"{pair.first} and {pair.second}")
-            shared = {"stability": float((pair.decoder >= SHARED).mean()), "mean_cosine": float(pair.decoder.mean())}
+        for (first, second), sides in sdl.stability(found).items():
+            key, cosines = (data, METHOD, arm, lr, f"{first} and {second}"), sides["decoder"]
+            shared = {"stability": float((cosines >= SHARED).mean()), "mean_cosine": float(cosines.mean())}
             tables.add(table, [dict(zip(KEYS, key, strict=True)) | shared], KEYS)
 
 

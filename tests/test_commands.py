@@ -450,7 +450,7 @@ def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, cap
     assert x.shape == (200_000, 96)
     with ActivationStore(tmp_path / "world.h5") as store:
         assert np.array_equal(store.read("input", 0, 1000), x[:1000])
-    assert "SAELens has no model of lrb" in refusal(capsys, f"bench lrb --out {tmp_path}/model")
+    assert "SAELens has no model of Bench(n=128" in refusal(capsys, f"bench lrb --out {tmp_path}/model")
     main(["fit", str(tmp_path / "world.npy"), "--out", str(tmp_path / "run"), *TOPK])
     capsys.readouterr()
     main(["judge", str(tmp_path / "run"), "--bench", "lrb", "--seed", "7"])

@@ -193,10 +193,9 @@ def suggest(
     names = [name for name, (_, found) in timed.items() if opens_in is None or refusal(found.coder, opens_in) is None]
     if not names:
         raise ValueError(f"{opens_in} can open none of {', '.join(methods)}; choose other methods or another library")
-    seconds = {name: timed[name][0] for name in names}
 
     first = list(product(names, RATES))
-    length = trial.plan("first", steps, SHARES[0] * budget / sum(seconds[name] for name, _ in first))
+    length = trial.plan("first", steps, SHARES[0] * budget / sum(timed[name][0] for name, _ in first))
     ranked = trial.ranked(first, size, length)
     half = ranked[: math.ceil(len(ranked) / 2)]
     half += [next(kind for kind in ranked if kind[0] == name) for name in names if name not in dict(half)]

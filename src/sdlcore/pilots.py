@@ -74,8 +74,8 @@ class Pilots:
                     raise ValueError(f"{path}: has {name} {old}, here {value}; choose another folder, or delete it")
             self.done, self.plans = kept["pilots"], kept["plans"]
         if progress:
-            print(f"{len(train)} samples to train on, {len(test)} held out; {len(self.done)} finished pilots found")
-            print("compiling and timing each method, which takes a minute at the first call", flush=True)
+            found = f"{len(train)} samples to train on, {len(test)} held out; {len(self.done)} finished pilots found"
+            print(f"{found}; compiling and timing each method takes a minute at the first call", flush=True)
 
     def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""

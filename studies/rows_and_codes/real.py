@@ -244,7 +244,7 @@ def stability(by_seed: dict[int, Rows], names: Sequence[str], table: Path, key: 
     for name in names:
         if (*map(str, key.values()), name) not in finished(table, [*key, "rows"]):
             pairs = sdl.stability({seed: rows.dictionary(name) for seed, rows in by_seed.items()})
-            add(table, [key | {"rows": name, "shared": pair.shared("decoder", 0.7)} for pair in pairs])
+            add(table, [key | {"rows": name, "shared": row["decoder_0.7"]} for row in pairs.rows()])
 
 
 if __name__ == "__main__":

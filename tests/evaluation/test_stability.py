@@ -22,13 +22,15 @@ def test_a_permuted_dictionary_shares_all_latents_and_another_few():
     with torch.no_grad():
         for W in {one.W_enc: permuted.W_enc, one.W_dec: permuted.W_dec}.items():
             W[1].copy_(2 * W[0][order])  # lengths do not count
-    same, first, second = sdl.stability([one, permuted, other])
-    assert (same.first, same.second) == (0, 1)
-    np.testing.assert_allclose(same.decoder, 1, atol=1e-6)  # unit rows of 12 float32 numbers: errors of some 2^-24 each
-    np.testing.assert_allclose(same.encoder, 1, atol=1e-6)
-    assert same.shared("decoder", 0.9) == 1
-    assert first.shared("decoder", 0.9) < 0.5
-    assert sorted(first.decoder) == pytest.approx(sorted(second.decoder), abs=1e-6)
+    stability = sdl.stability([one, permuted, other])
+    # unit rows of 12 float32 numbers: errors of some 2^-24 each
+    np.testing.assert_allclose(stability[0, 1]["decoder"], 1, atol=1e-6)
+    np.testing.assert_allclose(stability[0, 1]["encoder"], 1, atol=1e-6)
+    same, first, second = stability.rows()
+    assert same["decoder_0.9"] == 1
+    assert first["decoder_0.9"] < 0.5
+    assert sorted(stability[0, 2]["decoder"]) == pytest.approx(sorted(stability[1, 2]["decoder"]), abs=1e-6)
+    assert first["decoder_mean"] == pytest.approx(second["decoder_mean"])
 
 
 def test_a_rotated_latent_has_the_cosine_of_its_angle():
@@ -38,18 +40,17 @@ def test_a_rotated_latent_has_the_cosine_of_its_angle():
         for each in (one, moved):
             each.W_dec.zero_()[:D].copy_(W)
         moved.W_dec[3].copy_(0.8 * W[3] + 0.6 * W[4])
-    (comparison,) = sdl.stability({"a": one, "b": moved})
-    assert comparison.decoder[3] == pytest.approx(0.8)
-    assert comparison.shared("decoder", 0.9) == (D - 1) / Q  # those without a direction are shared with none
-    assert comparison.shared("decoder", 0.7) == D / Q
-    table = sdl.stability({"a": one, "b": moved}).to_frame()
-    assert table.loc[0, ["first", "second", "decoder_0.7"]].tolist() == ["a", "b", D / Q]
-    assert "decoder_0.9" in repr(sdl.stability({"a": one, "b": moved}))
+    stability = sdl.stability({"a": one, "b": moved})
+    assert stability["a", "b"]["decoder"][3] == pytest.approx(0.8)
+    table = stability.to_frame()
+    # those without a direction are shared with none
+    row = table.loc[0, ["first", "second", "decoder_0.7", "decoder_0.9"]]
+    assert row.tolist() == ["a", "b", D / Q, (D - 1) / Q]
+    assert "decoder_0.9" in repr(stability)
 
 
 def test_widths_of_dictionaries_may_differ():
-    (comparison,) = sdl.stability([coder(0), coder(0, n_q=9)])
-    assert len(comparison.decoder) == 9
+    assert len(sdl.stability([coder(0), coder(0, n_q=9)])[0, 1]["decoder"]) == 9
 
 
 def with_nan(model):

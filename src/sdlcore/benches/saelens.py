@@ -9,9 +9,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from sdlcore.benches.config import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
-from sdlcore.benches.known_features import Samples
+from sdlcore.benches.known_features import KnownFeatures, Samples
 from sdlcore.benches.synth import Distribution, Family, Sampler, SynthBench, draw_samples, families
 from sdlcore.data.anchors import check_unit
+from sdlcore.errors import RefusedError
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import write_json
 from sdlcore.storage.parsing import parsing
@@ -171,12 +172,19 @@ def read_families(roots: list[dict[str, Any]], n: int) -> list[Family]:
     return families
 
 
-def write_synthetic_model(bench: SynthBench, folder: str | Path) -> None:
+def write_synthetic_model(bench: KnownFeatures, folder: str | Path) -> None:
     """Write a bench as SAELens' ``SyntheticModel.save`` does, for its ``SyntheticSAERunner``.
 
     Directions, frequencies, correlations and trees are the bench's. SAELens does not save the standard deviations of
     magnitudes, so it draws others from the same distribution.
+
+    Raises
+    ------
+    RefusedError
+        If the bench is not a `SynthBench`.
     """
+    if not isinstance(bench, SynthBench):
+        raise RefusedError(f"{folder}: SAELens has no model of {bench}; write an array (.npy) or a store (.h5)")
     source, law, folder, scaled = bench.settings, bench.distribution, Path(folder), bench.settings.version == 2
     frequency = {"exponent": source.exponent, "max_prob": source.max_frequency, "min_prob": source.min_frequency}
     trees: dict[str, Any] = {

@@ -195,15 +195,12 @@ def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional
     """
     world, path = sdl.judged_bench(bench, seed), user_path(out, "out")
     if path.suffix == ".npy":
-        with path.open("wb") as file:
-            np.save(file, world.sample())
+        np.save(path, world.sample())
     elif path.suffix == ".h5":
         with resume_store(path, {"bench": bench, "seed": seed}, "float32") as store:
             store.append(world.sample())
-    elif isinstance(world, sdl.SynthBench):
-        write_synthetic_model(world, path)
     else:
-        raise ValueError(f"out: {path}: SAELens has no model of {bench}; write an array (.npy) or a store (.h5)")
+        write_synthetic_model(world, path)
     print(f"{world}: {path}")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.optimize
@@ -125,14 +125,15 @@ def compare(
 def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
     with samples_of(x, coder.config.pair) as samples:
         check_sample_shape(name, coder, samples.shape)
-        return encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
+        codes = encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
+    codes.eliminate_zeros()
+    return codes
 
 
 def _column(codes: scipy.sparse.csc_array, latent: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the samples that activate a latent, in order, and its values there."""
     span = slice(codes.indptr[latent], codes.indptr[latent + 1])
-    active = codes.data[span] != 0
-    return codes.indices[span][active], codes.data[span][active]
+    return codes.indices[span], codes.data[span]
 
 
 def _measured(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> tuple[float, float, float]:
@@ -155,43 +156,32 @@ TAUS = (0.7, 0.9)
 """Two latents with a cosine above this count as shared."""
 
 
-class Pairing(NamedTuple):
-    """The latents of two dictionaries, matched one to one."""
+class Stability(dict[tuple[Any, Any], dict[str, np.ndarray]]):
+    """Cosines of matched latents, by the names of two dictionaries; prints as a small table.
 
-    first: Any
-    second: Any
-    """Names of the dictionaries."""
-    decoder: np.ndarray
-    """Cosines of matched decoder columns, one for each latent of the smaller dictionary, in the first one's order."""
-    encoder: np.ndarray
-    """Cosines of encoder rows, which are matched for themselves."""
+    ``stability[0, 1]["decoder"]`` has a number for each latent of the smaller dictionary, in the order of the first
+    one. ``encoder`` rows are matched for themselves.
+    """
 
-    def shared(self, side: str, tau: float) -> float:
-        """Return the share of latents whose match has a cosine above ``tau``; side is encoder or decoder."""
-        return float(recovered(getattr(self, side), tau).mean())
-
-    def row(self) -> dict[str, Any]:
-        """Return the names, the shares of decoder columns and encoder rows at each of `TAUS`, and mean cosines."""
-        row = {"first": self.first, "second": self.second}
-        for side in ("decoder", "encoder"):
-            row |= {f"{side}_{tau}": self.shared(side, tau) for tau in TAUS}
-            row[f"{side}_mean"] = float(getattr(self, side).mean())
-        return row
-
-
-class Stability(list[Pairing]):
-    """All pairs of several dictionaries; prints as a small table."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row a pair: shares of decoder columns and encoder rows above each of `TAUS`, and mean cosines."""
+        rows: list[dict[str, Any]] = [{"first": first, "second": second} for first, second in self]
+        for row, sides in zip(rows, self.values(), strict=True):
+            for side, cosines in sides.items():
+                row |= {f"{side}_{tau}": float(recovered(cosines, tau).mean()) for tau in TAUS}
+                row[f"{side}_mean"] = float(cosines.mean())
+        return rows
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a table, a row a pair (`Pairing.row`)."""
+        """Return `rows` as a table."""
         with extra("tables"):
             import pandas as pd
 
-        return pd.DataFrame([pair.row() for pair in self])
+        return pd.DataFrame(self.rows())
 
     def __repr__(self) -> str:
-        rows = [[x if isinstance(x, str) else number(x) for x in pair.row().values()] for pair in self]
-        return table([[*self[0].row()], *rows])
+        rows = [[x if isinstance(x, str) else number(x) for x in row.values()] for row in self.rows()]
+        return table([[*self.rows()[0]], *rows])
 
 
 def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Stability:
@@ -209,7 +199,7 @@ def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Di
 
     Returns
     -------
-    Each pair, with the cosines of matched latents. Shares count the smaller dictionary's latents.
+    The cosines of matched latents by pair. Shares count the smaller dictionary's latents.
 
     Raises
     ------
@@ -219,10 +209,11 @@ def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Di
     coders = coders_of(dictionaries)
     if len(coders) < 2:
         raise ValueError(f"found {len(coders)} dictionaries, expected two or more to compare")
-    return Stability(
-        Pairing(name, other, match_rows(one.W_dec, two.W_dec)[2], match_rows(one.W_enc, two.W_enc)[2])
-        for (name, one), (other, two) in combinations(coders.items(), 2)
-    )
+    cosines = Stability()
+    for (name, one), (other, two) in combinations(coders.items(), 2):
+        sides = {"decoder": (one.W_dec, two.W_dec), "encoder": (one.W_enc, two.W_enc)}
+        cosines[name, other] = {side: match_rows(*both)[2] for side, both in sides.items()}
+    return cosines
 
 
 def match_rows(W: torch.Tensor, other: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
