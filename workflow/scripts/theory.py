@@ -3,20 +3,18 @@
 import logging
 from pathlib import Path
 
-import pandas as pd
-
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
 from sdlstudy.results.tables import write_csv
 from sdlstudy.theory.check import check
-from sdlstudy.theory.claims import counts_sentence, page
+from sdlstudy.theory.claims import counts_sentence, page, table
 
 
 def main(*, csv: Path, markdown: Path) -> None:
-    table = pd.DataFrame([claim.row() for claim in check()])
-    write_csv(csv, table)
-    write_text(markdown, page(table))
-    logging.info("%s", counts_sentence(table))
+    claims = table(check())
+    write_csv(csv, claims)
+    write_text(markdown, page(claims))
+    logging.info("%s", counts_sentence(claims))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""Verdicts and the page, with constructed claims; tests/workflow/test_theory.py tests the real ones."""
+"""Verdicts, the table and the page; tests/workflow/test_theory.py tests the real checks."""
+
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
-from sdlstudy.theory.claims import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, PROJECT, VERSION_3, Claim, page
+from sdlstudy.theory import claims
+from sdlstudy.theory.claims import CONDITIONAL, FAILS, HOLDS, Result, page
 
 FALSE, TRUE = [True], [False]
-MADE_UP = [
-    Claim("Theorem 3.1", VERSION_3, "Up |is| down.", "All of it.", 5 * TRUE, "Nothing.", "not shown"),
-    Claim(
-        *("Theorem 3.1", LATER, "Left is right.", "Some.", 2 * FALSE + 2 * TRUE, "Half.", "x = 3", "x < 3", 4 * TRUE),
-        condition_source="its proof",
-    ),
-    Claim("Example 3.8", BOTH, "One is two.", "Both.", FALSE, "No.", "1", origin=PROJECT),
-]
+TEXTS = yaml.safe_load(Path(claims.__file__).with_name("claims.yaml").read_text())
 
 
 @pytest.mark.parametrize(
@@ -28,29 +26,38 @@ MADE_UP = [
     ],
 )
 def test_a_verdict_follows_from_counts_and_from_where_the_condition_is_stated(false, false_then, source, verdict):
-    claim = Claim("T", BOTH, "says", "checked", false, "seen", "", "if", false_then, source)
-    assert claim.verdict == verdict
+    assert Result("name", false, false_then=false_then).verdict(source) == verdict
 
 
-@pytest.mark.parametrize(
-    ("statement", "version", "later_statement"),
-    [
-        ("Theorem 3.7, proof", BOTH, "Theorem 3.6, proof"),
-        ("Theorem 3.1 with Definition 3.9", BOTH, "Theorem 3.1 with Definition 3.2"),
-        ("Theorem 3.4", BOTH, "Theorem 3.4"),
-        ("Theorem 3.1", LATER, "Theorem 3.1"),
-        ("Section 2.4", VERSION_3, ""),
-    ],
-)
-def test_a_claim_has_the_later_revisions_number(statement, version, later_statement):
-    assert Claim(statement, version, "says", "checked", TRUE, "seen").later_statement == later_statement
+def test_the_sentences_of_a_claim_are_complete():
+    for name, texts in TEXTS.items():
+        module, _, check = name.partition(".")
+        assert f'Result("{name}"' in re.sub(
+            r"\(\s+", "(", Path(claims.__file__).with_name(f"{module}.py").read_text()
+        ), check
+        assert {"statement", "version", "claim", "checked", "observed"} <= texts.keys()
+        assert texts["version"] in claims.VERSIONS
 
 
 def test_the_page_shows_what_was_counted():
-    text = page(pd.DataFrame([claim.row() for claim in MADE_UP]))
-    assert "2 claims of the paper: 1 holds, 1 holds with a condition that the paper states elsewhere, 0 contra" in text
-    assert "1 claims of this project: 0 holds, 0 holds with a condition that the paper states elsewhere, 1 con" in text
-    assert "Of all 3, 1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
+    texts = {"statement": "Theorem 3.7, proof", "later_statement": "Theorem 3.6, proof", "version": "both"}
+    texts |= {
+        "claim": "Up |is| down.",
+        "checked": "All of it.",
+        "observed": "{:.1f} of {{1, 2}}.",
+        "counterexample": "{}",
+    }
+    rows = [
+        Result("a", FALSE + TRUE, [0.25], [3], TRUE).row(
+            texts | {"condition_source": "its proof", "condition": "x < 3"}
+        ),
+        Result("b", TRUE, [0.5], [3]).row(texts | {"origin": "project", "version": "3"}),
+    ]
+    assert (rows[0]["later_statement"], rows[1]["later_statement"]) == ("Theorem 3.6, proof", "")
+    assert (rows[0]["counterexample"], rows[1]["counterexample"]) == ("3", "")
+    text = page(pd.DataFrame(rows))
+    assert "1 claims of the paper: 0 holds, 1 holds with a condition that the paper states elsewhere, 0 contra" in text
+    assert "Of all 2, 1 of version 3 alone, 0 of the later revision alone, 1 of both versions." in text
     assert "| Up \\|is\\| down. " in text
-    assert text.count("## Theorem 3.1") == 2
-    assert text.count("Counterexample") == 2
+    assert "- Observed: 0.2 of {1, 2}." in text
+    assert text.count("Counterexample") == 1

@@ -7,7 +7,7 @@ proves it for Top-1 (`sdlstudy.theory.approximate_loss.certify_top_1`), in some 
 import numpy as np
 
 from sdlstudy.theory.approximate_loss import Certificate, Problem, Weights, approximate_loss, autoencoder, certify_top_1
-from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.landscape import descend, unit_columns
 from sdlstudy.theory.partial_minima import partial_minimum, random_groups
 
@@ -28,7 +28,7 @@ def realise(certificate: Certificate, problem: Problem) -> Weights:
     return Weights(z @ np.linalg.pinv(problem.W_p), certificate.W_dec)
 
 
-def check(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> Claim:
+def check(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> Result:
     """Check whether branch and bound finds the least L~ under Top-1, and whether training does."""
     unproved, below, nodes, ranks, spurious, reached = [], [], [], [], [], []
     for _ in range(instances):
@@ -48,16 +48,15 @@ def check(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> Cl
         nothing = float(problem.M @ np.square(problem.W_r).sum(axis=0))  # the loss without a dictionary
         reached.append(end < certificate.upper + REACHED * nothing)
     false = [is_unproved or is_below for is_unproved, is_below in zip(unproved, below, strict=True)]
-    return Claim(
-        "Appendix F, certificate",
-        BOTH,
-        origin=PROJECT,
-        says="Branch and bound proves global optimality, for Top-1 with seven features and three latents.",
-        checked="Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound "
-        "meets the loss of actual weights, and no trained dictionary is below it.",
-        false=false,
-        observed=f"Proved in {share([not wrong for wrong in false])} with {np.median(nodes):.0f} nodes (median; there "
-        f"are {(latents + 1) ** 7} patterns). The rank bound, without any search, is {np.median(ranks):.0%} of the "
-        f"optimum (median). Of local minima with random patterns, {share(spurious)} are proved spurious; gradient "
-        f"descent from a random start reached the optimum in {share(reached)}.",
+    return Result(
+        "appendix_f.certificate",
+        false,
+        observed=[
+            share([not wrong for wrong in false]),
+            np.median(nodes),
+            (latents + 1) ** 7,
+            np.median(ranks),
+            share(spurious),
+            share(reached),
+        ],
     )

@@ -7,7 +7,7 @@ a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
 import numpy as np
 
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder
-from sdlstudy.theory.claims import BOTH, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.landscape import alternate, descend, gradient_norm, perturbed
 
 
@@ -17,39 +17,26 @@ def example_3_5(dead: float = 0.0, k: int | None = 1) -> tuple[Problem, Weights]
     return autoencoder(np.eye(2), k=k), Weights(np.array([[1.0, 1.0], [dead, dead]]), half)
 
 
-def check(rng: np.random.Generator) -> list[Claim]:
+def check(rng: np.random.Generator) -> list[Result]:
     """Check Example 3.5."""
     return [_is_partial_minimum(), _traps(rng)]
 
 
-def _is_partial_minimum() -> Claim:
+def _is_partial_minimum() -> Result:
     problem, weights = example_3_5()
     loss, slope = approximate_loss(weights, problem), gradient_norm(weights, problem)
-    return Claim(
-        "Example 3.5",
-        BOTH,
-        says="One latent for two orthogonal features under Top-1 is a partial minimum with loss 1.",
-        checked="The loss, both gradients, and ten rounds of alternating minimisation from there.",
-        false=[abs(loss - 1) > 1e-12 or slope > 1e-9 or alternate(weights, problem, 10).left_after is not None],
-        observed=f"Loss {loss:.3g}, largest entry of the gradients {slope:.3g}. The two M_d have to be equal: with "
-        "others, no point has this pattern (Theorem 3.7 below).",
+    return Result(
+        "example_3_5.is_partial_minimum",
+        [abs(loss - 1) > 1e-12 or slope > 1e-9 or alternate(weights, problem, 10).left_after is not None],
+        observed=[loss, slope],
     )
 
 
-def _traps(rng: np.random.Generator, starts: int = 30) -> Claim:
+def _traps(rng: np.random.Generator, starts: int = 30) -> Result:
     def escaped(dead: float, k: int | None) -> list[bool]:
         problem, weights = example_3_5(dead, k)
         ends = [approximate_loss(descend(perturbed(weights, rng), problem, 2000), problem) for _ in range(starts)]
         return [abs(end - 1) > 1e-3 for end in ends]
 
     top_1, relu, relu_dead = escaped(0.0, 1), escaped(0.0, None), escaped(-0.5, None)
-    return Claim(
-        "Example 3.5",
-        BOTH,
-        says="Gradient descent is trapped at this point.",
-        checked="Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
-        false=top_1,
-        observed=f"{share(top_1)} escaped from loss 1. Gradients vanish under ReLU without Top-1, too, but there the "
-        "dead latent's row of zeros is on the border of its region: noise makes it fire, and it takes one of the "
-        f"features: {share(relu)} escaped. With a dead latent whose pre-activations are -.5, {share(relu_dead)} did.",
-    )
+    return Result("example_3_5.traps", top_1, observed=[share(top_1), share(relu), share(relu_dead)])

@@ -7,7 +7,7 @@ pattern that training can get stuck in. One latent for all four breeds is called
 import numpy as np
 
 from sdlstudy.theory.approximate_loss import Problem, approximate_loss, autoencoder
-from sdlstudy.theory.claims import BOTH, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.landscape import descend, gradient_norm, pattern, perturbed
 from sdlstudy.theory.partial_minima import Groups, groups_to_pattern, partial_minimum
 
@@ -35,7 +35,7 @@ def dogs(rng: np.random.Generator) -> Problem:
     return autoencoder(np.hstack([breeds, others / np.linalg.norm(others, axis=0)]))
 
 
-def check(rng: np.random.Generator, instances: int = 20) -> Claim:
+def check(rng: np.random.Generator, instances: int = 20) -> Result:
     """Check Example 3.8."""
     false, losses, target_pattern = [], [], groups_to_pattern(ABSORBED, 7)
     for _ in range(instances):
@@ -52,15 +52,13 @@ def check(rng: np.random.Generator, instances: int = 20) -> Claim:
         false.append(not (stuck and in_region and loss > 0))
         losses.append((loss, approximate_loss(whole[0], problem)))
     absorbed, together = np.median(losses, axis=0)
-    return Claim(
-        "Example 3.8",
-        BOTH,
-        says="A latent for one breed and another for the remaining three is a pattern in which training gets stuck.",
-        checked="Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with "
-        "this pattern: gradients, loss, pattern, and gradient descent from near it.",
-        false=false,
-        observed=f"Stuck at a loss of {absorbed:.3g} (median) in {share([not wrong for wrong in false])}. One latent "
-        f"for all four breeds, which the paper calls ideal, loses {together:.3g}, with one active latent less: more in "
-        f"{share([split < whole for split, whole in losses])}. Absorption is a step from there towards one latent for "
-        "each breed, whose loss is zero.",
+    return Result(
+        "example_3_8.absorption",
+        false,
+        observed=[
+            absorbed,
+            share([not wrong for wrong in false]),
+            together,
+            share([split < whole for split, whole in losses]),
+        ],
     )

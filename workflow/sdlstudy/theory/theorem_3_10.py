@@ -15,7 +15,7 @@ import numpy as np
 import scipy.optimize
 
 from sdlstudy.theory.approximate_loss import Problem, approximate_loss, autoencoder
-from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.landscape import pattern, unit_columns
 from sdlstudy.theory.partial_minima import partial_minimum
 from sdlstudy.theory.theorem_3_3 import interference
@@ -140,7 +140,7 @@ def draw(rng: np.random.Generator, instances: int = 240) -> Drawn:
     return drawn
 
 
-def check(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+def check(drawn: Drawn, rng: np.random.Generator) -> list[Result]:
     """Check Theorem 3.10, its hypothesis, its proof and its consequence."""
     claims = [_construction(drawn, rng), _any_epsilon(drawn, rng), *_realizable(drawn, rng)]
     return [*claims, _hierarchy(drawn, rng), _partial_minima(rng)]
@@ -153,7 +153,7 @@ def _repaired_fails(drawn: Drawn, rng: np.random.Generator) -> list[bool]:
     ]
 
 
-def _construction(drawn: Drawn, rng: np.random.Generator) -> Claim:
+def _construction(drawn: Drawn, rng: np.random.Generator) -> Result:
     wrong = [
         wrong_entries(paper_absorption(W_enc, problem, latent), W_enc, problem, latent)
         for problem, W_enc, latent in drawn
@@ -166,45 +166,26 @@ def _construction(drawn: Drawn, rng: np.random.Generator) -> Claim:
     parents = np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]])
     siblings = np.array([[3.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
     example, tie = (paper_absorption(rows, children, 0) for rows in (parents, siblings))
-    return Claim(
-        "Theorem 3.10, proof",
-        BOTH,
-        says="The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
-        checked="The construction exactly as in the proof, for random encoders; in every fifth instance two members "
-        "tie for the weakest.",
-        false=false,
-        observed=f"It has another pattern in {share(false)}: another latent loses a member whose activation is below "
-        f"the raised threshold in {sum(elsewhere)}, both of two tied members are lost in {sum(ties)}.",
-        counterexample="Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold "
-        f"becomes {example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both "
-        f"children of 3 fall below {tie.threshold:.3f}.",
-        condition="The threshold stays: the row is shrunk until its weakest member falls below c, and turned a little "
-        "before that if two tie.",
+    return Result(
+        "theorem_3_10.construction",
+        false,
+        observed=[share(false), sum(elsewhere), sum(ties)],
+        counterexample=[example.threshold, tie.threshold],
         false_then=_repaired_fails(drawn, rng),
     )
 
 
-def _any_epsilon(drawn: Drawn, rng: np.random.Generator) -> Claim:
+def _any_epsilon(drawn: Drawn, rng: np.random.Generator) -> Result:
     false, large = [], []
     for problem, W_enc, latent in drawn:
         c, activations = problem.threshold, W_enc[latent] @ problem.W_p
         least = float(activations[activations > c].min())
         false.append((c + least) / 2 >= c + float(10 ** rng.uniform(-9, -3)) * (least - c))
         large.append((c + least) / 2 >= c + float(rng.uniform(0.51, 2)) * (least - c))
-    return Claim(
-        "Theorem 3.10, proof",
-        BOTH,
-        says="(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
-        checked="The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
-        false=false,
-        observed=f"False in {share(false)}. The proof does not need it, since the threshold is raised afterwards.",
-        counterexample="c = 1, a_min = 3, eps = .1: 2 is not below 1.1.",
-        condition="eps > (a_min - c) / 2.",
-        false_then=large,
-    )
+    return Result("theorem_3_10.any_epsilon", false, observed=[share(false)], false_then=large)
 
 
-def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> list[Claim]:
+def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> list[Result]:
     """Check the theorem with the threshold c > 0 of its proof, and under ReLU, where c = 0."""
     without_threshold = []
     for _ in range(trials):
@@ -217,55 +198,23 @@ def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> li
     parents = not any(separating_row(TWO_PARENTS, [child]) is not None for child in range(6))
     with_threshold = _repaired_fails(drawn, rng)
     return [
-        Claim(
-            "Theorem 3.10",
-            BOTH,
-            says="If P is realizable with a threshold c > 0, so is P' for some member of any group.",
-            checked="Whether an encoder with pattern P' exists at the threshold of P, for random encoders; in every "
-            "fifth instance two members tie for the weakest.",
-            false=with_threshold,
-            observed="True with the threshold c > 0 that the proof takes, by another construction than the proof's. "
-            "Features must differ (M < 1), as the proof assumes.",
-        ),
-        Claim(
-            "Theorem 3.10, under ReLU",
-            BOTH,
-            origin=PROJECT,
-            says="The same is true under ReLU, where c = 0; the proof takes c > 0.",
-            checked="Whether a row exists that exactly the wanted features activate, by linear programs that also "
-            "prove that there is none; four random directions in the plane under ReLU, and two constructed sets.",
-            false=[*without_threshold, four, parents],
-            observed=f"P' is realizable for no member in {share(without_threshold)} of the random sets: scaling a row "
-            "does not change which features have a positive product with it.",
-            counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two "
-            "together, and for neither alone, since each is a non-negative combination of the other and a third "
-            "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows "
-            "(1, 0) and (-1, 0) realise P, and no row activates a single child alone.",
-            condition="A threshold c > 0 and different features (M < 1).",
-            condition_source="proof of Theorem 3.10",
+        Result("theorem_3_10.realizable", with_threshold),
+        Result(
+            "theorem_3_10.realizable_under_relu",
+            [*without_threshold, four, parents],
+            observed=[share(without_threshold)],
             false_then=with_threshold,
         ),
     ]
 
 
-def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
+def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Result:
     # these features have no hierarchy: they are independent random directions
     absorbed = [not fails for fails in _repaired_fails(drawn, rng)]
-    return Claim(
-        "Theorem 3.10, hypothesis",
-        BOTH,
-        origin=PROJECT,
-        says="It takes a hierarchy to make the absorbing pattern P' realizable.",
-        checked="Features that are random directions, with no parent.",
-        false=absorbed,
-        observed=f"P' is realizable in {share(absorbed)} without any hierarchy. The proof never uses Definition 3.9. "
-        "It holds for any features that share a latent; and the definition contradicts independence (Assumption 2.4), "
-        "which the later revision drops.",
-        counterexample=f"Any of the {sum(absorbed)}.",
-    )
+    return Result("theorem_3_10.hierarchy", absorbed, observed=[share(absorbed)], counterexample=[sum(absorbed)])
 
 
-def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
+def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Result:
     missing: dict[str, list[bool]] = {"random": [], "alike": []}
     better = []
     for kind, none in missing.items():
@@ -280,17 +229,9 @@ def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
             none.append(after is None)
             if before and after:
                 better.append(approximate_loss(after[0], problem) < approximate_loss(before[0], problem))
-    return Claim(
-        "Theorem 3.10, consequence",
-        BOTH,
-        says="The patterns P' manifest as partial minima.",
-        checked="Groups of three to five features, half of them random directions, half with positive inner products; "
-        "one member absorbed; the point of Theorem 3.7.",
-        false=missing["random"] + missing["alike"],
-        observed=f"No point exists in {share(missing['random'])} of the random groups. If P and P' both have a point, "
-        f"P' loses less in {share(better)}: absorption improves on one latent for all. For a group of two, P' is no "
-        "absorption, but a latent for each.",
-        counterexample="Groups without the eigenvector of Theorem 3.7; see there.",
-        condition="Members whose features have positive inner products.",
+    return Result(
+        "theorem_3_10.partial_minima",
+        missing["random"] + missing["alike"],
+        observed=[share(missing["random"]), share(better)],
         false_then=missing["alike"],
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sdlstudy.theory.approximate_loss import Problem, Weights, activate, approximate_loss, autoencoder
-from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.exact_loss import ONE, States, independent, state_errors
 from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
 from sdlstudy.theory.theorem_3_1 import Drawn
@@ -114,7 +114,7 @@ def common_threshold(weights: Weights, problem: Problem) -> float | None:
     return low if low < z_QD[active].min(initial=np.inf) else None
 
 
-def check(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
+def check(rng: np.random.Generator, instances: int = 150) -> list[Result]:
     """Check Theorem 3.2, its proof, and section 2.4, over random dictionaries with ReLU, JumpReLU and TopK."""
     drawn: Instances = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
     curvatures = [curvature(weights, problem) for problem, weights in drawn]
@@ -129,64 +129,48 @@ def check(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
     ]
 
 
-def _biconvex(curvatures: list[Curvature], bends: list[float], rounding: list[float]) -> Claim:
+def _biconvex(curvatures: list[Curvature], bends: list[float], rounding: list[float]) -> Result:
     least = [min(each.least_decoder, each.least_encoder) for each in curvatures]
     joint = [each.least_joint < -error for each, error in zip(curvatures, rounding, strict=True)]
-    return Claim(
-        "Theorem 3.2",
-        BOTH,
-        says="Where the activation pattern of single features is fixed, the approximate loss is convex in W_D and in "
-        "W_E, each with the other fixed.",
-        checked="Least eigenvalues of both Hessians by automatic differentiation; values of the loss itself at the "
-        "middle of segments within a region; ReLU, JumpReLU and TopK, whose regions are convex too.",
-        false=[low < -error or bend > error for low, bend, error in zip(least, bends, rounding, strict=True)],
-        observed=f"Least eigenvalue {min(least):.0e}, largest value at a middle above the mean of the ends "
-        f"{max(bends):.0e}. In both blocks at once the loss is not convex: a negative eigenvalue in {share(joint)}.",
+    return Result(
+        "theorem_3_2.biconvex",
+        [low < -error or bend > error for low, bend, error in zip(least, bends, rounding, strict=True)],
+        observed=[min(least), max(bends), share(joint)],
     )
 
 
-def _block_diagonal(drawn: Instances, curvatures: list[Curvature], rng: np.random.Generator) -> Claim:
+def _block_diagonal(drawn: Instances, curvatures: list[Curvature], rng: np.random.Generator) -> Result:
     def coupled(each: Curvature, weights: Weights) -> bool:
         return each.coupling(len(weights.W_enc)) > TOLERANCE
 
     false = [coupled(each, weights) for each, (_, weights) in zip(curvatures, drawn, strict=True)]
     single = [random_problem(rng, "topk", k=1) for _ in range(len(drawn) // 3)]
     example = Weights(np.ones((2, 1)), np.ones((2, 1)))
-    return Claim(
-        "Theorem 3.2, proof",
-        VERSION_3,
-        says="The Hessian in W_E is block-diagonal over latents (after eq. 50).",
-        checked="Entries of the Hessian between rows of two latents.",
-        false=false,
-        observed=f"Blocks between latents are not zero in {share(false)}.",
-        counterexample="One feature, two latents that it activates, equal decoder columns of norm 1, M = 1: the "
-        f"Hessian is [[2, 2], [2, 2]], {curvature(example, autoencoder(np.ones((1, 1)))).coupling(2):.3g} off the "
-        "diagonal.",
-        condition="No feature activates two latents whose decoder columns are not orthogonal; Top-1 ensures that.",
+    return Result(
+        "theorem_3_2.block_diagonal",
+        false,
+        observed=[share(false)],
+        counterexample=[curvature(example, autoencoder(np.ones((1, 1)))).coupling(2)],
         false_then=[coupled(curvature(weights, problem), weights) for problem, weights in single],
     )
 
 
-def _semidefinite(drawn: Instances, curvatures: list[Curvature], rounding: list[float]) -> Claim:
+def _semidefinite(drawn: Instances, curvatures: list[Curvature], rounding: list[float]) -> Result:
     off = [
         float(np.abs(encoder_hessian(weights, problem) - each.encoder).max())
         for (problem, weights), each in zip(drawn, curvatures, strict=True)
     ]
-    return Claim(
-        "Theorem 3.2, proof",
-        BOTH,
-        says="The Hessian in W_E is positive semidefinite nevertheless.",
-        checked="Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), "
-        "V_d the decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
-        false=[
+    return Result(
+        "theorem_3_2.semidefinite",
+        [
             difference > error or each.least_encoder < -error
             for difference, each, error in zip(off, curvatures, rounding, strict=True)
         ],
-        observed=f"Formula and automatic differentiation differ by {max(off):.0e} at most.",
+        observed=[max(off)],
     )
 
 
-def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
+def _one_threshold(rng: np.random.Generator, instances: int) -> Result:
     drawn = [random_problem(rng, "topk") for _ in range(instances)]
     false = [common_threshold(weights, problem) is None for problem, weights in drawn]
     alone = [
@@ -194,22 +178,15 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
         for problem, weights in drawn
         for d in range(problem.n)
     ]
-    return Claim(
-        "Section 2.4",
-        VERSION_3,
-        says="ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem "
-        "3.2's regions are defined by.",
-        checked="A common c that keeps the same latents as TopK for every single feature.",
-        false=false,
-        observed=f"No such c exists in {share(false)}. Regions in which TopK keeps the same latents are convex "
-        "nevertheless (Theorem 3.2).",
-        counterexample="Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2.",
-        condition="A separate threshold for each sample.",
+    return Result(
+        "theorem_3_2.one_threshold",
+        false,
+        observed=[share(false)],
         false_then=[common_threshold(weights, problem) is None for problem, weights in alone],
     )
 
 
-def check_exact_loss(drawn: Drawn, rng: np.random.Generator) -> Claim:
+def check_exact_loss(drawn: Drawn, rng: np.random.Generator) -> Result:
     """Check whether the loss L is biconvex too, on the same dictionaries as Theorem 3.1."""
     bends: dict[bool, list[bool]] = {True: [], False: []}
     for name, problem, weights in drawn:
@@ -221,17 +198,10 @@ def check_exact_loss(drawn: Drawn, rng: np.random.Generator) -> Claim:
                 bends[same].append(bend > 1e-9)
     ends = [Weights(np.array([[1.0, other]]), np.ones((1, 2))) for other in (-2.0, -0.1)]
     example, _ = exact_bend(ends[0], ends[1], autoencoder(np.eye(2)), independent(2, 0.5, ONE, ONE))
-    return Claim(
-        "Theorem 3.2, consequence",
-        BOTH,
-        says="SDL itself, the loss L, is biconvex in the regions that single features define.",
-        checked="L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
-        false=bends[False] + bends[True],
-        observed=f"Not convex on {share(bends[False])} of the segments where a latent changes its activity in "
-        "some state.",
-        counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
-        f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5).",
-        condition="No latent changes its activity in any state.",
-        condition_source="section 3.2, regions of fixed activation patterns",
+    return Result(
+        "theorem_3_2.exact_loss",
+        bends[False] + bends[True],
+        observed=[share(bends[False])],
+        counterexample=[example],
         false_then=bends[True],
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdlstudy.theory import partial_minima as minima
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, gradients
-from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
+from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.landscape import (
     alternate,
     descend,
@@ -74,7 +74,7 @@ def escapes(weights: Weights, problem: Problem, rng: np.random.Generator, rounds
     return False
 
 
-def check(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
+def check(drawn: list[Drawn], rng: np.random.Generator) -> list[Result]:
     """Check Theorem 3.7, its proof and its consequence."""
     claims = [_exists(drawn, rng), _instance(), _necessary(rng), _proof(drawn)]
     return [*claims, _traps(drawn, rng), _positive(rng), _correlated(rng)]
@@ -88,28 +88,18 @@ def _is_partial_minimum(problem: Problem, groups: minima.Groups, weights: Weight
     return bool(gradient_norm(weights, problem) < GRADIENT and right and loss > 1e-9 and stays)
 
 
-def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Result:
     missing = [point is None for _, _, point in drawn]
     shares = {m: minima.share_with_point(m, 32, 1000, rng)[0] for m in SIZES}
     text = ", ".join(f"{shares[m]:.0%} for {m} (m 2^(1-m) = {minima.expected_share(m):.0%})" for m in SIZES)
     superposed = [autoencoder(unit_columns(N_P, N_P + 4, rng)) for _ in range(100)]
     realized = [minima.partial_minimum([[0, 1]], problem) is not None for problem in superposed]
     rounds = [_rounds(*counterexample(c)) for c in (0.0, 0.1)]
-    return Claim(
-        "Theorem 3.7",
-        BOTH,
-        says="Every realizable polysemantic pattern that is a partition has a partial minimum with positive loss.",
-        checked=f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. "
-        "Independent features make every pattern realizable.",
-        false=missing,
-        observed=f"No such point exists in {share(missing)}. Groups of m random directions with equal M_d have a point "
-        f"in {text}: one of m eigenvectors needs m equal signs. With {N_P + 4} features in {N_P} dimensions, "
-        f"{share(realized)} of groups of two with a point have an encoder row for it that leaves others silent.",
-        counterexample="Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features "
-        f"themselves. Alternating minimisation from the encoder (1, 1) {rounds[0]} with c = 0, its second activation "
-        f"halved in each round, and {rounds[1]} with c = .1.",
-        condition="Each group has an eigenvector of sum_{d in F} M_d w_r^d w_r^d^T with a positive product with every "
-        "member (w_p^d independent). Checked: gradients, pattern, loss, and that alternating minimisation stays.",
+    return Result(
+        "theorem_3_7.exists",
+        missing,
+        observed=[share(missing), text, N_P + 4, N_P, share(realized)],
+        counterexample=[rounds[0], rounds[1]],
         false_then=[not _is_partial_minimum(problem, groups, point[0]) for problem, groups, point in drawn if point],
     )
 
@@ -119,7 +109,7 @@ def _rounds(problem: Problem, weights: Weights) -> str:
     return "stays in its region for 100 rounds" if left_after is None else f"leaves it after {left_after} rounds"
 
 
-def _instance(points: int = 999) -> Claim:
+def _instance(points: int = 999) -> Result:
     step, middle = np.pi / 2 / (points + 1), points // 2
     rows = [np.array([[np.cos(t), np.sin(t)]]) for t in step * np.arange(1, points + 1)]
 
@@ -131,25 +121,16 @@ def _instance(points: int = 999) -> Claim:
     losses = profiled(2.0, 1.0)
     rise, flat = np.diff(losses), np.abs(np.diff(profiled(1.0, 1.0)))
     closed = np.array([3 - (4 * a**2 + b**2) / (2 * a**2 + b**2) for ((a, b),) in rows])
-    return Claim(
-        "Theorem 3.7",
-        BOTH,
-        origin=PROJECT,
-        says="Two orthonormal features with M = (2, 1) have a partial minimum with the pattern ({1, 2}, {}).",
-        checked=f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale "
-        "does not matter, as the decoder undoes it.",
-        false=[bool((rise > 0).all())],
-        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(losses - closed).max():.0e}. It rises in "
-        f"b / a throughout, from {losses[0]:.3f} to {losses[-1]:.3f}: no row is stationary, and descent runs to the "
-        "border b = 0.",
-        counterexample=f"At a = b the loss is {losses[middle]:.3f}, and rises with the angle by "
-        f"{rise[middle] / step:.3f} per radian.",
-        condition="Equal M_d, as in Example 3.5: the loss is the same in all directions.",
+    return Result(
+        "theorem_3_7.instance",
+        [bool((rise > 0).all())],
+        observed=[np.abs(losses - closed).max(), losses[0], losses[-1]],
+        counterexample=[losses[middle], rise[middle] / step],
         false_then=[bool(flat.max() > 1e-12)],
     )
 
 
-def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
+def _necessary(rng: np.random.Generator, instances: int = 80) -> Result:
     with_eigenvector: list[float] = []
     without_eigenvector: list[float] = []
     for _ in range(instances):
@@ -158,43 +139,30 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
         (with_eigenvector if minima.group_points(W, M) else without_eigenvector).append(
             minima.search_points(W, M, rng, 10)
         )
-    return Claim(
-        "Theorem 3.7, beyond the paper",
-        BOTH,
-        origin=PROJECT,
-        says="That condition is necessary: a group without such an eigenvector has no stationary point.",
-        checked="Nonlinear least squares on the gradient from ten starts each, which uses no eigenvectors, over "
-        "activations that differ by a factor of at most e^6; groups without such an eigenvector.",
-        false=[nearest < NEAR for nearest in without_eigenvector],
-        observed=f"In groups without it, the gradient stays above {min(without_eigenvector):.1e} (relative to M). In "
-        f"groups with it, the search finds a point in {share([nearest < NEAR for nearest in with_eigenvector])}.",
+    return Result(
+        "theorem_3_7.necessary",
+        [nearest < NEAR for nearest in without_eigenvector],
+        observed=[min(without_eigenvector), share([nearest < NEAR for nearest in with_eigenvector])],
     )
 
 
-def _proof(drawn: list[Drawn]) -> Claim:
+def _proof(drawn: list[Drawn]) -> Result:
     slopes = []
     for problem, groups, _ in drawn:
         z = problem.threshold + np.where(minima.groups_to_pattern(groups, problem.n), 1.0, -1.0)
         slopes.append(gradient_norm(with_best_decoder(z @ np.linalg.pinv(problem.W_p), problem), problem))
     problem, weights = counterexample()
     row, false = gradients(weights, problem).W_enc[0], [slope > GRADIENT for slope in slopes]
-    return Claim(
-        "Theorem 3.7, proof",
-        BOTH,
-        says="The encoder's gradient vanishes for any realizing encoder, with the decoder of eq. (76) (steps 85 to "
-        "88).",
-        checked="The gradient for an encoder that realizes the pattern with equal activations.",
-        false=false,
-        observed=f"It does not vanish in {share(false)}; its largest entry is {np.median(slopes):.2g} (median). The "
-        "step from (85) to (86) takes w_p^d out of the sum over d, although it depends on d.",
-        counterexample="Orthonormal features, M = (2, 1), encoder row (1, 1), decoder column (2/3, 1/3): the gradient "
-        f"is ({row[0]:.3f}, {row[1]:.3f}).",
-        condition="Activations proportional to products with the eigenvector.",
+    return Result(
+        "theorem_3_7.proof",
+        false,
+        observed=[share(false), np.median(slopes)],
+        counterexample=[row[0], row[1]],
         false_then=[gradient_norm(point[0], problem) > GRADIENT for problem, _, point in drawn if point],
     )
 
 
-def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Claim:
+def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Result:
     escaped: dict[bool, list[bool]] = {True: [], False: []}
     bent: dict[bool, list[bool]] = {True: [], False: []}
     for problem, _, point in drawn:
@@ -206,25 +174,16 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
     saddle = with_best_decoder(np.linalg.solve(pair.W_p.T, APART.T).T, pair)
     end = approximate_loss(descend(perturbed(saddle, rng), pair, 4000, lr=0.1), pair)
     text = ", ".join(f"{minima.expected_share(m, largest=True):.1%} for {m}" for m in SIZES)
-    return Claim(
-        "Theorem 3.7, consequence",
-        BOTH,
-        says="Gradient descent can become trapped at each of these points.",
-        checked="Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, "
-        ".001 at most; the Hessian in both blocks.",
-        false=escaped[True] + escaped[False],
-        observed=f"It escaped in {share(escaped[False])} where some group's eigenvalue is not its largest, and in "
-        f"{share(escaped[True])} where all are the largest; a negative eigenvalue of the Hessian in "
-        f"{share(bent[False])} and {share(bent[True])}. Of m random directions the largest eigenvector has equal signs "
-        f"with chance 2^(1-m): {text}.",
-        counterexample="Two features with inner product -.4, one latent for both: both gradients are zero at a loss of "
-        f"{approximate_loss(saddle, pair):.3g}, and descent from nearby ends at {end:.3g}.",
-        condition="The eigenvalue is the largest of its group, for every group.",
+    return Result(
+        "theorem_3_7.traps",
+        escaped[True] + escaped[False],
+        observed=[share(escaped[False]), share(escaped[True]), share(bent[False]), share(bent[True]), text],
+        counterexample=[approximate_loss(saddle, pair), end],
         false_then=escaped[True],
     )
 
 
-def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
+def _positive(rng: np.random.Generator, instances: int = 60) -> Result:
     def lost(problem: Problem) -> bool:
         weights = with_best_decoder(APART @ np.linalg.pinv(problem.W_p), problem)
         return approximate_loss(weights, problem) > 1e-12
@@ -234,35 +193,14 @@ def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
         problem = replace(autoencoder(unit_columns(N_P, 2, rng)), W_r=unit_columns(3, 2, rng))
         equal.append(not lost(replace(problem, W_r=problem.W_r[:, [0, 0]])))
         apart.append(not lost(problem))
-    return Claim(
-        "Theorem 3.7, proof",
-        BOTH,
-        says="Its loss is positive by Assumption 2.4 (step 6).",
-        checked="Transcoders with two features of different inputs and equal targets, one latent for both.",
-        false=equal,
-        observed=f"The loss is zero in {share(equal)}: Assumption 2.4 keeps input features apart, but not targets.",
-        counterexample="w_r^1 = w_r^2: a latent for both reconstructs both.",
-        condition="No two target features of a group are parallel.",
-        condition_source="proof of Theorem 3.7, step 6",
-        false_then=apart,
-    )
+    return Result("theorem_3_7.positive", equal, observed=[share(equal)], false_then=apart)
 
 
-def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
+def _correlated(rng: np.random.Generator, instances: int = 200) -> Result:
     false = []
     for _ in range(instances):
         members = int(rng.integers(2, 8))
         W = np.abs(rng.standard_normal((members + 1, members)))
         points = minima.group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
         false.append(len(points) != 1 or not points[0].largest)
-    return Claim(
-        "Theorem 3.7, beyond the paper",
-        BOTH,
-        origin=PROJECT,
-        says="A group whose target features all have positive inner products has a partial minimum, which is a local "
-        "minimum.",
-        checked="Groups of two to seven such features with random M_d: their eigenvectors.",
-        false=false,
-        observed="By Perron and Frobenius, the eigenvector of the largest eigenvalue of a matrix with positive entries "
-        "is positive, and no other eigenvector is.",
-    )
+    return Result("theorem_3_7.correlated", false)
