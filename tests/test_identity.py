@@ -10,8 +10,7 @@ from peers.settings import PeerConfig
 from sdlcore.benches.config import BenchFeatures, BenchSamples, SaelensSource, SynthSource
 from sdlcore.config import Config
 from sdlcore.errors import SourceError
-from sdlcore.extraction.clip_config import ClipSource
-from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.config import ClipSource, LanguageSource
 from sdlcore.identity import NUMBERS, difference, finished_files, identity, log_other_computer, provenance, require_same
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import registered

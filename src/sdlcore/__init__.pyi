@@ -36,7 +36,7 @@ from .evaluation.probe import probe as probe
 from .evaluation.score import Scores as Scores
 from .evaluation.score import evaluate as evaluate
 from .extraction.extract import extract as extract
-from .extraction.pairs import stream as stream
+from .extraction.stream import stream as stream
 from .fitting.fit import fit as fit
 from .fitting.method_checks import check_method as check_method
 from .fitting.solve import solve as solve

@@ -14,7 +14,7 @@ from sdlcore.extraction.architectures import ARCHITECTURES, SITES, cuts, lacking
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.engine import Call
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.models import load_stack, load_whole
+from sdlcore.extraction.models import load_any, load_stack
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_models import CONFIGURATIONS, DEPTH, VOCABULARY, make
 
@@ -175,7 +175,7 @@ def test_a_pass_ends_behind_the_deepest_site(name: str):
 def test_a_checkpoint_of_which_only_the_first_blocks_are_loaded_gives_the_same_bits(name: str, tmp_path):
     lm = make(name)
     lm.save_pretrained(tmp_path)
-    expected, _ = hooked(load_whole(tmp_path), name, None)
+    expected, _ = hooked(load_any(tmp_path), name, None)
     stack = load_stack(tmp_path, 1)
     assert len(stack.blocks) == (1 if cuts(CONFIGURATIONS[name].to_dict(), None) else DEPTH)
     site = Site(1, "residual")

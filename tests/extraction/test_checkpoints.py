@@ -16,7 +16,6 @@ from sdlcore.extraction.models import (
     load_any,
     load_stack,
     load_tokenizer,
-    load_whole,
 )
 from tests.extraction.tiny_llama import save_tiny_llama
 
@@ -39,7 +38,7 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
     config["auto_map"] = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
     (tmp_path / "model/config.json").write_text(json.dumps(config))
     (tmp_path / "model/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    assert load_whole(tmp_path / "model").config.model_type == "llama"
+    assert load_any(tmp_path / "model").config.model_type == "llama"
     assert not (tmp_path / "ran").exists()
 
 
@@ -63,10 +62,10 @@ def without_safetensors(model: Path) -> None:
 
 
 def test_a_checkpoint_in_shards_is_read(folder: Path, tmp_path: Path):
-    whole = load_whole(folder)
+    whole = load_any(folder)
     whole.save_pretrained(tmp_path, max_shard_size="60KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    state = load_whole(tmp_path).state_dict()
+    state = load_any(tmp_path).state_dict()
     assert all(torch.equal(state[name], value) for name, value in whole.state_dict().items())
 
 

@@ -15,13 +15,12 @@ from tests.extraction.fake_hub import fake_hub
 
 LOADING = """
 import sys
-from sdlcore.extraction.clip import weights_digest
-from sdlcore.extraction.vision import load_clip
+from sdlcore.extraction.models import load_clip, model_facts
 from sdlcore.errors import SourceError
 for model, pretrained in zip(sys.argv[1::2], sys.argv[2::2]):
     try:
         clip = load_clip(model, pretrained)
-        print(weights_digest(clip.model.visual), clip.model.visual.preprocess_cfg["mean"])
+        print(model_facts(clip.visual)["sha256"], clip.visual.preprocess_cfg["mean"])
     except SourceError as error:
         print(error)
 """
@@ -59,7 +58,7 @@ def test_a_repository_brings_weights_and_preprocessing_and_must_go_with_the_mode
     assert fetched.split()[0] == local.split()[0]
     assert fetched.endswith("[0.5, 0.5, 0.5]")
     assert "hf-hub:someone/tiny-quickgelu was trained with QuickGELU, but model a-clip-for-tests uses GELU" in quickgelu
-    assert "has another architecture than model ViT-B-32: embed_dim is 8, expected 512" in other
+    assert "has another architecture than model ViT-B-32: " in other
     assert "hf-hub:someone/nothing: not readable as a model of open_clip at the hub (RepositoryNotFoundError" in missing
     assert tag.startswith("weights 'openai' of ViT-B-32-quickgelu do not load")
     assert "copy the file here and give its path" in tag

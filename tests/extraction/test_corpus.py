@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.extraction import corpus
+from sdlcore.extraction import text as corpus
 from sdlcore.extraction.config import TextOptions
-from sdlcore.extraction.corpus import open_text, shuffled
+from sdlcore.extraction.text import opened_text, shuffled
 from sdlcore.random_streams import stream
 
 NUMBER = 200
@@ -35,7 +35,7 @@ def test_a_buffer_gives_every_item_once_and_none_much_earlier(number, buffer, se
 
 
 def test_small_texts_are_whole_and_shuffled_once(lines: Path):
-    text = open_text(lines)
+    text = opened_text(lines)
     numbers = [document.number for document in text.documents()]
     assert numbers == stream(0, "documents").permutation(NUMBER).tolist()
     assert text.facts["order"] == "shuffled once"
@@ -44,43 +44,43 @@ def test_small_texts_are_whole_and_shuffled_once(lines: Path):
 @pytest.mark.parametrize("limit", [0, 2**20])
 def test_documents_come_in_the_same_order_from_any_place_on(limit: int, lines: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", limit)
-    text = open_text(lines, TextOptions(shuffle_buffer=30))
+    text = opened_text(lines, TextOptions(shuffle_buffer=30))
     whole = list(text.documents())
     assert sorted(document.number for document in whole) == list(range(NUMBER))
     assert [document.number for document in whole] != list(range(NUMBER))
     assert all(document.text == f"document {document.number}" for document in whole)
     assert [document.place for document in whole] == list(range(NUMBER))
     for start in (1, 77, NUMBER):
-        assert list(open_text(lines, TextOptions(shuffle_buffer=30)).documents(start)) == whole[start:]
+        assert list(opened_text(lines, TextOptions(shuffle_buffer=30)).documents(start)) == whole[start:]
 
 
 def test_large_texts_are_read_as_far_as_they_are_needed(lines: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     with lines.open("a") as file:
         file.write("not JSON: whoever reads as far as this fails\n")
-    documents = open_text(lines, TextOptions(shuffle_buffer=10)).documents()
+    documents = opened_text(lines, TextOptions(shuffle_buffer=10)).documents()
     assert len([next(documents) for _ in range(NUMBER - 20)]) == NUMBER - 20
 
 
 def test_a_json_file_is_whole_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     (tmp_path / "a.json").write_text('["one", "two"]')
-    assert open_text(tmp_path / "a.json").facts["order"] == "shuffled once"
+    assert opened_text(tmp_path / "a.json").facts["order"] == "shuffled once"
 
 
 def test_what_identifies_a_text_fits_into_a_store(tmp_path: Path):
     for number in range(3 * corpus.LISTED_FILES):
         (tmp_path / f"{number}.txt").write_text(f"document {number}")
-    files = open_text(tmp_path).facts["files"]
+    files = opened_text(tmp_path).facts["files"]
     assert list(files) == [f"{3 * corpus.LISTED_FILES} files"]
     (tmp_path / "0.txt").write_text("another")
-    assert open_text(tmp_path).facts["files"] != files
+    assert opened_text(tmp_path).facts["files"] != files
     for number in range(1, 3 * corpus.LISTED_FILES):
         (tmp_path / f"{number}.txt").unlink()
-    assert list(open_text(tmp_path).facts["files"]) == ["0.txt"]
+    assert list(opened_text(tmp_path).facts["files"]) == ["0.txt"]
 
 
 def test_a_buffers_order_is_well_mixed(lines: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
-    numbers = [document.number for document in open_text(lines, TextOptions(shuffle_buffer=NUMBER)).documents()]
+    numbers = [document.number for document in opened_text(lines, TextOptions(shuffle_buffer=NUMBER)).documents()]
     assert abs(np.corrcoef(numbers, np.arange(NUMBER))[0, 1]) < 0.3

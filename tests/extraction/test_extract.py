@@ -31,8 +31,8 @@ import sdlcore as sdl
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.items import prefix_of
-from sdlcore.extraction.models import load_tokenizer, load_whole
+from sdlcore.extraction.engine import prefix_of
+from sdlcore.extraction.models import load_any, load_tokenizer
 from tests.conftest import script
 from tests.extraction.conftest import ClipFiles, picture
 from tests.extraction.tiny_llama import SIZES, documents, save_tiny_gguf, save_tiny_llama
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lm(folder: Path) -> Any:
-    return load_whole(folder)
+    return load_any(folder)
 
 
 @pytest.fixture(scope="module")
@@ -192,14 +192,14 @@ def test_pooled_rows_and_a_processor_of_transformers(images: Path, tmp_path: Pat
 
 
 def test_a_model_of_open_clip_brings_its_preprocessing(images: Path, clip_files: ClipFiles, tmp_path: Path):
-    from sdlcore.extraction.vision import load_clip
+    from sdlcore.extraction.models import load_clip
 
     clip = load_clip(clip_files.architecture, clip_files.weights)
     name = f"open_clip:{clip_files.architecture}:{clip_files.weights}"
     at, call = "transformer.resblocks.0", {"tokens": "patches", "max_unreadable": 0.2, "device": "cpu", **QUIET}
     with (
         sdl.extract(name, images, at=at, out=tmp_path / "a.h5", **call) as named,
-        sdl.extract(clip.model, images, at=f"visual.{at}", out=tmp_path / "b.h5", **call) as loaded,
+        sdl.extract(clip, images, at=f"visual.{at}", out=tmp_path / "b.h5", **call) as loaded,
     ):
         assert np.array_equal(named.read("input"), loaded.read("input"))
 
@@ -425,7 +425,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path):
         ({"drop": ("first_positon",)}, "did you mean first_position"),
         ({"at": "model.rotary_emb"}, "activations of shape .*, expected a row for each of"),
         ({"inputs": 3}, "inputs is a int, expected text, a folder of images, or batches of tensors"),
-        ({"max_tokens": 10**6}, "the text ends after [0-9]+ rows"),
+        ({"max_tokens": 10**6}, "inputs end after [0-9]+ rows"),
         ({"dtype": "bfloat16"}, "dtype is bfloat16, but model is a loaded model, which has its own"),
     ],
 )

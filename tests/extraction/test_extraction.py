@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from offline.wheels import fetch_wheel_file, parse_reference
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
-from sdlcore.extraction import corpus
+from sdlcore.extraction import text as corpus
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.engine import Call, activations
 from sdlcore.extraction.language import write_language_shard, write_language_stores
@@ -204,7 +204,7 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
         facts = store.provenance
     assert facts["split"] == "test"
     assert LanguageSource.from_dict(facts["source"]) == SOURCE
-    assert "residual stream after 2 blocks, i.e. the input of block index 2" in facts["input"]
+    assert "residual stream after block 2 (blocks.1.hook_resid_post)" in facts["input"]
     assert facts["separator"] == {"token": "<|endoftext|>", "id": 0}
     assert set(facts["model"]["files"]) == {"model.safetensors"}
     assert set(facts["text"]["files"]) == {"words.json"}
@@ -213,8 +213,8 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
 @pytest.mark.parametrize(
     ("choice", "input", "target"),
     [
-        ({"site": "mlp"}, "the input of layers[1].mlp", "the output of layers[1].mlp"),
-        ({"layers": (1, 3)}, "hidden_states[1]", "hidden_states[3]"),
+        ({"site": "mlp"}, "block 2 (blocks.1.mlp.hook_in)", "block 2 (blocks.1.hook_mlp_out)"),
+        ({"layers": (1, 3)}, "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"),
     ],
 )
 def test_provenance_has_a_convention_for_each_site(choice, input, target, folder, text, tmp_path):

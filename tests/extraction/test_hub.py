@@ -101,11 +101,11 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 STREAM = """
 import json, sys
-from sdlcore.extraction.corpus import open_text
+from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.config import TextOptions
-text = open_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8))
+text = opened_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8))
 whole = list(text.documents())
-again = list(open_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8)).documents(50))
+again = list(opened_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8)).documents(50))
 print(json.dumps([whole, again]))
 """
 
@@ -132,17 +132,17 @@ REFUSED = {
 """Request -> model, settings and the expected error."""
 REFUSING = """
 import json, sys
-from sdlcore.extraction.models import open_checkpoint
-from sdlcore.extraction.corpus import open_text
+from sdlcore.extraction.models import find_checkpoint
+from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.config import TextOptions
 from sdlcore.errors import SourceError
 said = {}
 for name, (model, settings) in json.loads(sys.argv[1]).items():
     try:
-        open_checkpoint(model, settings.pop("revision", None))
+        find_checkpoint(model, settings.pop("revision", None))
         text = settings.pop("text", sys.argv[2])
         options = {key.removeprefix("text_"): value for key, value in settings.items()}
-        next(open_text(text, TextOptions(**{"config": "sample-10BT", **options})).documents())
+        next(opened_text(text, TextOptions(**{"config": "sample-10BT", **options})).documents())
         said[name] = "nothing"
     except SourceError as error:
         said[name] = str(error)
@@ -161,7 +161,7 @@ def test_what_the_hub_does_not_provide_is_refused_in_a_sentence(hub: tuple[str, 
 
 
 def test_a_model_that_is_not_in_the_cache_needs_a_network(hub: tuple[str, Path], tmp_path: Path):
-    code = f"from sdlcore.extraction import hub; hub.model_config({MODEL!r}, None)"
+    code = f"from sdlcore.extraction import models; models.find_checkpoint({MODEL!r})"
     done = run(["-c", code], hub[0], tmp_path, HF_HUB_OFFLINE="1")
     assert re.search(f"SourceError: {MODEL}: .*LocalEntryNotFoundError", last_line(done))
 

@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, damaged: P
     listing = list_images(damaged)
     order = np.arange(len(listing.paths))[::-1]
     batches = list(decoded_images(listing, order, shrink, batch_size=5, workers=workers))
-    skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
+    skipped = dict(entry for batch in batches for entry in batch.skipped)
     assert skipped.keys() == DAMAGED.keys()
     for path, reason in DAMAGED.items():
         assert skipped[path].startswith(reason)
@@ -91,7 +91,7 @@ def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: 
     listing = list_images(folder)
     batches = list(decoded_images(listing, np.arange(len(listing.paths)), shrink, batch_size=4))
     assert [index for batch in batches for index in batch.indices] == [2]
-    assert all("DecompressionBombError" in entry.reason for batch in batches for entry in batch.skipped)
+    assert all("DecompressionBombError" in reason for batch in batches for _, reason in batch.skipped)
 
 
 def test_links_are_followed_and_what_is_no_file_is_skipped(tmp_path: Path):
@@ -105,7 +105,7 @@ def test_links_are_followed_and_what_is_no_file_is_skipped(tmp_path: Path):
     os.mkfifo(root / "class/pipe.png")
     listing = list_images(root)
     assert listing.paths == ["class/image.png", "class/out.png", "linked_class/image.png"]
-    assert [entry.path for entry in listing.skipped] == ["class/nothing.png", "class/pipe.png"]
+    assert [path for path, _ in listing.skipped] == ["class/nothing.png", "class/pipe.png"]
 
 
 def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):

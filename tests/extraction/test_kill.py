@@ -29,7 +29,7 @@ TRAINING |= {"log_every": 2, "checkpoint_every": 2}
 FORKING = """
 import runpy, sys
 import numba
-from sdlcore.extraction import corpus
+from sdlcore.extraction import text as corpus
 from sdlcore.extraction import engine
 import transformers.models.llama.modeling_llama
 from tests.forking import serve

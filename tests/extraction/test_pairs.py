@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.extraction import pairs as pairs_module
-from sdlcore.extraction.models import load_tokenizer, load_whole
+from sdlcore.extraction.models import load_any, load_tokenizer
+from sdlcore.extraction.stream import TextStream
 from sdlcore.random_streams import stream as random_stream
 from tests.extraction.tiny_llama import documents, save_tiny_llama
 
@@ -22,7 +22,7 @@ SETTINGS |= {"steps": 40, "checkpoint_every": 8, "progress": False, "normalise":
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    base = load_whole(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
+    base = load_any(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
     tuned = copy.deepcopy(base)
     with torch.no_grad():
         tuned.model.layers[1].mlp.down_proj.weight += 0.3
@@ -56,10 +56,10 @@ def test_a_buffer_has_the_rows_of_stores_in_random_order(models: list[Any], tmp_
 
 def test_a_later_step_only_tokenises_the_text_before_it(models: list[Any], monkeypatch: pytest.MonkeyPatch):
     expected, passes = [pairs(models)(step) for step in range(24)][20], []
-    read = pairs_module.read_batches
-    monkeypatch.setattr(pairs_module, "read_batches", lambda *call: passes.append(1) or read(*call))
+    run = TextStream._run
+    monkeypatch.setattr(TextStream, "_run", lambda *call: passes.append(1) or run(*call))
     np.testing.assert_array_equal(pairs(models)(20), expected)
-    assert len(passes) <= 2 * (1 + 200 // (3 * 14))  # of one buffer
+    assert len(passes) <= 1 + (1 + 200 // (3 * 14))  # of one buffer
 
 
 class CutOffError(Exception):
@@ -87,8 +87,8 @@ def test_a_training_that_was_cut_off_resumes_with_the_same_bits(models: list[Any
 
 def test_two_places_of_one_model_take_one_pass(models: list[Any], monkeypatch: pytest.MonkeyPatch):
     passes: list[int] = []
-    read = pairs_module.read_batches
-    monkeypatch.setattr(pairs_module, "read_batches", lambda *call: passes.append(1) or read(*call))
+    forward = models[0].forward
+    monkeypatch.setattr(models[0], "forward", lambda **call: passes.append(1) or forward(**call))
     one = sdl.stream(models[0], documents(60), at=AT, batch_size=32, buffer_rows=32, **READING)
     x, y = one(0)
     assert len(passes) == 1

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.shape import ModelShape, model_problems, model_shape
+from sdlcore.extraction.config import LanguageSource, ModelShape, model_problems, model_shape
 
 
 @pytest.mark.parametrize(

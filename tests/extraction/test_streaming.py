@@ -19,9 +19,9 @@ from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.corpus import Document
-from sdlcore.extraction.language import write_language_stores
+from sdlcore.extraction.language import ContextReader, write_language_stores
 from sdlcore.extraction.stream import open_language_stream, write_language_recipe
+from sdlcore.extraction.text import Document
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.random_streams import stream
 from tests.extraction.tiny_llama import WORDS, documents, save_tiny_llama
@@ -152,10 +152,9 @@ def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str,
 def test_marks_spare_the_model_the_contexts_before_them(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     batches(interrupted(recipe, tmp_path), range(22))
     with opened(recipe, tmp_path) as rows:
-        work = rows.batches._work
         ranges: list[tuple[int, int]] = []
-        of = type(work).batches
-        monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: ranges.append(at) or of(self, *at, **how))
+        of = ContextReader.batches
+        monkeypatch.setattr(ContextReader, "batches", lambda self, *at: ranges.append(at) or of(self, *at))
         tokenised: list[int] = []
         once = TokenisedText._tokenised
 
@@ -175,7 +174,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = SOURCE.changed(test_samples=20)
     write_language_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
-    message = r"short\.json: has no rows behind the evaluation store's; take a longer text"
+    message = r"short\.json: no token behind the evaluation store's becomes a row; take a longer"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
         rows.batches(0)
 

@@ -8,8 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.corpus import open_text
-from sdlcore.extraction.text import list_texts, read_documents, read_labels
+from sdlcore.extraction.text import list_texts, opened_text, read_documents, read_labels
 
 
 def write_parquet(path: Path, **columns: list) -> None:
@@ -97,8 +96,8 @@ def test_what_is_no_text_of_a_folder_is_skipped_and_listed(tmp_path: Path, caplo
     (root / "nothing.txt").symlink_to("missing.txt")
     os.mkfifo(root / "pipe.txt")
     assert list(read_documents(root)) == ["a", "out", "b"]
-    assert [path for path, _ in list_texts(root).skipped] == ["nothing.txt", "pipe.txt"]
-    text = open_text(root)
-    assert [entry["path"] for entry in text.facts["skipped"]] == ["nothing.txt", "pipe.txt"]
+    assert [path for path, _ in list_texts(root)[1]] == ["nothing.txt", "pipe.txt"]
+    text = opened_text(root)
+    assert [path for path, _ in text.facts["skipped"]] == ["nothing.txt", "pipe.txt"]
     assert set(text.facts["files"]) == {"a.txt", "out.txt", "sub.txt/b.txt"}
     assert f"{root}: skipped pipe.txt" in caplog.text

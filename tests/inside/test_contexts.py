@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from sdlcore.config import ModelConfig
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
-from sdlcore.extraction.corpus import Text, open_text
+from sdlcore.extraction.text import Text, opened_text
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import Context, as_markdown, contexts_in_text, contexts_page, pieces_of, top_contexts
 from sdlcore.inside.features import token_text
@@ -39,7 +39,7 @@ def coder() -> SparseCoder:
 def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
     path = tmp_path_factory.mktemp("text") / "words.json"
     path.write_text(json.dumps(documents(60)))
-    return open_text(path)
+    return opened_text(path)
 
 
 @pytest.fixture(scope="module")

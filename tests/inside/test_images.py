@@ -153,7 +153,8 @@ def test_whole_images_need_no_preprocessing(vit: nn.Module, folder: Path, tmp_pa
 def test_the_command_writes_the_page(
     sae: sdl.Dictionary, store: Path, vit: nn.Module, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sdlcore.inside.images.load_vision", lambda name: (vit, SEEN) if name == "timm:tiny" else None)
+    monkeypatch.setattr("sdlcore.inside.images.load_vision", lambda name: {"timm:tiny": vit}[name])
+    monkeypatch.setattr("sdlcore.inside.images.transform_of", lambda model: SEEN)
     sae.save(tmp_path / "sae.safetensors")
     call = [
         "top-images",

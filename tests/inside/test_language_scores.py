@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.extraction.models import load_whole
+from sdlcore.extraction.models import load_any
 from sdlcore.inside.score import LossRecovered, warn_of_weak_ablation
 from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.refusals import no_warning
@@ -18,7 +18,7 @@ CODER = sdl.SparseCoder(SIZES["hidden_size"], n_q=8).eval()
 
 @pytest.fixture(scope="module")
 def lm(tmp_path_factory):
-    return load_whole(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
+    return load_any(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
 
 
 def fitted(lm, tmp_path, place, **settings):

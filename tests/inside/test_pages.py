@@ -14,7 +14,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.config import ModelConfig
-from sdlcore.extraction.models import load_tokenizer, load_whole
+from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.inside.contexts import Context
 from sdlcore.inside.features import SHOWN, Feature, Logits
 from sdlcore.inside.neuronpedia import Upload
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lm(folder: Path) -> Any:
-    return load_whole(folder)
+    return load_any(folder)
 
 
 def made_coder(pair: Any = "sae", seed: str = "coder") -> SparseCoder:

@@ -13,10 +13,9 @@ from transformers import LlamaForCausalLM
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource, Site
-from sdlcore.extraction.forward import KINDS, RowKinds
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.models import load_whole
-from sdlcore.extraction.tokens import Tokens
+from sdlcore.extraction.models import load_any
+from sdlcore.extraction.tokens import KINDS, RowKinds, Tokens
 from sdlcore.inside.score import LossRecovered, losses_recovered, mean_of
 from sdlcore.random_streams import stream
 from tests.extraction.tiny_llama import save_tiny_llama
@@ -35,7 +34,7 @@ SOURCES = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_whole(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
+    return load_any(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +198,7 @@ def test_outliers_by_the_norm_of_the_extraction_stay_clean(model: Any, contexts:
 
 def test_bfloat16_models_take_float32_reconstructions(model: Any, contexts: list[Tokens], tmp_path: Path):
     model.save_pretrained(tmp_path)
-    low = load_whole(tmp_path, "bfloat16")
+    low = load_any(tmp_path, "bfloat16")
     loss = loss_recovered(low, lambda x: x + 0, contexts, sites("residual"), "sae", EVERYTHING, torch.zeros(D))
     assert loss.spliced == loss.clean
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import sdlcore as sdl
-from sdlcore.extraction.models import load_whole
+from sdlcore.extraction.models import load_any
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_llama import SIZES, documents, save_tiny_llama
 from tests.interop.test_peers import ENVIRONMENTS
@@ -24,7 +24,7 @@ def read(path):
 def test_parts_sum_to_the_logit_and_ablations_confirm_edges(tmp_path):
     lm = save_tiny_llama(tmp_path / "lm")
     reading = {"context_length": 16, "device": "cpu", "progress": False}
-    model, layers = load_whole(lm), range(SIZES["num_hidden_layers"])
+    model, layers = load_any(lm), range(SIZES["num_hidden_layers"])
     at = [(f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in layers]
     stores = sdl.extract(model, documents(60), at=at, out=tmp_path / "stores", **reading)
     transcoders = [sdl.fit(store, pair="transcoder", device="cpu", progress=False, **SETTINGS) for store in stores]

@@ -15,7 +15,8 @@ from offline.settings import ClipTraining
 from offline.training import train_clip
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
-from sdlcore.extraction.clip import ClipSource, clip_extraction
+from sdlcore.extraction.clip import write_image_stores
+from sdlcore.extraction.config import ClipSource
 from sdlcore.random_streams import stream
 from tests.extraction.conftest import ClipFiles
 
@@ -74,7 +75,7 @@ def test_the_same_call_loads_it_as_any_other_weights(trained, colours, clip_file
         assert torch.equal(model.state_dict()[name], value)
     source = ClipSource("colours", clip_files.architecture, weights)
     paths = [tmp_path / name for name in ("train.h5", "test.h5", "skipped.csv")]
-    clip_extraction(source, *colours).write(*paths)
+    write_image_stores(source, *colours, {"train": paths[0], "test": paths[1]}, paths[2])
     with ActivationStore(paths[1]) as store:
         x, labels = store.read("input").astype(float), store.read("labels")
         assert store.class_names() == ["blue circle", "empty class", "green square", "red square"]

@@ -2,8 +2,8 @@
 import hashlib
 
 from sdlcore import SourceError
-from sdlcore.extraction.hub_names import is_hub_model, is_hub_text
-from sdlcore.extraction.shape import model_problems, model_shape
+from sdlcore.extraction.config import is_hub_model, is_hub_text
+from sdlcore.extraction.config import model_problems, model_shape
 from offline.wheels import wheel_path
 
 

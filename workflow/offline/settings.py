@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.config import ClipSource
 from sdlcore.settings import Positive, Seed, Settings, Text, Total
 
 FASHION_MNIST = "fashion_mnist"

@@ -20,7 +20,7 @@ from offline.settings import ClipTraining
 from sdlcore import SourceError
 from sdlcore.device import choose_device
 from sdlcore.extraction.images import decoded_images, list_images
-from sdlcore.extraction.vision import new_clip
+from sdlcore.extraction.models import register_architecture
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import atomic_path, write_json
@@ -101,14 +101,15 @@ def train_clip(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(training.seed, "clip", "initialisation").integers(2**63)))
-        clip, preprocess, tokenizer, name = new_clip(model)
+        name = register_architecture(model)
+        clip, _, preprocess = open_clip.create_model_and_transforms(name)
     clip.to(device)
     data = _load(folder, preprocess, workers)
     if len(data.images) < training.batch_size:
         raise SourceError(
             f"{images}: has {len(data.images)} readable images, fewer than training.batch_size {training.batch_size}"
         )
-    tokens = tokenizer([CAPTION.format(name) for name in folder.class_names]).to(device)
+    tokens = open_clip.get_tokenizer(name)([CAPTION.format(name) for name in folder.class_names]).to(device)
     losses = _train(clip, data, tokens, training, device)
     test = _load(test_folder, preprocess, workers)
     facts = provenance(
@@ -126,7 +127,7 @@ def train_clip(
         "chance_loss": math.log(training.batch_size),
         "losses": {str(step): losses[step - 1] for step in range(LOG_EVERY, training.steps + 1, LOG_EVERY)},
         "images": {"train": len(data.images), "test": len(test.images)},
-        "skipped": {part: [s._asdict() for s in images.skipped] for part, images in (("train", data), ("test", test))},
+        "skipped": {part: [list(entry) for entry in its.skipped] for part, its in (("train", data), ("test", test))},
         "zero_shot": {"classes": len(tokens), "top1": _zero_shot(clip, test, tokens, device)},
         "provenance": facts,
     }

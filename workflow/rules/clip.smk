@@ -139,13 +139,13 @@ rule clip_shard:
         pretrained=clip_weights,
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
-        shard=lambda wildcards: [wildcards.split, int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
+        part=lambda wildcards: [int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
         number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
-        " --workers {resources.workers} --threads {threads} --device $DEVICE --shard {params.shard}"
-        " --output {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
+        " --workers {resources.workers} --threads {threads} --device $DEVICE --part {params.part}"
+        " --{wildcards.split} {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 
 
 rule unite_skipped:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device
-from sdlcore.extraction.clip import clip_extraction
-from sdlcore.extraction.clip_config import ClipSource
+from sdlcore.extraction.clip import write_image_stores
+from sdlcore.extraction.config import ClipSource
 
 
 def main(
@@ -20,8 +20,7 @@ def main(
     device: Device = "cpu",
     train: Path | None = None,
     test: Path | None = None,
-    shard: tuple[str, int, int] | None = None,
-    output: Path | None = None,
+    part: tuple[int, int] | None = None,
     skipped: Path,
 ) -> None:
     """
@@ -34,26 +33,23 @@ def main(
         workers: processes that decode images
         train: training store to write
         test: evaluation store to write
-        shard: train or test, number of the part to write to --output, and number of parts
-        output: store of the part
+        part: number of a part, and number of parts, if the stores are only a part
         skipped: CSV file to write: images that could not be read
     """
-    if not (shard and output) and not (train and test):
-        raise ValueError("expected --train and --test, or --shard and --output")
-    work = clip_extraction(
+    stores = {split: path for split, path in (("train", train), ("test", test)) if path is not None}
+    write_image_stores(
         source,
         images,
         test_images,
+        stores,
+        skipped,
+        part=part,
         model=model,
         pretrained=pretrained,
         workers=workers,
         device=device,
         threads=threads,
     )
-    if shard and output:
-        work.write_part(*shard, output, skipped)
-    elif train and test:
-        work.write(train, test, skipped)
 
 
 if __name__ == "__main__":

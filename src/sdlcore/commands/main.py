@@ -14,7 +14,7 @@ import sdlcore as sdl
 from sdlcore.command_line import called_later, reported
 from sdlcore.commands import custom
 from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, command, help_text, settings_of
-from sdlcore.extraction.items import TokensOf
+from sdlcore.extraction.engine import TokensOf
 from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Precision

@@ -120,14 +120,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 """Architectures by transformers' ``model_type``, each tested against transformers' hidden states and against hooks."""
 
 SITES = {
-    "residual_before": "the residual stream before a block",
-    "attention_output": "what attention adds to the residual stream",
-    "residual_middle": "the residual stream between attention and MLP",
-    "mlp_input": "what the MLP reads, after its norm",
-    "mlp_output": "what the MLP adds to the residual stream",
-    "residual": "the residual stream after a block",
+    "residual_before": "the residual stream before block",
+    "attention_output": "the output of the attention of block",
+    "residual_middle": "the residual stream between attention and MLP of block",
+    "mlp_input": "the input of the MLP, after its norm, of block",
+    "mlp_output": "the output of the MLP of block",
+    "residual": "the residual stream after block",
 }
-"""Names of the sites of a block, in the order of a forward pass, with descriptions."""
+"""Names of the sites of a block, in the order of a forward pass, with descriptions that end before its number."""
 SIDES = ("input", "output")
 BLOCK = "block."
 """Prefix of module paths that start at a block; other paths start at the model."""

@@ -4,31 +4,27 @@ Every readable image of a folder becomes a row of an activation store, in a fixe
 path; with ``tokens: patches``, every patch. Unreadable images are skipped, counted and listed.
 """
 
-import hashlib
 import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from sdlcore.data.writing import ResumableWriter, resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
-from sdlcore.extraction.clip_config import ClipSource
-from sdlcore.extraction.folders import Skipped
-from sdlcore.extraction.hooks import Point, point_at
-from sdlcore.extraction.images import ImageFolder, Transform, fill_with_images, list_images, write_skipped
-from sdlcore.extraction.items import WITHIN, ItemRows
-from sdlcore.extraction.vision import image_tower, load_clip, load_vision
-from sdlcore.extras import extra
+from sdlcore.extraction.config import ClipSource
+from sdlcore.extraction.engine import WITHIN, ItemRows
+from sdlcore.extraction.hooks import point_at
+from sdlcore.extraction.images import ImageFolder, fill_with_images, list_images, transform_of
+from sdlcore.extraction.models import load_clip, load_vision, model_facts, open_clip, register_architecture
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.random_streams import stream
-from sdlcore.settings import Json
-
-with extra("clip"):
-    import open_clip
+from sdlcore.storage.files import write_rows
 
 log = logging.getLogger(__name__)
 
@@ -39,121 +35,36 @@ CONVENTIONS = {
 }
 # settings that can make an extraction fail, but do not change its numbers
 UNTRACKED = ("max_unreadable", "n_p")
-NEW_SETTINGS = {"at": None, "tokens": "all"}
 
 
 class Split(NamedTuple):
-    """The images of one store.
-
-    Attributes
-    ----------
-    folder
-        The folder of the images.
-    labels
-        Class index of each image in the folder, among the *training* folder's classes.
-    order
-        Indices of the images to embed, in the order of the store.
-    """
+    """The images of one store."""
 
     folder: ImageFolder
     labels: np.ndarray
+    """Class index of each image in the folder, among the *training* folder's classes."""
     order: np.ndarray
+    """Indices of the images to embed, in the order of the store."""
 
 
-class Extraction(NamedTuple):
-    """A source of images with its model loaded and its images listed."""
-
-    source: ClipSource
-    splits: dict[str, Split]
-    facts: dict[str, Json]
-    model: Any
-    point: Point
-    preprocess: Transform
-    workers: int
-
-    def facts_of(self, split: str) -> dict[str, Json]:
-        """Return the provenance of a store."""
-        part = self.splits[split]
-        counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
-        return self.facts | {
-            "split": split,
-            "image_folder": str(part.folder.root),
-            "images_sha256": part.folder.digest,
-            "images": len(part.order),
-            "classes_without_images": int((counts == 0).sum()),
-        }
-
-    def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
-        """Write the store of a split; return the skipped images."""
-        source, part = self.source, self.splits[split]
-        names, within = np.array(part.folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None
-        filling = ItemRows(writer, None, "path", names, within, part.labels, part.folder.skipped)
-        if filling.next:
-            log.info("%s: resuming at image %d of %d", split, filling.next, len(part.order))
-        skipped = fill_with_images(
-            self.model,
-            [{"input": self.point}],
-            [filling],
-            part.folder,
-            part.order,
-            self.preprocess,
-            tokens=source.tokens,
-            batch_size=source.batch_size,
-            workers=self.workers,
-            dtype="float32",
-            max_unreadable=source.max_unreadable,
-        )
-        filling.finish()
-        return skipped
-
-    def write(self, train_path: str | Path, test_path: str | Path, skipped_path: str | Path) -> None:
-        """Write the training and the evaluation store, and a CSV file of skipped images: split, path, reason.
-
-        Labels are indices of the training folder's classes; the reference ``path`` is relative to the split's folder.
-        If anything fails, no file appears.
-
-        Raises
-        ------
-        SourceError
-            If more than ``max_unreadable`` of a store's images cannot be read.
-        """
-        names, dtype = self.splits["train"].folder.class_names, self.source.store_dtype
-        # both stores appear at the end; the parts of the first one survive a kill during the second
-        with (
-            resume_store(train_path, self.facts_of("train"), dtype, names) as train,
-            resume_store(test_path, self.facts_of("test"), dtype, names) as test,
-        ):
-            write_skipped(
-                skipped_path, {split: self.fill(writer, split) for split, writer in (("train", train), ("test", test))}
-            )
-
-    def write_part(self, split: str, number: int, parts: int, path: str | Path, skipped_path: str | Path) -> None:
-        """Write one part, counted from 0, of a store that `write` would write, and the list of its skipped images.
-
-        The parts in order (`shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
-        """
-        whole = self.splits[split]
-        # images that the listing skipped are counted only in the first part
-        folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
-        part = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
-        work = self._replace(splits=self.splits | {split: part})
-        facts, names = work.facts_of(split) | {"shard": [number, parts]}, self.splits["train"].folder.class_names
-        with resume_store(path, facts, self.source.store_dtype, names) as writer:
-            write_skipped(skipped_path, {split: work.fill(writer, split)})
-
-
-def clip_extraction(
+def write_image_stores(
     source: ClipSource,
     images: str | Path,
-    test_images: str | Path | None = None,
+    test_images: str | Path | None,
+    stores: Mapping[str, str | Path],
+    skipped_path: str | Path,
     *,
+    part: tuple[int, int] | None = None,
     model: str | None = None,
     pretrained: str | None = None,
     workers: int = 0,
     device: str = "cpu",
     threads: int = 1,
-) -> Extraction:
-    """Prepare an extraction: list images and load the model.
+) -> None:
+    """Write the training and the evaluation store of a source, and a CSV file of skipped images: split, path, reason.
+
+    Labels are indices of the training folder's classes; the reference ``path`` is relative to the split's folder. If
+    anything fails, no file appears.
 
     Parameters
     ----------
@@ -164,6 +75,13 @@ def clip_extraction(
     test_images
         Folder of the evaluation store's images, with the same classes; None to hold out ``source.test_samples`` random
         images of ``images``.
+    stores
+        train, test or both -> file to write.
+    skipped_path
+        CSV file to write.
+    part
+        Number of a part of the stores, from 0, and number of parts; None for whole stores. The parts in order
+        (`shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
     model, pretrained
         Arguments of `load_clip`; None for the names in ``source``.
     workers
@@ -176,42 +94,104 @@ def clip_extraction(
     Raises
     ------
     SourceError
-        If the folders or the model cannot be used.
+        If the folders or the model cannot be used, or more than ``max_unreadable`` of a store's images are unreadable.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(device).type
     splits = splits_of(source, images, test_images)
     model, pretrained = model or source.model, pretrained or source.pretrained
-    settings = {name: value for name, value in source.to_dict().items() if name not in UNTRACKED}
-    settings = {name: value for name, value in settings.items() if NEW_SETTINGS.get(name, ...) != value}
-    if ":" in model:
-        if source.at is None:
-            raise SourceError(f"{model}: only models of open_clip have an embedding; set at to the path of a module")
-        visual, preprocess = load_vision(model, source.dtype, device)
-        origin: dict[str, Json] = {"architecture": model, "preprocessing": str(preprocess)}
-    else:
+    architecture: Any = model
+    if ":" not in model:
+        architecture = open_clip().get_model_config(register_architecture(model))
         clip = load_clip(model, pretrained, source.dtype, device)
-        visual, preprocess = clip.model.visual, clip.preprocess
-        origin = {
-            "architecture": open_clip.get_model_config(clip.architecture),
-            "preprocessing": {key: _plain(value) for key, value in visual.preprocess_cfg.items()},
-        }
-    digest = weights_digest(visual)
-    if source.at is None and ":" not in model:
-        visual = image_tower(clip.model, source.embedding)
-    point = point_at(visual, source.at or "")
+        weights, visual = model_facts(clip.visual), clip.visual if source.at else image_tower(clip, source.embedding)
+    elif source.at is None:
+        raise SourceError(f"{model}: only models of open_clip have an embedding; set at to the path of a module")
+    else:
+        visual = load_vision(model, source.dtype, device)
+        weights = model_facts(visual)
+    transform, point = transform_of(visual), point_at(visual, source.at or "")
+    preprocessing: Any = getattr(visual, "preprocess_cfg", None) or str(transform)
     facts = provenance(
-        source=settings,
+        source={name: value for name, value in source.to_dict().items() if name not in UNTRACKED},
         input=CONVENTIONS[source.embedding] if source.at is None else f"{source.tokens} of {source.at}",
         references="path: of the image, relative to the image folder",
-        weights_sha256=digest,
+        architecture=architecture,
+        weights_sha256=weights["sha256"],
+        preprocessing=preprocessing,
         precision={"forward": source.dtype, "stored": source.store_dtype},
         device=device,
         threads=threads,
-        **origin,
     )
-    return Extraction(source, splits, facts, visual, point, preprocess, workers)
+    class_names = splits["train"].folder.class_names
+    rows = []
+    with ExitStack() as stack:
+        # all stores appear at the end; the parts of the first one survive a kill during the second
+        writers = {}
+        for split, path in stores.items():
+            if part is not None:
+                splits[split] = _part(splits[split], *part)
+            own = facts | _facts(splits[split], split) | ({} if part is None else {"shard": list(part)})
+            writers[split] = stack.enter_context(resume_store(path, own, source.store_dtype, class_names))
+        for split, writer in writers.items():
+            folder, labels, order = splits[split]
+            names, within = np.array(folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None
+            filling = ItemRows(writer, None, "path", names, within, labels, folder.skipped)
+            if filling.progress.next:
+                log.info("%s: resuming at image %d of %d", split, filling.progress.next, len(order))
+            fill_with_images(
+                visual,
+                [{"input": point}],
+                [filling],
+                folder,
+                order,
+                transform,
+                tokens=source.tokens,
+                batch_size=source.batch_size,
+                workers=workers,
+                dtype="float32",
+                max_unreadable=source.max_unreadable,
+            )
+            filling.finish()
+            rows += [[split, *entry] for entry in filling.progress.skipped]
+        write_rows(skipped_path, [["split", "path", "reason"], *rows])
+
+
+def _part(whole: Split, number: int, parts: int) -> Split:
+    # images that the listing skipped are counted only in the first part
+    folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
+    return Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
+
+
+def _facts(part: Split, split: str) -> dict[str, Any]:
+    """Return the provenance of a store's images."""
+    counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
+    return {
+        "split": split,
+        "image_folder": str(part.folder.root),
+        "images_sha256": part.folder.digest,
+        "images": len(part.order),
+        "classes_without_images": int((counts == 0).sum()),
+    }
+
+
+def image_tower(model: Any, embedding: str) -> Any:
+    """Return the module whose output is the embedding of an image (B x 3 x height x width -> B x n_p).
+
+    ``joint`` is the embedding that CLIP compares with texts, without normalisation. ``pooled`` is the output of the
+    vision transformer after its last layer norm, before the projection into the joint space; for this, the projection
+    is removed from the model. SourceError if there is no projection to remove.
+    """
+    visual = model.visual
+    if embedding == "pooled":
+        if getattr(visual, "proj", None) is None:
+            raise SourceError(
+                "embedding: pooled needs an open_clip vision transformer with a projection, but the image tower is a "
+                f"{type(visual).__name__} without one; set embedding to joint, or at to the path of a module"
+            )
+        visual.proj = None
+    return visual
 
 
 def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
@@ -266,16 +246,3 @@ def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str)
     if samples is not None and samples > len(order):
         raise SourceError(f"{images}: has {len(order)} images, but {key} is {samples}; lower {key} or set it to null")
     return order[:samples]
-
-
-def weights_digest(module: torch.nn.Module) -> str:
-    """Return the SHA-256 of a module's weights, which does not depend on the file that they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -1,17 +1,18 @@
-"""Settings of a language model source. The module does not import torch, so that checking a configuration is fast."""
+"""Settings of language models, vision models and texts. The module does not import torch, so that checking a
+configuration is fast."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
-from pydantic import model_validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import AfterValidator, WithJsonSchema, model_validator
 
 from sdlcore.data.pairs import site_column
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import BLOCK, SITES, Paths, module_of
-from sdlcore.extraction.hub_names import is_hub_model, is_hub_text
+from sdlcore.extraction.architectures import BLOCK, SITES, Paths
 from sdlcore.extraction.places import NAME, hook_names, located
 from sdlcore.settings import (
     AsGiven,
@@ -20,6 +21,7 @@ from sdlcore.settings import (
     FromList,
     Precision,
     Settings,
+    Share,
     Text,
     Total,
     Unique,
@@ -27,20 +29,59 @@ from sdlcore.settings import (
 )
 from sdlcore.suggestions import did_you_mean
 
-ContextLength = Annotated[int, Ge(2), Le(10**9)]
-
-
-class _Named:
-    """Annotation of a block that configurations may also give by name (`sdlcore.extraction.places`)."""
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"anyOf": [handler(schema), {"type": "string", "pattern": NAME}]}
-
-
-Block = Annotated[int, Ge(1), Le(1000), _Named()]
-Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
-MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
+CONTEXT_LENGTH = 128
+DROP: Any = ("first_position", "separator", "outlier")
+OUTLIER_NORM = 10.0
+DATASET = "dataset:"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
 """Form of a module's path followed by its side, input or output."""
+BLOCKS, WIDTH, POSITIONS = (
+    ("num_hidden_layers", "n_layer"),
+    ("hidden_size", "n_embd"),
+    ("max_position_embeddings", "n_positions"),
+)
+"""Keys of config.json: the usual name, and GPT-2's."""
+
+
+def is_hub_model(reference: str) -> bool:
+    """Return whether ``reference`` has the form OWNER/NAME and is not a path on this machine."""
+    is_name = _HUB_NAME.fullmatch(reference) is not None and not reference.endswith(".gguf")
+    return is_name and not Path(reference).exists()
+
+
+def is_hub_text(reference: str) -> bool:
+    """Return whether ``reference`` has the form dataset:OWNER/NAME."""
+    return reference.startswith(DATASET)
+
+
+def check_site(value: str) -> str:
+    """Return the name of a site, or of a module and its side; ValueError for another text."""
+    names = (*SITES, "mlp")
+    if value in names or _MODULE.fullmatch(value):
+        return value
+    raise ValueError(
+        f"{value!r} is not one of {', '.join(names)}, or PATH:input or PATH:output of a module"
+        f"{did_you_mean(value, names)}"
+    )
+
+
+ContextLength = Annotated[int, Ge(2), Le(10**9)]
+# configurations may also give a block by name (`sdlcore.extraction.places`)
+Block = Annotated[
+    int,
+    Ge(1),
+    Le(1000),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, {"type": "string", "pattern": NAME}]}
+    ),
+]
+Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
+SiteName = Annotated[
+    str,
+    AfterValidator(check_site),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": [*SITES, "mlp"]}, {"pattern": _MODULE.pattern}]}),
+]
 
 
 class TextOptions(NamedTuple):
@@ -69,46 +110,6 @@ def read_text_options(options: TextOptions | Mapping[str, Any] | None) -> TextOp
     return TextOptions(**options)
 
 
-class Reading(NamedTuple):
-    """How a language model reads a text, and which tokens become rows; the fields are those of `LanguageSource`."""
-
-    context_length: int = 128
-    contexts_per_batch: int = 16
-    drop: tuple[str, ...] = ("first_position", "separator", "outlier")
-    outlier_norm: float = 10.0
-    dtype: str = "float32"
-    store_dtype: str = "float16"
-
-
-class SiteName:
-    """Annotation of a string that names a site of a block, or a module and its side."""
-
-    def __init__(self, ours: tuple[str, ...] = tuple(SITES)) -> None:
-        self.ours = ours
-
-    def __repr__(self) -> str:
-        """Return what `help` shows."""
-        return "name of a site"
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), "anyOf": [{"enum": list(self.ours)}, {"pattern": MODULE.pattern}]}
-
-    def _problem(self, value: str) -> str | None:
-        """Return the expected form if a string does not name a site, otherwise None."""
-        if value in self.ours or MODULE.fullmatch(value):
-            return None
-        return f"one of {', '.join(self.ours)}, or PATH:input or PATH:output of a module"
-
-    def _checked(self, value: str) -> str:
-        if (expected := self._problem(value)) is None:
-            return value
-        message = f"{value!r} is not {expected}{did_you_mean(value, self.ours)}"
-        raise PydanticCustomError("name", "{said}", {"said": message, "expected": expected, "known": self.ours})
-
-
 class Site(NamedTuple):
     """A place in a language model where activations are read or replaced."""
 
@@ -123,28 +124,13 @@ class Site(NamedTuple):
         path, colon, side = self.part.partition(":")
         return (path, side) if colon else None
 
-    @property
-    def hook(self) -> str | None:
-        """TransformerLens' name of the site; None if it has no hook there."""
-        return hook_names(self.block, self.part)[0]
-
-    def describe(self, paths: Paths | None = None) -> str:
-        """Describe the site in terms of transformers, with module paths if they are known."""
-        if self.part == "residual":
-            return (
-                f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
-                f"index {self.block} (the first block has index 0), before any final norm; TransformerLens: {self.hook}"
-            )
+    def describe(self) -> str:
+        """Describe the site, with TransformerLens' name if it has one."""
         if self.module is not None:
             path, side = self.module
             return f"the {side} of the module {path}" + (f" of block {self.block}" if self.block else "")
-        text = f"{SITES[self.part]}, in block {self.block}"
-        if paths is None:
-            return text
-        if self.part == "residual_before":
-            return f"the input of {paths.blocks}[{self.block - 1}]: {text}"
-        within, its_side = module_of(self.part, paths)
-        return f"the {its_side} of {paths.blocks}[{self.block - 1}].{within}: {text}"
+        hook = hook_names(self.block, self.part)[0]
+        return f"{SITES[self.part]} {self.block}" + (f" ({hook})" if hook else "")
 
 
 class LanguageSource(Settings):
@@ -173,11 +159,11 @@ class LanguageSource(Settings):
     shuffle_buffer: Batch = 10000
     """Number of documents in the buffer that shuffles streamed texts (larger than 64 MiB, or from the hub). 1 keeps
     their order."""
-    site: Annotated[str, SiteName((*SITES, "mlp"))] = "residual"
+    site: SiteName = "residual"
     """The site to read at block `layer`: residual_before, attention_output, residual_middle, mlp_input, mlp_output or
     residual (the stream after the block). Transcoders use mlp: mlp_input as input and mlp_output as target. For the
     input or output of any module, write block.PATH:input (in the block) or PATH:output (in the model)."""
-    target_site: Annotated[str, SiteName()] | None = None
+    target_site: SiteName | None = None
     """A second site at block `layer`, the target of transcoders; site is the input."""
     layer: Block = 12
     """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]. Or a name in place
@@ -187,7 +173,7 @@ class LanguageSource(Settings):
     reads the first and writes the second."""
     paths: Paths | None = None
     """Paths of the modules, for a model whose architecture sdlcore does not know."""
-    context_length: ContextLength = 128
+    context_length: ContextLength = CONTEXT_LENGTH
     """Tokens of one context."""
     bos: bool | None = None
     """Whether contexts begin with the bos token of the model; null if they do where its tokenizer begins texts with
@@ -198,10 +184,10 @@ class LanguageSource(Settings):
     """Number of rows (tokens) in the training store."""
     test_samples: Total = 5000
     """Number of rows in the evaluation store. Its contexts come after the training contexts."""
-    drop: Drop = ("first_position", "separator", "outlier")
+    drop: Drop = DROP
     """Kinds of tokens to leave out: at position 0 of a context, separators between documents, outliers in norm. The
     dropped tokens are counted."""
-    outlier_norm: Annotated[float, Gt(1), AsGiven] = 10.0
+    outlier_norm: Annotated[float, Gt(1), AsGiven] = OUTLIER_NORM
     """Factor of the median norm above which a row counts as an outlier."""
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
@@ -239,6 +225,8 @@ class LanguageSource(Settings):
                 "target_site",
                 f"is a second site, but {'layers' if self.layers else 'site: mlp'} has two; leave one out",
             )
+        if self.target_site == "mlp":
+            yield "target_site", f"is mlp, which is two sites; take one of {', '.join(SITES)}"
         if self.target_site == self.site:
             yield "target_site", f"is {self.site}, as site is; choose another site"
 
@@ -251,11 +239,6 @@ class LanguageSource(Settings):
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
         columns = {"input": site_at(self.layer, self.site)}
         return columns if self.target_site is None else {**columns, "target": site_at(self.layer, self.target_site)}
-
-    @property
-    def reading(self) -> Reading:
-        fields = ("context_length", "contexts_per_batch", "drop", "outlier_norm", "dtype")
-        return Reading(*(getattr(self, name) for name in fields))
 
     @property
     def text_options(self) -> TextOptions:
@@ -279,7 +262,91 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     """
     context_length = checked("context_length", int | None, context_length)
     positions = positions or 10**9
-    length = min(Reading().context_length, positions) if context_length is None else context_length
+    length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
     if not 2 <= length <= positions:
         raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
     return length
+
+
+class ModelShape(NamedTuple):
+    """The size of a language model."""
+
+    blocks: int
+    width: int
+    """Dimension of the residual stream."""
+    positions: int | None = None
+    """Largest number of tokens in a context; None if the configuration does not state it."""
+
+
+def model_shape(folder: str | Path) -> ModelShape | None:
+    """Return the shape of the model in a folder; None if there is no config.json with a shape.
+
+    In that case, opening the model raises an error that names the problem.
+    """
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config") or config  # of models that also read pictures
+        sizes: list[Any] = [
+            next((config[key] for key in keys if config.get(key)), None) for keys in (BLOCKS, WIDTH, POSITIONS)
+        ]
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if None in sizes[:2] else ModelShape(*sizes)
+
+
+def model_problems(shape: ModelShape | None, source: LanguageSource) -> Iterator[tuple[str, str]]:
+    """Yield the key and the problem of each setting that exceeds a model, so that a plan fails before its jobs do."""
+    if shape is None:
+        return
+    deepest = max(site.block for site in source.sites.values())
+    if deepest > shape.blocks:
+        key = "layer" if source.layers is None else "layers"
+        yield key, f"layer is {deepest}, but the model has {shape.blocks} blocks; take at most {shape.blocks}"
+    if shape.positions and source.context_length > shape.positions:
+        yield "context_length", f"contexts of {source.context_length} tokens, but the model takes {shape.positions}"
+
+
+class ClipSource(Settings):
+    """Activations of a vision model on images: by default, embeddings of a CLIP model."""
+
+    images: Text
+    """Folder of training images in ImageFolder layout, <folder>/<class>/<image>.jpg."""
+    model: Text
+    """Architecture: a name in open_clip, or a JSON file like its model_configs. Weights of openai, laion400m and
+    metaclip need a name that ends in -quickgelu. Or transformers:<folder or owner/name>, timm:<name> or
+    timm:<name>:<file of weights>, with at."""
+    pretrained: Text
+    """Weights: a local file (safetensors, or one that torch loads with weights_only), a tag of open_clip for the model,
+    or hf-hub:<owner>/<name>. Models of transformers and timm bring their own; write library."""
+    test_images: Text | None = None
+    """Folder of evaluation images with the same classes; None to hold out test_samples random images."""
+    embedding: Literal["pooled", "joint"] = "pooled"
+    """pooled: after the last layer norm, before the projection into the joint space; joint: after the projection, not
+    normalised."""
+    at: Text | None = None
+    """Path of a module in the image tower whose output is read, such as transformer.resblocks.6; null for embedding."""
+    tokens: Literal["all", "last", "mean", "cls", "patches"] = "all"
+    """Rows of an image at this module: patches gives one for each patch; cls, last and mean one for each image."""
+    dtype: Precision = "float32"
+    """Precision of the forward pass."""
+    store_dtype: Literal["float16", "float32"] = "float16"
+    """Precision of the stores."""
+    batch_size: Batch = 64
+    """Images per forward pass."""
+    train_samples: Total | None = None
+    """Number of images of the training store, a fixed random choice; None for all."""
+    test_samples: Total | None = None
+    """Number of images of the evaluation store; None for all of test_images."""
+    max_unreadable: Share = 0.01
+    """Largest share of a store's images that may be unreadable. They are skipped and listed in skipped.csv; above this
+    share, the extraction fails."""
+    n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
+    """Dimension of embeddings; with it, a plan can estimate disk space."""
+
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that contradicts others."""
+        if self.test_images is None:
+            if self.test_samples is None:
+                yield "test_samples", "missing; without test_images, it is the number of images to hold out"
+        elif Path(self.test_images) == Path(self.images):
+            yield "test_images", "is the same folder as images; leave it out and set test_samples to hold out images"

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,48 +20,51 @@ from torch import Tensor, nn
 from sdlcore.data.pairs import in_order, input_target_more
 from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
-from sdlcore.extraction.hooks import Point, first_tensor, without_dropout
-from sdlcore.settings import Json
+from sdlcore.extraction.hooks import Point, ids_for, is_transformers, without_dropout
+from sdlcore.extraction.tokens import Tokens, stack_batches
+from sdlcore.settings import FromList, Json, Settings
 
 log = logging.getLogger(__name__)
 
 COMMIT_BATCHES = 16
 """Number of batches between commits, which survive a kill."""
+TokensOf = Literal["all", "last", "mean", "cls", "patches"]
+WITHIN = {"all": "position", "patches": "patch"}
+"""Reference for the index of a row in its item, by `TokensOf`; the others give one row for each item."""
+PREFIXES = ("cls_token", "class_token", "class_embedding", "register_tokens", "reg_token", "dist_token")
+"""Parameters of vision transformers that are tokens before the patches."""
 
 
 class Call(NamedTuple):
-    """The inputs of one pass of a model."""
+    """The inputs of one pass of a model: a tensor, a tuple of arguments, or a mapping of keywords."""
 
     inputs: Any
-    """A tensor, a tuple of arguments, or a mapping of keywords."""
     origin: Any
-    """Where the rows of this pass come from; the engine returns it with them. Its ``next`` is where the next call
-    begins."""
+    """`Tokens` or `Items`, which the engine returns with the rows. Its ``next`` is where the next call begins."""
+
+
+class Items(NamedTuple):
+    """The items of one pass: images, documents, or inputs that are ready."""
+
+    indices: list[int]
+    """Number of each item."""
+    next: int
+    """Number of the item that the next pass begins with."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Path and reason of each item that could not be read so far."""
+    lengths: Tensor | None = None
+    """Number of tokens of each item, where items are padded."""
 
 
 class Batch(NamedTuple):
     """The activations from one pass."""
 
     tokens: Any
-    """`Call.origin`: for contexts, their tokens (B x T)."""
-    values: dict[Any, np.ndarray]
-    """N x D activations at each place, on the CPU."""
-    norms: dict[Any, np.ndarray]
+    """`Call.origin`."""
+    values: dict[Any, Any]
+    """N x D activations at each place: arrays, or tensors that are on their way to the CPU."""
+    norms: dict[Any, Any]
     """N norms of the activations at each place, before rounding."""
-
-    def part(self, key: Any, columns: Iterable[str]) -> "Batch":
-        """Return the activations at the places (key, column) of a store, by column."""
-        names = list(columns)
-        values, norms = ({name: parts[key, name] for name in names} for parts in self[1:])
-        return Batch(self.tokens, values, norms)
-
-
-class _OnDevice(NamedTuple):
-    """A `Batch` whose tensors may still be on their way to the CPU."""
-
-    tokens: Any
-    values: dict[Any, Tensor]
-    norms: dict[Any, Tensor]
 
 
 Rows = Callable[[Tensor, Any], Tensor]
@@ -79,29 +82,12 @@ def activations(
     rows: Rows,
     dtype: torch.dtype = torch.float16,
 ) -> Generator[Batch, None, None]:
-    """Yield the activations at several places for each call.
+    """Yield the activations at several places for each call, as rows of precision ``dtype``.
 
-    Close the generator, since its hooks stay in the model until it ends.
-
-    Parameters
-    ----------
-    model
-        Any module.
-    points
-        Name -> place.
-    calls
-        Inputs, on any device.
-    rows
-        Turns activations into rows.
-    dtype
-        Precision of the rows.
-
-    Raises
-    ------
-    SourceError
-        If a pass of the model never reaches one of the places.
+    Close the generator, since its hooks stay in the model until it ends. SourceError if a pass of the model never
+    reaches one of the places.
     """
-    batch: _OnDevice
+    batch: Batch
     waiting: set[Any] = set()
 
     def see(name: Any, x: Tensor) -> None:
@@ -113,25 +99,15 @@ def activations(
         if not waiting:
             raise _Enough
 
-    def before(name: Any, _: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        see(name, first_tensor(arguments, keywords)[1])
-
-    def after(name: Any, _: Any, __: Any, output: Any) -> None:
-        see(name, output if isinstance(output, Tensor) else output[0])
-
     device = device_of(model)
     # a GPU computes the next batch while the previous batch is written; on a CPU that would only cost memory
     ahead = 1 if device.type == "cuda" else 0
-    flying: deque[tuple[_OnDevice, torch.cuda.Event | None]] = deque()
+    flying: deque[tuple[Batch, torch.cuda.Event | None]] = deque()
     with ExitStack() as hooks:
-        for name, (module, side) in points.items():
-            if side == "input":
-                hook = module.register_forward_pre_hook(partial(before, name), with_kwargs=True)
-            else:
-                hook = module.register_forward_hook(partial(after, name))
-            hooks.callback(hook.remove)
+        for name, point in points.items():
+            hooks.callback(point.watch(partial(see, name)).remove)
         for inputs, origin in calls:
-            batch = _OnDevice(origin, {}, {})
+            batch = Batch(origin, {}, {})
             waiting.update(points)
             _run(model, _on(inputs, device))
             if waiting:
@@ -157,7 +133,7 @@ def _run(model: nn.Module, inputs: Any) -> None:
             pass
 
 
-def _landed(batch: _OnDevice, event: torch.cuda.Event | None) -> Batch:
+def _landed(batch: Batch, event: torch.cuda.Event | None) -> Batch:
     """Wait for the copies of a batch, and return it as arrays."""
     if event is not None:
         event.synchronize()
@@ -183,6 +159,75 @@ def _on(inputs: Any, device: torch.device) -> Any:
     return type(inputs)(_on(part, device) for part in inputs) if isinstance(inputs, tuple | list) else inputs
 
 
+def rows_by(tokens: TokensOf, prefix: int = 0) -> Rows:
+    """Return the function from the activations of items at a place, B x T x D or B x D, to rows.
+
+    Feature maps of convolutions, B x D x H x W, count as B x (H W) x D.
+
+    Parameters
+    ----------
+    tokens
+        all: a row for each token; patches: for each token after the first ``prefix``; cls: the first token; last: the
+        last token; mean: the mean over tokens. At a place with one row for each item, B x D, this row.
+    prefix
+        Number of tokens before the patches.
+    """
+
+    def rows(x: Tensor, items: Items) -> Tensor:
+        if x.ndim == 4:
+            x = x.flatten(2).mT
+        if len(x) != len(items.indices) or x.ndim not in (2, 3) or (x.ndim == 2 and tokens == "patches"):
+            raise SourceError(
+                f"a place has activations of shape {tuple(x.shape)}, expected {len(items.indices)} items x tokens x "
+                f"dimension for tokens = {tokens!r}; take another module, or another value of tokens"
+            )
+        if x.ndim == 2 or tokens == "cls":
+            return x if x.ndim == 2 else x[:, 0]
+        if tokens == "last":
+            return x[:, -1] if items.lengths is None else x[torch.arange(len(x)), items.lengths - 1]
+        if tokens == "mean":
+            return x.mean(1) if items.lengths is None else _masked_mean(x, items.lengths)
+        return x[:, prefix if tokens == "patches" else 0 :].flatten(0, 1)
+
+    return rows
+
+
+def _masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
+    mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
+    return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def prefix_of(model: nn.Module) -> int:
+    """Return the number of tokens before the patches in a vision transformer, such as its class token (`PREFIXES`)."""
+    tokens = {name: parameter for name, parameter in model.named_parameters() if name.split(".")[-1] in PREFIXES}
+    return sum(parameter.shape[-2] if parameter.ndim == 3 else 1 for parameter in tokens.values())
+
+
+def token_rows(x: Tensor, tokens: Tokens) -> Tensor:
+    """Return a row for each token of packed contexts from B x T x D activations, which some modules flatten."""
+    shape = tokens.token.shape
+    if x.ndim == 3 and x.shape[:2] == shape:
+        return x.flatten(0, 1)
+    if x.ndim == 2 and len(x) == shape[0] * shape[1]:
+        return x
+    raise SourceError(f"a place has activations of shape {tuple(x.shape)}, expected a row for each of {shape} tokens")
+
+
+def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
+    """Yield a call for each batch of packed contexts (B x T)."""
+    keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
+    for tokens in batches:
+        ids_BT = ids_for(model, tokens.token)
+        yield Call({"input_ids": ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
+
+
+def read_contexts(
+    model: nn.Module, points: Mapping[Any, Point], contexts: Iterable[Tokens], contexts_per_batch: int
+) -> Generator[Batch, None, None]:
+    """Yield the activations at places for each batch of contexts, float16: a row for each of the B x T tokens."""
+    return activations(model, points, context_calls(model, stack_batches(contexts, contexts_per_batch)), token_rows)
+
+
 class Chosen(NamedTuple):
     """The rows of a batch that a store takes."""
 
@@ -195,25 +240,18 @@ class Chosen(NamedTuple):
 class Filling(ABC):
     """Fill a store with rows of batches, from its last commit on. A subclass chooses the rows.
 
-    Parameters
+    Attributes
     ----------
-    writer
-        Writer of the store.
     progress
-        Where the first batch begins, and counts: settings that are saved with each commit. A store that was begun
-        continues from the progress of its last commit.
+        Settings that are saved with each commit. Its ``next`` is where the next batch begins, as in `Call.origin`. A
+        store that was begun continues from the progress of its last commit.
     most
         Largest number of rows; None for all.
     """
 
-    def __init__(self, writer: ResumableWriter, progress: Any, most: int | None) -> None:
-        self._writer, self._most, self._batches = writer, most, 0
-        self.progress = writer.state(progress)
-
-    @property
-    @abstractmethod
-    def next(self) -> Any:
-        """Place where the next batch begins, in the form of `Call.origin.next`."""
+    def __init__(self, writer: ResumableWriter, begin: Any, most: int | None) -> None:
+        self.writer, self.most, self._batches = writer, most, 0
+        self.progress = writer.state(begin)
 
     @abstractmethod
     def choose(self, batch: Batch, most: int | None) -> Chosen:
@@ -224,31 +262,22 @@ class Filling(ABC):
         """Return counts for the provenance of the finished store."""
 
     @property
-    def rows(self) -> int:
-        """Rows in the store."""
-        return self._writer.rows
-
-    @property
     def is_full(self) -> bool:
-        return self._most is not None and self.rows >= self._most
+        return self.most is not None and self.writer.rows >= self.most
 
     def take(self, batch: Batch) -> None:
         """Append the rows of a batch that the store takes, and commit now and then."""
-        before = self.rows
-        chosen = self.choose(batch, None if self._most is None else self._most - before)
+        before = self.writer.rows
+        chosen = self.choose(batch, None if self.most is None else self.most - before)
         if len(chosen.indices):
             values = {name: x[chosen.indices] for name, x in batch.values.items()}
             x, target, more = input_target_more(in_order(values))
-            self._writer.append(x, target, labels=chosen.labels, references=chosen.references, more=more)
+            self.writer.append(x, target, labels=chosen.labels, references=chosen.references, more=more)
         self._batches += 1
         if self._batches % COMMIT_BATCHES == 0 or self.is_full:
-            self.commit()
-        if self._most and before * 10 // self._most < self.rows * 10 // self._most:
-            log.info("%d of %d rows", self.rows, self._most)
-
-    def commit(self) -> None:
-        """Save all rows so far, and the progress."""
-        self._writer.commit(self.progress)
+            self.writer.commit(self.progress)
+        if self.most and before * 10 // self.most < self.writer.rows * 10 // self.most:
+            log.info("%d of %d rows", self.writer.rows, self.most)
 
     def finish(self) -> bool:
         """Commit the last rows and their counts if the store is complete, and return whether it is.
@@ -256,11 +285,64 @@ class Filling(ABC):
         Without a requested number of rows, a single row is enough.
         """
         if not self.is_full:
-            if self._most is not None or not self.rows:
+            if self.most is not None or not self.writer.rows:
                 return False
-            self.commit()
-        self._writer.provenance |= self.facts()
+            self.writer.commit(self.progress)
+        self.writer.provenance |= self.facts()
         return True
+
+
+class ItemProgress(Settings):
+    """Progress of filling a store with items."""
+
+    next: int = 0
+    """Number of the item that the next pass begins with."""
+    skipped: Annotated[tuple[Annotated[tuple[str, str], FromList], ...], FromList] = ()
+    """Path and reason of each item that could not be read so far."""
+
+
+class ItemRows(Filling):
+    """Fill a store with the rows of all items.
+
+    Parameters
+    ----------
+    name, names
+        Reference that names the item of a row, and its value for each item; None for the item's number.
+    within
+        Reference for the index of a row in its item, such as patch; None where an item has one row.
+    labels
+        Class of each item.
+    skipped
+        Path and reason of items that were skipped before the first pass.
+    """
+
+    progress: ItemProgress
+
+    def __init__(
+        self,
+        writer: ResumableWriter,
+        most: int | None,
+        name: str,
+        names: np.ndarray | None = None,
+        within: str | None = None,
+        labels: np.ndarray | None = None,
+        skipped: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(writer, ItemProgress(skipped=tuple(skipped)), most)
+        self._name, self._names, self._within, self._labels = name, names, within, labels
+
+    def choose(self, batch: Batch, most: int | None) -> Chosen:
+        items: Items = batch.tokens
+        each = len(next(iter(batch.values.values()))) // len(items.indices)
+        item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:most]
+        references = {self._name: item_N.astype(np.int32) if self._names is None else self._names[item_N]}
+        if self._within is not None:
+            references[self._within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:most]
+        self.progress = ItemProgress(next=items.next, skipped=items.skipped)
+        return Chosen(np.arange(len(item_N)), references, None if self._labels is None else self._labels[item_N])
+
+    def facts(self) -> dict[str, Json]:
+        return {"skipped": [{"path": path, "reason": reason} for path, reason in self.progress.skipped]}
 
 
 def fill(
@@ -276,12 +358,10 @@ def fill(
 
     Parameters
     ----------
-    model
-        The model.
     groups
         Column -> place, for each store.
     fillings
-        The stores. Each takes the batches from its ``next`` on.
+        The stores. Each takes the batches from its ``progress.next`` on.
     calls
         Returns the inputs from a place on.
     rows
@@ -293,15 +373,16 @@ def fill(
     """
     if all(filling.is_full for filling in fillings):
         return
-    at = min(filling.next for filling in fillings if not filling.is_full)
+    at = min(filling.progress.next for filling in fillings if not filling.is_full)
     points = {(key, column): point for key, group in enumerate(groups) for column, point in group.items()}
     with closing(activations(model, points, calls(at), rows, getattr(torch, dtype))) as batches:
-        for batch in batches:
+        for origin, values, norms in batches:
             for key, filling in enumerate(fillings):
-                if filling.next == at and not filling.is_full:
-                    filling.take(batch.part(key, groups[key]))
-            at = batch.tokens.next
+                if filling.progress.next == at and not filling.is_full:
+                    own = ({name: parts[key, name] for name in groups[key]} for parts in (values, norms))
+                    filling.take(Batch(origin, *own))
+            at = origin.next
             if show is not None:
-                show(batch.tokens)
+                show(origin)
             if all(filling.is_full for filling in fillings):
                 break

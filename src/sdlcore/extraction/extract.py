@@ -20,14 +20,26 @@ from sdlcore.device import Device
 from sdlcore.device import device_of as named_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, read_paths
-from sdlcore.extraction.config import Drop, Reading, TextOptions, fitting_length
-from sdlcore.extraction.corpus import opened_text
-from sdlcore.extraction.engine import device_of, fill
-from sdlcore.extraction.hooks import Point, is_transformers, point_at
-from sdlcore.extraction.items import WITHIN, ItemRows, TokensOf, document_calls, prefix_of, ready_calls, rows_by
-from sdlcore.extraction.models import load_any, load_tokenizer, model_facts, precision_of
+from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, fitting_length
+from sdlcore.extraction.engine import (
+    WITHIN,
+    Call,
+    Filling,
+    ItemRows,
+    Items,
+    TokensOf,
+    device_of,
+    fill,
+    prefix_of,
+    rows_by,
+    token_rows,
+)
+from sdlcore.extraction.hooks import Point, ids_for, is_transformers, point_at
+from sdlcore.extraction.language import ContextReader, TokenRows, token_stores
+from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
-from sdlcore.extraction.tokens import TokenisedText
+from sdlcore.extraction.text import SUFFIXES, opened_text
+from sdlcore.extraction.tokens import TokenisedDocument, TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
 from sdlcore.settings import Batch, Json, Precision, Total, checked
 from sdlcore.storage.files import user_path
@@ -47,8 +59,8 @@ def extract(
     context_length: int | None = None,
     bos: bool | None = None,
     roles: Sequence[str] | None = None,
-    drop: tuple[str, ...] = Reading().drop,
-    outlier_norm: float = Reading().outlier_norm,
+    drop: tuple[str, ...] = DROP,
+    outlier_norm: float = OUTLIER_NORM,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
     max_unreadable: float = 0.01,
@@ -141,59 +153,114 @@ def extract(
     if not places or len(set(places)) < len(places):
         raise ValueError(f"at must be different paths of modules, one at least, found {places}")
     checked("tokens", TokensOf, tokens)
-    call = _Call(
-        tokens=tokens,
-        most=checked("max_tokens", Total | None, max_tokens),
-        batch_size=checked("batch_size", Batch, batch_size),
-        store_dtype=store_dtype,
-        progress=progress,
-    )
+    most, batch_size = checked("max_tokens", Total | None, max_tokens), checked("batch_size", Batch, batch_size)
     if where.suffix in STORES:
         groups, files = [tuple(places)], [where]
     else:
         where.mkdir(parents=True, exist_ok=True)
         files = [where / f"{'+'.join(group).replace(':', '_')}.h5" for group in groups]
     kind = _kind_of(inputs, tokenizer, processor)
-    name = str(user_path(model, "model")) if isinstance(model, str | Path) else getattr(model, "name_or_path", "")
     model = _model_of(model, kind, dtype, device)
     known_paths = read_paths(paths)
-    points = {place: point_at(model, place, known_paths) for place in places}
+    points = [
+        {site_column(site): point_at(model, place, known_paths) for site, place in enumerate(group)} for group in groups
+    ]
+    call = _Call(model, groups, points, tokens, most, batch_size, store_dtype)
     if kind == "images":
-        stores = _images(call, model, points, groups, files, inputs, processor, workers, max_unreadable)
+        work = _images(call, inputs, processor, workers, max_unreadable)
     elif kind == "text":
+        bos, drop = checked("bos", bool | None, bos), checked("drop", Drop, drop)
+        text = TokenisedText(opened_text(inputs, text_options), tokenizer or tokenizer_of(model), bos, roles)
         positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        reading = Reading(
-            fitting_length(context_length, positions),
-            call.batch_size,
-            checked("drop", Drop, drop),
-            checked("outlier_norm", float, outlier_norm),
-            precision_of(model),
-            store_dtype,
-        )
-        text = TokenisedText(
-            opened_text(inputs, text_options),
-            tokenizer or _tokenizer_of(model, name),
-            checked("bos", bool | None, bos),
-            None if roles is None else tuple(roles),
-        )
-        stores = _text(call, model, points, groups, files, text, reading)
+        length = fitting_length(context_length, positions)
+        work = _text(call, text, length, drop, checked("outlier_norm", float, outlier_norm))
     else:
-        stores = _ready(call, model, points, groups, files, inputs)
+        work = _ready(call, inputs)
+    stores = _written(call, files, work, progress)
     return stores[0] if files == [where] else stores
 
 
 class _Call(NamedTuple):
-    """Settings of a call that all kinds of inputs share."""
+    """What a call of `extract` reads, whatever the kind of inputs."""
 
+    model: Any
+    groups: list[tuple[str, ...]]
+    """The places of each store."""
+    points: list[dict[str, Point]]
+    """Column -> place, for each store."""
     tokens: TokensOf
     most: int | None
     batch_size: int
     store_dtype: str
-    progress: bool
+
+    def facts(self, inputs: Mapping[str, Any], settings: Mapping[str, Any], **more: Any) -> list[dict[str, Json]]:
+        """Return the provenance of each store, with its identity. ``settings`` are those of the kind of inputs."""
+        weights = model_facts(self.model)
+        facts = []
+        for group in self.groups:
+            own = {"at": list(group), "rows": self.tokens, "max_tokens": self.most, "batch_size": self.batch_size}
+            source = {**own, **settings}
+            run = identity(
+                "activations", source | {"store_dtype": self.store_dtype}, inputs={"model": weights, **inputs}
+            )
+            where = place_of(group) if is_transformers(self.model) else None
+            one = {"source": source, "where": where, "tokens": self.most, "model": weights, ENTRY: run, **more}
+            one |= {"device": device_of(self.model).type, "threads": torch.get_num_threads()}
+            one["precision"] = {"forward": precision_of(self.model), "stored": self.store_dtype}
+            facts.append(provenance(**one))
+        return facts
 
 
-Groups = Sequence[Sequence[str]]
-"""The places of each store."""
+class _Work(NamedTuple):
+    """How to fill the stores of a call."""
+
+    facts: Sequence[dict[str, Json]]
+    """Provenance of each store."""
+    filling: Callable[[ResumableWriter, int], Filling]
+    """Begins to fill a store, given its number."""
+    fill: Callable[[Sequence[Mapping[str, Point]], Sequence[Any], Callable[[Any], None]], None]
+    """Fills stores: their columns, their fillings, and what is called after each batch."""
+    class_names: list[str] | None = None
+    items: int | None = None
+    """Number of items, if it is known."""
+
+
+def _written(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
+    """Open the stores at these paths; one pass over the inputs fills the missing ones."""
+    finished = [_finished(path, facts) for path, facts in zip(files, work.facts, strict=True)]
+    missing = [number for number, store in enumerate(finished) if store is None]
+    if missing:
+        with ExitStack() as stack:
+            bar = stack.enter_context(tqdm(total=call.most or work.items, disable=None if progress else True))
+            fillings = []
+            for number in missing:
+                opened = resume_store(files[number], work.facts[number], call.store_dtype, work.class_names)
+                fillings.append(work.filling(stack.enter_context(opened), number))
+
+            def show(origin: Any) -> None:
+                bar.update((origin.next if work.items and not call.most else fillings[0].writer.rows) - bar.n)
+
+            work.fill([call.points[number] for number in missing], fillings, show)
+            for filling in fillings:
+                if not filling.finish():
+                    raise SourceError(
+                        f"inputs end after {filling.writer.rows} rows; lower max_tokens, or give more inputs"
+                    )
+    return [store or ActivationStore(path) for store, path in zip(finished, files, strict=True)]
+
+
+def _finished(path: Path, facts: Mapping[str, Any]) -> ActivationStore | None:
+    """Open a finished store that holds these activations; None without one, ValueError for another one."""
+    if not path.exists():
+        return None
+    store = ActivationStore(path)
+    try:
+        require_same(path, store.provenance, facts)
+    except ValueError:
+        store.close()
+        raise
+    log_other_computer(path, store.provenance, facts)
+    return store
 
 
 def _kind_of(inputs: Any, tokenizer: Any, processor: Any) -> str:
@@ -203,8 +270,6 @@ def _kind_of(inputs: Any, tokenizer: Any, processor: Any) -> str:
     if tokenizer is not None or hasattr(inputs, "column_names"):
         return "text"
     if isinstance(inputs, str | Path):
-        from sdlcore.extraction.text import SUFFIXES
-
         path = Path(inputs).expanduser()
         is_text = not path.is_dir() or any(file.suffix in SUFFIXES for file in path.rglob("*"))
         return "text" if is_text else "images"
@@ -222,147 +287,89 @@ def _model_of(model: Any, kind: str, dtype: Any, device: Device) -> Any:
         return model
     where = named_device(device)
     if kind == "images":
-        from sdlcore.extraction.vision import load_vision
-
-        return load_vision(str(model), dtype or "float32", str(where))[0]
+        return load_vision(str(model), dtype or "float32", str(where))
     return load_any(str(model), dtype or "float32", "AutoModel").to(where)
 
 
-def _tokenizer_of(model: Any, name: str) -> Any:
-    if (own := getattr(model, "tokenizer", None)) is not None:  # of TransformerLens
-        return own
-    if not name:
-        raise ValueError(
-            f"{type(model).__name__}: the model does not record where it was loaded from; give its tokenizer"
-        )
-    return load_tokenizer(name, local=False)
-
-
-def _columns(group: Sequence[str], points: Mapping[str, Point]) -> dict[str, Point]:
-    return {site_column(number): points[place] for number, place in enumerate(group)}
-
-
-def _facts(call: _Call, model: Any, group: Sequence[str], inputs: Mapping[str, Any], **more: Json) -> dict[str, Json]:
-    """Return the provenance of a store, with its identity. ``more`` are settings."""
-    digests = {"model": model_facts(model), **inputs}
-    settings = {"at": list(group), "rows": call.tokens, "max_tokens": call.most, "batch_size": call.batch_size, **more}
-    run = identity("activations", settings | {"store_dtype": call.store_dtype}, inputs=digests)
-    where = place_of(group) if is_transformers(model) else None
-    return {"source": settings, "where": where, "tokens": call.most, "model": digests["model"], ENTRY: run}
-
-
-def _opened(path: Path, facts: Mapping[str, Any]) -> ActivationStore | None:
-    """Open a finished store that holds these activations; None without one, ValueError for another one."""
-    if not path.exists():
-        return None
-    store = ActivationStore(path)
-    try:
-        require_same(path, store.provenance, facts)
-    except ValueError:
-        store.close()
-        raise
-    log_other_computer(path, store.provenance, facts)
-    return store
-
-
-def _text(
-    call: _Call,
-    model: Any,
-    points: Mapping[str, Point],
-    groups: Groups,
-    files: Sequence[Path],
-    text: TokenisedText,
-    reading: Reading,
-) -> list[ActivationStore]:
-    from sdlcore.extraction.language import facts_of, prepare, write_all
-
-    if call.most is None and str(text.name).startswith("dataset:"):
+def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], outlier_norm: float) -> _Work:
+    if call.most is None and text.name.startswith(DATASET):
         raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a streamed data set")
-    settings: dict[str, Json] = {
-        "context_length": reading.context_length,
-        "opening": text.opening,
-        "roles": None if text.roles is None else list(text.roles),
-    }
+    if call.tokens == "patches":
+        raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
+    roles = None if text.roles is None else list(text.roles)
+    settings: dict[str, Json] = {"context_length": length, "opening": text.opening, "roles": roles}
     inputs = {"text": text.text.facts, "tokenizer": text.vocabulary}
-    document = str(text.text.facts.get("document", "number of the document in the list"))
-    if call.tokens != "all":
-        if call.tokens == "patches":
-            raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
+    if call.tokens == "all":
+        settings |= {"drop": list(drop), "outlier_norm": outlier_norm}
+        reader = ContextReader(call.model, text, length, call.batch_size, drop, outlier_norm, call.store_dtype)
+        stores = token_stores(reader, call.points, call.facts(inputs, settings))
+        return _Work(
+            [store.facts for store in stores],
+            lambda writer, number: TokenRows(writer, call.most, stores[number].kinds, 0),
+            lambda columns, fillings, show: fill(
+                call.model, columns, fillings, reader.calls, token_rows, call.store_dtype, show
+            ),
+        )
+    document = text.text.facts.get("document", "number of the document in the list")
 
-        def calls(start: int) -> Iterator[Any]:
-            documents = text.documents(start)
-            return document_calls(
-                model, documents, call.batch_size, reading.context_length, text.opening, text.separator
-            )
+    def calls(start: int) -> Iterator[Call]:
+        return _document_calls(call.model, text, start, call.batch_size, length)
 
-        def filling(writer: ResumableWriter) -> ItemRows:
-            return ItemRows(writer, call.most, "document")
-
-        def write(columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Any) -> None:
-            fill(model, columns, fillings, calls, rows_by(call.tokens), call.store_dtype, show)
-
-        facts = [
-            _facts(call, model, group, inputs, **settings)
-            | {"text": text.text.facts, "references": f"document: {document}"}
-            for group in groups
-        ]
-        return _items(call, model, points, groups, files, facts, filling, write)
-    works = prepare(model, [_columns(group, points) for group in groups], text, reading, limits="max_tokens")
-    settings |= {"drop": list(reading.drop), "outlier_norm": reading.outlier_norm}
-    stores: dict[Path, ActivationStore] = {}
-    missing: dict[Path, Any] = {}
-    for path, group, work in zip(files, groups, works, strict=True):
-        own = _facts(call, model, group, inputs, **settings)
-        facts_here = facts_of(work, document, **own)
-        if (store := _opened(path, facts_here)) is not None:
-            stores[path] = store
-        else:
-            missing[path] = work._replace(facts=facts_here)
-    if missing:
-        with tqdm(total=call.most, unit="row", disable=None if call.progress else True) as bar:
-
-            def show(rows: int) -> None:
-                bar.update(rows - bar.n)
-
-            write_all(
-                list(missing.values()),
-                [{"train": (path, call.most)} for path in missing],
-                show,
-            )
-    return [stores[path] if path in stores else ActivationStore(path) for path in files]
+    return _Work(
+        call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}"),
+        lambda writer, _: ItemRows(writer, call.most, "document"),
+        lambda columns, fillings, show: fill(
+            call.model, columns, fillings, calls, rows_by(call.tokens), call.store_dtype, show
+        ),
+    )
 
 
-def _images(
-    call: _Call,
-    model: Any,
-    points: Mapping[str, Point],
-    groups: Groups,
-    files: Sequence[Path],
-    folder: Any,
-    processor: Any,
-    workers: int,
-    max_unreadable: float,
-) -> list[ActivationStore]:
+def _document_calls(model: nn.Module, text: TokenisedText, start: int, batch_size: int, length: int) -> Iterator[Call]:
+    """Yield calls of documents from place ``start`` on, cut to ``length`` tokens, and padded at their end."""
+    begin = [] if text.opening is None else [text.opening]
+    several: list[tuple[TokenisedDocument, np.ndarray]] = []
+
+    def call() -> Call:
+        lengths = torch.tensor([len(ids) for _, ids in several], device=device_of(model))
+        token = np.full((len(several), int(lengths.max())), text.separator, dtype=np.int32)
+        for row, (_, ids) in zip(token, several, strict=True):
+            row[: len(ids)] = ids
+        ids_BT = ids_for(model, token)
+        mask = (torch.arange(token.shape[1], device=lengths.device) < lengths[:, None]).long()
+        inputs = {"input_ids": ids_BT, "attention_mask": mask} if is_transformers(model) else ids_BT
+        items = Items([document.number for document, _ in several], several[-1][0].place + 1, (), lengths)
+        return Call(inputs, items)
+
+    for document in text.documents(start):
+        if document.start or not len(document.ids):  # the rest of a long document, or an empty one
+            continue
+        several.append((document, np.array([*begin, *document.ids[: length - len(begin)]], dtype=np.int32)))
+        if len(several) == batch_size:
+            yield call()
+            several.clear()
+    if several:
+        yield call()
+
+
+def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadable: float) -> _Work:
     from sdlcore.extraction.images import fill_with_images, list_images, transform_of
 
     listing = list_images(user_path(folder, "inputs"), "inputs", by_class=False)
-    transform = transform_of(model, processor)
+    transform = transform_of(call.model, processor)
     names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
-    inputs = {"images": listing.digest, "processor": _described(processor, transform)}
-    more = {
-        "image_folder": str(listing.root),
-        "references": "path: of the image, relative to the folder; patch: index of the row among its patches",
-    }
-    facts = [_facts(call, model, group, inputs) | more for group in groups]
+    # text that changes with the preprocessing
+    settings = processor.to_dict() if hasattr(processor, "to_dict") else processor or transform
+    described = getattr(settings, "__qualname__", None) or str(settings)
+    facts = call.facts(
+        {"images": listing.digest, "processor": described},
+        {},
+        image_folder=str(listing.root),
+        references="path: of the image, relative to the folder; patch: index of the row among its patches",
+    )
 
-    def filling(writer: ResumableWriter) -> ItemRows:
-        return ItemRows(writer, call.most, "path", names, WITHIN.get(call.tokens), labels, listing.skipped)
-
-    def write(
-        columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Callable[[Any], None]
-    ) -> None:
+    def write(columns: Sequence[Mapping[str, Point]], fillings: Sequence[Any], show: Callable[[Any], None]) -> None:
         fill_with_images(
-            model,
+            call.model,
             columns,
             fillings,
             listing,
@@ -376,18 +383,16 @@ def _images(
             show=show,
         )
 
-    return _items(call, model, points, groups, files, facts, filling, write, listing.class_names or None, len(names))
+    return _Work(
+        facts,
+        lambda writer, _: ItemRows(writer, call.most, "path", names, WITHIN.get(call.tokens), labels, listing.skipped),
+        write,
+        listing.class_names or None,
+        len(names),
+    )
 
 
-def _described(processor: Any, transform: Any) -> str:
-    """Return text that changes with the preprocessing of images."""
-    settings = processor.to_dict() if hasattr(processor, "to_dict") else processor or transform
-    return getattr(settings, "__qualname__", None) or str(settings)
-
-
-def _ready(
-    call: _Call, model: Any, points: Mapping[str, Point], groups: Groups, files: Sequence[Path], inputs: Any
-) -> list[ActivationStore]:
+def _ready(call: _Call, inputs: Any) -> _Work:
     if not isinstance(inputs, Iterable):
         raise ValueError(
             f"inputs is a {type(inputs).__name__}, expected text, a folder of images, or batches of tensors"
@@ -396,61 +401,33 @@ def _ready(
     first = next(coming, None)
     if first is None:
         raise ValueError("inputs gives no batch")
-    inputs = chain([first], coming) if coming is inputs else inputs  # an iterator can be read once
-    digest = {"first_batch": _digest(first)}
-    more = {"references": "item: number of the input; position or patch: index of the row in it"}
-    facts = [_facts(call, model, group, digest) | more for group in groups]
+    batches = chain([first], coming) if coming is inputs else inputs  # an iterator can be read once
+    facts = call.facts(
+        {"first_batch": _digest(first)},
+        {},
+        references="item: number of the input; position or patch: index of the row in it",
+    )
+    rows = rows_by(call.tokens, prefix_of(call.model))
+    return _Work(
+        facts,
+        lambda writer, _: ItemRows(writer, call.most, "item", within=WITHIN.get(call.tokens)),
+        lambda columns, fillings, show: fill(
+            call.model, columns, fillings, lambda at: _ready_calls(batches, at), rows, call.store_dtype, show
+        ),
+    )
 
-    def filling(writer: ResumableWriter) -> ItemRows:
-        return ItemRows(writer, call.most, "item", within=WITHIN.get(call.tokens))
 
-    def write(
-        columns: Sequence[Mapping[str, Point]], fillings: Sequence[ItemRows], show: Callable[[Any], None]
-    ) -> None:
-        rows = rows_by(call.tokens, prefix_of(model))
-        fill(model, columns, fillings, lambda at: ready_calls(inputs, at), rows, call.store_dtype, show)
-
-    return _items(call, model, points, groups, files, facts, filling, write)
-
-
-def _items(
-    call: _Call,
-    model: Any,
-    points: Mapping[str, Point],
-    groups: Groups,
-    files: Sequence[Path],
-    facts: Sequence[Mapping[str, Any]],
-    filling: Callable[[ResumableWriter], ItemRows],
-    write: Callable[[Sequence[Mapping[str, Point]], Sequence[ItemRows], Callable[[Any], None]], object],
-    class_names: list[str] | None = None,
-    total: int | None = None,
-) -> list[ActivationStore]:
-    """Open the stores at these paths; one pass over the items fills the missing ones."""
-    more = {
-        "precision": {"forward": precision_of(model), "stored": call.store_dtype},
-        "device": device_of(model).type,
-        "threads": torch.get_num_threads(),
-    }
-    facts = [provenance(**own, **more) for own in facts]
-    opened = {path: _opened(path, own) for path, own in zip(files, facts, strict=True)}
-    missing = [number for number, path in enumerate(files) if opened[path] is None]
-    if not missing:
-        return [store for store in opened.values() if store is not None]
-    with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=call.most or total, disable=None if call.progress else True))
-        fillings = [
-            filling(stack.enter_context(resume_store(files[number], facts[number], call.store_dtype, class_names)))
-            for number in missing
-        ]
-
-        def show(items: Any) -> None:
-            bar.update((fillings[0].rows if call.most else items.next) - bar.n)
-
-        write([_columns(groups[number], points) for number in missing], fillings, show)
-        for one in fillings:
-            if not one.finish():
-                raise SourceError(f"inputs end after {one.rows} rows; lower max_tokens, or give more inputs")
-    return [opened[path] or ActivationStore(path) for path in files]
+def _ready_calls(inputs: Iterable[Any], start: int) -> Iterator[Call]:
+    """Yield the calls of ready inputs from item ``start`` on: a tensor, a tuple of arguments, or keywords each."""
+    seen = 0
+    for batch in inputs:
+        first = next(iter(batch.values())) if isinstance(batch, Mapping) else batch
+        first = first[0] if isinstance(first, tuple | list) else first
+        if not isinstance(first, torch.Tensor):
+            raise SourceError(f"inputs gives {type(first).__name__}, expected batches of tensors, as a DataLoader does")
+        if seen >= start:
+            yield Call(batch, Items(list(range(seen, seen + len(first))), seen + len(first)))
+        seen += len(first)
 
 
 def _digest(batch: Any) -> str:

@@ -3,16 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from sdlcore.text import printable
 
-
-class Skipped(NamedTuple):
-    """A file that was skipped: its path relative to the folder, with control characters escaped, and the reason."""
-
-    path: str
-    reason: str
+Skipped = tuple[str, str]
+"""Path of a file that was skipped, relative to the folder, with control characters escaped; and the reason."""
 
 
 def files_below(
@@ -20,21 +15,9 @@ def files_below(
 ) -> tuple[dict[str, int], list[Skipped]]:
     """Return path -> size in bytes of the files below a folder, sorted by path, and what is no file.
 
-    Links are followed.
-
-    Parameters
-    ----------
-    root
-        The folder; paths are relative to it, with forward slashes.
-    called
-        Function that returns whether a name is one of an image or a text. Other files are in neither result.
-    start
-        Subfolder to start in, relative to ``root``; empty for all of ``root``.
-
-    Raises
-    ------
-    OSError
-        If a folder cannot be read, whose files would otherwise be missing without notice.
+    Paths are relative to ``root``, with forward slashes. Links are followed. ``called`` tells by its name whether a
+    file is an image or a text; other files are in neither result. ``start`` is a subfolder to start in. OSError if a
+    folder cannot be read, whose files would otherwise be missing without notice.
     """
     sizes: dict[str, int] = {}
     skipped: list[Skipped] = []
@@ -48,5 +31,5 @@ def files_below(
             if path.is_file():
                 sizes[name] = path.stat().st_size
             else:
-                skipped.append(Skipped(printable(name), "a broken link, or no regular file"))
+                skipped.append((printable(name), "a broken link, or no regular file"))
     return dict(sorted(sizes.items())), sorted(skipped)

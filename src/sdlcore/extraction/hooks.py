@@ -24,7 +24,7 @@ from sdlcore.extraction.config import Site
 from sdlcore.extraction.places import NAME, read_name
 
 See = Callable[[Tensor], Tensor | None]
-"""A function of B x T x D activations. It returns their replacement, or None to leave them unchanged."""
+"""A function of activations. It returns their replacement, or None to leave them unchanged."""
 
 
 class Point(NamedTuple):
@@ -33,6 +33,37 @@ class Point(NamedTuple):
     module: nn.Module
     side: str
     """input or output."""
+
+    def watch(self, see: See) -> Any:
+        """Call ``see`` with the activations in every pass; return the handle that removes the hook."""
+
+        def before(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+            key, x = first_tensor(arguments, keywords)
+            replaced = see(x)
+            if replaced is None:
+                return None
+            if key is None:
+                return (replaced, *arguments[1:]), dict(keywords)
+            return arguments, {**keywords, key: replaced}
+
+        def after(_: Any, __: Any, output: Any) -> Any:
+            if isinstance(output, Tensor):
+                return see(output)
+            replaced = see(output[0])  # attention and some blocks return a tuple that starts with the activations
+            return None if replaced is None else (replaced, *output[1:])
+
+        if self.side == "input":
+            return self.module.register_forward_pre_hook(before, with_kwargs=True)
+        return self.module.register_forward_hook(after)
+
+
+def first_tensor(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
+    """Return the activations among a module's arguments, and their keyword if they have one."""
+    if arguments and isinstance(arguments[0], Tensor):
+        return None, arguments[0]
+    tensors = [key for key, value in keywords.items() if isinstance(value, Tensor)]
+    key = next((key for key in ("hidden_states", "input_ids", "inputs_embeds") if key in tensors), tensors[0])
+    return key, keywords[key]
 
 
 def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
@@ -59,14 +90,11 @@ def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
     module = _submodule(model, path)
     if module is not None:
         return Point(module, side or "output")
-    if re.fullmatch(NAME, name) and (paths is not None or known(model)):
+    lm: Any = model
+    config = lm.config.to_dict() if is_transformers(lm) else {}
+    if re.fullmatch(NAME, name) and (paths is not None or config.get("model_type") in ARCHITECTURES):
         return Stack.of(model, paths).point(Site(*read_name(name)))
     raise SourceError(f"at: {type(model).__name__} has no module {path}, but {_like(model, path)}")
-
-
-def known(model: Any) -> bool:
-    """Return whether a model is a decoder of transformers whose sites have names."""
-    return is_transformers(model) and model.config.to_dict().get("model_type") in ARCHITECTURES
 
 
 def is_transformers(model: Any) -> bool:
@@ -90,7 +118,7 @@ def _like(root: nn.Module, path: str) -> str:
 
 
 class Stack(NamedTuple):
-    """A language model without its unembedding, and the paths of its modules."""
+    """A decoder-only language model of transformers without its unembedding, and the paths of its modules."""
 
     model: Any
     paths: Paths
@@ -101,44 +129,23 @@ class Stack(NamedTuple):
     def blocks(self) -> nn.ModuleList:
         return self.model.get_submodule(self.paths.blocks)
 
-    @property
-    def width(self) -> int:
-        """Dimension of the residual stream."""
-        return int(self.model.config.get_text_config().hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
     @classmethod
     def of(cls, lm: Any, paths: Paths | None = None) -> "Stack":
-        """Return the stack of a transformers model.
-
-        Raises
-        ------
-        SourceError
-            If the architecture is unknown and no paths are given, or the paths lead to no list of blocks.
-        """
-        require_model(lm)
+        """Return the stack of a model. SourceError if its architecture is unknown and no paths are given."""
+        if not is_transformers(lm):
+            raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
         name = lm.name_or_path or type(lm).__name__
         paths = paths_of(lm.config.to_dict(), paths, name)
         stack = cls(getattr(lm, "base_model", lm), paths, name)
-        try:
-            blocks = stack.blocks
-        except AttributeError as error:
-            raise SourceError(f"{name}: paths.blocks is {paths.blocks}, which does not exist; correct it") from error
+        blocks = _submodule(stack.model, paths.blocks)
         if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-            raise SourceError(f"{name}: {paths.blocks} is {type(blocks).__name__}, expected a list of blocks")
+            raise SourceError(
+                f"{name}: paths.blocks is {paths.blocks}, a {type(blocks).__name__}, expected a list of blocks"
+            )
         return stack
 
     def point(self, site: Site) -> Point:
-        """Return the module of a site.
-
-        Raises
-        ------
-        SourceError
-            If the model lacks the site, with the name of the site and an alternative.
-        """
+        """Return the module of a site. SourceError if the model lacks it, with an alternative."""
         depth = len(self.blocks)
         if site.block > depth:
             raise SourceError(
@@ -157,14 +164,18 @@ class Stack(NamedTuple):
             raise SourceError(f"{self.name}: {where} has no module {path}, but {_like(root, path)}")
         return Point(module, side)
 
+    def points(self, sites: Mapping[str, Site]) -> dict[str, Point]:
+        """Return the modules of several sites, by name."""
+        return {name: self.point(site) for name, site in sites.items()}
+
     def watch(self, site: Site, see: See) -> ExitStack:
         """Call ``see`` with the activations at a site in every pass, until the returned stack is closed.
 
         Some modules flatten their activations from B x T x D to N x D. ``see`` always receives B x T x D.
         """
-        module, side = self.point(site)
         hooks = ExitStack()
         shape: list[int] = []
+        point = self.point(site)
 
         def note(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
             shape[:] = first_tensor(arguments, keywords)[1].shape[:2]
@@ -180,38 +191,13 @@ class Stack(NamedTuple):
             replaced = see(x.unflatten(0, shape))
             return None if replaced is None else replaced.flatten(0, 1)
 
-        def before(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
-            key, x = first_tensor(arguments, keywords)
-            replaced = see_BTD(x)
-            if replaced is None:
-                return None
-            if key is None:
-                return (replaced, *arguments[1:]), dict(keywords)
-            return arguments, {**keywords, key: replaced}
-
-        def after(_: Any, __: Any, output: Any) -> Any:
-            if not isinstance(output, tuple):
-                return see_BTD(output)
-            replaced = see_BTD(output[0])  # attention and some blocks return a tuple that starts with the activations
-            return None if replaced is None else (replaced, *output[1:])
-
         root = self.blocks[site.block - 1] if site.block else self.model
         hooks.callback(root.register_forward_pre_hook(note, with_kwargs=True).remove)
-        if side == "input":
-            hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-        else:
-            hooks.callback(module.register_forward_hook(after).remove)
+        hooks.callback(point.watch(see_BTD).remove)
         return hooks
 
-    def ids(self, token: np.ndarray) -> Tensor:
-        """Return token ids (B x T) for the model, on its device, as `ids_for` does."""
-        return ids_for(self.model, token)
-
     def watch_all(self, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> ExitStack:
-        """Call ``see`` with the name and the activations at each of several sites in every pass, as `watch` does.
-
-        If one site does not exist, no hook stays on the model.
-        """
+        """Call ``see`` with the name and the activations at each of several sites, as `watch` does."""
         with ExitStack() as hooks:
             for name, site in sites.items():
                 hooks.enter_context(self.watch(site, partial(see, name)))
@@ -234,21 +220,22 @@ class Stack(NamedTuple):
     @contextmanager
     def repeating(self, outputs: Sequence[Any]) -> Iterator[None]:
         """Let the first blocks return outputs of an earlier pass over the same tokens, instead of running."""
-        with ExitStack() as restored:
-            for block, output in zip(self.blocks, outputs, strict=False):
-                restored.callback(_set_forward, block, vars(block).get("forward"))
-                _set_forward(block, lambda *_, output=output, **__: deepcopy(output))
+        blocks: list[Any] = list(self.blocks[: len(outputs)])
+        before = [vars(block).get("forward") for block in blocks]  # of a block that another library patched
+        try:
+            for block, output in zip(blocks, outputs, strict=True):
+                block.forward = lambda *_, output=output, **__: deepcopy(output)
             yield
+        finally:
+            for block, forward in zip(blocks, before, strict=True):
+                if forward is None:
+                    del block.forward
+                else:
+                    block.forward = forward
 
 
 def ids_for(model: Any, token: np.ndarray) -> Tensor:
-    """Return token ids (B x T) for a model, on its device.
-
-    Raises
-    ------
-    SourceError
-        If the model does not know a token.
-    """
+    """Return token ids (B x T) for a model, on its device; SourceError if the model does not know a token."""
     embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     largest = int(token.max(initial=0))
     if isinstance(embeddings, nn.Embedding) and largest >= embeddings.num_embeddings:
@@ -257,29 +244,6 @@ def ids_for(model: Any, token: np.ndarray) -> Tensor:
             f"{embeddings.num_embeddings} tokens; take the tokenizer of this model"
         )
     return torch.from_numpy(token).long().to(next(model.parameters()).device)
-
-
-def _set_forward(block: nn.Module, forward: Callable[..., Any] | None) -> None:
-    """Replace the ``forward`` of one module; None restores its class's ``forward``."""
-    if forward is None:
-        del block.forward
-    else:
-        block.forward = forward
-
-
-def require_model(lm: Any) -> None:
-    """Raise SourceError unless ``lm`` is a language model of transformers."""
-    if not is_transformers(lm):
-        raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
-
-
-def first_tensor(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
-    """Return the activations among a module's arguments, and their keyword if they have one."""
-    if arguments and isinstance(arguments[0], Tensor):
-        return None, arguments[0]
-    tensors = [key for key, value in keywords.items() if isinstance(value, Tensor)]
-    key = next((key for key in ("hidden_states", "input_ids", "inputs_embeds") if key in tensors), tensors[0])
-    return key, keywords[key]
 
 
 @contextmanager

@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import Call, fill
+from sdlcore.extraction.engine import Call, ItemProgress, ItemRows, Items, TokensOf, fill, prefix_of, rows_by
 from sdlcore.extraction.folders import Skipped, files_below
 from sdlcore.extraction.hooks import Point, is_transformers
-from sdlcore.extraction.items import ItemRows, Items, Progress, TokensOf, prefix_of, rows_by
 from sdlcore.extras import extra
-from sdlcore.storage.files import write_rows
 from sdlcore.storage.parsing import describe_error, parsing
 
 with extra("clip"):
@@ -48,70 +46,41 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 class ImageFolder(NamedTuple):
-    """The images of a folder, ordered by name.
-
-    Attributes
-    ----------
-    root
-        The folder.
-    paths
-        N paths relative to ``root``, with forward slashes.
-    labels
-        N class indices, int32.
-    classes
-        Names of the class folders, sorted, including empty folders; none in a folder without class folders.
-    class_names
-        Readable names of the classes (`name_classes`).
-    skipped
-        Files with the name of an image that were skipped, and folders that were not searched.
-    digest
-        SHA-256 of the paths and sizes.
-    """
+    """The images of a folder, ordered by name."""
 
     root: Path
     paths: list[str]
+    """N paths relative to ``root``, with forward slashes."""
     labels: np.ndarray
+    """N class indices, int32."""
     classes: list[str]
+    """Names of the class folders, sorted, including empty folders; none in a folder without class folders."""
     class_names: list[str]
+    """Readable names of the classes (`name_classes`)."""
     skipped: list[Skipped]
+    """Files with the name of an image that were skipped, and folders that were not searched."""
     digest: str
+    """SHA-256 of the paths and sizes."""
 
 
 class Batch(NamedTuple):
-    """A batch of decoded images.
-
-    Attributes
-    ----------
-    images
-        B x 3 x height x width, or None if none was readable.
-    indices
-        B indices into the folder's paths.
-    skipped
-        Unreadable images of the batch.
-    """
+    """A batch of decoded images."""
 
     images: Tensor | None
+    """B x 3 x height x width, or None if none was readable."""
     indices: list[int]
+    """B indices into the folder's paths."""
     skipped: list[Skipped]
+    """Unreadable images of the batch."""
 
 
 def list_images(root: str | Path, key: str = "images", by_class: bool = True) -> ImageFolder:
     """List an image folder, without opening the images.
 
-    Parameters
-    ----------
-    root
-        A folder with a folder for each class, as torchvision's ImageFolder: <root>/<class>/**/<image>.jpg.
-    key
-        Configuration key of the folder, for errors.
-    by_class
-        Whether images outside of class folders are left out. Otherwise, images anywhere below ``root`` count, and have
-        no classes unless all are in class folders.
-
-    Raises
-    ------
-    SourceError
-        If the folder does not exist, or contains no class folder or no image.
+    The folder has a folder for each class, as torchvision's ImageFolder: <root>/<class>/**/<image>.jpg. With
+    ``by_class``, images outside of class folders are left out. Otherwise, images anywhere below ``root`` count, and
+    have no classes unless all are in class folders. ``key`` is the folder's key in a configuration, for errors.
+    SourceError if the folder does not exist, or contains no class folder or no image.
     """
     root = Path(root)
     if not root.is_dir():
@@ -178,20 +147,9 @@ def decoded_images(
 ) -> Iterator[Batch]:
     """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
 
-    Parameters
-    ----------
-    folder, order
-        Images, and indices into them.
-    transform
-        Converts a picture to a tensor. If it raises, the image counts as unreadable.
-    batch_size
-        Images per batch. Starting at a multiple of ``batch_size`` yields the same batches as starting at 0.
-    start
-        Position in ``order`` to start at.
-    workers
-        Number of processes that decode; 0 for this process.
-    pin_memory
-        Whether to put tensors in pinned memory, from which a GPU can fetch them.
+    An image counts as unreadable if Pillow or ``transform`` raises. ``workers`` processes decode; 0 for this process.
+    Starting at a multiple of ``batch_size`` yields the same batches as starting at 0. ``pin_memory`` puts tensors where
+    a GPU can fetch them.
     """
     yield from DataLoader(
         _Images(folder, transform),
@@ -229,7 +187,7 @@ def _collate(items: list[_Item]) -> Batch:
     return Batch(
         torch.stack(images) if images else None,
         [index for index, _, image, _ in items if image is not None],
-        [Skipped(path, reason) for _, path, image, reason in items if image is None],
+        [(path, reason) for _, path, image, reason in items if image is None],
     )
 
 
@@ -247,17 +205,13 @@ def fill_with_images(
     dtype: str,
     max_unreadable: float,
     show: Callable[[Any], None] | None = None,
-) -> list[Skipped]:
-    """Fill stores with the rows of images ``order`` of a folder; return the skipped images.
+) -> None:
+    """Fill stores with the rows of images ``order`` of a folder.
 
-    The other parameters are those of `sdlcore.extraction.engine.fill`, `rows_by` and `decoded_images`.
-
-    Raises
-    ------
-    SourceError
-        If more than the share ``max_unreadable`` of the images cannot be read.
+    The other parameters are those of `sdlcore.extraction.engine.fill`, `rows_by` and `decoded_images`. SourceError if
+    more than the share ``max_unreadable`` of the images cannot be read.
     """
-    skipped = list[tuple[str, str]](min(fillings, key=lambda filling: (filling.is_full, filling.next)).progress.skipped)
+    skipped = list(min(fillings, key=lambda filling: (filling.is_full, filling.progress.next)).progress.skipped)
     parameters = list(model.parameters())
     # in bfloat16, models of open_clip keep some parameters in float32
     first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
@@ -272,14 +226,13 @@ def fill_with_images(
             start = min(start + batch_size, len(order))
             if images is not None:
                 x = images.to(first.dtype)
-                inputs = {"pixel_values": x} if is_transformers(model) else x
-                yield Call(inputs, Items(indices, start, tuple(Skipped(*entry) for entry in skipped)))
+                yield Call({"pixel_values": x} if is_transformers(model) else x, Items(indices, start, tuple(skipped)))
 
     fill(model, groups, fillings, calls, rows_by(tokens, prefix_of(model)), dtype, show)
     for filling in fillings:
-        number = filling.next if filling.is_full else len(order)
-        filling.progress = Progress(next=number, skipped=tuple(skipped))
-        filling.commit()  # a higher max_unreadable continues from here
+        number = filling.progress.next if filling.is_full else len(order)
+        filling.progress = ItemProgress(next=number, skipped=tuple(skipped))
+        filling.writer.commit(filling.progress)  # a higher max_unreadable continues from here
         tried = number + len(folder.skipped)
         if len(skipped) > max_unreadable * tried or len(skipped) == tried:
             named = "; ".join(f"{path} ({reason})" for path, reason in skipped[:MOST_NAMED])
@@ -287,30 +240,14 @@ def fill_with_images(
                 f"{folder.root}: {len(skipped)} of {tried} images could not be read, more than max_unreadable "
                 f"({max_unreadable:g}) allows, such as {named}; repair or remove them, or raise max_unreadable"
             )
-    return [Skipped(*entry) for entry in skipped]
-
-
-def write_skipped(path: str | Path, skipped: dict[str, list[Skipped]]) -> None:
-    """Write a CSV file of skipped images: split, path, reason."""
-    rows = [[split, *entry] for split, entries in skipped.items() for entry in entries]
-    write_rows(path, [["split", "path", "reason"], *rows])
 
 
 def transform_of(model: Any, processor: Any = None) -> Transform:
-    """Return the preprocessing of a model's images.
+    """Return the preprocessing of a model's images, by its processor, or as the model was trained.
 
-    Parameters
-    ----------
-    model
-        A model of transformers, open_clip or timm, or any module if there is a processor.
-    processor
-        A function of a picture, such as torchvision's transforms, or an image processor of transformers; None for the
-        preprocessing that the model was trained with.
-
-    Raises
-    ------
-    SourceError
-        If the model does not say how it was trained.
+    ``model`` is from transformers, open_clip or timm; or any module with a ``processor``: a function of a picture, such
+    as torchvision's transforms, or an image processor of transformers. SourceError if the model does not say how it was
+    trained.
     """
     if processor is None and is_transformers(model) and model.name_or_path:
         from transformers import AutoImageProcessor

@@ -1,24 +1,30 @@
-"""Find and load language models, whole or only their first blocks, and their tokenizers.
+"""Find and load language models, whole or only their first blocks, their tokenizers, and vision models.
 
-Weights are safetensors or GGUF. Code in a checkpoint is never run.
+Weights are safetensors, GGUF, or tensors that torch reads with ``weights_only``. Code in a checkpoint is never run.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths, cuts, paths_of
-from sdlcore.extraction.hooks import Stack, require_model
-from sdlcore.extraction.hub_names import is_hub_model
+from sdlcore.extraction.config import is_hub_model
+from sdlcore.extraction.hooks import Stack, is_transformers
 from sdlcore.extras import extra
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, user_path
-from sdlcore.storage.parsing import NO_CODE, parsing, read_object
+from sdlcore.storage.parsing import NO_CODE, describe_error, parsing, read_object
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+HUB = "hf-hub:"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 def _transformers() -> Any:
@@ -28,30 +34,13 @@ def _transformers() -> Any:
     return transformers
 
 
-class Checkpoint(NamedTuple):
-    """A model on this machine."""
-
-    name: str
-    """Name of the model in the configuration."""
-    folder: Path
-    """Folder with config.json, safetensors and tokenizer."""
-    commit: str | None
-    """Commit of a model at the hub; None for other models."""
-
-    def facts(self) -> dict[str, Json]:
-        """Return the provenance of the model: its commit at the hub, or checksums of its weights."""
-        if self.commit is not None:
-            return {"name": self.name, "commit": self.commit}
-        return {"files": {path.name: sha256_of(path) for path in sorted(self.folder.glob("*.safetensors"))}}
-
-
-def open_checkpoint(reference: str | Path, revision: str | None = None, paths: Paths | None = None) -> Checkpoint:
-    """Find the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is downloaded if needed.
+def find_checkpoint(reference: str | Path, revision: str | None = None, paths: Paths | None = None) -> Path:
+    """Return the folder of the model that ``reference`` names, with config.json, safetensors and tokenizer.
 
     Parameters
     ----------
     reference
-        Name of the model. An existing folder takes precedence over the hub.
+        A folder, or OWNER/NAME at the hub, which is downloaded if needed.
     revision
         Commit, tag or branch at the hub; None for the newest.
     paths
@@ -65,15 +54,32 @@ def open_checkpoint(reference: str | Path, revision: str | None = None, paths: P
     """
     name, folder = str(reference), Path(reference)
     if is_hub_model(name):
-        from sdlcore.extraction.hub import model_config, model_snapshot
+        paths_of(_hub_config(name, revision), paths, name)  # before the weights are downloaded
+        from sdlcore.extraction.hub import snapshot
 
-        paths_of(model_config(name, revision), paths, name)  # before the weights are downloaded
-        folder = model_snapshot(name, revision)
-        return Checkpoint(name, folder, folder.name)
+        # folders in a repository hold the same weights in other formats
+        return snapshot(name, revision, MODEL_FILES, ignore_patterns=["*/*"])
     _require_checkpoint(folder)
     with parsing(folder / "config.json", "a model's configuration in JSON", "fetch the checkpoint again"):
         paths_of(read_object(folder / "config.json"), paths, name)
-    return Checkpoint(name, folder, None)
+    return folder
+
+
+def _hub_config(name: str, revision: str | None = None) -> dict[str, Any]:
+    """Return the configuration of a model at the hub, without downloading its weights."""
+    from sdlcore.extraction.hub import snapshot
+
+    path = snapshot(name, revision, ["config.json"]) / "config.json"
+    if not path.is_file():
+        raise SourceError(f"{name}: the hub's repository lacks config.json, so it is no model of transformers")
+    return read_object(path)
+
+
+def checkpoint_facts(reference: str | Path, folder: Path) -> dict[str, Json]:
+    """Return the provenance of a model in a folder: its commit at the hub, or checksums of its weights."""
+    if is_hub_model(str(reference)):
+        return {"name": str(reference), "commit": folder.name}
+    return {"files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}}
 
 
 def load_stack(
@@ -83,8 +89,6 @@ def load_stack(
 
     Parameters
     ----------
-    folder
-        Folder of the checkpoint.
     layer
         Number of blocks to load, if the architecture allows loading a part; None for all.
     dtype
@@ -101,23 +105,16 @@ def load_stack(
     _require_checkpoint(Path(folder))
     with parsing(folder, "a model's configuration", NO_CODE), quiet():
         config = _transformers().AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    settings = config.to_dict()
+    settings, inner = config.to_dict(), config.get_text_config()
     paths_of(settings, paths, str(folder))
-    inner = config.get_text_config()
-    blocks = inner.num_hidden_layers
-    if layer is not None and layer > blocks:
-        raise SourceError(f"{folder}: layer is {layer}, but the model has {blocks} blocks; take at most {blocks}")
+    if layer is not None and layer > inner.num_hidden_layers:
+        depth = inner.num_hidden_layers
+        raise SourceError(f"{folder}: layer is {layer}, but the model has {depth} blocks; take at most {depth}")
     if layer is not None and cuts(settings, paths):
         inner.num_hidden_layers = layer
         if getattr(inner, "layer_types", None):
             inner.layer_types = inner.layer_types[:layer]
-    return Stack.of(_pretrained("AutoModel", folder, dtype, config=config, local_files_only=True), paths)
-
-
-def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
-    """Load a checkpoint's whole causal language model. Raises as `load_stack` does."""
-    _require_checkpoint(Path(folder))
-    return _pretrained("AutoModelForCausalLM", folder, dtype, local_files_only=True)
+    return Stack.of(_pretrained("AutoModel", folder, dtype, config=config, use_safetensors=True), paths)
 
 
 def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCausalLM") -> Any:
@@ -147,27 +144,32 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
     if not path.exists() and not is_hub_model(str(name)):
         raise _missing(name)
     if not path.exists():
-        from sdlcore.extraction.hub import model_config
-
-        model_config(str(name), None)  # transformers would try for 23 seconds to reach the hub
+        _hub_config(str(name))  # transformers would try for 23 seconds to reach the hub
     return _pretrained(kind, path if path.exists() else name, dtype, use_safetensors=True)
 
 
 def load_tokenizer(name: str | Path, local: bool = True) -> Any:
     """Load the tokenizer of a checkpoint, a ``.gguf`` file, or a model at the hub.
 
-    ``local`` restricts a tokenizer of the hub to the local cache.
-
-    Raises
-    ------
-    SourceError
-        If the tokenizer is not readable, or needs code from its checkpoint.
+    ``local`` restricts a tokenizer of the hub to the local cache. SourceError if the tokenizer is not readable, or
+    needs code from its checkpoint.
     """
     path, options = Path(name), {"local_files_only": local, "trust_remote_code": False}
     with parsing(name, "a checkpoint's tokenizer", NO_CODE), quiet():
         if path.suffix == ".gguf" and path.is_file():  # a converted model is a folder of this name
             return _transformers().AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **options)
         return _transformers().AutoTokenizer.from_pretrained(name, **options)
+
+
+def tokenizer_of(model: Any) -> Any:
+    """Return the tokenizer of a loaded model; ValueError if the model does not record where it was loaded from."""
+    if (own := getattr(model, "tokenizer", None)) is not None:  # of TransformerLens
+        return own
+    if not getattr(model, "name_or_path", ""):
+        raise ValueError(
+            f"{type(model).__name__}: the model does not record where it was loaded from; give its tokenizer"
+        )
+    return load_tokenizer(model.name_or_path, local=False)
 
 
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
@@ -177,14 +179,11 @@ def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
         raise ValueError(
             f"tokenizer is {kind}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
         )
-    source = str(user_path(lm, "lm")) if isinstance(lm, str | Path) else None
-    if source is not None:
-        lm = load_any(source).to(device)
-    require_model(lm)
-    source = source or lm.name_or_path
-    if tokenizer is None and not source:
-        raise ValueError(f"{type(lm).__name__}: the model does not record where it was loaded from; give its tokenizer")
-    return lm, tokenizer or load_tokenizer(source, local=False)
+    if isinstance(lm, str | Path):
+        lm = load_any(lm).to(device)
+    if not is_transformers(lm):
+        raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
+    return lm, tokenizer or tokenizer_of(lm)
 
 
 def model_facts(model: Any) -> dict[str, Json]:
@@ -192,7 +191,7 @@ def model_facts(model: Any) -> dict[str, Json]:
     weights = hashlib.sha256()
     for name, values in model.state_dict().items():
         weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        weights.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return {
         "name": getattr(model, "name_or_path", None) or type(model).__name__,
         "commit": getattr(getattr(model, "config", None), "_commit_hash", None),
@@ -245,3 +244,129 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def open_clip() -> Any:
+    """Import open_clip, which takes seconds, only when a model is loaded."""
+    with extra("clip"):
+        import open_clip
+    return open_clip
+
+
+def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load a CLIP model of open_clip with its weights, in evaluation mode.
+
+    Parameters
+    ----------
+    model
+        Name of an open_clip architecture, or path of a JSON file that describes one.
+    pretrained
+        A file of weights, a tag that open_clip lists for the model, or ``hf-hub:<owner>/<name>``.
+    dtype
+        float32, or bfloat16: weights of matrix products in bfloat16, norms in float32.
+    device
+        Device of the model.
+
+    Raises
+    ------
+    SourceError
+        If the architecture or the weights do not exist or do not match. Refused are also weights that were trained with
+        QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
+    """
+    library, weights = open_clip(), pretrained
+    name = architecture = register_architecture(model)
+    settings = library.get_model_config(name)
+    if pretrained.startswith(HUB):
+        trained = _hub_architecture(pretrained)
+        if any(trained.get(key) != settings[key] for key in ("embed_dim", "vision_cfg")):
+            raise SourceError(
+                f"{pretrained} has another architecture than model {name}: {trained}, expected {settings}"
+            )
+        name, weights = pretrained, ""
+    elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
+        # checkpoints from the hub come with this file; weights alone do not name the activation function
+        beside = Path(pretrained).with_name("open_clip_config.json")
+        trained = json.loads(beside.read_text()).get("model_cfg", {}) if beside.is_file() else settings
+    else:
+        trained = library.get_pretrained_cfg(name, pretrained)
+        if not trained:
+            tags = ", ".join(library.list_pretrained_tags_by_model(name)) or "none"
+            raise SourceError(f"pretrained {pretrained!r} is neither a file nor a tag of {name}; its tags are {tags}")
+    quick = [bool(part.get("quick_gelu", False)) for part in (trained, settings)]
+    if quick[0] != quick[1]:
+        kinds, base = {True: "QuickGELU", False: "GELU"}, architecture.removesuffix("-quickgelu")
+        raise SourceError(
+            f"{pretrained} was trained with {kinds[quick[0]]}, but model {architecture} uses {kinds[quick[1]]}, which "
+            f"changes embeddings; set model to {f'{base}-quickgelu' if quick[0] else base}"
+        )
+    try:
+        clip, _, _ = library.create_model_and_transforms(
+            name, weights or None, precision=PRECISIONS[dtype], device=device, weights_only=True
+        )
+    except Exception as error:  # pickle, safetensors, torch and the hub's client raise many kinds
+        raise SourceError(
+            f"weights {pretrained!r} of {name} do not load ({describe_error(error)}); without access to a hub, copy "
+            "the file here and give its path; a TorchScript archive must be saved as a state dict first"
+        ) from error
+    return clip.eval()
+
+
+def _hub_architecture(pretrained: str) -> dict[str, Any]:
+    """Return the architecture of a model of open_clip at the hub."""
+    from huggingface_hub import hf_hub_download
+
+    repository, _, revision = pretrained.removeprefix(HUB).partition("@")
+    with parsing(pretrained, "a model of open_clip at the hub"):
+        path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
+        return json.loads(Path(path).read_text())["model_cfg"]
+
+
+def register_architecture(model: str) -> str:
+    """Return the name of an architecture in open_clip; an architecture from a JSON file is registered first.
+
+    SourceError if the name is unknown, or the file does not describe an architecture.
+    """
+    library = open_clip()
+    if not model.endswith(".json"):
+        if library.get_model_config(model) is None:
+            alike = [name for name in library.list_models() if name.lower().startswith(model.lower()[:5])]
+            raise SourceError(
+                f"model {model!r} is unknown to open_clip; similar names are {', '.join(alike) or 'none'}"
+            )
+        return model
+    path = Path(model)
+    with parsing(path, "an architecture in JSON"):
+        architecture = read_object(path)
+    library.add_model_config(path)
+    if library.get_model_config(path.stem) != architecture:
+        raise SourceError(
+            f"model {model}: expected a JSON object with embed_dim, vision_cfg and text_cfg, as in open_clip, whose "
+            f"name {path.stem} no other architecture has"
+        )
+    return path.stem
+
+
+def load_vision(name: str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load a vision model in evaluation mode.
+
+    Parameters
+    ----------
+    name
+        ``open_clip:ARCHITECTURE:PRETRAINED`` as for `load_clip`, whose image tower is returned; ``timm:MODEL``, or
+        ``timm:MODEL:FILE`` for weights in a file; ``transformers:NAME`` or NAME, a folder or a name at the hub.
+    dtype
+        float32 or bfloat16.
+    device
+        Device of the model.
+    """
+    library, _, rest = name.partition(":")
+    first, _, second = rest.partition(":")
+    if library == "open_clip":
+        return load_clip(first, second, dtype, device).visual
+    if library == "timm":
+        import timm
+
+        model = timm.create_model(first, pretrained=not second, checkpoint_path=second)
+    else:
+        model = load_any(rest if library == "transformers" else name, dtype, "AutoModel")
+    return model.to(device, getattr(torch, dtype)).eval()

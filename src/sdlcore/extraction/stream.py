@@ -1,22 +1,25 @@
-"""Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
+"""Stream activations: models run while a dictionary is trained, and training rows are not stored.
 
-`write_language_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that
-follow: a small JSON file. A training reads batches from a buffer of rows, in random order. After a buffer is used up,
-the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
+`stream` reads one model or several in Python. In a pipeline, `write_language_recipe` writes an evaluation store from
+the first documents of the text, and a recipe of the rows that follow: a small JSON file. A training reads batches from
+a buffer of rows, in random order. After a buffer is used up, the next rows of the text fill it. After the end of the
+text, the stream continues at its beginning.
 
 If several processes train together, they take turns in running the model over batches of contexts, and exchange the
 activations. Each process gets all rows, and the rows are the same bits for any number of processes.
 
-A training that was interrupted resumes with the same bits. It finds its place in the text by *marks*, a small file
-beside its checkpoint that records the beginning of each buffer. So the model repeats at most two buffers: the buffer at
-the interruption, and the first buffer, on which normalisation is fitted.
+A training that was interrupted resumes with the same bits. A pipeline's training finds its place in the text by
+*marks*, a small file beside its checkpoint that records the beginning of each buffer. So the model repeats at most two
+buffers: the buffer at the interruption, and the first buffer, on which normalisation is fitted. In Python, the text
+before the buffer is only tokenised.
 """
 
 import json
 import logging
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,57 +27,289 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
-from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair
+from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_column
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import resume_store
 from sdlcore.errors import SourceError
-from sdlcore.extraction.buffer import Columns, RowBuffer
-from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.engine import Batch
-from sdlcore.extraction.forward import KEPT, read_batches, stack_batches
-from sdlcore.extraction.language import Extraction, TokenRows, fill_stores, prepare_sources
-from sdlcore.extraction.tokens import Tokens
-from sdlcore.settings import Json
+from sdlcore.extraction.config import Drop, LanguageSource, TextOptions, fitting_length
+from sdlcore.extraction.engine import Batch, activations, context_calls, token_rows
+from sdlcore.extraction.hooks import Point, point_at
+from sdlcore.extraction.language import ContextReader, open_sources, write_token_stores
+from sdlcore.extraction.models import tokenizer_of
+from sdlcore.extraction.text import opened_text
+from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens
+from sdlcore.random_streams import stream as random_stream
+from sdlcore.settings import checked
 from sdlcore.storage.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
-
 
 FORMAT = "sdlcore activation stream"
 VERSION = 1
 PATIENCE = timedelta(minutes=10)
 """Time limit for waiting for other processes."""
+Columns = dict[str, np.ndarray]
+"""Rows of each site, by column."""
 
 
-class Recipe(NamedTuple):
-    """The source of a training's streamed rows."""
+class _Mark(NamedTuple):
+    """The beginning of a buffer: a token of a document, and the number of rows after it that are used up."""
 
-    widths: tuple[int, ...]
-    """Dimensions of the sites."""
-    model: str
-    text: str
-    """Paths or names of model and text."""
-    first_place: int
-    """Place of the document that training begins with."""
-    buffer_rows: int
-    """Number of rows that are kept in memory. Batches are drawn from these rows."""
-    provenance: dict[str, Json]
-    """Provenance of the rows."""
+    place: int
+    position: int
+    used: int
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe; SourceError if the file is not a recipe of this version."""
-    try:
-        content: Any = json.loads(Path(path).read_text())
-        if (content["format"], content["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"version {content['version']} of {content['format']}")
-        widths = all_sites(content["n_p"], content["n_r"], content.get("more", ()))
-        return Recipe(widths, *(content[name] for name in Recipe._fields[1:]))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SourceError(f"{path}: expected an {FORMAT} of version {VERSION} ({error!r}); make it anew") from error
+class TextStream:
+    """Batches of activations by the step, which models compute from a text when they are needed.
+
+    Buffer g contains the rows g R to (g + 1) R - 1, in random order; R is a multiple of the batch size. Reading the
+    steps in order takes one pass over the text. Going back starts at a mark.
+
+    Parameters
+    ----------
+    models
+        Each model with its places: column -> place.
+    reader
+        Reads the text; its model is not used.
+    kinds
+        Kinds of rows to leave out.
+    batch_size, buffer_rows
+        Rows of a batch, and the largest number of rows in a buffer, which has at least one batch.
+    order
+        Returns the random stream that shuffles a buffer.
+    first_place
+        Place of the document that the stream begins with.
+    in_pairs
+        Whether rows 2 i and 2 i + 1 are neighbouring tokens. Other tokens then do not occur.
+    marks, identity
+        File that records the beginnings of buffers, and the stream's name in it; marks of other streams are ignored.
+    group
+        The processes that train together, if there are several. All read the same batches.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[tuple[nn.Module, Mapping[str, Point]]],
+        reader: ContextReader,
+        kinds: RowKinds,
+        batch_size: int,
+        buffer_rows: int,
+        order: Callable[[int], np.random.Generator],
+        first_place: int = 0,
+        in_pairs: bool = False,
+        marks: Path | None = None,
+        identity: str = "",
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self._models, self._reader, self._kinds, self._order = models, reader, kinds, order
+        self._in_pairs, self._group, self._marks_path = in_pairs, group, marks
+        self._batch_size, self.steps = batch_size, max(1, buffer_rows // batch_size)
+        self.rows = self.steps * batch_size
+        self.columns: Columns = {}
+        """Rows of the buffer that was read last, in their order."""
+        self._buffer, self._shuffled = -1, np.zeros(0, dtype=np.int64)
+        self._coming: Iterator[Columns] = iter(())
+        self._left: Columns = {}
+        self._begin = _Mark(first_place, 0, 0)
+        self._identity = f"{identity} {self.rows}{' in pairs' if in_pairs else ''}"
+        self._marks = self._read_marks()
+
+    def __call__(self, step: int) -> list[np.ndarray]:
+        """Return the batch of a step, counted from 0: batch_size x D of each place, float32."""
+        buffer, place = divmod(step, self.steps)
+        self.load(buffer)
+        rows = self._shuffled[place * self._batch_size : (place + 1) * self._batch_size]
+        values = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self.columns.items()}
+        return in_order(values)
+
+    def first_rows(self) -> Arrays:
+        """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
+        self.load(0)
+        return Arrays(*in_order(self.columns))
+
+    def load(self, buffer: int) -> None:
+        """Read the rows of a buffer into memory."""
+        if buffer == self._buffer:
+            return
+        if buffer == 0 or buffer != self._buffer + 1:
+            self._coming, self._left = self._rows_from(buffer), {}
+        filled = 0
+        while filled < self.rows:
+            part = self._left or next(self._coming)
+            few = min(self.rows - filled, len(next(iter(part.values()))))
+            for name, values in part.items():
+                if name not in self.columns:
+                    self.columns[name] = np.empty((self.rows, values.shape[1]), dtype=values.dtype)
+                self.columns[name][filled : filled + few] = values[:few]
+            filled += few
+            rest = {name: values[few:] for name, values in part.items()}
+            self._left = rest if len(next(iter(rest.values()))) else {}
+        if self._in_pairs:
+            first = 2 * self._order(buffer).permutation(self.rows // 2)
+            self._shuffled = np.stack([first, first + 1], axis=1).ravel()
+        else:
+            self._shuffled = self._order(buffer).permutation(self.rows)
+        self._buffer = buffer
+
+    def _rows_from(self, buffer: int) -> Iterator[Columns]:
+        """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
+        start = max((at for at in self._marks if at <= buffer), default=0)
+        mark, row, wanted = self._marks.get(start, self._begin), start * self.rows, buffer * self.rows
+        while True:
+            before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
+            for tokens, run in self._passes(place, position):
+                batch = None
+                if self._kinds.largest_norm:  # otherwise the tokens alone say which rows the stream contains
+                    batch = run()
+                indices = self._kept(tokens, {} if batch is None else batch.norms)[mark.used :]
+                for at in range(-(-row // self.rows), -(-(row + len(indices)) // self.rows)):
+                    self._remember(at, _Mark(place, position, mark.used + at * self.rows - row))
+                if row + len(indices) > wanted:
+                    taken = indices[max(0, wanted - row) :]
+                    yield {name: values[taken] for name, values in (batch or run()).values.items()}
+                row += len(indices)
+                mark = self._begin
+                place, position = tokens.next
+            if is_whole and row == before:
+                raise SourceError(
+                    f"{self._reader.text.name}: no token behind the evaluation store's becomes a row; take a longer "
+                    "text, or lower context_length or test_samples"
+                )
+            log.info("the text ended; it begins anew")
+            mark = self._begin
+
+    def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Callable[[], Batch]]]:
+        """Yield batches of contexts, each with the function that returns its activations.
+
+        Of n batches, each of n processes runs the model over one, so every process must read the same number.
+        """
+        coming = self._reader.batches(place, position)
+        if self._group is None:
+            for tokens in coming:
+                yield tokens, partial(self._run, tokens)
+            return
+        rank, size = dist.get_rank(), dist.get_world_size()
+        while several := list(islice(coming, size)):
+            batches: list[Batch | None] = [None] * size
+            dist.all_gather_object(batches, self._run(several[rank]) if rank < len(several) else None, self._group)
+            for batch in batches[: len(several)]:
+                assert batch is not None
+                yield batch.tokens, partial(_same, batch)
+
+    def _run(self, tokens: Tokens) -> Batch:
+        values: Columns = {}
+        norms: Columns = {}
+        for model, points in self._models:
+            with closing(activations(model, points, context_calls(model, [tokens]), token_rows)) as batches:
+                batch = next(batches)
+            values |= batch.values
+            norms |= batch.norms
+        return Batch(tokens, values, norms)
+
+    def _kept(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the indices of the rows of a batch that the stream contains."""
+        indices = np.flatnonzero(self._kinds.of(tokens, norms) == KEPT)
+        if self._in_pairs:
+            starts = starts_of_pairs(tokens.document.ravel()[indices], tokens.position.ravel()[indices])
+            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
+        return indices
+
+    def _remember(self, buffer: int, mark: _Mark) -> None:
+        """Record the beginning of a buffer."""
+        if self._marks.get(buffer) == mark:
+            return
+        self._marks[buffer] = mark
+        if self._marks_path is not None and (self._group is None or not dist.get_rank()):  # the first writes for all
+            marks = {str(at): list(mark) for at, mark in self._marks.items()}
+            write_json(self._marks_path, {"stream": self._identity, "marks": marks})
+
+    def _read_marks(self) -> dict[int, _Mark]:
+        if self._marks_path is None or not self._marks_path.exists():
+            return {}
+        try:
+            content = json.loads(self._marks_path.read_text())
+            if content["stream"] == self._identity:
+                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
+        return {}
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def stream(
+    models: Any,
+    texts: Any,
+    *,
+    at: Sequence[str],
+    tokenizer: Any = None,
+    batch_size: int = 1024,
+    buffer_rows: int = 2**16,
+    context_length: int | None = None,
+    contexts_per_batch: int = 16,
+    bos: bool | None = None,
+    roles: Sequence[str] | None = None,
+    drop: tuple[str, ...] = ("first_position", "separator"),
+    text_options: TextOptions | Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> TextStream:
+    """Return batches of the activations of two models, or of several places, on the same tokens, without a store.
+
+    Pass it to `fit`: ``sdl.fit(sdl.stream([base, tuned], texts, at=["resid_post.11"] * 2), pair="crosscoder", ...)``. A
+    transcoder reads the first place and writes the second. A training with ``out`` that was interrupted resumes with
+    the same bits. Memory holds the models, and 2 bytes for each of ``buffer_rows`` rows and each dimension of a place.
+
+    Parameters
+    ----------
+    models
+        A model for each place, which share a tokenizer; or one model.
+    texts
+        As for `extract`.
+    at
+        A place for each site, as for `extract`.
+    tokenizer
+        None for that of the first model.
+    batch_size
+        Tokens in a batch.
+    buffer_rows
+        Tokens in memory, from which batches are drawn in random order.
+    context_length, bos, roles, text_options
+        As for `extract`.
+    contexts_per_batch
+        Contexts in a pass of the models.
+    drop
+        Tokens that get no row: first_position and separator. Outliers in norm would differ between models.
+    seed
+        Of the order of tokens in a buffer.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of models and places differ, or ``drop`` contains outlier.
+    SourceError
+        If a model lacks a place, or the text gives no row.
+    """
+    several = list(models) if isinstance(models, list | tuple) else [models] * len(at)
+    if isinstance(at, str) or len(several) != len(at) or not several:
+        raise ValueError(f"at must have a place for each of {len(several)} models, found {at!r}")
+    drop = checked("drop", Drop, drop)
+    if "outlier" in drop:
+        raise ValueError("drop contains outlier, but a stream keeps the same tokens of all models; leave it out")
+    groups: dict[int, tuple[Any, dict[str, Point]]] = {}
+    for site, (model, place) in enumerate(zip(several, at, strict=True)):
+        groups.setdefault(id(model), (model, {}))[1][site_column(site)] = point_at(model, place)
+    first = several[0]
+    text = TokenisedText(opened_text(texts, text_options), tokenizer or tokenizer_of(first), bos, roles)
+    length = fitting_length(context_length, getattr(getattr(first, "config", None), "max_position_embeddings", None))
+    reader = ContextReader(first, text, length, contexts_per_batch, drop, 0.0)
+    order = partial(random_stream, seed, "order")
+    return TextStream(list(groups.values()), reader, reader.kinds({}), batch_size, buffer_rows, order)
 
 
 def write_language_recipe(
@@ -92,7 +327,7 @@ def write_language_recipe(
     Parameters
     ----------
     source, model, text, threads, device
-        As for `sdlcore.extraction.language.write_language_stores`; ``train_samples`` is ignored.
+        As for `sdlcore.extraction.language.open_sources`; ``train_samples`` is ignored.
     recipe_path, test_path
         Files to write or replace.
     buffer_rows
@@ -103,150 +338,25 @@ def write_language_recipe(
     SourceError
         If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
     """
-    (work,) = prepare_sources([source], model, text, threads=threads, device=device)
-    with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
-        rows = TokenRows(test, source.test_samples, work.kinds, 0)
-        fill_stores([work], [rows])
+    reader, (content,) = open_sources([source], model, text, threads=threads, device=device)
+    (first_place,) = write_token_stores(reader, [content], [{"test": (test_path, source.test_samples)}])
     with ActivationStore(test_path) as store:
         n_p, n_r, more = input_target_more(store.widths)
-    recipe = Recipe((), str(model), str(text), rows.progress.last_place + 1, buffer_rows, work.facts)
-    fields = {name: value for name, value in recipe._asdict().items() if name != "widths"}
+    recipe = {"model": str(model), "text": str(text), "first_place": first_place, "buffer_rows": buffer_rows}
     widths = {"n_p": n_p, "n_r": n_r, **({"more": more} if more else {})}
-    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **fields})
+    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **recipe, "provenance": content.facts})
 
 
-def batches_in_turn(
-    work: Extraction, place: int, position: int, group: dist.ProcessGroup
-) -> Generator[Batch, None, None]:
-    """Yield the batches of `Extraction.batches`: of n batches of contexts, each of n processes runs the model over one.
-
-    Every process must read the same number of batches.
-    """
-    coming = stack_batches(work.contexts(place, position), work.reading.contexts_per_batch)
-    rank, size = dist.get_rank(), dist.get_world_size()
-    while several := list(islice(coming, size)):
-        mine = next(read_batches(work.model, work.points, several[rank : rank + 1]), None)
-        batches: list[Batch | None] = [None] * size
-        dist.all_gather_object(batches, mine, group)
-        yield from (batch for batch in batches if batch is not None)
-
-
-class _Mark(NamedTuple):
-    """The beginning of a buffer: a token of a document, and the number of rows after it that are used up."""
-
-    place: int
-    position: int
-    used: int
-
-
-class StreamReader:
-    """Batches of (x_p, x_r) by step number, computed by a language model when they are needed.
-
-    `RowBuffer` shuffles the rows. Going back starts at a mark.
-
-    Parameters
-    ----------
-    work
-        The extraction that computes the rows.
-    first_place
-        Place of the document that the stream begins with.
-    buffer_rows
-        Largest number of rows in a buffer; a buffer has at least one batch.
-    request
-        The pair, the batches and their order. If batches consist of pairs of neighbouring tokens, other tokens do not
-        occur.
-    marks
-        File that records the beginnings of buffers.
-    identity
-        Identifies the stream; marks of other streams are ignored.
-    group
-        The processes that train together, if there are several. All read the same batches.
-    """
-
-    def __init__(
-        self,
-        work: Extraction,
-        first_place: int,
-        buffer_rows: int,
-        request: Request,
-        marks: Path,
-        identity: str,
-        group: dist.ProcessGroup | None = None,
-    ) -> None:
-        self._work, self._group, self._request, self._marks_path = work, group, request, marks
-        self._begin = _Mark(first_place, 0, 0)
-        self._buffer = RowBuffer(
-            self._rows_from, request.batch_size, buffer_rows, request.order, in_pairs=request.neighbours
-        )
-        self._identity = f"{identity} {self._buffer.rows}{' in pairs' if request.neighbours else ''}"
-        self._marks = self._read_marks()
-
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
-        return make_pair(self._request.pair, *in_order(self._buffer.batch(step)))
-
-    def first_rows(self) -> Arrays:
-        """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
-        self._buffer.load(0)
-        return Arrays(*in_order(self._buffer.columns))
-
-    def _rows_from(self, buffer: int) -> Iterator[Columns]:
-        """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
-        start = max((at for at in self._marks if at <= buffer), default=0)
-        mark, row, wanted = self._marks.get(start, self._begin), start * self._buffer.rows, buffer * self._buffer.rows
-        while True:
-            before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
-            batches = (
-                self._work.batches(place, position)
-                if self._group is None
-                else batches_in_turn(self._work, place, position, self._group)
-            )
-            for batch in batches:
-                indices = self._kept(batch)[mark.used :]
-                for at in range(-(-row // self._buffer.rows), -(-(row + len(indices)) // self._buffer.rows)):
-                    self._remember(at, _Mark(place, position, mark.used + at * self._buffer.rows - row))
-                if row + len(indices) > wanted:
-                    taken = indices[max(0, wanted - row) :]
-                    yield {name: values[taken] for name, values in batch.values.items()}
-                row += len(indices)
-                mark = self._begin
-                place, position = batch.tokens.next
-            if is_whole and row == before:
-                raise SourceError(
-                    f"{self._work.text.name}: has no rows behind the evaluation store's; take a longer text, or lower "
-                    "test_samples"
-                )
-            log.info("the text ended; it begins anew")
-            mark = self._begin
-
-    def _kept(self, batch: Batch) -> np.ndarray:
-        """Return the indices of the rows of a batch that the stream contains."""
-        tokens: Tokens = batch.tokens
-        indices = np.flatnonzero(self._work.kinds.of(tokens, batch.norms) == KEPT)
-        if self._request.neighbours:
-            starts = starts_of_pairs(tokens.document.ravel()[indices], tokens.position.ravel()[indices])
-            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
-        return indices
-
-    def _remember(self, buffer: int, mark: _Mark) -> None:
-        """Record the beginning of a buffer."""
-        if self._marks.get(buffer) == mark:
-            return
-        self._marks[buffer] = mark
-        if self._group is None or not dist.get_rank():  # the first process writes for all
-            marks = {str(at): list(mark) for at, mark in self._marks.items()}
-            write_json(self._marks_path, {"stream": self._identity, "marks": marks})
-
-    def _read_marks(self) -> dict[int, _Mark]:
-        try:
-            content = json.loads(self._marks_path.read_text())
-            if content["stream"] == self._identity:
-                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
-        return {}
+def load_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe; SourceError if the file is not a recipe of this version."""
+    try:
+        content: Any = json.loads(Path(path).read_text())
+        if (content["format"], content["version"]) == (FORMAT, VERSION):
+            return content
+        problem = f"version {content['version']} of {content['format']}"
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        problem = repr(error)
+    raise SourceError(f"{path}: expected an {FORMAT} of version {VERSION} ({problem}); make it anew")
 
 
 @contextmanager
@@ -272,20 +382,31 @@ def open_language_stream(
         If the recipe does not exist, or its model or text has changed.
     """
     recipe = load_recipe(path)
-    facts: Any = recipe.provenance
-    # outliers are recognised by the recipe's medians
+    facts = recipe["provenance"]
     source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
-    (work,) = prepare_sources([source], recipe.model, recipe.text, threads=threads, device=device)
+    reader, (content,) = open_sources([source], recipe["model"], recipe["text"], threads=threads, device=device)
     for what in ("model", "text"):
         was = facts[what]
-        if json.loads(json.dumps(work.facts[what])) != was:
+        if json.loads(json.dumps(content.facts[what])) != was:
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
-    work = work._replace(kinds=work.kinds._replace(largest_norm=facts["largest_norm"]))
-    marks = folder / "stream.json"
     several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     # a separate group: a thread reads batches while the training uses its own
     group = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None
-    reader = StreamReader(work, recipe.first_place, recipe.buffer_rows, request, marks, sha256_of(path), group)
-    yield TrainingRows(recipe.widths, reader, reader.first_rows)
+    marks = folder / "stream.json"
+    rows = TextStream(
+        [(reader.model, content.points)],
+        reader,
+        reader.kinds(facts["largest_norm"]),  # outliers are recognised by the recipe's medians
+        request.batch_size,
+        recipe["buffer_rows"],
+        request.order,
+        recipe["first_place"],
+        request.neighbours,
+        marks,
+        sha256_of(path),
+        group,
+    )
+    widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
+    yield TrainingRows(widths, lambda step: make_pair(request.pair, *rows(step)), rows.first_rows)
     if group is None or not dist.get_rank():
         marks.unlink(missing_ok=True)

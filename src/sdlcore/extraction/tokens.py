@@ -1,22 +1,27 @@
-"""Pack documents into contexts of equal length, with a separator token between documents."""
+"""Tokenise documents, pack them into contexts of equal length, and say which tokens become rows."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.corpus import WHOLE, Document, Share, Text
-from sdlcore.extraction.text import Content
+from sdlcore.extraction.text import WHOLE, Content, Document, Share, Text
 
+T = TypeVar("T")
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS_AT_ONCE = 64
 """Largest number of documents for one call of a tokenizer, which processes them in parallel."""
 CHARACTERS_AT_ONCE = 2**18
 """Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
 is tokenised in pieces that end before a space."""
+KINDS = ("kept", "first_position", "separator", "outlier", "role")
+KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
+MEDIAN_ROWS = 2048
+"""Tokens that the median norm is measured on: enough for a steady median, few enough to run twice."""
 
 
 class Tokens(NamedTuple):
@@ -54,12 +59,8 @@ class TokenisedDocument(NamedTuple):
 def separator_of(tokenizer: Any) -> int:
     """Return the id of the token between documents: ``<|endoftext|>`` if the vocabulary contains it, otherwise eos.
 
-    In chat models the eos token ends a turn, but pretraining separated documents by ``<|endoftext|>``.
-
-    Raises
-    ------
-    SourceError
-        If the tokenizer has neither token.
+    In chat models the eos token ends a turn, but pretraining separated documents by ``<|endoftext|>``. SourceError if
+    the tokenizer has neither token.
     """
     token_id = tokenizer.convert_tokens_to_ids(SEPARATOR)  # an unknown token gives unk's id, or None
     if token_id is None or tokenizer.convert_ids_to_tokens(token_id) != SEPARATOR:
@@ -73,17 +74,7 @@ def separator_of(tokenizer: Any) -> int:
 def opening_of(tokenizer: Any, bos: bool | None = None) -> int | None:
     """Return the id of the bos token if contexts begin with it, otherwise None.
 
-    Parameters
-    ----------
-    tokenizer
-        The tokenizer.
-    bos
-        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
-
-    Raises
-    ------
-    SourceError
-        If contexts are to begin with the bos token, and the tokenizer has none.
+    Without ``bos``, they do where the tokenizer begins texts with it. SourceError if the tokenizer has no bos token.
     """
     if bos is None:
         ids = tokenizer("a")["input_ids"]  # empty if the vocabulary has neither the letter nor an unknown token
@@ -109,21 +100,15 @@ class TokenisedText:
         Roles in chats, such as assistant, whose tokens become rows; None for all. A message begins with its header.
     """
 
-    def __init__(
-        self, text: Text, tokenizer: Any, bos: bool | None = None, roles: tuple[str, ...] | None = None
-    ) -> None:
-        self.text, self.tokenizer, self.roles = text, tokenizer, roles
+    def __init__(self, text: Text, tokenizer: Any, bos: bool | None = None, roles: Sequence[str] | None = None) -> None:
+        self.text, self.tokenizer, self.name = text, tokenizer, text.name
+        self.roles = None if roles is None else tuple(roles)
         self.separator, self.opening = separator_of(tokenizer), opening_of(tokenizer, bos)
-
-    @property
-    def name(self) -> str:
-        """Name of the text, for messages."""
-        return self.text.name
 
     @property
     def vocabulary(self) -> str:
         """Hex SHA-256 of the tokenizer's tokens and ids."""
-        return vocabulary_of(self.tokenizer)
+        return hashlib.sha256(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
     def contexts(
         self, context_length: int, start: int = 0, share: Share = WHOLE, position: int = 0
@@ -142,16 +127,16 @@ class TokenisedText:
 
     def _tokenised(self, documents: Sequence[Document]) -> list[tuple[np.ndarray, np.ndarray | None]]:
         contents: list[Any] = [document.text for document in documents]
-        if not any(isinstance(content, list) for content in contents):
-            return [(ids, None) for ids in ids_of(contents, self.tokenizer)]
-        return [
-            self._chat(content) if isinstance(content, list) else (ids_of([content], self.tokenizer)[0], None)
-            for content in contents
-        ]
+        if any(isinstance(content, list) for content in contents):
+            return [self._chat(chat) if isinstance(chat, list) else (self._ids([chat])[0], None) for chat in contents]
+        return [(ids, None) for ids in self._ids(contents)]
+
+    def _ids(self, texts: list[str]) -> list[np.ndarray]:
+        token_ids = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return [np.asarray(ids, dtype=np.int32) for ids in token_ids]
 
     def _chat(self, chat: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return the token ids of a chat, and which of them belong to a message of a chosen role."""
-
         text = rendered(chat, self.tokenizer)
         parts = [rendered(chat[:number], self.tokenizer) for number in range(1, len(chat))]
         if not all(text.startswith(part) for part in parts):
@@ -170,11 +155,6 @@ class TokenisedText:
 def rendered(content: Content, tokenizer: Any) -> str:
     """Return a document as text; chats by the tokenizer's template."""
     return content if isinstance(content, str) else str(tokenizer.apply_chat_template(content, tokenize=False))
-
-
-def vocabulary_of(tokenizer: Any) -> str:
-    """Return the hex SHA-256 of a tokenizer's tokens and ids."""
-    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
 
 def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
@@ -201,12 +181,6 @@ def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
         several.append(document)
     if several:
         yield several
-
-
-def ids_of(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
-    """Return the token ids of texts, without special tokens."""
-    token_ids = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in token_ids]
 
 
 def pack(
@@ -258,3 +232,57 @@ def pack(
             piece = np.stack([piece, np.full_like(counted, number), counted, np.full_like(counted, place), takes])
             waiting = np.concatenate([waiting, piece], axis=1)
             at += piece.shape[1]
+
+
+def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterator[Tokens]:
+    """Group contexts (T) into batches (B x T)."""
+    coming = iter(contexts)
+    while batch := list(islice(coming, contexts_per_batch)):
+        columns: list[Any] = [None if arrays[0] is None else np.stack(arrays) for arrays in zip(*batch, strict=True)]
+        yield Tokens(*columns)
+
+
+class RowKinds(NamedTuple):
+    """Kinds of rows to leave out."""
+
+    separator: int
+    """Id of the separator token."""
+    largest_norm: Mapping[str, float]
+    """Norm of a site's activations above which a row is an outlier."""
+    drop: tuple[str, ...]
+    """Kinds of rows to leave out."""
+    by_role: bool = False
+    """Whether only tokens of chosen roles of chats are kept."""
+
+    def of(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the kind of each row (BT, an index of `KINDS`): the first kind in ``drop`` that matches, or kept."""
+        is_first_BT = np.zeros(tokens.token.shape, dtype=bool)
+        is_first_BT[:, 0] = True
+        is_outlier_N = np.zeros(is_first_BT.size, dtype=bool)
+        for site, limit in self.largest_norm.items():
+            is_outlier_N |= norms[site] > limit
+        tests = [
+            (FIRST, is_first_BT.ravel()),
+            (SEPARATED, (tokens.token == self.separator).ravel()),
+            (OUTLIER, is_outlier_N),
+        ]
+        kind_N = np.full(is_first_BT.size, KEPT)
+        for kind, is_of_it_N in tests:
+            if KINDS[kind] in self.drop:
+                kind_N[is_of_it_N & (kind_N == KEPT)] = kind
+        if self.by_role and tokens.chosen is not None:
+            kind_N[(tokens.chosen.ravel() == 0) & (kind_N == KEPT)] = ROLE
+        return kind_N
+
+
+def median_norms(batches: Iterable[Any], separator: int, columns: Iterable[T]) -> dict[T, float] | None:
+    """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
+    ordinary = RowKinds(separator, {}, ("first_position", "separator"))
+    norms: dict[T, list[np.ndarray]] = {name: [] for name in columns}
+    for batch in batches:
+        mask = ordinary.of(batch.tokens, batch.norms) == KEPT
+        for name, values in batch.norms.items():
+            norms[name].append(values[mask])
+    if not any(len(part) for parts in norms.values() for part in parts):
+        return None
+    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.corpus import Text
+from sdlcore.extraction.text import Text
 from sdlcore.extraction.tokens import rendered
 from sdlcore.inside.features import largest_of_groups, token_text
 from sdlcore.inside.firing import Firings

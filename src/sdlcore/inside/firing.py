@@ -13,9 +13,9 @@ from sdlcore.data.batches import StorePart, read_pair
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.forward import KEPT, RowKinds, activations
+from sdlcore.extraction.engine import read_contexts
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.tokens import Tokens
+from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens
 from sdlcore.inside.features import evenly_spaced
 from sdlcore.inside.hooks import require_width
 from sdlcore.model.activation import refuse_signed
@@ -80,7 +80,7 @@ def tokens_of_model(
     ``sites`` are the columns of a store with the sites that they are read at. Close the generator, since its hooks
     stay in the model until it ends.
     """
-    for batch in activations(stack, sites, contexts, contexts_per_batch):
+    for batch in read_contexts(stack.model, stack.points(sites), contexts, contexts_per_batch):
         mask = kinds.of(batch.tokens, batch.norms) == KEPT
         x_p, _ = make_pair(coder.config.pair, *in_order({name: x[mask] for name, x in batch.values.items()}))
         yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)

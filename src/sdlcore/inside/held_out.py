@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.corpus import Text, open_text
-from sdlcore.extraction.forward import RowKinds
-from sdlcore.extraction.models import Checkpoint, load_tokenizer, load_whole, open_checkpoint
-from sdlcore.extraction.tokens import TokenisedText
+from sdlcore.extraction.models import find_checkpoint, load_any, load_tokenizer
+from sdlcore.extraction.text import Text, opened_text
+from sdlcore.extraction.tokens import RowKinds, TokenisedText
 from sdlcore.inside.contexts import Context, top_contexts
 from sdlcore.inside.firing import codes_of_store, firings, latents_to_show, tokens_of_store
 from sdlcore.inside.score import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
@@ -25,7 +25,8 @@ class HeldOut(NamedTuple):
     source: LanguageSource
     provenance: Mapping[str, Any]
     """Provenance of the store."""
-    checkpoint: Checkpoint
+    folder: Path
+    """Folder of the model."""
     tokenizer: Any
     text: Text
 
@@ -37,9 +38,9 @@ class HeldOut(NamedTuple):
         """
         facts: Any = store.provenance
         source = LanguageSource.from_dict(facts["source"])
-        checkpoint = open_checkpoint(model, facts["model"].get("commit"), source.paths)
-        corpus = open_text(text, source.text_options._replace(revision=facts["text"].get("commit")))
-        return cls(source, facts, checkpoint, load_tokenizer(checkpoint.folder), corpus)
+        folder = find_checkpoint(model, facts["model"].get("commit"), source.paths)
+        corpus = opened_text(text, source.text_options._replace(revision=facts["text"].get("commit")))
+        return cls(source, facts, folder, load_tokenizer(folder), corpus)
 
     def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
         """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
@@ -63,7 +64,7 @@ class HeldOut(NamedTuple):
         held_out = list(islice(text.contexts(source.context_length, facts["first_place"]), number))
         kinds = RowKinds(facts["separator"]["id"], facts["largest_norm"], source.drop)
         keep_freed_memory()
-        lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
+        lm = load_any(self.folder, source.dtype).to(device)
         losses = dict[Name, LossRecovered]()
         for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):
             reconstructions = {

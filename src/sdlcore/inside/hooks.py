@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from sdlcore.data.pairs import site_column
 from sdlcore.dictionary.card import ARROW, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
-from sdlcore.extraction.architectures import SITES, Paths
-from sdlcore.extraction.config import Site, SiteName, site_at
+from sdlcore.extraction.architectures import Paths
+from sdlcore.extraction.config import Site, check_site, site_at
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.places import described, located
 from sdlcore.model.coder import SparseCoder
@@ -24,15 +25,16 @@ from sdlcore.settings import checked
 from sdlcore.user_warnings import warn_at_call
 
 
-class _PlaceName(SiteName):
-    """Annotation of a string that names a place in a model: one site, or two for a transcoder."""
+def _check_place(value: str) -> str:
+    parts = value.split(ARROW)
+    if len(parts) > 2:
+        raise ValueError(f"{value!r} names {len(parts)} sites, expected at most two")
+    for part in parts:
+        check_site(part)
+    return value
 
-    def _problem(self, value: str) -> str | None:
-        problems = [super(_PlaceName, self)._problem(part) for part in value.split(ARROW)]
-        return "at most two sites" if len(problems) > 2 else next(filter(None, problems), None)
 
-
-Place = Annotated[str, _PlaceName((*SITES, "mlp"))]
+Place = Annotated[str, AfterValidator(_check_place)]
 """A site as in `LanguageSource.site`. Transcoders also take mlp (from mlp_input to mlp_output) and SITE->SITE."""
 
 

@@ -18,7 +18,7 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of
-from sdlcore.extraction.vision import load_vision
+from sdlcore.extraction.models import load_vision
 from sdlcore.extras import extra
 from sdlcore.inside.features import (
     SHOWN,
@@ -175,7 +175,7 @@ def activations_of(
 def preprocessing(store: ActivationStore, model: Any, processor: Any) -> Transform | None:
     """Return the preprocessing of images, from a model, a processor or their store; None if it is unknown."""
     if isinstance(model, str | Path):
-        return load_vision(str(model))[1]
+        return transform_of(load_vision(str(model)))
     if model is not None or processor is not None:
         return transform_of(model, processor)
     recorded = store.provenance.get("preprocessing")

@@ -196,14 +196,4 @@ def _pages(
 
 
 def _named(site: Site) -> str:
-    if site.module is not None:
-        return site.describe().removeprefix("the ")
-    where = {
-        "residual": "residual stream after block",
-        "residual_before": "residual stream before block",
-        "residual_middle": "residual stream between attention and MLP of block",
-        "attention_output": "output of the attention of block",
-        "mlp_input": "input of the MLP of block",
-        "mlp_output": "output of the MLP of block",
-    }
-    return f"{where[site.part]} {site.block} ({site.hook})"
+    return site.describe().removeprefix("the ")

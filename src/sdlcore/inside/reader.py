@@ -10,11 +10,11 @@ import torch
 
 from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, fitting_length
-from sdlcore.extraction.corpus import opened_text
-from sdlcore.extraction.forward import MEDIAN_ROWS, RowKinds, median_norms, read_contexts
+from sdlcore.extraction.engine import read_contexts
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import loaded
-from sdlcore.extraction.tokens import TokenisedText, Tokens
+from sdlcore.extraction.text import opened_text
+from sdlcore.extraction.tokens import MEDIAN_ROWS, RowKinds, TokenisedText, Tokens, median_norms
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Batch, checked, default_of
 
@@ -31,7 +31,7 @@ class Reader:
     lm
         A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `opened_text`.
     device
         Device of a model that is given by name.
     tokenizer
@@ -92,7 +92,7 @@ class Reader:
         medians: dict[str, float] = {}
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
-            points = {name: self.stack.point(site) for name, site in sites.items()}
+            points = self.stack.points(sites)
             batches = read_contexts(self.stack.model, points, first, self.contexts_per_batch)
             medians = median_norms(batches, self.text.separator, points) or {}
         largest = {name: OUTLIER_NORM * median for name, median in medians.items()}

@@ -29,10 +29,9 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.extraction.engine import norms_of
-from sdlcore.extraction.forward import KEPT, RowKinds, activations, stack_batches
-from sdlcore.extraction.hooks import Stack, without_dropout
-from sdlcore.extraction.tokens import Tokens
+from sdlcore.extraction.engine import norms_of, read_contexts
+from sdlcore.extraction.hooks import Stack, ids_for, without_dropout
+from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, stack_batches
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.inside.reader import DROP, Reader
@@ -200,7 +199,7 @@ def losses_recovered(
 
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
-            ids_BT = stack.ids(tokens.token)
+            ids_BT = ids_for(stack.model, tokens.token)
             with stack.recording(blocks_before) as outputs, stack.watch_all(sites, measure):
                 clean_BTV = _log_probabilities(model, ids_BT)
             kept_N = kinds.of(tokens, norms) == KEPT
@@ -348,7 +347,8 @@ def warn_of_weak_ablation(scores: Iterable[LossRecovered]) -> None:
 def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens], kinds: RowKinds) -> Tensor:
     """Return the mean activations (n_r) of the rows that are kept, at the last site: where a dictionary writes."""
     total_R, rows, column = torch.zeros((), dtype=torch.float64), 0, list(sites)[-1]
-    with closing(activations(reader.stack, sites, contexts, reader.contexts_per_batch)) as batches:
+    points = reader.stack.points(sites)
+    with closing(read_contexts(reader.stack.model, points, contexts, reader.contexts_per_batch)) as batches:
         for batch in batches:
             rows_BR = batch.values[column][kinds.of(batch.tokens, batch.norms) == KEPT]
             total_R = total_R + torch.from_numpy(rows_BR).double().sum(0)

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.hub_names import is_hub_model
+from sdlcore.extraction.config import is_hub_model
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
