@@ -247,14 +247,6 @@ class ActivationStore:
             checksum.update("features", file["features"].attrs["shape"])
         return checksum.hexdigest()
 
-    def stored_blocks(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yield all columns of a file in their stored form, at most a chunk of rows at a time."""
-        rows = min(self._file[name].chunks[0] for name in self._names)
-        for start in range(0, self.rows, rows):
-            with hdf5_errors(self.path):
-                columns = {name: self._stored(name, start, start + rows) for name in self._names}
-            yield columns
-
     def __repr__(self) -> str:
         """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""
         if not self._file:

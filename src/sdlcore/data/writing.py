@@ -1,4 +1,9 @@
-"""Write activation stores in parts that survive interruptions, or as an index of shards."""
+"""Write activation stores that survive interruptions, or an index of shards.
+
+An unfinished store is a hidden folder. It contains a file of raw bytes for each column, to which rows are appended, and
+progress.json with the sizes of these files at the last commit. The next attempt cuts the files to these sizes. At the
+end, the columns are copied to an HDF5 file.
+"""
 
 import hashlib
 import json
@@ -6,9 +11,9 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, BinaryIO, TypeVar, get_args
 
 import h5py
 import numpy as np
@@ -19,15 +24,16 @@ from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, C
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings, StoredPrecision
-from sdlcore.storage.files import atomic_path, check_writable, disk_errors, lock, remove_leftovers
+from sdlcore.storage.files import atomic_path, check_writable, disk_errors, lock, remove_leftovers, write_json
 
 log = logging.getLogger(__name__)
 
-Kinds = dict[str, tuple[np.dtype, tuple[int, ...]]]
-"""Type and shape of a row of each column; texts are objects."""
+Kinds = dict[str, list[Any]]
+"""Type (a name of NumPy, or text) and shape of a row of each column, as JSON."""
 State = TypeVar("State", bound=Settings)
 LOCK_SECONDS = 10.0
-OPEN = "open.h5"
+PROGRESS = "progress.json"
+TEXT = "text"
 
 
 def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
@@ -73,72 +79,6 @@ def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
     raise StoreError(f"{name}: row {first + row} {problem}; {remedy}")
 
 
-class _File:
-    """An HDF5 file that is filled with rows in their stored form; texts are objects."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.rows = 0
-        self.hdf5 = _new_file(path)
-        self._dtype, self._checksum = dtype, Checksum()
-        # kept open, since an open dataset keeps its last, incomplete chunk in memory
-        self._datasets: dict[str, h5py.Dataset] = {}
-        self._texts: dict[str, list[str]] = {}
-        self._features: list[scipy.sparse.csr_array] = []
-
-    def append(self, columns: Mapping[str, np.ndarray], features: scipy.sparse.csr_array | None = None) -> None:
-        """Append B rows of each column, and their ground-truth coefficients (B x n)."""
-        if features is not None:
-            self._features.append(features)
-        for name, values in columns.items():
-            self._checksum.update(name, values)
-            if values.dtype == object:
-                self._texts.setdefault(name, []).extend(values)
-                continue
-            if name not in self._datasets:
-                self._datasets[name] = self._create(name, values.dtype, values.shape[1:])
-            dataset = self._datasets[name]
-            before = len(dataset)
-            dataset.resize(before + len(values), axis=0)
-            dataset[before:] = values
-        self.rows += len(columns["input"])
-
-    def _create(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
-        chunks = (chunk_rows(int(np.prod(shape, dtype=int)) * dtype.itemsize), *shape)
-        dataset = self.hdf5.create_dataset(
-            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, fletcher32=True
-        )
-        if is_site(name) and self._dtype == "bfloat16":
-            dataset.attrs["dtype"] = self._dtype
-        return dataset
-
-    def finish(self, provenance: Mapping[str, Json], class_names: Sequence[str] | None = None) -> None:
-        """Write texts, whose length is known only now, features, and the attributes that make the file a store."""
-        for name, texts in self._texts.items():
-            _write_texts(self.hdf5, name, texts)
-        if self._features:
-            matrix = scipy.sparse.csr_array(scipy.sparse.vstack(self._features))
-            group = self.hdf5.create_group("features")
-            group.attrs["shape"] = matrix.shape
-            self._checksum.update("features", np.array(matrix.shape))
-            for part in ("data", "indices", "indptr"):
-                values = getattr(matrix, part)
-                group.create_dataset(part, data=values, maxshape=(None,), fletcher32=True)
-                self._checksum.update(f"features/{part}", values)
-        if class_names is not None:
-            _write_texts(self.hdf5, "class_names", class_names)
-            self._checksum.update("class_names", np.array(class_names, dtype=object))
-        _write_header(self.hdf5, provenance, self._checksum.hexdigest())
-        self.hdf5.flush()  # an error leaves the file open
-        self.hdf5.close()
-
-    def abandon(self) -> None:
-        """Close an unfinished file without writing it. HDF5 would write its caches to a full disk again, and crash."""
-        if self.hdf5:
-            with Path(os.devnull).open("r+b") as nothing:
-                os.dup2(nothing.fileno(), self.hdf5.id.get_vfd_handle())
-            self.hdf5.close()
-
-
 class ResumableWriter:
     """Append blocks of samples to a store that survives interruptions; see `resume_store`.
 
@@ -155,15 +95,16 @@ class ResumableWriter:
     ) -> None:
         self.rows, self.provenance, self.class_names = 0, dict(provenance), class_names
         self.folder = path.with_name(f".{path.name}.parts")
-        self.folder.mkdir(exist_ok=True)
         self._path, self._dtype = path, dtype
         facts = {name: fact for name, fact in provenance.items() if name not in RECORDED}
-        # what determines the rows of the store; the parts of another store are not used
+        # what determines the rows of the store; rows of another store are not used
         self._identity = json.dumps([VERSION, NUMBERS["activations"], dtype, class_names, facts], sort_keys=True)
-        self._parts = 0  # committed
         self._state: Any = None  # at the last commit
         self._kinds: Kinds = {}
-        self._file: _File | None = None  # with the rows since the last commit
+        self._files: dict[str, BinaryIO] = {}
+        self._sizes: dict[str, int] = {}
+        self._is_committed = True
+        self._take_over()
 
     def state(self, begin: State) -> State:
         """Return the source's progress at the last commit, or ``begin`` if there was none."""
@@ -210,23 +151,33 @@ class ResumableWriter:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, column in (references or {}).items():
             values = np.asarray(column)
-            dtype, _ = self._kinds.get(REFERENCES + name, (_stored_dtype(values), ()))
-            columns[REFERENCES + name] = _as_stored(name, values, dtype)
+            kind, _ = self._kinds.get(REFERENCES + name, _kind_of(values))
+            columns[REFERENCES + name] = _as_stored(name, values, np.dtype(object if kind == TEXT else kind))
+        kinds: Kinds = {name: _kind_of(values) for name, values in columns.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
         if features is not None:
             features = scipy.sparse.csr_array(features, dtype=np.float32)
-        parts = columns if features is None else columns | {"features": features}
-        lengths = {name: values.shape[0] for name, values in parts.items()}
+            kinds["features"], lengths["features"] = _kind_of(features), features.shape[0]
+            columns |= {
+                "features/data": features.data,
+                "features/indices": features.indices.astype(np.int64),
+                "features/entries": np.diff(features.indptr).astype(np.int64),
+            }
         if len(set(lengths.values())) != 1:
             raise ValueError(f"{self._path}: columns of one block differ in length: {lengths}")
-        kinds = _kinds_of(parts)
         self._kinds = self._kinds or kinds
         if kinds != self._kinds:
             raise ValueError(f"{self._path}: block has columns {kinds}, expected {self._kinds} as in the first block")
-        if self._file is None:
-            check_writable(self.folder)  # HDF5 crashes if it cannot write the beginning of a file
-            self._file = _File(self.folder / OPEN, self._dtype)
-        self._file.append(columns, features)
+        for name, values in columns.items():
+            if name not in self._files:
+                self._files[name] = self._file_of(name).open("ab")
+            is_text = values.dtype == object
+            lines = "".join(json.dumps(text) + "\n" for text in values).encode() if is_text else b""
+            content = lines if is_text else np.ascontiguousarray(values).data
+            self._files[name].write(content)
+            self._sizes[name] = self._sizes.get(name, 0) + memoryview(content).nbytes
         self.rows += len(input)
+        self._is_committed = False
 
     def commit(self, state: Settings) -> None:
         """Save all rows appended so far, so that a kill cannot lose them. Without new rows, nothing is saved.
@@ -236,93 +187,111 @@ class ResumableWriter:
         state
             Progress of the source; the next attempt gets it from `state`.
         """
-        if self._file is None:
+        if self._is_committed:
             return
-        self._file.finish({"identity": self._identity, "rows": self.rows, "state": state.to_dict()})
-        self._file = None
-        # no fsync: after a power loss, the checksum of each part shows whether it is usable
-        (self.folder / OPEN).replace(self._part(self._parts))
-        self._parts += 1
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "sizes": self._sizes}
+        write_json(self.folder / PROGRESS, {**progress, "state": state.to_dict()})
+        self._is_committed = True
 
-    def take_over(self) -> None:
-        """Continue behind the parts of an earlier attempt, up to the first unusable part, and remove the rest."""
-        while (path := self._part(self._parts)).exists():
-            try:
-                with self._open_part(path, self.rows) as part:
-                    part.verify()
-                    block = next(part.stored_blocks(), {})
-                    features = part.features()
-            except StoreError as error:
-                log.warning("%s; it is removed, and writing resumes from row %d", error, self.rows)
-                break
-            self.rows += part.rows
-            self._state = part.provenance["state"]
-            self._kinds = self._kinds or _kinds_of(block if features is None else block | {"features": features})
-            self._parts += 1
-        self.remove_uncommitted()
-        if self._parts:
-            log.info("%s: resuming from row %d", self._path, self.rows)
+    def _take_over(self) -> None:
+        """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
+        found = self.folder / PROGRESS
+        progress = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {"identity": None, "sizes": {}}
+        sizes: dict[str, int] = progress["sizes"]
+        is_whole = all(self._file_of(name).stat().st_size >= size for name, size in sizes.items())
+        if progress["identity"] != self._identity or not is_whole:
+            if found.exists():
+                why = "is damaged" if not is_whole else "was written with other settings or inputs"
+                log.warning("%s: %s; it is removed, and writing starts from row 0", self.folder, why)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            return
+        for name, size in sizes.items():
+            os.truncate(self._file_of(name), size)
+            self._files[name] = self._file_of(name).open("ab")
+        self._sizes, self.rows, self._state, self._kinds = sizes, progress["rows"], progress["state"], progress["kinds"]
+        log.info("%s: resuming from row %d", self._path, self.rows)
 
     def finish(self) -> None:
-        """Make the store of the parts and of the rows since the last commit."""
+        """Copy the columns to the store, and remove them."""
         if not self.rows:
             raise StoreError(f"{self._path}: a store needs at least one sample")
-        paths = [self._part(number) for number in range(self._parts)]
-        with atomic_path(self._path) as whole:
-            if self._file is not None and not paths:
-                self._file.finish(self.provenance, self.class_names)
-                (self.folder / OPEN).replace(whole)
-            else:
-                if self._file is not None:  # rows after the last commit
-                    self._file.finish({"identity": self._identity, "rows": self.rows})
-                    paths.append(self.folder / OPEN)
-                self._join(paths, whole)
-        self._parts = 0
+        for name, file in self._files.items():
+            file.flush()
+            if (found := self._file_of(name).stat().st_size) != self._sizes[name]:
+                problem = f"{self._file_of(name)} has {found} bytes, expected {self._sizes[name]}"
+                raise StoreError(f"{problem}, since a write failed or the file was changed; repeat the command")
+        check_writable(self._path.parent)  # HDF5 crashes if it cannot write the beginning of a file
+        with atomic_path(self._path) as part:
+            store = _new_file(part)
+            try:
+                self._copy(store)
+                store.flush()  # an error leaves the file open
+                store.close()
+            finally:
+                _abandon(store)
+        (self.folder / PROGRESS).unlink(missing_ok=True)
 
-    def _join(self, paths: Sequence[Path], path: Path) -> None:
-        whole = _File(path, self._dtype)
-        try:
-            for part_path in paths:
-                with self._open_part(part_path, whole.rows) as part:
-                    features = part.features()
-                    for columns in part.stored_blocks():
-                        whole.append(columns, features)
-                        features = None
-            if whole.rows != self.rows:  # the caller ignored an error of a commit
-                problem = f"{self._path}: its parts contain {whole.rows} rows"
-                raise StoreError(f"{problem}, expected {self.rows}; repeat the command")
-            whole.finish(self.provenance, self.class_names)
-        finally:
-            whole.abandon()
+    def _copy(self, file: h5py.File) -> None:
+        """Write all columns, the names of the classes and the attributes that make a file a store."""
+        checksum = Checksum()
+        for name, (kind, shape) in self._kinds.items():
+            if kind == TEXT:
+                texts = [json.loads(line) for line in self._file_of(name).read_bytes().splitlines()]
+                checksum.update(name, np.array(texts, dtype=object))
+                _write_texts(file, name, texts)
+            elif name == "features":
+                entries, indices = (self._stored(f"features/{part}", np.int64) for part in ("entries", "indices"))
+                parts = self._stored("features/data", np.float32), indices, np.concatenate([[0], np.cumsum(entries)])
+                matrix = scipy.sparse.csr_array(parts, shape=(self.rows, *shape))
+                group = file.create_group("features")
+                group.attrs["shape"] = matrix.shape
+                checksum.update("features", np.array(matrix.shape))
+                for part in ("data", "indices", "indptr"):
+                    group.create_dataset(part, data=getattr(matrix, part), maxshape=(None,), fletcher32=True)
+                    checksum.update(f"features/{part}", getattr(matrix, part))
+            else:
+                values = self._stored(name, kind, *shape)
+                rows = chunk_rows(values[:1].nbytes)
+                options: Any = {"chunks": (rows, *shape), "maxshape": (None, *shape), "fletcher32": True}
+                dataset = file.create_dataset(name, values.shape, values.dtype, **options)
+                if is_site(name) and self._dtype == "bfloat16":
+                    dataset.attrs["dtype"] = self._dtype
+                for start in range(0, len(values), rows):
+                    dataset[start : start + rows] = values[start : start + rows]
+                    checksum.update(name, values[start : start + rows])
+        if self.class_names is not None:
+            _write_texts(file, "class_names", self.class_names)
+            checksum.update("class_names", np.array(self.class_names, dtype=object))
+        _write_header(file, self.provenance, checksum.hexdigest())
+
+    def _stored(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
+        """Return a column of numbers, mapped into memory."""
+        path = self._file_of(name)
+        values = np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+        return values.reshape(-1, *shape)
 
     def close(self) -> None:
-        """Close the file of uncommitted rows, and remove everything from the folder but the committed parts."""
-        try:
-            if self._file is not None:
-                self._file.abandon()
-        finally:
-            self.remove_uncommitted()
-            if not self._parts:
-                self.folder.rmdir()
+        """Close the files of the columns, and remove them if there is no commit to resume from."""
+        for file in self._files.values():
+            with suppress(OSError):  # of a full disk, which an earlier write has raised
+                file.close()
+        if not (self.folder / PROGRESS).exists():
+            shutil.rmtree(self.folder)
 
-    def remove_uncommitted(self) -> None:
-        """Remove everything from the folder but the committed parts."""
-        part_files = {self._part(number) for number in range(self._parts)}
-        for path in list(self.folder.iterdir()):
-            if path not in part_files:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    def _file_of(self, name: str) -> Path:
+        return self.folder / name.replace("/", ".")
 
-    def _part(self, number: int) -> Path:
-        return self.folder / f"{number:05}.h5"
 
-    @contextmanager
-    def _open_part(self, path: Path, before: int) -> Iterator[ActivationStore]:
-        """Open a part after ``before`` rows; StoreError if it is damaged or from another store."""
-        with ActivationStore(path) as part:
-            found = part.provenance.get("identity"), part.provenance.get("rows")
-            if found != (self._identity, before + part.rows):
-                raise StoreError(f"{path}: this part of the store was written with other settings or inputs")
-            yield part
+def _abandon(file: h5py.File) -> None:
+    """Close an unfinished file without writing it. HDF5 would write its caches to a full disk again, and crash."""
+    if file:
+        with Path(os.devnull).open("r+b") as nothing:
+            os.dup2(nothing.fileno(), file.id.get_vfd_handle())
+        file.close()
 
 
 class Progress(Settings):
@@ -346,17 +315,13 @@ def resume_store(
     samples are appended, the finished store contains the same datasets and attributes, however often it was
     interrupted.
 
-    An unfinished store is a folder of parts, ``.<name>.parts``, beside ``path``. Each commit adds a part: a store with
-    the rows since the last commit, whose provenance records the progress of the source. A part is written atomically
-    and never changes, so a kill loses only the part that is being written. At the end the parts are joined.
-
     Parameters
     ----------
     path
-        File to make or replace. The disk needs room for twice the store's size while the parts are joined.
+        File to make or replace. The disk needs room for twice the store's size.
     provenance
         Facts that determine the samples (configuration, checksums of inputs), stored as JSON. If an unfinished store
-        has other facts, its parts are not used; versions, code and device may differ.
+        has other facts, its rows are not used; versions, code and device may differ.
     dtype
         Precision of all sites: float16, bfloat16 or float32.
     class_names
@@ -365,11 +330,11 @@ def resume_store(
     Raises
     ------
     StoreError
-        If the store is empty at the end, or a part was damaged meanwhile.
+        If the store is empty at the end, or its files were damaged meanwhile.
     SourceError
         If another process is writing the same store.
     OSError
-        If the folder of parts cannot be written.
+        If the folder cannot be written.
     """
     path = Path(path)
     if dtype not in get_args(StoredPrecision):
@@ -379,7 +344,6 @@ def resume_store(
     with lock(path, seconds=LOCK_SECONDS), disk_errors(path):
         remove_leftovers(path, days=0)
         writer = ResumableWriter(path, dtype, provenance, None if class_names is None else list(class_names))
-        writer.take_over()
         try:
             yield writer
             writer.finish()
@@ -453,13 +417,9 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
     file.create_dataset(name, data=np.array(encoded, dtype), maxshape=(None,), chunks=chunks, fletcher32=True)
 
 
-def _kinds_of(columns: Mapping[str, Any]) -> Kinds:
-    return {name: (_stored_dtype(values), values.shape[1:]) for name, values in columns.items()}
-
-
-def _stored_dtype(values: Any) -> np.dtype:
-    """Return the type of a column in a store; texts are objects."""
-    return np.dtype(object) if values.dtype.kind in "USO" else values.dtype
+def _kind_of(values: Any) -> list[Any]:
+    """Return the entry of a column in `Kinds`."""
+    return [TEXT if values.dtype.kind in "USO" else values.dtype.str, list(values.shape[1:])]
 
 
 def _as_stored(name: str, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
