@@ -189,10 +189,7 @@ class BatchReader:
         if batch_size > rows:
             which = "rows" if pairs is None else "rows in pairs of neighbours"
             raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {rows} {which}; lower batch_size")
-        try:
-            reads_and_writes(pair, len(store.widths))
-        except ValueError as error:
-            raise ValueError(f"{store.path}: {error}") from None
+        reads_and_writes(pair, len(store.widths))
         self.steps_per_epoch = rows // batch_size
         self._store, self._pair, self._batch_size, self._order, self._pairs = store, pair, batch_size, order, pairs
         self._block_rows = store.chunk_rows

@@ -33,11 +33,9 @@ def array(values: Any, name: str) -> np.ndarray:
         path = user_path(values, name)
         if path.suffix != ".npy":
             raise ValueError(f"{path}: expected an .npy file of np.save, or an activation store ({', '.join(STORES)})")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, given as {name}")
         try:
             return np.lib.format.open_memmap(path, mode="r")
-        except (EOFError, ValueError) as error:
+        except (EOFError, ValueError) as error:  # numpy's messages name no file
             raise ValueError(f"{path}: is not an .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray) or isinstance(values, np.ma.MaskedArray):
         how = next((f"; give {name}.{way}()" for way in ("to_numpy", "toarray") if hasattr(values, way)), "")

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, get_args
+from typing import Any, BinaryIO, TypeVar
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ from sdlcore.data.pairs import all_sites, is_site, site_column
 from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, Checksum, chunk_rows, decode
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
-from sdlcore.settings import Json, Settings, StoredPrecision
+from sdlcore.settings import Json, Settings, StoredPrecision, checked
 from sdlcore.storage.files import atomic_path, check_writable, disk_errors, lock, remove_leftovers, write_json
 
 log = logging.getLogger(__name__)
@@ -337,8 +337,7 @@ def resume_store(
         If the folder cannot be written.
     """
     path = Path(path)
-    if dtype not in get_args(StoredPrecision):
-        raise StoreError(f"dtype is {dtype}, expected one of {', '.join(get_args(StoredPrecision))}")
+    dtype = checked("dtype", StoredPrecision, dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
     # processes of a killed writer, such as those that load images, may keep its lock for some seconds
     with lock(path, seconds=LOCK_SECONDS), disk_errors(path):
