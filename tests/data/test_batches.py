@@ -73,10 +73,3 @@ def test_epochs_differ_and_rows_are_mixed(path):
         first, second = reader(0)[0][:, 0], reader(1)[0][:, 0]
     assert (first != second).mean() > 0.99
     assert abs(np.corrcoef(first, np.arange(5000))[0, 1]) < 0.1
-
-
-def test_a_store_without_the_sites_of_a_pair_is_named(tmp_path):
-    write_store(tmp_path / "input_only.h5", np.zeros((100, 3)))
-    message = r"input_only\.h5: pair transcoder needs a source with a target"
-    with ActivationStore(tmp_path / "input_only.h5") as store, pytest.raises(ValueError, match=message):
-        BatchReader(store, "transcoder", 10, order)
