@@ -2,8 +2,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -423,18 +421,6 @@ def test_codes_by_search_replace_no_other_dictionary(folder, capsys, tmp_path):
         assert message in line
         assert "choose another folder" in line
     assert {path.name: path.read_bytes() for path in other.iterdir()} == before
-
-
-def test_a_disk_without_room_is_named_in_a_line(folder, tmp_path):
-    name, *options = ["search", "--method", "omp", "--k", "2"]
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY));"
-    code = f"{limited} from sdlcore.commands.main import main; main()"
-    arguments = [name, str(folder / "run"), *options, "--out", str(tmp_path / "out")]
-    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert ran.returncode == 1
-    (line,) = ran.stderr.splitlines()
-    assert "File too large: raise the limit on file sizes (ulimit -f), and run this again" in line
-    assert f"{tmp_path}/out/" in line
 
 
 def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, capsys):

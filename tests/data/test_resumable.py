@@ -6,23 +6,18 @@ What is killed are real processes, by SIGKILL. They are forked from one that has
 import json
 import os
 import random
-import shutil
 import signal
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sdlcore.data import writing
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError, StoreError
-from sdlcore.settings import FromList, Settings
 from tests.answering import Answering
 from tests.stores import contents, verify
 
@@ -171,64 +166,6 @@ def test_a_full_disk_is_reported_and_loses_no_commit(writers, tmp_path, full, bl
     assert writers.write(path) == 0
     assert "from row 0" not in writers.log(path).splitlines()[-1]
     writers.assert_finished(path)
-
-
-class Sizes(Settings):
-    sizes: Annotated[tuple[int, ...], FromList] = ()
-
-
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    actions=st.lists(
-        st.one_of(st.integers(0, 1500), st.sampled_from(["commit", "killed", "raised"])), min_size=1, max_size=12
-    ),
-    dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
-)
-def test_an_interruption_leaves_the_last_commit(tmp_path_factory, actions, dtype):
-    """Files copied while they are written equal the files that a kill at that moment leaves."""
-    folder = tmp_path_factory.mktemp("copies")
-    pending = [*actions, 3]
-    committed: list[int] | None = None
-    written: list[int] = []
-
-    def rows(first: int, size: int) -> np.ndarray:
-        return np.arange(first, first + size)[:, None] + np.zeros((1, 5))
-
-    finished = False
-    for attempt in range(len(pending) + 1):
-        (folder / f"{attempt + 1}").mkdir(parents=True)
-        (folder / f"{attempt}").mkdir(exist_ok=True)
-        try:
-            with resume_store(folder / f"{attempt}" / "store.h5", {"a": 1}, dtype, ["x"]) as writer:
-                assert writer.rows == sum(committed or [])
-                assert writer.state(Sizes()) == Sizes(tuple(committed or ()))
-                written = list(committed or [])
-                while pending:
-                    action = pending.pop(0)
-                    if action == "commit":
-                        writer.commit(Sizes(tuple(written)))
-                        committed = list(written)
-                    elif isinstance(action, int):
-                        writer.append(rows(writer.rows, action), labels=np.zeros(action))
-                        written.append(action)
-                    else:
-                        if action == "raised":
-                            raise InterruptedError
-                        shutil.copytree(folder / f"{attempt}", folder / f"{attempt + 1}", dirs_exist_ok=True)
-                        raise InterruptedError
-                finished = True
-        except InterruptedError:
-            if action == "raised":
-                shutil.copytree(folder / f"{attempt}", folder / f"{attempt + 1}", dirs_exist_ok=True)
-            continue
-        break
-    assert finished
-    path = folder / f"{attempt}" / "store.h5"
-    with resume_store(folder / "whole.h5", {"a": 1}, dtype, ["x"]) as writer:
-        writer.append(rows(0, sum(written)), labels=np.zeros(sum(written)))
-    assert contents(path) == contents(folder / "whole.h5")
-    assert list(path.parent.iterdir()) == [path]
-    verify(path)
 
 
 def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):

@@ -1,10 +1,8 @@
 """The names in the list of metrics."""
 
-from dataclasses import fields, replace
-
 import pytest
 
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.data.recovery_rule import TAU_STRICT
 from sdlcore.evaluation.metric_names import (
     MIP,
     Baseline,
@@ -45,20 +43,3 @@ def test_a_metrics_name_is_that_of_its_match():
     for name, metric in METRICS.items():
         assert metric.matched is None or metric.matched.name == name
     assert METRICS["mip_encoder_raw"].matched == Matched("encoder", Similarity.INNER, measure=MIP)
-
-
-def test_a_metrics_name_has_all_of_its_settings_but_no_threshold_of_mip():
-    base = METRICS["mip_encoder"].matched
-    assert replace(base, tau=TAU_STRICT).name == base.name
-    others = {
-        "side": "decoder",
-        "similarity": Similarity.INNER,
-        "features": FeatureSet.UNANCHORED,
-        "baseline": Baseline.ANCHORS_ONLY,
-        "site": 0,
-    }
-    others |= {"measure": MIP, "tau": TAU_STRICT}
-    assert others.keys() == {field.name for field in fields(Matched)}
-    recovery = Matched("encoder", tau=TAU)
-    names = {replace(recovery, **{field: value}).name for field, value in others.items()} | {recovery.name}
-    assert len(names) == 1 + len(others)

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -21,7 +20,6 @@ from sdlcore.errors import SourceError
 from sdlcore.storage.files import (
     atomic_folder,
     atomic_path,
-    check_writable,
     lock,
     make_once,
     remove_leftovers,
@@ -129,18 +127,6 @@ def test_a_full_disk_is_reported_with_the_file_that_did_not_fit(tmp_path, error)
     with pytest.raises(OSError, match=r"No space left on device: make room.*model\.safetensors"):  # noqa: SIM117
         with atomic_path(tmp_path / "model.safetensors"):
             raise error
-
-
-def test_a_folder_without_room_is_named_with_what_to_do(tmp_path):
-    check_writable(tmp_path / "deep" / "folder")
-    assert list((tmp_path / "deep" / "folder").iterdir()) == []
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # like a disk that is full after so many bytes
-    try:
-        with pytest.raises(OSError, match=rf"File too large: .*run this again: '{tmp_path}'"):
-            check_writable(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
 def test_a_lock_is_held_by_one_and_released_by_a_kill(tmp_path):
