@@ -31,7 +31,7 @@ from torch.nn import functional
 
 import sdlcore as sdl
 from sdlcore.inside.hooks import sites_of
-from sdlcore.inside.reader import DROP, reader_of
+from sdlcore.inside.reader import Reader
 from sdlcore.inside.score import losses_recovered, reconstruction_by
 from studies import KEPT
 from studies.anchoring_effect.runs import made_with
@@ -144,7 +144,7 @@ def losses(layer: int, seed: int) -> None:
             continue
         trained = dictionary(kind, train, layer, seed)
         found = {(codes, target): find() for codes, target, find in kinds(trained, train, L0S_IN_MODEL)}
-        reader = reader_of(cached(MODEL), articles("test"), torch.device("cpu"), None, None, 1, DROP, None, None, None)
+        reader = Reader(cached(MODEL), articles("test"), torch.device("cpu"), contexts_per_batch=1)
         sites = sites_of(trained.coder, reader.stack, layer=layer, place=None)
         skipped, mean = reader.kinds(sites), torch.from_numpy(train.mean(0))
         rebuild = {name: reconstruction_by(each.coder) for name, each in found.items()}
