@@ -11,8 +11,10 @@ import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import scipy.sparse
 
 from sdlcore.data import writing
 from sdlcore.data.reading import ActivationStore
@@ -285,3 +287,18 @@ def test_copying_columns_takes_memory_for_a_few_chunks_of_them(tmp_path):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 8 * 2**20 < block.nbytes
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_coefficients_keep_the_type_of_their_indices(tmp_path, index):
+    """It is part of the checksum, by which runs know a store."""
+    features = scipy.sparse.random_array((20, 9), density=0.3, rng=np.random.default_rng(0), format="csr")
+    features.indices, features.indptr = features.indices.astype(index), features.indptr.astype(index)
+    with resume_store(tmp_path / "s.h5", {}) as writer:
+        for rows in (slice(0, 8), slice(8, 20)):
+            writer.append(np.ones((rows.stop - rows.start, 2)), features=features[rows])
+            writer.commit(Progress(rows.stop))
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert [file["features"][part].dtype for part in ("indices", "indptr")] == [index, index]
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert (store.features() != features.astype(np.float32)).nnz == 0

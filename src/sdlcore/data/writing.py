@@ -157,10 +157,11 @@ class ResumableWriter:
         lengths = {name: len(values) for name, values in columns.items()}
         if features is not None:
             features = scipy.sparse.csr_array(features, dtype=np.float32)
-            kinds["features"], lengths["features"] = _kind_of(features), features.shape[0]
+            index = self._kinds.get("features", _kind_of(features.indices))[0]
+            kinds["features"], lengths["features"] = [index, [features.shape[1]]], features.shape[0]
             columns |= {
                 "features/data": features.data,
-                "features/indices": features.indices.astype(np.int64),
+                "features/indices": features.indices.astype(index),
                 "features/entries": np.diff(features.indptr).astype(np.int64),
             }
         if len(set(lengths.values())) != 1:
@@ -244,8 +245,9 @@ class ResumableWriter:
                 checksum.update(name, np.array(texts, dtype=object))
                 _write_texts(file, name, texts)
             elif name == "features":
-                entries, indices = (self._stored(f"features/{part}", np.int64) for part in ("entries", "indices"))
-                parts = self._stored("features/data", np.float32), indices, np.concatenate([[0], np.cumsum(entries)])
+                data, indices = self._stored("features/data", np.float32), self._stored("features/indices", kind)
+                indptr = np.concatenate([[0], np.cumsum(self._stored("features/entries", np.int64))])
+                parts = data, indices, indptr.astype(np.promote_types(kind, np.min_scalar_type(-len(data))))
                 matrix = scipy.sparse.csr_array(parts, shape=(self.rows, *shape))
                 group = file.create_group("features")
                 group.attrs["shape"] = matrix.shape
