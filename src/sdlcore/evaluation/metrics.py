@@ -2,7 +2,7 @@
 computed.
 
 `evaluate` computes the metrics; tables, effects, verdicts, claims and `docs/metrics.md` read this list. To add a
-metric, add an entry here and the code that computes it.
+metric, add an entry here, and the code that computes it to `samples.py` or `evaluate.py`.
 """
 
 import re

@@ -1,9 +1,9 @@
 """The interface of activation functions: the definition of a method, and the search that makes it fast.
 
-A method is one class in `sdlcore.model.activations`, or in a plugin. The class's `forward` defines the method, in plain
-torch on dense matrices. A class with `forward` alone can be trained. A method that also declares a `search` is computed
-only at the entries that the search finds; `values` returns the latents at these entries.
-`sdl.check_method` compares the two.
+A method is one class: in `sdlcore.model.activations`, with its name in `sdlcore.config`, or in a plugin. The class's
+`forward` defines the method, in plain torch on dense matrices. A class with `forward` alone can be trained. A method
+that also declares a `search` is computed only at the entries that the search finds; `values` returns the latents at
+these entries. `sdl.check_method` compares the two.
 
 Shapes: B samples, n_q latents (``d_sae`` elsewhere), N entries of the batch that a search found.
 """

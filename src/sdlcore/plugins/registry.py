@@ -1,4 +1,7 @@
-"""The registry of plugins' activations, loss terms, solvers, metrics and sources. Built-in ones are found by module."""
+"""The registry of plugins' activations, loss terms, solvers, metrics and sources.
+
+Section "In the package" of docs/extending.md lists the places of those that the package contains.
+"""
 
 import hashlib
 import re
