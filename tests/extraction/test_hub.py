@@ -84,8 +84,8 @@ def test_the_papers_model_and_text_are_loaded_by_name_at_their_commits(hub: tupl
 
     # once more without the network: the model is in the client's cache, the text was streamed
     code = """
-from sdlcore.extraction import hub
-print(hub.model_snapshot(MODEL, None))
+from sdlcore.extraction import hub, models
+print(models.find_checkpoint(MODEL))
 hub.dataset_commit(DATASET, None)
 """
     code = code.replace("MODEL", repr(MODEL)).replace("DATASET", repr(DATASET))

@@ -156,7 +156,7 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     done = second.snakemake(target, change=change, check=False)
     assert done.returncode != 0
     (log,) = (second.path / "logs/tiny/language_model").glob("*/*.log")
-    assert "not readable as a GGUF file" in log.read_text()
+    assert "model.gguf: not readable as a checkpoint" in log.read_text()
     model = find_checkpoint(first)
     assert model.resolve().parent == cache
     assert len(load_stack(model, 1).blocks) == 1
