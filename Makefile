@@ -10,7 +10,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 NEURONPEDIA_VENV := cache/environments/neuronpedia
-INTEROP := saelens dictionary_learning sparsify circuit_tracer saebench
+INTEROP := saelens dictionary_learning sparsify circuit_tracer saebench transformer_lens
 INTEROP_INSTALLED := $(INTEROP:%=cache/environments/%/.installed)
 DOCS_VENV := .venv-docs
 DOCS_INSTALLED := $(DOCS_VENV)/.installed

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sdlcore.data.pairs import in_order, input_target_more
 from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
-from sdlcore.extraction.hooks import Point, ids_for, is_transformers, without_dropout
+from sdlcore.extraction.hooks import Point, ids_for, ids_keyword, is_transformers, without_dropout
 from sdlcore.extraction.tokens import Tokens, stack_batches
 from sdlcore.settings import FromList, Json, Settings
 
@@ -218,7 +218,7 @@ def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]
     keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
     for tokens in batches:
         ids_BT = ids_for(model, tokens.token)
-        yield Call({"input_ids": ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
+        yield Call({ids_keyword(model): ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
 
 
 def read_contexts(

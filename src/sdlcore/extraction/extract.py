@@ -34,7 +34,7 @@ from sdlcore.extraction.engine import (
     rows_by,
     token_rows,
 )
-from sdlcore.extraction.hooks import Point, ids_for, is_transformers, point_at
+from sdlcore.extraction.hooks import Point, ids_for, ids_keyword, is_transformers, point_at
 from sdlcore.extraction.language import ContextReader, TokenRows, token_stores
 from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
@@ -336,7 +336,7 @@ def _document_calls(model: nn.Module, text: TokenisedText, start: int, batch_siz
             row[: len(ids)] = ids
         ids_BT = ids_for(model, token)
         mask = (torch.arange(token.shape[1], device=lengths.device) < lengths[:, None]).long()
-        inputs = {"input_ids": ids_BT, "attention_mask": mask} if is_transformers(model) else ids_BT
+        inputs = {ids_keyword(model): ids_BT, "attention_mask": mask} if is_transformers(model) else ids_BT
         items = Items([document.number for document, _ in several], several[-1][0].place + 1, (), lengths)
         return Call(inputs, items)
 

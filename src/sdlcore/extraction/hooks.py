@@ -102,6 +102,14 @@ def is_transformers(model: Any) -> bool:
     return hasattr(getattr(model, "config", None), "to_dict") and hasattr(model, "name_or_path")
 
 
+def ids_keyword(model: Any) -> str:
+    """Return the keyword of the token ids in a pass of a model of transformers.
+
+    A TransformerBridge of TransformerLens has all attributes of such a model, but another keyword.
+    """
+    return "input" if hasattr(model, "run_with_hooks") else "input_ids"
+
+
 def _submodule(root: nn.Module, path: str) -> nn.Module | None:
     """Return a module by its path. It may begin with the name of the inner model, as in ``model.layers.3``."""
     for name in (path, path.removeprefix(f"{getattr(root, 'base_model_prefix', '')}.")):
