@@ -145,7 +145,10 @@ class Stack(NamedTuple):
         name = lm.name_or_path or type(lm).__name__
         paths = paths_of(lm.config.to_dict(), paths, name)
         stack = cls(getattr(lm, "base_model", lm), paths, name)
-        blocks = _submodule(stack.model, paths.blocks)
+        try:
+            blocks = stack.blocks
+        except AttributeError as error:
+            raise SourceError(f"{name}: paths.blocks is {paths.blocks}, which does not exist; correct it") from error
         if not isinstance(blocks, nn.ModuleList) or not len(blocks):
             raise SourceError(
                 f"{name}: paths.blocks is {paths.blocks}, a {type(blocks).__name__}, expected a list of blocks"

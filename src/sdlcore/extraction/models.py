@@ -278,10 +278,12 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     settings = library.get_model_config(name)
     if pretrained.startswith(HUB):
         trained = _hub_architecture(pretrained)
-        if any(trained.get(key) != settings[key] for key in ("embed_dim", "vision_cfg")):
-            raise SourceError(
-                f"{pretrained} has another architecture than model {name}: {trained}, expected {settings}"
-            )
+        for key in ("embed_dim", "vision_cfg"):
+            if trained.get(key) != settings[key]:
+                raise SourceError(
+                    f"{pretrained} has another architecture than model {name}: {key} is {trained.get(key)}, expected "
+                    f"{settings[key]}"
+                )
         name, weights = pretrained, ""
     elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
         # checkpoints from the hub come with this file; weights alone do not name the activation function
