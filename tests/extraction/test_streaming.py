@@ -174,7 +174,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = SOURCE.changed(test_samples=20)
     write_language_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
-    message = r"short\.json: no token behind the evaluation store's becomes a row; take a longer"
+    message = r"short\.json: no token becomes a row of the stream; take a longer text"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
         rows.batches(0)
 

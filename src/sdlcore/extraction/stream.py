@@ -161,44 +161,41 @@ class TextStream:
         mark, row, wanted = self._marks.get(start, self._begin), start * self.rows, buffer * self.rows
         while True:
             before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
-            for tokens, run in self._passes(place, position):
-                batch = None
-                if self._kinds.largest_norm:  # otherwise the tokens alone say which rows the stream contains
-                    batch = run()
+            for tokens, batch in self._passes(place, position):
+                if batch is None and self._kinds.largest_norm:  # otherwise the tokens alone determine the rows
+                    batch = self._run(tokens)
                 indices = self._kept(tokens, {} if batch is None else batch.norms)[mark.used :]
                 for at in range(-(-row // self.rows), -(-(row + len(indices)) // self.rows)):
                     self._remember(at, _Mark(place, position, mark.used + at * self.rows - row))
                 if row + len(indices) > wanted:
-                    taken = indices[max(0, wanted - row) :]
-                    yield {name: values[taken] for name, values in (batch or run()).values.items()}
+                    taken, batch = indices[max(0, wanted - row) :], batch or self._run(tokens)
+                    yield {name: values[taken] for name, values in batch.values.items()}
                 row += len(indices)
                 mark = self._begin
                 place, position = tokens.next
             if is_whole and row == before:
                 raise SourceError(
-                    f"{self._reader.text.name}: no token behind the evaluation store's becomes a row; take a longer "
-                    "text, or lower context_length or test_samples"
+                    f"{self._reader.text.name}: no token becomes a row of the stream; take a longer text, or lower "
+                    "context_length (in a pipeline, also test_samples)"
                 )
             log.info("the text ended; it begins anew")
             mark = self._begin
 
-    def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Callable[[], Batch]]]:
-        """Yield batches of contexts, each with the function that returns its activations.
+    def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Batch | None]]:
+        """Yield batches of contexts; with their activations, if several processes share the passes of the models.
 
-        Of n batches, each of n processes runs the model over one, so every process must read the same number.
+        Of n batches, each of n processes runs the models over one, so every process must read the same number.
         """
         coming = self._reader.batches(place, position)
         if self._group is None:
             for tokens in coming:
-                yield tokens, partial(self._run, tokens)
+                yield tokens, None
             return
         rank, size = dist.get_rank(), dist.get_world_size()
         while several := list(islice(coming, size)):
             batches: list[Batch | None] = [None] * size
             dist.all_gather_object(batches, self._run(several[rank]) if rank < len(several) else None, self._group)
-            for batch in batches[: len(several)]:
-                assert batch is not None
-                yield batch.tokens, partial(_same, batch)
+            yield from zip(several, batches, strict=False)  # the last batches are fewer than the processes
 
     def _run(self, tokens: Tokens) -> Batch:
         values: Columns = {}
@@ -237,10 +234,6 @@ class TextStream:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
         return {}
-
-
-def _same(batch: Batch) -> Batch:
-    return batch
 
 
 def stream(
