@@ -1,7 +1,7 @@
 """Run a model over batches of inputs, and write the activations at several places as rows of stores.
 
-The engine knows neither texts nor images. Inputs give `Call`s, and a function that turns the activations at a place
-into rows. The engine runs the model in evaluation mode, up to the deepest place; a `Filling` chooses the rows of a
+A `Call` holds the inputs of one pass: packed contexts, or items such as images. The engine runs the model in evaluation
+mode, up to the deepest place, and turns the activations at each place into rows. A `Filling` chooses the rows of a
 store, and resumes after an interruption.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sdlcore.data.pairs import in_order, input_target_more
 from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
-from sdlcore.extraction.hooks import Point, ids_for, ids_keyword, is_transformers, without_dropout
+from sdlcore.extraction.hooks import Point, ids_for, is_transformers, without_dropout
 from sdlcore.extraction.tokens import Tokens, stack_batches
 from sdlcore.settings import FromList, Json, Settings
 
@@ -102,24 +102,24 @@ def activations(
     device = device_of(model)
     # a GPU computes the next batch while the previous batch is written; on a CPU that would only cost memory
     ahead = 1 if device.type == "cuda" else 0
-    flying: deque[tuple[Batch, torch.cuda.Event | None]] = deque()
+    pending: deque[tuple[Batch, torch.cuda.Event | None]] = deque()
     with ExitStack() as hooks:
         for name, point in points.items():
             hooks.callback(point.watch(partial(see, name)).remove)
         for inputs, origin in calls:
             batch = Batch(origin, {}, {})
             waiting.update(points)
-            _run(model, _on(inputs, device))
+            _run(model, _to_device(inputs, device))
             if waiting:
                 raise SourceError(f"no pass of the model reaches {', '.join(map(str, waiting))}; choose another place")
             event = torch.cuda.Event() if ahead else None
             if event is not None:
                 event.record()
-            flying.append((batch, event))
-            if len(flying) > ahead:
-                yield _landed(*flying.popleft())
-        while flying:
-            yield _landed(*flying.popleft())
+            pending.append((batch, event))
+            if len(pending) > ahead:
+                yield _as_arrays(*pending.popleft())
+        while pending:
+            yield _as_arrays(*pending.popleft())
 
 
 def _run(model: nn.Module, inputs: Any) -> None:
@@ -133,7 +133,7 @@ def _run(model: nn.Module, inputs: Any) -> None:
             pass
 
 
-def _landed(batch: Batch, event: torch.cuda.Event | None) -> Batch:
+def _as_arrays(batch: Batch, event: torch.cuda.Event | None) -> Batch:
     """Wait for the copies of a batch, and return it as arrays."""
     if event is not None:
         event.synchronize()
@@ -151,12 +151,12 @@ def norms_of(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32)).float()
 
 
-def _on(inputs: Any, device: torch.device) -> Any:
+def _to_device(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, Tensor):
         return inputs.to(device, non_blocking=True)
     if isinstance(inputs, Mapping):
-        return {name: _on(part, device) for name, part in inputs.items()}
-    return type(inputs)(_on(part, device) for part in inputs) if isinstance(inputs, tuple | list) else inputs
+        return {name: _to_device(part, device) for name, part in inputs.items()}
+    return type(inputs)(_to_device(part, device) for part in inputs) if isinstance(inputs, tuple | list) else inputs
 
 
 def rows_by(tokens: TokensOf, prefix: int = 0) -> Rows:
@@ -213,12 +213,20 @@ def token_rows(x: Tensor, tokens: Tokens) -> Tensor:
     raise SourceError(f"a place has activations of shape {tuple(x.shape)}, expected a row for each of {shape} tokens")
 
 
+def token_inputs(model: nn.Module, token: np.ndarray, **keywords: Any) -> Any:
+    """Return the inputs of a pass over token ids (B x T); only models of transformers receive ``keywords``."""
+    ids_BT = ids_for(model, token)
+    if not is_transformers(model):
+        return ids_BT
+    # a TransformerBridge of TransformerLens has all attributes of a model of transformers, but names the ids input
+    return {"input" if hasattr(model, "run_with_hooks") else "input_ids": ids_BT, **keywords}
+
+
 def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
     """Yield a call for each batch of packed contexts (B x T)."""
     keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
     for tokens in batches:
-        ids_BT = ids_for(model, tokens.token)
-        yield Call({ids_keyword(model): ids_BT, **keywords} if is_transformers(model) else ids_BT, tokens)
+        yield Call(token_inputs(model, tokens.token, **keywords), tokens)
 
 
 def read_contexts(
@@ -245,17 +253,17 @@ class Filling(ABC):
     progress
         Settings that are saved with each commit. Its ``next`` is where the next batch begins, as in `Call.origin`. A
         store that was begun continues from the progress of its last commit.
-    most
+    max_rows
         Largest number of rows; None for all.
     """
 
-    def __init__(self, writer: ResumableWriter, begin: Any, most: int | None) -> None:
-        self.writer, self.most, self._batches = writer, most, 0
+    def __init__(self, writer: ResumableWriter, begin: Any, max_rows: int | None) -> None:
+        self.writer, self.max_rows, self._batches = writer, max_rows, 0
         self.progress = writer.state(begin)
 
     @abstractmethod
-    def choose(self, batch: Batch, most: int | None) -> Chosen:
-        """Return at most so many rows of a batch, and advance ``progress``."""
+    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
+        """Return rows of a batch, at most ``max_rows`` of them, and advance ``progress``."""
 
     @abstractmethod
     def facts(self) -> dict[str, Json]:
@@ -263,12 +271,12 @@ class Filling(ABC):
 
     @property
     def is_full(self) -> bool:
-        return self.most is not None and self.writer.rows >= self.most
+        return self.max_rows is not None and self.writer.rows >= self.max_rows
 
     def take(self, batch: Batch) -> None:
         """Append the rows of a batch that the store takes, and commit now and then."""
         before = self.writer.rows
-        chosen = self.choose(batch, None if self.most is None else self.most - before)
+        chosen = self.choose(batch, None if self.max_rows is None else self.max_rows - before)
         if len(chosen.indices):
             values = {name: x[chosen.indices] for name, x in batch.values.items()}
             x, target, more = input_target_more(in_order(values))
@@ -276,8 +284,8 @@ class Filling(ABC):
         self._batches += 1
         if self._batches % COMMIT_BATCHES == 0 or self.is_full:
             self.writer.commit(self.progress)
-        if self.most and before * 10 // self.most < self.writer.rows * 10 // self.most:
-            log.info("%d of %d rows", self.writer.rows, self.most)
+        if self.max_rows and before * 10 // self.max_rows < self.writer.rows * 10 // self.max_rows:
+            log.info("%d of %d rows", self.writer.rows, self.max_rows)
 
     def finish(self) -> bool:
         """Commit the last rows and their counts if the store is complete, and return whether it is.
@@ -285,7 +293,7 @@ class Filling(ABC):
         Without a requested number of rows, a single row is enough.
         """
         if not self.is_full:
-            if self.most is not None or not self.writer.rows:
+            if self.max_rows is not None or not self.writer.rows:
                 return False
             self.writer.commit(self.progress)
         self.writer.provenance |= self.facts()
@@ -321,23 +329,23 @@ class ItemRows(Filling):
     def __init__(
         self,
         writer: ResumableWriter,
-        most: int | None,
+        max_rows: int | None,
         name: str,
         names: np.ndarray | None = None,
         within: str | None = None,
         labels: np.ndarray | None = None,
         skipped: Iterable[tuple[str, str]] = (),
     ) -> None:
-        super().__init__(writer, ItemProgress(skipped=tuple(skipped)), most)
+        super().__init__(writer, ItemProgress(skipped=tuple(skipped)), max_rows)
         self._name, self._names, self._within, self._labels = name, names, within, labels
 
-    def choose(self, batch: Batch, most: int | None) -> Chosen:
+    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
         items: Items = batch.tokens
         each = len(next(iter(batch.values.values()))) // len(items.indices)
-        item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:most]
+        item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:max_rows]
         references = {self._name: item_N.astype(np.int32) if self._names is None else self._names[item_N]}
         if self._within is not None:
-            references[self._within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:most]
+            references[self._within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:max_rows]
         self.progress = ItemProgress(next=items.next, skipped=items.skipped)
         return Chosen(np.arange(len(item_N)), references, None if self._labels is None else self._labels[item_N])
 

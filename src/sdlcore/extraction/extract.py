@@ -32,9 +32,10 @@ from sdlcore.extraction.engine import (
     fill,
     prefix_of,
     rows_by,
+    token_inputs,
     token_rows,
 )
-from sdlcore.extraction.hooks import Point, ids_for, ids_keyword, is_transformers, point_at
+from sdlcore.extraction.hooks import Point, is_transformers, point_at
 from sdlcore.extraction.language import ContextReader, TokenRows, token_stores
 from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
@@ -153,7 +154,7 @@ def extract(
     if not places or len(set(places)) < len(places):
         raise ValueError(f"at must be different paths of modules, one at least, found {places}")
     checked("tokens", TokensOf, tokens)
-    most, batch_size = checked("max_tokens", Total | None, max_tokens), checked("batch_size", Batch, batch_size)
+    max_rows, batch_size = checked("max_tokens", Total | None, max_tokens), checked("batch_size", Batch, batch_size)
     if where.suffix in STORES:
         groups, files = [tuple(places)], [where]
     else:
@@ -165,7 +166,7 @@ def extract(
     points = [
         {site_column(site): point_at(model, place, known_paths) for site, place in enumerate(group)} for group in groups
     ]
-    call = _Call(model, groups, points, tokens, most, batch_size, store_dtype)
+    call = _Call(model, groups, points, tokens, max_rows, batch_size, store_dtype)
     if kind == "images":
         work = _images(call, inputs, processor, workers, max_unreadable)
     elif kind == "text":
@@ -176,12 +177,12 @@ def extract(
         work = _text(call, text, length, drop, checked("outlier_norm", float, outlier_norm))
     else:
         work = _ready(call, inputs)
-    stores = _written(call, files, work, progress)
+    stores = _open_stores(call, files, work, progress)
     return stores[0] if files == [where] else stores
 
 
 class _Call(NamedTuple):
-    """What a call of `extract` reads, whatever the kind of inputs."""
+    """The settings of a call of `extract` that apply to all kinds of inputs."""
 
     model: Any
     groups: list[tuple[str, ...]]
@@ -189,25 +190,33 @@ class _Call(NamedTuple):
     points: list[dict[str, Point]]
     """Column -> place, for each store."""
     tokens: TokensOf
-    most: int | None
+    max_rows: int | None
     batch_size: int
     store_dtype: str
 
     def facts(self, inputs: Mapping[str, Any], settings: Mapping[str, Any], **more: Any) -> list[dict[str, Json]]:
-        """Return the provenance of each store, with its identity. ``settings`` are those of the kind of inputs."""
-        weights = model_facts(self.model)
+        """Return the provenance of each store, with its identity.
+
+        ``inputs`` are digests of the inputs, ``settings`` apply to their kind only, and ``more`` is further provenance.
+        """
+        inputs = {"model": model_facts(self.model), **inputs}
         facts = []
         for group in self.groups:
-            own = {"at": list(group), "rows": self.tokens, "max_tokens": self.most, "batch_size": self.batch_size}
-            source = {**own, **settings}
-            run = identity(
-                "activations", source | {"store_dtype": self.store_dtype}, inputs={"model": weights, **inputs}
-            )
-            where = place_of(group) if is_transformers(self.model) else None
-            one = {"source": source, "where": where, "tokens": self.most, "model": weights, ENTRY: run, **more}
-            one |= {"device": device_of(self.model).type, "threads": torch.get_num_threads()}
-            one["precision"] = {"forward": precision_of(self.model), "stored": self.store_dtype}
-            facts.append(provenance(**one))
+            source = {"at": list(group), "rows": self.tokens, "max_tokens": self.max_rows}
+            source |= {"batch_size": self.batch_size, **settings}
+            run = identity("activations", source | {"store_dtype": self.store_dtype}, inputs=inputs)
+            entries = {
+                "source": source,
+                "where": place_of(group) if is_transformers(self.model) else None,
+                "tokens": self.max_rows,
+                "model": inputs["model"],
+                ENTRY: run,
+                **more,
+                "device": device_of(self.model).type,
+                "threads": torch.get_num_threads(),
+                "precision": {"forward": precision_of(self.model), "stored": self.store_dtype},
+            }
+            facts.append(provenance(**entries))
         return facts
 
 
@@ -217,28 +226,28 @@ class _Work(NamedTuple):
     facts: Sequence[dict[str, Json]]
     """Provenance of each store."""
     filling: Callable[[ResumableWriter, int], Filling]
-    """Begins to fill a store, given its number."""
+    """Called with the writer of a store and its number."""
     fill: Callable[[Sequence[Mapping[str, Point]], Sequence[Any], Callable[[Any], None]], None]
-    """Fills stores: their columns, their fillings, and what is called after each batch."""
+    """Called with the places and the filling of each store, and a function to call after each batch."""
     class_names: list[str] | None = None
     items: int | None = None
     """Number of items, if it is known."""
 
 
-def _written(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
+def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
     """Open the stores at these paths; one pass over the inputs fills the missing ones."""
-    finished = [_finished(path, facts) for path, facts in zip(files, work.facts, strict=True)]
+    finished = [_open_finished(path, facts) for path, facts in zip(files, work.facts, strict=True)]
     missing = [number for number, store in enumerate(finished) if store is None]
     if missing:
         with ExitStack() as stack:
-            bar = stack.enter_context(tqdm(total=call.most or work.items, disable=None if progress else True))
+            bar = stack.enter_context(tqdm(total=call.max_rows or work.items, disable=None if progress else True))
             fillings = []
             for number in missing:
                 opened = resume_store(files[number], work.facts[number], call.store_dtype, work.class_names)
                 fillings.append(work.filling(stack.enter_context(opened), number))
 
             def show(origin: Any) -> None:
-                bar.update((origin.next if work.items and not call.most else fillings[0].writer.rows) - bar.n)
+                bar.update((origin.next if work.items and not call.max_rows else fillings[0].writer.rows) - bar.n)
 
             work.fill([call.points[number] for number in missing], fillings, show)
             for filling in fillings:
@@ -249,7 +258,7 @@ def _written(call: _Call, files: Sequence[Path], work: _Work, progress: bool) ->
     return [store or ActivationStore(path) for store, path in zip(finished, files, strict=True)]
 
 
-def _finished(path: Path, facts: Mapping[str, Any]) -> ActivationStore | None:
+def _open_finished(path: Path, facts: Mapping[str, Any]) -> ActivationStore | None:
     """Open a finished store that holds these activations; None without one, ValueError for another one."""
     if not path.exists():
         return None
@@ -292,7 +301,7 @@ def _model_of(model: Any, kind: str, dtype: Any, device: Device) -> Any:
 
 
 def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], outlier_norm: float) -> _Work:
-    if call.most is None and text.name.startswith(DATASET):
+    if call.max_rows is None and text.name.startswith(DATASET):
         raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a streamed data set")
     if call.tokens == "patches":
         raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
@@ -305,7 +314,7 @@ def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], 
         stores = token_stores(reader, call.points, call.facts(inputs, settings))
         return _Work(
             [store.facts for store in stores],
-            lambda writer, number: TokenRows(writer, call.most, stores[number].kinds, 0),
+            lambda writer, number: TokenRows(writer, call.max_rows, stores[number].kinds, 0),
             lambda columns, fillings, show: fill(
                 call.model, columns, fillings, reader.calls, token_rows, call.store_dtype, show
             ),
@@ -317,7 +326,7 @@ def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], 
 
     return _Work(
         call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}"),
-        lambda writer, _: ItemRows(writer, call.most, "document"),
+        lambda writer, _: ItemRows(writer, call.max_rows, "document"),
         lambda columns, fillings, show: fill(
             call.model, columns, fillings, calls, rows_by(call.tokens), call.store_dtype, show
         ),
@@ -334,11 +343,9 @@ def _document_calls(model: nn.Module, text: TokenisedText, start: int, batch_siz
         token = np.full((len(several), int(lengths.max())), text.separator, dtype=np.int32)
         for row, (_, ids) in zip(token, several, strict=True):
             row[: len(ids)] = ids
-        ids_BT = ids_for(model, token)
         mask = (torch.arange(token.shape[1], device=lengths.device) < lengths[:, None]).long()
-        inputs = {ids_keyword(model): ids_BT, "attention_mask": mask} if is_transformers(model) else ids_BT
         items = Items([document.number for document, _ in several], several[-1][0].place + 1, (), lengths)
-        return Call(inputs, items)
+        return Call(token_inputs(model, token, attention_mask=mask), items)
 
     for document in text.documents(start):
         if document.start or not len(document.ids):  # the rest of a long document, or an empty one
@@ -357,6 +364,7 @@ def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadab
     listing = list_images(user_path(folder, "inputs"), "inputs", by_class=False)
     transform = transform_of(call.model, processor)
     names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
+    within = WITHIN.get(call.tokens)
     # text that changes with the preprocessing
     settings = processor.to_dict() if hasattr(processor, "to_dict") else processor or transform
     described = getattr(settings, "__qualname__", None) or str(settings)
@@ -385,7 +393,7 @@ def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadab
 
     return _Work(
         facts,
-        lambda writer, _: ItemRows(writer, call.most, "path", names, WITHIN.get(call.tokens), labels, listing.skipped),
+        lambda writer, _: ItemRows(writer, call.max_rows, "path", names, within, labels, listing.skipped),
         write,
         listing.class_names or None,
         len(names),
@@ -410,7 +418,7 @@ def _ready(call: _Call, inputs: Any) -> _Work:
     rows = rows_by(call.tokens, prefix_of(call.model))
     return _Work(
         facts,
-        lambda writer, _: ItemRows(writer, call.most, "item", within=WITHIN.get(call.tokens)),
+        lambda writer, _: ItemRows(writer, call.max_rows, "item", within=WITHIN.get(call.tokens)),
         lambda columns, fillings, show: fill(
             call.model, columns, fillings, lambda at: _ready_calls(batches, at), rows, call.store_dtype, show
         ),

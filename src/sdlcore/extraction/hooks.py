@@ -1,6 +1,6 @@
 """Read or replace activations at modules of any model, by forward hooks.
 
-`point_at` finds the module that a name denotes. `Stack` knows the sites of the blocks of decoder-only language models.
+`point_at` finds the module that a name denotes. `Stack` finds the sites in the blocks of decoder-only language models.
 
 Blocks are counted from 1. The residual stream after block k is ``hidden_states[k]`` in transformers, the input of the
 next block. For the last block, transformers returns the stream after the final norm, but sdlcore reads it before.
@@ -100,14 +100,6 @@ def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
 def is_transformers(model: Any) -> bool:
     """Return whether a model is from transformers."""
     return hasattr(getattr(model, "config", None), "to_dict") and hasattr(model, "name_or_path")
-
-
-def ids_keyword(model: Any) -> str:
-    """Return the keyword of the token ids in a pass of a model of transformers.
-
-    A TransformerBridge of TransformerLens has all attributes of such a model, but another keyword.
-    """
-    return "input" if hasattr(model, "run_with_hooks") else "input_ids"
 
 
 def _submodule(root: nn.Module, path: str) -> nn.Module | None:
@@ -232,7 +224,8 @@ class Stack(NamedTuple):
     def repeating(self, outputs: Sequence[Any]) -> Iterator[None]:
         """Let the first blocks return outputs of an earlier pass over the same tokens, instead of running."""
         blocks: list[Any] = list(self.blocks[: len(outputs)])
-        before = [vars(block).get("forward") for block in blocks]  # of a block that another library patched
+        # None, unless another library has patched the block
+        before = [vars(block).get("forward") for block in blocks]
         try:
             for block, output in zip(blocks, outputs, strict=True):
                 block.forward = lambda *_, output=output, **__: deepcopy(output)

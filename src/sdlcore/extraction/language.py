@@ -6,14 +6,13 @@ context (the attention sink), separator tokens, and other rows above a multiple 
 to hundreds of times larger than the norms of other rows, so a dictionary would fit them alone.
 """
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -50,8 +49,6 @@ from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import AsList, FromList, Json, Settings
 
-log = logging.getLogger(__name__)
-
 REFERENCES = ("document", "position", "token")
 
 
@@ -75,17 +72,17 @@ class TokenRows(Filling):
 
     progress: Progress
 
-    def __init__(self, writer: ResumableWriter, most: int | None, kinds: RowKinds, place: int) -> None:
+    def __init__(self, writer: ResumableWriter, max_rows: int | None, kinds: RowKinds, place: int) -> None:
         counts = dict.fromkeys(KINDS if kinds.by_role else KINDS[:-1], 0)
         begin = Progress(first_place=place, next=(place, 0), last_place=place - 1, rows_by_kind=counts)
-        super().__init__(writer, begin, most)
+        super().__init__(writer, begin, max_rows)
         self._kinds = kinds
 
-    def choose(self, batch: Batch, most: int | None) -> Chosen:
+    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
         tokens: Tokens = batch.tokens
         kind_N = self._kinds.of(tokens, batch.norms)
-        indices = np.flatnonzero(kind_N == KEPT)[:most]
-        if most == len(indices):  # tokens after the last row are neither used nor counted
+        indices = np.flatnonzero(kind_N == KEPT)[:max_rows]
+        if max_rows == len(indices):  # tokens after the last row are neither used nor counted
             kind_N = kind_N[: indices[-1] + 1]
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
         counts = np.bincount(kind_N, minlength=len(KINDS)).tolist()
@@ -138,7 +135,7 @@ class ContextReader:
 
 
 class TokenStore(NamedTuple):
-    """What a store of a `ContextReader` contains."""
+    """A store to write from a `ContextReader`."""
 
     points: Mapping[str, Point]
     """Column of the store -> place."""
@@ -157,10 +154,11 @@ def token_stores(
     `MEDIAN_ROWS` tokens, without position 0 and separators. SourceError if the text does not fill a context.
     """
     keep_freed_memory()
-    text, flat = reader.text, {(key, name): point for key, group in enumerate(groups) for name, point in group.items()}
+    text = reader.text
+    points = {(key, column): point for key, group in enumerate(groups) for column, point in group.items()}
     contexts = islice(text.contexts(reader.context_length), math.ceil(MEDIAN_ROWS / reader.context_length))
-    batches = read_contexts(reader.model, flat, contexts, reader.contexts_per_batch)
-    medians = median_norms(batches, text.separator, flat)
+    batches = read_contexts(reader.model, points, contexts, reader.contexts_per_batch)
+    medians = median_norms(batches, text.separator, points)
     if medians is None:
         raise reader.too_little(0)
     token = text.tokenizer.convert_ids_to_tokens
@@ -188,8 +186,7 @@ def token_stores(
 def write_token_stores(
     reader: ContextReader,
     stores: Sequence[TokenStore],
-    files: Sequence[Mapping[str, tuple[str | Path, int | None]]],
-    show: Callable[[int], None] | None = None,
+    files: Sequence[Mapping[str, tuple[str | Path, int]]],
 ) -> list[int]:
     """Write stores in one pass of the model for each split; return the place of the next document for each store.
 
@@ -199,10 +196,8 @@ def write_token_stores(
     Parameters
     ----------
     files
-        For each store: split (``train`` or ``test``) -> file and number of rows, None for all remaining rows. A split
-        begins with the first document that no context of the previous split contains.
-    show
-        Called with the number of rows in the first store after each batch.
+        For each store: split (``train`` or ``test``) -> file and number of rows. A split begins with the first document
+        that no context of the previous split contains.
 
     Raises
     ------
@@ -213,9 +208,9 @@ def write_token_stores(
         writers = [
             {
                 split: opened.enter_context(resume_store(path, store.facts | {"split": split}, reader.store_dtype))
-                for split, (path, _) in its.items()
+                for split, (path, _) in splits.items()
             }
-            for store, its in zip(stores, files, strict=True)
+            for store, splits in zip(stores, files, strict=True)
         ]
         places = [0] * len(stores)
         for split in files[0]:
@@ -223,15 +218,10 @@ def write_token_stores(
                 TokenRows(writers[key][split], files[key][split][1], store.kinds, places[key])
                 for key, store in enumerate(stores)
             ]
-
-            def shown(_: Any, first: TokenRows = fillings[0]) -> None:
-                if show is not None:
-                    show(first.writer.rows)
-
             for start in dict.fromkeys(places):
                 members = [key for key, place in enumerate(places) if place == start]
-                groups, its = [stores[key].points for key in members], [fillings[key] for key in members]
-                fill(reader.model, groups, its, reader.calls, token_rows, reader.store_dtype, shown)
+                groups, parts = [stores[key].points for key in members], [fillings[key] for key in members]
+                fill(reader.model, groups, parts, reader.calls, token_rows, reader.store_dtype)
             for filling in fillings:
                 if not filling.finish():
                     raise reader.too_little(filling.writer.rows)
