@@ -11,13 +11,13 @@ Skipped = tuple[str, str]
 
 
 def files_below(
-    root: str | Path, called: Callable[[str], bool], start: str = ""
+    root: str | Path, is_wanted: Callable[[str], bool], start: str = ""
 ) -> tuple[dict[str, int], list[Skipped]]:
-    """Return path -> size in bytes of the files below a folder, sorted by path, and what is no file.
+    """Return path -> size in bytes of the files below a folder, sorted by path, and the entries that are no files.
 
-    Paths are relative to ``root``, with forward slashes. Links are followed. ``called`` tells by its name whether a
-    file is an image or a text; other files are in neither result. ``start`` is a subfolder to start in. OSError if a
-    folder cannot be read, whose files would otherwise be missing without notice.
+    Paths are relative to ``root``, with forward slashes. Links are followed. Both results contain only names that
+    ``is_wanted`` accepts, such as names of images. ``start`` is a subfolder to start in. OSError if a folder cannot be
+    read, whose files would otherwise be missing without notice.
     """
     sizes: dict[str, int] = {}
     skipped: list[Skipped] = []
@@ -26,7 +26,7 @@ def files_below(
         raise error
 
     for folder, _, names in os.walk(Path(root) / start, onerror=fail, followlinks=True):
-        for path in (Path(folder, name) for name in names if called(name)):
+        for path in (Path(folder, name) for name in names if is_wanted(name)):
             name = os.path.relpath(path, root)
             if path.is_file():
                 sizes[name] = path.stat().st_size

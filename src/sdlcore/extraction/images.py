@@ -88,14 +88,14 @@ def list_images(root: str | Path, key: str = "images", by_class: bool = True) ->
     with parsing(root, "an image folder"), os.scandir(root) as entries:
         here = {entry.name: entry.is_dir() for entry in entries}
     classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
-    loose = sorted(name for name, folder in here.items() if not folder and _is_called_image(name))
+    loose = sorted(name for name, folder in here.items() if not folder and _has_image_name(name))
     if not by_class and (loose or not classes):
-        sizes, skipped = files_below(root, _is_called_image)
+        sizes, skipped = files_below(root, _has_image_name)
         paths, labels, classes = list(sizes), [-1] * len(sizes), []
     else:
         sizes, skipped, paths, labels = {}, [], [], []
         for label, name in enumerate(classes):
-            its, skipped_here = files_below(root, _is_called_image, name)
+            its, skipped_here = files_below(root, _has_image_name, name)
             sizes |= its
             paths += its
             labels += [label] * len(its)
@@ -113,7 +113,7 @@ def list_images(root: str | Path, key: str = "images", by_class: bool = True) ->
     return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
 
 
-def _is_called_image(path: str) -> bool:
+def _has_image_name(path: str) -> bool:
     name = os.path.basename(path)  # noqa: PTH119, called for every file
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 

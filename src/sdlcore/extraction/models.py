@@ -105,12 +105,12 @@ def load_stack(
     _require_checkpoint(Path(folder))
     with parsing(folder, "a model's configuration", NO_CODE), quiet():
         config = _transformers().AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    settings, inner = config.to_dict(), config.get_text_config()
-    paths_of(settings, paths, str(folder))
+    paths_of(config.to_dict(), paths, str(folder))
+    inner = config.get_text_config()
     if layer is not None and layer > inner.num_hidden_layers:
         depth = inner.num_hidden_layers
         raise SourceError(f"{folder}: layer is {layer}, but the model has {depth} blocks; take at most {depth}")
-    if layer is not None and cuts(settings, paths):
+    if layer is not None and cuts(config.to_dict(), paths):
         inner.num_hidden_layers = layer
         if getattr(inner, "layer_types", None):
             inner.layer_types = inner.layer_types[:layer]
@@ -142,7 +142,7 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
         model.name_or_path = str(path)  # transformers records the folder, which does not lead to the tokenizer
         return model
     if not path.exists() and not is_hub_model(str(name)):
-        raise _missing(name)
+        raise _no_such_model(name)
     if not path.exists():
         _hub_config(str(name))  # transformers would try for 23 seconds to reach the hub
     return _pretrained(kind, path if path.exists() else name, dtype, use_safetensors=True)
@@ -205,28 +205,28 @@ def precision_of(model: Any) -> str:
     return "float32" if first is None else str(first.dtype).removeprefix("torch.")
 
 
-def _pretrained(kind: str, folder: str | Path, dtype: str, **settings: Any) -> Any:
-    path = Path(folder, settings.get("gguf_file", ""))
+def _pretrained(kind: str, folder: str | Path, dtype: str, **options: Any) -> Any:
+    path = Path(folder, options.get("gguf_file", ""))
     with parsing(path, "a checkpoint", NO_CODE), quiet():
         model, loading = getattr(_transformers(), kind).from_pretrained(
             folder,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             trust_remote_code=False,
             output_loading_info=True,
-            **settings,
+            **options,
         )
     if loading["missing_keys"]:  # transformers would continue with random weights
         raise SourceError(f"{path}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
     return model.eval()
 
 
-def _missing(name: str | Path) -> SourceError:
+def _no_such_model(name: str | Path) -> SourceError:
     return SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub; correct the path")
 
 
 def _require_checkpoint(folder: Path) -> None:
     if not folder.exists():
-        raise _missing(folder)
+        raise _no_such_model(folder)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
 
@@ -275,26 +275,26 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     """
     library, weights = open_clip(), pretrained
     name = architecture = register_architecture(model)
-    settings = library.get_model_config(name)
+    expected = library.get_model_config(name)
     if pretrained.startswith(HUB):
         trained = _hub_architecture(pretrained)
         for key in ("embed_dim", "vision_cfg"):
-            if trained.get(key) != settings[key]:
+            if trained.get(key) != expected[key]:
                 raise SourceError(
                     f"{pretrained} has another architecture than model {name}: {key} is {trained.get(key)}, expected "
-                    f"{settings[key]}"
+                    f"{expected[key]}"
                 )
         name, weights = pretrained, ""
     elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
         # checkpoints from the hub come with this file; weights alone do not name the activation function
         beside = Path(pretrained).with_name("open_clip_config.json")
-        trained = json.loads(beside.read_text()).get("model_cfg", {}) if beside.is_file() else settings
+        trained = json.loads(beside.read_text()).get("model_cfg", {}) if beside.is_file() else expected
     else:
         trained = library.get_pretrained_cfg(name, pretrained)
         if not trained:
             tags = ", ".join(library.list_pretrained_tags_by_model(name)) or "none"
             raise SourceError(f"pretrained {pretrained!r} is neither a file nor a tag of {name}; its tags are {tags}")
-    quick = [bool(part.get("quick_gelu", False)) for part in (trained, settings)]
+    quick = [bool(part.get("quick_gelu", False)) for part in (trained, expected)]
     if quick[0] != quick[1]:
         kinds, base = {True: "QuickGELU", False: "GELU"}, architecture.removesuffix("-quickgelu")
         raise SourceError(

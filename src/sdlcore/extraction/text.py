@@ -195,7 +195,7 @@ def _checksums(files: list[Path], reference: Path) -> dict[str, str]:
 
 
 def list_texts(path: str | Path) -> tuple[list[Path], list[Skipped]]:
-    """Return the sorted files of a text, and what was skipped, without opening them.
+    """Return the sorted files of a text, and the skipped entries of its folder, without opening them.
 
     SourceError if the text does not exist, its format is unknown, or a folder mixes formats.
     """
@@ -207,7 +207,7 @@ def list_texts(path: str | Path) -> tuple[list[Path], list[Skipped]]:
                 "dataset:OWNER/NAME"
             )
         return [path], []
-    sizes, skipped = files_below(path, _is_called_text)
+    sizes, skipped = files_below(path, _has_text_name)
     files = sorted(path / name for name in sizes)
     found = sorted({file.suffix for file in files})
     if len(found) != 1:
@@ -218,7 +218,7 @@ def list_texts(path: str | Path) -> tuple[list[Path], list[Skipped]]:
     return files, skipped
 
 
-def _is_called_text(path: str) -> bool:
+def _has_text_name(path: str) -> bool:
     name = PurePosixPath(path)
     return name.suffix in SUFFIXES and not name.name.startswith(".")
 
