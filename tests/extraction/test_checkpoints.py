@@ -30,7 +30,7 @@ def test_other_architecture_is_refused(tmp_path: Path):
     with pytest.raises(SourceError, match=r"architecture is 'bloom', but the table has only llama, .*; .* set paths"):
         load_stack(tmp_path, 1)
     assert len(load_stack(tmp_path, 1, paths=Paths("h")).blocks) == 1
-    with pytest.raises(SourceError, match="paths.blocks is transformer.h, which does not exist"):
+    with pytest.raises(SourceError, match=r"paths\.blocks is transformer\.h, which does not exist"):
         load_stack(tmp_path, 1, paths=Paths("transformer.h"))
 
 

@@ -2,8 +2,7 @@
 import hashlib
 
 from sdlcore import SourceError
-from sdlcore.extraction.config import is_hub_model, is_hub_text
-from sdlcore.extraction.config import model_problems, model_shape
+from sdlcore.extraction.config import is_hub_model, is_hub_text, model_problems, model_shape
 from offline.wheels import wheel_path
 
 

@@ -2,8 +2,7 @@
 from types import SimpleNamespace
 
 from sdlcore.benches.config import BenchFeatures, BenchSamples, SaelensSource, SynthSource
-from sdlcore.extraction.config import ClipSource
-from sdlcore.extraction.config import LanguageSource
+from sdlcore.extraction.config import ClipSource, LanguageSource
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource
 

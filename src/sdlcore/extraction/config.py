@@ -1,5 +1,7 @@
-"""Settings of language models, vision models and texts. The module does not import torch, so that checking a
-configuration is fast."""
+"""Settings of language models, vision models and texts, and checks of them against a model's config.json.
+
+The module does not import torch, so that checking a configuration is fast.
+"""
 
 import json
 import re
@@ -30,7 +32,6 @@ from sdlcore.settings import (
 from sdlcore.suggestions import did_you_mean
 
 CONTEXT_LENGTH = 128
-DROP: Any = ("first_position", "separator", "outlier")
 OUTLIER_NORM = 10.0
 DATASET = "dataset:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -77,6 +78,7 @@ Block = Annotated[
     ),
 ]
 Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
+DROP: Drop = ("first_position", "separator", "outlier")
 SiteName = Annotated[
     str,
     AfterValidator(check_site),
