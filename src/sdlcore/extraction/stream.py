@@ -16,11 +16,11 @@ before the buffer is only tokenised.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,13 +162,13 @@ class TextStream:
         while True:
             before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
             for tokens, batch in self._passes(place, position):
-                if batch is None and self._kinds.largest_norm:  # otherwise the tokens alone determine the rows
-                    batch = self._run(tokens)
                 indices = self._kept(tokens, {} if batch is None else batch.norms)[mark.used :]
                 for at in range(-(-row // self.rows), -(-(row + len(indices)) // self.rows)):
                     self._remember(at, _Mark(place, position, mark.used + at * self.rows - row))
                 if row + len(indices) > wanted:
-                    taken, batch = indices[max(0, wanted - row) :], batch or self._run(tokens)
+                    if batch is None:
+                        (batch,) = self._run([tokens])
+                    taken = indices[max(0, wanted - row) :]
                     yield {name: values[taken] for name, values in batch.values.items()}
                 row += len(indices)
                 mark = self._begin
@@ -182,30 +182,35 @@ class TextStream:
             mark = self._begin
 
     def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Batch | None]]:
-        """Yield batches of contexts; with their activations, if several processes share the passes of the models.
+        """Yield batches of contexts, with their activations or None if the tokens alone determine the rows.
 
         Of n batches, each of n processes runs the models over one, so every process must read the same number.
         """
         coming = self._reader.batches(place, position)
         if self._group is None:
-            for tokens in coming:
-                yield tokens, None
+            if self._kinds.largest_norm:
+                yield from ((batch.tokens, batch) for batch in self._run(coming))
+            else:
+                yield from ((tokens, None) for tokens in coming)
             return
         rank, size = dist.get_rank(), dist.get_world_size()
         while several := list(islice(coming, size)):
             batches: list[Batch | None] = [None] * size
-            dist.all_gather_object(batches, self._run(several[rank]) if rank < len(several) else None, self._group)
-            yield from zip(several, batches, strict=False)  # the last batches are fewer than the processes
+            batch = next(self._run(several[rank : rank + 1]), None)  # the last batches are fewer than the processes
+            dist.all_gather_object(batches, batch, self._group)
+            yield from zip(several, batches, strict=False)
 
-    def _run(self, tokens: Tokens) -> Batch:
-        values: Columns = {}
-        norms: Columns = {}
-        for model, points in self._models:
-            with closing(activations(model, points, context_calls(model, [tokens]), token_rows)) as batches:
-                batch = next(batches)
-            values |= batch.values
-            norms |= batch.norms
-        return Batch(tokens, values, norms)
+    def _run(self, batches: Iterable[Tokens]) -> Iterator[Batch]:
+        """Yield the activations of batches of contexts at the places of all models."""
+        with ExitStack() as stack:
+            passes = []
+            for (model, points), tokens in zip(self._models, tee(batches, len(self._models)), strict=True):
+                generator = activations(model, points, context_calls(model, tokens), token_rows)
+                passes.append(stack.enter_context(closing(generator)))
+            for parts in zip(*passes, strict=True):
+                values = {name: x for part in parts for name, x in part.values.items()}
+                norms = {name: x for part in parts for name, x in part.norms.items()}
+                yield Batch(parts[0].tokens, values, norms)
 
     def _kept(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the indices of the rows of a batch that the stream contains."""
