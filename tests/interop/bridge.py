@@ -1,10 +1,10 @@
-"""Run by the interpreter with TransformerLens 4: extract from a TransformerBridge, and keep what own hooks see.
+"""Extract from a TransformerBridge, and save the expected activations; needs an interpreter with TransformerLens 4.
 
     python tests/interop/bridge.py FOLDER
 
-The folder contains ``texts.json``, and a model and its tokenizer in ``lm``. The script writes a store for each place, a
-store with the last token of each document, and ``expected.npz``: by place, the float32 activations in the bridge's own
-cache for the stores' tokens; those that a forward hook sees at blocks.1; and those of each document's last token.
+The folder contains ``texts.json``, and a model and its tokenizer in ``lm``. The script writes a store for each place,
+and a store with the last token of each document. ``expected.npz`` contains float32 activations: by place, from the
+bridge's own cache for the tokens of the stores; from a forward hook at blocks.1; at the last token of each document.
 """
 
 import json

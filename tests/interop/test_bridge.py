@@ -1,4 +1,4 @@
-"""Activations of a TransformerBridge of TransformerLens 4 are those of forward hooks and of its own cache."""
+"""sdl.extract reads from a TransformerBridge of TransformerLens 4 what forward hooks and the bridge's cache contain."""
 
 import json
 import subprocess

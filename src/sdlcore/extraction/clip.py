@@ -1,7 +1,7 @@
 """Write activations of vision models on image folders to the stores of a pipeline.
 
 Every readable image of a folder becomes a row of an activation store, in a fixed random order, with its class index and
-path; with ``tokens: patches``, every patch. Unreadable images are skipped, counted and listed.
+path. With ``tokens: patches``, every patch becomes a row. Unreadable images are skipped, counted and listed.
 """
 
 import logging
@@ -180,8 +180,8 @@ def image_tower(model: Any, embedding: str) -> Any:
     """Return the module whose output is the embedding of an image (B x 3 x height x width -> B x n_p).
 
     ``joint`` is the embedding that CLIP compares with texts, without normalisation. ``pooled`` is the output of the
-    vision transformer after its last layer norm, before the projection into the joint space; for this, the projection
-    is removed from the model. SourceError if there is no projection to remove.
+    vision transformer after its last layer norm, before the projection into the joint space. For this, the projection
+    is removed from the model; SourceError if there is none.
     """
     visual = model.visual
     if embedding == "pooled":
