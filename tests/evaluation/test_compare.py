@@ -108,6 +108,10 @@ def test_better_codes_carry_the_comparison_on_their_card(tmp_path):
         folder = sdl.export(dictionary, "saelens", tmp_path / str(number))
         assert str(dictionary.provenance["compared"]) in (folder / "README.md").read_text()
         assert np.array_equal(sdl.load(folder).W_dec, dictionary.W_dec)
+    (folder / "README.md").write_text("mine")
+    with pytest.warns(UserWarning, match=r"README\.md is kept, and may describe another dictionary"):
+        sdl.export(dictionary, "saelens", folder)
+    assert (folder / "README.md").read_text() == "mine"
 
 
 def test_a_smaller_dictionary_matches_some_latents():

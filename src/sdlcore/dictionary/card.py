@@ -82,7 +82,7 @@ def card_of(
         "# Sparse dictionary",
         f"{config.n_q} latents, activation `{config.activation}`, pair `{config.pair}`; "
         f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written.",
-        "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
+        "```python\nimport sdlcore as sdl\n\nsae = sdl.load('owner/name')\n```",
     ]
     known = [name for name in EXPLAINED if (metrics or {}).get(name) is not None]
     captions = {name: METRICS[name].caption.replace("|", "\\|") for name in known}

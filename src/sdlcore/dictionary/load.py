@@ -16,6 +16,7 @@ from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.storage.files import user_path, write_text
+from sdlcore.user_warnings import warn_at_call
 
 ONLY = "dictionary"
 """Name of the only dictionary, where a function also takes several by name."""
@@ -119,7 +120,10 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
         options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
     path = export_coder(coder_of(dictionary), to, folder, **options)
     if isinstance(dictionary, Dictionary) and "compared" in dictionary.provenance:
-        write_text(path / "README.md", str(dictionary.generate_model_card()))
+        if (card := path / "README.md").exists():
+            warn_at_call(f"{card} is kept, and may describe another dictionary; delete it for a new card")
+        else:
+            write_text(card, str(dictionary.generate_model_card()))
     return path
 
 
