@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sdlcore as sdl
 from sdlcore.config import ModelConfig
-from sdlcore.evaluation.compare import TOP
+from sdlcore.evaluation.compare import SUMMARY, TOP
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 
@@ -90,6 +90,8 @@ def test_other_codes_of_the_same_rows_keep_their_index_and_lose_samples():
     assert comparison["after"]["partner"].tolist() == list(range(Q))
     assert 0 < comparison.summary()["jaccard"] < 1
     assert comparison.summary("another seed")["kept"] < comparison.summary("itself")["kept"] == 1
+    assert comparison.summary("another seed")["cosine_0.9"] < comparison.summary()["cosine_0.9"] == 1
+    assert repr(comparison).splitlines()[0].split() == ["latents", *SUMMARY]
     frame = comparison.to_frame()
     assert list(frame.columns) == ["latent", "partner", "jaccard", "rank_correlation", "top_overlap", "cosine", "kept"]
     assert frame.index.value_counts().to_dict() == {"after": Q, "another seed": Q, "itself": Q}

@@ -1,5 +1,7 @@
 """Matching the latents of several dictionaries by cosines."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,8 @@ def test_a_rotated_latent_has_the_cosine_of_its_angle():
     row = table.loc[0, ["first", "second", "decoder_0.7", "decoder_0.9"]]
     assert row.tolist() == ["a", "b", D / Q, (D - 1) / Q]
     assert "decoder_0.9" in repr(stability)
+    names = repr(sdl.stability({Path("run"): one, 123456: moved})).splitlines()[1].split()[:2]
+    assert names == ["run", "123456"]
 
 
 def test_widths_of_dictionaries_may_differ():

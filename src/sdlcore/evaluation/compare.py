@@ -26,10 +26,11 @@ TOP = 20
 KEPT = 0.5
 """Least Jaccard index and overlap of top samples of a latent that keeps its meaning."""
 MEASURES = ("jaccard", "rank_correlation", "top_overlap", "cosine")
-LEGEND = (
-    "jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder rows",
-    "kept: share of latents with a jaccard and a top_overlap of .5 or more, which falls with the number of samples",
-)
+SUMMARY = ("kept", "cosine_0.9", *MEASURES)
+LEGEND = """jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder rows
+kept: share of latents with a jaccard and a top_overlap of .5 or more, which falls with the number of samples
+cosine_0.9: share with a cosine above .9; with a small jaccard, these are often copies, which divide a feature's samples
+rank_correlation: Spearman's, over samples that activate either latent; negative if most activate only one of them"""
 
 
 class Comparison(dict[str, dict[str, np.ndarray]]):
@@ -46,19 +47,20 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
         return pd.concat({name: pd.DataFrame(self[name]) for name in self}, names=["dictionary"]).droplevel(1)
 
     def summary(self, name: str = "after") -> dict[str, float]:
-        """Return ``kept``, the share of latents that keep their meaning, and the mean of each measure.
+        """Return shares of latents (``kept``, and ``cosine_0.9`` with a cosine above .9), and the mean of each measure.
 
-        Both are over the latents of ``before`` that are active in some sample and have a partner.
+        All are over the latents of ``before`` that are active in some sample and have a partner.
         """
-        alive = ~np.isnan(self[name]["jaccard"])
-        found = {key: self[name][key][alive] for key in ("kept", *MEASURES)}
+        columns = self[name] | {"cosine_0.9": recovered(self[name]["cosine"], 0.9)}
+        alive = ~np.isnan(columns["jaccard"])
+        found = {key: columns[key][alive] for key in SUMMARY}
         known = {key: values[~np.isnan(values)] for key, values in found.items()}
         means = {key: float(values.mean()) if len(values) else np.nan for key, values in known.items()}
         return {"latents": int(alive.sum()), **means}
 
     def __repr__(self) -> str:
         rows = [[name, *(number(value) for value in self.summary(name).values())] for name in self]
-        return "\n".join([table([["", "latents", "kept", *MEASURES], *rows]), *LEGEND])
+        return f"{table([['', 'latents', *SUMMARY], *rows])}\n{LEGEND}"
 
 
 def compare(
@@ -114,9 +116,8 @@ def compare(
     for name, other in codes.items():
         latents, partners, cosines = match_rows(W_dec, coders[name].W_dec)
         columns = [_measured(_column(first, i), _column(other, j)) for i, j in zip(latents, partners, strict=True)]
-        measures = np.array(columns).reshape(-1, 3).T
-        jaccard, _, top_overlap = measures
-        found = dict(zip(MEASURES, (*measures, cosines), strict=True))
+        jaccard, ranks, top_overlap = np.array(columns).reshape(-1, 3).T
+        found = dict(zip(MEASURES, (jaccard, ranks, top_overlap, cosines), strict=True))
         kept = (jaccard >= KEPT) & (top_overlap >= KEPT)
         comparison[name] = {"latent": latents, "partner": partners, **found, "kept": kept}
     return comparison
@@ -180,8 +181,9 @@ class Stability(dict[tuple[Any, Any], dict[str, np.ndarray]]):
         return pd.DataFrame(self.rows())
 
     def __repr__(self) -> str:
-        rows = [[x if isinstance(x, str) else number(x) for x in row.values()] for row in self.rows()]
-        return table([[*self.rows()[0]], *rows])
+        rows = self.rows()
+        cells = [[*map(str, pair), *map(number, [*row.values()][2:])] for pair, row in zip(self, rows, strict=True)]
+        return table([[*rows[0]], *cells])
 
 
 def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Stability:
