@@ -3,8 +3,7 @@
 Pilots train in three rounds, each on a share of the time. The first round trains every method with every learning rate.
 The second round trains the better half of them three times as long. The last round trains TopK and the best methods
 with several seeds, at every L0 and width. If its pilots are shorter than the training, the best method's next lower
-rate is tried as well. Libraries for such searches (Optuna, scikit-learn's halving) rank trials by one number; here each
-method keeps its own best rate, and the result is a table over methods, L0 and widths.
+rate is tried as well. Searches by Optuna or scikit-learn rank trials by one number; here each method keeps its rate.
 """
 
 import json
@@ -31,6 +30,7 @@ SHARES = (0.2, 0.3)
 """Share of the remaining time for the first and the second round. The last round gets the rest."""
 FINALISTS = 3
 """Methods of the last round, besides TopK."""
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ class Advice:
         return f"sdl.fit(x, {', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
     @property
+    def command(self) -> str:
+        """The same training for the shell; ``x.npy`` is the file of activations."""
+        words = ["sdlcore fit x.npy --out run"]
+        for name, value in self.settings.items():
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return " ".join(words)
+
+    @property
     def yaml(self) -> str:
         """The method for a configuration of the pipeline."""
         return f"methods:\n  suggested: {json.dumps(self.settings)}\n"
@@ -66,8 +75,6 @@ class Advice:
     def cost(self, tokens: float) -> dict[str, float]:
         """Return the cost of one pass over a number of samples with the best settings, on this machine.
 
-        Returns
-        -------
         ``hours`` of training, ``memory_gb`` of weights, gradients and Adam's two moments, and ``disk_gb`` of a float16
         store of the samples.
         """
@@ -82,17 +89,18 @@ class Advice:
         from sdlcore.plot import _axes
 
         ax = _axes(ax)
-        for colour, kind in enumerate(dict.fromkeys((row["method"], row["n_q"]) for row in self.rows)):
+        greys = {"random samples": ("0.3", "s"), "principal components": ("0.6", "^")}
+        for index, kind in enumerate(dict.fromkeys((row["method"], row["n_q"]) for row in self.rows)):
             rows = [row for row in self.rows if (row["method"], row["n_q"]) == kind]
             l0, target, *columns = ([row[key] for row in rows] for key in ("l0", "target", "fvu", "low", "high", "omp"))
             fvu, low, high, omp = np.array(columns, float)
-            color, marker = ("0.6", "s") if rows[0]["null"] else (f"C{colour}", "o")
-            ends, label = np.nan_to_num([fvu - low, high - fvu]), f"{kind[0]}, {kind[1]} latents"
-            ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=label)
+            color, marker = greys.get(kind[0], (f"C{index}", "o"))
+            ends = np.nan_to_num([fvu - low, high - fvu])
+            ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=f"{kind[0]}, {kind[1]}")
             ax.plot(target, omp, "x--", color=color, linewidth=1)
         ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)")
-        ax.set(xlim=(0, None), ylim=(0, 1))
-        ax.legend(title="crosses: OMP on the same rows", fontsize="x-small", loc="upper right")
+        ax.set(ylim=(0, 1.1 * max((row["fvu"] for row in self.rows if row["fvu"] <= 1), default=1)))
+        ax.legend(title="method, latents; crosses: OMP on the same rows", fontsize="x-small", title_fontsize="x-small")
         return ax
 
     def __repr__(self) -> str:
@@ -105,19 +113,17 @@ class Advice:
             cells.append([row["method"], lr, str(row["n_q"]), f"{row['l0']:.1f}", fvu, interval, *others])
         cost = self.cost(1e6)
         text = (
-            f"It takes {self.settings['steps'] * self.seconds_per_step:.2g} s on this machine, and a million samples "
+            f"This takes {self.settings['steps'] * self.seconds_per_step:.2g} s on this machine, and a million samples "
             f"{cost['hours'] * 60:.2g} minutes and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
             f"{cost['memory_gb']:.2g} GB of memory."
         )
-        return "\n".join([table(cells), "", self.sentence, "", self.call, "", text])
+        return "\n\n".join([table(cells), self.sentence, f"import sdlcore as sdl\n{self.call}", self.command, text])
 
     def save(self, folder: Path) -> None:
         """Write the advice as it prints (advice.txt), the method for a configuration (.yaml) and the picture (.png)."""
         write_text(folder / "advice.txt", f"{self}\n")
         write_text(folder / "advice.yaml", self.yaml)
-        figure = self.plot().get_figure(root=True)
-        assert figure is not None
-        figure.savefig(folder / "advice.png", bbox_inches="tight")
+        self.plot().figure.savefig(folder / "advice.png", bbox_inches="tight")
 
 
 def suggest(
@@ -173,8 +179,7 @@ def suggest(
     Raises
     ------
     ValueError
-        If there are fewer than 100 samples, a method is unknown, or no method is left; or if the folder contains the
-        pilots of another call.
+        If x has fewer than 100 samples, a method is unknown, none is left, or ``out`` contains another call's pilots.
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")
@@ -204,17 +209,18 @@ def suggest(
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
-    larger = sum(n_q for n_q, _ in sizes) / size[0]
-    pace = len(SEEDS) * larger * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
+    relative_cost = sum(n_q for n_q, _ in sizes) / size[0]
+    pace = len(SEEDS) * relative_cost * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
     last = trial.plan("last", steps, trial.left(budget) / pace)
 
     rows = [trial.row(name, rates[name], each, last) for each in sizes for name in names]
     best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))
-    lr = trial.rate(best["method"], best["lr"], size, steps)
-    settings = trial.settings(best["method"], size) | {"lr": lr, "steps": steps, "batch_size": batch_size}
+    fvus = trial.extrapolated(best, size, steps)
+    settings = trial.settings(best["method"], size) | {"lr": min(fvus, key=fvus.__getitem__)}
+    settings |= {"steps": steps, "batch_size": batch_size}
     second = [trial.pilot(name, rates[name], size, trial.plans["second"], 0) for name in order if name not in names]
     dropped = [f"{row['method']} ({row['fvu']:.3g} at an L0 of {row['l0']:.3g})" for row in second]
-    sentence = _sentence(rows[: len(names)], best, dropped, lr, steps)
+    sentence = _sentence(rows[: len(names)], best, dropped, fvus, steps)
     rows += [row for each in sizes for row in trial.nulls(each)]
     advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], best["step"])
     if folder is not None:
@@ -224,10 +230,9 @@ def suggest(
     return advice
 
 
-def _sentence(
-    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any], dropped: Sequence[str], lr: float, steps: int
-) -> str:
+def _sentence(rows: Sequence[Row], best: Row, dropped: Sequence[str], fvus: dict[float, float], steps: int) -> str:
     """Return the advice: the best method, the other methods beside it, its rate, and OMP's gain."""
+    lr = min(fvus, key=fvus.__getitem__)
     tied, worse = [], []
     for row in rows:
         if row is not best and row["l0"] <= NEAR * row["target"]:
@@ -247,7 +252,8 @@ def _sentence(
     if dropped:
         parts.append(f"Dropped for their error or L0 after shorter pilots: {', '.join(dropped)}.")
     if lr < best["lr"]:
-        parts.append(f"Extrapolated to {steps} steps, lr {lr:g} leaves less than {best['lr']:g}.")
+        both = f"FVU {fvus[lr]:.3g} against {fvus[best['lr']]:.3g} after {steps} steps"
+        parts.append(f"The call's lr is {lr:g}, not {best['lr']:g} as in the table: by extrapolation, {both}.")
     elif lr == RATES[-1]:
         parts.append(f"lr {lr:g} is the largest that was tried; a larger one may leave less.")
     if best["omp"] is not None and best["omp"] < best["fvu"]:

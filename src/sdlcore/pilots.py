@@ -37,8 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "initialisation": "tied",
     },
 }
-"""Settings of each method. Prefixes are shares of the latents. The values come from kept trials on other data
-(`methods_trials.csv`)."""
+"""Settings of each method, from kept trials on other data (`methods_trials.csv`). Prefixes are shares of latents."""
 RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates of the first round."""
 SEEDS = (0, 1, 2)
@@ -70,7 +69,7 @@ class Pilots:
         if path is not None and path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             for name, value in self.call.items():
-                if (old := kept["call"].get(name)) != value:
+                if (old := kept.get("call", {}).get(name)) != value:
                     raise ValueError(f"{path}: has {name} {old}, here {value}; choose another folder, or delete it")
             self.done, self.plans = kept["pilots"], kept["plans"]
         if progress:
@@ -80,9 +79,7 @@ class Pilots:
     def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""
         n_q, l0 = size
-        target = (
-            {"init_l0": l0, "target_l0": l0} if "l0_gain" in METHODS[name] else {"k": l0}
-        )  # by a penalty, or exactly
+        target = {"init_l0": l0, "target_l0": l0} if "l0_gain" in METHODS[name] else {"k": l0}
         settings = METHODS[name] | {"n_q": n_q} | target
         if "prefixes" in settings:
             settings["prefixes"] = [max(1, int(share * n_q)) for share in settings["prefixes"]]
@@ -124,34 +121,32 @@ class Pilots:
         if key not in self.done:
             began = time.monotonic()
             found = self._fit(name, lr, size, steps, seed)
-            self.done[key] = (
-                {"method": name, "lr": lr, "n_q": n_q, "target": target, "steps": steps, "seed": seed}
-                | self._scores(found)
-                | {"omp": self._omp(found, target) if omp else None}
-                | {"step": found.history[-1]["seconds"] / steps, "seconds": time.monotonic() - began}
-            )
+            kind = {"method": name, "lr": lr, "n_q": n_q, "target": target, "steps": steps, "seed": seed}
+            scores = self._scores(found) | {"omp": self._omp(found, target) if omp else None}
+            seconds = {"step": found.history[-1]["seconds"] / steps, "seconds": time.monotonic() - began}
+            self.done[key] = kind | scores | seconds
             self._save()
             if self.progress:
                 print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
         return self.done[key]
 
-    def rate(self, name: str, lr: float, size: Size, steps: int) -> float:
-        """Return the better of a rate and the next lower rate for a training of ``steps`` steps.
+    def extrapolated(self, row: dict[str, Any], size: Size, steps: int) -> dict[float, float]:
+        """Return the FVUs of the rate of a row and of the next lower rate after ``steps`` steps, by rate.
 
         With a lower rate, the error falls later and further. The errors of each rate in the first and the last round
-        are continued as a power of the number of steps.
+        are continued as a power of the number of steps. Without both rounds or a lower rate, return the row's own FVU.
         """
-        first, last = self.plans["first"], self.plans["last"]
+        name, lr, first, last = row["method"], row["lr"], self.plans["first"], self.plans["last"]
         lower = [rate for rate in RATES if rate < lr]
         if first == last or last == steps or not lower:
-            return lr
+            return {lr: row["fvu"]}
 
-        def log_error(rate: float) -> float:
-            early = math.log(self.pilot(name, rate, size, first, 0)["fvu"])
-            late = math.log(self.pilot(name, rate, size, last, 0, omp=True)["fvu"])
-            return late + (late - early) * math.log(steps / last) / math.log(last / first)
+        def error(rate: float) -> float:
+            early = self.pilot(name, rate, size, first, 0)["fvu"]
+            late = self.pilot(name, rate, size, last, 0, omp=True)["fvu"]
+            return float(late * (late / early) ** (math.log(steps / last) / math.log(last / first)))
 
-        return min((lr, max(lower)), key=log_error)
+        return {rate: error(rate) for rate in (lr, max(lower))}
 
     def row(self, name: str, lr: float, size: Size, steps: int) -> dict[str, Any]:
         """Train a method with several seeds, and return its row of the result."""
@@ -179,7 +174,7 @@ class Pilots:
         null |= dict.fromkeys(("lr", "omp", "dead", "step"))
         return [
             null | {"method": "random samples"} | self._scores(start) | {"omp": self._omp(start, target)},
-            null | {"method": "principal components", "fvu": left, "l0": float(target)},
+            null | {"method": "principal components", "n_q": len(components), "fvu": left, "l0": float(target)},
         ]
 
     def _fit(self, name: str, lr: float, size: Size, steps: int, seed: int) -> Dictionary:
