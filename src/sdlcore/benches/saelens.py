@@ -185,7 +185,8 @@ def write_synthetic_model(bench: KnownFeatures, folder: str | Path) -> None:
     """
     if not isinstance(bench, SynthBench):
         raise RefusedError(f"{folder}: SAELens has no model of {bench}; write an array (.npy) or a store (.h5)")
-    source, law, folder, scaled = bench.settings, bench.distribution, Path(folder), bench.settings.version == 2
+    folder, source, distribution = Path(folder), bench.settings, bench.distribution
+    scaled = source.version == 2
     frequency = {"exponent": source.exponent, "max_prob": source.max_frequency, "min_prob": source.min_frequency}
     trees: dict[str, Any] = {
         "total_root_nodes": source.roots,
@@ -208,10 +209,11 @@ def write_synthetic_model(bench: KnownFeatures, folder: str | Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
-    tensors = {"feature_vectors": bench.W_p.T, "bias": law.bias, "firing_probabilities": law.candidacy}
+    tensors = {"feature_vectors": bench.W_p.T, "bias": distribution.bias}
+    tensors |= {"firing_probabilities": distribution.candidacy}
     if source.rank:
-        diagonal = 1 - np.square(law.factors).sum(axis=1)
-        tensors |= {"correlation_factor": law.factors, "correlation_diag": diagonal}
+        diagonal = 1 - np.square(distribution.factors).sum(axis=1)
+        tensors |= {"correlation_factor": distribution.factors, "correlation_diag": diagonal}
     save_file({name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}, folder / WEIGHTS)
     if source.roots:
         below = {family.parent: family.members for family in families(source)}
