@@ -90,13 +90,13 @@ class Advice:
 
         ax = _axes(ax)
         greys = {"random samples": ("0.3", "s"), "principal components": ("0.6", "^")}
-        for index, kind in enumerate(dict.fromkeys((row["method"], row["n_q"]) for row in self.rows)):
-            rows = [row for row in self.rows if (row["method"], row["n_q"]) == kind]
+        for index, (method, n_q) in enumerate(dict.fromkeys((row["method"], row["n_q"]) for row in self.rows)):
+            rows = [row for row in self.rows if (row["method"], row["n_q"]) == (method, n_q)]
             l0, target, *columns = ([row[key] for row in rows] for key in ("l0", "target", "fvu", "low", "high", "omp"))
             fvu, low, high, omp = np.array(columns, float)
-            color, marker = greys.get(kind[0], (f"C{index}", "o"))
+            color, marker = greys.get(method, (f"C{index}", "o"))
             ends = np.nan_to_num([fvu - low, high - fvu])
-            ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=f"{kind[0]}, {kind[1]}")
+            ax.errorbar(l0, fvu, ends, color=color, marker=marker, capsize=3, label=f"{method}, {n_q}")
             ax.plot(target, omp, "x--", color=color, linewidth=1)
         ax.set(xlabel="L0 (active latents of a sample)", ylabel="FVU (share of the variance unexplained)")
         ax.set(ylim=(0, 1.1 * max((row["fvu"] for row in self.rows if row["fvu"] <= 1), default=1)))
@@ -123,7 +123,9 @@ class Advice:
         """Write the advice as it prints (advice.txt), the method for a configuration (.yaml) and the picture (.png)."""
         write_text(folder / "advice.txt", f"{self}\n")
         write_text(folder / "advice.yaml", self.yaml)
-        self.plot().figure.savefig(folder / "advice.png", bbox_inches="tight")
+        figure = self.plot().get_figure(root=True)
+        assert figure is not None
+        figure.savefig(folder / "advice.png", bbox_inches="tight")
 
 
 def suggest(

@@ -53,8 +53,7 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
         """
         columns = self[name] | {"cosine_0.9": recovered(self[name]["cosine"], 0.9)}
         alive = ~np.isnan(columns["jaccard"])
-        found = {key: columns[key][alive] for key in SUMMARY}
-        known = {key: values[~np.isnan(values)] for key, values in found.items()}
+        known = {key: columns[key][alive & ~np.isnan(columns[key])] for key in SUMMARY}
         means = {key: float(values.mean()) if len(values) else np.nan for key, values in known.items()}
         return {"latents": int(alive.sum()), **means}
 
@@ -181,9 +180,8 @@ class Stability(dict[tuple[Any, Any], dict[str, np.ndarray]]):
         return pd.DataFrame(self.rows())
 
     def __repr__(self) -> str:
-        rows = self.rows()
-        cells = [[*map(str, pair), *map(number, [*row.values()][2:])] for pair, row in zip(self, rows, strict=True)]
-        return table([[*rows[0]], *cells])
+        rows = [[str(x) if key in ("first", "second") else number(x) for key, x in row.items()] for row in self.rows()]
+        return table([[*self.rows()[0]], *rows])
 
 
 def stability(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Stability:
