@@ -181,7 +181,7 @@ def suggest(
     Raises
     ------
     ValueError
-        If x has fewer than 100 samples, a method is unknown, none is left, or ``out`` contains another call's pilots.
+        If x has under 100 samples, a method is unknown, no method is left, or ``out`` contains another call's pilots.
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")

@@ -30,7 +30,7 @@ SUMMARY = ("kept", "cosine_0.9", *MEASURES)
 LEGEND = """jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder rows
 kept: share of latents with a jaccard and a top_overlap of .5 or more, which falls with the number of samples
 cosine_0.9: share with a cosine above .9; with a small jaccard, these are often copies, which divide a feature's samples
-rank_correlation: Spearman's, over samples that activate either latent; negative if most activate only one of them"""
+rank_correlation: Spearman's, over samples that activate either latent; negative if most activate only one latent"""
 
 
 class Comparison(dict[str, dict[str, np.ndarray]]):
