@@ -7,6 +7,7 @@ import pytest
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.losses.term import loss_term
+from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
 from sdlcore.storage.files import sha256_of
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
@@ -50,6 +51,12 @@ def test_a_formula_of_its_own_takes_k_from_the_method_that_it_is_like_if_it_decl
     assert (runs["keeps_k"]["k"], runs["keeps_another"]["k"], runs["keeps_another"]["kept"]) == (8, None, 3)
 
 
+def samples():
+    @solver("samples")
+    def samples(batches, config, generator, start=None, *, taken_from: int = 0):
+        yield from ()
+
+
 def noise_and_classes():
     @source("noise")
     def noise(split, rng, *, dimension: int = 4, n: int = 3): ...
@@ -84,11 +91,16 @@ SHRINK = "methods.soft.shrink: Input should be {}, found {}"
             {"tables": {"own_shrink": TABLE | {"methods": ["topk"]}}},
             "shrink is a setting neither of sources.bench nor of topk",
         ),
+        (
+            {"methods": {"own": {"solver": "samples", "taken_form": 3}}},
+            "methods.own: taken_form: unknown setting; did you mean taken_from",
+        ),
         (of_source(dimensions=3), "sources.plugin.mine: dimensions: unknown setting; did you mean dimension?"),
         (of_source(source="nois"), "plugin.mine.source: no source is called nois; did you mean noise?"),
     ],
 )
 def test_what_plugins_may_not_have_is_refused_by_its_key(change, message):
+    samples()
     noise_and_classes()
     with pytest.raises(ConfigError, match=re.escape(message)):
         study(**change)

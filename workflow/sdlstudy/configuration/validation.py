@@ -14,6 +14,7 @@ from sdlcore.config import Config, check_division
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.suggestions import did_you_mean
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, discovering_solver, layers, run_settings
 from sdlstudy.settings.codes import CodesConfig
@@ -83,10 +84,23 @@ def inconsistent_runs(study: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once for all seeds. Names were checked before."""
     products = study.products_by_path()
     evaluated = [cell for product in products.values() for cell in product.cells(study)]
-    for cell in dict.fromkeys(replace(cell, seed=0) for cell in (*evaluated, *study.all_cells())):
+    cells = dict.fromkeys(replace(cell, seed=0) for cell in (*evaluated, *study.all_cells()))
+    for cell in cells:
         yield from _inconsistent_run(study, cell)
+    yield from _unsound_unused_methods(study, {cell.method for cell in cells})
     for path, product in products.items():
         yield from product.unsound(path, study)
+
+
+def _unsound_unused_methods(study: Configuration, used: set[str]) -> Iterator[str]:
+    """Yield the methods that no run uses and that are invalid alone: often, a misspelt name of another method."""
+    for name, method in study.methods.items():
+        if name not in used and "activation" not in method.run:
+            try:
+                method.settings.from_dict(method.run)
+            except ValueError as error:
+                hint = did_you_mean(name, [other for other in study.methods if other != name])
+                yield f"methods.{name}: {error}; no run uses this method{hint}"
 
 
 def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
@@ -119,7 +133,11 @@ def _unsound_anchors(study: Configuration, cell: Cell, run: Config) -> Iterator[
     """Yield why a run cannot train with its anchoring."""
     settings, source, path = study.anchorings[cell.anchoring], study.source(cell.source), f"anchorings.{cell.anchoring}"
     most, bench = min(run.n_q, source.n_features or run.n_q), study.bench(cell.source)
-    solver = discovering_solver(study, cell.anchoring)
+    try:
+        solver = discovering_solver(study, cell.anchoring)
+    except ValueError as error:
+        yield f"{path}.discover.method: {error}"
+        return
     if solver is not None:
         most = run.n_q
         if solver.pair == "transcoder" or (solver.pair == "sae" and run.pair != "sae"):
