@@ -79,11 +79,13 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 
     Raises
     ------
-    KeyError
-        If a claim has no result.
+    ValueError
+        If a claim has no result, or a result no claim.
     """
     by_name = {result.name: result for result in results}
     claims = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
+    if different := sorted(by_name.keys() ^ claims.keys()):
+        raise ValueError(f"claims.yaml: expected one claim for each result of a check; compare {', '.join(different)}")
     return pd.DataFrame([by_name[name].row(texts) for name, texts in claims.items()])
 
 
