@@ -1,6 +1,6 @@
 """The registry of plugins' activations, loss terms, solvers, metrics and sources.
 
-Section "In the package" of docs/extending.md lists the places of those that the package contains.
+Section "In the package" of docs/extending.md lists the files of the built-in ones.
 """
 
 import hashlib
