@@ -8,11 +8,11 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import (
@@ -143,7 +143,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**dict(zip(names, values, strict=True)), **settings)
         except ValidationError as error:
-            raise ValueError(explained(error, type(self).model_fields)) from None
+            raise ValueError("; ".join(explained(error, type(self)))) from None
 
     # pydantic then validates nested settings itself, and errors contain the whole path
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -238,18 +238,18 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
     try:
         return _adapter(annotation).validate_python(plain(value))
     except ValidationError as error:
-        raise ValueError(explained(error, argument=name)) from None
+        raise ValueError("; ".join(explained(error, argument=name))) from None
 
 
-def explained(error: ValidationError, names: Collection[str] = (), argument: str = "") -> str:
-    """Return pydantic's errors in one line, each after the path of its key.
+def explained(error: ValidationError, model: type[BaseModel] = BaseModel, argument: str = "") -> list[str]:
+    """Return pydantic's errors, each after the path of its key.
 
     Parameters
     ----------
     error
         The error.
-    names
-        Known settings, to suggest one for an unknown setting.
+    model
+        The class that refused the settings. Its fields and those of nested models are suggested for unknown settings.
     argument
         What the paths begin with.
     """
@@ -258,15 +258,32 @@ def explained(error: ValidationError, names: Collection[str] = (), argument: str
         path = ".".join(filter(None, [argument, *map(str, each["loc"])]))
         kind, text, value = each["type"], each["msg"], each["input"]
         if kind == "extra_forbidden":
-            text = f"unknown setting{did_you_mean(path, names)}"
+            *above, name = map(str, each["loc"])
+            names = _model_at(model, above).model_fields.keys() - {name}  # another model of a union may have it
+            text = f"unknown setting{did_you_mean(name, names)}"
         elif kind == "value_error":  # raised by us
             text = str(each["ctx"]["error"])
         elif kind not in ("missing", "name"):
             text = f"{text}, found {short_text(repr(value))}"
         if kind == "literal_error":
             text += did_you_mean(str(value), re.findall("'(.*?)'", each["ctx"]["expected"]))
-        lines.append(f"{path}: {text}" if path else text)
-    return printable("; ".join(lines))
+        lines.append(printable(f"{path}: {text}" if path else text))
+    return lines
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """Return the model of the settings at a path; other keys of the path are names in a dictionary of settings."""
+    for key in path:
+        if key in model.model_fields:
+            model = next(_models_in(model.model_fields[key].annotation), model)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def plain(value: Any) -> Any:

@@ -24,6 +24,8 @@ def table(method, **settings):
 BAD = [
     # keys, types and ranges
     ({"sead": [1]}, "sead: unknown setting; did you mean seeds?"),
+    ({"sources.bench.lrb.sparsty": 0.9}, "sources.bench.lrb.sparsty: unknown setting; did you mean sparsity?\n"),
+    ({"figures.figre6": {}}, "figures.figre6: unknown setting; did you mean figure6?"),
     ({"name": "../up"}, "name: String should match pattern"),
     ({"sources.bench.lrb.sparsity": 1.0}, "sources.bench.lrb.sparsity: Input should be less than 1, found 1.0"),
     ({"sources.clip.a.images": "x"}, "sources.clip.a.model: Field required"),

@@ -100,7 +100,7 @@ def _typed(config: Tree) -> Configuration:
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
     except ValidationError as error:
-        raise ConfigError([explained(error, Configuration.model_fields)]) from error
+        raise ConfigError(explained(error, Configuration)) from error
 
 
 def _refuse(problems: Iterable[str]) -> None:
