@@ -3,9 +3,9 @@
     python -m studies.rows_and_codes.nulls errors --layers 12 --seeds 0 1 2     codes_nulls.csv
     python -m studies.rows_and_codes.nulls losses --layers 12 --seeds 0 1 2     codes_nulls_kl.csv
 
-Activations are those of `studies.answers`: SmolLM2-135M after three blocks, 200,000 tokens to train on and 10,000 of
-other articles to test on. All dictionaries have 2,048 rows, but for principal components, which have two for each of
-576 dimensions. An interrupted command continues. Predictions are in `codes_nulls_predictions.csv`.
+`studies.answers` extracts the activations: SmolLM2-135M after block 6, 12 or 24, 200,000 tokens for training and 10,000
+of other articles for the test. A dictionary has 2,048 rows; principal components have two rows for each of 576
+dimensions. An interrupted command continues. Predictions are in `codes_nulls_predictions.csv`.
 
 Rows: TopK (k = 32) after 500, 2,000 and 8,000 steps; and four that no gradient trained: random samples, k-means,
 principal components with both signs, and random directions. Each of these four gets an encoder, trained for 2,000 steps
