@@ -59,6 +59,11 @@ BAD = [
     ({"anchorings.ground_truth.features": "parents"}, "ground_truth.features: lrb has no parents"),
     ({"methods.acs.pair": "transcoder"}, "anchorings.discovered.discover.method: a solver of pair transcoder finds no"),
     (table("acs", anchorings=["ground_truth"]), "solvers take no anchors; use anchorings: [none]"),
+    ({"sources.language.smollm2.stream": True} | table("acs", source="smollm2"), "solvers read stores; set sources.la"),
+    (
+        {"sources.language.smollm2.stream": True} | table("topk", source="smollm2", anchorings=["discovered"]),
+        "anchorings.discovered.discover: solvers read stores; set sources.language.smollm2.stream to false",
+    ),
     (
         {"sources.language": {"a": {"like": "smollm2", "one_pass": "b"}, "b": {"like": "a", "context_length": 64}}},
         "sources.language.b.one_pass: differs from a in context_length",

@@ -117,6 +117,8 @@ def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
     if not isinstance(run, Config):
         if cell.anchoring != "none":
             yield f"{path}: {KINDS[type(run)]} take no anchors; use anchorings: [none]"
+        if source.is_streamed and not isinstance(run, CodesConfig):
+            yield f"{path}: {KINDS[type(run)]} read stores; set sources.{source.kind}.{cell.source}.stream to false"
     elif problem := check_division(run, study.processes, study.split):
         yield f"{path}: {problem}"
     elif run.contrast and source.kind != "language":
@@ -142,6 +144,8 @@ def _unsound_anchors(study: Configuration, cell: Cell, run: Config) -> Iterator[
         most = run.n_q
         if solver.pair == "transcoder" or (solver.pair == "sae" and run.pair != "sae"):
             yield f"{path}.discover.method: a solver of pair {solver.pair} finds no anchors for pair {run.pair}"
+        if source.is_streamed:
+            yield f"{path}.discover: solvers read stores; set sources.{source.kind}.{cell.source}.stream to false"
     elif settings.features == "parents":
         if bench is None or bench.hierarchy is None:
             yield f"{path}.features: {cell.source} has no parents; expected a bench with hierarchy"
