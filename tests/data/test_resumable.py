@@ -10,6 +10,7 @@ import signal
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from sdlcore.data import writing
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError, StoreError
+from sdlcore.settings import FromList, Settings
 from tests.answering import Answering
 from tests.stores import contents, verify
 
@@ -151,6 +153,7 @@ def test_a_writer_that_dies_before_any_file_operation_loses_no_commit(writers, t
         assert writers.write(path, **few) == 0, writers.log(path)
         assert "damaged" not in writers.log(path)
         assert contents(path) == whole
+        assert {file.name for file in path.parent.iterdir()} == {"store.h5", "store.log"}
     assert status == 0, writers.log(path)
     starts = [writers.log(path).splitlines()[-1] for path in tmp_path.glob("*/store.h5")]
     assert len(set(starts)) == 3, "every commit was gone on from"
@@ -230,11 +233,12 @@ def test_a_finished_store_stays_until_its_successor_is_whole(tmp_path):
         assert store.rows == 5000
 
 
-def test_columns_that_are_shorter_than_at_the_last_commit_are_written_anew(tmp_path, caplog):
-    """As after a loss of power."""
+@pytest.mark.parametrize("damage", [lambda column: os.truncate(column, 1000), Path.unlink], ids=["cut", "missing"])
+def test_a_column_that_is_shorter_than_at_the_last_commit_starts_the_store_anew(tmp_path, caplog, damage):
+    """As after a loss of power, or a kill while the folder of another store was removed."""
     path = tmp_path / "store.h5"
     begun(path)
-    os.truncate(tmp_path / ".store.h5.parts/input", 1000)
+    damage(tmp_path / ".store.h5.parts/input")
     with resume_store(path, {"a": 1}) as writer:
         assert (writer.rows, writer.state(Progress())) == (0, Progress())
         writer.append(np.full((2500, 4), 9))
@@ -254,6 +258,61 @@ def test_rows_that_an_ignored_error_lost_are_missed_at_the_end(tmp_path):
     with pytest.raises(StoreError, match=r"input has 0 bytes, expected 12, since .*; repeat the command"):
         writing.__exit__(None, None, None)
     assert not path.exists()
+
+
+def test_rows_that_a_failed_append_wrote_to_some_columns_are_noticed_at_the_end(tmp_path):
+    writing = resume_store(tmp_path / "s.h5", {})
+    writer = writing.__enter__()
+    writer.append(np.ones((2, 3)), references={"path": ["a", "b"]})
+    with pytest.raises(UnicodeEncodeError):
+        writer.append(np.ones((2, 3)), references={"path": ["c", "\udcff"]})
+    with pytest.raises(StoreError, match=r"input has 24 bytes, expected 12, since a write failed"):
+        writing.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_with_line_separators_survive_an_interruption(tmp_path):
+    texts = ["a\nb\r\nc\x0bd\x0ce\x1cf\x85g\u2028h", "", '"\\ü']
+    for interrupted in (True, False):
+        with suppress(InterruptedError), resume_store(tmp_path / "s.h5", {}) as writer:
+            writer.append(np.ones((3, 2)), references={"path": texts})
+            writer.commit(Progress(1))
+            if interrupted:
+                raise InterruptedError
+    verify(tmp_path / "s.h5")
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert list(store.read("path")) == 2 * texts
+
+
+class Sizes(Settings):
+    sizes: Annotated[tuple[int, ...], FromList] = ()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_interrupted_attempts_write_the_store_of_an_uninterrupted_one(tmp_path, dtype):
+    """Blocks may be empty, and a commit without new rows changes nothing."""
+    attempts: list[list[int | str]] = [[5, 0], ["commit", 0, 7, "commit", 9], [0, "commit", 1500, "commit", "commit", 3]]
+    committed: list[int] = []
+    for attempt in [*attempts, [4, 0]]:
+        with suppress(InterruptedError), resume_store(tmp_path / "s.h5", {}, dtype, ["x"]) as writer:
+            assert writer.rows == sum(committed)
+            assert writer.state(Sizes()) == Sizes(tuple(committed))
+            written = list(committed)
+            for action in attempt:
+                if isinstance(action, int):
+                    values = np.arange(writer.rows, writer.rows + action)[:, None] + np.zeros((1, 5))
+                    writer.append(values, labels=np.zeros(action))
+                    written.append(action)
+                else:
+                    writer.commit(Sizes(tuple(written)))
+                    committed = list(written)
+            if attempt in attempts:
+                raise InterruptedError
+    assert written == [0, 7, 0, 1500, 4, 0]
+    with resume_store(tmp_path / "whole.h5", {}, dtype, ["x"]) as writer:
+        writer.append(np.arange(1511)[:, None] + np.zeros((1, 5)), labels=np.zeros(1511))
+    assert contents(tmp_path / "s.h5") == contents(tmp_path / "whole.h5")
+    assert {file.name for file in tmp_path.iterdir()} == {"s.h5", "whole.h5"}
 
 
 def test_columns_and_their_types_are_those_of_the_first_block_whatever_part_they_are_in(tmp_path):

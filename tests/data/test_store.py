@@ -1,6 +1,8 @@
 """Activation stores: written and read back, described, refused, damaged, and changed while they are read."""
 
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -119,6 +121,26 @@ def test_what_is_not_a_store_is_named(tmp_path, write):
     write(tmp_path / "s.h5")
     with pytest.raises(StoreError, match=r"s\.h5: is .*not an (sdlcore )?activation store.*; write it again"):
         ActivationStore(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize(("kilobytes", "rows"), [(1, 20), (150, 4000)], ids=["at the beginning", "in a column"])
+def test_a_full_disk_is_named_with_a_remedy_and_leaves_no_store(tmp_path, kilobytes, rows):
+    code = f"""
+import resource, sys
+import numpy as np
+from sdlcore.data.writing import resume_store
+resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes}_000, {kilobytes}_000))
+with resume_store(sys.argv[1], {{}}, "float32") as writer:
+    writer.append(np.ones(({rows}, 12)))
+"""
+    path = tmp_path / "store.h5"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "HDF5 crashes if it cannot write the beginning of a file"
+    assert (
+        f"OSError: [Errno 27] File too large: raise the limit on file sizes (ulimit -f), and run this again: '{path}'"
+        in done.stderr
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 X = np.random.default_rng(0).standard_normal((500, 6))

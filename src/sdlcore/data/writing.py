@@ -169,14 +169,18 @@ class ResumableWriter:
         self._kinds = self._kinds or kinds
         if kinds != self._kinds:
             raise ValueError(f"{self._path}: block has columns {kinds}, expected {self._kinds} as in the first block")
+        sizes = {}
         for name, values in columns.items():
             if name not in self._files:
                 self._files[name] = self._file_of(name).open("ab")
-            is_text = values.dtype == object
-            lines = "".join(json.dumps(text) + "\n" for text in values).encode() if is_text else b""
-            content = lines if is_text else np.ascontiguousarray(values).data
-            self._files[name].write(content)
-            self._sizes[name] = self._sizes.get(name, 0) + memoryview(content).nbytes
+            if values.dtype == object:
+                # without escapes, so that a text that UTF-8 cannot encode is refused here and not at the end
+                lines = "".join(json.dumps(str(text), ensure_ascii=False) + "\n" for text in values)
+                size = self._files[name].write(lines.encode())
+            else:
+                size = self._files[name].write(np.ascontiguousarray(values).data)
+            sizes[name] = self._sizes.get(name, 0) + size
+        self._sizes = sizes  # of whole blocks only, so that `finish` finds the rest of a failed write
         self.rows += len(input)
         self._is_committed = False
 
@@ -202,7 +206,9 @@ class ResumableWriter:
         found = self.folder / PROGRESS
         progress = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {"identity": None, "sizes": {}}
         sizes: dict[str, int] = progress["sizes"]
-        is_whole = all(self._file_of(name).stat().st_size >= size for name, size in sizes.items())
+        files = [(self._file_of(name), size) for name, size in sizes.items()]
+        # a file is missing if a kill interrupted the removal of the folder
+        is_whole = all(file.exists() and file.stat().st_size >= size for file, size in files)
         if progress["identity"] != self._identity or not is_whole:
             if found.exists():
                 why = "is damaged" if not is_whole else "was written with other settings or inputs"
@@ -217,7 +223,7 @@ class ResumableWriter:
         log.info("%s: resuming from row %d", self._path, self.rows)
 
     def finish(self) -> None:
-        """Copy the columns to the store, and remove them."""
+        """Copy the columns to the store; `close` then removes them."""
         if not self.rows:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         for name, file in self._files.items():
@@ -247,7 +253,7 @@ class ResumableWriter:
             elif name == "features":
                 data, indices = self._stored("features/data", np.float32), self._stored("features/indices", kind)
                 indptr = np.concatenate([[0], np.cumsum(self._stored("features/entries", np.int64))])
-                parts = data, indices, indptr.astype(np.promote_types(kind, np.min_scalar_type(-len(data))))
+                parts = data, indices, indptr.astype(kind if len(data) <= np.iinfo(kind).max else np.int64)
                 matrix = scipy.sparse.csr_array(parts, shape=(self.rows, *shape))
                 group = file.create_group("features")
                 group.attrs["shape"] = matrix.shape
