@@ -291,7 +291,11 @@ class Sizes(Settings):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_interrupted_attempts_write_the_store_of_an_uninterrupted_one(tmp_path, dtype):
     """Blocks may be empty, and a commit without new rows changes nothing."""
-    attempts: list[list[int | str]] = [[5, 0], ["commit", 0, 7, "commit", 9], [0, "commit", 1500, "commit", "commit", 3]]
+    attempts: list[list[int | str]] = [
+        [5, 0],
+        ["commit", 0, 7, "commit", 9],
+        [0, "commit", 1500, "commit", "commit", 3],
+    ]
     committed: list[int] = []
     for attempt in [*attempts, [4, 0]]:
         with suppress(InterruptedError), resume_store(tmp_path / "s.h5", {}, dtype, ["x"]) as writer:
