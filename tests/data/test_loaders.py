@@ -217,6 +217,7 @@ def of_pairs(step):
         ),
         (passes(), {}, "x is an iterator, which can be read only once; give a DataLoader"),
         (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"),
+        (of_pairs, {}, r"x gives pairs of neighbours .* which only contrast uses; give B x n_p"),
         (X, {"batch_size": 64, "contrast": 0.5}, "there is no references/document to find neighbours by"),
         (
             lambda step: (of_step if step else of_pairs)(step),

@@ -93,6 +93,8 @@ class GivenBatches(Batches):
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
                 "batches of pairs, B x 2 x n_p"
             )
+        if self._paired and not request.neighbours:
+            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             samples = self._read(step)
