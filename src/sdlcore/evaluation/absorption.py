@@ -67,11 +67,12 @@ class Absorption:
         absorbed: list[bool] = []
         for parent in range(hierarchy.parents):
             family = list(hierarchy.family(parent))
-            active = x[:, family].toarray() > 0
+            active, magnitudes = x[:, family].toarray() > 0, x[:, [parent]].toarray()[:, 0]
+            single = active.sum(axis=1) == 1
             for place, child in enumerate(family):
-                alone = active[:, place] & (active.sum(axis=1) == 1)
+                alone = active[:, place] & single
                 if alone.any():
-                    total = x[:, [parent]].toarray()[alone, 0].sum()
+                    total = magnitudes[alone].sum()
                     own, carried = (
                         latents[:, [latent]].toarray()[alone, 0].sum() * written[latent, parent] / total
                         for latent in (parent, child)

@@ -103,9 +103,10 @@ def firings(coder: SparseCoder, batches: Iterable[Codes], latents: Sequence[int]
         codes.eliminate_zeros()
         parts.append(codes[in_document])
         references.append(where[in_document])
-    where = np.concatenate(references)
+    values, where = scipy.sparse.vstack(parts, format="csr"), np.concatenate(references)
+    parts.clear()  # before sorting, since the parts take as much memory as the whole
     order = np.lexsort((where[:, 1], where[:, 0]))
-    return Firings(tokens, scipy.sparse.vstack(parts, format="csr")[order].tocsc(), where[order])
+    return Firings(tokens, values[order].tocsc(), where[order])
 
 
 def latents_to_show(codes: Iterable[scipy.sparse.csr_array], number: int) -> list[int]:

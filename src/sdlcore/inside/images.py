@@ -111,6 +111,8 @@ class ImageRows:
         This index of each row.
     bounds
         Row of the store at which each image begins, and the number of rows.
+    patches
+        Largest number of rows of an image.
     """
 
     def __init__(self, store: ActivationStore) -> None:
@@ -125,6 +127,7 @@ class ImageRows:
             self.index = store.read(f"references/{self.within}")
             starts = np.flatnonzero(self.index == 0)
         self.bounds = np.append(starts, store.rows)
+        self.patches = int(self.index.max(initial=0)) + 1
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Return the number of each row's image."""
@@ -306,7 +309,7 @@ def _example(
     patch = heat = class_name = None
     if images.within == "patch":
         same = images.images(rows) == images.images(rows[entry])
-        at_patches = np.zeros(int(images.index.max()) + 1)
+        at_patches = np.zeros(images.patches)
         at_patches[images.index[rows[same]]] = values[same]
         patch, heat = int(images.index[row]), heat_map(at_patches, picture)
     if class_names and (label := int(store.read("labels", row, row + 1)[0])) >= 0:

@@ -312,12 +312,13 @@ def language_scores(
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
     coders, paths = {name: coder_of(each) for name, each in by_name.items()}, read_paths(paths)
+    where = {name: where_in(each, layer, place) for name, each in by_name.items()}  # before the model is loaded
     device = next(iter(coders.values())).W_enc.device
     reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     # dictionaries that share the clean and the ablated model, by sites and pair
     groups = defaultdict[tuple[Any, str], dict[Any, Reconstruct]](dict)
     for name, coder in coders.items():
-        sites = sites_of(coder, reader.stack, **where_in(by_name[name], layer, place))
+        sites = sites_of(coder, reader.stack, **where[name])
         read_and_write(sites, coder.config.pair)
         groups[tuple(sites.items()), coder.config.pair][name] = reconstruction_by(coder)
     several = list(reader.contexts(contexts))
