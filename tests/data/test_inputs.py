@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 
-from sdlcore.data.conversion import activations, class_numbers, floats
+from sdlcore.data.conversion import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
 from tests.stores import write_store
 
@@ -42,10 +43,53 @@ def test_labels_of_another_kind_are_refused(labels, message):
         class_numbers(labels)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: torch.ones(2, 3, dtype=torch.int8), r"x is int8 of shape \(2, 3\), .*; convert it to float32"),
+        (
+            lambda: np.array([["1.5"]]),
+            r"x is <U3 of shape \(1, 1\), expected floating-point numbers \(float16, float32",
+        ),
+        (lambda: scipy.sparse.csr_array(np.eye(3)), r"x is a csr_array, expected .*; give x.toarray\(\)"),
+        (lambda: np.ma.masked_greater(np.eye(3), 0.5), "x is a MaskedArray, expected an array, a tensor or a path"),
+    ],
+)
+def test_what_are_no_floating_point_numbers_is_refused_everywhere(make, message):
+    x = make()
+    with pytest.raises(ValueError, match=message):
+        floats(x, "x")
+    with pytest.raises(ValueError, match=message), activations(x):
+        pass
+
+
 def test_tensors_that_share_or_negate_memory_are_read():
     x = torch.ones(2, 3)
     assert floats(torch._neg_view(x), "x").tolist() == (-np.ones((2, 3))).tolist()
     assert floats(x.bfloat16().requires_grad_(), "x").dtype == np.float32
+
+
+def pickled(path):
+    np.save(path, np.array([{1: 2}], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        *(
+            (lambda path, content=content: path.write_bytes(content), r"x\.npy: is not an \.npy file of numbers")
+            for content in (b"", b"words", b"\x93NUMPY")
+        ),
+        (lambda path: None, r"No such file.*x\.npy"),
+        (pickled, r"x\.npy: is not an \.npy file of numbers \(.*Python objects"),
+    ],
+)
+def test_a_file_that_is_no_array_is_refused(write, message, tmp_path):
+    write(tmp_path / "x.npy")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        array(tmp_path / "x.npy", "x")
+    with pytest.raises((ValueError, FileNotFoundError), match=message), activations(tmp_path / "x.npy"):
+        pass
 
 
 @pytest.mark.parametrize("column", ["target", "labels"])

@@ -14,6 +14,7 @@ from sdlcore.model.scaling import directions
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
 from tests.coders import coder
+from tests.stores import write_store
 
 W = np.eye(5)[:, :4]
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
@@ -101,6 +102,37 @@ def test_labels_that_name_no_single_class_are_refused_by_name(name, found):
     samples = Arrays(np.ones((2, 5), np.float32), labels=np.array([0, 1]), class_names=["owl", name])
     with pytest.raises(ValueError, match=f"label {name} is the name of {found} reference classes, expected one of cat"):
         References(W, classes=np.arange(4), class_names=["cat", "dog", "dog", "owl"]).labels_of(samples)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"W_p": None}, "expected references"),
+        ({"W_p": 2 * W, "W_r": None}, "column 0 of W_p has norm 2, expected a unit vector"),
+        (dict.fromkeys(("W_p", "W_r"), np.where(np.arange(4) == 1, 0, W)), "column 1 is zero at every site, expected"),
+        ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
+    ],
+)
+def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
+    tensors = {"W_p": W, "W_r": W, "classes": np.arange(4)} | changed
+    write_with_checksum(tmp_path / "r.safetensors", {k: v for k, v in tensors.items() if v is not None}, {})
+    with pytest.raises(ValueError, match=rf"r\.safetensors: {message}"):
+        load_references(tmp_path / "r.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (None, None, "has no labels with class names"),
+        ([1, 1, -1], ["a", "b"], r"0 classes have 1 samples \(min_class_size\) and a nonzero mean, expected two"),
+    ],
+)
+def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):
+    write_store(
+        tmp_path / "s.h5", np.ones((3, 2)), labels=None if labels is None else np.array(labels), class_names=names
+    )
+    with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
+        means_of_classes(bare, centred=True)
 
 
 def test_directions_of_further_sites_are_saved_and_may_be_zero(tmp_path):

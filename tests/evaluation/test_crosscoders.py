@@ -77,6 +77,20 @@ def test_anchors_have_a_part_at_every_site(planted):
     assert cosines.min() > 0.99
 
 
+def test_sites_that_do_not_fit_are_refused(planted):
+    directions, sites = planted
+    two = [rows[:2] for rows in directions[:2]]
+    dictionary = sdl.fit(sites, pair="crosscoder", **TOPK | {"steps": 1})
+    with pytest.raises(ValueError, match="anchors have 10 and 6 dimensions, but the sites of this crosscoder have 10"):
+        sdl.fit(sites, pair="crosscoder", anchors=two, **TOPK)
+    with pytest.raises(ValueError, match=r"truth has dimensions \(10, 6\), but x has \(10, 6, 8\)"):
+        sdl.evaluate(dictionary, two, sites, nulls=False)
+    with pytest.raises(ValueError, match=r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)"):
+        sdl.shared_and_dedicated(dictionary, sites[:2])
+    with pytest.raises(ValueError, match="dictionary has pair sae, expected a crosscoder"):
+        sdl.shared_and_dedicated(sdl.Dictionary(sdl.SparseCoder(4, n_q=2)))
+
+
 def test_solvers_and_saved_files_know_every_site(planted, tmp_path):
     _, sites = planted
     solver = {"solver": "kmeans", "n_atoms": 9, "support": 2}

@@ -103,6 +103,14 @@ def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
     assert not by_hand.features
 
 
+def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
+    labels = np.array(["ant", "bee", "cow"])[np.arange(len(x)) % 3]
+    means, some = sdl.class_means(x, labels), labels != "bee"
+    two_classes = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
+    scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
+    assert scores["macro_f1"] == sdl.evaluate(sae, two_classes, x[some], labels=labels[some])["macro_f1"]
+
+
 def test_custom_reference_directions_score_without_labels(sae, x, bench):
     scores = sdl.evaluate(sae, References(bench.W_p), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
