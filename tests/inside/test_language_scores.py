@@ -102,3 +102,9 @@ def test_what_cannot_be_scored_is_refused(change, message, lm):
     dictionaries, texts = call.pop("dictionaries"), call.pop("texts")
     with pytest.raises(ValueError, match=message):
         sdl.language_scores(dictionaries, lm, texts, **call, **READING)
+
+
+def test_a_missing_layer_is_named_before_the_model_is_loaded(monkeypatch):
+    monkeypatch.setattr("sdlcore.inside.reader.loaded", lambda *_: pytest.fail("the model is loaded"))
+    with pytest.raises(ValueError, match="layer is missing"):
+        sdl.language_scores(CODER, "nowhere", documents(9), **READING)

@@ -36,8 +36,8 @@ class Absorption:
 
     def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
         squares = np.square(true).sum(axis=1)
+        # n_r x n: the inner product of column p and a contribution to the target is a number of units of feature p
         self._units = (true / squares[:, None]).T
-        """n_r x n: the inner product of column p and a contribution to the target is a number of units of feature p."""
         unit_features = (true / np.sqrt(squares)[:, None]).T
         _, self._matched = scipy.optimize.linear_sum_assignment(
             (normalise_rows(W_dec) @ unit_features).T, maximize=True
