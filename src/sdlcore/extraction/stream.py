@@ -389,7 +389,7 @@ def open_language_stream(
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
     several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     # a separate group: a thread reads batches while the training uses its own
-    group = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None
+    group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None  # torch 2.15 returns a union
     marks = folder / "stream.json"
     rows = TextStream(
         [(reader.model, content.points)],
