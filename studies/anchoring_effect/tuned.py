@@ -8,7 +8,8 @@ has 16,000 latents and trains for 784 steps without clipping. There, ReLU had ab
 features. Here the penalty runs from that value up to sixteen times as much. The pilot chooses one learning rate for
 each penalty, without anchors, on a seed that is not scored.
 
-An interrupted command continues: runs with a row in the table are skipped. The runs come seed by seed.
+An interrupted command continues: runs with a row in the table are skipped. The runs come seed by
+seed, first with the best penalty of the pilot and with .1.
 
 The arms, all judged on the 900 features that are not anchored:
 
@@ -72,7 +73,8 @@ def pilot_runs() -> list[TunedRun]:
 
 def scored_runs(pilot: Path) -> list[TunedRun]:
     rates = chosen_rates(pilot)
-    return [TunedRun(arm, l1, rates[l1], seed) for seed in SEEDS for l1 in PENALTIES for arm in ARMS]
+    parts = ((0.2, 0.1), (0.4, 0.8, 1.6))  # the predictions are about .1 and the pilot's best penalty
+    return [TunedRun(arm, l1, rates[l1], seed) for part in parts for seed in SEEDS for l1 in part for arm in ARMS]
 
 
 def chosen_rates(pilot: Path) -> dict[float, float]:
