@@ -8,8 +8,8 @@ has 16,000 latents and trains for 784 steps without clipping. There, ReLU had ab
 features. Here the penalty runs from that value up to sixteen times as much. The pilot chooses one learning rate for
 each penalty, without anchors, on a seed that is not scored.
 
-An interrupted command continues: runs with a row in the table are skipped. The runs come seed by
-seed, first with the best penalty of the pilot and with .1.
+An interrupted command continues: runs with a row in the table are skipped. The runs come seed by seed,
+first with the best penalty of the pilot and with .1.
 
 The arms, all judged on the 900 features that are not anchored:
 

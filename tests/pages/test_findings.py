@@ -52,7 +52,16 @@ def names(table: str) -> dict[str, Any]:
         chosen = rows.query("method == @method and source == @source and contrast == @contrast and weight == @weight")
         return chosen[chosen["clip"] == clip]
 
+    def kl(rows: str, codes: str) -> pd.Series:
+        chosen = kept("codes_nulls_kl").query("rows == @rows and codes == @codes and target == '32' and layer == 12")
+        return chosen.set_index("seed")["kl"]
+
+    def anchors(arm: str, penalty: float) -> list[float]:
+        runs = kept("anchoring_tuned_runs").query("l1 == @penalty")
+        return [100 * value for value in gap(runs, "arm", arm, "none", "recovery_90")]
+
     return {
+        **{"kl": kl, "anchors": anchors},
         **{"t": t, "w": w, "K": kept, "gap": gap, "effect": effect, "len": len},
         **{"ci": lambda values: paired_interval(values.to_numpy()), "auc": lambda name, k: probes[name, k]},
         "paper": trained,
