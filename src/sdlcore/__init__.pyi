@@ -8,7 +8,6 @@ from .codes.reencode import reencode as reencode
 from .codes.refine import refine as refine
 from .codes.search import search as search
 from .config import Config as Config
-from .data.activation_shards import import_activations as import_activations
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References

@@ -85,8 +85,8 @@ def fit_many(
     where, start = device_of(device), opened_start(start)
     if gives_batches(x):
         raise ValueError(
-            "fit_many trains on an array, a path or a store, found batches; write them to a store with sdl.extract or "
-            "sdl.import_activations, or call fit for each run"
+            "fit_many trains on an array, a path or a store, found batches; write them to a store, or call fit for "
+            "each run"
         )
     if start is not None and is_store(x):
         settings.setdefault("pair", start.pair)
