@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 
 from sdlcore.inside.score import LossRecovered
@@ -107,21 +106,6 @@ def test_language_scores_join_the_losses_of_each_run(tmp_path):
     assert cells[:4] == ["smollm2", "BatchTopK SAE", "3", "8.0 ± 0.0"]
     assert cells[-1] == HALF
     assert cells[7] == "–"
-
-
-def test_stability_has_rows_for_pairs_of_seeds_and_the_range_of_pairs(tmp_path):
-    """Two seeds agree; the third has two of four decoder columns of its own."""
-    W = np.eye(4, dtype=np.float32)
-    config = studies.alone({"seeds": [0, 1, 2], "stability": {"runs": {"smollm2": {"methods": ["topk_real"]}}}})
-    for cell in config.stability.cells_without_metrics(config):
-        decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
-        studies.write_dictionary(tmp_path / config.files().model(cell), W, decoder)
-    files = studies.make(config, "stability", tmp_path)
-    rows = read_csv(tmp_path / files.table("stability")).set_index(["first", "second"])
-    assert rows["decoder_0.9"].to_dict() == {(0, 1): 1, (0, 2): 0.5, (1, 2): 0.5}
-    assert rows["encoder_0.9"].tolist() == [1, 1, 1]
-    cells = studies.printed(tmp_path, files, "stability")[0]
-    assert cells[:5] == ["smollm2", "TopK SAE", "3", "0.667 (0.500 to 1.000)", "0.667 (0.500 to 1.000)"]
 
 
 def test_each_harder_bench_differs_from_the_plain_one_in_the_settings_of_its_name():

@@ -101,7 +101,7 @@ class BenchTable(BySource):
         """Return a row for each source and method; a dash where a seed lacks the metric."""
         texts = []
         for (source, method), runs in frames[""].groupby(["source", "method"], sort=False):
-            means = [self.summarise(runs[name], self.decimals(name)) for name in self.columns]
+            means = [_summarise(runs[name], self.decimals(name)) for name in self.columns]
             if self.costed:
                 means += [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
             texts.append([str(source), label_method(str(method)), str(len(runs)), *means])
@@ -112,20 +112,8 @@ class BenchTable(BySource):
         """Return the number of decimals of a column."""
         return self.digits.get(name, METRICS[name].digits if name in METRICS else 3)
 
-    def summarise(self, values: pd.Series, digits: int) -> str:
-        """Return the values of one column and method as text: their mean, and half the width of its interval."""
-        mean, _, high = paired_interval(values.to_numpy(float))
-        return interval(mean, high, digits)
 
-
-class DictionaryTable(BenchTable):
-    """A table of dictionaries without anchors, which reads the dictionaries instead of the metrics of runs."""
-
-    def cells(self, study: Study) -> list[Cell]:
-        return []
-
-    def cells_without_metrics(self, study: Study) -> list[Cell]:
-        return super().cells(study)
-
-    def inputs(self, files: Files) -> list[str]:
-        return [files.model(cell) for cell in self.cells_without_metrics(files.study)]
+def _summarise(values: pd.Series, digits: int) -> str:
+    """Return the values of one column and method as text: their mean, and half the width of its interval."""
+    mean, _, high = paired_interval(values.to_numpy(float))
+    return interval(mean, high, digits)

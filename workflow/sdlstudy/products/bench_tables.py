@@ -1,4 +1,4 @@
-"""Tables that are not in the paper: solvers, harder benches, SynthSAEBench, language scores and stability."""
+"""Tables that are not in the paper: solvers, harder benches, SynthSAEBench and language scores."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ import pandas as pd
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, mip_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS
-from sdlstudy.products.bench_table import BenchTable, DictionaryTable
-from sdlstudy.rendering.text_table import TextTable, number
+from sdlstudy.products.bench_table import BenchTable
+from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import last_row, latents_of, read_metrics, read_runs
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.files import Files
@@ -172,52 +172,3 @@ class LanguageScores(BenchTable):
         for source in self.entries():
             losses |= json.loads(Path(files.language_losses(source)).read_text())["losses"]
         return runs.join(pd.DataFrame([losses[files.model(cell)] for cell in cells]))
-
-
-class Stability(DictionaryTable):
-    """Runs of the table of stability over seeds (docs/language-models.md); null for none."""
-
-    keys = ("stability",)
-    title = "Latents that dictionaries of several seeds share"
-    # two n_q x n_q matrices of cosines: 2 GB at 16,384 latents
-    memory = 4000
-    minutes = 120
-    columns = {
-        f"{side}_{part}": f"{side}: {head}"
-        for side in ("decoder", "encoder")
-        for part, head in (("0.7", "above .7"), ("0.9", "above .9"), ("mean", "mean cosine"))
-    }
-    caption = (
-        "Latents that dictionaries share which differ in their seeds only: means over pairs of seeds (smallest to "
-        "largest pair). Decoder columns are matched one to one so that the sum of their cosines is largest, and "
-        "encoder rows likewise. The shares count matches with a cosine above .7 and .9 among all latents."
-    )
-
-    def accepted_sources(self, study: Study) -> tuple[list[str], str]:
-        # benches draw other features for each seed, so their dictionaries share nothing
-        sources = [name for name, source in study.all_sources().items() if source.n_features is None]
-        return sources, "a source whose samples all seeds share"
-
-    def rows(self, files: Files) -> pd.DataFrame:
-        """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.stability`."""
-        from sdlcore import stability
-        from sdlcore.model.saving import load_model
-
-        frames = []
-        for source, entry in self.entries().items():
-            for method in entry.methods:
-                cells = [Cell(source, method, self.protocol, "none", s) for s in entry.seeds or files.study.seeds]
-                pairs = stability({cell.seed: load_model(files.model(cell)) for cell in cells}).to_frame()
-                pairs.insert(0, "source", source)
-                pairs.insert(1, "method", method)
-                frames.append(pairs)
-        return pd.concat(frames)
-
-    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
-        table = super().text(frames, study)
-        return table._replace(frame=table.frame.rename(columns={"seeds": "pairs"}))
-
-    def summarise(self, values: pd.Series, digits: int) -> str:
-        """Return mean, smallest and largest pair, since pairs of seeds overlap and have no t interval."""
-        mean, low, high = (number(float(value), digits) for value in (values.mean(), values.min(), values.max()))
-        return mean if len(values) == 1 else f"{mean} ({low} to {high})"

@@ -93,10 +93,6 @@ class Files:
         ending = "json" if part == "train" and settings.is_streamed else "h5"
         return f"{self.results}/activations/{folder}/{part}.{ending}"
 
-    def text(self, source: str) -> str:
-        """Return the file or folder of a language source's text, or its name at the hub."""
-        return self.study.sources.language[source].text_in(self.study.cache)
-
     def images(self, source: str) -> tuple[str, str | None]:
         """Return the folders of a source's training and evaluation images.
 
