@@ -268,25 +268,27 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
 
 
 @pytest.mark.slow
-def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finished):
+def test_harder_benches_make_tables_and_a_picture_of_runs_like_any_other(finished):
     change = {
         "harder": {"runs": {"lrb": {"methods": ["topk"]}, "lrb_hierarchy": None}},
-        "frontier": {"source": "lrb", "methods": ["topk"], "panels": {"noise": {"values": [0.0, 0.5]}}},
+        "tables": {
+            "own_noise": {"source": "lrb", "methods": ["topk"], "sweep": {"parameter": "noise", "values": [0.0, 0.5]}}
+        },
     }
-    finished.snakemake("harder", "frontier", change=change)
-    assert finished.plan("harder", "frontier", change=change).jobs == []
+    finished.snakemake("harder", "own_noise", change=change)
+    assert finished.plan("harder", "own_noise", change=change).jobs == []
     with (finished.path / "results/tiny/tables/harder.csv").open() as file:
         (plain,) = csv.DictReader(file)
     assert float(plain["splitting"]) >= 1
     assert plain["absorption"] == ""
-    with (finished.path / "results/tiny/tables/frontier.csv").open() as file:
+    with (finished.path / "results/tiny/tables/own_noise_runs.csv").open() as file:
         points = [(row["parameter"], row["value"], row["source"]) for row in csv.DictReader(file)]
     assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]
-    assert (finished.path / "results/tiny/figures/frontier.png").stat().st_size > 10_000
+    assert (finished.path / "results/tiny/figures/own_noise.png").stat().st_size > 10_000
     # only the changed products are drawn again
     changed = change | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
-    plan = finished.plan("harder", "frontier", change=changed)
-    assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
+    plan = finished.plan("harder", "own_noise", change=changed)
+    assert plan.rules() == {"samples", "train", "evaluate", "make_own_noise", "own_noise"}
 
 
 SWEEP = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}

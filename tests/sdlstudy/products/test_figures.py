@@ -1,4 +1,4 @@
-"""Figures 6 and 8, the overview, convergence and frontier, made from files on disk."""
+"""Figures 6 and 8, the overview and convergence, made from files on disk."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,6 @@ from sdlstudy.products.overview import draw_overview, overview_rows, strongest_n
 from sdlstudy.results.tables import chance_metrics, read_csv, table_columns
 from tests.conftest import REPOSITORY
 from tests.sdlstudy.products import studies
-from tests.sdlstudy.products.test_bench_tables import write_run
 from tests.stores import write_store
 
 
@@ -89,40 +88,6 @@ def test_convergence_has_the_history_of_each_run_and_a_solvers_once(tmp_path):
         ["acs", "", 2, 0.5],
     ]
     assert rows["gt_recovery_encoder"].isna().all()
-
-
-FRONTIER = {
-    "source": "lrb",
-    "methods": ["acs", "topk"],
-    "panels": {"n": {"values": [100, 120]}, "noise": {"values": [0.0, 0.5], "methods": ["acs"]}},
-    "seeds": [0, 3],
-}
-
-
-def test_frontier_has_a_row_for_each_run_at_each_point(tmp_path):
-    config = studies.alone({"frontier": FRONTIER})
-    for cell in config.frontier.cells(config):
-        write_run(tmp_path, config.files(), cell)
-    rows = studies.pictured(tmp_path, studies.make(config, "frontier", tmp_path), "frontier", width=900)
-    assert rows[["parameter", "value", "source", "solver", "seed"]].to_numpy().tolist() == [
-        [parameter, value, source, method, seed]
-        for parameter, value, source, methods in (
-            ("n", 100, "lrb_n_100", ("acs", "topk")),
-            ("n", 120, "lrb_n_120", ("acs", "topk")),
-            ("noise", 0, "lrb", ("acs",)),
-            ("noise", 0.5, "lrb_noise_0_5", ("acs",)),
-        )
-        for method in methods
-        for seed in (0, 3)
-    ]
-    assert rows["n"].tolist() == [100] * 4 + [120] * 4 + [128] * 4
-    assert rows["samples_taken"].tolist() == [40, 40, 500, 500] * 2 + [40] * 4
-
-
-def test_a_run_at_several_points_of_frontier_counts_once():
-    config = studies.alone({"frontier": FRONTIER | {"panels": {"n": {"values": [128]}, "noise": {"values": [0.0]}}}})
-    assert len(config.frontier.runs_at_points(config)) == 8
-    assert len(config.frontier.cells(config)) == 4
 
 
 METHODS = ["topk", "relu"]

@@ -1,7 +1,7 @@
 """Tables that are not in the paper: solvers, harder benches, SynthSAEBench and language scores."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.products.bench_table import BenchTable
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import last_row, latents_of, read_metrics, read_runs
-from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
 
@@ -50,42 +49,38 @@ class Solvers(BenchTable):
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def rows(self, files: Files) -> pd.DataFrame:
-        return solver_rows(self.cells(files.study), files)
+        """Return features found, recovery, reconstruction and seconds, one row for each run.
+
+        Recovery is NaN if the source has no reference directions; only benches have n and an activation probability.
+        ``seconds`` come from the history: they include reading, solving or training, and the encoder, but not evaluation
+        or the start of the process. ``features_found`` counts the atoms of a solver, or the latents of a trained
+        dictionary that are not dead.
+        """
+        rows = []
+        for cell in self.cells(files.study):
+            folder, metrics = Path(files.run(cell)), read_metrics(files.metrics(cell)).metrics
+            history, bench = last_row(folder), files.study.bench(cell.source)
+            alive = latents_of(folder) * (1 - (metrics["dead_fraction"] or 0))
+            rows.append(
+                {
+                    "solver": cell.method,
+                    "n": bench.n if bench else None,
+                    "activation_probability": round(1 - bench.sparsity, 12) if bench else None,
+                    "seed": cell.seed,
+                    "seconds": history["seconds"],
+                    DECODER: metrics.get(DECODER),
+                    ENCODER: metrics.get(ENCODER),
+                    "features_found": round(history.get("atoms", alive)),
+                    "fvu": metrics["fvu"],
+                    "source": cell.source,
+                    "train_samples": files.study.source(cell.source).rows[0],
+                    "l0": metrics["l0"],
+                }
+            )
+        return pd.DataFrame(rows).astype({"n": "Int64", DECODER: float, ENCODER: float})
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         return super().text({"": frames[""].rename(columns={"solver": "method"})}, study)
-
-
-def solver_rows(cells: Iterable[Cell], files: Files) -> pd.DataFrame:
-    """Return features found, recovery, reconstruction and seconds, one row for each run.
-
-    Recovery is NaN if the source has no reference directions; only benches have n and an activation probability.
-    ``seconds`` come from the history: they include reading, solving or training, and the encoder, but not evaluation
-    or the start of the process. ``features_found`` counts the atoms of a solver, or the latents of a trained dictionary
-    that are not dead.
-    """
-    rows = []
-    for cell in cells:
-        folder, metrics = Path(files.run(cell)), read_metrics(files.metrics(cell)).metrics
-        history, bench = last_row(folder), files.study.bench(cell.source)
-        alive = latents_of(folder) * (1 - (metrics["dead_fraction"] or 0))
-        rows.append(
-            {
-                "solver": cell.method,
-                "n": bench.n if bench else None,
-                "activation_probability": round(1 - bench.sparsity, 12) if bench else None,
-                "seed": cell.seed,
-                "seconds": history["seconds"],
-                DECODER: metrics.get(DECODER),
-                ENCODER: metrics.get(ENCODER),
-                "features_found": round(history.get("atoms", alive)),
-                "fvu": metrics["fvu"],
-                "source": cell.source,
-                "train_samples": files.study.source(cell.source).rows[0],
-                "l0": metrics["l0"],
-            }
-        )
-    return pd.DataFrame(rows).astype({"n": "Int64", DECODER: float, ENCODER: float})
 
 
 class Harder(BenchTable):

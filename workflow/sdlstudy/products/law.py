@@ -1,19 +1,19 @@
 """The figure of the cosine between encoder rows and features, beside the law sqrt(1 - n_p / n) for it."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from annotated_types import MinLen
 from matplotlib.figure import Figure
 
-from sdlstudy.products.bench_points import BenchPoint, SweptBench
+from sdlstudy.products.product import AnyStudy, Picture
 from sdlstudy.rendering.labels import label_method
-from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.cells import Cell, source_with
 from sdlstudy.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import METHOD, unknown
+from sdlstudy.settings.names import BENCH, METHOD, unknown
 from sdlstudy.settings.study import Study
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
 from sdlstudy.theory.reading import Read, nearest_ridge, read
@@ -37,7 +37,15 @@ class Where(Settings):
     """Seeds; null for the configuration's."""
 
 
-class Law(SweptBench):
+class BenchPoint(NamedTuple):
+    """A value of a bench's setting, and the name of the bench with this value."""
+
+    parameter: str
+    value: float
+    source: str
+
+
+class Law(Picture):
     """Figure of the cosine between encoder rows and their features, over n and over noise (docs/inside-a-model.md)."""
 
     keys = ("law",)
@@ -51,6 +59,10 @@ class Law(SweptBench):
     memory = 2000
     minutes = 15
 
+    source: Identifier
+    """The bench that is varied."""
+    protocol: Identifier = "best"
+    """The protocol of the trained methods."""
     n: Numbers
     """Numbers of features at which to compute the least-squares read-out of the true features."""
     noise: Numbers
@@ -59,14 +71,8 @@ class Law(SweptBench):
     """Autoencoders, trained or from solvers, each with the values that it runs at. Each value makes a variant of the
     bench, named after it (lrb_n_1400), except the value that the bench has already."""
 
-    def matrices(self, study: Study) -> list[tuple[BenchPoint, int]]:
-        """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
-        noise share the bench's features."""
-        points = [self.point(study, N, n) for n in self.n]
-        points += [BenchPoint(NOISE, noise, self.source) for noise in self.noise]
-        return [(point, seed) for point in points for seed in study.seeds]
-
     def runs_at_points(self, study: Study) -> list[tuple[BenchPoint, Cell]]:
+        """Return the runs, point by point. A run that belongs to several points is listed at each."""
         return [
             (point, Cell(point.source, method, self.protocol, "none", seed))
             for method, where in self.runs.items()
@@ -75,11 +81,39 @@ class Law(SweptBench):
             for seed in where.seeds or study.seeds
         ]
 
+    def matrices(self, study: Study) -> list[tuple[BenchPoint, int]]:
+        """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
+        noise share the bench's features."""
+        points = [self.point(study, N, n) for n in self.n]
+        points += [BenchPoint(NOISE, noise, self.source) for noise in self.noise]
+        return [(point, seed) for point in points for seed in study.seeds]
+
+    def point(self, study: Study, parameter: str, value: float) -> BenchPoint:
+        """Return the bench with one value, named after it (lrb_n_1400) unless the bench has the value already."""
+        return BenchPoint(parameter, value, source_with(study, self.source, parameter, value))
+
     def points(self, study: Study) -> list[BenchPoint]:
-        return [*(point for point, _ in self.matrices(study)), *super().points(study)]
+        """Return the points whose benches are added to the study."""
+        return [point for point, _ in (*self.matrices(study), *self.runs_at_points(study))]
+
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
+        for parameter, value, source in self.points(study):
+            if source not in study.sources.bench:
+                varied = study.source(self.source).model_copy(update={parameter: value})
+                study = study.with_source(source, varied)
+        return study
+
+    def used(self, study: Study) -> Study:
+        part = super().used(study)
+        for source in {self.source, *(point.source for point in self.points(study))}:
+            part = part.with_source(source, study.source(source))
+        return part
 
     def cells_without_metrics(self, study: Study) -> list[Cell]:
-        return self.distinct_runs(study)
+        return list(dict.fromkeys(cell for _, cell in self.runs_at_points(study)))
+
+    def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
+        return study.sources.bench, BENCH
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)

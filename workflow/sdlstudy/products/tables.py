@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from sdlcore.evaluation.metric_names import SIDES, recovery_name
 from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
-from sdlstudy.products.bench_points import source_with
 from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
 from sdlstudy.products.product import AnyStudy, Product, partial_study
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
@@ -28,7 +27,7 @@ from sdlstudy.results.tables import (
     table_over,
 )
 from sdlstudy.results.verdicts import judge
-from sdlstudy.settings.cells import Cell, unchecked_settings, variant_name
+from sdlstudy.settings.cells import Cell, source_with, unchecked_settings, variant_name
 from sdlstudy.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study

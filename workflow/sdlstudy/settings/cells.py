@@ -91,6 +91,11 @@ def variant_name(name: str, parameter: str, value: float) -> str:
     return f"{name}_{parameter}_{re.sub('[^a-z0-9]+', '_', str(value))}"
 
 
+def source_with(study: Study, source: str, parameter: str, value: float) -> str:
+    """Return the name of the variant of a source with a value, or of the source itself if it already has the value."""
+    return source if value == getattr(study.source(source), parameter) else variant_name(source, parameter, value)
+
+
 def discovering_solver(study: Study, anchoring: str) -> SolverConfig | None:
     """Return the solver that discovers the directions of an anchoring, without the settings in protocols; None if the
     anchoring does not use a solver."""
