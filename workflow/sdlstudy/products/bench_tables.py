@@ -52,9 +52,9 @@ class Solvers(BenchTable):
         """Return features found, recovery, reconstruction and seconds, one row for each run.
 
         Recovery is NaN if the source has no reference directions; only benches have n and an activation probability.
-        ``seconds`` come from the history: they include reading, solving or training, and the encoder, but not evaluation
-        or the start of the process. ``features_found`` counts the atoms of a solver, or the latents of a trained
-        dictionary that are not dead.
+        ``seconds`` come from the history: they include reading, solving or training, and the encoder, but not
+        evaluation or the start of the process. ``features_found`` counts the atoms of a solver, or the latents of a
+        trained dictionary that are not dead.
         """
         rows = []
         for cell in self.cells(files.study):
