@@ -71,27 +71,19 @@ def plain_gradient_pursuit(x, rows, k, threshold=0.0):
 PLAIN = {"omp": plain_omp, "gradient_pursuit": plain_gradient_pursuit}
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.6])
 @pytest.mark.parametrize("most", [omp.MOST, 0])
 @pytest.mark.parametrize("activation", PLAIN)
-def test_codes_are_those_of_a_plain_loop(activation, most, planted, monkeypatch):
+def test_codes_are_those_of_a_plain_loop(activation, most, threshold, planted, monkeypatch):
     monkeypatch.setattr(omp, "MOST", most)  # with and without the inner products of all latents
     x, rows = planted
-    expected = [PLAIN[activation](one, rows.double().numpy(), K) for one in x.double().numpy()]
-    # squared condition numbers of five rows of cosines below .7 are below 100, times float32's 6e-8 and codes of 1
-    np.testing.assert_allclose(codes(x, rows, activation), expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("most", [omp.MOST, 0])
-@pytest.mark.parametrize("activation", PLAIN)
-def test_no_latent_is_added_below_a_threshold(activation, most, planted, monkeypatch):
-    monkeypatch.setattr(omp, "MOST", most)
-    x, rows = planted
-    expected = [PLAIN[activation](one, rows.double().numpy(), K, 0.6) for one in x.double().numpy()]
+    expected = [PLAIN[activation](one, rows.double().numpy(), K, threshold) for one in x.double().numpy()]
     coder = model(rows, activation)
-    coder.sigma.threshold.fill_(0.6)
+    coder.sigma.threshold.fill_(threshold)
     with torch.no_grad():
         actual = coder.encode(x).numpy()
-    assert len(np.unique((actual > 0).sum(1))) > 3
+    assert (len(np.unique((actual > 0).sum(1))) > 3) == (threshold > 0)
+    # squared condition numbers of five rows of cosines below .7 are below 100, times float32's 6e-8 and codes of 1
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 

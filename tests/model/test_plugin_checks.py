@@ -48,15 +48,6 @@ def test_a_search_has_a_bound_for_each_latent(search, message):
         model(X)
 
 
-def test_what_is_as_it_should_be_passes_with_its_gradient():
-    model = coder(TopK, values=staticmethod(lambda pre, support: torch.relu(pre) / 2))
-    plain = SparseCoder.from_config(ModelConfig("sae", "topk", 8, 2), (6,), (6,), torch.Generator().manual_seed(0))
-    out = model(X)
-    torch.testing.assert_close(2 * out.latents(), plain(X).latents())
-    out.x_hat.square().sum().backward()
-    assert model.W_enc.grad.any()
-
-
 def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_signed():
     coder(TopK, forward=lambda self, pre: pre / 2, signed=True)(X)
     with pytest.raises(ValueError, match=r"activation own returned -.*, expected none below zero; clamp it"):

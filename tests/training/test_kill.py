@@ -21,39 +21,20 @@ from sdlcore.data.references import References
 from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY
 from tests.forking import Forking
-from tests.int8 import needs_int8
 from tests.stores import write_store
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
 # a checkpoint every few milliseconds, so that kills often hit one
 BASE = {"n_q": 48, "steps": 120, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
-RESAMPLED = {"resample_every": 8, "dead_after": 300}
-# each line is a method; with lambda_anchor it gets anchors
 METHODS = {
     "relu": {"activation": "relu", "l1": 0.1, "bias": True, "penalty_warmup": 0.3},
-    "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3, "decoder_norm": "unit"},
     "topk": {"activation": "topk", "k": 4, "initialisation": "tied"},
-    "batchtopk": {"activation": "batchtopk", "k": 4},
-    "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "held": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
-    "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4]},
-    "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48]},
-    "auxiliary": {"activation": "topk", "k": 1, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 300},
-    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True},
-    "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
-    "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
-    "skip": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True},
-    "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "normalise": True},
-    "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "normalise": True},
-    "resampled topk": {"activation": "topk", "k": 1, **RESAMPLED},
-    "resampled batchtopk": {"activation": "batchtopk", "k": 1, **RESAMPLED},
-    "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},
-    "anchored": {"activation": "topk", "k": 4, "lambda_anchor": 0.5, **RESAMPLED},
-    "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
+    "resampled": {"activation": "topk", "k": 1, "resample_every": 8, "dead_after": 300},
+    "anchored": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "normalise": True, "lambda_anchor": 0.5},
 }
-OFTEN = ("topk",)
-"""Methods of `make test`: tests in other files stop every method's training in their own process."""
+"""With lambda_anchor, a method gets anchors. `test_loop.py` stops trainings with other settings in its own process."""
 FORKING = """
 import os, runpy, signal, sys
 from pathlib import Path
@@ -162,11 +143,9 @@ def assert_same(folder, whole):
     assert visible == {path.name for path in whole.iterdir()} >= {"model.safetensors", "config.json", "history.csv"}
 
 
-def marks(method: str) -> list[pytest.MarkDecorator]:
-    return [needs_int8] * (method == "int8") + [pytest.mark.slow] * (method not in OFTEN)
-
-
-@pytest.mark.parametrize("method", [pytest.param(name, marks=marks(name)) for name in METHODS])
+@pytest.mark.parametrize(
+    "method", ["topk", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "topk")]
+)
 def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_path, method):
     settings, whole, folder = METHODS[method], tmp_path / "whole", tmp_path / "killed"
     assert trainings.run(whole, settings) == 0, log(whole)
@@ -201,7 +180,7 @@ def run_and_kill(trainings, folder, settings):
 # `make test` takes one of five
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_training_that_dies_at_any_of_its_file_operations_ends_in_the_same_bits(trainings, tmp_path, every):
-    settings = {**METHODS["resampled topk"], "steps": 4, "log_every": 2, "checkpoint_every": 2}
+    settings = {**METHODS["resampled"], "steps": 4, "log_every": 2, "checkpoint_every": 2}
     whole = tmp_path / "whole"
     assert trainings.run(whole, settings, die_at=0) == 0, log(whole)
     operations = log(whole).count("file operation")

@@ -6,7 +6,6 @@ from sdlcore.benches.config import BenchSamples
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import Config
 from sdlcore.errors import DivergedError
-from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
@@ -63,35 +62,23 @@ def same_bits(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("method", with_int8(METHODS))
-def test_the_loss_falls_and_the_history_says_how(method):
-    _, history = run(METHODS[method])
-    assert [row["step"] for row in history] == list(range(10, 100, 10))
-    assert history[-1]["samples"] == 90 * 128
-    assert history[-1]["fvu"] < 0.7 * history[0]["fvu"]
-    assert all(0 <= row["dead_fraction"] <= 1 and row["seconds"] > 0 for row in history)
-
-
-def test_topk_recovers_the_features_of_a_small_bench():
-    model, history = run({**METHODS["topk"], "steps": 400, "n_q": 128, "lr": 1e-2})
-    assert gt_recovery(best_match(normalise_rows(model.W_dec.detach().numpy()), W.T)) == 1.0
-    assert history[-1]["l0"] <= 4
-
-
-@pytest.mark.parametrize("method", with_int8(METHODS))
-def test_equal_seeds_give_equal_bits(method):
-    assert same_bits(run(METHODS[method])[0], run(METHODS[method])[0])
-
-
 class Stop(Exception):
     pass
 
 
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
 @pytest.mark.parametrize("method", with_int8(METHODS))
 @pytest.mark.parametrize("stop", [31, *(pytest.param(step, marks=pytest.mark.slow) for step in (60, 89))])
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
+def test_the_loss_falls_and_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
     settings = {**METHODS[method], "checkpoint_every": 30}
     whole, expected = run(settings)
+    assert [row["step"] for row in expected] == list(range(10, 100, 10))
+    assert expected[-1]["samples"] == 90 * 128
+    assert expected[-1]["fvu"] < 0.7 * expected[0]["fvu"]
+    assert all(0 <= row["dead_fraction"] <= 1 and row["seconds"] > 0 for row in expected)
 
     def stopping(step):
         if step == stop:
@@ -110,8 +97,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
     resumed, history = run(settings, place, watching)
     assert steps[0] == stop // 30 * 30, "training resumes from the last checkpoint"
     assert same_bits(whole, resumed)
-    for ours, theirs in zip(history, expected, strict=True):
-        assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+    assert without_seconds(history) == without_seconds(expected)
 
 
 def test_an_interruption_between_two_rows_keeps_the_means_of_the_next(tmp_path, monkeypatch):
@@ -122,13 +108,17 @@ def test_an_interruption_between_two_rows_keeps_the_means_of_the_next(tmp_path, 
     with pytest.raises(KeyboardInterrupt, match="interrupted after step 35 of 90"):
         run(settings, place)
     _, history = run(settings, place)
-    for ours, theirs in zip(history, expected, strict=True):
-        assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+    assert without_seconds(history) == without_seconds(expected)
 
 
 def test_resampling_happens_and_is_counted():
     settings = {
-        **{"activation": "topk", "k": 1, "n_q": 512, "resample_every": 20, "dead_after": 600, "resample_until": 0.5}
+        "activation": "topk",
+        "k": 1,
+        "n_q": 512,
+        "resample_every": 20,
+        "dead_after": 600,
+        "resample_until": 0.5,
     }
     _, history = run(settings)
     resampled = {row["step"]: row["resampled"] for row in history}
@@ -136,34 +126,14 @@ def test_resampling_happens_and_is_counted():
     assert all(count == 0 for step, count in resampled.items() if step % 20 or step > 45)
 
 
-def test_anchored_latents_come_to_their_anchors():
-    anchors = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
-    model, history = run({**METHODS["topk"], "lambda_anchor": 1.0, "steps": 300, "lr": 1e-2}, anchors=anchors)
-    for weights in (model.W_enc, model.W_dec):
-        cosines = torch.nn.functional.cosine_similarity(weights[:5], anchors[0])
-        assert (cosines > 0.9).all()
-    assert history[-1]["anchor"] < history[0]["anchor"]
-
-
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "lista_scales", "pursuit"])
 def test_k_follows_its_schedule_and_the_history_shows_it(method):
     last = METHODS[method]["k"]
     model, rows = run({**METHODS[method], "k_start": 20, "k_decay": 0.5, "resample_every": None})
-    ks = [row["k"] for row in rows]
-    assert ks[0] > 10
-    assert ks == sorted(ks, reverse=True)
-    assert ks[-1] == model.sigma.k == last
+    assert rows[0]["k"] > 10
+    assert rows[-1]["k"] == model.sigma.k == last
     assert rows[0]["l0"] > 2 * last
     assert rows[-1]["l0"] <= last
-    _, rows = run(METHODS["annealed"])
-    assert [row["l1_exponent"] for row in rows] == sorted((row["l1_exponent"] for row in rows), reverse=True)
-    assert rows[0]["l1_exponent"] == 1
-    assert rows[-1]["l1_exponent"] < 0.32
-    assert rows[0]["penalty_factor"] == 1
-    assert rows[-1]["penalty_factor"] != 1
-    _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
-    assert "k" not in rows[0]
-    assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]
 
 
 def test_a_training_that_stops_early_has_the_k_of_its_settings():
@@ -224,14 +194,11 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
     assert history[-1]["step"] == 90, "the training can resume there with sound data"
 
 
-@pytest.mark.parametrize("method", ["topk", "batchtopk", "relu"])
+@pytest.mark.parametrize("method", ["topk", "relu"])
 def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
     settings = {k: v for k, v in METHODS[method].items() if not k.startswith("resample")}
     whole, (whole_row,) = run({**settings, "steps": 3})
     parts, (parts_row,) = run({**settings, "steps": 3, "accumulate": 4})
-    if method == "batchtopk":  # selects over each part
-        assert not same_bits(whole, parts)
-        return
     torch.testing.assert_close(whole.W_dec, parts.W_dec, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(whole.W_enc, parts.W_enc, rtol=1e-4, atol=1e-6)
     # Adam's steps do not show the length of a gradient

@@ -82,14 +82,10 @@ def test_rows_and_sorted_latents_come_at_regular_steps_and_the_last_step_has_a_r
     assert [step for step, reorder in enumerate(reorders) if reorder] == [3, 7]
 
 
-def test_values_are_those_of_the_step():
-    run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
-    config = Config.from_dict({**run, "lr": 0.2, "lr_warmup": 0.1, "lr_decay": 0.5})
-    schedule = {step: scheduled(config, step) for step in (0, 25, 50, 99)}
-    assert [now.k for now in schedule.values()] == [12, 8, 4, 4]
-    assert [now.lr for now in schedule.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
-    assert [now.penalty for now in schedule.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])
-    assert {now.anchoring for now in schedule.values()} == {1.0}
+def test_penalties_warm_up_and_their_exponent_falls():
+    assert values("penalty", 10, l1=0.1, penalty_warmup=0.5) == pytest.approx([0.2, 0.4, 0.6, 0.8, *[1.0] * 6])
+    exponents = values("exponent", 10, l1=0.1, l1_exponent_end=0.2, l1_anneal_start=0.5)
+    assert exponents == pytest.approx([1.0] * 6 + [0.84, 0.68, 0.52, 0.36])
 
 
 FREQUENCY = {"activation": "jumprelu", "frequency": 0.5, "penalty_warmup": 0.9}

@@ -74,8 +74,8 @@ def computing_with(kernels: str) -> Iterator[None]:
         choice.NumbaKernels = numba_kernels
 
 
-def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba") -> tuple[SparseCoder, list, dict]:
-    """Train; return the first process's dictionary, the history, and this process's own tensors.
+def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba") -> tuple[SparseCoder, list]:
+    """Train; return the dictionary with the latents of all processes, and the history.
 
     ``kernels`` compute in double precision, for which numba would have to compile all of its kernels. Otherwise numba's
     kernels are used.
@@ -102,9 +102,8 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
     generator = torch_stream(1, "resampling")
     with computing_with(kernels if dtype == torch.float64 else "numba"):
         history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
-    parts = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unite(model)
-    return model, history, parts
+    return model, history
 
 
 def splits_of(settings: dict) -> list[Split]:
@@ -118,9 +117,8 @@ def train_cases(folder: Path, kernels: str) -> None:
     with processes_of("samples", Config.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in splits_of(settings):
-                model, history, parts = training(settings, Processes(**{split: several}), kernels)
-                tensors = {f"whole/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
-                tensors |= {f"own/{name}": tensor for name, tensor in parts.items()}
+                model, history = training(settings, Processes(**{split: several}), kernels)
+                tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
                 path = folder / f"{case}.{split}.{several.rank}.safetensors"
                 save_file(tensors, path, {"history": json.dumps(history)})
 

@@ -13,7 +13,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
 from sdlcore.model.losses.frequency import TOO_OFTEN
 from sdlcore.model.losses.l0 import TANH_SCALE
-from sdlcore.model.losses.l1 import l1
 from sdlcore.model.losses.orthogonality import drawn_chunks
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.random_streams import torch_stream
@@ -28,7 +27,7 @@ LOSSES = {
     "tanh": {"l0": 0.3, "l0_form": "tanh"},
     "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
     "frequency": {"l0": 0.3, "frequency": 0.4},
-    "multi_k": {"multi_k": (1, 2, K)},
+    "multi_k": {"multi_k": (1, 2, K), "lambda_aux": 0.3, "k_aux": 2},
     "hierarchical": {"hierarchical": True},
     "detached": {"prefixes": (2, 5, N_Q), "prefix_detached": True},
     "orthogonality": {"orthogonality": 0.7, "orthogonality_chunk": 5},
@@ -335,23 +334,6 @@ def test_partly_released_anchors_are_reported_and_weigh_less():
     case = Case("sae", "topk", "plain", True)
     terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, anchoring=0.25)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.25 * 0.5 * terms["anchor"])
-
-
-def test_l1_does_not_fall_when_the_decoder_grows_and_latents_shrink():
-    case = Case("crosscoder", "relu", "l1", False)
-    one = l1(case.model, case.forward())
-    with torch.no_grad():
-        for parameter in (case.model.W_enc, case.model.b_enc):
-            parameter.div_(10)
-        case.model.W_dec.mul_(10)
-    torch.testing.assert_close(l1(case.model, case.forward()), one)
-
-
-def test_terms_that_the_activation_lacks_are_refused():
-    relu = Case("sae", "relu", "plain", False)
-    out = relu.model(relu.x_p)
-    with pytest.raises(TypeError, match="l0 needs activation jumprelu, found relu"):
-        total_loss(relu.model, relu.x_r, out, LossConfig(l0=1.0), None)
 
 
 class Detached(Activation):
