@@ -424,11 +424,11 @@ def test_codes_by_search_replace_no_other_dictionary(folder, capsys, tmp_path):
 
 
 def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, capsys):
-    few = shlex.split("--minutes 0.01 --l0 3 --n-q 48 --steps 50 --batch-size 128 --opens-in sparsify")
+    few = shlex.split("--minutes 0.01 --l0 3 --n-q 48 --steps 50 --batch-size 128")
     main(["suggest", str(folder / "train.h5"), "--out", str(tmp_path / "advice"), *few])
     printed = capsys.readouterr().out
     assert "sdl.fit(x, activation='topk'" in printed
-    files = {"pilots.json", "advice.txt", "advice.yaml", "advice.png"}
+    files = {"pilots.csv", "advice.txt", "advice.png"}
     assert {path.name for path in (tmp_path / "advice").iterdir()} == files
     for name in ("world.npy", "world.h5"):
         main(["bench", "lrb", "--out", str(tmp_path / name), "--seed", "7"])

@@ -47,13 +47,6 @@ def test_a_saved_dictionary_of_another_seed_is_judged_by_its_path(tmp_path):
     assert here.scores["mip_decoder"] > 0.999 > elsewhere.scores["mip_decoder"]
 
 
-def test_noise_is_the_standard_error_over_samples():
-    world = judged_bench("lrb", 7)
-    judged = sdl.judge(topk_with(np.ascontiguousarray(world.W_p.T, np.float32)), "lrb", seed=7)
-    assert judged.noise["mip_decoder"] == 0  # the same rows, whatever the samples are
-    assert 0 < judged.noise["fvu"] < 0.05 * judged.scores["fvu"]
-
-
 def test_two_seeds_of_a_method_are_told_apart_in_one_of_twenty_pairs():
     rng = np.random.default_rng(0)
     told = 0

@@ -3,13 +3,10 @@ import dataclasses
 import matplotlib
 import numpy as np
 import pytest
-import torch
 from matplotlib.figure import Figure
 
 import sdlcore as sdl
-from sdlcore.data.writing import resume_store
 from sdlcore.evaluation.score import Scores
-from sdlcore.model.coder import SparseCoder
 
 matplotlib.use("agg")
 FEATURES = {"encoder": [0.5, 0.95, 0.2, 0.7], "decoder": [0.92, 0.95, 0.91, 0.4], "anchored": [1]}
@@ -69,42 +66,13 @@ def test_a_history_is_drawn_over_its_steps(sae):
     assert len(both.lines) == 2
 
 
-def test_top_samples_are_the_largest_in_order(sae):
-    dictionary, x = sae
-    latent = int(dictionary.encode(x).max(0).argmax())
-    ax = sdl.plot.top_samples(dictionary, x, latent, 5)
-    heights = [bar.get_height() for bar in ax.patches]
-    assert heights == sorted(heights, reverse=True)
-    assert heights[0] == pytest.approx(dictionary.encode(x)[:, latent].max())
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda plot, d, x: plot.recovery(Scores({})), "no ground truth"),
         (lambda plot, d, x: plot.loss(d, "mip"), "the history has no column mip"),
-        (lambda plot, d, x: plot.top_samples(d, x, 12), "latent must be between 0 and 11, found 12"),
-        (lambda plot, d, x: plot.top_samples(3, x, 1), r"dictionary is a int, expected the result of sdl\.fit"),
-        (lambda plot, d, x: plot.top_samples(d, x[:0], 1), "x contains no samples, expected one or more"),
-        (lambda plot, d, x: plot.top_samples(d, x[:, :3], 1), "x has the shape 200 x 3, but the dictionary reads N x"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message, sae):
     with pytest.raises(ValueError, match=message):
         call(sdl.plot, *sae)
-
-
-def test_top_samples_come_by_blocks_from_arrays_tensors_and_files(sae, tmp_path, monkeypatch):
-    dictionary, x = sae
-    np.save(tmp_path / "x.npy", x)
-    expected = [bar.get_height() for bar in sdl.plot.top_samples(dictionary, x, 3).patches]
-    sizes, encode = [], SparseCoder.encode
-    monkeypatch.setattr("sdlcore.plot.ROWS_AT_ONCE", 30)
-    monkeypatch.setattr(SparseCoder, "encode", lambda self, part: (sizes.append(len(part)), encode(self, part))[1])
-    with resume_store(tmp_path / "x.h5", {}, "float32") as writer:
-        writer.append(x)
-    for way in (x, torch.from_numpy(x).requires_grad_(), tmp_path / "x.npy", tmp_path / "x.h5", x.reshape(20, 10, 8)):
-        for one in (dictionary, dictionary.coder):
-            ax = sdl.plot.top_samples(one, way, 3)
-            assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)
-    assert max(sizes) == 30

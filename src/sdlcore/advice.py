@@ -6,7 +6,6 @@ with several seeds, at every L0 and width. If its pilots are shorter than the tr
 rate is tried as well. Searches by Optuna or scikit-learn rank trials by one number; here each method keeps its rate.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ import numpy as np
 
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.extras import extra
-from sdlcore.interop.export import refusal
 from sdlcore.pilots import METHODS, NEAR, RATES, SEEDS, Pilots, pilot_samples
-from sdlcore.storage.files import user_path, write_text
+from sdlcore.storage.files import user_path, write_rows, write_text
 from sdlcore.text import number, table
 
 if TYPE_CHECKING:
@@ -66,11 +64,6 @@ class Advice:
             values = value if isinstance(value, list) else [] if value is True else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return " ".join(words)
-
-    @property
-    def yaml(self) -> str:
-        """The method for a configuration of the pipeline."""
-        return f"methods:\n  suggested: {json.dumps(self.settings)}\n"
 
     def cost(self, tokens: float) -> dict[str, float]:
         """Return the cost of one pass over a number of samples with the best settings, on this machine.
@@ -120,9 +113,9 @@ class Advice:
         return "\n\n".join([table(cells), self.sentence, f"import sdlcore as sdl\n{self.call}", self.command, text])
 
     def save(self, folder: Path) -> None:
-        """Write the advice as it prints (advice.txt), the method for a configuration (.yaml) and the picture (.png)."""
+        """Write the advice as it prints (advice.txt), its picture (advice.png) and every pilot (pilots.csv)."""
         write_text(folder / "advice.txt", f"{self}\n")
-        write_text(folder / "advice.yaml", self.yaml)
+        write_rows(folder / "pilots.csv", [[*self.pilots[0]], *(map(str, row.values()) for row in self.pilots)])
         figure = self.plot().get_figure(root=True)
         assert figure is not None
         figure.savefig(folder / "advice.png", bbox_inches="tight")
@@ -135,7 +128,6 @@ def suggest(
     *,
     n_q: int | Sequence[int] | None = None,
     methods: Sequence[str] = tuple(METHODS),
-    opens_in: str | None = None,
     steps: int = 2000,
     batch_size: int = 1024,
     seed: int = 0,
@@ -160,8 +152,6 @@ def suggest(
         Number of latents, or several; eight times n_p if left out. Methods are chosen at the first.
     methods
         Names of the methods to try, from `METHODS`.
-    opens_in
-        Leave out methods that this library cannot open, such as saelens (`export`).
     steps
         Steps of the longest pilots.
     batch_size
@@ -169,8 +159,7 @@ def suggest(
     seed
         Added to the seeds of the pilots.
     out
-        Folder for the pilots (pilots.json) and the advice: advice.txt, advice.yaml and the picture advice.png. The same
-        call continues there after an interruption.
+        Folder for the advice (advice.txt), its picture (advice.png) and the scores of all pilots (pilots.csv).
     progress
         Print a line for each pilot.
 
@@ -181,7 +170,7 @@ def suggest(
     Raises
     ------
     ValueError
-        If x has under 100 samples, a method is unknown, no method is left, or ``out`` contains another call's pilots.
+        If x has under 100 samples, or a method is unknown.
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")
@@ -193,42 +182,39 @@ def suggest(
     widths = [n_q or 8 * train.shape[1]] if n_q is None or isinstance(n_q, int) else list(n_q)
     sizes = list(product(widths, [l0] if isinstance(l0, int) else l0))
     size, budget = sizes[0], 60 * minutes
-    call = {"minutes": minutes, "sizes": [*map(list, sizes)], "methods": list(methods), "opens_in": opens_in}
-    call |= {"steps": steps, "batch_size": batch_size, "seed": seed}
-    trial = Pilots(train, test, call, None if folder is None else folder / "pilots.json", progress)
+    trial = Pilots(train, test, batch_size, seed, progress)
     timed = {name: trial.timed(name, size) for name in methods}
-    names = [name for name, (_, found) in timed.items() if opens_in is None or refusal(found.coder, opens_in) is None]
-    if not names:
-        raise ValueError(f"{opens_in} can open none of {', '.join(methods)}; choose other methods or another library")
 
-    first = list(product(names, RATES))
-    length = trial.plan("first", steps, SHARES[0] * budget / sum(timed[name][0] for name, _ in first))
-    ranked = trial.ranked(first, size, length)
+    def plan(seconds: float, seconds_per_step: float) -> int:
+        return max(min(steps, 50), min(steps, int(seconds / seconds_per_step)))
+
+    kinds = list(product(methods, RATES))
+    first = plan(SHARES[0] * budget, sum(timed[name] for name, _ in kinds))
+    ranked = trial.ranked(kinds, size, first)
     half = ranked[: math.ceil(len(ranked) / 2)]
-    half += [next(kind for kind in ranked if kind[0] == name) for name in names if name not in dict(half)]
-    share = SHARES[1] * trial.left(budget) / sum(trial.seconds_per_step(name) for name, _ in half)
-    ranked = trial.ranked(half, size, trial.plan("second", steps, min(share, 3 * length)))
+    half += [next(kind for kind in ranked if kind[0] == name) for name in methods if name not in dict(half)]
+    share = SHARES[1] * trial.left(budget)
+    second = min(plan(share, sum(trial.seconds_per_step(name) for name, _ in half)), 3 * first)
+    ranked = trial.ranked(half, size, second)
     rates = dict(reversed(ranked))  # the best of each method, which comes last
     order = list(dict.fromkeys(name for name, _ in ranked))
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
     relative_cost = sum(n_q for n_q, _ in sizes) / size[0]
     pace = len(SEEDS) * relative_cost * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
-    last = trial.plan("last", steps, trial.left(budget) / pace)
+    last = plan(trial.left(budget), pace)
 
     rows = [trial.row(name, rates[name], each, last) for each in sizes for name in names]
     best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))
-    fvus = trial.extrapolated(best, size, steps)
+    fvus = trial.extrapolated(best, size, first, last, steps)
     settings = trial.settings(best["method"], size) | {"lr": min(fvus, key=fvus.__getitem__)}
     settings |= {"steps": steps, "batch_size": batch_size}
-    second = [trial.pilot(name, rates[name], size, trial.plans["second"], 0) for name in order if name not in names]
-    dropped = [f"{row['method']} ({row['fvu']:.3g} at an L0 of {row['l0']:.3g})" for row in second]
+    shorter = [trial.pilot(name, rates[name], size, second, 0) for name in order if name not in names]
+    dropped = [f"{row['method']} ({row['fvu']:.3g} at an L0 of {row['l0']:.3g})" for row in shorter]
     sentence = _sentence(rows[: len(names)], best, dropped, fvus, steps)
     rows += [row for each in sizes for row in trial.nulls(each)]
     advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], best["step"])
     if folder is not None:
         advice.save(folder)
-        if progress:
-            print(f"{folder}: wrote advice.txt, advice.yaml and advice.png")
     return advice
 
 

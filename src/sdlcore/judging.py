@@ -2,8 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,19 +14,13 @@ import scipy.special
 
 from sdlcore.benches.lrb import Bench
 from sdlcore.benches.synth import SynthBench
-from sdlcore.data.arrays import Arrays
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
-from sdlcore.evaluation.evaluate import evaluate_coder
-from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.intervals import LEVEL
 from sdlcore.evaluation.score import Scores, evaluate
-from sdlcore.random_streams import stream
 from sdlcore.text import number, table
 
 TEST_SAMPLES = 10_000
-PARTS = 5
-"""Parts of the test samples whose scores give the noise of samples."""
 NEAR = 1.25
 """Kept results are compared if their mean L0 differs from the dictionary's by at most this factor."""
 SHOWN = ("detection_f1", "mcc", "mip_decoder", "gt_recovery_decoder", "fvu", "l0", "dead_fraction")
@@ -61,8 +54,6 @@ class Judgement:
     seed: int
     scores: Scores
     """Scores on 10,000 test samples, with null baselines."""
-    noise: dict[str, float]
-    """Standard error of each shown score from the draw of test samples."""
     rows: list[dict[str, Any]]
     """A row for each kept method near the dictionary's L0: mean score and L0, seeds, difference of the dictionary's
     score with a 95 % interval (``low``, ``high``), and ``verdict``: better, worse or not told apart.
@@ -71,12 +62,10 @@ class Judgement:
     def __repr__(self) -> str:
         """Return both tables with a legend."""
         nulls, score = self.scores.nulls, BENCHES[self.bench].score
-        shown = [["score", "value", "noise", *nulls]]
-        for name in SHOWN:
-            columns: tuple[Mapping[str, float | None], ...] = (self.scores.metrics, self.noise, *nulls.values())
-            shown.append([name, *(number(column.get(name)) for column in columns)])
-        lines = [f"{self.bench}, seed {self.seed}, {TEST_SAMPLES} test samples", table(shown)]
-        lines += ["noise: standard error over test samples; directions, samples: untrained dictionaries", ""]
+        columns = {"value": self.scores.metrics, **nulls}
+        shown = [[name, *(number(column[name]) for column in columns.values())] for name in SHOWN]
+        lines = [f"{self.bench}, seed {self.seed}, {TEST_SAMPLES} test samples", table([["score", *columns], *shown])]
+        lines += ["directions, samples: untrained dictionaries", ""]
         if (self.scores[score] or 0) <= (nulls["directions"][score] or 0):
             lines.append(f"It is no better than random directions: was it trained on the samples of seed {self.seed}?")
         if not self.rows:
@@ -139,18 +128,10 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
             f"the dictionary reads {n_p} dimensions, but {bench} has {len(world.W_p)}; judge scores dictionaries "
             "that were trained on the samples of sdlcore bench, and evaluate scores others"
         )
-    scores, coder = evaluate(found, world), deepcopy(found.coder).cpu().float().eval()
-    truth, samples = GroundTruth.of(world.references, None, world.hierarchy, True), world.samples(TEST_SAMPLES, "test")
-    values = []
-    for places in np.split(np.arange(TEST_SAMPLES), PARTS):
-        part = Arrays(samples.input[places], features=samples.features[places])
-        metrics = evaluate_coder(coder, part, truth, stream(0, "chance")).metrics
-        values.append([metrics[name] for name in SHOWN])
-    spread = np.array(values, float).std(axis=0, ddof=1) / math.sqrt(PARTS)
-    noise = dict(zip(SHOWN, spread.tolist(), strict=True))
+    scores = evaluate(found, world)
     value, l0 = scores[BENCHES[bench].score], scores["l0"]
     rows = [] if value is None or l0 is None else compared(value, l0, _kept(bench))
-    return Judgement(bench, seed, scores, noise, rows)
+    return Judgement(bench, seed, scores, rows)
 
 
 def compared(value: float, l0: float, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,12 +1,11 @@
 """The pilots of `suggest`: short trainings on the same samples, with their scores, and null baselines beside them."""
 
-import json
 import math
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.samples import samples_of
+from sdlcore.errors import DivergedError
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.evaluation.score import evaluate, null_dictionaries
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches, open_batches
-from sdlcore.storage.files import write_json
 
 METHODS: dict[str, dict[str, Any]] = {
     "topk": {"activation": "topk", "lambda_aux": 1 / 32},
@@ -52,29 +51,13 @@ Size = tuple[int, int]
 
 
 class Pilots:
-    """Pilots on the same samples. A finished pilot is read from the table instead of trained again.
+    """Pilots on the same samples. A pilot that is asked for again is not trained again."""
 
-    ``call`` contains the arguments of `suggest` that determine the pilots; ``path`` is the table, or None.
-    """
-
-    def __init__(
-        self, train: np.ndarray, test: np.ndarray, call: dict[str, Any], path: Path | None, progress: bool
-    ) -> None:
-        self.train, self.test, self.path, self.progress = train, test, path, progress
-        self.batch_size, self.seed = call["batch_size"], call["seed"]
-        self.done: dict[str, dict[str, Any]] = {}
-        self.plans: dict[str, int] = {}
-        sums = [float(part[:100].sum()) for part in (train, test)]
-        self.call = call | {"samples": [*train.shape, len(test)], "sums": sums}
-        if path is not None and path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            for name, value in self.call.items():
-                if (old := kept.get("call", {}).get(name)) != value:
-                    raise ValueError(f"{path}: has {name} {old}, here {value}; choose another folder, or delete it")
-            self.done, self.plans = kept["pilots"], kept["plans"]
+    def __init__(self, train: np.ndarray, test: np.ndarray, batch_size: int, seed: int, progress: bool) -> None:
+        self.train, self.test, self.batch_size, self.seed, self.progress = train, test, batch_size, seed, progress
+        self.done: dict[tuple[Any, ...], dict[str, Any]] = {}
         if progress:
-            found = f"{len(train)} samples to train on, {len(test)} held out; {len(self.done)} finished pilots found"
-            print(f"{found}; compiling and timing each method takes a minute at the first call", flush=True)
+            print(f"{len(train)} samples to train on, {len(test)} held out; compiling kernels", flush=True)
 
     def settings(self, name: str, size: Size) -> dict[str, Any]:
         """Return the keywords of `fit` for a method."""
@@ -85,14 +68,10 @@ class Pilots:
             settings["prefixes"] = [max(1, int(share * n_q)) for share in settings["prefixes"]]
         return settings
 
-    def timed(self, name: str, size: Size) -> tuple[float, Dictionary]:
-        """Return the seconds of a step and a dictionary; the first training compiles kernels, the second is timed."""
+    def timed(self, name: str, size: Size) -> float:
+        """Return the seconds of a step; the first training compiles kernels, the second is timed."""
         self._fit(name, RATES[0], size, TIMED_STEPS, 0)
-        found = self._fit(name, RATES[0], size, TIMED_STEPS, 0)
-        seconds = found.history[-1]["seconds"] / TIMED_STEPS
-        if self.progress:
-            print(f"{name}: {1000 * seconds:.3g} ms a step", flush=True)
-        return seconds, found
+        return self._fit(name, RATES[0], size, TIMED_STEPS, 0).history[-1]["seconds"] / TIMED_STEPS
 
     def left(self, budget: float) -> float:
         """Return the seconds of a budget that finished pilots have not used."""
@@ -103,40 +82,34 @@ class Pilots:
         longest = max((pilot for pilot in self.done.values() if pilot["method"] == name), key=lambda row: row["steps"])
         return float(longest["seconds"] / longest["steps"])
 
-    def plan(self, name: str, most: int, steps: float) -> int:
-        """Return the number of steps of a round, which an interrupted call has kept."""
-        self.plans.setdefault(name, max(min(most, 50), min(most, int(steps))))
-        self._save()
-        return self.plans[name]
-
     def ranked(self, kinds: Sequence[tuple[str, float]], size: Size, steps: int) -> list[tuple[str, float]]:
         """Train each method with its rate, and return them by error; methods with a larger L0 come last."""
         found = {kind: self.pilot(*kind, size, steps, 0) for kind in kinds}
         return sorted(found, key=lambda kind: (found[kind]["l0"] > NEAR * size[1], found[kind]["fvu"]))
 
     def pilot(self, name: str, lr: float, size: Size, steps: int, seed: int, omp: bool = False) -> dict[str, Any]:
-        """Train and score one pilot, also with OMP codes if ``omp``, or return its finished scores."""
-        n_q, target = size
-        key = f"{name} lr={lr:g} n_q={n_q} l0={target} steps={steps} seed={seed}{' omp' if omp else ''}"
+        """Train and score one pilot, also with OMP codes if ``omp``. If it diverges, its FVU and L0 are infinite."""
+        key = name, lr, *size, steps, seed, omp
         if key not in self.done:
             began = time.monotonic()
-            found = self._fit(name, lr, size, steps, seed)
-            kind = {"method": name, "lr": lr, "n_q": n_q, "target": target, "steps": steps, "seed": seed}
-            scores = self._scores(found) | {"omp": self._omp(found, target) if omp else None}
-            seconds = {"step": found.history[-1]["seconds"] / steps, "seconds": time.monotonic() - began}
-            self.done[key] = kind | scores | seconds
-            self._save()
+            scores: dict[str, Any] = {"fvu": math.inf, "l0": math.inf, "dead": math.nan, "omp": None, "step": math.nan}
+            with suppress(DivergedError):
+                found = self._fit(name, lr, size, steps, seed)
+                scores = self._scores(found) | {"omp": self._omp(found, size[1]) if omp else None}
+                scores["step"] = found.history[-1]["seconds"] / steps
+            kind = dict(zip(("method", "lr", "n_q", "target", "steps", "seed"), key, strict=False))
+            self.done[key] = kind | scores | {"seconds": time.monotonic() - began}
             if self.progress:
-                print(f"{key}: FVU {self.done[key]['fvu']:.3f}, L0 {self.done[key]['l0']:.1f}", flush=True)
+                print(f"{name}, lr {lr:g}, {steps} steps: FVU {scores['fvu']:.3f}, L0 {scores['l0']:.1f}", flush=True)
         return self.done[key]
 
-    def extrapolated(self, row: dict[str, Any], size: Size, steps: int) -> dict[float, float]:
+    def extrapolated(self, row: dict[str, Any], size: Size, first: int, last: int, steps: int) -> dict[float, float]:
         """Return the FVUs of the rate of a row and of the next lower rate after ``steps`` steps, by rate.
 
-        With a lower rate, the error falls later and further. The errors of each rate in the first and the last round
-        are continued as a power of the number of steps. Without both rounds or a lower rate, return the row's own FVU.
+        With a lower rate, the error falls later and further. The errors of each rate after ``first`` and ``last`` steps
+        are continued as a power of the number of steps. Without two lengths or a lower rate, return the row's own FVU.
         """
-        name, lr, first, last = row["method"], row["lr"], self.plans["first"], self.plans["last"]
+        name, lr = row["method"], row["lr"]
         lower = [rate for rate in RATES if rate < lr]
         if first == last or last == steps or not lower:
             return {lr: row["fvu"]}
@@ -151,7 +124,8 @@ class Pilots:
     def row(self, name: str, lr: float, size: Size, steps: int) -> dict[str, Any]:
         """Train a method with several seeds, and return its row of the result."""
         pilots = [self.pilot(name, lr, size, steps, seed, omp=not seed) for seed in SEEDS]
-        fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
+        with np.errstate(invalid="ignore"):  # of a seed that diverged
+            fvu, low, high = paired_interval([pilot["fvu"] for pilot in pilots])
         same = {key: pilots[0][key] for key in ("method", "lr", "n_q", "target", "steps", "omp")}
         means = {key: float(np.mean([pilot[key] for pilot in pilots])) for key in ("l0", "dead", "step")}
         seeds = [pilot["fvu"] for pilot in pilots]
@@ -190,11 +164,6 @@ class Pilots:
     def _omp(self, found: Dictionary, target: int) -> float | None:
         codes = search(found, self.train[:TEST_ROWS], "omp", l0=target, progress=False)
         return evaluate(codes, x=self.test, nulls=False)["fvu"]
-
-    def _save(self) -> None:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, {"call": self.call, "plans": self.plans, "pilots": self.done})
 
 
 def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,14 @@
 """Plots of scores and training histories. Each function draws on matplotlib axes and returns these axes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.dictionary.load import ONLY, check_sample_shape, coder_of
-from sdlcore.dictionary.samples import samples_of
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores
 from sdlcore.extras import extra
-from sdlcore.model.coder import SparseCoder
 from sdlcore.text import in_figure
 
 if TYPE_CHECKING:
@@ -119,46 +115,6 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
     ax.set(xlabel="best cosine with an encoder row", ylabel="best cosine with a decoder column")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
     ax.legend(loc="lower right")
-    return ax
-
-
-def top_samples(
-    dictionary: Dictionary | SparseCoder, x: Any, latent: int, number: int = 20, ax: "Axes | None" = None
-) -> "Axes":
-    """Plot a latent's largest activations: one bar for each sample, labelled with the sample's row.
-
-    Parameters
-    ----------
-    dictionary
-        The dictionary that encodes the samples.
-    x
-        The samples, as in `Dictionary.encode`. They are encoded in blocks, and counted from 0 in the order of memory.
-    latent
-        Index of the latent.
-    number
-        Largest number of bars.
-    ax
-        Axes to draw on; None for new ones.
-
-    Raises
-    ------
-    ValueError
-        If there is no such latent, or the dictionary cannot encode ``x``.
-    """
-    coder = coder_of(dictionary)
-    if not 0 <= latent < coder.config.n_q:
-        raise ValueError(f"latent must be between 0 and {coder.config.n_q - 1}, found {latent}")
-    with samples_of(x, coder.config.pair) as samples, torch.no_grad():
-        check_sample_shape(ONLY, coder, samples.shape)
-        latents = (coder.encode(block) for block in samples.blocks(ROWS_AT_ONCE, coder.W_enc))
-        # copies, since views would keep whole blocks in memory
-        values = np.concatenate([block[:, latent].cpu().numpy().copy() for block in latents])
-    ax = _axes(ax)
-    rows = np.argsort(-np.abs(values), kind="stable")[:number]
-    rows = rows[values[rows] != 0]
-    ax.bar(range(len(rows)), values[rows])
-    ax.set_xticks(range(len(rows)), [str(row) for row in rows], rotation=90)
-    ax.set(xlabel="sample", ylabel=f"activation of latent {latent}")
     return ax
 
 

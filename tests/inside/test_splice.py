@@ -253,6 +253,8 @@ def test_the_model_is_as_it_was_after_an_exception(lm: Any, random: SparseCoder)
     for edit in (ablate([0, Q]), steer(-1, by=1)):
         with pytest.raises(ValueError, match="latent must be between 0 and 39"), splice(lm, 2, random, edit):
             logits(lm)
+    with pytest.raises(ValueError, match="latent must be 0 or more, found -1"):
+        ablate(-1)
     assert hooks(lm) == before
     assert torch.equal(logits(lm), clean)
 

@@ -53,7 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     ),
     "suggest": command(
         sdl.suggest,
-        "x out minutes l0 n_q opens_in steps batch_size seed",
+        "x out minutes l0 n_q steps batch_size seed",
         x=InputPath,
         l0=tuple[int, ...] | int,
         n_q=tuple[int, ...] | None,

@@ -72,9 +72,10 @@ def latent_numbers(latents: int | Iterable[int] | np.ndarray | Tensor, n_q: floa
     """Return numbers of latents, each once; ValueError for a number that is not between 0 and ``n_q`` - 1."""
     several = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
     numbers = [operator.index(latent) for latent in (several if isinstance(several, Iterable) else [several])]
+    expected = "0 or more" if n_q == math.inf else f"between 0 and {n_q - 1}"
     for latent in numbers:
         if not 0 <= latent < n_q:
-            raise ValueError(f"latent must be between 0 and {n_q - 1}, found {latent}")
+            raise ValueError(f"latent must be {expected}, found {latent}")
     return list(dict.fromkeys(numbers))
 
 
