@@ -90,7 +90,6 @@ def interruptible():
 def registry(monkeypatch):
     """Unregister and unload the plugins of a test afterwards."""
     monkeypatch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
-    monkeypatch.setattr(plugins, "_UNNAMED", set(plugins._UNNAMED))
     monkeypatch.setattr(sys, "path", list(sys.path))
     modules, metrics = set(sys.modules), dict(METRICS)
     yield

@@ -115,7 +115,7 @@ class Advice:
     def save(self, folder: Path) -> None:
         """Write the advice as it prints (advice.txt), its picture (advice.png) and every pilot (pilots.csv)."""
         write_text(folder / "advice.txt", f"{self}\n")
-        write_rows(folder / "pilots.csv", [[*self.pilots[0]], *(map(str, row.values()) for row in self.pilots)])
+        write_rows(folder / "pilots.csv", [[*self.pilots[0]], *([*map(str, row.values())] for row in self.pilots)])
         figure = self.plot().get_figure(root=True)
         assert figure is not None
         figure.savefig(folder / "advice.png", bbox_inches="tight")

@@ -51,7 +51,6 @@ def plugins():
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
-        patch.setattr(registry, "_UNNAMED", set(registry._UNNAMED))
         patch.setattr(sys, "path", list(sys.path))
         load_plugins([str(path) for path in sorted(set(PLUGINS.values()))])
         yield

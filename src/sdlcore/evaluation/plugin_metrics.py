@@ -5,8 +5,7 @@ from typing import Literal, TypeVar
 
 from sdlcore.errors import PluginError
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
-from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, digests, extensions, register
+from sdlcore.plugins.registry import Extension, digests, extension, extensions
 
 _OURS = tuple(METRICS)
 
@@ -41,15 +40,13 @@ def metric(
     PluginError
         If the name is taken or not allowed, or ``runs`` has another value.
     """
-
-    check_named(name, "metric")
+    if runs not in (EVERY_RUN, JUDGED, BENCH):
+        raise PluginError(f"metric {name}: runs must be one of EVERY_RUN, JUDGED, BENCH, found {runs!r}")
+    register = extension("metric", name, _OURS, facts={"runs": runs})
 
     def add(measure: AnyMeasure) -> AnyMeasure:
-        entry = Metric(name, symbol, caption, better, runs, digits, in_tables, effect, of_plugin=True)
-        if runs not in (EVERY_RUN, JUDGED, BENCH):
-            raise PluginError(f"metric {name}: runs must be one of EVERY_RUN, JUDGED, BENCH, found {runs!r}")
-        register(Extension("metric", name, measure, settings_class(measure, f"metric {name}"), {"runs": runs}), _OURS)
-        METRICS[name] = entry
+        register(measure)
+        METRICS[name] = Metric(name, symbol, caption, better, runs, digits, in_tables, effect, of_plugin=True)
         return measure
 
     return add
@@ -58,7 +55,7 @@ def metric(
 def metrics_of_plugins(judged: bool, bench: bool) -> dict[str, Extension]:
     """Return the plugins' metrics for runs with or without reference directions (``judged``), on a bench or not."""
     having = {EVERY_RUN, *([JUDGED] if judged else []), *([BENCH] if bench else [])}
-    return {name: extension for name, extension in extensions("metric").items() if extension.facts["runs"] in having}
+    return {name: plugin for name, plugin in extensions("metric").items() if plugin.facts["runs"] in having}
 
 
 def plugins_of_metrics(judged: bool, bench: bool) -> dict[str, str]:

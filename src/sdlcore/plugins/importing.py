@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sdlcore.errors import PluginError
-from sdlcore.plugins.registry import VARIABLE, error_text, mark_requested
+from sdlcore.plugins.registry import VARIABLE, error_text
 
 
 def locate_plugin(plugin: str, folder: Path) -> str:
@@ -35,7 +35,7 @@ def load_plugins(plugins: Iterable[str]) -> None:
     """
     for plugin in plugins:
         try:
-            mark_requested(_import(plugin))
+            _import(plugin)
         except ModuleNotFoundError as error:
             if error.name != plugin.partition(".")[0]:
                 raise PluginError(f"{plugin} cannot be imported ({error_text(error)})") from error
@@ -62,10 +62,10 @@ def load_for_jobs() -> None:
         raise PluginError(f"{VARIABLE}: {error}") from error
 
 
-def _import(plugin: str) -> str:
-    """Import a plugin and return the name of its module."""
+def _import(plugin: str) -> None:
     if not plugin.endswith(".py"):
-        return import_module(plugin).__name__
+        import_module(plugin)
+        return
     path = Path(plugin).resolve()
     if not path.is_file():
         raise PluginError(f"{plugin}: no such file")
@@ -75,4 +75,3 @@ def _import(plugin: str) -> str:
     module = import_module(place.stem)
     if Path(module.__file__ or "").resolve() != path:
         raise PluginError(f"{plugin}: another module is called {place.stem}; rename yours")
-    return module.__name__

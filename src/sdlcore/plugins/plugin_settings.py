@@ -29,7 +29,7 @@ def settings_class(
     implementation
         The class or function.
     called
-        What errors call it, such as ``activation soft_topk``.
+        Name of the plugin's part in errors.
     more
         Further settings: name -> type and default.
     takes
@@ -55,7 +55,7 @@ def settings_class(
         model: type[Settings] = create_model("Settings", __base__=Settings, **fields)  # type: ignore[call-overload]
         model.model_rebuild()
     except (TypeError, NameError, RuntimeError) as error:
-        raise PluginError(f"{implementation.__module__}: {called}: {error}") from error
+        raise PluginError(f"{called}: {error}") from error
     return model
 
 

@@ -6,23 +6,25 @@ Section "In the package" of docs/extending.md lists the files of the built-in on
 import hashlib
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import ConfigDict
 from pydantic_core import PydanticCustomError
 
 from sdlcore.errors import PluginError
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.settings import Settings, documents
 from sdlcore.suggestions import did_you_mean
 from sdlcore.user_warnings import warn_at_call
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
 """What a plugin can add."""
+Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 VARIABLE = "SDLCORE_PLUGINS"
 """The environment variable that hands the plugins of a configuration on to its jobs."""
 GROUP = "sdlcore.plugins"
@@ -40,7 +42,7 @@ class Extension:
     settings: type[Settings]
     """The model of the settings that it alone has."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else its kind has to know of it."""
+    """Further properties, by kind."""
 
     @property
     def module(self) -> str:
@@ -59,62 +61,62 @@ class Extension:
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}
-_UNNAMED: set[str] = set()
-"""Modules of installed packages that nobody has named. Their metrics are computed for no run."""
 
 
-def check_named(name: Any, decorator: str) -> None:
-    """Refuse a decorator that was put on a class or function without a name.
+def extension(
+    kind: Kind,
+    name: str,
+    ours: Collection[str],
+    taken: Collection[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    **declared: Any,
+) -> Callable[[Implementation], Implementation]:
+    """Return the decorator that registers a class or a function as a plugin's part.
 
-    Raises
-    ------
-    PluginError
-        Saying how it is written.
-    """
-    if not isinstance(name, str):
-        where = f"{getattr(name, '__module__', '')}: {getattr(name, '__name__', repr(name))}"
-        raise PluginError(f'{where} has no name; write @sdl.{decorator}("name")')
-
-
-def register(extension: Extension, ours: Iterable[str], setting_names: Iterable[str] = ()) -> None:
-    """Add an extension. It replaces an earlier extension with this name from the same module.
+    It replaces an earlier part with this name from the same module, as in a notebook.
 
     Parameters
     ----------
-    extension
-        The extension.
+    kind, name, facts
+        As in `Extension`.
     ours
-        Names that we have of its kind.
-    setting_names
-        Names of our settings, which its own must not have.
+        Names of the built-in parts of this kind.
+    taken
+        Names of built-in settings, which its own settings must not have.
+    declared
+        Arguments of `settings_class`.
 
     Raises
     ------
     PluginError
-        If its name or the name of a setting is taken, or not allowed in a configuration.
+        If there is no name, or the name or the name of a setting is taken or not allowed in a configuration.
     """
-    what = f"{extension.module}: {extension.kind} {extension.name}"
-    if not re.fullmatch("[a-z][a-z0-9_]{0,49}", extension.name):
-        raise PluginError(f"{what}: expected lower-case letters, digits and underscores, beginning with a letter")
-    before = _REGISTERED.get((extension.kind, extension.name))
-    if extension.name in ours or (before is not None and before.module != extension.module):
-        owner = "sdlcore" if before is None else before.module
-        raise PluginError(f"{what}: {owner} has one of this name; choose another")
-    if doubled := sorted(set(setting_names) & extension.settings.model_fields.keys()):
-        raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
-    _REGISTERED[extension.kind, extension.name] = extension
+    given: Any = name
+    if not isinstance(given, str):
+        where = f"{given.__module__}: {given.__name__}"
+        raise PluginError(f'{where} has no name; write @sdl.{kind.replace(" ", "_")}("name")')
+
+    def register(implementation: Implementation) -> Implementation:
+        what = f"{implementation.__module__}: {kind} {name}"
+        if not re.fullmatch("[a-z][a-z0-9_]{0,49}", name):
+            raise PluginError(f"{what}: expected lower-case letters, digits and underscores, beginning with a letter")
+        before = _REGISTERED.get((kind, name))
+        if name in ours or (before is not None and before.module != implementation.__module__):
+            owner = "sdlcore" if before is None else before.module
+            raise PluginError(f"{what}: {owner} has one of this name; choose another")
+        settings = settings_class(implementation, what, **declared)
+        if doubled := sorted({*taken} & settings.model_fields.keys()):
+            raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
+        _REGISTERED[kind, name] = Extension(kind, name, implementation, settings, dict(facts or {}))
+        return implementation
+
+    return register
 
 
 def extensions(kind: Kind) -> dict[str, Extension]:
-    """Return the registered extensions of a kind by name. Plugins of installed packages are imported first.
-
-    Metrics of installed packages are left out, because no setting of a run names a metric.
-    """
+    """Return the registered extensions of a kind by name. Plugins of installed packages are imported first."""
     _import_installed()
-    of_kind = {name: extension for (of, name), extension in _REGISTERED.items() if of == kind}
-    return {
-        name: extension for name, extension in of_kind.items() if kind != "metric" or extension.module not in _UNNAMED
-    }
+    return {name: extension for (of, name), extension in _REGISTERED.items() if of == kind}
 
 
 def registered(kind: Kind, name: str) -> Extension | None:
@@ -187,16 +189,9 @@ def _import_installed() -> None:
     """Import the plugins of installed packages. One that fails is left out with a warning: it may not be needed."""
     for point in metadata.entry_points(group=GROUP):
         try:
-            before = set(_REGISTERED)
             point.load()
-            _UNNAMED.update(_REGISTERED[key].module for key in _REGISTERED.keys() - before)
         except Exception as error:
             warn_at_call(f"the plugin {point.value} cannot be imported ({error_text(error)})")
-
-
-def mark_requested(module: str) -> None:
-    """Take note that somebody named a module, or the package that holds it: its metrics count."""
-    _UNNAMED.difference_update([one for one in _UNNAMED if f"{one}.".startswith(f"{module}.")])
 
 
 def error_text(error: BaseException) -> str:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.config import TAKEN
-from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, register, registered
+from sdlcore.plugins.registry import Extension, extension, registered
 from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig
 
@@ -36,15 +35,7 @@ def solver(name: str) -> Callable[[AnySearch], AnySearch]:
     PluginError
         If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
     """
-    check_named(name, "solver")
-
-    def add(search: AnySearch) -> AnySearch:
-        settings = settings_class(search, f"solver {name}", takes=4)
-        extension = Extension("solver", name, search, settings)
-        register(extension, get_args(Solver), [*SolverConfig.model_fields, *TAKEN])
-        return search
-
-    return add
+    return extension("solver", name, get_args(Solver), [*SolverConfig.model_fields, *TAKEN], takes=4)
 
 
 def solver_of(name: str) -> Search:

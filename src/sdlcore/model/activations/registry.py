@@ -7,8 +7,7 @@ from typing import TypeVar, get_type_hints
 
 from sdlcore.config import BUILT_IN, TAKEN, Config, ModelConfig
 from sdlcore.model.activation import Activation, Selecting
-from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, register, registered
+from sdlcore.plugins.registry import extension, registered
 
 AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
 
@@ -32,7 +31,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     TypeError
         If the class is not a subclass of `Activation`.
     """
-    check_named(name, "activation")
+    facts: dict[str, bool] = {}
+    register = extension("activation", name, BUILT_IN, [*Config.model_fields, *TAKEN], facts, built_in=["k"])
 
     def add(cls: AnyActivation) -> AnyActivation:
         candidate: object = cls
@@ -41,11 +41,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(
                 f"activation {name}: expected a subclass of sdl.Activation, found {kind}; define forward(self, pre)"
             )
-        settings = settings_class(cls, f"activation {name}", built_in=["k"])
-        selects = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
-        extension = Extension("activation", name, cls, settings, {"selects": selects})
-        register(extension, BUILT_IN, [*Config.model_fields, *TAKEN])
-        return cls
+        facts["selects"] = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
+        return register(cls)
 
     return add
 

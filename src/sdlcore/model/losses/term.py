@@ -9,8 +9,7 @@ from torch import Tensor
 
 from sdlcore.config import TAKEN, TERMS, Config, LossConfig
 from sdlcore.model.forward import Forward
-from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
+from sdlcore.plugins.registry import Extension, extension, in_words, registered
 from sdlcore.settings import Weight
 
 if TYPE_CHECKING:
@@ -81,17 +80,9 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     PluginError
         If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
     """
-
-    check_named(name, "loss_term")
-
-    def add(compute: AnyCompute) -> AnyCompute:
-        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, takes=1)
-        facts = {"rises": rises, "norms": norms}
-        ours = (*TERMS.values(), *COLUMNS)
-        register(Extension("loss term", name, compute, settings, facts), ours, [*Config.model_fields, *TAKEN])
-        return compute
-
-    return add
+    ours, taken = (*TERMS.values(), *COLUMNS), [*Config.model_fields, *TAKEN]
+    weight = {name: (Weight, 0.0)}
+    return extension("loss term", name, ours, taken, {"rises": rises, "norms": norms}, more=weight, takes=1)
 
 
 def term_of(name: str) -> Term:

@@ -8,8 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator
 
-from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, check_named, register, registered
+from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, extension, registered
 from sdlcore.settings import StoredPrecision, Total
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
@@ -55,20 +54,11 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
     PluginError
         If the name is taken, or a setting has a built-in setting's name or a type that configurations cannot express.
     """
-
-    check_named(name, "source")
-
-    def add(fill: AnyFill) -> AnyFill:
-        settings = settings_class(fill, f"source {name}", takes=2)
-        reserved = list(PluginSource.model_fields)
-        facts = {"target": target, "labels": labels}
-        register(Extension("source", name, fill, settings, facts), (), [*reserved, "run", "like", "class_means"])
-        return fill
-
-    return add
+    taken = [*PluginSource.model_fields, "run", "like", "class_means"]
+    return extension("source", name, (), taken, {"target": target, "labels": labels}, takes=2)
 
 
 def source_gives(name: Any, what: Literal["target", "labels"]) -> bool:
     """Return whether a plugin's source yields targets, or labels."""
-    extension = registered("source", name) if isinstance(name, str) else None
-    return extension is not None and bool(extension.facts[what])
+    plugin = registered("source", name) if isinstance(name, str) else None
+    return plugin is not None and bool(plugin.facts[what])
