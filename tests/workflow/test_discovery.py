@@ -1,4 +1,4 @@
-"""`snakemake discovery`: discovered anchors, compared with given ones and with none."""
+"""`snakemake anchoring_map`: discovered anchors, compared with given ones and with none."""
 
 import csv
 import json
@@ -7,30 +7,29 @@ import pytest
 
 from sdlcore.data.anchors import load_anchors
 
-ASKED = {"methods": ["topk"], "protocols": ["best"], "anchorings": ["ground_truth", "discovered"]}
-CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": None}}}
+ASKED = {"seeds": [0], "anchorings": ["ground_truth", "discovered"], "runs": {"lrb": {"methods": ["topk"]}}}
+CHANGE = {"anchoring_map": ASKED}
 
 
 @pytest.mark.slow
 def test_anchors_are_discovered_from_the_store_alone_and_compared(checkout):
-    plan = checkout.plan("discovery", change=CHANGE)
-    assert plan.rules() >= {"discover_anchors", "train", "evaluate", "make_discovery", "discovery"}
+    plan = checkout.plan("anchoring_map", change=CHANGE)
+    assert plan.rules() >= {"discover_anchors", "train", "evaluate", "make_anchoring_map", "anchoring_map"}
     assert not plan.rules() & {"make_table1", "report"}
     assert len(plan.of("train")) == 3
-    checkout.snakemake("discovery", change=CHANGE)
-    assert checkout.plan("discovery", change=CHANGE).jobs == []
+    checkout.snakemake("anchoring_map", change=CHANGE)
+    assert checkout.plan("anchoring_map", change=CHANGE).jobs == []
     results = checkout.path / "results/tiny"
     anchors = load_anchors(results / "anchors/lrb/discovered/seed0.safetensors")
     summary = json.loads((results / "anchors/lrb/discovered/seed0.json").read_text())
     assert (len(anchors.w_p), anchors.w_r, anchors.feature) == (3, None, None)
     assert summary["stable"] >= summary["anchors"] == 3
-    with (results / "tables/discovery.csv").open() as file:
+    with (results / "tables/anchoring_map_runs.csv").open() as file:
         rows = {row["anchoring"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["none", "ground_truth", "discovered"]
-    assert len({row["left"] for row in rows.values()}) == 1, "all are judged on the same features"
-    assert 12 - 6 <= float(rows["none"]["left"]) <= 12 - 3
-    assert "| lrb" in (results / "tables/discovery.md").read_text()
-    # discovery depends on the store and on settings, not on any truth
+    assert list(rows) == ["ground_truth", "discovered"]
+    assert len({row["judged"] for row in rows.values()}) == 1, "all are judged on the same features"
+    assert 12 - 6 <= float(rows["discovered"]["judged"]) <= 12 - 3
+    # a discovery depends on the store and on settings, not on any truth
     settings = {"anchorings": {"discovered": {"discover": {"min_cosine": 0.6}}}}
-    assert "discover_anchors" in checkout.plan("discovery", change=CHANGE | settings).rules()
+    assert "discover_anchors" in checkout.plan("anchoring_map", change=CHANGE | settings).rules()
     assert "discover_anchors" not in checkout.plan("table1", change=settings).rules()

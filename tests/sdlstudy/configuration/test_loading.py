@@ -111,7 +111,7 @@ def test_an_added_source_is_the_only_one_trained_on_with_anchors_if_it_has_class
     assert {cell.source for cell in cells} <= {"mine", "base"}
     assert config.tables["own_mine"].anchorings == anchorings
     assert config.figures.model_dump().keys() == {"figure6"}
-    assert config.solvers is config.harder is config.discovery is None
+    assert config.solvers is config.harder is config.anchoring_map is None
 
 
 def test_what_the_configuration_names_itself_stays():

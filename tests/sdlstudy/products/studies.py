@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY, script
 from tests.stores import write_store
 
 PAPER = str(REPOSITORY / "resources/paper")
-NOTHING = {"own": None, "solvers": None, "discovery": None, "harder": None, "tables": {}, "figures": {}}
+NOTHING = {"own": None, "solvers": None, "anchoring_map": None, "harder": None, "tables": {}, "figures": {}}
 """Laid over a configuration, this requests no product."""
 
 

@@ -24,7 +24,7 @@ CHANGE = {
         "anchorings": ["ground_truth", "chosen"],
         "runs": {
             "lrb": {"methods": ["topk", "relu"]},
-            "lrb_hierarchy": {"methods": ["topk_few"], "instead": {"ground_truth": "of_parents"}},
+            "lrb_hierarchy": {"methods": ["topk_few"], "anchorings": ["of_parents", "chosen"]},
         },
     },
 }

@@ -1,11 +1,10 @@
-"""The numbers that products compute over runs: verdicts of the map, ranks, bootstraps, paired differences."""
+"""The numbers that products compute over runs: verdicts of the map, and ranks."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore import paired_interval
-from sdlstudy.products import anchoring_map, discovery
+from sdlstudy.products import anchoring_map
 from sdlstudy.products.anchoring_map import verdict
 from sdlstudy.products.comparison import ranking
 
@@ -115,38 +114,3 @@ def test_a_rank_is_resolved_as_far_as_paired_differences_over_seeds_are():
     two_seeds = ranking(runs[runs["seed"] < 2], {"here": "fvu"}, [], {"here": 16})
     assert (two_seeds["best_rank"] == 1).all()
     assert (two_seeds["worst_rank"] == 4).all()
-
-
-def discovered_runs(references=True):
-    rng = np.random.default_rng(0)
-    rows = []
-    for anchoring, anchors, unanchored in (("none", 0, 90), ("ground_truth", 13, 90), ("discovered_all", 128, 0)):
-        for seed in range(4):
-            row = {"source": "lrb", "method": "topk", "protocol": "best", "anchoring": anchoring, "seed": seed}
-            row |= {"anchors": anchors, "near": anchors, "left": unanchored, "l0": 16.0, "dead_fraction": 0.1}
-            row |= {f"{name}{end}": rng.random() for name in discovery.HEADS for end in ("", "_none")}
-            for name in discovery.HEADS:
-                if name != "fvu" and (unanchored == 0 or not references):
-                    row |= {name: np.nan, f"{name}_none": np.nan}
-            rows.append(row | ({} if references else {"near": np.nan, "left": np.nan}))
-    return pd.DataFrame(rows)[discovery.RUN_COLUMNS]
-
-
-def test_differences_are_to_the_same_run_without_anchors_on_the_same_features_paired_by_seed():
-    frame = discovered_runs()
-    table = discovery.summary(frame).set_index("anchoring")
-    assert list(table.index) == ["none", "ground_truth", "discovered_all"]
-    anchored = frame[frame["anchoring"] == "ground_truth"]
-    for name in discovery.HEADS:
-        row = table.loc["ground_truth"]
-        assert row[name] == pytest.approx(anchored[name].mean())
-        expected = paired_interval((anchored[name] - anchored[f"{name}_none"]).to_numpy())
-        assert [row[f"{name}_{part}"] for part in ("difference", "low", "high")] == pytest.approx(list(expected))
-        assert np.isnan(table.loc["none", f"{name}_difference"])
-    assert (table["seeds"] == 4).all()
-
-
-def test_without_unanchored_features_a_row_has_a_loss_and_no_recovery():
-    row = discovery.summary(discovered_runs()).set_index("anchoring").loc["discovered_all"]
-    assert np.isnan(row["gt_recovery_decoder"])
-    assert not np.isnan(row["fvu_difference"])

@@ -19,7 +19,6 @@ from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import unknown
 from sdlstudy.settings.study import Study
 
 RUN_COLUMNS = [
@@ -46,8 +45,9 @@ class Regimes(Settings):
     """Methods; each is a row of the map."""
     protocol: Identifier = "best"
     """The protocol that the methods are trained with."""
-    instead: dict[AnchoringName, AnchoringName] = {}
-    """Column of the map -> the anchoring used for it on this source, such as one with other features."""
+    anchorings: Annotated[list[AnchoringName], Unique] | None = None
+    """The anchoring for each column of the map on this source, such as one with other features; null for the map's
+    own."""
 
 
 class AnchoredPair(NamedTuple):
@@ -90,12 +90,12 @@ class AnchoringMap(BySource):
         return [
             AnchoredPair(
                 column,
-                Cell(source, method, entry.protocol, entry.instead.get(column, column), seed),
+                Cell(source, method, entry.protocol, anchoring, seed),
                 Cell(source, method, entry.protocol, "none", seed),
             )
             for source, entry in self.entries().items()
             for method in entry.methods
-            for column in self.anchorings
+            for column, anchoring in zip(self.anchorings, entry.anchorings or self.anchorings, strict=True)
             for seed in self.seeds or study.seeds
         ]
 
@@ -109,9 +109,8 @@ class AnchoringMap(BySource):
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
         for source, entry in self.entries().items():
-            at = f"{path}.runs.{source}.instead"
-            yield from unknown(at, entry.instead, self.anchorings, f"one of {path}.anchorings")
-            yield from unknown(at, entry.instead.values(), study.anchorings, "a key of anchorings")
+            if entry.anchorings is not None and len(entry.anchorings) != len(self.anchorings):
+                yield f"{path}.runs.{source}.anchorings: expected {len(self.anchorings)}, one for each column"
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
@@ -137,7 +136,7 @@ class AnchoringMap(BySource):
         judge = files.references(source, seed)
         assert judge is not None, f"{source} has neither true features nor classes"
         references = load_references(judge)
-        beside = {self.entries()[source].instead.get(column, column) for column in self.anchorings}
+        beside = self.entries()[source].anchorings or self.anchorings
         near = [
             near_anchors(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside
         ]
