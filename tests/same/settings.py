@@ -53,7 +53,7 @@ def resolve(study: Configuration) -> Groups:
     Runs are named source/method/protocol/anchoring. Settings at their defaults (tests/defaults.json) are left out.
     """
     products = study.products_by_path().values()
-    cells = {cell for product in products for cell in (*product.cells(study), *product.cells_without_metrics(study))}
+    cells = {cell for product in products for cell in product.cells(study)}
     coded = [cell for cell in cells if study.methods[cell.method].settings is CodesConfig]
     cells |= {start for cell in coded if (start := start_cell(study, cell))}
     groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}

@@ -179,7 +179,7 @@ def train_gpus(wildcards):
 
 
 # runs that write recovery into their histories
-WATCHED = {cell for product in study.products_by_path().values() for cell in product.watched(study)}
+WATCHED = {cell for product in study.products().values() if product.watched for cell in product.cells(study)}
 
 
 def watch_references(wildcards):

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sdlcore.inside.score import LossRecovered
 from sdlcore.solvers.settings import SolverConfig
-from sdlstudy.products.bench_tables import Harder, SynthSAEBench
+from sdlstudy.products.bench_tables import Harder
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
@@ -67,24 +67,6 @@ def test_harder_benches_have_means_with_intervals_and_a_dash_where_a_seed_lacks_
     assert list(rows) == ["source", "method", "seed", *Harder.columns]
     assert rows["fvu"].isna().tolist() == [False, False, True]
     assert studies.printed(tmp_path, files, "harder")[0][:8] == ["lrb", "TopK SAE", "3", *[HALF] * 4, "–"]
-
-
-def test_synthsaebench_has_the_costs_of_runs_too(tmp_path):
-    sources = {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}}
-    runs = {"small": {"methods": ["topk", "acs"]}}
-    config = studies.alone({"seeds": [0, 1, 2], "sources": sources, "synthsaebench": {"runs": runs}})
-    for cell in config.synthsaebench.cells(config):
-        atoms, settings = (",atoms", {}) if cell.method == "acs" else ("", {"n_q": 24})
-        history = f"samples,seconds{atoms}\n100,{cell.seed}.5{',7' if atoms else ''}\n"
-        metrics = dict.fromkeys(SynthSAEBench.columns, cell.seed / 2)
-        studies.write_metrics(tmp_path, config.files(), cell, history, settings, metrics=metrics)
-    files = studies.make(config, "synthsaebench", tmp_path)
-    rows = pd.read_csv(tmp_path / files.table("synthsaebench"))
-    assert list(rows) == ["source", "method", "seed", *SynthSAEBench.columns, "latents", "samples", "seconds"]
-    assert rows["latents"].tolist() == [24] * 3 + [7] * 3
-    cells = studies.printed(tmp_path, files, "synthsaebench")[-1]
-    assert cells[:4] == ["small", "ACS", "3", HALF]
-    assert cells[-3:] == ["7", "100", "1.5"]
 
 
 def test_language_scores_join_the_losses_of_each_run(tmp_path):

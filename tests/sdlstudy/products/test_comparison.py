@@ -55,6 +55,7 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
         ["smollm2", "Random samples", "–", "3"],
     ]
     assert cells[0][5] == "0.910 ± 0.025"
+    assert cells[0][-3:] == ["4 ± 0", "500 ± 0", "60.0 ± 0.0"]
 
 
 def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):

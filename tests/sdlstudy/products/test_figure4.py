@@ -20,7 +20,7 @@ def spurious(seed):
 
 def write_runs(folder):
     """Write three runs with zero loss, and one with some loss that recovers every feature."""
-    for cell in CONFIG.figures.figure4.cells_without_metrics(CONFIG):
+    for cell in CONFIG.figures.figure4.cells(CONFIG):
         W, x, both = spurious(cell.seed)
         studies.write_run(folder, CONFIG.files(), cell, W, (W.T, W.T) if cell.seed == 6 else (both, both), x)
 

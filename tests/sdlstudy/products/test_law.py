@@ -30,7 +30,7 @@ def write(folder, config):
     files, product = config.files(), config.law
     for point, seed in product.matrices(config):
         studies.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))
-    for cell in product.cells_without_metrics(config):
+    for cell in product.cells(config):
         W = features(cell.source, cell.seed)
         studies.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
         studies.write_dictionary(folder / files.model(cell), 3 * read_outs(W), 2 * W.T)
@@ -95,7 +95,7 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
     assert differs("acs", "acs_bare") == {"encoder_ridge"}
     assert differs("topk", "topk_white") == {"whiten"}
     assert differs("topk", "topk_tied") == {"tied", "initialisation"}
-    assert {cell.protocol for cell in config.law.cells_without_metrics(config)} == {"best"}
+    assert {cell.protocol for cell in config.law.cells(config)} == {"best"}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def plan(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[
 
 def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:
     """Yield one job for each source, or for each seed of a bench."""
-    for source in dict.fromkeys(cell.source for cell in (*config.all_cells(), *config.cells())):
+    for source in dict.fromkeys(cell.source for cell in config.all_cells()):
         settings = config.source(source)
         rows, (n_p, n_r) = shapes.get(source) or Shape(settings.rows, settings.widths)
         stored = rows[1:] if settings.is_streamed else rows

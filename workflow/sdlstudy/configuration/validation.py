@@ -83,8 +83,8 @@ def _different_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
 def inconsistent_runs(study: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once for all seeds. Names were checked before."""
     products = study.products_by_path()
-    evaluated = [cell for product in products.values() for cell in product.cells(study)]
-    cells = dict.fromkeys(replace(cell, seed=0) for cell in (*evaluated, *study.all_cells()))
+    runs = [cell for product in products.values() for cell in product.cells(study)]
+    cells = dict.fromkeys(replace(cell, seed=0) for cell in runs)
     for cell in cells:
         yield from _inconsistent_run(study, cell)
     yield from _unsound_unused_methods(study, {cell.method for cell in cells})

@@ -103,12 +103,13 @@ class Configuration(_StudyWithProducts):
 
     def cells(self) -> list[Cell]:
         """Return every run whose metrics `whole` needs, each once."""
-        return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))
+        return list(
+            dict.fromkeys(cell for product in self.whole() if product.evaluated for cell in product.cells(self))
+        )
 
     def all_cells(self) -> list[Cell]:
         """Return every run that `whole` needs, each once, including runs without metrics."""
-        without_metrics = (cell for product in self.whole() for cell in product.cells_without_metrics(self))
-        return list(dict.fromkeys([*self.cells(), *without_metrics]))
+        return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))
 
     def reference_anchoring(self, source: str) -> str | None:
         """Return the anchoring that divides the features of a source's runs without anchors, or None.

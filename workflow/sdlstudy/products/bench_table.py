@@ -1,6 +1,6 @@
 """The base class of tables that are not in the paper. A subclass defines columns and a caption."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
@@ -10,16 +10,13 @@ from sdlcore import paired_interval
 from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.products.product import Product
 from sdlstudy.rendering.labels import label_method
-from sdlstudy.rendering.text_table import TextTable, interval, number
-from sdlstudy.results.runs import costs, read_runs
+from sdlstudy.rendering.text_table import TextTable, interval
+from sdlstudy.results.runs import read_runs
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names, Seeds, Settings
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import KNOWN, unknown
 from sdlstudy.settings.study import Study
-
-COSTS = {"latents": 0, "samples": 0, "seconds": 1}
-"""Column of `sdlstudy.results.runs.costs` -> decimals of its mean."""
 
 
 class OnSource(Settings):
@@ -57,8 +54,6 @@ class BenchTable(BySource):
     """Metric -> head of its column."""
     digits: ClassVar[Mapping[str, int]] = {}
     """Decimals of columns that differ from other tables."""
-    costed: ClassVar[bool] = False
-    """Whether the table also has the costs of runs."""
 
     runs: Annotated[Mapping[Identifier, OnSource | None], MinLen(1)]
     """Source -> the methods that run on it; null leaves a source of the default out."""
@@ -84,36 +79,22 @@ class BenchTable(BySource):
     def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         return [name for name, source in study.all_sources().items() if source.n_features is not None], KNOWN
 
-    def inputs(self, files: Files) -> list[str]:
-        cells = self.cells(files.study)
-        return [file for cell in cells for file in (files.measured(cell) if self.costed else [files.metrics(cell)])]
-
     def rows(self, files: Files) -> pd.DataFrame:
-        return self.rows_of(self.cells(files.study), files)
-
-    def rows_of(self, cells: Sequence[Cell], files: Files) -> pd.DataFrame:
-        """Return a row for each run: source, method, seed, `columns` and costs; NaN for metrics that a run lacks."""
-        runs = read_runs(files.metrics(cell) for cell in cells)
-        runs = runs.reindex(columns=["source", "method", "seed", *self.columns])
-        return runs.join(costs(files.run(cell) for cell in cells)) if self.costed else runs
+        """Return a row for each run: source, method, seed and `columns`; NaN for metrics that a run lacks."""
+        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
+        return runs.reindex(columns=["source", "method", "seed", *self.columns])
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         """Return a row for each source and method; a dash where a seed lacks the metric."""
         texts = []
         for (source, method), runs in frames[""].groupby(["source", "method"], sort=False):
-            means = [_summarise(runs[name], self.decimals(name)) for name in self.columns]
-            if self.costed:
-                means += [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
+            means = [self.summarise(runs[name], name) for name in self.columns]
             texts.append([str(source), label_method(str(method)), str(len(runs)), *means])
-        heads = ["source", "method", "seeds", *self.columns.values(), *(COSTS if self.costed else ())]
+        heads = ["source", "method", "seeds", *self.columns.values()]
         return TextTable(self.caption, pd.DataFrame(texts, columns=heads), 2)
 
-    def decimals(self, name: str) -> int:
-        """Return the number of decimals of a column."""
-        return self.digits.get(name, METRICS[name].digits if name in METRICS else 3)
-
-
-def _summarise(values: pd.Series, digits: int) -> str:
-    """Return the values of one column and method as text: their mean, and half the width of its interval."""
-    mean, _, high = paired_interval(values.to_numpy(float))
-    return interval(mean, high, digits)
+    def summarise(self, values: pd.Series, name: str) -> str:
+        """Return the values of one column and method as text: their mean, and half the width of its interval."""
+        digits = self.digits.get(name, METRICS[name].digits if name in METRICS else 3)
+        mean, _, high = paired_interval(values.to_numpy(float))
+        return interval(mean, high, digits)

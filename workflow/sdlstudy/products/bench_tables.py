@@ -1,4 +1,4 @@
-"""Tables that are not in the paper: solvers, harder benches, SynthSAEBench and language scores."""
+"""Tables that are not in the paper: solvers, harder benches and language scores."""
 
 import json
 from collections.abc import Mapping
@@ -103,29 +103,6 @@ class Harder(BenchTable):
         "the number of latents per feature (1: not split), and shrinkage is the share of the coefficient that is lost "
         f"(0: none). Absorption is the {METRICS['absorption'].caption}, for benches with a hierarchy and dictionaries "
         "with as many latents as features."
-    )
-
-
-class SynthSAEBench(BenchTable):
-    """Runs of the table of SynthSAEBench's distribution (docs/benches.md); null for none."""
-
-    keys = ("synthsaebench",)
-    title = "Methods on SynthSAEBench's distribution"
-    costed = True
-    columns = {
-        "detection_f1": "F1",
-        "mcc": "MCC",
-        DECODER: "recovery: decoder",
-        mip_name("decoder"): "MIP: decoder",
-        **{f"detection_{name}": METRICS[f"detection_{name}"].symbol for name in ("precision", "recall")},
-        **{name: METRICS[name].symbol for name in ("uniqueness", "l0", "fvu")},
-    }
-    caption = (
-        f"SynthSAEBench's distribution: {MEANS}. F1, precision and recall are means over latents, each as a detector "
-        "of the feature nearest to its decoder column. MCC is the mean |cosine| of the best one-to-one assignment of "
-        f"latents to features, over as many pairs as possible. Recovery is the share of all true features whose best "
-        f"cosine with decoder columns exceeds {TAU:g}; a dictionary with fewer latents than features cannot recover "
-        "all. Seconds are wall-clock times on one machine, where other jobs may have run at the same time."
     )
 
 

@@ -1,7 +1,7 @@
 """The comparison of methods at equal L0: a table and a picture of all grounds."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,9 @@ from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.runs import costs, read_runs
 from sdlstudy.settings.fields import Identifier, Unique
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.names import unknown
-from sdlstudy.settings.sources import Source
 from sdlstudy.settings.study import Study
 
 MISSED = 0.25
@@ -39,13 +38,9 @@ class Ground(OnSource):
     l0: Positive | None = None
     """The L0 that methods should have on this ground. A method that misses it by more than a quarter gets no rank. Null
     ranks all methods."""
-    score: Identifier | None = None
-    """The metric that ranks methods on this ground: a column of the comparison's tables that is better if higher, or if
-    lower (docs/metrics.md). Null for the decoder's MIP on benches, and for FVU on other sources."""
-
-    def scored_by(self, known_features: bool) -> str:
-        """Return the metric that ranks methods on this ground."""
-        return self.score or (mip_name("decoder") if known_features else "fvu")
+    score: Literal["gt_recovery_decoder", "mip_decoder", "detection_f1", "mcc", "fvu", "dead_fraction"] | None = None
+    """The metric that ranks methods on this ground (docs/metrics.md). Null for the decoder's MIP on benches, and for
+    FVU on other sources."""
 
 
 class Comparison(BenchTable):
@@ -56,24 +51,26 @@ class Comparison(BenchTable):
     title = "Methods at equal L0"
     parts = ("", "runs")
     pictured = True
-    costed = True
     columns = {
         recovery_name("decoder"): "recovery: decoder",
         mip_name("decoder"): "MIP: decoder",
         "detection_f1": "F1",
         "mcc": "MCC",
+        **{name: METRICS[name].symbol for name in ("detection_precision", "detection_recall", "uniqueness")},
         "fvu": METRICS["fvu"].symbol,
         "l0": METRICS["l0"].symbol,
         "dead_fraction": METRICS["dead_fraction"].symbol,
+        **{name: name for name in ("latents", "samples", "seconds")},
     }
+    digits = {"latents": 0, "samples": 0, "seconds": 1}
     caption = (
         "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Ranks are by MIP on "
         "benches and by FVU on activations, unless the ground names another score. A range contains the ranks that the "
         "95 % t intervals of paired differences over seeds leave possible. A dash: not compared, as the method is a "
         "null baseline, or its L0 or its number of latents is off by more than a quarter. Recovery, MIP, F1 and MCC "
-        "need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder column, "
-        "MCC the mean |cosine| of the best one-to-one assignment of latents to features. Seconds are "
-        "wall-clock times on one machine, where other jobs may have run at the same time."
+        "need known features. F1, precision and recall are means over latents as detectors of the feature nearest to "
+        "their decoder column, MCC the mean |cosine| of the best one-to-one assignment of latents to features. Seconds "
+        "are wall-clock times on one machine, where other jobs may have run at the same time."
     )
 
     runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
@@ -91,38 +88,23 @@ class Comparison(BenchTable):
     def protocol_on(self, name: str) -> str:
         return self.entries()[name].protocol or self.protocol
 
-    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from super().unknown_names(path, study)
-        for ground, entry in self.entries().items():
-            if self.source_of(ground) in study.all_sources():
-                scores = self.scores_on(study.source(self.source_of(ground)))
-                at = f"{path}.runs.{ground}.score"
-                yield from unknown(at, [entry.score or "fvu"], scores, "a score of runs on this source")
-
-    def scores_on(self, source: Source) -> list[str]:
-        """Return the columns that can rank methods on a source."""
-        directed = [name for name in self.columns if name in METRICS and METRICS[name].better is not None]
-        if source.n_features is not None:
-            return directed
-        # class means are references of recovery and MIP, but no features to detect
-        return [
-            name
-            for name in directed
-            if name in ("fvu", "dead_fraction") or (source.is_labelled and METRICS[name].matched is not None)
-        ]
+    def inputs(self, files: Files) -> list[str]:
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def rows(self, files: Files) -> pd.DataFrame:
-        """Return a row for each run: ground, method, seed, `columns` and the costs."""
-        grounds = {ground: self.rows_of(self.cells_on(ground, files.study), files) for ground in self.entries()}
-        rows = [rows.assign(source=ground).rename(columns={"source": "ground"}) for ground, rows in grounds.items()]
-        return pd.concat(rows)
+        """Return a row for each run: ground, method, seed, `columns`; NaN for metrics that a run lacks."""
+        frames = []
+        for ground in self.entries():
+            cells = self.cells_on(ground, files.study)
+            runs = read_runs(files.metrics(cell) for cell in cells).join(costs(files.run(cell) for cell in cells))
+            frames.append(runs.assign(ground=ground))
+        return pd.concat(frames).reindex(columns=["ground", "method", "seed", *self.columns])
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         entries, runs = self.entries(), self.rows(files)
-        scores = {
-            ground: entry.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
-            for ground, entry in entries.items()
-        }
+        known = {ground: files.study.source(self.source_of(ground)).n_features is not None for ground in entries}
+        usual = {True: mip_name("decoder"), False: "fvu"}
+        scores = {ground: entry.score or usual[known[ground]] for ground, entry in entries.items()}
         return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
@@ -195,10 +177,7 @@ def ranking(
         beats = _beats(errors.to_numpy())
         table.loc[cells.index, "best_rank"] = 1 + beats.sum(0)
         table.loc[cells.index, "worst_rank"] = len(cells) - beats.sum(1)
-    grounds = {ground: place for place, ground in enumerate(scores)}
-    methods = {method: place for place, method in enumerate(runs["method"].unique())}
-    keys = table.assign(place=table["ground"].map(grounds), order=table["method"].map(methods))
-    return table.loc[keys.sort_values(["place", "order"]).index].drop(columns="fits").reset_index(drop=True)
+    return table.drop(columns="fits")
 
 
 def _beats(errors: np.ndarray) -> np.ndarray:

@@ -40,6 +40,9 @@ class Convergence(Picture):
         "end. Runs shared the machine’s cores, so seconds compare runs only roughly."
     )
 
+    evaluated = False
+    watched = True
+
     source: Identifier
     """A bench."""
     methods: Names
@@ -47,7 +50,7 @@ class Convergence(Picture):
     seeds: Seeds | None = None
     """Seeds; null for the first seed of the configuration."""
 
-    def cells_without_metrics(self, study: Study) -> list[Cell]:
+    def cells(self, study: Study) -> list[Cell]:
         # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
         cells = [
             Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else protocol, "none", seed)
@@ -56,9 +59,6 @@ class Convergence(Picture):
             for seed in self.seeds or study.seeds[:1]
         ]
         return list(dict.fromkeys(cells))
-
-    def watched(self, study: Study) -> list[Cell]:
-        return self.cells_without_metrics(study)
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
         return study.sources.bench, BENCH
@@ -70,13 +70,13 @@ class Convergence(Picture):
                 yield f"{path}.methods: {method} is codes by search and has no history of its own; list {start}"
 
     def inputs(self, files: Files) -> list[str]:
-        return [files.history(cell) for cell in self.cells_without_metrics(files.study)]
+        return [files.history(cell) for cell in self.cells(files.study)]
 
     def rows(self, files: Files) -> pd.DataFrame:
         """Return the histories of all runs. A solver fits its encoder after its search, so the encoder's recovery is
         NaN in its history; solvers and imported dictionaries have no protocol."""
         frames = []
-        for cell in self.cells_without_metrics(files.study):
+        for cell in self.cells(files.study):
             protocol = None if files.study.methods[cell.method].is_given else cell.protocol
             history = read_csv(files.history(cell)).assign(method=cell.method, protocol=protocol, seed=cell.seed)
             frames.append(history.reindex(columns=COLUMNS))

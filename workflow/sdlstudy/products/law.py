@@ -56,6 +56,7 @@ class Law(Picture):
         "encoder rows whose latents decode a feature with it; the dotted line is the law for encoders that are fitted "
         "where the feature is active. Right: the cosine over noise, relative to a sample's size."
     )
+    evaluated = False
     memory = 2000
     minutes = 15
 
@@ -109,7 +110,7 @@ class Law(Picture):
             part = part.with_source(source, study.source(source))
         return part
 
-    def cells_without_metrics(self, study: Study) -> list[Cell]:
+    def cells(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys(cell for _, cell in self.runs_at_points(study)))
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:

@@ -13,7 +13,7 @@ from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.tables import write_csv
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Settings
-from sdlstudy.settings.files import Files
+from sdlstudy.settings.files import METRICS, TRAINED, Files
 from sdlstudy.settings.names import ANCHORING, METHOD, PROTOCOL, unknown
 from sdlstudy.settings.study import Study
 
@@ -42,6 +42,10 @@ class Product(Settings):
     """Whether `text` returns a table, which is written as Markdown and LaTeX."""
     pictured: ClassVar[bool] = False
     """Whether `draw` returns a picture, which is written as PNG and PDF."""
+    evaluated: ClassVar[bool] = True
+    """Whether the product reads metrics of its runs; if not, dictionaries or histories alone."""
+    watched: ClassVar[bool] = False
+    """Whether its runs write recovery into each row of their histories."""
     alone: ClassVar[bool] = False
     """Whether the product is made only if a user names it as a target, because it takes hours."""
     memory: ClassVar[int] = 1000
@@ -71,20 +75,12 @@ class Product(Settings):
     # the runs that the product needs
 
     def cells(self, study: Study) -> list[Cell]:
-        """Return the runs whose metrics the product reads."""
-        return []
-
-    def cells_without_metrics(self, study: Study) -> list[Cell]:
-        """Return the runs whose dictionaries or histories the product reads. They need no metrics file."""
-        return []
-
-    def watched(self, study: Study) -> list[Cell]:
-        """Return the runs that must write recovery into each row of their histories."""
+        """Return the runs that the product reads."""
         return []
 
     def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
         """Yield the sources and seeds whose samples the product needs."""
-        yield from ((cell.source, cell.seed) for cell in (*self.cells(study), *self.cells_without_metrics(study)))
+        yield from ((cell.source, cell.seed) for cell in self.cells(study))
 
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         """Return the anchorings that runs without anchors on a source are compared with.
@@ -124,7 +120,7 @@ class Product(Settings):
     def used(self, study: Study) -> Study:
         """Return the part of the study that the product depends on. Changes of other parts of the study do not remake
         the product."""
-        runs = [*self.cells(study), *self.cells_without_metrics(study)]
+        runs = self.cells(study)
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
         return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
@@ -151,9 +147,8 @@ class Product(Settings):
 
     def beside(self, files: Files) -> list[str]:
         """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
-        runs = [file for cell in self.cells(files.study) for file in files.all_of(cell)]
-        other_files = [file for cell in self.cells_without_metrics(files.study) for file in files.all_of(cell)[:-1]]
-        return list(dict.fromkeys([*runs, *other_files]))
+        names = (*TRAINED, METRICS) if self.evaluated else TRAINED
+        return list(dict.fromkeys(f"{files.run(cell)}/{name}" for cell in self.cells(files.study) for name in names))
 
     def rows(self, files: Files) -> pd.DataFrame:
         """Return the numbers of the product, as NAME.csv has them."""

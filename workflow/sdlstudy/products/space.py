@@ -104,16 +104,18 @@ class Figure4(InSpace):
         "a match by chance likely."
     )
 
+    evaluated = False
+
     method: Identifier
     """An autoencoder, with as many latents as features or more."""
     protocol: Identifier = "best"
 
-    def cells_without_metrics(self, study: Study) -> list[Cell]:
+    def cells(self, study: Study) -> list[Cell]:
         return [Cell(self.source, self.method, self.protocol, "none", seed) for seed in study.seeds]
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
-        for cell in self.cells_without_metrics(files.study):
+        for cell in self.cells(files.study):
             features = files.feature_matrix(cell.source, cell.seed)
             paths += [files.model(cell), files.store(cell.source, cell.seed, "test"), features]
         return paths
@@ -125,7 +127,7 @@ class Figure4(InSpace):
         recovered_decoder (numbers of features), chance (number of features that as many random directions as latents
         recover on average), and each feature's best |cosine|, encoder_w1 and so on.
         """
-        cells = self.cells_without_metrics(files.study)
+        cells = self.cells(files.study)
         solutions = [_solution(cell, files) for cell in cells]
         shown = least_recovering(solutions)
         rows = []
@@ -147,7 +149,7 @@ class Figure4(InSpace):
         from sdlcore.model.saving import load_model
 
         seed = int(rows.loc[rows["shown"], "seed"].iloc[0])
-        cell = next(cell for cell in self.cells_without_metrics(files.study) if cell.seed == seed)
+        cell = next(cell for cell in self.cells(files.study) if cell.seed == seed)
         model, solution = load_model(files.model(cell)), _solution(cell, files)
         features = load_references(files.feature_matrix(cell.source, cell.seed)).W_p
         colours = colours_of(features.shape[1])
