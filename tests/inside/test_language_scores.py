@@ -59,6 +59,15 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
     assert scores.kl_recovered_mean == pytest.approx(0, abs=1e-3)
 
 
+def test_a_model_that_returns_logits_is_scored_as_one_that_returns_an_object(lm, tmp_path, monkeypatch):
+    """A TransformerBridge of TransformerLens returns the tensor."""
+    sae = fitted(lm, tmp_path, "residual", steps=1)
+    expected = sdl.language_scores(sae, lm, documents(60), contexts=2, **READING)
+    forward = lm.forward
+    monkeypatch.setattr(lm, "forward", lambda *inputs, **options: forward(*inputs, **options).logits)
+    assert sdl.language_scores(sae, lm, documents(60), contexts=2, **READING) == expected
+
+
 def test_an_ablation_that_hardly_costs_anything_is_warned_of():
     scores = LossRecovered(10.84, 10.85, 12.0, 10.86, 0.99, 0.5, 0.005, 1.2, 0.04, 0.99, 0.9, 100, 1.0)
     with pytest.warns(UserWarning, match=r"an ablation costs only 0\.02 nats a token.*; compare kl_recovered_zero"):

@@ -243,7 +243,9 @@ def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
 def _log_probabilities(model: Any, ids_BT: Tensor) -> Tensor:
     """Return a model's log probabilities of next tokens, B x (T - 1) x V; the last token has no next token."""
     # computed by the model itself, since some models cap or scale their logits
-    return model(ids_BT, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+    output = model(ids_BT, use_cache=False)
+    logits_BTV = output if isinstance(output, Tensor) else output.logits  # a TransformerBridge returns a tensor
+    return logits_BTV[:, :-1].float().log_softmax(-1)
 
 
 def _cross_entropy(log_p_BTV: Tensor, ids_BT: Tensor) -> float:
