@@ -10,11 +10,10 @@ from torch import Tensor
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine
-from sdlcore.extraction.architectures import ARCHITECTURES, SITES, cuts, lacking, paths_of
+from sdlcore.extraction.architectures import ARCHITECTURES, SITES, paths_of
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.engine import Call
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.models import load_any, load_stack
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_models import CONFIGURATIONS, DEPTH, VOCABULARY, make
 
@@ -94,8 +93,8 @@ def test_the_page_shows_the_sites_of_every_architecture():
         sites |= {kind: dict(zip(rows[start][1:], row[1:], strict=True)) for kind in row[0].split(", ")}
     expected = {}
     for kind in ARCHITECTURES:
-        paths = paths_of({"model_type": kind}, None, kind)
-        expected[kind] = {part: "yes" if lacking(part, paths) is None else "not there" for part in SITES}
+        sites_there = paths_of({"model_type": kind}, kind).sites
+        expected[kind] = {part: "yes" if part in sites_there else "not there" for part in SITES}
     assert sites == expected
 
 
@@ -104,7 +103,7 @@ def test_the_page_shows_the_sites_of_every_architecture():
 def test_every_site_is_what_the_model_computes_to_the_bit(name: str, dtype: torch.dtype):
     lm = make(name, dtype)
     stack = Stack.of(lm)
-    parts_of_stack = [part for part in SITES if lacking(part, stack.paths) is None]
+    parts_of_stack = stack.paths.sites
     for mask in PADDINGS.values():
         expected, states = hooked(lm, name, mask)
         assert {site.part for site in expected} == set(parts_of_stack)
@@ -134,9 +133,7 @@ def test_what_a_watcher_returns_takes_the_activations_place(name: str):
 
     with torch.inference_mode():
         clean = out()
-        for part in SITES:
-            if part == "residual_middle" or lacking(part, stack.paths) is not None:
-                continue
+        for part in stack.paths.sites.keys() - {"residual_middle"}:
             with stack.watch(Site(1, part), lambda x: x.clone()):
                 assert torch.equal(out(), clean), part
             with stack.watch(Site(1, part), torch.zeros_like):
@@ -150,7 +147,7 @@ def hooks_of(lm: Any) -> int:
 def rows_at(model: Any, points: dict[str, Any]) -> dict[str, Tensor]:
     """Return the rows at places in the second of two passes."""
     calls = [Call(IDS, None)] * 2
-    *_, batch = engine.activations(model, points, calls, lambda x, _: x.flatten(0, -2), torch.float32)
+    *_, batch = engine.activations(model, points, calls, lambda x, _: x.flatten(0, -2), "float32")
     return {name: torch.from_numpy(x) for name, x in batch.values.items()}
 
 
@@ -172,15 +169,13 @@ def test_a_pass_ends_behind_the_deepest_site(name: str):
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_checkpoint_of_which_only_the_first_blocks_are_loaded_gives_the_same_bits(name: str, tmp_path):
+def test_blocks_behind_the_deepest_place_are_not_needed(name: str):
     lm = make(name)
-    lm.save_pretrained(tmp_path)
-    expected, _ = hooked(load_any(tmp_path), name, None)
-    stack = load_stack(tmp_path, 1)
-    assert len(stack.blocks) == (1 if cuts(CONFIGURATIONS[name].to_dict(), None) else DEPTH)
-    site = Site(1, "residual")
-    activations = rows_at(stack.model, {"input": stack.point(site)})
-    assert torch.equal(activations["input"], expected[site].flatten(0, -2))
+    expected, _ = hooked(lm, name, None)
+    stack, site = Stack.of(lm), Site(1, "residual")
+    point = stack.point(site)
+    del stack.blocks[1:]
+    assert torch.equal(rows_at(stack.model, {"input": point})["input"], expected[site].flatten(0, -2))
 
 
 @pytest.mark.parametrize("name", ["phi", "gpt_neox", "falcon", "falcon, new"])
@@ -193,4 +188,4 @@ def test_a_site_that_an_architecture_does_not_have_is_refused_in_a_sentence(name
 
 def test_an_unknown_architecture_is_refused_in_a_sentence():
     with pytest.raises(SourceError, match=r"^m: the model's architecture is 'mamba', but .* gpt_oss, .*set paths"):
-        paths_of({"model_type": "mamba"}, None, "m")
+        paths_of({"model_type": "mamba"}, "m")

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,11 +10,9 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths
-from sdlcore.extraction.models import (
-    load_any,
-    load_stack,
-    load_tokenizer,
-)
+from sdlcore.extraction.config import model_width
+from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.models import load_any, load_tokenizer
 from tests.extraction.tiny_llama import save_tiny_llama
 
 
@@ -25,13 +21,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
 
 
-def test_other_architecture_is_refused(tmp_path: Path):
-    BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+def test_other_architecture_is_refused():
+    lm = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
     with pytest.raises(SourceError, match=r"architecture is 'bloom', but the table has only llama, .*; .* set paths"):
-        load_stack(tmp_path, 1)
-    assert len(load_stack(tmp_path, 1, paths=Paths("h")).blocks) == 1
+        Stack.of(lm)
+    assert len(Stack.of(lm, Paths("h")).blocks) == 1
     with pytest.raises(SourceError, match=r"paths\.blocks is transformer\.h, which does not exist"):
-        load_stack(tmp_path, 1, paths=Paths("transformer.h"))
+        Stack.of(lm, Paths("transformer.h"))
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [('{"hidden_size": 8}', 8), ('{"n_embd": 8}', 8), ('{"text_config": {"hidden_size": 8}}', 8), ("{", None)],
+)
+def test_the_configuration_states_the_width_of_a_model(config: str, width: int | None, tmp_path: Path):
+    (tmp_path / "config.json").write_text(config)
+    assert model_width(tmp_path) == width
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
@@ -42,25 +47,6 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
     (tmp_path / "model/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     assert load_any(tmp_path / "model").config.model_type == "llama"
     assert not (tmp_path / "ran").exists()
-
-
-def with_settings(**changes: Any) -> Callable[[Path], object]:
-    """Return a function that changes settings in a model's config.json."""
-
-    def change(model: Path) -> None:
-        config = json.loads((model / "config.json").read_text()) | changes
-        (model / "config.json").write_text(json.dumps(config))
-
-    return change
-
-
-def with_content(name: str, content: bytes) -> Callable[[Path], object]:
-    return lambda model: (model / name).write_bytes(content)
-
-
-def without_safetensors(model: Path) -> None:
-    (model / "model.safetensors").unlink()
-    torch.save({}, model / "pytorch_model.bin")
 
 
 def test_a_checkpoint_in_shards_is_read(folder: Path, tmp_path: Path):

@@ -236,8 +236,8 @@ def assert_equal_files(one: Path, other: Path) -> None:
 
 
 QUICK = (
-    "{0} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
-    "set model to ViT-B-32-quickgelu"
+    "{0} was trained with quick_gelu True, but model ViT-B-32 has False; set model to the architecture of the weights, "
+    "whose name ends in -quickgelu"
 )
 BROKEN = ("", "[]", "{", "[" * 100_000)
 
@@ -279,7 +279,7 @@ def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: 
     weights = tmp_path / "open_clip_model.safetensors"
     save_file(load_file(clip_files.weights), weights)
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
-    with pytest.raises(SourceError, match="was trained with QuickGELU"):
+    with pytest.raises(SourceError, match="was trained with quick_gelu True"):
         load_clip(clip_files.architecture, str(weights))
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
     load_clip(clip_files.architecture, str(weights))

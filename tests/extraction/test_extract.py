@@ -204,7 +204,7 @@ def test_a_model_of_open_clip_brings_its_preprocessing(images: Path, clip_files:
         assert np.array_equal(named.read("input"), loaded.read("input"))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_several_places_of_language_models_are_the_sites_of_one_store_or_stores(dtype: str, lm: Any, tmp_path: Path):
     call = {"drop": (), **READING, "store_dtype": dtype}
     at = ["model.layers.0", "resid_post.1", "blocks.2.hook_resid_post", "model.layers.2.mlp.act_fn"]
@@ -216,7 +216,7 @@ def test_several_places_of_language_models_are_the_sites_of_one_store_or_stores(
         for column, one, path in zip(("input", "target", "site2", "site3"), stores, paths, strict=True):
             assert np.array_equal(store.read(column), one.read("input"))
             expected = hooked(lm, path, lambda: lm(ids)).flatten(0, 1).to(getattr(torch, dtype))
-            assert np.array_equal(store.read(column)[: 3 * 16], expected.numpy())
+            assert np.array_equal(store.read(column)[: 3 * 16], expected.float().numpy())
             one.close()
 
 
@@ -425,7 +425,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path):
         ({"drop": ("first_positon",)}, "did you mean first_position"),
         ({"at": "model.rotary_emb"}, "activations of shape .*, expected a row for each of"),
         ({"inputs": 3}, "inputs is a int, expected text, a folder of images, or batches of tensors"),
-        ({"max_tokens": 10**6}, "inputs end after [0-9]+ rows"),
+        ({"max_tokens": 10**6}, "inputs: ends after [0-9]+ rows"),
         ({"dtype": "bfloat16"}, "dtype is bfloat16, but model is a loaded model, which has its own"),
     ],
 )

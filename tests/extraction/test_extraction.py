@@ -17,8 +17,9 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction import text as corpus
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.engine import Call, activations
+from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.language import write_language_shard, write_language_stores
-from sdlcore.extraction.models import load_any, load_stack, load_tokenizer
+from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.extraction.text import read_documents
 from sdlcore.extraction.tokens import opening_of, separator_of
 from sdlcore.random_streams import stream
@@ -229,7 +230,7 @@ def test_provenance_has_a_convention_for_each_site(choice, input, target, folder
 @pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
 def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path):
     source = SOURCE.changed(train_samples=train, test_samples=test)
-    with pytest.raises(SourceError, match=r"words\.json: the text ends after \d+ rows\. Take a longer text"):
+    with pytest.raises(SourceError, match=r"words\.json: ends after \d+ rows\. Give more or longer inputs"):
         write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     assert not (tmp_path / "train.h5").exists()
     assert not (tmp_path / "test.h5").exists()
@@ -265,7 +266,7 @@ def test_parts_are_separate_files_of_separate_documents(whole, folder, text, tmp
 
 def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(train_samples=3000)
-    with pytest.raises(SourceError, match=r"the text ends after \d+ rows"):
+    with pytest.raises(SourceError, match=r"ends after \d+ rows"):
         write_language_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
     assert not (tmp_path / "part.h5").exists()
 
@@ -290,9 +291,8 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
     with torch.inference_mode():
         full = model(ids, labels=ids, output_hidden_states=True)
-        stack = load_stack(tmp_path / "model", 12)
-        points = {"input": stack.point(Site(12, "residual"))}
-        (batch,) = activations(stack.model, points, [Call(ids, None)], lambda x, _: x.flatten(0, 1), torch.float32)
+        points = {"input": Stack.of(model).point(Site(12, "residual"))}
+        (batch,) = activations(model, points, [Call(ids, None)], lambda x, _: x.flatten(0, 1), "float32")
     assert full.loss < 4
     assert torch.equal(torch.from_numpy(batch.values["input"]), full.hidden_states[12].flatten(0, 1))
     shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions

@@ -30,7 +30,6 @@ def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCap
     assert listing.classes == ["a_cat", "an_empty_class", "dog", "zebra"]
     assert listing.class_names == ["a cat", "an empty class", "dog", "zebra"]
     assert listing.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
-    assert listing.skipped == []
 
 
 def test_the_digest_knows_a_changed_image_and_not_a_moved_folder(folder: Path, tmp_path: Path):
@@ -94,7 +93,7 @@ def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: 
     assert all("DecompressionBombError" in reason for batch in batches for _, reason in batch.skipped)
 
 
-def test_links_are_followed_and_what_is_no_file_is_skipped(tmp_path: Path):
+def test_links_are_followed_and_a_broken_one_cannot_be_read(tmp_path: Path):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for where in (root / "class", outside):
         where.mkdir(parents=True)
@@ -104,8 +103,10 @@ def test_links_are_followed_and_what_is_no_file_is_skipped(tmp_path: Path):
     (root / "linked_class").symlink_to(outside)
     os.mkfifo(root / "class/pipe.png")
     listing = list_images(root)
-    assert listing.paths == ["class/image.png", "class/out.png", "linked_class/image.png"]
-    assert [path for path, _ in listing.skipped] == ["class/nothing.png", "class/pipe.png"]
+    assert listing.paths == ["class/image.png", "class/nothing.png", "class/out.png", "linked_class/image.png"]
+    (batch,) = decoded_images(listing, np.arange(4), shrink, batch_size=4)
+    assert batch.indices == [0, 2, 3]
+    assert batch.skipped[0][1].startswith("FileNotFoundError")
 
 
 def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):

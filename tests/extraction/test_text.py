@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.text import list_texts, opened_text, read_documents, read_labels
+from sdlcore.extraction.text import opened_text, read_documents, read_labels
 
 
 def write_parquet(path: Path, **columns: list) -> None:
@@ -78,26 +78,21 @@ def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_pa
     assert list(read_documents(tmp_path / "rows")) == ["1a", "1b", "2a", "2b"]
 
 
-DEEP_JSON = b"[" * 100_000
-
-
 def test_nul_bytes_are_text(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"one\0two")
     assert list(read_documents(tmp_path / "a.txt")) == ["one\0two"]
 
 
-def test_what_is_no_text_of_a_folder_is_skipped_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_links_below_a_folder_are_followed_and_a_broken_one_is_an_error(tmp_path: Path):
     root = tmp_path / "root"
     (root / "sub.txt").mkdir(parents=True)
     (root / "a.txt").write_text("a")
     (root / "sub.txt/b.txt").write_text("b")
     (tmp_path / "out.txt").write_text("out")
     (root / "out.txt").symlink_to("../out.txt")
-    (root / "nothing.txt").symlink_to("missing.txt")
     os.mkfifo(root / "pipe.txt")
     assert list(read_documents(root)) == ["a", "out", "b"]
-    assert [path for path, _ in list_texts(root)[1]] == ["nothing.txt", "pipe.txt"]
-    text = opened_text(root)
-    assert [path for path, _ in text.facts["skipped"]] == ["nothing.txt", "pipe.txt"]
-    assert set(text.facts["files"]) == {"a.txt", "out.txt", "sub.txt/b.txt"}
-    assert f"{root}: skipped pipe.txt" in caplog.text
+    assert set(opened_text(root).facts["files"]) == {"a.txt", "out.txt", "sub.txt/b.txt"}
+    (root / "nothing.txt").symlink_to("missing.txt")
+    with pytest.raises(SourceError, match=r"nothing\.txt: not readable as a txt text \(FileNotFoundError"):
+        list(read_documents(root))

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.models import find_checkpoint, load_stack
+from sdlcore.extraction.models import find_checkpoint, load_any
 from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import read_csv
 from tests.conftest import make_run, script
@@ -149,7 +149,7 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     assert "model.gguf: not readable as a checkpoint" in log.read_text()
     model = find_checkpoint(first)
     assert model.resolve().parent == cache
-    assert len(load_stack(model, 1).blocks) == 1
+    assert load_any(model).config.num_hidden_layers
 
 
 @pytest.mark.parametrize(

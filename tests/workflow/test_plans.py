@@ -229,17 +229,6 @@ def test_added_models_and_texts_are_planned(checkout):
     assert len(plan.of("activations")) == 3
 
 
-def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
-    (checkout.path / "few").mkdir()
-    config = '{"model_type": "llama", "num_hidden_layers": 4, "hidden_size": 8, "max_position_embeddings": 128}'
-    (checkout.path / "few/config.json").write_text(config)
-    (checkout.path / "a.txt").write_text("a text")
-    source = {"model": "few", "text": "a.txt", "layer": 5, "run": {"n_q": 64}}
-    done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
-    assert done.returncode != 0
-    assert "sources.language.mine.layer: layer is 5, but the model has 4 blocks; take at most 4" in done.stdout
-
-
 @pytest.mark.slow
 def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
     change = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}

@@ -2,7 +2,7 @@
 import hashlib
 
 from sdlcore import SourceError
-from sdlcore.extraction.config import is_hub_model, is_hub_text, model_problems, model_shape
+from sdlcore.extraction.config import is_hub_model, is_hub_text, model_width
 from offline.wheels import wheel_path
 
 
@@ -77,24 +77,11 @@ def language_text_files(wildcards):
     return [] if is_hub_text(text) else text
 
 
-def shape_of_model(name):
-    """Return the shape of a source's model; None if it is not here yet, or if a site is a module of unknown width."""
+def width_of_model(name):
+    """Return the width of a source's model; None if it is not here yet, or if a site is a module of unknown width."""
     model = language_model(SimpleNamespace(source=name))
     has_modules = any(site.module for site in study.language(name).sites.values())
-    return None if is_hub_model(model) or has_modules else model_shape(model)
-
-
-def check_model(name):
-    """Refuse settings that do not fit the model early, by its configuration, because the extraction would fail only late."""
-    model = language_model(SimpleNamespace(source=name))
-    if not is_hub_model(model):
-        for key, problem in model_problems(model_shape(model), study.language(name)):
-            raise WorkflowError(f"sources.language.{name}.{key}: {problem}")
-
-
-if workflow.is_main_process:
-    for name in study.sources.language:
-        check_model(name)
+    return None if is_hub_model(model) or has_modules else model_width(model)
 
 
 def language_environment(wildcards):

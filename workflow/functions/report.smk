@@ -22,8 +22,8 @@ def source_shapes():
     """Return the shapes of sources whose dimensions are not in the configuration, as far as files and models exist."""
     shapes = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
     for name, source in study.sources.language.items():
-        if source.n_p is None and (model := shape_of_model(name)):
-            shapes[name] = Shape(source.rows, (model.width, model.width * (len(source.sites) - 1)))
+        if source.n_p is None and (width := width_of_model(name)):
+            shapes[name] = Shape(source.rows, (width, width * (len(source.sites) - 1)))
     return shapes
 
 

@@ -4,7 +4,7 @@ The module does not import torch, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sdlcore.errors import SourceError
 from sdlcore.settings import Settings, Text
@@ -29,6 +29,19 @@ class Paths(Settings):
     """The module whose output is added to the residual stream after the MLP."""
     norm: Text | None = None
     """The final norm. Logits of single latents need it."""
+
+    @property
+    def sites(self) -> dict[str, tuple[str, str]]:
+        """Site -> path of its module, from a block, and whether it is what enters (input) or leaves it (output)."""
+        places = {
+            "residual_before": ("", "input"),
+            "attention_output": (self.attention_output, "output"),
+            "residual_middle": (self.middle, "input"),
+            "mlp_input": (self.mlp_input, "input"),
+            "mlp_output": (self.mlp_output, "output"),
+            "residual": ("", "output"),
+        }
+        return {site: (path, side) for site, (path, side) in places.items() if path is not None}
 
 
 LLAMA = Paths(
@@ -95,29 +108,18 @@ def _falcon(config: Mapping[str, Any]) -> Paths:
     )
 
 
-class Architecture(NamedTuple):
-    """An architecture that transformers can load."""
-
-    paths: Paths | Callable[[Mapping[str, Any]], Paths]
-    """Paths, or a function of the model's configuration."""
-    cuts: bool = True
-    """Whether the first blocks can be loaded without the rest."""
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gpt_oss"), Architecture(LLAMA)),
-    **dict.fromkeys(("gemma2", "gemma3_text"), Architecture(GEMMA)),
-    "gemma3": Architecture(_below("language_model", GEMMA), cuts=False),
-    # blocks share keys and values, and embeddings of all blocks are one matrix
-    "gemma4_text": Architecture(GEMMA, cuts=False),
-    "gemma4": Architecture(_below("language_model", GEMMA), cuts=False),
-    "phi": Architecture(PHI),
-    "gpt2": Architecture(GPT2),
-    "gpt_neox": Architecture(_gpt_neox),
-    "opt": Architecture(_opt),
-    "falcon": Architecture(_falcon),
+ARCHITECTURES: dict[str, Paths | Callable[[Mapping[str, Any]], Paths]] = {
+    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gpt_oss"), LLAMA),
+    **dict.fromkeys(("gemma2", "gemma3_text", "gemma4_text"), GEMMA),
+    **dict.fromkeys(("gemma3", "gemma4"), _below("language_model", GEMMA)),
+    "phi": PHI,
+    "gpt2": GPT2,
+    "gpt_neox": _gpt_neox,
+    "opt": _opt,
+    "falcon": _falcon,
 }
-"""Architectures by transformers' ``model_type``, each tested against transformers' hidden states and against hooks."""
+"""Paths, or a function of the model's configuration, by transformers' ``model_type``. Each is tested against
+transformers' hidden states and against hooks."""
 
 SITES = {
     "residual_before": "the residual stream before block",
@@ -128,30 +130,12 @@ SITES = {
     "residual": "the residual stream after block",
 }
 """Names of the sites of a block, in the order of a forward pass, with descriptions that end before its number."""
-SIDES = ("input", "output")
 BLOCK = "block."
 """Prefix of module paths that start at a block; other paths start at the model."""
 
 
-def paths_of(config: Mapping[str, Any], paths: Paths | None, name: str) -> Paths:
-    """Return the paths of a model's modules.
-
-    Parameters
-    ----------
-    config
-        The model's configuration, as in config.json.
-    paths
-        Paths from the user, which override the known ones.
-    name
-        Name of the model, for the error.
-
-    Raises
-    ------
-    SourceError
-        If the architecture is unknown and the user gave no paths.
-    """
-    if paths is not None:
-        return paths
+def paths_of(config: Mapping[str, Any], name: str) -> Paths:
+    """Return the paths of a model's modules, by its config.json; SourceError if the architecture is unknown."""
     kind = config.get("model_type")
     architecture = ARCHITECTURES.get(str(kind))
     if architecture is None:
@@ -159,43 +143,9 @@ def paths_of(config: Mapping[str, Any], paths: Paths | None, name: str) -> Paths
             f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say "
             "where its modules are: set paths (docs/language-models.md, Other architectures)"
         )
-    return architecture.paths if isinstance(architecture.paths, Paths) else architecture.paths(config)
+    return architecture if isinstance(architecture, Paths) else architecture(config)
 
 
 def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
     """Validate paths from the user. Raise ValueError with the name of an invalid key."""
     return Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
-
-
-def cuts(config: Mapping[str, Any], paths: Paths | None) -> bool:
-    """Return whether the first blocks of a model can be loaded without the rest."""
-    architecture = ARCHITECTURES.get(str(config.get("model_type")))
-    return paths is None and architecture is not None and architecture.cuts
-
-
-def module_of(part: str, paths: Paths) -> tuple[str | None, str]:
-    """Return the path, from a block, of the module at a site, and whether the site is the module's input or output.
-
-    The path is None if the architecture lacks the site, and for the residual streams before and after a block, which
-    belong to no module in the block.
-    """
-    path = getattr(paths, "middle" if part == "residual_middle" else part)
-    return path, "output" if part.endswith("_output") else "input"
-
-
-def has(part: str, paths: Paths) -> bool:
-    """Return whether an architecture has a site."""
-    return part in ("residual", "residual_before") or module_of(part, paths)[0] is not None
-
-
-def lacking(part: str, paths: Paths) -> str | None:
-    """Return an explanation if an architecture lacks a site, otherwise None."""
-    if has(part, paths):
-        return None
-    parts = ", ".join(one for one in SITES if has(one, paths))
-    if part == "residual_middle":
-        return (
-            "the blocks compute attention and MLP in parallel, without a residual stream between them, or paths lack "
-            f"middle; take one of {parts}"
-        )
-    return f"the model's paths do not say where {part} is; take one of {parts}, or add it to paths"

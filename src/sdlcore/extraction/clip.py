@@ -7,6 +7,7 @@ path. With ``tokens: patches``, every patch becomes a row. Unreadable images are
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ from sdlcore.data.writing import resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import ClipSource
-from sdlcore.extraction.engine import WITHIN, ItemRows
+from sdlcore.extraction.engine import WITHIN, Filling, ItemProgress, fill, item_rows, prefix_of, rows_by
 from sdlcore.extraction.hooks import point_at
-from sdlcore.extraction.images import ImageFolder, fill_with_images, list_images, transform_of
+from sdlcore.extraction.images import ImageFolder, check_unreadable, image_calls, list_images, transform_of
 from sdlcore.extraction.models import load_clip, load_vision, model_facts, open_clip, register_architecture
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
@@ -124,44 +125,31 @@ def write_image_stores(
         device=device,
         threads=threads,
     )
-    class_names = splits["train"].folder.class_names
     rows = []
     with ExitStack() as stack:
         # all stores appear at the end; the parts of the first one survive a kill during the second
         writers = {}
         for split, path in stores.items():
             if part is not None:
-                splits[split] = _part(splits[split], *part)
+                whole = splits[split]
+                splits[split] = whole._replace(order=np.array_split(whole.order, part[1])[part[0]])
             own = facts | _facts(splits[split], split) | ({} if part is None else {"shard": list(part)})
-            writers[split] = stack.enter_context(resume_store(path, own, source.store_dtype, class_names))
+            names = splits["train"].folder.class_names
+            writers[split] = stack.enter_context(resume_store(path, own, source.store_dtype, names))
         for split, writer in writers.items():
             folder, labels, order = splits[split]
-            names, within = np.array(folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None
-            filling = ItemRows(writer, None, "path", names, within, labels, folder.skipped)
+            choose = item_rows(
+                "path", np.array(folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None, labels
+            )
+            filling = Filling(writer, {"input": point}, None, ItemProgress(), choose)
             if filling.progress.next:
                 log.info("%s: resuming at image %d of %d", split, filling.progress.next, len(order))
-            fill_with_images(
-                visual,
-                [{"input": point}],
-                [filling],
-                folder,
-                order,
-                transform,
-                tokens=source.tokens,
-                batch_size=source.batch_size,
-                workers=workers,
-                dtype="float32",
-                max_unreadable=source.max_unreadable,
-            )
-            filling.finish()
+            calls = partial(image_calls, visual, folder, order, transform, source.batch_size, workers)
+            fill(visual, [filling], calls, rows_by(source.tokens, prefix_of(visual)), "float32")
+            check_unreadable(folder, filling.progress, source.max_unreadable)
+            filling.finish(str(folder.root))
             rows += [[split, *entry] for entry in filling.progress.skipped]
         write_rows(skipped_path, [["split", "path", "reason"], *rows])
-
-
-def _part(whole: Split, number: int, parts: int) -> Split:
-    # images that the listing skipped are counted only in the first part
-    folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
-    return Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
 
 
 def _facts(part: Split, split: str) -> dict[str, Any]:
@@ -216,8 +204,7 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
         indices = _first(order[held_out:], source.train_samples, images, "train_samples")
         return {
             "train": Split(train, train.labels, indices),
-            # images that the listing skipped are counted only for training
-            "test": Split(train._replace(skipped=[]), train.labels, order[:held_out]),
+            "test": Split(train, train.labels, order[:held_out]),
         }
     test = list_images(test_images, f"test_images {KEYS}")
     if Path(images).samefile(test_images):

@@ -5,7 +5,7 @@ The module does not import torch, so that checking a configuration is fast.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -37,12 +37,6 @@ DATASET = "dataset:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
 """Form of a module's path followed by its side, input or output."""
-BLOCKS, WIDTH, POSITIONS = (
-    ("num_hidden_layers", "n_layer"),
-    ("hidden_size", "n_embd"),
-    ("max_position_embeddings", "n_positions"),
-)
-"""Keys of config.json: the usual name, and GPT-2's."""
 
 
 def is_hub_model(reference: str) -> bool:
@@ -86,7 +80,7 @@ SiteName = Annotated[
 ]
 
 
-class TextOptions(NamedTuple):
+class TextOptions(Settings):
     """Options for reading a text."""
 
     column: str = "text"
@@ -97,19 +91,8 @@ class TextOptions(NamedTuple):
     """Split of a data set."""
     revision: str | None = None
     """Revision of a data set; None for the newest."""
-    shuffle_buffer: int = 10_000
+    shuffle_buffer: Batch = 10_000
     """Number of documents in the buffer that shuffles streamed texts; 1 keeps their order."""
-
-
-def read_text_options(options: TextOptions | Mapping[str, Any] | None) -> TextOptions:
-    """Return options for reading a text from the user's. Raise ValueError with the name of an invalid key."""
-    if not isinstance(options, Mapping):
-        return options or TextOptions()
-    unknown = [name for name in options if name not in TextOptions._fields]
-    if unknown:
-        meant = did_you_mean(unknown[0], TextOptions._fields) or f"; expected {', '.join(TextOptions._fields)}"
-        raise ValueError(f"text_options has no {unknown[0]!r}{meant}")
-    return TextOptions(**options)
 
 
 class Site(NamedTuple):
@@ -244,7 +227,14 @@ class LanguageSource(Settings):
 
     @property
     def text_options(self) -> TextOptions:
-        return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
+        """How to read the text."""
+        return TextOptions(
+            column=self.text_column,
+            config=self.text_config,
+            split=self.text_split,
+            revision=self.text_revision,
+            shuffle_buffer=self.shuffle_buffer,
+        )
 
 
 def site_at(block: int, part: str) -> Site:
@@ -270,42 +260,14 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     return length
 
 
-class ModelShape(NamedTuple):
-    """The size of a language model."""
-
-    blocks: int
-    width: int
-    """Dimension of the residual stream."""
-    positions: int | None = None
-    """Largest number of tokens in a context; None if the configuration does not state it."""
-
-
-def model_shape(folder: str | Path) -> ModelShape | None:
-    """Return the shape of the model in a folder; None if there is no config.json with a shape.
-
-    In that case, opening the model raises an error that names the problem.
-    """
+def model_width(folder: str | Path) -> int | None:
+    """Return the dimension of the residual stream of the model in a folder; None if no config.json states it."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config") or config  # of models that also read pictures
-        sizes: list[Any] = [
-            next((config[key] for key in keys if config.get(key)), None) for keys in (BLOCKS, WIDTH, POSITIONS)
-        ]
+        return config.get("hidden_size") or config.get("n_embd")
     except (OSError, ValueError, AttributeError):
         return None
-    return None if None in sizes[:2] else ModelShape(*sizes)
-
-
-def model_problems(shape: ModelShape | None, source: LanguageSource) -> Iterator[tuple[str, str]]:
-    """Yield the key and the problem of each setting that exceeds a model, so that a plan fails before its jobs do."""
-    if shape is None:
-        return
-    deepest = max(site.block for site in source.sites.values())
-    if deepest > shape.blocks:
-        key = "layer" if source.layers is None else "layers"
-        yield key, f"layer is {deepest}, but the model has {shape.blocks} blocks; take at most {shape.blocks}"
-    if shape.positions and source.context_length > shape.positions:
-        yield "context_length", f"contexts of {source.context_length} tokens, but the model takes {shape.positions}"
 
 
 class ClipSource(Settings):

@@ -1,13 +1,11 @@
 """Run a model over batches of inputs, and write the activations at several places as rows of stores.
 
-A `Call` holds the inputs of one pass: packed contexts, or items such as images. The engine runs the model in evaluation
-mode, up to the deepest place, and turns the activations at each place into rows. A `Filling` chooses the rows of a
-store, and resumes after an interruption.
+A `Call` contains the inputs of one pass: packed contexts, or items such as images. `activations` runs the model in
+evaluation mode, up to the deepest place, and turns the activations at each place into rows. `fill` gives these rows to
+the stores, and a `Filling` chooses those that its store takes.
 """
 
 import logging
-from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -36,9 +34,10 @@ PREFIXES = ("cls_token", "class_token", "class_embedding", "register_tokens", "r
 
 
 class Call(NamedTuple):
-    """The inputs of one pass of a model: a tensor, a tuple of arguments, or a mapping of keywords."""
+    """The inputs of one pass of a model."""
 
     inputs: Any
+    """A tensor, a tuple of arguments, or a mapping of keywords; None if no item of the batch could be read."""
     origin: Any
     """`Tokens` or `Items`, which the engine returns with the rows. Its ``next`` is where the next call begins."""
 
@@ -61,9 +60,9 @@ class Batch(NamedTuple):
 
     tokens: Any
     """`Call.origin`."""
-    values: dict[Any, Any]
-    """N x D activations at each place: arrays, or tensors that are on their way to the CPU."""
-    norms: dict[Any, Any]
+    values: dict[Any, np.ndarray]
+    """N x D activations at each place."""
+    norms: dict[Any, np.ndarray]
     """N norms of the activations at each place, before rounding."""
 
 
@@ -76,50 +75,36 @@ class _Enough(Exception):
 
 
 def activations(
-    model: nn.Module,
-    points: Mapping[Any, Point],
-    calls: Iterable[Call],
-    rows: Rows,
-    dtype: torch.dtype = torch.float16,
+    model: nn.Module, points: Mapping[Any, Point], calls: Iterable[Call], rows: Rows, dtype: str = "float16"
 ) -> Generator[Batch, None, None]:
     """Yield the activations at several places for each call, as rows of precision ``dtype``.
 
-    Close the generator, since its hooks stay in the model until it ends. SourceError if a pass of the model never
-    reaches one of the places.
+    NumPy lacks bfloat16, so rows for a store in bfloat16 are float32. Close the generator, since its hooks stay in the
+    model until it ends. SourceError if a pass of the model never reaches one of the places.
     """
+    precision = torch.float32 if dtype == "bfloat16" else getattr(torch, dtype)
+    device = device_of(model)
     batch: Batch
-    waiting: set[Any] = set()
 
     def see(name: Any, x: Tensor) -> None:
         x_ND = rows(x, batch.tokens)
-        # copied, since the model may change its activations in place; from a GPU into pinned memory
-        batch.values[name] = x_ND.to(dtype, copy=True).to("cpu", non_blocking=True)
-        batch.norms[name] = norms_of(x_ND).to("cpu", non_blocking=True)
-        waiting.discard(name)
-        if not waiting:
+        # copied, since the model may change its activations in place
+        batch.values[name] = x_ND.to(precision, copy=True).cpu().numpy()
+        batch.norms[name] = norms_of(x_ND).cpu().numpy()
+        if len(batch.values) == len(points):
             raise _Enough
 
-    device = device_of(model)
-    # a GPU computes the next batch while the previous batch is written; on a CPU that would only cost memory
-    ahead = 1 if device.type == "cuda" else 0
-    pending: deque[tuple[Batch, torch.cuda.Event | None]] = deque()
     with ExitStack() as hooks:
         for name, point in points.items():
             hooks.callback(point.watch(partial(see, name)).remove)
         for inputs, origin in calls:
             batch = Batch(origin, {}, {})
-            waiting.update(points)
-            _run(model, _to_device(inputs, device))
-            if waiting:
-                raise SourceError(f"no pass of the model reaches {', '.join(map(str, waiting))}; choose another place")
-            event = torch.cuda.Event() if ahead else None
-            if event is not None:
-                event.record()
-            pending.append((batch, event))
-            if len(pending) > ahead:
-                yield _as_arrays(*pending.popleft())
-        while pending:
-            yield _as_arrays(*pending.popleft())
+            if inputs is not None:
+                _run(model, _to_device(inputs, device))
+                if missing := points.keys() - batch.values:
+                    names = ", ".join(map(str, missing))
+                    raise SourceError(f"no pass of the model reaches {names}; choose another place")
+            yield batch
 
 
 def _run(model: nn.Module, inputs: Any) -> None:
@@ -131,14 +116,6 @@ def _run(model: nn.Module, inputs: Any) -> None:
                 model(*(inputs if isinstance(inputs, tuple | list) else (inputs,)))
         except _Enough:
             pass
-
-
-def _as_arrays(batch: Batch, event: torch.cuda.Event | None) -> Batch:
-    """Wait for the copies of a batch, and return it as arrays."""
-    if event is not None:
-        event.synchronize()
-    values, norms = ({name: x.numpy() for name, x in parts.items()} for parts in batch[1:])
-    return Batch(batch.tokens, values, norms)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -153,7 +130,7 @@ def norms_of(x: Tensor) -> Tensor:
 
 def _to_device(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, Tensor):
-        return inputs.to(device, non_blocking=True)
+        return inputs.to(device)
     if isinstance(inputs, Mapping):
         return {name: _to_device(part, device) for name, part in inputs.items()}
     return type(inputs)(_to_device(part, device) for part in inputs) if isinstance(inputs, tuple | list) else inputs
@@ -222,13 +199,6 @@ def token_inputs(model: nn.Module, token: np.ndarray, **keywords: Any) -> Any:
     return {"input" if hasattr(model, "run_with_hooks") else "input_ids": ids_BT, **keywords}
 
 
-def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
-    """Yield a call for each batch of packed contexts (B x T)."""
-    keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
-    for tokens in batches:
-        yield Call(token_inputs(model, tokens.token, **keywords), tokens)
-
-
 def read_contexts(
     model: nn.Module, points: Mapping[Any, Point], contexts: Iterable[Tokens], contexts_per_batch: int
 ) -> Generator[Batch, None, None]:
@@ -236,38 +206,54 @@ def read_contexts(
     return activations(model, points, context_calls(model, stack_batches(contexts, contexts_per_batch)), token_rows)
 
 
+def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
+    """Yield a call for each batch of packed contexts (B x T)."""
+    keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
+    for tokens in batches:
+        yield Call(token_inputs(model, tokens.token, **keywords), tokens)
+
+
 class Chosen(NamedTuple):
     """The rows of a batch that a store takes."""
 
+    progress: Settings
+    """Progress after the batch."""
     indices: np.ndarray
     references: Mapping[str, np.ndarray]
     """Name -> where each of these rows comes from."""
     labels: np.ndarray | None = None
 
 
-class Filling(ABC):
-    """Fill a store with rows of batches, from its last commit on. A subclass chooses the rows.
+Choose = Callable[[Any, Batch, int | None], Chosen]
+"""Chooses rows of a batch, given the progress before it and the largest number of rows."""
 
-    Attributes
+
+class Filling:
+    """A store that is filled with rows of batches, from its last commit on.
+
+    Parameters
     ----------
-    progress
-        Settings that are saved with each commit. Its ``next`` is where the next batch begins, as in `Call.origin`. A
-        store that was begun continues from the progress of its last commit.
+    writer
+        The store.
+    points
+        Column of the store -> place.
     max_rows
-        Largest number of rows; None for all.
+        Number of rows; None for all.
+    begin
+        Progress of a store without rows. Progress is saved with each commit. Its ``next`` is where the next batch
+        begins, as in `Call.origin`, and its ``facts()`` are counts for the provenance of the finished store.
+    choose
+        Chooses rows of a batch.
     """
 
-    def __init__(self, writer: ResumableWriter, begin: Any, max_rows: int | None) -> None:
-        self.writer, self.max_rows, self._batches = writer, max_rows, 0
+    progress: Any
+
+    def __init__(
+        self, writer: ResumableWriter, points: Mapping[str, Point], max_rows: int | None, begin: Any, choose: Choose
+    ) -> None:
+        self.writer, self.points, self.max_rows = writer, points, max_rows
         self.progress = writer.state(begin)
-
-    @abstractmethod
-    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
-        """Return rows of a batch, at most ``max_rows`` of them, and advance ``progress``."""
-
-    @abstractmethod
-    def facts(self) -> dict[str, Json]:
-        """Return counts for the provenance of the finished store."""
+        self._choose, self._batches = choose, 0
 
     @property
     def is_full(self) -> bool:
@@ -276,28 +262,69 @@ class Filling(ABC):
     def take(self, batch: Batch) -> None:
         """Append the rows of a batch that the store takes, and commit now and then."""
         before = self.writer.rows
-        chosen = self.choose(batch, None if self.max_rows is None else self.max_rows - before)
-        if len(chosen.indices):
-            values = {name: x[chosen.indices] for name, x in batch.values.items()}
+        left = None if self.max_rows is None else self.max_rows - before
+        self.progress, indices, references, labels = self._choose(self.progress, batch, left)
+        if len(indices):
+            values = {name: x[indices] for name, x in batch.values.items()}
             x, target, more = input_target_more(in_order(values))
-            self.writer.append(x, target, labels=chosen.labels, references=chosen.references, more=more)
+            self.writer.append(x, target, labels=labels, references=references, more=more)
         self._batches += 1
         if self._batches % COMMIT_BATCHES == 0 or self.is_full:
             self.writer.commit(self.progress)
         if self.max_rows and before * 10 // self.max_rows < self.writer.rows * 10 // self.max_rows:
             log.info("%d of %d rows", self.writer.rows, self.max_rows)
 
-    def finish(self) -> bool:
-        """Commit the last rows and their counts if the store is complete, and return whether it is.
+    def finish(self, inputs: str) -> None:
+        """Add counts to the provenance. SourceError if ``inputs``, a name, gave too few rows, or none."""
+        if not (self.writer.rows if self.max_rows is None else self.is_full):
+            raise SourceError(
+                f"{inputs}: ends after {self.writer.rows} rows. Give more or longer inputs (stores share no document), "
+                "or lower the number of rows (max_tokens, train_samples, test_samples) or context_length"
+            )
+        self.writer.provenance |= self.progress.facts()
 
-        Without a requested number of rows, a single row is enough.
-        """
-        if not self.is_full:
-            if self.max_rows is not None or not self.writer.rows:
-                return False
-            self.writer.commit(self.progress)
-        self.writer.provenance |= self.facts()
-        return True
+
+def fill(
+    model: nn.Module,
+    fillings: Sequence[Filling],
+    calls: Callable[[Any], Iterator[Call]],
+    rows: Rows,
+    dtype: str,
+    show: Callable[[Any], None] = lambda origin: None,
+) -> None:
+    """Fill stores in one pass of the model over its inputs, which begins at the store that continues first.
+
+    Parameters
+    ----------
+    fillings
+        The stores. Each takes the batches from its ``progress.next`` on.
+    calls
+        Returns the inputs after a store's progress.
+    rows
+        Turns activations into rows.
+    dtype
+        Precision of the stores.
+    show
+        Called with `Call.origin` after each batch.
+    """
+    unfinished = [filling for filling in fillings if not filling.is_full]
+    if not unfinished:
+        return
+    progress = min((filling.progress for filling in unfinished), key=lambda progress: progress.next)
+    at = progress.next
+    points = {(key, name): point for key, each in enumerate(fillings) for name, point in each.points.items()}
+    with closing(activations(model, points, calls(progress), rows, dtype)) as batches:
+        for origin, *parts in batches:
+            for key, filling in enumerate(fillings):
+                if filling.progress.next == at and not filling.is_full:
+                    own = [{name: x for (store, name), x in part.items() if store == key} for part in parts]
+                    filling.take(Batch(origin, *own))
+            at = origin.next
+            show(origin)
+            if all(filling.is_full for filling in fillings):
+                break
+    for filling in unfinished:
+        filling.writer.commit(filling.progress)
 
 
 class ItemProgress(Settings):
@@ -308,9 +335,14 @@ class ItemProgress(Settings):
     skipped: Annotated[tuple[Annotated[tuple[str, str], FromList], ...], FromList] = ()
     """Path and reason of each item that could not be read so far."""
 
+    def facts(self) -> dict[str, Json]:
+        return {"skipped": [{"path": path, "reason": reason} for path, reason in self.skipped]}
 
-class ItemRows(Filling):
-    """Fill a store with the rows of all items.
+
+def item_rows(
+    name: str, names: np.ndarray | None = None, within: str | None = None, labels: np.ndarray | None = None
+) -> Choose:
+    """Return the function that chooses the rows of all items.
 
     Parameters
     ----------
@@ -320,77 +352,17 @@ class ItemRows(Filling):
         Reference for the index of a row in its item, such as patch; None where an item has one row.
     labels
         Class of each item.
-    skipped
-        Path and reason of items that were skipped before the first pass.
     """
 
-    progress: ItemProgress
-
-    def __init__(
-        self,
-        writer: ResumableWriter,
-        max_rows: int | None,
-        name: str,
-        names: np.ndarray | None = None,
-        within: str | None = None,
-        labels: np.ndarray | None = None,
-        skipped: Iterable[tuple[str, str]] = (),
-    ) -> None:
-        super().__init__(writer, ItemProgress(skipped=tuple(skipped)), max_rows)
-        self._name, self._names, self._within, self._labels = name, names, within, labels
-
-    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
+    def choose(_: ItemProgress, batch: Batch, max_rows: int | None) -> Chosen:
         items: Items = batch.tokens
-        each = len(next(iter(batch.values.values()))) // len(items.indices)
+        rows = len(next(iter(batch.values.values()), ()))
+        each = rows // max(1, len(items.indices))
         item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:max_rows]
-        references = {self._name: item_N.astype(np.int32) if self._names is None else self._names[item_N]}
-        if self._within is not None:
-            references[self._within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:max_rows]
-        self.progress = ItemProgress(next=items.next, skipped=items.skipped)
-        return Chosen(np.arange(len(item_N)), references, None if self._labels is None else self._labels[item_N])
+        references = {name: item_N.astype(np.int32) if names is None else names[item_N]}
+        if within is not None:
+            references[within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:max_rows]
+        progress = ItemProgress(next=items.next, skipped=items.skipped)
+        return Chosen(progress, np.arange(len(item_N)), references, None if labels is None else labels[item_N])
 
-    def facts(self) -> dict[str, Json]:
-        return {"skipped": [{"path": path, "reason": reason} for path, reason in self.progress.skipped]}
-
-
-def fill(
-    model: nn.Module,
-    groups: Sequence[Mapping[str, Point]],
-    fillings: Sequence[Filling],
-    calls: Callable[[Any], Iterator[Call]],
-    rows: Rows,
-    dtype: str,
-    show: Callable[[Any], None] | None = None,
-) -> None:
-    """Fill stores in one pass of the model, which begins at the store that continues first.
-
-    Parameters
-    ----------
-    groups
-        Column -> place, for each store.
-    fillings
-        The stores. Each takes the batches from its ``progress.next`` on.
-    calls
-        Returns the inputs from a place on.
-    rows
-        Turns activations into rows.
-    dtype
-        Precision of the rows.
-    show
-        Called with `Call.origin` after each batch.
-    """
-    if all(filling.is_full for filling in fillings):
-        return
-    at = min(filling.progress.next for filling in fillings if not filling.is_full)
-    points = {(key, column): point for key, group in enumerate(groups) for column, point in group.items()}
-    with closing(activations(model, points, calls(at), rows, getattr(torch, dtype))) as batches:
-        for origin, values, norms in batches:
-            for key, filling in enumerate(fillings):
-                if filling.progress.next == at and not filling.is_full:
-                    own = ({name: parts[key, name] for name in groups[key]} for parts in (values, norms))
-                    filling.take(Batch(origin, *own))
-            at = origin.next
-            if show is not None:
-                show(origin)
-            if all(filling.is_full for filling in fillings):
-                break
+    return choose

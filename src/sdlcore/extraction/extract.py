@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,34 +16,36 @@ from tqdm.auto import tqdm
 from sdlcore.data.conversion import STORES
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import ResumableWriter, resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.device import Device
 from sdlcore.device import device_of as named_device
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, fitting_length
 from sdlcore.extraction.engine import (
     WITHIN,
     Call,
+    Choose,
     Filling,
-    ItemRows,
+    ItemProgress,
     Items,
+    Rows,
     TokensOf,
     device_of,
     fill,
+    item_rows,
     prefix_of,
     rows_by,
     token_inputs,
     token_rows,
 )
 from sdlcore.extraction.hooks import Point, is_transformers, point_at
-from sdlcore.extraction.language import ContextReader, TokenRows, token_stores
+from sdlcore.extraction.language import ContextReader, token_stores
 from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
 from sdlcore.extraction.text import SUFFIXES, opened_text
-from sdlcore.extraction.tokens import TokenisedDocument, TokenisedText
+from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
-from sdlcore.settings import Batch, Json, Precision, Total, checked
+from sdlcore.settings import Batch, Json, Precision, Settings, Total, checked
 from sdlcore.storage.files import user_path
 
 
@@ -63,7 +66,6 @@ def extract(
     drop: tuple[str, ...] = DROP,
     outlier_norm: float = OUTLIER_NORM,
     text_options: TextOptions | Mapping[str, Any] | None = None,
-    paths: Paths | Mapping[str, str] | None = None,
     max_unreadable: float = 0.01,
     workers: int = 0,
     dtype: Precision | None = None,
@@ -120,8 +122,6 @@ def extract(
         Outliers have a norm above this multiple of the median.
     text_options
         How to read a file, e.g. ``{"column": "body"}``.
-    paths
-        Where the modules of a decoder of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
     max_unreadable
         Largest share of images that may be unreadable. They are skipped, and listed in the store's provenance.
     workers
@@ -162,10 +162,7 @@ def extract(
         files = [where / f"{'+'.join(group).replace(':', '_')}.h5" for group in groups]
     kind = _kind_of(inputs, tokenizer, processor)
     model = _model_of(model, kind, dtype, device)
-    known_paths = read_paths(paths)
-    points = [
-        {site_column(site): point_at(model, place, known_paths) for site, place in enumerate(group)} for group in groups
-    ]
+    points = [{site_column(site): point_at(model, place) for site, place in enumerate(group)} for group in groups]
     call = _Call(model, groups, points, tokens, max_rows, batch_size, store_dtype)
     if kind == "images":
         work = _images(call, inputs, processor, workers, max_unreadable)
@@ -223,15 +220,20 @@ class _Call(NamedTuple):
 class _Work(NamedTuple):
     """How to fill the stores of a call."""
 
-    facts: Sequence[dict[str, Json]]
+    facts: Sequence[Mapping[str, Json]]
     """Provenance of each store."""
-    filling: Callable[[ResumableWriter, int], Filling]
-    """Called with the writer of a store and its number."""
-    fill: Callable[[Sequence[Mapping[str, Point]], Sequence[Any], Callable[[Any], None]], None]
-    """Called with the places and the filling of each store, and a function to call after each batch."""
+    calls: Callable[[Any], Iterator[Call]]
+    """Returns the inputs after a store's progress."""
+    rows: Rows
+    choose: Sequence[Choose]
+    """Chooses the rows of each store."""
+    begin: Settings = ItemProgress()
+    """Progress of a store without rows."""
     class_names: list[str] | None = None
     items: int | None = None
     """Number of items, if it is known."""
+    check: Callable[[Any], None] = lambda progress: None
+    """Called with the progress of each store at the end."""
 
 
 def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
@@ -244,17 +246,16 @@ def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool
             fillings = []
             for number in missing:
                 opened = resume_store(files[number], work.facts[number], call.store_dtype, work.class_names)
-                fillings.append(work.filling(stack.enter_context(opened), number))
+                writer, points = stack.enter_context(opened), call.points[number]
+                fillings.append(Filling(writer, points, call.max_rows, work.begin, work.choose[number]))
 
             def show(origin: Any) -> None:
                 bar.update((origin.next if work.items and not call.max_rows else fillings[0].writer.rows) - bar.n)
 
-            work.fill([call.points[number] for number in missing], fillings, show)
+            fill(call.model, fillings, work.calls, work.rows, call.store_dtype, show)
             for filling in fillings:
-                if not filling.finish():
-                    raise SourceError(
-                        f"inputs end after {filling.writer.rows} rows; lower max_tokens, or give more inputs"
-                    )
+                work.check(filling.progress)
+                filling.finish("inputs")
     return [store or ActivationStore(path) for store, path in zip(finished, files, strict=True)]
 
 
@@ -312,59 +313,36 @@ def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], 
         settings |= {"drop": list(drop), "outlier_norm": outlier_norm}
         reader = ContextReader(call.model, text, length, call.batch_size, drop, outlier_norm, call.store_dtype)
         stores = token_stores(reader, call.points, call.facts(inputs, settings))
-        return _Work(
-            [store.facts for store in stores],
-            lambda writer, number: TokenRows(writer, call.max_rows, stores[number].kinds, 0),
-            lambda columns, fillings, show: fill(
-                call.model, columns, fillings, reader.calls, token_rows, call.store_dtype, show
-            ),
-        )
+        choose = [store.choose for store in stores]
+        return _Work([store.facts for store in stores], reader.calls, token_rows, choose, stores[0].begin())
     document = text.text.facts.get("document", "number of the document in the list")
-
-    def calls(start: int) -> Iterator[Call]:
-        return _document_calls(call.model, text, start, call.batch_size, length)
-
-    return _Work(
-        call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}"),
-        lambda writer, _: ItemRows(writer, call.max_rows, "document"),
-        lambda columns, fillings, show: fill(
-            call.model, columns, fillings, calls, rows_by(call.tokens), call.store_dtype, show
-        ),
-    )
+    facts = call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}")
+    calls = partial(_document_calls, call.model, text, call.batch_size, length)
+    return _Work(facts, calls, rows_by(call.tokens), [item_rows("document")] * len(facts))
 
 
-def _document_calls(model: nn.Module, text: TokenisedText, start: int, batch_size: int, length: int) -> Iterator[Call]:
-    """Yield calls of documents from place ``start`` on, cut to ``length`` tokens, and padded at their end."""
+def _document_calls(
+    model: nn.Module, text: TokenisedText, batch_size: int, length: int, progress: ItemProgress
+) -> Iterator[Call]:
+    """Yield calls of documents, cut to ``length`` tokens, and padded at their end."""
     begin = [] if text.opening is None else [text.opening]
-    several: list[tuple[TokenisedDocument, np.ndarray]] = []
-
-    def call() -> Call:
-        lengths = torch.tensor([len(ids) for _, ids in several], device=device_of(model))
+    documents = (document for document in text.documents(progress.next) if len(document.ids))
+    while several := list(islice(documents, batch_size)):
+        ids = [np.array([*begin, *document.ids[: length - len(begin)]], dtype=np.int32) for document in several]
+        lengths = torch.tensor([len(each) for each in ids], device=device_of(model))
         token = np.full((len(several), int(lengths.max())), text.separator, dtype=np.int32)
-        for row, (_, ids) in zip(token, several, strict=True):
-            row[: len(ids)] = ids
+        for row, each in zip(token, ids, strict=True):
+            row[: len(each)] = each
         mask = (torch.arange(token.shape[1], device=lengths.device) < lengths[:, None]).long()
-        items = Items([document.number for document, _ in several], several[-1][0].place + 1, (), lengths)
-        return Call(token_inputs(model, token, attention_mask=mask), items)
-
-    for document in text.documents(start):
-        if document.start or not len(document.ids):  # the rest of a long document, or an empty one
-            continue
-        several.append((document, np.array([*begin, *document.ids[: length - len(begin)]], dtype=np.int32)))
-        if len(several) == batch_size:
-            yield call()
-            several.clear()
-    if several:
-        yield call()
+        items = Items([document.number for document in several], several[-1].place + 1, (), lengths)
+        yield Call(token_inputs(model, token, attention_mask=mask), items)
 
 
 def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadable: float) -> _Work:
-    from sdlcore.extraction.images import fill_with_images, list_images, transform_of
+    from sdlcore.extraction.images import check_unreadable, image_calls, list_images, transform_of
 
     listing = list_images(user_path(folder, "inputs"), "inputs", by_class=False)
     transform = transform_of(call.model, processor)
-    names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
-    within = WITHIN.get(call.tokens)
     # text that changes with the preprocessing
     settings = processor.to_dict() if hasattr(processor, "to_dict") else processor or transform
     described = getattr(settings, "__qualname__", None) or str(settings)
@@ -374,29 +352,15 @@ def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadab
         image_folder=str(listing.root),
         references="path: of the image, relative to the folder; patch: index of the row among its patches",
     )
-
-    def write(columns: Sequence[Mapping[str, Point]], fillings: Sequence[Any], show: Callable[[Any], None]) -> None:
-        fill_with_images(
-            call.model,
-            columns,
-            fillings,
-            listing,
-            np.arange(len(names)),
-            transform,
-            tokens=call.tokens,
-            batch_size=call.batch_size,
-            workers=workers,
-            dtype=call.store_dtype,
-            max_unreadable=max_unreadable,
-            show=show,
-        )
-
+    names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
     return _Work(
         facts,
-        lambda writer, _: ItemRows(writer, call.max_rows, "path", names, within, labels, listing.skipped),
-        write,
-        listing.class_names or None,
-        len(names),
+        partial(image_calls, call.model, listing, np.arange(len(names)), transform, call.batch_size, workers),
+        rows_by(call.tokens, prefix_of(call.model)),
+        [item_rows("path", names, WITHIN.get(call.tokens), labels)] * len(facts),
+        class_names=listing.class_names or None,
+        items=len(names),
+        check=lambda progress: check_unreadable(listing, progress, max_unreadable),
     )
 
 
@@ -410,30 +374,21 @@ def _ready(call: _Call, inputs: Any) -> _Work:
     if first is None:
         raise ValueError("inputs gives no batch")
     batches = chain([first], coming) if coming is inputs else inputs  # an iterator can be read once
-    facts = call.facts(
-        {"first_batch": _digest(first)},
-        {},
-        references="item: number of the input; position or patch: index of the row in it",
-    )
-    rows = rows_by(call.tokens, prefix_of(call.model))
-    return _Work(
-        facts,
-        lambda writer, _: ItemRows(writer, call.max_rows, "item", within=WITHIN.get(call.tokens)),
-        lambda columns, fillings, show: fill(
-            call.model, columns, fillings, lambda at: _ready_calls(batches, at), rows, call.store_dtype, show
-        ),
-    )
+    references = "item: number of the input; position or patch: index of the row in it"
+    facts = call.facts({"first_batch": _digest(first)}, {}, references=references)
+    rows, choose = rows_by(call.tokens, prefix_of(call.model)), item_rows("item", within=WITHIN.get(call.tokens))
+    return _Work(facts, partial(_ready_calls, batches), rows, [choose] * len(facts))
 
 
-def _ready_calls(inputs: Iterable[Any], start: int) -> Iterator[Call]:
-    """Yield the calls of ready inputs from item ``start`` on: a tensor, a tuple of arguments, or keywords each."""
+def _ready_calls(inputs: Iterable[Any], progress: ItemProgress) -> Iterator[Call]:
+    """Yield the calls of ready inputs: a tensor, a tuple of arguments, or keywords each."""
     seen = 0
     for batch in inputs:
         first = next(iter(batch.values())) if isinstance(batch, Mapping) else batch
         first = first[0] if isinstance(first, tuple | list) else first
         if not isinstance(first, torch.Tensor):
             raise SourceError(f"inputs gives {type(first).__name__}, expected batches of tensors, as a DataLoader does")
-        if seen >= start:
+        if seen >= progress.next:
             yield Call(batch, Items(list(range(seen, seen + len(first))), seen + len(first)))
         seen += len(first)
 

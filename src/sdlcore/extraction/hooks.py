@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import ARCHITECTURES, SIDES, Paths, lacking, module_of, paths_of
+from sdlcore.extraction.architectures import ARCHITECTURES, Paths, paths_of
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.places import NAME, read_name
 
@@ -85,7 +85,7 @@ def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
         If the model has no such module; the message names similar modules.
     """
     path, _, side = name.partition(":")
-    if side not in ("", *SIDES):
+    if side not in ("", "input", "output"):
         raise SourceError(f"at: {name} ends in {side}, expected PATH, PATH:input or PATH:output")
     module = _submodule(model, path)
     if module is not None:
@@ -135,7 +135,7 @@ class Stack(NamedTuple):
         if not is_transformers(lm):
             raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
         name = lm.name_or_path or type(lm).__name__
-        paths = paths_of(lm.config.to_dict(), paths, name)
+        paths = paths or paths_of(lm.config.to_dict(), name)
         stack = cls(getattr(lm, "base_model", lm), paths, name)
         try:
             blocks = stack.blocks
@@ -154,17 +154,17 @@ class Stack(NamedTuple):
             raise SourceError(
                 f"{self.name}: layer is {site.block}, but the model has {depth} blocks; take at most {depth}"
             )
-        block = self.blocks[site.block - 1] if site.block else None
-        if block is not None and site.part in ("residual", "residual_before"):
-            return Point(block, "output" if site.part == "residual" else "input")
-        path, side = module_of(site.part, self.paths) if site.module is None else site.module
-        if path is None:
-            raise SourceError(f"{self.name}: {site.part}: {lacking(site.part, self.paths)}")
-        root = self.model if block is None else block
+        root = self.blocks[site.block - 1] if site.block else self.model
+        sites = self.paths.sites
+        if site.module is None and site.part not in sites:
+            raise SourceError(
+                f"{self.name}: {site.part}: the blocks compute attention and MLP in parallel, or paths lack this site; "
+                f"take one of {', '.join(sites)}, or add it to paths"
+            )
+        path, side = site.module or sites[site.part]
         module = _submodule(root, path)
         if module is None:
-            where = "the model" if block is None else f"block {site.block}"
-            raise SourceError(f"{self.name}: {where} has no module {path}, but {_like(root, path)}")
+            raise SourceError(f"{self.name}: {site.describe()}: there is no module {path}, but {_like(root, path)}")
         return Point(module, side)
 
     def points(self, sites: Mapping[str, Site]) -> dict[str, Point]:

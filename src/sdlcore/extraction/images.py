@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import Call, ItemProgress, ItemRows, Items, TokensOf, fill, prefix_of, rows_by
-from sdlcore.extraction.folders import Skipped, files_below
-from sdlcore.extraction.hooks import Point, is_transformers
+from sdlcore.extraction.engine import Call, ItemProgress, Items
+from sdlcore.extraction.folders import files_below
+from sdlcore.extraction.hooks import is_transformers
 from sdlcore.extras import extra
-from sdlcore.storage.parsing import describe_error, parsing
+from sdlcore.storage.parsing import describe_error
 
 with extra("clip"):
     from PIL import Image
@@ -57,8 +57,6 @@ class ImageFolder(NamedTuple):
     """Names of the class folders, sorted, including empty folders; none in a folder without class folders."""
     class_names: list[str]
     """Readable names of the classes (`name_classes`)."""
-    skipped: list[Skipped]
-    """Files with the name of an image that were skipped, and folders that were not searched."""
     digest: str
     """SHA-256 of the paths and sizes."""
 
@@ -70,8 +68,8 @@ class Batch(NamedTuple):
     """B x 3 x height x width, or None if none was readable."""
     indices: list[int]
     """B indices into the folder's paths."""
-    skipped: list[Skipped]
-    """Unreadable images of the batch."""
+    skipped: list[tuple[str, str]]
+    """Path and reason of each unreadable image of the batch."""
 
 
 def list_images(root: str | Path, key: str = "images", by_class: bool = True) -> ImageFolder:
@@ -85,32 +83,26 @@ def list_images(root: str | Path, key: str = "images", by_class: bool = True) ->
     root = Path(root)
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder, given as {key}; expected <folder>/<class>/<image>.jpg")
-    with parsing(root, "an image folder"), os.scandir(root) as entries:
-        here = {entry.name: entry.is_dir() for entry in entries}
-    classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
-    loose = sorted(name for name, folder in here.items() if not folder and _has_image_name(name))
-    if not by_class and (loose or not classes):
-        sizes, skipped = files_below(root, _has_image_name)
-        paths, labels, classes = list(sizes), [-1] * len(sizes), []
-    else:
-        sizes, skipped, paths, labels = {}, [], [], []
-        for label, name in enumerate(classes):
-            its, skipped_here = files_below(root, _has_image_name, name)
-            sizes |= its
-            paths += its
-            labels += [label] * len(its)
-            skipped += skipped_here
+    sizes = files_below(root, _has_image_name)
+    loose = [path for path in sizes if "/" not in path]
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if by_class or (classes and not loose):
         if loose:
             log.warning("%s: ignored %d images outside of class folders, such as %s", root, len(loose), loose[0])
-    if not paths:
+        label_of = {name: label for label, name in enumerate(classes)}
+        labels = {path: label_of[top] for path in sizes if (top := path.partition("/")[0]) in label_of}
+    else:
+        classes, labels = [], dict.fromkeys(sizes, -1)
+    if not labels:
         raise SourceError(
             f"{root}: no image in {len(classes)} class folders, given as {key}; expected <folder>/<class>/<image>.jpg, "
             "or another format that Pillow reads"
         )
-    for entry in skipped:
-        log.warning("%s: skipped %s: %s", root, *entry)
+    # by class and then by path, which differ where a name of a class begins with another
+    paths = sorted(labels, key=lambda path: (labels[path], path))
     digest = hashlib.sha256("".join(f"{path} {sizes[path]}\n" for path in paths).encode()).hexdigest()
-    return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
+    numbers = np.array([labels[path] for path in paths], dtype=np.int32)
+    return ImageFolder(root, paths, numbers, classes, name_classes(classes), digest)
 
 
 def _has_image_name(path: str) -> bool:
@@ -143,20 +135,17 @@ def decoded_images(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-    pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
 
     An image counts as unreadable if Pillow or ``transform`` raises. ``workers`` processes decode; 0 for this process.
-    Starting at a multiple of ``batch_size`` yields the same batches as starting at 0. ``pin_memory`` puts tensors where
-    a GPU can fetch them.
+    Starting at a multiple of ``batch_size`` yields the same batches as starting at 0.
     """
     yield from DataLoader(
         _Images(folder, transform),
         batch_sampler=[order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)],
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
 
@@ -191,55 +180,39 @@ def _collate(items: list[_Item]) -> Batch:
     )
 
 
-def fill_with_images(
+def image_calls(
     model: nn.Module,
-    groups: Sequence[Mapping[str, Point]],
-    fillings: Sequence[ItemRows],
     folder: ImageFolder,
     order: np.ndarray,
     transform: Transform,
-    *,
-    tokens: TokensOf,
     batch_size: int,
     workers: int,
-    dtype: str,
-    max_unreadable: float,
-    show: Callable[[Any], None] | None = None,
-) -> None:
-    """Fill stores with the rows of images ``order`` of a folder.
-
-    The other parameters are those of `sdlcore.extraction.engine.fill`, `rows_by` and `decoded_images`. SourceError if
-    more than the share ``max_unreadable`` of the images cannot be read.
-    """
-    skipped = list(min(fillings, key=lambda filling: (filling.is_full, filling.progress.next)).progress.skipped)
+    progress: ItemProgress,
+) -> Iterator[Call]:
+    """Yield a call for each batch of images ``order`` of a folder, after the images of an earlier attempt."""
+    skipped, start = list(progress.skipped), progress.next
     parameters = list(model.parameters())
     # in bfloat16, models of open_clip keep some parameters in float32
     first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
+    for images, indices, unreadable in decoded_images(folder, order, transform, batch_size, start, workers):
+        for entry in unreadable:
+            log.warning("%s: skipped %s: %s", folder.root, *entry)
+        skipped += unreadable
+        start = min(start + batch_size, len(order))
+        x = None if images is None else images.to(first.dtype)
+        inputs = {"pixel_values": x} if x is not None and is_transformers(model) else x
+        yield Call(inputs, Items(indices, start, tuple(skipped)))
 
-    def calls(start: int) -> Iterator[Call]:
-        for images, indices, unreadable in decoded_images(
-            folder, order, transform, batch_size, start, workers, first.is_cuda
-        ):
-            for entry in unreadable:
-                log.warning("%s: skipped %s: %s", folder.root, *entry)
-            skipped.extend(unreadable)
-            start = min(start + batch_size, len(order))
-            if images is not None:
-                x = images.to(first.dtype)
-                yield Call({"pixel_values": x} if is_transformers(model) else x, Items(indices, start, tuple(skipped)))
 
-    fill(model, groups, fillings, calls, rows_by(tokens, prefix_of(model)), dtype, show)
-    for filling in fillings:
-        number = filling.progress.next if filling.is_full else len(order)
-        filling.progress = ItemProgress(next=number, skipped=tuple(skipped))
-        filling.writer.commit(filling.progress)  # a higher max_unreadable continues from here
-        tried = number + len(folder.skipped)
-        if len(skipped) > max_unreadable * tried or len(skipped) == tried:
-            named = "; ".join(f"{path} ({reason})" for path, reason in skipped[:MOST_NAMED])
-            raise SourceError(
-                f"{folder.root}: {len(skipped)} of {tried} images could not be read, more than max_unreadable "
-                f"({max_unreadable:g}) allows, such as {named}; repair or remove them, or raise max_unreadable"
-            )
+def check_unreadable(folder: ImageFolder, progress: ItemProgress, largest_share: float) -> None:
+    """Raise `SourceError` if more than this share of the images that were tried, or all, could not be read."""
+    skipped, tried = progress.skipped, progress.next
+    if len(skipped) > largest_share * tried or len(skipped) == tried:
+        named = "; ".join(f"{path} ({reason})" for path, reason in skipped[:MOST_NAMED])
+        raise SourceError(
+            f"{folder.root}: {len(skipped)} of {tried} images could not be read, more than max_unreadable "
+            f"({largest_share:g}) allows, such as {named}; repair or remove them, or raise max_unreadable"
+        )
 
 
 def transform_of(model: Any, processor: Any = None) -> Transform:

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdlcore.data.writing import ResumableWriter, resume_store
+from sdlcore.data.writing import resume_store
 from sdlcore.errors import SourceError
-from sdlcore.extraction.config import LanguageSource, model_problems, model_shape
+from sdlcore.extraction.config import LanguageSource, fitting_length
 from sdlcore.extraction.engine import (
     Batch,
     Call,
@@ -32,8 +32,8 @@ from sdlcore.extraction.engine import (
     read_contexts,
     token_rows,
 )
-from sdlcore.extraction.hooks import Point
-from sdlcore.extraction.models import checkpoint_facts, find_checkpoint, load_stack, load_tokenizer, precision_of
+from sdlcore.extraction.hooks import Point, Stack
+from sdlcore.extraction.models import checkpoint_facts, find_checkpoint, load_any, load_tokenizer, precision_of
 from sdlcore.extraction.text import WHOLE, Share, opened_text
 from sdlcore.extraction.tokens import (
     KEPT,
@@ -66,39 +66,8 @@ class Progress(Settings):
     rows_by_kind: dict[str, int]
     """Number of tokens of each of `KINDS`."""
 
-
-class TokenRows(Filling):
-    """Fill a store with the kept tokens of contexts, from the document at ``place`` on."""
-
-    progress: Progress
-
-    def __init__(self, writer: ResumableWriter, max_rows: int | None, kinds: RowKinds, place: int) -> None:
-        counts = dict.fromkeys(KINDS if kinds.by_role else KINDS[:-1], 0)
-        begin = Progress(first_place=place, next=(place, 0), last_place=place - 1, rows_by_kind=counts)
-        super().__init__(writer, begin, max_rows)
-        self._kinds = kinds
-
-    def choose(self, batch: Batch, max_rows: int | None) -> Chosen:
-        tokens: Tokens = batch.tokens
-        kind_N = self._kinds.of(tokens, batch.norms)
-        indices = np.flatnonzero(kind_N == KEPT)[:max_rows]
-        if max_rows == len(indices):  # tokens after the last row are neither used nor counted
-            kind_N = kind_N[: indices[-1] + 1]
-        used = math.ceil(len(kind_N) / tokens.token.shape[1])
-        counts = np.bincount(kind_N, minlength=len(KINDS)).tolist()
-        last, places = self.progress, tokens.place[:used][tokens.document[:used] >= 0]
-        self.progress = Progress(
-            first_place=last.first_place,
-            next=tokens.next,
-            last_place=int(places.max(initial=last.last_place)),
-            contexts=last.contexts + used,
-            rows_by_kind={kind: number + counts[KINDS.index(kind)] for kind, number in last.rows_by_kind.items()},
-        )
-        return Chosen(indices, {name: getattr(tokens, name).ravel()[indices] for name in REFERENCES})
-
     def facts(self) -> dict[str, Json]:
-        done = self.progress
-        return {"first_place": done.first_place, "contexts": done.contexts, "rows_by_kind": done.rows_by_kind}
+        return {"first_place": self.first_place, "contexts": self.contexts, "rows_by_kind": self.rows_by_kind}
 
 
 @dataclass(frozen=True)
@@ -120,18 +89,13 @@ class ContextReader:
         contexts = self.text.contexts(self.context_length, place, self.share, position)
         return stack_batches(contexts, self.contexts_per_batch)
 
-    def calls(self, at: tuple[int, int]) -> Iterator[Call]:
-        return context_calls(self.model, self.batches(*at))
+    def calls(self, progress: Progress) -> Iterator[Call]:
+        """Yield the calls of the model after a store's progress."""
+        return context_calls(self.model, self.batches(*progress.next))
 
     def kinds(self, largest_norm: Mapping[str, float]) -> RowKinds:
+        """Return the kinds of rows to leave out, given the largest norm of each site."""
         return RowKinds(self.text.separator, largest_norm, self.drop, self.text.roles is not None)
-
-    def too_little(self, rows: int) -> SourceError:
-        """Return the error for a text that gives only so many rows."""
-        return SourceError(
-            f"{self.text.name}: the text ends after {rows} rows. Take a longer text or more documents (stores share no "
-            "document), or lower the number of rows (max_tokens, train_samples, test_samples) or context_length"
-        )
 
 
 class TokenStore(NamedTuple):
@@ -143,6 +107,30 @@ class TokenStore(NamedTuple):
     """Kinds of rows to leave out."""
     facts: dict[str, Json]
     """Provenance."""
+
+    def begin(self, place: int = 0) -> Progress:
+        """Return the progress of a store without rows, whose first document is at ``place``."""
+        counts = dict.fromkeys(KINDS if self.kinds.by_role else KINDS[:-1], 0)
+        return Progress(first_place=place, next=(place, 0), last_place=place - 1, rows_by_kind=counts)
+
+    def choose(self, last: Progress, batch: Batch, max_rows: int | None) -> Chosen:
+        """Choose the kept tokens of a batch of contexts."""
+        tokens: Tokens = batch.tokens
+        kind_N = self.kinds.of(tokens, batch.norms)
+        indices = np.flatnonzero(kind_N == KEPT)[:max_rows]
+        if max_rows == len(indices):  # tokens after the last row are neither used nor counted
+            kind_N = kind_N[: indices[-1] + 1]
+        used = math.ceil(len(kind_N) / tokens.token.shape[1])
+        counts = np.bincount(kind_N, minlength=len(KINDS)).tolist()
+        places = tokens.place[:used][tokens.document[:used] >= 0]
+        progress = Progress(
+            first_place=last.first_place,
+            next=tokens.next,
+            last_place=int(places.max(initial=last.last_place)),
+            contexts=last.contexts + used,
+            rows_by_kind={kind: number + counts[KINDS.index(kind)] for kind, number in last.rows_by_kind.items()},
+        )
+        return Chosen(progress, indices, {name: getattr(tokens, name).ravel()[indices] for name in REFERENCES})
 
 
 def token_stores(
@@ -160,7 +148,7 @@ def token_stores(
     batches = read_contexts(reader.model, points, contexts, reader.contexts_per_batch)
     medians = median_norms(batches, text.separator, points)
     if medians is None:
-        raise reader.too_little(0)
+        raise SourceError(f"{text.name}: too short for a context of {reader.context_length} tokens; lower it")
     token = text.tokenizer.convert_ids_to_tokens
     document = text.text.facts.get("document", "number of the document in the list")
     stores = []
@@ -215,16 +203,14 @@ def write_token_stores(
         places = [0] * len(stores)
         for split in files[0]:
             fillings = [
-                TokenRows(writers[key][split], files[key][split][1], store.kinds, places[key])
+                Filling(writers[key][split], store.points, files[key][split][1], store.begin(places[key]), store.choose)
                 for key, store in enumerate(stores)
             ]
             for start in dict.fromkeys(places):
-                members = [key for key, place in enumerate(places) if place == start]
-                groups, parts = [stores[key].points for key in members], [fillings[key] for key in members]
-                fill(reader.model, groups, parts, reader.calls, token_rows, reader.store_dtype)
+                members = [filling for filling, place in zip(fillings, places, strict=True) if place == start]
+                fill(reader.model, members, reader.calls, token_rows, reader.store_dtype)
             for filling in fillings:
-                if not filling.finish():
-                    raise reader.too_little(filling.writer.rows)
+                filling.finish(reader.text.name)
             places = [1 + filling.progress.last_place for filling in fillings]
     return places
 
@@ -242,7 +228,7 @@ def open_sources(
     Parameters
     ----------
     sources
-        Settings. For most architectures, only the necessary blocks are loaded.
+        Settings. Blocks behind the deepest site are not kept in memory.
     model
         Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
     text
@@ -261,20 +247,18 @@ def open_sources(
     """
     torch.set_num_threads(threads)
     source = sources[0]
-    folder = find_checkpoint(model, source.revision, source.paths)
-    for one in sources:
-        for key, problem in model_problems(model_shape(folder), one):
-            raise SourceError(f"{model}: {key}: {problem}")
+    folder = find_checkpoint(model, source.revision)
+    stack = Stack.of(load_any(folder, source.dtype, "AutoModel"), source.paths)
+    points = [stack.points(one.sites) for one in sources]
     sites = [site for one in sources for site in one.sites.values()]
-    # a module whose path starts at the model may be in any block
-    blocks = None if any(not site.block for site in sites) else max(site.block for site in sites)
-    stack = load_stack(folder, blocks, source.dtype, source.paths)
+    if all(site.block for site in sites):  # a module whose path starts at the model may be in any block
+        del stack.blocks[max(site.block for site in sites) :]
     stack.model.to(device or torch.device("cpu"))
-    tokenised = TokenisedText(opened_text(text, source.text_options), load_tokenizer(folder), source.bos)
+    positions = getattr(stack.model.config.get_text_config(), "max_position_embeddings", None)
     reader = ContextReader(
         stack.model,
-        tokenised,
-        source.context_length,
+        TokenisedText(opened_text(text, source.text_options), load_tokenizer(folder), source.bos),
+        fitting_length(source.context_length, positions),
         source.contexts_per_batch,
         source.drop,
         source.outlier_norm,
@@ -285,7 +269,7 @@ def open_sources(
         {"source": one.to_dict(), "model": weights, **{name: site.describe() for name, site in one.sites.items()}}
         for one in sources
     ]
-    return reader, token_stores(reader, [stack.points(one.sites) for one in sources], facts)
+    return reader, token_stores(reader, points, facts)
 
 
 def write_language_stores(
@@ -332,24 +316,12 @@ def write_language_shard(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write one store of a source that ``parts`` + 1 independent jobs extract.
+    """Write one store of a source that ``parts`` + 1 independent jobs extract; ``number`` counts the jobs from 0.
 
     Jobs take documents in turn: job i takes documents i, i + ``parts`` + 1 and so on, and packs its own contexts. The
     first ``parts`` jobs write nearly equal parts of the training rows, and the last job writes the evaluation store. So
-    no document is in both. `shards.unite` joins the parts. The joined rows come from about the same part of the text as
-    the rows of `write_language_stores`, but from other contexts. Every job reads a streamed text completely, but
-    tokenises only its own documents.
-
-    Parameters
-    ----------
-    source, model, text, threads, device
-        As for `write_language_stores`, with its errors.
-    path
-        Store to write or replace.
-    number
-        Number of the job, from 0.
-    parts
-        Number of parts of the training rows, at least 1.
+    no document is in both. `unite` joins the parts. Every job reads a streamed text completely, but tokenises only its
+    own documents. The other parameters and the errors are those of `write_language_stores`.
     """
     split, rows = "test", source.test_samples
     if number < parts:

@@ -1,4 +1,4 @@
-"""Find and load language models, whole or only their first blocks, their tokenizers, and vision models.
+"""Find and load language models, their tokenizers, and vision models.
 
 Weights are safetensors, GGUF, or tensors that torch reads with ``weights_only``. Code in a checkpoint is never run.
 """
@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths, cuts, paths_of
 from sdlcore.extraction.config import is_hub_model
-from sdlcore.extraction.hooks import Stack, is_transformers
+from sdlcore.extraction.hooks import is_transformers
 from sdlcore.extras import extra
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, user_path
@@ -34,7 +33,7 @@ def _transformers() -> Any:
     return transformers
 
 
-def find_checkpoint(reference: str | Path, revision: str | None = None, paths: Paths | None = None) -> Path:
+def find_checkpoint(reference: str | Path, revision: str | None = None) -> Path:
     """Return the folder of the model that ``reference`` names, with config.json, safetensors and tokenizer.
 
     Parameters
@@ -43,36 +42,23 @@ def find_checkpoint(reference: str | Path, revision: str | None = None, paths: P
         A folder, or OWNER/NAME at the hub, which is downloaded if needed.
     revision
         Commit, tag or branch at the hub; None for the newest.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     SourceError
-        If the model does not exist, needs an access request, the hub cannot be reached, or the architecture is unknown
-        and no paths are given.
+        If the model does not exist, needs an access request, or the hub cannot be reached.
     """
-    name, folder = str(reference), Path(reference)
+    name, folder = str(reference), user_path(reference, "model")
     if is_hub_model(name):
-        paths_of(_hub_config(name, revision), paths, name)  # before the weights are downloaded
         from sdlcore.extraction.hub import snapshot
 
         # folders in a repository hold the same weights in other formats
-        return snapshot(name, revision, MODEL_FILES, ignore_patterns=["*/*"])
-    _require_checkpoint(folder)
-    with parsing(folder / "config.json", "a model's configuration in JSON", "fetch the checkpoint again"):
-        paths_of(read_object(folder / "config.json"), paths, name)
+        folder = snapshot(name, revision, MODEL_FILES, ignore_patterns=["*/*"])
+    elif not folder.exists():
+        raise SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub; correct the path")
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise SourceError(f"{name}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
     return folder
-
-
-def _hub_config(name: str, revision: str | None = None) -> dict[str, Any]:
-    """Return the configuration of a model at the hub, without downloading its weights."""
-    from sdlcore.extraction.hub import snapshot
-
-    path = snapshot(name, revision, ["config.json"]) / "config.json"
-    if not path.is_file():
-        raise SourceError(f"{name}: the hub's repository lacks config.json, so it is no model of transformers")
-    return read_object(path)
 
 
 def checkpoint_facts(reference: str | Path, folder: Path) -> dict[str, Json]:
@@ -80,41 +66,6 @@ def checkpoint_facts(reference: str | Path, folder: Path) -> dict[str, Json]:
     if is_hub_model(str(reference)):
         return {"name": str(reference), "commit": folder.name}
     return {"files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}}
-
-
-def load_stack(
-    folder: str | Path, layer: int | None = None, dtype: str = "float32", paths: Paths | None = None
-) -> Stack:
-    """Load a checkpoint's model without its unembedding.
-
-    Parameters
-    ----------
-    layer
-        Number of blocks to load, if the architecture allows loading a part; None for all.
-    dtype
-        Precision.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
-
-    Raises
-    ------
-    SourceError
-        If ``folder`` contains no checkpoint in safetensors, has fewer blocks, or lacks weights, or the architecture is
-        unknown and no paths are given.
-    """
-    _require_checkpoint(Path(folder))
-    with parsing(folder, "a model's configuration", NO_CODE), quiet():
-        config = _transformers().AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    paths_of(config.to_dict(), paths, str(folder))
-    inner = config.get_text_config()
-    if layer is not None and layer > inner.num_hidden_layers:
-        depth = inner.num_hidden_layers
-        raise SourceError(f"{folder}: layer is {layer}, but the model has {depth} blocks; take at most {depth}")
-    if layer is not None and cuts(config.to_dict(), paths):
-        inner.num_hidden_layers = layer
-        if getattr(inner, "layer_types", None):
-            inner.layer_types = inner.layer_types[:layer]
-    return Stack.of(_pretrained("AutoModel", folder, dtype, config=config, use_safetensors=True), paths)
 
 
 def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCausalLM") -> Any:
@@ -141,11 +92,11 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
         model = _pretrained(kind, path.parent, "float32", gguf_file=path.name, quantization_config=dense)
         model.name_or_path = str(path)  # transformers records the folder, which does not lead to the tokenizer
         return model
-    if not path.exists() and not is_hub_model(str(name)):
-        raise _no_such_model(name)
-    if not path.exists():
-        _hub_config(str(name))  # transformers would try for 23 seconds to reach the hub
-    return _pretrained(kind, path if path.exists() else name, dtype, use_safetensors=True)
+    folder = find_checkpoint(name)
+    model = _pretrained(kind, folder, dtype, use_safetensors=True)
+    if is_hub_model(str(name)):
+        model.name_or_path, model.config._commit_hash = str(name), folder.name
+    return model
 
 
 def load_tokenizer(name: str | Path, local: bool = True) -> Any:
@@ -220,17 +171,6 @@ def _pretrained(kind: str, folder: str | Path, dtype: str, **options: Any) -> An
     return model.eval()
 
 
-def _no_such_model(name: str | Path) -> SourceError:
-    return SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub; correct the path")
-
-
-def _require_checkpoint(folder: Path) -> None:
-    if not folder.exists():
-        raise _no_such_model(folder)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' progress bars and its table of unused weights out of logs."""
@@ -274,16 +214,11 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
         QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
     """
     library, weights = open_clip(), pretrained
-    name = architecture = register_architecture(model)
-    expected = library.get_model_config(name)
+    name = register_architecture(model)
+    expected: dict[str, Any] = library.get_model_config(name)
+    keys = ["quick_gelu"]
     if pretrained.startswith(HUB):
-        trained = _hub_architecture(pretrained)
-        for key in ("embed_dim", "vision_cfg"):
-            if trained.get(key) != expected[key]:
-                raise SourceError(
-                    f"{pretrained} has another architecture than model {name}: {key} is {trained.get(key)}, expected "
-                    f"{expected[key]}"
-                )
+        trained, keys = _hub_architecture(pretrained), ["embed_dim", "vision_cfg", "quick_gelu"]
         name, weights = pretrained, ""
     elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
         # checkpoints from the hub come with this file; weights alone do not name the activation function
@@ -294,13 +229,13 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
         if not trained:
             tags = ", ".join(library.list_pretrained_tags_by_model(name)) or "none"
             raise SourceError(f"pretrained {pretrained!r} is neither a file nor a tag of {name}; its tags are {tags}")
-    quick = [bool(part.get("quick_gelu", False)) for part in (trained, expected)]
-    if quick[0] != quick[1]:
-        kinds, base = {True: "QuickGELU", False: "GELU"}, architecture.removesuffix("-quickgelu")
-        raise SourceError(
-            f"{pretrained} was trained with {kinds[quick[0]]}, but model {architecture} uses {kinds[quick[1]]}, which "
-            f"changes embeddings; set model to {f'{base}-quickgelu' if quick[0] else base}"
-        )
+    for key in keys:
+        found, needed = trained.get(key, False), expected.get(key, False)
+        if found != needed:
+            raise SourceError(
+                f"{pretrained} was trained with {key} {found}, but model {model} has {needed}; set model to the "
+                "architecture of the weights, whose name ends in -quickgelu if quick_gelu is True"
+            )
     try:
         clip, _, _ = library.create_model_and_transforms(
             name, weights or None, precision=PRECISIONS[dtype], device=device, weights_only=True

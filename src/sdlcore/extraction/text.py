@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.config import DATASET, TextOptions, is_hub_text, read_text_options
-from sdlcore.extraction.folders import Skipped, files_below
+from sdlcore.extraction.config import DATASET, TextOptions, is_hub_text
+from sdlcore.extraction.folders import files_below
 from sdlcore.extras import extra
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
@@ -100,19 +100,15 @@ def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = No
     ValueError
         If a document from Python is neither a string nor a chat.
     """
-    options = read_text_options(options)
+    options = TextOptions.from_dict(options) if isinstance(options, Mapping) else options or TextOptions()
     if not isinstance(texts, str | Path):
         return _given_documents(texts, options.column)
     if is_hub_text(str(texts)):
         return _dataset(str(texts).removeprefix(DATASET), options)
     path = user_path(texts, "texts")
-    files, skipped = list_texts(path)
+    files = list_texts(path)
     facts: dict[str, Json] = {"files": _checksums(files, path), "column": options.column}
     facts["document"] = "number of the document in the text, in file order"
-    for entry in skipped:
-        log.warning("%s: skipped %s: %s", path, *entry)
-    if skipped:
-        facts["skipped"] = [list(entry) for entry in skipped]
     if sum(file.stat().st_size for file in files) <= WHOLE_BYTES or files[0].suffix == ".json":
         documents = list(read_documents(path, options.column))
         # texts are often sorted by topic or alphabet, so in file order a small store would only see the beginning
@@ -194,8 +190,8 @@ def _checksums(files: list[Path], reference: Path) -> dict[str, str]:
     return {f"{len(sums)} files": hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()}
 
 
-def list_texts(path: str | Path) -> tuple[list[Path], list[Skipped]]:
-    """Return the sorted files of a text, and the skipped entries of its folder, without opening them.
+def list_texts(path: str | Path) -> list[Path]:
+    """Return the sorted files of a text, without opening them.
 
     SourceError if the text does not exist, its format is unknown, or a folder mixes formats.
     """
@@ -206,16 +202,15 @@ def list_texts(path: str | Path) -> tuple[list[Path], list[Skipped]]:
                 f"{path}: expected an existing text: a file ({', '.join(SUFFIXES)}), a folder of such files, or "
                 "dataset:OWNER/NAME"
             )
-        return [path], []
-    sizes, skipped = files_below(path, _has_text_name)
-    files = sorted(path / name for name in sizes)
+        return [path]
+    files = sorted(path / name for name in files_below(path, _has_text_name))
     found = sorted({file.suffix for file in files})
     if len(found) != 1:
         raise SourceError(
             f"{path}: expected a folder with text files of one format ({', '.join(SUFFIXES)}), found "
             f"{' and '.join(found) or 'none'}"
         )
-    return files, skipped
+    return files
 
 
 def _has_text_name(path: str) -> bool:
@@ -276,7 +271,7 @@ def read_labels(path: str | Path, column: str) -> list[Any]:
 def _entries(path: str | Path, column: str) -> Iterator[tuple[Path, int, Any, str]]:
     """Yield the entries of a text: file, number in the file from 1, entry, and the key of its text."""
     is_folder = Path(path).is_dir()
-    for file in list_texts(path)[0]:
+    for file in list_texts(path):
         with parsing(file, f"a {file.suffix[1:]} text", "mend it or fetch it again"):
             key = column
             if file.suffix == ".txt":

@@ -9,15 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.text import WHOLE, Content, Document, Share, Text
+from sdlcore.extraction.text import WHOLE, Content, Share, Text
 
 T = TypeVar("T")
 SEPARATOR = "<|endoftext|>"
-DOCUMENTS_AT_ONCE = 64
-"""Largest number of documents for one call of a tokenizer, which processes them in parallel."""
-CHARACTERS_AT_ONCE = 2**18
-"""Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
-is tokenised in pieces that end before a space."""
 KINDS = ("kept", "first_position", "separator", "outlier", "role")
 KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
 MEDIAN_ROWS = 2048
@@ -45,13 +40,11 @@ class Tokens(NamedTuple):
 
 
 class TokenisedDocument(NamedTuple):
-    """A document as token ids, or a part of a long one, with place and number as in `Document`."""
+    """A document as token ids, with place and number as in `Document`."""
 
     place: int
     number: int
     ids: Sequence[int] | np.ndarray
-    start: int = 0
-    """Index in the document of the first of these tokens."""
     chosen: np.ndarray | None = None
     """Whether each token belongs to a chosen role of a chat; None for all."""
 
@@ -117,70 +110,32 @@ class TokenisedText:
         return pack(self.documents(start, share), self.separator, context_length, self.opening, position)
 
     def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[TokenisedDocument]:
-        """Yield the documents of a share, from place ``start`` on, without special tokens; long ones in pieces."""
-        at, begin = -1, 0
-        for several in _at_once(_pieces(self.text.documents(start, share))):
-            for (place, number, _), (ids, chosen) in zip(several, self._tokenised(several), strict=True):
-                at, begin = place, begin if place == at else 0
-                yield TokenisedDocument(place, number, ids, begin, chosen)
-                begin += len(ids)
+        """Yield the documents of a share, from place ``start`` on, without special tokens."""
+        for place, number, content in self.text.documents(start, share):
+            ids, chosen = self._chat(content) if isinstance(content, list) else (self._tokenised(content), None)
+            yield TokenisedDocument(place, number, np.asarray(ids["input_ids"], dtype=np.int32), chosen)
 
-    def _tokenised(self, documents: Sequence[Document]) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        contents: list[Any] = [document.text for document in documents]
-        if any(isinstance(content, list) for content in contents):
-            return [self._chat(chat) if isinstance(chat, list) else (self._ids([chat])[0], None) for chat in contents]
-        return [(ids, None) for ids in self._ids(contents)]
+    def _tokenised(self, text: str, **options: Any) -> Any:
+        return self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, **options)
 
-    def _ids(self, texts: list[str]) -> list[np.ndarray]:
-        token_ids = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        return [np.asarray(ids, dtype=np.int32) for ids in token_ids]
-
-    def _chat(self, chat: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the token ids of a chat, and which of them belong to a message of a chosen role."""
+    def _chat(self, chat: list[Any]) -> tuple[Any, np.ndarray]:
+        """Return a tokenised chat, and which of its tokens belong to a message of a chosen role."""
         text = rendered(chat, self.tokenizer)
         parts = [rendered(chat[:number], self.tokenizer) for number in range(1, len(chat))]
         if not all(text.startswith(part) for part in parts):
             raise SourceError(
                 f"{self.name}: the tokenizer's template changes earlier messages of a chat; leave roles out"
             )
-        encoding = self.tokenizer(
-            text, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True
-        )
+        encoding = self._tokenised(text, return_offsets_mapping=True)
         starts = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
         message = np.searchsorted([len(part) for part in parts], starts, side="right")
         is_chosen = np.array([self.roles is None or one["role"] in self.roles for one in chat])
-        return np.asarray(encoding["input_ids"], dtype=np.int32), is_chosen[message]
+        return encoding, is_chosen[message]
 
 
 def rendered(content: Content, tokenizer: Any) -> str:
     """Return a document as text; chats by the tokenizer's template."""
     return content if isinstance(content, str) else str(tokenizer.apply_chat_template(content, tokenize=False))
-
-
-def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
-    """Yield documents; those longer than `CHARACTERS_AT_ONCE` in pieces that end before a space where there is one."""
-    for place, number, text in documents:
-        start = 0
-        while isinstance(text, str) and len(text) - start > CHARACTERS_AT_ONCE:
-            stop = text.rfind(" ", start + 1, start + CHARACTERS_AT_ONCE)
-            stop = start + CHARACTERS_AT_ONCE if stop < 0 else stop
-            yield Document(place, number, text[start:stop])
-            start = stop
-        yield Document(place, number, text[start:] if start else text)
-
-
-def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Group documents for one call of a tokenizer."""
-    several: list[Document] = []
-    characters = 0
-    for document in documents:
-        characters += len(document.text)
-        if several and (characters > CHARACTERS_AT_ONCE or len(several) == DOCUMENTS_AT_ONCE):
-            yield several
-            several, characters = [], len(document.text)
-        several.append(document)
-    if several:
-        yield several
 
 
 def pack(
@@ -208,30 +163,23 @@ def pack(
         Number of tokens of the first document to skip, because earlier contexts contain them (`Tokens.next`).
     """
     body = context_length - (bos is not None)
-    waiting = np.empty((5, 0), dtype=np.int32)
     opening = np.array([[]] * 5 if bos is None else [[bos], [-1], [-1], [-1], [1]], dtype=np.int32)
-    first: int | None = None
-    for place, number, ids, start, chosen in documents:
-        if not len(ids):
+    waiting: np.ndarray | None = None
+    for place, number, ids, chosen in documents:
+        count = len(ids)
+        if not count:
             continue
-        if first is None:
-            first = place
-        elif start == 0:
+        takes = np.ones(count) if chosen is None else chosen
+        columns = np.stack([ids, np.full(count, number), np.arange(count), np.full(count, place), takes])
+        if waiting is None:
+            waiting = columns[:, position:].astype(np.int32)
+        else:
             between = np.array([[separator], [-1], [-1], [place], [1]])
-            waiting = np.concatenate([waiting, between], axis=1, dtype=np.int32)
-        at = max(0, position - start) if place == first else 0
-        while True:
-            if waiting.shape[1] == body:
-                yield Tokens(*np.concatenate([opening, waiting], axis=1))
-                waiting = np.empty((5, 0), dtype=np.int32)
-            piece = np.asarray(ids[at : at + body - waiting.shape[1]], dtype=np.int32)
-            if not len(piece):
-                break
-            counted = np.arange(start + at, start + at + len(piece), dtype=np.int32)
-            takes = np.ones_like(counted) if chosen is None else chosen[at : at + len(piece)].astype(np.int32)
-            piece = np.stack([piece, np.full_like(counted, number), counted, np.full_like(counted, place), takes])
-            waiting = np.concatenate([waiting, piece], axis=1)
-            at += piece.shape[1]
+            waiting = np.concatenate([waiting, between, columns], axis=1, dtype=np.int32, casting="unsafe")
+        stop = waiting.shape[1] // body * body
+        for start in range(0, stop, body):
+            yield Tokens(*np.concatenate([opening, waiting[:, start : start + body]], axis=1))
+        waiting = waiting[:, stop:]
 
 
 def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterator[Tokens]:

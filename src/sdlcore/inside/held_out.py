@@ -38,8 +38,8 @@ class HeldOut(NamedTuple):
         """
         facts: Any = store.provenance
         source = LanguageSource.from_dict(facts["source"])
-        folder = find_checkpoint(model, facts["model"].get("commit"), source.paths)
-        corpus = opened_text(text, source.text_options._replace(revision=facts["text"].get("commit")))
+        folder = find_checkpoint(model, facts["model"].get("commit"))
+        corpus = opened_text(text, source.text_options.changed(revision=facts["text"].get("commit")))
         return cls(source, facts, folder, load_tokenizer(folder), corpus)
 
     def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
