@@ -10,7 +10,6 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import Paths
-from sdlcore.extraction.config import model_width
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import load_any, load_tokenizer
 from tests.extraction.tiny_llama import save_tiny_llama
@@ -28,15 +27,6 @@ def test_other_architecture_is_refused():
     assert len(Stack.of(lm, Paths("h")).blocks) == 1
     with pytest.raises(SourceError, match=r"paths\.blocks is transformer\.h, which does not exist"):
         Stack.of(lm, Paths("transformer.h"))
-
-
-@pytest.mark.parametrize(
-    ("config", "width"),
-    [('{"hidden_size": 8}', 8), ('{"n_embd": 8}', 8), ('{"text_config": {"hidden_size": 8}}', 8), ("{", None)],
-)
-def test_the_configuration_states_the_width_of_a_model(config: str, width: int | None, tmp_path: Path):
-    (tmp_path / "config.json").write_text(config)
-    assert model_width(tmp_path) == width
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):

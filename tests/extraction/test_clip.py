@@ -132,7 +132,7 @@ def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_
     }
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/clip_activations.py"), "--source", json.dumps(source)]
     command += ["--model", clip_files.architecture, "--pretrained", clip_files.weights, "--images", str(damaged)]
-    command += ["--workers", "2", "--train", "train.h5", "--test", "test.h5", "--skipped", "skipped.csv"]
+    command += ["--workers", "2", "--stores", "train.h5", "test.h5", "--skipped", "skipped.csv"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     stores = {part: read(tmp_path / f"{part}.h5") for part in ("train", "test")}

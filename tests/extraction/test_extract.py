@@ -306,7 +306,7 @@ def test_a_notebook_and_a_pipeline_extract_the_same_bits(folder, tmp_path, where
     reading = {"context_length": 16, "contexts_per_batch": 3, "text_column": "body"}
     source = LanguageSource("m", "t", train_samples=300, test_samples=50, **reading, **settings)
     arguments = {"source": source, "model": str(folder), "text": str(text), "device": "cpu"}
-    script("activations")(**arguments, threads=torch.get_num_threads(), train=tmp_path / "a.h5", test=tmp_path / "b.h5")
+    script("activations")(**arguments, threads=torch.get_num_threads(), outputs=(tmp_path / "a.h5", tmp_path / "b.h5"))
     call = {"out": tmp_path / "c.h5", "max_tokens": 300, "text_options": {"column": "body"}, **where, **READING}
     with sdl.ActivationStore(tmp_path / "a.h5") as expected, sdl.extract(folder, text, **call) as store:
         assert store.columns() == expected.columns()

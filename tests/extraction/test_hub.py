@@ -69,7 +69,7 @@ def test_the_papers_model_and_text_are_loaded_by_name_at_their_commits(hub: tupl
     source = {"model": MODEL, "text": f"dataset:{DATASET}", **SETTINGS}
     command = [str(REPOSITORY / "workflow/scripts/activations.py"), "--source", json.dumps(source), "--device", "cpu"]
     command += ["--model", MODEL, "--text", f"dataset:{DATASET}"]
-    command += ["--train", str(tmp_path / "train.h5"), "--test", str(tmp_path / "test.h5")]
+    command += ["--outputs", str(tmp_path / "train.h5"), str(tmp_path / "test.h5")]
     done = run(["-c", BRISK + EXTRACTING, *command], address, home)
     assert done.returncode == 0, done.stderr
     with ActivationStore(tmp_path / "train.h5") as store:

@@ -64,7 +64,7 @@ class Extractions(Forking):
         source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
         command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
         command += ["--buffer-rows", "500", "--recipe", str(into / "train.json")] if recipe else []
-        command += ["--train", str(into / "train.h5"), "--test", str(into / "test.h5")]
+        command += ["--outputs", str(into / "train.h5"), str(into / "test.h5")]
         return self._start(command, into, whole_bytes)
 
     def train(self, recipe: Path, into: Path, whole_bytes: int) -> int:

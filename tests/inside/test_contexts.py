@@ -1,14 +1,11 @@
 """The most active tokens of latents, and how they are shown."""
 
 import json
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -17,7 +14,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.text import Text, opened_text
 from sdlcore.inside import firing
-from sdlcore.inside.contexts import Context, as_markdown, contexts_in_text, contexts_page, pieces_of, top_contexts
+from sdlcore.inside.contexts import contexts_in_text, pieces_of, top_contexts
 from sdlcore.inside.features import token_text
 from sdlcore.inside.firing import codes_of_store, firings, latents_to_show, tokens_of_store
 from sdlcore.model.coder import SparseCoder
@@ -96,7 +93,6 @@ def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: Acti
         assert context.before + context.token + context.after in by_number[context.document]
         assert tokenizer(context.token)["input_ids"] == [context.token_id]
         assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.position)
-    json.dumps([context.to_dict() for its in contexts.values() for context in its])
 
 
 def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: ActivationStore, text: Text):
@@ -145,21 +141,3 @@ def test_tokens_of_the_vocabulary_have_their_spaces(make: Any):
     ids, texts = pieces_of("river stone", tokenizer)
     assert texts == ["river", " stone"]
     assert token_text(ids[1], tokenizer) == " stone"
-
-
-def context_of(before: str, token: str, after: str) -> Context:
-    return Context(2.5, 0, 0, 0, (before, token, after), (0.0, 2.5, 0.0), 1)
-
-
-def test_contexts_are_escaped():
-    context = context_of("<script>alert(1)</script> *", "_a\nb_", " & `c`")
-    assert as_markdown(context) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
-    page = contexts_page("A title", {4: [context]})
-    assert page.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
-
-
-@given(st.text(), st.text(min_size=1), st.text())
-def test_no_text_gets_out_of_its_line_or_makes_a_tag(before: str, token: str, after: str):
-    line = as_markdown(context_of(before, token, after))
-    assert "\n" not in line
-    assert re.findall(r"<[^>]*>", line) == ["<b>", "</b>"]

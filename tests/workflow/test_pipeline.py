@@ -42,7 +42,6 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
     assert "Open results/tiny/report.html" in finished.output
-    assert "\nresults/tiny/" not in finished.output, "the report shows them"
     with (results / "tables/table1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["anchoring"]) for row in rows] == [
@@ -150,8 +149,8 @@ def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, 
 def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     run = "runs/lrb/topk/best/none/seed0"
     output = finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"}).stdout
-    assert f"\nresults/other/{run}/metrics.json\n" in output, "it ends with the file that was asked for"
-    assert "report.html" not in output, "which is no report"
+    assert "The files are in results/other" in output
+    assert "report.html" not in output
     log = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
     assert f"results/tiny/{run} is a finished run with the same inputs; its files are copied" in log
     log = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
@@ -307,9 +306,7 @@ def test_a_sweep_trains_what_is_new_in_it(finished):
 def test_a_sweep_makes_its_table_and_draws_its_figure(finished, tmp_path):
     where = tmp_path / "sweeping"
     shutil.copytree(finished.path, where, symlinks=True)
-    output = finished.snakemake("table4", change=SWEPT, where=where).stdout
-    for ending in ("csv", "md", "tex"):
-        assert f"\nresults/tiny/tables/table4.{ending}\n" in output
+    finished.snakemake("table4", change=SWEPT, where=where)
     results = where / "results/tiny"
     with (results / "tables/table4_runs.csv").open() as file:
         runs = list(csv.DictReader(file))

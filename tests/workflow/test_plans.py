@@ -179,12 +179,6 @@ def test_the_papers_language_model_can_be_stored_in_parts(checkout):
     assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
 
 
-def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(checkout):
-    run = "results/quick/runs/smollm2/topk_real/best/none/seed0"
-    plan = checkout.plan(f"{run}/language.json", base="config")
-    assert plan.rules() == {"fetch", "language_model", "activations", "train", "language"}
-
-
 @pytest.mark.slow
 def test_products_of_small_benches_are_trained_and_made(checkout):
     """Figure 4 and the table of a hierarchy, which the tiny configuration leaves out, with equally short runs."""

@@ -28,12 +28,5 @@ def test_a_synthetic_model_is_planned_sampled_and_trained_on(checkout):
     with ActivationStore(checkout.path / "results/their/activations/theirs/seed0/train.h5") as store:
         assert store.read("input").shape == (700, N_P)
     assert not checkout.plan(metrics, change=change()).jobs
-    # the stores outlive the model's folder, but are not used for another model
-    folder.rename(checkout.path / "elsewhere")
-    assert not checkout.plan(metrics, change=change()).jobs
-    other = checkout.snakemake(metrics, "-n", change=change(model="gone"), check=False).stdout
-    assert "sources.saelens.theirs: no such file: gone/synthetic_model_config.json" in other
-    assert "results/their has results of theirs, but from another file or other settings" in other
-    (checkout.path / "elsewhere").rename(folder)
     written(folder, bias=np.zeros(N_P))
     assert checkout.plan(metrics, change=change()).rules() == {"synth", "anchors", "train", "evaluate"}

@@ -11,15 +11,14 @@ def clip_prepared_images(wildcards):
     return FILES.prepared_images(wildcards.source) or []
 
 
-def clip_folders(wildcards):
-    """Return the folders of training and evaluation images.
-
-    The latter is None if some of the training images are held out for evaluation."""
-    return FILES.images(wildcards.source)
+def clip_images(wildcards):
+    """Return the folder of training images."""
+    return FILES.images(wildcards.source)[0]
 
 
 def clip_test_images(wildcards):
-    return clip_folders(wildcards)[1] or []
+    """Return the folder of evaluation images; empty if some of the training images are held out for evaluation."""
+    return FILES.images(wildcards.source)[1] or []
 
 
 def clip_model(wildcards):
@@ -40,10 +39,3 @@ def clip_weights(wildcards):
 
 def clip_weights_file(wildcards):
     return clip_weights(wildcards) if clip_source(wildcards).pretrained == TRAINED_HERE else []
-
-
-def clip_workers(wildcards):
-    return clip_source(wildcards).workers
-
-
-CLIP_MEMORY = 8000

@@ -1,35 +1,15 @@
 # Language models and texts: from the user's files, from the hub, or from wheels.
 import hashlib
 
-from sdlcore import SourceError
-from sdlcore.extraction.config import is_hub_model, is_hub_text, model_width
+from sdlcore.extraction.config import is_hub_model, is_hub_text
 from offline.wheels import wheel_path
 
-
-def wheel_files():
-    """Return the files that sources need from wheels: path below the cache's folder of wheels -> reference, checksum."""
-    files = {}
-    for name, settings in study.sources.language.items():
-        for key in ("model", "text"):
-            try:
-                path = wheel_path(getattr(settings, key))
-            except SourceError as error:
-                raise WorkflowError(f"sources.language.{name}.{key}: {error}")
-            if path is None:
-                continue
-            file = {
-                "reference": getattr(settings, key),
-                "sha256": getattr(settings, f"{key}_sha256") or "",
-            }
-            if files.setdefault(path, file) != file:
-                raise WorkflowError(
-                    f"sources.language.{name}.{key}: another source reads the same file of the same wheel as"
-                    f" {files[path]}, here it is {file}; make the two agree"
-                )
-    return files
-
-
-WHEEL_FILES = wheel_files()
+# files that sources need from wheels: path below the cache's folder of wheels -> reference and checksum
+WHEEL_FILES = {}
+for settings in study.sources.language.values():
+    for key in ("model", "text"):
+        if path := wheel_path(reference := getattr(settings, key)):
+            WHEEL_FILES[path] = {"reference": reference, "sha256": getattr(settings, f"{key}_sha256") or ""}
 
 
 def wheel_file(wildcards):
@@ -77,17 +57,9 @@ def language_text_files(wildcards):
     return [] if is_hub_text(text) else text
 
 
-def width_of_model(name):
-    """Return the width of a source's model; None if it is not here yet, or if a site is a module of unknown width."""
-    model = language_model(SimpleNamespace(source=name))
-    has_modules = any(site.module for site in study.language(name).sites.values())
-    return None if is_hub_model(model) or has_modules else model_width(model)
-
-
-def language_environment(wildcards):
-    """Return environment variables that keep jobs with local models and texts from contacting the hub."""
-    on_hub = is_hub_model(language_model(wildcards)) or is_hub_text(language_text(wildcards))
-    return "" if on_hub else "HF_HUB_OFFLINE=1"
+def language_settings(wildcards):
+    """Return the settings of the extraction as JSON."""
+    return as_json(settings_for(LanguageSource, wildcards))
 
 
 def language_memory(wildcards):
@@ -99,13 +71,6 @@ def language_memory(wildcards):
         return 32000
     weights = sum(path.stat().st_size for path in Path(model).glob("*.safetensors"))
     return 3000 + 2 * weights // 10**6
-
-
-def language_minutes(wildcards):
-    """Return the time limit of an extraction in minutes, for 20,000 tokens a minute: generous even on a CPU."""
-    settings = study.language(wildcards.source)
-    rows = settings.test_samples if settings.stream else settings.train_samples // settings.shards
-    return max(120, rows // 20000)
 
 
 # sources whose dictionaries the table of language scores compares

@@ -3,13 +3,6 @@ PRODUCTS = study.products()
 # products that the target all makes; the others have to be named as targets
 WHOLE = [name for name, product in PRODUCTS.items() if not product.alone]
 
-
-def product_log(name, ending="log"):
-    """Return the path of a product's log, in the folder of logs of its kind."""
-    folder = Path(PRODUCTS[name].outputs(FILES)[0]).parent.name
-    return f"<logs>/{folder}/{name}.{ending}"
-
-
 SHOWN = {".png": "picture", ".md": "text", ".csv": "numbers"}
 
 
@@ -20,11 +13,6 @@ def shown(file, name, title, caption):
     labels = {"name": Path(file).stem, "of": name, "shows": title, "as": SHOWN[Path(file).suffix]}
     category = Path(file).parent.name.capitalize()
     return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
-
-
-def product_outputs(name):
-    product = PRODUCTS[name]
-    return [shown(file, name, product.describe(), "product") for file in product.outputs(FILES)]
 
 
 # the following are functions of wildcards, because a process that runs one job on a node reads all rules

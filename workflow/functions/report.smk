@@ -1,37 +1,25 @@
 # The plan of a configuration, and its report.
 import shutil
 
-from sdlstudy.configuration.plan import Shape, plan
+from sdlstudy.configuration.plan import plan
 
 
 def report_inputs():
     """Return the files that the report shows: files of products, and files that are kept with the code."""
     files = [file for name in WHOLE for file in PRODUCTS[name].outputs(FILES)]
-    return [
-        file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")
-    ] + PUBLISHED_FILES
-
-
-# runs of Table 1 at the paper's scale, which are kept with the code, and the paper's numbers
-PUBLISHED_FILES = [in_checkout("resources/kept/paper_table1_runs.csv"), FILES.numbers]
-if study.name == "paper" or not Path(PUBLISHED_FILES[0]).exists():
-    PUBLISHED_FILES = []
-
-
-def source_shapes():
-    """Return the shapes of sources whose dimensions are not in the configuration, as far as files and models exist."""
-    shapes = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
-    for name, source in study.sources.language.items():
-        if source.n_p is None and (width := width_of_model(name)):
-            shapes[name] = Shape(source.rows, (width, width * (len(source.sites) - 1)))
-    return shapes
+    shown_files = [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")]
+    if study.name == "paper":
+        return shown_files
+    # runs of Table 1 at the paper's scale, and the paper's numbers
+    return [*shown_files, in_checkout("resources/kept/paper_table1_runs.csv"), FILES.numbers]
 
 
 def say_plan(log):
     """Print and log the plan of the configuration."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
-    stages = plan(study, lambda path: not Path(path).exists(), source_shapes())
+    shapes = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
+    stages = plan(study, lambda path: not Path(path).exists(), shapes)
     lines = [
         stages.to_string(index=False, na_rep="unknown", float_format="{:.2f}".format),
         f"{free / 1e9:.0f} GB are free. Hours are for jobs one after the other, trainings at the speed of one core.",

@@ -54,21 +54,6 @@ def plugins_of(wildcards):
     return settings.plugins if isinstance(settings, Config | SolverConfig) else {}
 
 
-def run_plugins(wildcards):
-    """Return `plugins_of` as JSON, so that an edit of a plugin's file repeats its runs."""
-    return as_json(plugins_of(wildcards))
-
-
-def solver_threads(settings):
-    return 1 if settings.n_atoms * settings.batch_size < 2**22 else 8
-
-
-def solver_memory(settings):
-    """Return megabytes for the Gram matrix, the normal equations, their factor, and a batch of codes."""
-    atoms = settings.n_atoms
-    return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings.batch_size // 10**6
-
-
 # anchorings whose directions a solver finds, and anchorings that are drawn from true features or class means
 DISCOVERED = [name for name, anchoring in study.anchorings.items() if anchoring.discover]
 GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
@@ -121,42 +106,42 @@ def imported_files(wildcards):
         raise WorkflowError(f"methods.{wildcards.method}: {error}") from error
 
 
-def sized_run(wildcards):
-    """Return the settings that determine a run's resources; a search for codes needs as much as its training."""
+def size_of_run(wildcards):
+    """Return the number of latents or atoms, and of samples in a batch. A search for codes is as large as its training."""
     settings = run_of(wildcards)
-    return run_of(start_cell(study, cell_of(wildcards))) if isinstance(settings, CodesConfig) else settings
+    if isinstance(settings, CodesConfig):
+        settings = run_of(start_cell(study, cell_of(wildcards)))
+    if isinstance(settings, ImportConfig):
+        return 1, 1
+    return settings.n_atoms if isinstance(settings, SolverConfig) else settings.n_q, settings.batch_size
+
+
+def threads_for(latents, batch_size):
+    """Return the number of threads: one for runs with few latents, because a second core helps another run more."""
+    return 1 if latents * batch_size < 2**22 else 8
+
+
+def solver_memory(latents, batch_size):
+    """Return megabytes for the Gram matrix, the normal equations, their factor, and a batch of codes."""
+    return 3000 + (32 * latents**2 + 8 * latents * batch_size) // 10**6
 
 
 def run_threads(wildcards):
-    """Return the number of threads: one for runs with few latents, because a second core helps another run more."""
-    settings = sized_run(wildcards)
-    if isinstance(settings, ImportConfig):
-        return 1
-    if isinstance(settings, SolverConfig):
-        return solver_threads(settings)
-    return max(study.processes, 1 if settings.n_q * settings.batch_size < 2**22 else 8)
+    return max(study.processes, threads_for(*size_of_run(wildcards)))
 
 
 def run_memory(wildcards):
-    """Return megabytes for weights, moments and gradients, for a batch, and for the model of a streamed source.
-
-    If processes divide the latents, each needs the whole weights at first, a quarter of the total, and its part of the
-    rest.
-    """
-    settings = sized_run(wildcards)
-    if isinstance(settings, ImportConfig):
-        return 4000
-    if isinstance(settings, SolverConfig):
-        return solver_memory(settings)
+    """Return megabytes for weights, moments and gradients, for a batch, and for the model of a streamed source."""
+    latents, batch_size = size_of_run(wildcards)
+    if isinstance(run_of(wildcards), SolverConfig):
+        return solver_memory(latents, batch_size)
     shape = arrays_shape(wildcards.source)
     n_p, n_r = shape.widths if shape else study.source(wildcards.source).widths
-    processes, latents = study.processes, settings.n_q * settings.batch_size
-    copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
-    needed = 4000 * processes + int(copies * 32 * settings.n_q * ((n_p or 1024) + n_r)) // 10**6
-    needed += 8 * latents // 10**6
-    if isinstance(settings, PeerConfig):  # other libraries keep several copies of a batch's latents
-        needed += 32 * latents // 10**6
-    return needed + (language_memory(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0)
+    weights = 4000 + 32 * latents * ((n_p or 1024) + n_r) // 10**6
+    # other libraries keep several copies of a batch's latents
+    batch = (40 if isinstance(run_of(wildcards), PeerConfig) else 8) * latents * batch_size // 10**6
+    model = language_memory(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0
+    return study.processes * weights + batch + model
 
 
 def run_minutes(wildcards):

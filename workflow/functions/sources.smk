@@ -32,21 +32,20 @@ SHARDED = [name for name, source in study.all_sources().items() if source.n_shar
 STREAMED = [name for name, source in study.all_sources().items() if source.is_streamed]
 LANGUAGE_STREAMED = [name for name in STREAMED if name in study.sources.language]
 SYNTH_STREAMED = [name for name in STREAMED if name in study.sources.synth]
-# sources that are extracted together, by the name of their pass
-PASSES = {}
-for name, source in study.sources.language.items():
-    if source.one_pass is not None:
-        PASSES.setdefault(source.one_pass, []).append(name)
-TOGETHER = [name for names in PASSES.values() for name in names]
 
 
-def n_shards(source, split):
-    return study.source(source).n_shards if split == "train" else 1
+def shard_files(wildcards):
+    """Return the parts of a store; an evaluation store has one."""
+    number = study.source(wildcards.source).n_shards if wildcards.split == "train" else 1
+    folder = f"{RESULTS}/activations/{wildcards.source}/{wildcards.split}"
+    return [f"{folder}/part-{part:05d}.h5" for part in range(number)]
 
 
-def shard_files(source, split, suffix):
-    numbers = range(n_shards(source, split))
-    return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
+def part_of_store(wildcards):
+    """Return the split and the number of the part that a job extracts, and the number of parts; empty for whole stores."""
+    if not hasattr(wildcards, "number"):
+        return ""
+    return [wildcards.split, int(wildcards.number), study.source(wildcards.source).n_shards]
 
 
 def kind_of_source(wildcards):

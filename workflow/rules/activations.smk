@@ -55,87 +55,46 @@ rule language_model:
     params:
         number=NUMBERS["language_model"],
     shell:
-        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q}'
+        'python "$SCRIPTS"/language_model.py --gguf {input:q}'
         ' --cache "$CACHE"/models --output {output:q} > {log:q} 2>&1'
 
 
-# This rule writes the stores of a source in one job. For sources with shards, `language_shard` writes the parts in jobs of
-# their own. For streamed sources, `stream_recipe` writes only the evaluation store.
 rule activations:
     """Extract activations of a language model on a text"""
     input:
         model=language_model_files,
         text=language_text_files,
     output:
-        train="<results>/activations/{source}/train.h5",
-        test="<results>/activations/{source}/test.h5",
+        "<results>/activations/{source}/train.h5",
+        "<results>/activations/{source}/test.h5",
     log:
         "<logs>/activations/{source}.log",
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in study.sources.language if name not in SHARDED + STREAMED + TOGETHER),
+        source=pattern(name for name in study.sources.language if name not in SHARDED + STREAMED),
     conda:
         ENVIRONMENT
     threads: 2
     resources:
         mem_mb=language_memory,
-        runtime=language_minutes,
+        runtime=1440,
         gpu=train_gpus,
     params:
-        environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
+        source=language_settings,
+        part=part_of_store,
+        buffer_rows=lambda wildcards: study.language(wildcards.source).buffer_rows,
         number=NUMBERS["activations"],
     shell:
-        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
-        " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
+        'python "$SCRIPTS"/activations.py --source {params.source:q} --model {params.model:q} --text {params.text:q}'
+        " --part {params.part} --buffer-rows {params.buffer_rows} --device $DEVICE --threads {threads}"
+        " --outputs {output:q} > {log:q} 2>&1"
 
 
-for one_pass, names in PASSES.items():
-    names = [name for name in names if name not in OUTLIVING]
-    if not names:
-        continue
-
-    # one rule for each pass, because passes have different numbers of outputs
-    rule:
-        """Activations of a language model at several places, by one pass over a text"""
-        name:
-            f"activations_{one_pass}"
-        input:
-            model=language_model_files(SimpleNamespace(source=names[0])),
-            text=language_text_files(SimpleNamespace(source=names[0])),
-        output:
-            train=[f"<results>/activations/{name}/train.h5" for name in names],
-            test=[f"<results>/activations/{name}/test.h5" for name in names],
-        log:
-            f"<logs>/activations/{one_pass}.log",
-        benchmark:
-            f"<logs>/activations/{one_pass}.tsv"
-        conda:
-            ENVIRONMENT
-        threads: 2
-        resources:
-            mem_mb=language_memory(SimpleNamespace(source=names[0])),
-            runtime=language_minutes(SimpleNamespace(source=names[0])),
-            gpu=train_gpus,
-        params:
-            environment=language_environment(SimpleNamespace(source=names[0])),
-            model=language_model(SimpleNamespace(source=names[0])),
-            text=language_text(SimpleNamespace(source=names[0])),
-            sources=[as_json(settings_for(LanguageSource, SimpleNamespace(source=name))) for name in names],
-            number=NUMBERS["activations"],
-        shell:
-            '{params.environment} python "$SCRIPTS"/activations.py --sources {params.sources:q} --device $DEVICE'
-            " --model {params.model:q} --text {params.text:q} --threads {threads} --trains {output.train} --tests {output.test} > {log} 2>&1"
-
-
-rule language_shard:
-    """Extract one part of the activations of a language model"""
-    input:
-        model=language_model_files,
-        text=language_text_files,
+# One part, for sources with shards. The evaluation store is one more part, after the last part for training.
+use rule activations as language_shard with:
     output:
         "<results>/activations/{source}/{split}/part-{number}.h5",
     log:
@@ -143,60 +102,19 @@ rule language_shard:
     benchmark:
         "<logs>/language_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in SHARDED if name in study.sources.language),
+        source=pattern(name for name in SHARDED if name in study.sources.language),
         split="train|test",
         number=r"\d{5}",
-    conda:
-        ENVIRONMENT
-    threads: 2
-    resources:
-        mem_mb=language_memory,
-        runtime=language_minutes,
-        gpu=train_gpus,
-    params:
-        environment=language_environment,
-        model=language_model,
-        text=language_text,
-        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
-        # the evaluation store is made as one more part, after the last part for training
-        shard=lambda wildcards: [
-            int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
-            n_shards(wildcards.source, "train"),
-        ],
-        number=NUMBERS["activations"],
-    shell:
-        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
-        " --model {params.model:q} --text {params.text:q} --threads {threads} --shard {params.shard} --output {output} > {log} 2>&1"
 
 
-rule stream_recipe:
-    """Write the recipe of a streamed source, and its evaluation store"""
-    input:
-        model=language_model_files,
-        text=language_text_files,
+# A streamed source stores evaluation rows alone; trainings make their rows from a recipe.
+use rule activations as stream_recipe with:
     output:
-        recipe="<results>/activations/{source}/train.json",
-        test="<results>/activations/{source}/test.h5",
+        "<results>/activations/{source}/train.json",
+        "<results>/activations/{source}/test.h5",
     log:
         "<logs>/stream_recipe/{source}.log",
     benchmark:
         "<logs>/stream_recipe/{source}.tsv"
     wildcard_constraints:
         source=pattern(LANGUAGE_STREAMED),
-    conda:
-        ENVIRONMENT
-    threads: 2
-    resources:
-        mem_mb=language_memory,
-        runtime=language_minutes,
-        gpu=train_gpus,
-    params:
-        environment=language_environment,
-        model=language_model,
-        text=language_text,
-        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
-        buffer_rows=lambda wildcards: study.language(wildcards.source).buffer_rows,
-        number=NUMBERS["activations"],
-    shell:
-        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
-        " --model {params.model:q} --text {params.text:q} --threads {threads} --recipe {output.recipe} --test {output.test} --buffer-rows {params.buffer_rows} > {log} 2>&1"

@@ -53,12 +53,12 @@ rule train_clip:
         runtime=240,
         gpu=train_gpus,
         # a resource instead of a param, so that another number of workers does not train again
-        workers=clip_workers,
+        workers=lambda wildcards: clip_source(wildcards).workers,
     params:
         training=lambda wildcards: as_json(clip_source(wildcards).training.model_dump()),
         model=clip_model,
-        images=lambda wildcards: clip_folders(wildcards)[0],
-        test_images=lambda wildcards: clip_folders(wildcards)[1],
+        images=clip_images,
+        test_images=clip_test_images,
         number=NUMBERS["clip"],
     shell:
         'python "$SCRIPTS"/train_clip.py --training {params.training:q} --model {params.model:q}'
@@ -74,8 +74,8 @@ rule clip_activations:
         architecture=clip_architecture,
         weights=clip_weights_file,
     output:
-        train="<results>/activations/{source}/train.h5",
-        test="<results>/activations/{source}/test.h5",
+        "<results>/activations/{source}/train.h5",
+        "<results>/activations/{source}/test.h5",
         skipped="<results>/activations/{source}/skipped.csv",
     log:
         "<logs>/clip_activations/{source}.log",
@@ -87,35 +87,32 @@ rule clip_activations:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=CLIP_MEMORY,
+        mem_mb=8000,
         runtime=1440,
         gpu=train_gpus,
-        workers=clip_workers,
+        workers=lambda wildcards: clip_source(wildcards).workers,
     params:
         source=lambda wildcards: as_json(settings_for(ClipSource, wildcards)),
         model=clip_model,
         pretrained=clip_weights,
         # the user's folders are not inputs, so that a plan can be made before they exist; the script reports a missing
         # folder and its expected content
-        images=lambda wildcards: clip_folders(wildcards)[0],
+        images=clip_images,
         test_images=clip_test_images,
+        stores=lambda wildcards, output: output[:-1],
+        part=part_of_store,
         number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
-        " --workers {resources.workers} --threads {threads} --device $DEVICE"
-        " --train {output.train:q} --test {output.test:q} --skipped {output.skipped:q} > {log:q} 2>&1"
+        " --part {params.part} --workers {resources.workers} --threads {threads} --device $DEVICE"
+        " --stores {params.stores:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 
 
 # The same in parts, each in a job of its own, for sources with shards.
-rule clip_shard:
-    """Embed one part of a source's images with a CLIP"""
-    input:
-        images=clip_prepared_images,
-        architecture=clip_architecture,
-        weights=clip_weights_file,
+use rule clip_activations as clip_shard with:
     output:
-        store="<results>/activations/{source}/{split}/part-{number}.h5",
+        "<results>/activations/{source}/{split}/part-{number}.h5",
         skipped="<results>/activations/{source}/{split}/part-{number}.skipped.csv",
     log:
         "<logs>/clip_shard/{source}.{split}.{number}.log",
@@ -125,50 +122,3 @@ rule clip_shard:
         source=pattern(name for name in SHARDED if name in study.sources.clip),
         split="train|test",
         number=r"\d{5}",
-    conda:
-        ENVIRONMENT
-    threads: 2
-    resources:
-        mem_mb=CLIP_MEMORY,
-        runtime=1440,
-        gpu=train_gpus,
-        workers=clip_workers,
-    params:
-        source=lambda wildcards: as_json(settings_for(ClipSource, wildcards)),
-        model=clip_model,
-        pretrained=clip_weights,
-        images=lambda wildcards: clip_folders(wildcards)[0],
-        test_images=clip_test_images,
-        part=lambda wildcards: [int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
-        number=NUMBERS["activations"],
-    shell:
-        'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
-        " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
-        " --workers {resources.workers} --threads {threads} --device $DEVICE --part {params.part}"
-        " --{wildcards.split} {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
-
-
-rule unite_skipped:
-    """Join the lists of unreadable images of all parts"""
-    input:
-        lambda wildcards: [
-            path for split in ("train", "test") for path in shard_files(wildcards.source, split, "skipped.csv")
-        ],
-    output:
-        "<results>/activations/{source}/skipped.csv",
-    log:
-        "<logs>/unite_skipped/{source}.log",
-    benchmark:
-        "<logs>/unite_skipped/{source}.tsv"
-    wildcard_constraints:
-        source=pattern(name for name in SHARDED if name in study.sources.clip),
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        number=NUMBERS["activations"],
-    shell:
-        'python "$SCRIPTS"/unite_tables.py --tables {input:q} --output {output:q} > {log:q} 2>&1'

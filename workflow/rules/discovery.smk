@@ -13,9 +13,9 @@ rule discover_anchors:
         anchoring=pattern(DISCOVERED),
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: solver_threads(discovering(wildcards))
+    threads: lambda wildcards: threads_for(discovering(wildcards).n_atoms, discovering(wildcards).batch_size)
     resources:
-        mem_mb=lambda wildcards: solver_memory(discovering(wildcards)),
+        mem_mb=lambda wildcards: solver_memory(discovering(wildcards).n_atoms, discovering(wildcards).batch_size),
         runtime=60,
     params:
         settings=discover_settings,

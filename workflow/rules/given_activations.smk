@@ -11,7 +11,7 @@ rule given_activations:
     benchmark:
         "<logs>/given_activations/{source}.tsv"
     wildcard_constraints:
-        source=to_be_made([*study.sources.file, *study.sources.plugin]),
+        source=pattern([*study.sources.file, *study.sources.plugin]),
     conda:
         ENVIRONMENT
     threads: 1

@@ -7,11 +7,11 @@ for product_name, product in PRODUCTS.items():
         input:
             product.inputs(FILES),
         output:
-            product_outputs(product_name),
+            [shown(file, product_name, product.describe(), "product") for file in product.outputs(FILES)],
         log:
-            product_log(product_name),
+            f"<logs>/products/{product_name}.log",
         benchmark:
-            product_log(product_name, "tsv")
+            f"<logs>/products/{product_name}.tsv"
         conda:
             ENVIRONMENT
         threads: 1

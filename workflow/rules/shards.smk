@@ -4,7 +4,7 @@
 rule unite_shards:
     """Write the index that joins the parts of a store"""
     input:
-        lambda wildcards: shard_files(wildcards.source, wildcards.split, "h5"),
+        shard_files,
     output:
         "<results>/activations/{source}/{split}.h5",
     log:
@@ -12,7 +12,7 @@ rule unite_shards:
     benchmark:
         "<logs>/unite_shards/{source}.{split}.tsv"
     wildcard_constraints:
-        source=to_be_made(SHARDED),
+        source=pattern(SHARDED),
         split="train|test",
     conda:
         ENVIRONMENT

@@ -12,7 +12,7 @@ rule synth:
     benchmark:
         "<logs>/synth/{source}.seed{seed}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in [*study.sources.synth, *study.sources.saelens] if name not in SYNTH_STREAMED),
+        source=pattern(name for name in [*study.sources.synth, *study.sources.saelens] if name not in SYNTH_STREAMED),
     conda:
         ENVIRONMENT
     threads: 1

@@ -28,12 +28,11 @@ rule train:
         gpu=run_gpus,
     params:
         settings=run_settings_given,
-        environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
         python=run_python,
         number=run_number,
-        plugins=run_plugins,
+        plugins=lambda wildcards: as_json(plugins_of(wildcards)),
     shell:
-        '{params.environment} {params.python} "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed}'
+        '{params.python} "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed}'
         " --device $DEVICE --split $SPLIT --threads {threads} --store {input.store}"
         " --anchors {input.anchors} --start {input.start} --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})"'

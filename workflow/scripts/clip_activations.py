@@ -1,6 +1,7 @@
 """Write a CLIP model's embeddings of image folders to activation stores."""
 
 from pathlib import Path
+from typing import Literal
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device
@@ -15,13 +16,12 @@ def main(
     pretrained: str,
     images: Path,
     test_images: Path | None = None,
+    stores: tuple[Path, ...],
+    part: tuple[Literal["train", "test"], int, int] | None = None,
+    skipped: Path,
     workers: int = 0,
     threads: int = 1,
     device: Device = "cpu",
-    train: Path | None = None,
-    test: Path | None = None,
-    part: tuple[int, int] | None = None,
-    skipped: Path,
 ) -> None:
     """
     Args:
@@ -30,20 +30,19 @@ def main(
         pretrained: weights: a file, a tag, or hf-hub:<owner>/<name>
         images: image folder
         test_images: image folder for the evaluation store; without it, some of --images are held out
-        workers: processes that decode images
-        train: training store to write
-        test: evaluation store to write
-        part: number of a part, and number of parts, if the stores are only a part
+        stores: training and evaluation store to write, or one part
+        part: split, number of the part, and number of training parts
         skipped: CSV file to write: images that could not be read
+        workers: processes that decode images
     """
-    stores = {split: path for split, path in (("train", train), ("test", test)) if path is not None}
+    splits = dict(zip([part[0]] if part else ["train", "test"], stores, strict=True))
     write_image_stores(
         source,
         images,
         test_images,
-        stores,
+        splits,
         skipped,
-        part=part,
+        part=(part[1], part[2] if part[0] == "train" else 1) if part else None,
         model=model,
         pretrained=pretrained,
         workers=workers,

@@ -3,7 +3,6 @@
 The module does not import torch, so that checking a configuration is fast.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,16 +257,6 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     if not 2 <= length <= positions:
         raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
     return length
-
-
-def model_width(folder: str | Path) -> int | None:
-    """Return the dimension of the residual stream of the model in a folder; None if no config.json states it."""
-    try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        config = config.get("text_config") or config  # of models that also read pictures
-        return config.get("hidden_size") or config.get("n_embd")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 class ClipSource(Settings):

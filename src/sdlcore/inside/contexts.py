@@ -1,7 +1,5 @@
 """Find the contexts in a text where latents are most active, token by token."""
 
-import html
-import re
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +13,6 @@ from sdlcore.inside.features import largest_of_groups, token_text
 from sdlcore.inside.firing import Firings
 
 Key = TypeVar("Key", bound=Hashable)
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")
 
 
 class Context(NamedTuple):
@@ -52,11 +49,6 @@ class Context(NamedTuple):
         token = self.token.lstrip()
         before = self.before + self.token[: len(self.token) - len(token)]
         return " ".join(f"{before[-60:]}«{token}»{self.after[:40]}".split())
-
-    def to_dict(self) -> dict[str, float | str]:
-        """Return the context as JSON values."""
-        names = ("activation", "document", "position", "token_id", "before", "token", "after")
-        return {name: getattr(self, name) for name in names}
 
 
 def top_contexts(
@@ -120,21 +112,3 @@ def pieces_of(text: str, tokenizer: Any) -> tuple[list[int], list[str]]:
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = np.maximum.accumulate([0, *(end for _, end in encoding["offset_mapping"])])
     return encoding["input_ids"], [text[start:end] for start, end in pairwise(ends)]
-
-
-def as_markdown(context: Context) -> str:
-    """Format a context as a line of escaped Markdown, with the active token in ``<b>`` and line breaks as ⏎."""
-    parts = (context.before, context.token, context.after)
-    escaped = (_MARKDOWN.sub(r"\\\1", html.escape(part, quote=False)) for part in parts)
-    before, token, after = (part.replace("\r", "").replace("\n", " ⏎ ") for part in escaped)
-    return f"{before}<b>{token}</b>{after}"
-
-
-def contexts_page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
-    """Return a Markdown page with the contexts of each latent, most active first."""
-    lines = [f"# {title}", ""]
-    for latent, contexts in by_latent.items():
-        lines += [f"## Latent {latent}", ""]
-        lines += [f"- {context.activation:.3g}: {as_markdown(context)}" for context in contexts]
-        lines.append("")
-    return "\n".join(lines)

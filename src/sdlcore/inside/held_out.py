@@ -12,8 +12,6 @@ from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.models import find_checkpoint, load_any, load_tokenizer
 from sdlcore.extraction.text import Text, opened_text
 from sdlcore.extraction.tokens import RowKinds, TokenisedText
-from sdlcore.inside.contexts import Context, top_contexts
-from sdlcore.inside.firing import codes_of_store, firings, latents_to_show, tokens_of_store
 from sdlcore.inside.score import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
@@ -41,12 +39,6 @@ class HeldOut(NamedTuple):
         folder = find_checkpoint(model, facts["model"].get("commit"))
         corpus = opened_text(text, source.text_options.changed(revision=facts["text"].get("commit")))
         return cls(source, facts, folder, load_tokenizer(folder), corpus)
-
-    def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
-        """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
-        latents = latents_to_show(codes_of_store(coder, store), number)
-        latent_firings = firings(coder, tokens_of_store(coder, store), latents)
-        return top_contexts(latent_firings, latents, self.text, self.tokenizer)
 
     def losses(
         self, store: ActivationStore, coders: Mapping[Name, SparseCoder], contexts: int, device: torch.device

@@ -92,7 +92,7 @@ def test_a_source_of_several_layers_is_a_source_for_each():
     assert "each" not in sources
     assert "each_layer4" in sources
     first = sources["each_layer8"]
-    assert (first.layer, first.site, first.one_pass, first.run["n_q"]) == (8, "residual_middle", "each", 64)
+    assert (first.layer, first.site, first.run["n_q"]) == (8, "residual_middle", 64)
     assert first.model == sources["smollm2"].model
 
 

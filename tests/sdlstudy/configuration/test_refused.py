@@ -64,10 +64,6 @@ BAD = [
         {"sources.language.smollm2.stream": True} | table("topk", source="smollm2", anchorings=["discovered"]),
         "anchorings.discovered.discover: solvers read stores; set sources.language.smollm2.stream to false",
     ),
-    (
-        {"sources.language": {"a": {"like": "smollm2", "one_pass": "b"}, "b": {"like": "a", "context_length": 64}}},
-        "sources.language.b.one_pass: differs from a in context_length",
-    ),
     # sweeps
     ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),

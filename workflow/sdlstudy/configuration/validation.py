@@ -11,7 +11,6 @@ from typing import Any
 
 from peers.settings import PeerConfig
 from sdlcore.config import Config, check_division
-from sdlcore.extraction.config import LanguageSource
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
@@ -20,13 +19,10 @@ from sdlstudy.settings.cells import Cell, discovering_solver, layers, run_settin
 from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.names import METHOD, unknown
 from sdlstudy.settings.runs import KINDS
-from sdlstudy.settings.sources import Language
 
 UNSAFE = re.compile(r"^-|[\x00-\x1f\x7f{}]|<[a-z][a-z0-9_]*>")
 """Commands read a leading dash as an option; Snakemake replaces braces and <name> in every path, after quoting it."""
 SAFE = "a line without braces and <name>, and no dash at its start"
-OF_ONE_PASS = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
-"""Settings that are equal in all sources of one pass."""
 
 
 def unsafe_text(tree: Any, path: str = "") -> Iterator[str]:
@@ -45,7 +41,6 @@ def unknown_names(study: Configuration) -> Iterator[str]:
     names = [name for _, group in study.sources for name in group]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} is used under two kinds; names of sources are unique"
-    yield from _different_in_one_pass(study.sources.language)
     for protocol, settings in study.protocols.items():
         yield from unknown(f"protocols.{protocol}.methods", settings.methods, study.methods, METHOD)
     for name, method in study.methods.items():
@@ -64,20 +59,6 @@ def unknown_names(study: Configuration) -> Iterator[str]:
         if anchoring.discover is not None:
             path = f"anchorings.{name}.discover.method"
             yield from unknown(path, [anchoring.discover.method], solvers, "a method that is a solver")
-
-
-def _different_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
-    """Yield the sources that one pass cannot extract together, although they name the same pass."""
-    first: dict[str, str] = {}
-    for name, source in sources.items():
-        if source.one_pass is None:
-            continue
-        other = first.setdefault(source.one_pass, name)
-        if source.stream or source.shards > 1:
-            yield f"sources.language.{name}.one_pass: cannot be combined with stream or shards; leave one out"
-        ours, theirs = (settings.model_dump(include=OF_ONE_PASS) for settings in (source, sources[other]))
-        if differing := ", ".join(key for key in ours if ours[key] != theirs[key]):
-            yield f"sources.language.{name}.one_pass: differs from {other} in {differing}; one pass has one value"
 
 
 def inconsistent_runs(study: Configuration) -> Iterator[str]:

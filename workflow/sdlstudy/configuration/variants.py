@@ -46,7 +46,7 @@ def with_each_layer(config: Tree) -> dict[str, Json]:
             sources[name] = settings
             continue
         common = {key: value for key, value in settings.items() if key not in ("each_layer", "layer")}
-        sources |= {f"{name}_layer{layer}": {"one_pass": name, **common, "layer": layer} for layer in layers}
+        sources |= {f"{name}_layer{layer}": {**common, "layer": layer} for layer in layers}
     if not sources:
         return dict(config)
     return {**config, "sources": {**branch(config, "sources"), "language": sources}}

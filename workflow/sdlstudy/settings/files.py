@@ -112,8 +112,9 @@ class Files:
 
     def beside_images(self, source: str) -> list[str]:
         """Return the files of an image source beside its stores: skipped files, and a CLIP trained on the images."""
-        paths = [f"{self.results}/activations/{source}/skipped.csv"]
-        if self.study.sources.clip[source].pretrained == TRAINED_HERE:
+        clip = self.study.sources.clip[source]
+        paths = [f"{self.results}/activations/{source}/skipped.csv"] if clip.shards == 1 else []
+        if clip.pretrained == TRAINED_HERE:
             paths += [f"{self.results}/clip/{source}/{name}" for name in ("model.safetensors", METRICS)]
         return paths
 

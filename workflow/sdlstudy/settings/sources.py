@@ -168,11 +168,7 @@ class Language(Source, LanguageSource):
     buffer_rows: Batch = 65536
     """Rows of a streamed source in memory; batches are drawn from them. More rows mix better."""
     each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
-    """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on. One pass of the model fills
-    the stores of all."""
-    one_pass: Identifier | None = left_out()
-    """Name of a shared pass. One pass of the model extracts all sources with the same name here. These sources may
-    differ only in layer, layers, site and target_site."""
+    """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on."""
     samples_per_second: Positive | None = None
     """Tokens that your machine extracts in a second. A plan then estimates the time."""
 
