@@ -7,6 +7,7 @@ from PIL import Image
 
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.references import References, save_references
+from sdlcore.data.writing import resume_store
 from tests.sdlstudy.products import studies
 from tests.stores import write_store
 
@@ -107,13 +108,14 @@ def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_pat
     x = np.zeros((24, 4))
     x[[3, 9, 10], 0] = 1, 5, 4  # a cat at the last patch of picture 0, and at two patches of picture 2
     references = {"path": paths, "patch": np.tile(np.arange(4, dtype=np.int32), 6)}
-    write_store(store, x, None, np.repeat([0, 0, 1, 1, 2, 2], 4), references, class_names=NAMES)
+    with resume_store(store, {"preprocessing": {"size": 4}}, "float32", NAMES) as writer:
+        writer.append(x, None, np.repeat([0, 0, 1, 1, 2, 2], 4), references)
     rows = studies.pictured(tmp_path, studies.make(config, "figure9", tmp_path), "figure9", width=900)
     cats = rows[rows["reference"] == "cat"]
     assert cats[["activation", "path"]].to_numpy().tolist() == [[5, "2.png"], [1, "0.png"]]
     with studies.chdir(tmp_path):
-        pictures = config.products()["figure9"]._pictures(rows, config.files())
-    assert pictures[1, "2.png"][1].tolist() == [[0, 5], [4, 0]]
+        _, (_, _, cat) = config.products()["figure9"].shown(config.files(), 2)
+    assert cat.contexts[0].heat.tolist() == [[0, 5], [4, 0]]
 
 
 def test_names_of_any_letters_reach_the_figure_and_its_table(tmp_path, monkeypatch):

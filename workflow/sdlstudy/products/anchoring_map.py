@@ -13,7 +13,6 @@ from sdlcore.data.recovery_rule import TAU_STRICT, recovered
 from sdlstudy.products.bench_table import BySource
 from sdlstudy.rendering.figures import PALETTE
 from sdlstudy.rendering.labels import label_method
-from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import read_metrics
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
@@ -32,10 +31,6 @@ MEASURES = {"recovery": 1, "absorption": -1}
 """Measure -> 1 if higher is better, -1 if lower is better."""
 HELPS, HARMS, UNTOLD, POWERLESS = "helps", "harms", "cannot tell", "no power"
 COLOURS: dict[str, Any] = {HELPS: PALETTE[0], HARMS: PALETTE[3], UNTOLD: (0.93, 0.93, 0.93), POWERLESS: (1.0, 1.0, 1.0)}
-NO_HARM = -0.5
-"""An anchoring does no harm if the intervals of all its cells stay above this, in points."""
-KEPT = 95
-"""Share of the anchored features, in per cent, that a good anchoring recovers in every cell."""
 
 
 class Regimes(Settings):
@@ -68,9 +63,10 @@ class AnchoringMap(BySource):
     title = "Where anchoring helps and where it harms"
     alone = True
     parts = ("", "runs")
+    printed = False
     pictured = True
     caption = (
-        "Cells of the map, counted by verdict. A cell is about one measure: the share of features other than anchors "
+        "A cell is about one measure: the share of features other than anchors "
         f"that decoder columns recover (cosine above {TAU_STRICT:g}), or the share of absorbed pairs of parent and "
         "child. It shows the difference to the same runs without anchors, paired by seed, in points, with its 95 % t "
         "interval. Anchoring helps or harms if the interval excludes 0. The cell has no power if every seed of both "
@@ -160,26 +156,6 @@ class AnchoringMap(BySource):
         )
         return row
 
-    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
-        """Return a table with a row for each anchoring, which counts its cells by verdict."""
-        texts = []
-        for anchoring, cells in frames[""].groupby("anchoring", sort=False):
-            counts = [str(int((cells["verdict"] == which).sum())) for which in COLOURS]
-            recovery = cells[cells["measure"] == "recovery"]
-            mean = recovery["given_recovered"]
-            worst = recovery.iloc[int(mean.argmin())]
-            texts.append(
-                [
-                    _name(str(anchoring)),
-                    *counts,
-                    f"{_lowest(cells):.1f}",
-                    f"{(mean >= KEPT).sum()} of {len(mean)}",
-                    f"{worst['given_recovered']:.0f} % ({_regime(worst)})",
-                ]
-            )
-        heads = ["anchoring", *COLOURS, "worst end of an interval", f"regimes with {KEPT} % of the anchored", "fewest"]
-        return TextTable(self.caption, pd.DataFrame(texts, columns=heads), 1)
-
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row for each source, method and measure, a column for each anchoring, coloured by verdict."""
         import seaborn
@@ -252,16 +228,6 @@ def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
         return POWERLESS
     _, low, high = paired_interval(better * (with_ - without))
     return HELPS if low > 0 else HARMS if high < 0 else UNTOLD
-
-
-def _lowest(cells: pd.DataFrame) -> float:
-    """Return the worst end of the intervals of cells with power, in points; negative values are harms.
-
-    NaN if a cell has no interval, 0 if no cell has power.
-    """
-    powered = cells[cells["verdict"] != POWERLESS]
-    ends = [row["low"] if MEASURES[row["measure"]] > 0 else -row["high"] for _, row in powered.iterrows()]
-    return float(np.min(ends)) if ends else 0.0
 
 
 def _name(name: str) -> str:

@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,9 @@ from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
+
+if TYPE_CHECKING:
+    from sdlcore.inside.features import Feature
 
 Images = Annotated[int, Ge(1), Le(1000)]
 CLASSES_SHOWN = 6
@@ -78,34 +80,23 @@ class TopImages(Picture):
         if all(anchoring.discover for anchoring in study.anchorings.values()):
             yield f"{path}: the figure shows classes of an anchoring, but none draws from classes; set {path} to null"
 
-    def _judges(self, files: Files) -> tuple[str, str]:
-        """Return the files of the class means, and of the anchors that the latents are chosen by."""
-        cell = self.cell(files.study)
-        references, anchors = files.references(cell.source, cell.seed), files.judging_anchors(cell)
-        assert references is not None, "sources of images have classes"
-        assert anchors is not None, "a configuration without anchors is refused before"
-        return references, anchors
-
     def inputs(self, files: Files) -> list[str]:
         cell = self.cell(files.study)
         prepared = files.prepared_images(cell.source)
-        paths = [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
-        return [*paths, prepared] if prepared else paths
+        given = files.references(cell.source, cell.seed), files.judging_anchors(cell), prepared
+        return [files.model(cell), files.store(cell.source, cell.seed, "test"), *filter(None, given)]
 
-    def rows(self, files: Files) -> pd.DataFrame:
-        """Return a row for each top sample of each latent, by descending activation.
+    def shown(self, files: Files, number: int) -> "list[tuple[str, float, Feature]]":
+        """Return class, cosine and top images of each latent that is shown.
 
-        A sample is an image. If the source has a row for each patch, an image counts by its most active patch.
-        ``reference`` is the class whose mean the latent's decoder column matches, with the ``cosine``; ``tied`` says
-        whether the latent is anchored to it. ``class`` and ``path`` are the sample's.
+        If the source has a row for each patch, an image counts by its most active patch.
         """
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.reading import ActivationStore
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features
-        from sdlcore.evaluation.metrics import TOP_SAMPLES
         from sdlcore.evaluation.recovery import one_to_one
-        from sdlcore.inside.images import ImageRows, activations_of
+        from sdlcore.inside.images import top_images
         from sdlcore.model.saving import load_model
 
         model_file, store, references, anchors, *_ = self.inputs(files)
@@ -113,85 +104,58 @@ class TopImages(Picture):
         features = anchored_features(load_anchors(anchors), means)[: self.latents]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
         with ActivationStore(store) as opened:
-            if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
-                raise ValueError(f"{store}: expected a store of labelled images, and class means in {references}")
-            images, activations = ImageRows(opened), activations_of(model, opened, match.latent)
-            tops = [images.top(activations, column, TOP_SAMPLES) for column in range(len(features))]
-            names, labels = opened.class_names() or [], opened.read("labels")
-            paths = opened.read("references/path")
-        return pd.DataFrame(
-            [
-                {
-                    "latent": int(match.latent[i]),
-                    "reference": names[means.classes[feature]],
-                    "cosine": float(match.similarity[i]),
-                    "tied": self.anchoring != "none" and int(match.latent[i]) == i,
-                    "place": place,
-                    "activation": float(activation),
-                    "class": names[labels[row]],
-                    "path": paths[row],
-                }
-                for i, feature in enumerate(features)
-                for place, (row, activation) in enumerate(zip(*tops[i], strict=True))
-            ],
-            columns=["latent", "reference", "cosine", "tied", "place", "activation", "class", "path"],
-        )
+            names = opened.class_names() or []
+        # the store names images by their paths relative to their folder
+        train, test = files.images(self.source)
+        name = files.study.sources.clip[self.source].model
+        look = {"model": name if ":" in name else None, "folder": test or train, "number": number, "progress": False}
+        pages = top_images(model, store, match.latent.tolist(), **look)
+        classes = [names[means.classes[feature]] for feature in features]
+        return list(zip(classes, match.similarity.tolist(), pages.features, strict=True))
+
+    def rows(self, files: Files) -> pd.DataFrame:
+        """Return a row for each top image of each latent, by descending activation.
+
+        ``reference`` is the class whose mean the latent's decoder column matches, with the ``cosine``; ``tied`` says
+        whether the latent is anchored to it. ``class`` and ``path`` are the image's.
+        """
+        from sdlcore.evaluation.metrics import TOP_SAMPLES
+
+        rows = [
+            (feature.latent, reference, cosine, self.is_tied(feature.latent, i), place, *image[:2], image.class_name)
+            for i, (reference, cosine, feature) in enumerate(self.shown(files, TOP_SAMPLES))
+            for place, image in enumerate(feature.contexts)
+        ]
+        columns = ["latent", "reference", "cosine", "tied", "place", "activation", "path", "class"]
+        return pd.DataFrame(rows, columns=columns)[[*columns[:6], "class", "path"]]
+
+    def is_tied(self, latent: int, number: int) -> bool:
+        """Return whether a latent is anchored to the class that it is shown for: the first latents are."""
+        return self.anchoring != "none" and latent == number
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw a row for each latent that responds to any image: its top images, and a histogram of their classes."""
-        pictures, how = self._pictures(rows, files), "not anchored"
-        if self.anchoring != "none":
-            how = f"anchored to {label_anchoring(self.anchoring)}"
-        seed = self.cell(files.study).seed
-        title = f"{label_method(self.method)}, {how}, on {self.source}, seed {seed}"
-        groups = [group for _, group in rows.groupby(["latent", "reference"], sort=False)]
-        size = 1.0 * self.images + 3.4, 1.45 * len(groups) + 0.5
+        how = "not anchored" if self.anchoring == "none" else f"anchored to {label_anchoring(self.anchoring)}"
+        title = f"{label_method(self.method)}, {how}, on {self.source}, seed {self.cell(files.study).seed}"
+        latents = [(reference, feature.contexts) for reference, _, feature in self.shown(files, self.images)]
+        latents = [(reference, images) for reference, images in latents if images]
+        groups = dict(iter(rows.groupby("reference")))
+        size = 1.0 * self.images + 3.4, 1.45 * len(latents) + 0.5
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(in_figure(title, LONGEST_TITLE), fontsize=10, x=0.01, ha="left")
         ratios = [*[1.0] * self.images, 3.2]
-        grid = figure.add_gridspec(max(1, len(groups)), self.images + 1, width_ratios=ratios)
-        for i, group in enumerate(groups):
+        grid = figure.add_gridspec(max(1, len(latents)), self.images + 1, width_ratios=ratios)
+        for i, (reference, images) in enumerate(latents):
             for j in range(self.images):
                 axes = figure.add_subplot(grid[i, j])
                 axes.set_axis_off()
-                if j < len(group):
-                    _draw_picture(axes, *pictures[group["latent"].iloc[0], group["path"].iloc[j]])
+                if j < len(images):
+                    _draw_picture(axes, images[j].picture, images[j].heat)
                     # wrapped, so that neighbouring names do not overlap
-                    lines = wrap(in_figure(group["class"].iloc[j], 3 * LONGEST_LINE), LONGEST_LINE)
+                    lines = wrap(in_figure(images[j].class_name, 3 * LONGEST_LINE), LONGEST_LINE)
                     axes.set_title("\n".join(lines[:3]), fontsize=5.5, pad=2)
-            _draw_histogram(figure.add_subplot(grid[i, self.images]), group)
+            _draw_histogram(figure.add_subplot(grid[i, self.images]), groups[reference])
         return figure
-
-    def _pictures(self, rows: pd.DataFrame, files: Files) -> dict[tuple[int, str], tuple[Any, np.ndarray | None]]:
-        """Return the pictures that are shown, by latent and path, and the latent's activation at each of their patches.
-
-        The activation is None if the source has a row for each image.
-        """
-        from sdlcore.data.batches import StorePart
-        from sdlcore.data.reading import ActivationStore
-        from sdlcore.inside.images import ImageRows, activations_of, heat_map, preprocessing, read_picture
-        from sdlcore.model.saving import load_model
-
-        # the store names images by their paths relative to their folder
-        train, test = files.images(self.source)
-        folder, model_file, store = Path(test or train), *self.inputs(files)[:2]
-        shown = list(
-            rows.groupby(["latent", "reference"]).head(self.images)[["latent", "path"]].itertuples(index=False)
-        )
-        model, name = load_model(model_file), files.study.sources.clip[self.source].model
-        pictures: dict[tuple[int, str], tuple[Any, np.ndarray | None]] = {}
-        with ActivationStore(store) as opened:
-            images = ImageRows(opened)
-            if images.within != "patch":
-                return {(latent, path): (read_picture(folder / path, None), None) for latent, path in shown}
-            transform = preprocessing(opened, name if ":" in name else None, None)
-            first_rows = {path: image for image, path in enumerate(opened.read("references/path")[images.bounds[:-1]])}
-            for latent, path in shown:
-                bounds = images.bounds[first_rows[path] : first_rows[path] + 2]
-                picture = read_picture(folder / path, transform)
-                activations = activations_of(model, StorePart(opened, *map(int, bounds)), [latent])
-                pictures[latent, path] = picture, heat_map(activations.toarray().ravel(), picture)
-        return pictures
 
 
 def _draw_picture(axes: Axes, picture: Any, heat: np.ndarray | None) -> None:
