@@ -115,15 +115,13 @@ def _cell(row: pd.Series, column: Column, judged: Judged) -> str:
     method = PAPER_METHODS.get(row["method"], "") if pd.notna(row["paper_mip"]) else ""
     verdict = judged.get(_place({**row, "method": method}, row["paper_value"], column.name))
     if column.name in (RECOVERY_NUMBER, MIP_NUMBER):
-        return "–" if verdict is None else _verdict_text(verdict, column.digits)
+        if verdict is None:
+            return "–"
+        ours = number(float(verdict["ours"]) / UNITS[column.name], column.digits)
+        return f"{ours} {_paper_text(verdict, column.digits)}"
     mean, spread = (row[f"{column.name}_{statistic}"] for statistic in ("mean", "std"))
     text = number(mean, column.digits) + ("" if math.isnan(spread) else f" ± {number(spread, column.digits)}")
     return text if verdict is None else f"{text} {_paper_text(verdict, column.digits)}"
-
-
-def _verdict_text(verdict: Mapping[Any, Any], digits: int) -> str:
-    """Return our mean, then the paper's number in brackets with a mark."""
-    return f"{number(float(verdict['ours']) / UNITS[verdict['number']], digits)} {_paper_text(verdict, digits)}"
 
 
 def _paper_text(verdict: Mapping[Any, Any], digits: int) -> str:
@@ -139,20 +137,3 @@ def _level(table: pd.DataFrame, column: Column, kind: str) -> str:
         return "–"
     low, high = number(table[name].min(), column.digits), number(table[name].max(), column.digits)
     return low if low == high else f"{low} to {high}"
-
-
-def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the paper's numbers beside ours as text, a row for each method, anchoring and protocol.
-
-    ``verdicts`` are as `sdlstudy.results.verdicts.judge` returns them, for a table that varies nothing.
-    """
-    symbols = {RECOVERY_NUMBER: GT_RECOVERY.symbol, MIP_NUMBER: MIP.symbol, L0_NUMBER: METRICS["l0"].symbol}
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for verdict in verdicts.to_dict("records"):
-        names = {"Method": verdict["method"], "Anchoring": label_anchoring(verdict["anchoring"])}
-        row = rows.setdefault(_place(verdict, None, "")[:3], {**names, "Protocol": verdict["protocol"]})
-        what, digits = symbols[verdict["number"]], 1 if verdict["number"] == L0_NUMBER else 3
-        row[f"{what}: ours (paper)"] = _verdict_text(verdict, digits)
-        if verdict["number"] != L0_NUMBER:
-            row[f"{what}: our decoder"] = number(float(verdict["decoder"]) / UNITS[verdict["number"]], digits)
-    return pd.DataFrame(rows.values())

