@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,13 +23,10 @@ from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable, latex_text
 from sdlstudy.results.runs import RunsError, read_metrics, read_runs
 from sdlstudy.results.tables import (
-    PAPER_METHODS,
-    Layout,
     Point,
     chance_metrics,
     effect_metrics,
     effects_over,
-    no_paper,
     read_csv,
     read_paper,
     runs_over,
@@ -45,10 +43,10 @@ TABLE1 = read_paper(NUMBERS, "table1")
 QUICK, FULL = studies.configuration(), studies.configuration(None, "paper")
 
 
-def layout(methods=("topk", "relu"), anchorings=("none", "ground_truth"), seeds=(0, 1, 2), protocols=("best",)):
-    """Return the rows of a table without a sweep."""
-    point = Point(None, None, "lrb", {method: method for method in methods})
-    return Layout(None, [point], list(methods), [], list(anchorings), list(protocols), list(seeds))
+def placed(paths, tau=None):
+    """Return the runs of a table without a sweep."""
+    runs = read_runs(paths, tau)
+    return runs_over(runs, [Point(None, None, "lrb", {method: method for method in runs["method"]})])
 
 
 def write_metrics(folder, seed, method="topk", anchoring="none", protocol="best", source="lrb", **changes):
@@ -83,28 +81,18 @@ def values(paths, name):
     return np.array([json.loads(path.read_text())["metrics"][name] for path in paths])
 
 
-def write_sweep(folder, layout):
-    """Write the metrics files of every run of a layout."""
-    return [
-        write_metrics(folder, seed, method, anchoring, protocol, point.source)
-        for point in layout.points
-        for method in point.methods.values()
-        for anchoring in layout.anchorings
-        for protocol in layout.protocols
-        for seed in layout.seeds
-    ]
+def swept(folder, config, name, seeds=(0,)):
+    """Return the runs of a table of a configuration, without null baselines."""
+    table = config.tables[name]
+    points = table.points(config)
+    cells = [replace(cell, seed=seed) for cell in table.cells(config) if cell.seed == config.seeds[0] for seed in seeds]
+    paths = [write_metrics(folder, c.seed, c.method, c.anchoring, c.protocol, c.source) for c in cells]
+    return runs_over(read_runs(paths), points, table.sweep.parameter)
 
 
-def swept(folder, config, name, **changes):
-    """Return the layout, the runs and the rows of a table of a configuration."""
-    layout = config.tables[name].layout(config)._replace(**changes)
-    runs = read_runs(write_sweep(folder, layout))
-    return layout, runs, table_over(runs, read_paper(NUMBERS, name), layout)
-
-
-def test_rows_follow_the_layout_and_have_means_deviations_and_the_papers_numbers(tmp_path):
+def test_rows_follow_the_runs_and_have_means_deviations_and_the_papers_numbers(tmp_path):
     paths = write_grid(tmp_path)
-    table = table_over(read_runs(reversed(paths)), TABLE1, layout())
+    table = table_over(placed(paths), TABLE1)
     assert list(zip(table["method"], table["anchoring"], strict=True)) == [
         *(("topk", "none"), ("topk", "ground_truth"), ("relu", "none"), ("relu", "ground_truth"))
     ]
@@ -120,7 +108,7 @@ def test_rows_follow_the_layout_and_have_means_deviations_and_the_papers_numbers
 
 
 def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path):
-    table = table_over(read_runs(write_grid(tmp_path, seeds=(0,))), TABLE1, layout(seeds=(0,)))
+    table = table_over(placed(write_grid(tmp_path, seeds=(0,))), TABLE1)
     assert table.filter(like="_std").isna().all(axis=None)
     write_csv(tmp_path / "table.csv", table)
     row = (tmp_path / "table.csv").read_text().splitlines()[1].split(",")
@@ -134,7 +122,7 @@ def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path)
 def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     paths = write_grid(tmp_path)
     write_metrics(tmp_path, 1, "topk", "none", macro_f1=None)
-    table = table_over(read_runs(paths), TABLE1, layout())
+    table = table_over(placed(paths), TABLE1)
     assert np.isnan([table.loc[0, "macro_f1_mean"], table.loc[0, "macro_f1_std"]]).all()
     assert np.isfinite(table.loc[1, "macro_f1_mean"])
 
@@ -173,10 +161,10 @@ def test_tables_show_recovery_at_a_further_threshold(tmp_path):
     runs = read_runs(paths, tau=0.8)
     assert set(runs["gt_recovery_decoder_tau80"]) == {0.75}
     assert np.allclose(runs["gt_recovery_decoder_unanchored_tau80"], 2 / 3)
-    table = table_over(runs, no_paper(), layout())
+    table = table_over(placed(paths, 0.8), {})
     assert set(table["gt_recovery_encoder_tau80_mean"]) == {0.75}
     assert "GT recovery: decoder, cosine > 0.8" in text_table(table, "caption").markdown()
-    usual = table_over(read_runs(paths), no_paper(), layout())
+    usual = table_over(placed(paths), {})
     assert set(table.columns) - set(usual.columns) == {
         f"{name}_{part}" for name in set(runs.columns) - set(read_runs(paths).columns) for part in ("mean", "std")
     }
@@ -185,7 +173,7 @@ def test_tables_show_recovery_at_a_further_threshold(tmp_path):
 
 def test_anchoring_effect_is_paired_by_seed(tmp_path):
     paths = write_grid(tmp_path)
-    effects = effects_over(read_runs(reversed(paths)), layout()).set_index(["method", "metric"])
+    effects = effects_over(placed(paths)).set_index(["method", "metric"])
     for name in effect_metrics():
         expected = scipy.stats.ttest_rel(values(paths[3:6], name), values(paths[:3], name))
         row = effects.loc[("topk", name)]
@@ -196,21 +184,21 @@ def test_anchoring_effect_is_paired_by_seed(tmp_path):
 
 
 def test_no_interval_below_three_seeds_and_no_effect_without_pairs(tmp_path):
-    effects = effects_over(read_runs(write_grid(tmp_path, seeds=(0, 1))), layout(seeds=(0, 1)))
+    effects = effects_over(placed(write_grid(tmp_path, seeds=(0, 1))))
     assert effects["difference_mean"].notna().all()
     assert effects[["difference_low", "difference_high"]].isna().all(axis=None)
-    plain = ("none",)
-    assert effects_over(read_runs(write_grid(tmp_path, anchorings=plain)), layout(anchorings=plain)).empty
+    assert effects_over(placed(write_grid(tmp_path, anchorings=("none",)))).empty
 
 
 def test_each_point_of_a_sweep_is_a_separate_table(tmp_path):
-    rows, runs, table = swept(tmp_path, QUICK, "table4", seeds=[0, 1, 2])
-    assert rows.parameter == "n"
-    for point in rows.points:
-        alone = runs[runs["source"] == point.source].assign(source="lrb")
-        expected = table_over(alone, TABLE1, layout(rows.methods)).filter(regex="_(mean|std)$")
-        here = table[table["value"] == point.value].reset_index(drop=True)
+    runs = swept(tmp_path, QUICK, "table4", (0, 1, 2))
+    table = table_over(runs, {})
+    assert set(table["parameter"]) == {"n"}
+    for (value, source), alone in runs.groupby(["value", "source"]):
+        expected = table_over(alone, {}).filter(regex="_(mean|std)$")
+        here = table[table["value"] == value].reset_index(drop=True)
         pd.testing.assert_frame_equal(here[expected.columns], expected, check_dtype=False)
+        assert source in ("lrb", f"lrb_n_{value}")
 
 
 @pytest.mark.parametrize(
@@ -222,14 +210,14 @@ def test_each_point_of_a_sweep_is_a_separate_table(tmp_path):
     ],
 )
 def test_the_papers_number_stands_beside_the_same_point(tmp_path, name, value, method, anchoring, recovery, mip):
-    _, _, table = swept(tmp_path, FULL, name)
+    table = table_over(swept(tmp_path, FULL, name), read_paper(NUMBERS, name))
     row = table.set_index(["value", "method", "anchoring"]).loc[(value, method, anchoring)]
     assert (row["paper_gt_recovery"], row["paper_mip"]) == (recovery, mip)
 
 
 def test_runs_are_named_as_they_ran_and_say_whose_number_is_theirs(tmp_path):
-    rows_of, runs, table = swept(tmp_path, QUICK, "table7")
-    write_csv(tmp_path / "runs.csv", runs_over(runs, rows_of))
+    runs = swept(tmp_path, QUICK, "table7")
+    write_csv(tmp_path / "runs.csv", runs)
     rows = read_csv(tmp_path / "runs.csv")
     assert list(rows.columns[:9]) == [
         *("source", "method", "protocol", "anchoring", "seed"),
@@ -242,13 +230,12 @@ def test_runs_are_named_as_they_ran_and_say_whose_number_is_theirs(tmp_path):
         ["topk_k_32", "TopK SAE", "k", 32, 128],
     ]
     assert rows["gt_recovery_encoder"].tolist() == runs["gt_recovery_encoder"].tolist()
-    assert set(table["method"]) == {"topk"}
+    assert set(table_over(runs, {})["method"]) == {"topk"}
 
 
 def test_text_has_the_numbers_and_ends_with_levels_without_training(tmp_path):
-    runs = read_runs(write_grid(tmp_path))
-    table = table_over(runs, TABLE1, layout())
-    verdicts = judge("table1", NUMBERS, runs.assign(paper_method=runs["method"].map(PAPER_METHODS)))
+    runs = placed(write_grid(tmp_path))
+    table, verdicts = table_over(runs, TABLE1), judge("table1", NUMBERS, runs)
     lines = text_table(table, "Caption.", verdicts).markdown().splitlines()
     assert lines[0] == "Caption."
     assert [line.split("|")[1].strip() for line in lines[-3:]] == ["Chance", "Anchors only", "Oracle"]
@@ -261,18 +248,15 @@ def test_text_has_the_numbers_and_ends_with_levels_without_training(tmp_path):
 
 def test_text_has_no_column_and_no_level_without_numbers_and_names_several_protocols(tmp_path):
     nothing = {name: None for name in table_metrics() if name.startswith(("top_", "anchors_only_", "oracle_"))}
-    protocols = ("paper", "best")
-    runs = read_runs(write_metrics(tmp_path, 0, protocol=name, **nothing) for name in protocols)
-    rows = layout(("topk",), ("none",), (0,), protocols)
-    frame = text_table(table_over(runs, no_paper(), rows), "").frame
+    runs = placed(write_metrics(tmp_path, 0, protocol=name, **nothing) for name in ("paper", "best"))
+    frame = text_table(table_over(runs, {}), "").frame
     assert list(frame)[:3] == ["Method", "Anchoring", "Protocol"]
     assert frame["Method"].tolist() == ["TopK SAE", "TopK SAE", "Chance"]
     assert not any(name.startswith("Top classes") for name in frame)
 
 
 def test_text_names_the_value_and_the_papers_where_it_is_another(tmp_path):
-    _, _, table = swept(tmp_path, QUICK, "table7")
-    text = text_table(table, "Caption.")
+    text = text_table(table_over(swept(tmp_path, QUICK, "table7"), {}), "Caption.")
     assert text.frame["k"][0] == "8 (paper: 32)"
     assert r"8 (paper: 32) & TopK SAE & none &" in text.latex("tab:table7")
 
@@ -289,7 +273,7 @@ def test_latex_text_leaves_no_special_character(text):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
 def test_latex_compiles(tmp_path):
-    table = table_over(read_runs(write_grid(tmp_path)), TABLE1, layout())
+    table = table_over(placed(write_grid(tmp_path)), TABLE1)
     (tmp_path / "table.tex").write_text(text_table(table, "Means ± 1 % of all_seeds").latex("tab:table1"))
     packages = r"\usepackage{booktabs}\usepackage{rotating}"
     (tmp_path / "page.tex").write_text(

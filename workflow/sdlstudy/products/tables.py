@@ -17,10 +17,8 @@ from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.runs import read_runs, unjudged
 from sdlstudy.results.tables import (
-    Layout,
     Point,
     effects_over,
-    no_paper,
     read_csv,
     read_paper,
     runs_over,
@@ -166,14 +164,6 @@ class Table(Compared):
             points.append(Point(value, printed, source, variants))
         return points
 
-    def layout(self, study: Study) -> Layout:
-        """Return the rows of the table: points, methods, null baselines, anchorings, protocols and seeds."""
-        parameter = None if self.sweep is None else self.sweep.parameter
-        seeds = self.seeds_of(study)
-        return Layout(
-            parameter, self.points(study), self.methods, self.null_runs, self.anchorings, self.protocols, seeds
-        )
-
     def cells(self, study: Study) -> list[Cell]:
         rows = list(product(self.methods, self.protocols, self.anchorings))
         rows += [(method, protocol, "none") for method, protocol in self.null_runs]
@@ -280,16 +270,18 @@ class Table(Compared):
         return [*super().beside(files), *of_sources]
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
-        layout = self.layout(files.study)
+        parameter = None if self.sweep is None else self.sweep.parameter
         runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
         if self.is_own:  # a user's own source may have no classes
-            runs, paper, verdicts = unjudged(runs), no_paper(), {}
-        else:
-            numbers = read_csv(files.numbers)
-            paper = read_paper(numbers, self.name)
-            verdicts = {"verdicts": judge(self.name, numbers, runs_over(runs, layout), files.study)}
-        effects, named = effects_over(runs, layout), runs_over(runs, layout)
-        return {"": table_over(runs, paper, layout), "effects": effects, "runs": named} | verdicts
+            runs = unjudged(runs)
+        placed = runs_over(runs, self.points(files.study), parameter, self.nulls)
+        named = placed.drop(columns="row")
+        frames = {"effects": effects_over(placed), "runs": named}
+        if self.is_own:
+            return {"": table_over(placed, {})} | frames
+        numbers = read_csv(files.numbers)
+        verdicts = judge(self.name, numbers, named, files.study)
+        return {"": table_over(placed, read_paper(numbers, self.name))} | frames | {"verdicts": verdicts}
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
         return text_table(frames[""], self.text_caption(study), frames.get("verdicts"))

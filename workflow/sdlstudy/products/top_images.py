@@ -108,8 +108,10 @@ class TopImages(Picture):
         # the store names images by their paths relative to their folder
         train, test = files.images(self.source)
         name = files.study.sources.clip[self.source].model
-        look = {"model": name if ":" in name else None, "folder": test or train, "number": number, "progress": False}
-        pages = top_images(model, store, match.latent.tolist(), **look)
+        vision = name if ":" in name else None
+        folder, latents = test or train, match.latent.tolist()
+        pages = top_images(model, store, latents, model=vision, folder=folder, number=number, progress=False)
+        assert means.classes is not None, "sources of images have classes"
         classes = [names[means.classes[feature]] for feature in features]
         return list(zip(classes, match.similarity.tolist(), pages.features, strict=True))
 

@@ -1,8 +1,7 @@
 """Summarise runs over seeds in data frames, before any formatting."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -95,37 +94,17 @@ PAPER_ANCHORINGS = {
 LEVEL = 0.95
 """Confidence level of intervals over seeds."""
 
-_PAPER_NUMBERS = ["gt_recovery_percent", "mip", "l0"]
+Paper = Mapping[tuple[str, str, float | None], Mapping[str, float]]
+"""Method, anchoring and value of the varied parameter in the paper's table -> its numbers by name."""
 
 
-def read_paper(numbers: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return the numbers of one of the paper's tables, a row for each method x anchoring (x value).
-
-    Parameters
-    ----------
-    numbers
-        The paper's numbers, ``resources/paper/numbers.csv``.
-    table
-        Such as ``table1``.
-
-    Returns
-    -------
-    DataFrame
-        Columns method, anchoring, value, gt_recovery_percent, mip, l0. ``value`` is the parameter that the table
-        varies, NaN if it varies none; ``l0`` is NaN for tables without it.
-    """
-    printed = numbers[numbers["table"] == table]
-    keys = ["method", "anchoring", "value"]
-    rows = [
-        dict(zip(keys, key, strict=True)) | dict(zip(group["number"], group["paper"], strict=True))
-        for key, group in printed.groupby(keys, sort=False, dropna=False)
-    ]
-    return pd.DataFrame(rows, columns=[*keys, *_PAPER_NUMBERS])
-
-
-def no_paper() -> pd.DataFrame:
-    """Return an empty frame with the columns of `read_paper`, for tables that are not in the paper."""
-    return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_NUMBERS])
+def read_paper(numbers: pd.DataFrame, table: str) -> Paper:
+    """Return the numbers of one of the paper's tables, such as ``table1``, from ``resources/paper/numbers.csv``."""
+    paper: dict[tuple[str, str, float | None], dict[str, float]] = {}
+    for row in numbers[numbers["table"] == table].to_dict("records"):
+        value = None if pd.isna(row["value"]) else row["value"]
+        paper.setdefault((row["method"], row["anchoring"], value), {})[row["number"]] = row["paper"]
+    return paper
 
 
 class Point(NamedTuple):
@@ -134,79 +113,64 @@ class Point(NamedTuple):
     value: float | None
     """The value of the swept parameter; None if the table sweeps none."""
     paper_value: float | None
-    """The value of the paper's table whose numbers are shown beside ours."""
+    """The value of the paper's table whose numbers are shown beside it."""
     source: str
     """The source of the runs: the table's, or its variant with the value."""
     methods: dict[str, str]
     """Method or null baseline of the table -> the method of the runs, which may be a variant."""
 
 
-class Layout(NamedTuple):
-    """The rows of a table, in order: points, methods, null baselines, anchorings, protocols and seeds."""
+def runs_over(
+    runs: pd.DataFrame, points: Sequence[Point], parameter: str | None = None, nulls: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the runs of a table, as `runs.read_runs` does, with their places in it.
 
-    parameter: str | None
-    points: list[Point]
-    methods: list[str]
-    nulls: list[tuple[str, str]]
-    """Null baselines, each with a protocol. They run only without anchors."""
-    anchorings: list[str]
-    protocols: list[str]
-    seeds: list[int]
+    The columns are `KEY`, ``paper_method`` (the paper's name of the method; empty for null baselines and methods that
+    the paper lacks), `SWEEP_COLUMNS`, every metric, and ``row`` (the method's name in the table, without the value).
+    """
+    places = {}
+    for point in points:
+        for method, variant in point.methods.items():
+            named = None if method in nulls else PAPER_METHODS.get(method)
+            places[point.source, variant] = named, parameter, point.value, point.paper_value, method
+    of_runs = [places[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
+    columns = pd.DataFrame(of_runs, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS, "row"])
+    return pd.concat([runs[KEY], columns.drop(columns="row"), runs.drop(columns=KEY), columns["row"]], axis=1)
 
-    def is_null(self, method: str) -> bool:
-        """Return whether a method is a null baseline."""
-        return any(method == null for null, _ in self.nulls)
 
-
-def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Summarise runs over seeds at each point of a sweep, with the paper's numbers beside ours.
-
-    Parameters
-    ----------
-    runs
-        As `runs.read_runs` returns them.
-    paper
-        As `read_paper` returns it.
-    layout
-        The rows of the table.
+def table_over(runs: pd.DataFrame, paper: Paper) -> pd.DataFrame:
+    """Summarise the runs of a table (`runs_over`) over seeds, with the paper's numbers beside ours.
 
     Returns
     -------
     DataFrame
-        One row for each point x method x anchoring x protocol, then one for each null baseline, with the columns
-        `SWEEP_COLUMNS` and `table_columns`. Methods are called by the table's names, not by the names of variants.
-        Shares are fractions, not percentages. The standard deviation has ddof=1 and is NaN for one seed. Mean and
-        standard deviation are NaN if a seed lacks the value, since a mean over some of the seeds would be another
-        quantity. The paper's numbers are NaN for null baselines, and for methods or anchorings that the paper's table
-        lacks.
+        One row for each point x method x anchoring x protocol, null baselines last, with the columns `SWEEP_COLUMNS`
+        and `table_columns`. Methods are called by the table's names, not by the names of variants. Shares are
+        fractions, not percentages. The standard deviation has ddof=1 and is NaN for one seed. Mean and standard
+        deviation are NaN if a seed lacks the value, since a mean over some of the seeds would be another quantity. The
+        paper's numbers are NaN for null baselines, and for methods or anchorings that the paper's table lacks.
     """
     further, rows = further_recovery(runs), []
-    places = [*product(layout.methods, layout.anchorings, layout.protocols)]
-    places += [(null, "none", protocol) for null, protocol in layout.nulls]
-    for point, chosen in _by_point(runs, layout):
-        printed = paper[paper["value"].isna() if point.paper_value is None else paper["value"] == point.paper_value]
-        numbers = {(row.method, row.anchoring): row for row in printed.itertuples(index=False)}
-        for method, anchoring, protocol in places:
-            cell = _cell(chosen, method, anchoring, protocol)
-            row = _place(layout, point)
-            row |= {"method": method, "anchoring": anchoring, "protocol": protocol, "seeds": len(cell)}
-            for name in (*table_metrics(), *further):
-                values = _values(cell, name)
-                row[f"{name}_mean"] = values.mean()
-                row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-            levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
-            row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
-            papers: Any = numbers.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
-            if papers is not None and method in layout.methods:
-                # rounding removes the floating-point error of the division, so that 87.63 becomes .8763
-                row["paper_gt_recovery"] = round(papers.gt_recovery_percent / 100, 8)
-                row["paper_mip"], row["paper_l0"] = papers.mip, papers.l0
-            rows.append(row)
+    for place, cell in _cells(runs):
+        row = {**place, "seeds": len(cell)}
+        for name in (*table_metrics(), *further):
+            values = _values(cell, name)
+            row[f"{name}_mean"] = values.mean()
+            row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
+        levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
+        row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
+        printed = None if pd.isna(place["paper_value"]) else place["paper_value"]
+        papers = paper.get((cell["paper_method"].iloc[0], PAPER_ANCHORINGS.get(place["anchoring"], ""), printed))
+        if papers is not None:
+            # rounding removes the floating-point error of the division, so that 87.63 becomes .8763
+            row["paper_gt_recovery"] = round(papers["gt_recovery_percent"] / 100, 8)
+            row["paper_mip"], row["paper_l0"] = papers["mip"], papers.get("l0", np.nan)
+        rows.append(row)
     return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns(further)])
 
 
-def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Return the effect of anchoring on metrics at each point: anchored minus unanchored runs, paired by seed.
+def effects_over(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the effect of anchoring in the runs of a table: anchored minus unanchored runs, paired by seed.
 
     Returns
     -------
@@ -215,50 +179,25 @@ def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         `SWEEP_COLUMNS` and `EFFECT_COLUMNS`: the mean difference and its 95 % t interval, which is NaN below 3 seeds.
         Empty if no run is anchored, or if all runs are. Null baselines are left out: they run only without anchors.
     """
-    anchored = [name for name in layout.anchorings if name != "none"] if "none" in layout.anchorings else []
-    rows: list[tuple[Any, ...]] = []
-    for point, chosen in _by_point(runs, layout):
-        for method, anchoring, protocol in product(layout.methods, anchored, layout.protocols):
-            with_, without = (_cell(chosen, method, name, protocol) for name in (anchoring, "none"))
+    cells, rows = list(_cells(runs)), []
+    plain = {tuple(place.values()): cell for place, cell in cells}
+    for place, with_ in cells:
+        without = plain.get(tuple((place | {"anchoring": "none"}).values()))
+        if place["anchoring"] != "none" and without is not None:
             for name in effect_metrics():
                 interval = paired_interval(_values(with_, name) - _values(without, name))
-                place = (*_place(layout, point).values(), method, anchoring, protocol, name)
-                rows.append((*place, len(with_), *interval))
+                rows.append((*place.values(), name, len(with_), *interval))
     return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *EFFECT_COLUMNS])
 
 
-def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Return the runs of a table under their own names, each with its point and the paper's name of its method.
-
-    The columns are `KEY`, ``paper_method`` (empty for null baselines and methods that the paper lacks),
-    `SWEEP_COLUMNS`, then every metric.
-    """
-    columns_of = {}
-    for point in layout.points:
-        for method, variant in point.methods.items():
-            named = None if layout.is_null(method) else PAPER_METHODS.get(method)
-            columns_of[point.source, variant] = {"paper_method": named, **_place(layout, point)}
-    places = [columns_of[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
-    columns = pd.DataFrame(places, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS])
-    return pd.concat([runs[KEY], columns, runs.drop(columns=KEY)], axis=1)
-
-
-def _place(layout: Layout, point: Point) -> dict[str, Any]:
-    return dict(zip(SWEEP_COLUMNS, (layout.parameter, point.value, point.paper_value), strict=True))
-
-
-def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.DataFrame]]:
-    """Yield each point with its runs, whose methods get the table's names instead of the names of variants."""
-    for point in layout.points:
-        names = {variant: method for method, variant in point.methods.items()}
-        at_point = runs[(runs["source"] == point.source) & runs["method"].isin(list(names))]
-        yield point, at_point.assign(method=at_point["method"].map(names))
-
-
-def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
-    """Return the runs of one row of the table, sorted by seed."""
-    chosen = (runs["method"] == method) & (runs["anchoring"] == anchoring) & (runs["protocol"] == protocol)
-    return runs[chosen].sort_values("seed")
+def _cells(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield the place of each row of a table with its runs by seed, in the order in which their parts first appear."""
+    keys = ["value", "row", "anchoring", "protocol"]
+    ordered = runs.sort_values(keys, key=lambda column: pd.factorize(column, use_na_sentinel=False)[0], kind="stable")
+    for _, cell in ordered.groupby(keys, sort=False, dropna=False):
+        first = cell.iloc[0]
+        names = {"method": first["row"], "anchoring": first["anchoring"], "protocol": first["protocol"]}
+        yield {name: first[name] for name in SWEEP_COLUMNS} | names, cell.sort_values("seed")
 
 
 def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
