@@ -10,6 +10,7 @@ import sdlcore as sdl
 from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.orthogonality import drawn_chunks, orthogonality
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import total_loss
 from sdlcore.parallel.groups import Group, Processes
 from tests.conftest import REPOSITORY
@@ -28,7 +29,7 @@ def terms(step, **weights):
     config = Config.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
     model = SparseCoder.from_config(config.model, (6,), (6,), torch.Generator().manual_seed(0))
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
-    losses = total_loss(model, x, model(x), config, step=step)
+    losses = total_loss(TermInputs(model, x, model(x), config, step=step))
     losses["loss"].backward()
     return losses, model.W_dec.grad
 
@@ -75,4 +76,4 @@ def test_latents_that_are_divided_are_refused():
     out = model(torch.eye(3))
     model.processes = Processes(latents=Half())
     with pytest.raises(ValueError, match="orthogonality compares the latents of all processes; divide samples instead"):
-        total_loss(model, torch.eye(3), out, config)
+        total_loss(TermInputs(model, torch.eye(3), out, config))

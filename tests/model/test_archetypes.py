@@ -10,6 +10,7 @@ from sdlcore.config import Config, LossConfig, ModelConfig
 from sdlcore.data.arrays import Arrays
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import total_loss
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
@@ -59,7 +60,7 @@ def test_the_gradient_is_that_of_the_dense_definition(accumulate):
     model.constrain()
     x = torch.randn(32, D, generator=torch_stream(2, "samples"))
     for part in x.chunk(accumulate):
-        (total_loss(model, part, model(part), LossConfig())["loss"] / accumulate).backward()
+        (total_loss(TermInputs(model, part, model(part), LossConfig()))["loss"] / accumulate).backward()
     A, relaxation = (p.detach().clone().requires_grad_() for p in model.archetypes.parameters())
     latents = model.encode(x).detach()
     (latents @ (A @ model.archetypes.centroids + relaxation) - x).square().sum(1).mean().backward()

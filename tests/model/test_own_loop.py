@@ -8,6 +8,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.config import LossConfig
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import total_loss
 from tests.fitting.test_fitting import QUIET, same
 
@@ -102,7 +103,7 @@ def test_a_loss_takes_tensors_and_arrays_and_has_the_requested_terms():
     coder = sdl.SparseCoder(n_p=8, n_r=6, decoder_norm="unit", **sparse)
     target = X[:64, :6]
     losses = [coder.loss(X[:64].double(), target), coder.loss(X[:64].numpy(), target)]
-    expected = total_loss(coder, target, coder(X[:64], norms=True), LossConfig(l1=0.1))["loss"]
+    expected = total_loss(TermInputs(coder, target, coder(X[:64], norms=True), LossConfig(l1=0.1)))["loss"]
     assert all(float(loss) == float(expected) for loss in losses)
     with torch.no_grad():
         coder.W_dec.mul_(2)
@@ -168,9 +169,8 @@ def test_the_coder_of_a_loaded_dictionary_has_the_loss_of_its_training(tmp_path)
     trained.save(tmp_path / "run")
     for dictionary in (trained, sdl.load(tmp_path / "run")):
         assert type(dictionary.coder) is sdl.SparseCoder
-        expected = total_loss(
-            dictionary.coder, X, dictionary.coder(X, norms=True), LossConfig(l1=0.1, loss_scale="mean")
-        )["loss"]
+        config = LossConfig(l1=0.1, loss_scale="mean")
+        expected = total_loss(TermInputs(dictionary.coder, X, dictionary.coder(X, norms=True), config))["loss"]
         loss = dictionary.coder.loss(X)
         assert float(loss) == float(expected)
         loss.backward()

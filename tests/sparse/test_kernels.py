@@ -37,19 +37,19 @@ def both(name, *arguments):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
-@given(pattern=patterns(), d=st.integers(1, 300), block=st.integers(1, 80), groups=st.integers(1, 3))
-def test_tiles_give_what_rows_give(dtype, pattern, d, block, groups):
+@given(pattern=patterns(), d=st.integers(1, 300), block=st.integers(1, 80))
+def test_tiles_give_what_rows_give(dtype, pattern, d, block):
     offsets, columns, mask, generator = pattern
     rows, n_q = mask.shape
     W, values = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((n_q, d), (len(columns),)))
-    x, gradient = (torch.randn(n, d, generator=generator).to(dtype) for n in (-(-rows // groups), rows))
+    x, gradient = (torch.randn(rows, d, generator=generator).to(dtype) for _ in range(2))
     by_latent = NUMBA.transpose(offsets, columns, n_q)
 
     def all_of_them():
         return (
             NUMBA.gather_sum(offsets, columns, values, W),
-            NUMBA.dots(*by_latent, W, x, groups),
-            *NUMBA.scatter_sum(*by_latent, values, x, groups),
+            NUMBA.dots(*by_latent, W, x),
+            *NUMBA.scatter_sum(*by_latent, values, x),
             *NUMBA.decode_backward(*by_latent, values, W, gradient),
         )
 
@@ -63,27 +63,25 @@ def test_tiles_give_what_rows_give(dtype, pattern, d, block, groups):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@given(pattern=patterns(), d=st.integers(1, 40), groups=st.integers(1, 3))
-def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
+@given(pattern=patterns(), d=st.integers(1, 40))
+def test_products_equal_the_dense_ones(dtype, pattern, d):
     offsets, columns, mask, generator = pattern
     rows, n_q = mask.shape
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    values, W = draw(len(columns)), draw(n_q, d)
-    x_groups = draw((rows + groups - 1) // groups, d)
+    values, W, x = draw(len(columns)), draw(n_q, d), draw(rows, d)
     dense = torch.zeros(mask.shape, dtype=dtype)
     dense[mask] = values
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
     column_offsets, entry_rows, order = NUMBA.transpose(offsets, columns, n_q)
-    repeated = x_groups.repeat_interleave(groups, 0)[:rows]
     for result in both("gather_sum", offsets, columns, values, W):
         torch.testing.assert_close(result, dense @ W, **tolerance)
-    for result in both("dots", column_offsets, entry_rows, order, W, x_groups, groups):
-        torch.testing.assert_close(result, (repeated @ W.T)[mask], **tolerance)
-    to_W = dense.T @ repeated
-    for result in both("scatter_sum", column_offsets, entry_rows, order, values, x_groups, groups):
+    for result in both("dots", column_offsets, entry_rows, order, W, x):
+        torch.testing.assert_close(result, (x @ W.T)[mask], **tolerance)
+    to_W = dense.T @ x
+    for result in both("scatter_sum", column_offsets, entry_rows, order, values, x):
         torch.testing.assert_close(result, (to_W, to_W.square().sum(1)), **tolerance)
     gradient = draw(rows, d)
     to_W = dense.T @ gradient

@@ -197,7 +197,7 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
         step(x, x, number)
     model = step.model.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.names}
+    moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.trained}
     step.dead.silent += torch.arange(len(step.dead.silent))  # all fired in the last step
     fired, silent, x_hat = step.firings.clone(), step.dead.silent.clone(), model(x).x_hat
     step.reorder()
@@ -206,7 +206,7 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
     for name in model.latent_names:
         assert torch.equal(model.state_dict()[name], before[name][order])
     for p, old in moments.items():
-        moved = step.names[p] in model.latent_names
+        moved = step.trained[p] in model.latent_names
         for key, value in old.items():
             assert torch.equal(step.optimizer.state[p][key], value[order] if moved and value.ndim else value)
     assert torch.equal(step.dead.silent, silent[order])

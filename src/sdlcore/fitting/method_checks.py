@@ -18,6 +18,7 @@ from sdlcore.fitting.fit import fit
 from sdlcore.interop.formats import FILES, READ
 from sdlcore.model.activation import Encoder
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 
 N_Q, K = 12, 3
@@ -116,7 +117,7 @@ def forward_and_backward(
 ) -> dict[str, Tensor]:
     """Return latents, reconstruction, buffers, and the gradients of the loss with all terms of the settings."""
     out = model(x, scales_of(config, model), norms=needs_norms(config), kernels=kernels)
-    total_loss(model, target, out, config)["loss"].backward()
+    total_loss(TermInputs(model, target, out, config))["loss"].backward()
     gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
     return {"latents": out.latents().detach(), "x_hat": out.x_hat.detach(), **gradients, **dict(model.named_buffers())}
 

@@ -73,10 +73,7 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` contains the latent (`Support.columns`) and the row (`Support.rows`) of each entry. Row r belongs to
-        sample r // ``support.groups``; a sample has several rows with ``multi_k``, ``prefixes`` or the auxiliary loss.
-        With the auxiliary loss, ``support`` also contains entries of auxiliary latents, whose pre-activation is -1e9;
-        their values are not used, but must be finite.
+        ``support`` contains the latent (`Support.columns`) and the sample (`Support.rows`) of each entry.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 

@@ -20,6 +20,7 @@ from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.encoding import WHOLE, Auxiliary, Encoding, Scales
 from sdlcore.model.forward import Forward
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model.scaling import Scaling, mean_and_scale, no_scaling
 from sdlcore.parallel.groups import ALONE, Processes
@@ -29,7 +30,7 @@ from sdlcore.settings import Latents, Seed, Total, checked, default_of
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import check_type
-from sdlcore.sparse.products import decode_at, encode_all
+from sdlcore.sparse.products import decode_at
 from sdlcore.sparse.support import everything
 
 FEW = 16
@@ -255,7 +256,7 @@ class SparseCoder(nn.Module):
             code = self._encoding(kernels_for(self.W_enc.device))(x_BP)
             return code.support.dense(code.values)
         check_type(self.W_enc)
-        latents_BQ: Tensor = self.sigma(encode_all(x_BP, self.W_enc, self.b_enc))
+        latents_BQ: Tensor = self.sigma(torch.addmm(self.b_enc, x_BP, self.W_enc.T))
         return latents_BQ
 
     def encode_csr(self, x_BP: Tensor) -> scipy.sparse.csr_array:
@@ -392,7 +393,7 @@ class SparseCoder(nn.Module):
             fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
             fired_Q[out.support.columns[out.fires()].long()] = True
             self.silent = torch.where(fired_Q, 0, self.silent + len(x_BP))
-        return total_loss(self, x_BR, out, config)["loss"]
+        return total_loss(TermInputs(self, x_BR, out, config))["loss"]
 
     def _samples(self, values: Any, name: str) -> Tensor:
         samples = torch.as_tensor(values).to(self.W_enc)

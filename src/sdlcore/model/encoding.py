@@ -104,14 +104,17 @@ class Encoding:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
         search = self.sigma.search()
-        if search is not None and isinstance(self.sigma, Encoder):
-            return self.by_encoder(self.sigma, search, x_BP, scales, aux, precision)
+        search = None if search is None else divided(search, self.processes)
         if search is None:
-            return self.densely(x_BP, scales, aux, precision)
-        search = divided(search, self.processes)
-        W_enc, b_enc, *_ = self.weights
-        entries = self.find(search, x_BP, W_enc, b_enc, precision)
-        return self.at_entries(x_BP, entries, search, scales, aux)
+            code, pre_aux_N = self.densely(x_BP, scales, aux, precision)
+        elif isinstance(self.sigma, Encoder):
+            code, pre_aux_N = self.by_encoder(self.sigma, x_BP, aux, precision)
+        else:
+            code, pre_aux_N = self.at_entries(search, x_BP, aux, precision)
+        if scales.number == 1 and pre_aux_N is None:
+            support, pre_N, values_N = code
+            return Code(support, pre_N, values_N, values_N, False)
+        return self.in_parts(code, search, scales, aux, pre_aux_N)
 
     @torch.no_grad()
     def find(
@@ -125,38 +128,27 @@ class Encoding:
         return search.narrow(Entries(support, encode_at(x_BP, W_enc, b_enc, support)))
 
     def at_entries(
-        self,
-        x_BP: Tensor,
-        entries: Entries,
-        search: Search,
-        scales: Scales,
-        aux: tuple[Tensor, Tensor] | None,
-    ) -> Code:
-        """Return the code at the entries (sample and latent) that a search chose as candidates, as a `Code`.
+        self, search: Search, x_BP: Tensor, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
+    ) -> tuple[SparseCode, Tensor | None]:
+        """Return the latents at the entries that a search finds, and the pre-activations of auxiliary latents.
 
         Values and gradients at other entries are zero and are not computed.
         """
         W_enc, b_enc, W_dec, b_dec = self.weights
-        if scales.number == 1 and aux is None:
-            pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre)
-            values_N = self.values(pre_N, entries.support)
-            if self.config.pursuit:
-                values_N = least_squares_codes(x_BP - b_dec, W_dec, entries.support, self.config.pursuit)
-            return Code(entries.support, pre_N, values_N, values_N, False)
-        support, order, is_aux_N = self.split(entries, search, scales, aux)
-        # the pre-activations of auxiliary latents are not known yet
-        known_N = entries.pre[order] if is_aux_N is None else None
-        pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N)
-        if is_aux_N is None:
-            values_N = self.values(pre_N, support)
-            return Code(support, pre_N, values_N, values_N, False)
-        aux_N, pre_N = self.of_auxiliary(pre_N), torch.where(is_aux_N, NEVER, pre_N)
-        values_N = torch.where(is_aux_N, 0.0, self.values(pre_N, support))
-        return Code(support, pre_N, values_N, torch.where(is_aux_N, aux_N, values_N), True)
-
-    def of_auxiliary(self, pre_N: Tensor) -> Tensor:
-        """Return the auxiliary latents of pre-activations: their ReLU, or themselves if latents are signed."""
-        return pre_N if self.sigma.signed else torch.relu(pre_N)
+        support, pre_N = self.find(search, x_BP, W_enc, b_enc, precision)
+        pre_aux_N = None
+        if aux is None:
+            pre_N = encode_at(x_BP, W_enc, b_enc, support, pre_N)
+        else:
+            # in one support, because two gradients of the whole encoder would take twice the time
+            sample_N, latent_N = torch.cat([support.rows, aux[0]]), torch.cat([support.columns, aux[1].int()])
+            both, order = in_order(sample_N, latent_N, like=support)
+            pre_N = torch.empty_like(order, dtype=pre_N.dtype).index_copy(0, order, encode_at(x_BP, W_enc, b_enc, both))
+            pre_N, pre_aux_N = pre_N.split([len(support), len(aux[0])])
+        values_N = self.values(pre_N, support)
+        if self.config.pursuit:
+            values_N = least_squares_codes(x_BP - b_dec, W_dec, support, self.config.pursuit)
+        return SparseCode(support, pre_N, values_N), pre_aux_N
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents at the entries. Activations that need the minimum of a batch get it over all processes."""
@@ -175,15 +167,9 @@ class Encoding:
         return latents
 
     def by_encoder(
-        self,
-        sigma: Encoder,
-        search: Search,
-        x_BP: Tensor,
-        scales: Scales,
-        aux: tuple[Tensor, Tensor] | None,
-        precision: torch.dtype | None,
-    ) -> Code:
-        """Return the code that an encoder computes at the entries where it is not zero."""
+        self, sigma: Encoder, x_BP: Tensor, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
+    ) -> tuple[SparseCode, Tensor | None]:
+        """Return the latents that an encoder computes, and the pre-activations of auxiliary latents."""
         if self.processes.latents.size > 1:
             name = self.config.activation
             raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
@@ -194,12 +180,11 @@ class Encoding:
 
         W_enc, b_enc, *_ = self.weights
         code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
-        pre_aux_N = None
-        if aux is not None:
-            support, order = in_order(*aux, like=code.support)
-            pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
-            pre_aux_N = pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
-        return self.in_parts(code, divided(search, self.processes), scales, aux, pre_aux_N)
+        if aux is None:
+            return code, None
+        support, order = in_order(*aux, like=code.support)
+        pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
+        return code, pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
 
     def in_parts(
         self,
@@ -209,23 +194,21 @@ class Encoding:
         aux: tuple[Tensor, Tensor] | None,
         pre_aux_N: Tensor | None,
     ) -> Code:
-        """Divide known latents into scales, and add auxiliary latents, whose pre-activations are ``pre_aux_N``."""
+        """Divide the latents into scales, and add auxiliary latents, whose pre-activations are ``pre_aux_N``."""
         support, pre_N, values_N = code
-        if scales.number == 1 and pre_aux_N is None:
-            return Code(support, pre_N, values_N, values_N, False)
-        entries = Entries(support, values_N.detach())
-        support, order, _ = self.split(entries, search, scales, aux)
+        support, order = self.split(support, pre_N.detach(), search, scales, aux)
         decoded_N = values_N
         if pre_aux_N is not None:
-            aux_N = self.of_auxiliary(pre_aux_N)
+            aux_N = pre_aux_N if self.sigma.signed else torch.relu(pre_aux_N)
             pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
             values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
         return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
 
     def densely(
         self, x_BP: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
-    ) -> Code:
-        """Return the code by the activation's definition, with an entry for every latent."""
+    ) -> tuple[SparseCode, Tensor | None]:
+        """Return the latents by the activation's definition, with an entry for every latent, and the pre-activations
+        of auxiliary latents."""
         W_enc, b_enc, *_ = self.weights
         for setting, is_set in {
             "split latents": self.processes.latents.size > 1,
@@ -241,7 +224,7 @@ class Encoding:
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
         support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
         code = SparseCode(support, pre_BQ.flatten(), self.checked(latents_BQ, pre_BQ).flatten())
-        return self.in_parts(code, None, scales, aux, None if aux is None else pre_BQ[aux])
+        return code, None if aux is None else pre_BQ[aux]
 
     @torch.no_grad()
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
@@ -253,6 +236,8 @@ class Encoding:
         dead_BD = torch.addmm(b_enc[dead], x_BP, W_enc[dead].T)
         size_BD = dead_BD.abs() if self.sigma.signed else dead_BD
         values_BK, places_BK = size_BD.topk(min(k, len(dead)), sorted=False)
+        places_BK, order = places_BK.sort(dim=1)  # the entries of a row of a support are sorted by latent
+        values_BK = values_BK.gather(1, order)
         sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
         if latents.size == 1:
             return sample_BK.flatten(), dead[places_BK].flatten()
@@ -260,14 +245,18 @@ class Encoding:
         return sample_BK[kept_BK], dead[places_BK[kept_BK]]
 
     def split(
-        self, entries: Entries, search: Search | None, scales: Scales, aux: tuple[Tensor, Tensor] | None
-    ) -> tuple[Support, Tensor, Tensor | None]:
+        self,
+        support: Support,
+        pre_N: Tensor,
+        search: Search | None,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Support, Tensor]:
         """Divide each sample's entries into rows: one for each scale, and one for auxiliary latents.
 
-        Return three things: the new support; for each of its entries, the position among the old entries followed by
-        the auxiliary ones; a mask of its auxiliary entries, or None.
+        Return the new support and, for each of its entries, the position among the old entries followed by the
+        auxiliary ones.
         """
-        support, pre_N = entries
         sample_N, latent_N = support.rows, support.columns
         group_N = torch.zeros_like(sample_N)
         if scales.multi_k and search is not None:
@@ -283,9 +272,7 @@ class Encoding:
             latent_N = torch.cat([latent_N, aux[1].to(latent_N.dtype)])
             group_N = torch.cat([group_N, group_N.new_full((len(aux[0]),), groups)])
             groups += 1
-        shape = support.n_samples, groups, support.n_q
-        divided_support, order = assemble(sample_N, latent_N, group_N, shape, support.kernels)
-        return divided_support, order, None if aux is None else group_N[order] == scales.number
+        return assemble(sample_N, latent_N, group_N, (support.n_samples, groups, support.n_q), support.kernels)
 
 
 @torch.no_grad()

@@ -7,20 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.support import Support
 
 DENSE = 0.6
 """Share of entries above which dense products are at least as fast as the sparse kernels."""
-ROWS, WEIGHTS = 4, 1 << 22
-"""`multiply` is the fastest dense product from this number of samples and of weights; below, `torch.addmm` is."""
-
-
-def encode_all(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor) -> Tensor:
-    """Return the pre-activations W_E x_p + b_E of all latents (B x n_q), differentiably."""
-    if len(x_BP) < ROWS or W_enc_QP.numel() < WEIGHTS:
-        return torch.addmm(b_enc_Q, x_BP, W_enc_QP.T)
-    return _EncodeAll.apply(x_BP, W_enc_QP, b_enc_Q)
 
 
 def encode_at(
@@ -30,7 +20,7 @@ def encode_at(
     support: Support,
     pre_N: Tensor | None = None,
 ) -> Tensor:
-    """Return the pre-activations W_E x_p + b_E at the entries of ``support`` (N), differentiably.
+    """Return the pre-activations W_E x_p + b_E at the entries of ``support`` (N), differentiably. For one group.
 
     ``pre_N`` are the pre-activations at these entries, if they are known already. The backward pass records the norms
     of the rows of the encoder's gradient (`RowNorms`).
@@ -77,20 +67,6 @@ def decode_at(
     return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, detached))
 
 
-class _EncodeAll(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(x, W)
-        return multiply(x, W).add_(b)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x, W), needed = ctx.saved_tensors, ctx.needs_input_grad
-        to_x, to_W = gradient @ W if needed[0] else None, gradient.T @ x if needed[1] else None
-        return to_x, to_W, gradient.sum(0) if needed[2] else None
-
-
 class _EncodeAt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, support: Support, pre: Tensor | None) -> Tensor:
@@ -98,7 +74,7 @@ class _EncodeAt(torch.autograd.Function):
         ctx.support = support
         if pre is not None:
             return pre.clone()
-        return _dots(support, W, x, support.groups) + b[support.columns]
+        return _dots(support, W, x) + b[support.columns]
 
     @staticmethod
     @once_differentiable
@@ -107,9 +83,9 @@ class _EncodeAt(torch.autograd.Function):
         support = ctx.support
         to_x = to_W = to_b = None
         if ctx.needs_input_grad[0]:
-            to_x = _gather_sum(support, gradient, W).view(len(x), support.groups, -1).sum(1)
+            to_x = _gather_sum(support, gradient, W)
         if ctx.needs_input_grad[1]:
-            to_W, squares = _scatter_sum(support, gradient, x, support.groups)
+            to_W, squares = _scatter_sum(support, gradient, x)
             support.kernels.row_norms.note(W, to_W, squares)
         if ctx.needs_input_grad[2]:
             to_b = gradient.new_zeros(support.n_q).index_add(0, support.columns, gradient)
@@ -168,13 +144,13 @@ def _gather_sum(support: Support, values: Tensor, W: Tensor) -> Tensor:
     return support.kernels.gather_sum(support.offsets, support.columns, values.contiguous(), W)
 
 
-def _dots(support: Support, W: Tensor, x: Tensor, groups: int) -> Tensor:
+def _dots(support: Support, W: Tensor, x: Tensor) -> Tensor:
     if _is_dense(support):
         every = torch.mm(x, W.T, out=support.kernels.take((len(x), len(W)), x))
-        values = every[support.rows // groups, support.columns]
+        values = every[support.rows, support.columns]
         support.kernels.give(every)
         return values
-    return support.kernels.dots(*support.by_latent, W, x, groups)
+    return support.kernels.dots(*support.by_latent, W, x)
 
 
 def _back_through(
@@ -187,24 +163,24 @@ def _back_through(
     """
     if all(needs[:2]) and not _is_dense(support):
         return support.kernels.decode_backward(*support.by_latent, values.contiguous(), W, gradient)
-    to_values = _dots(support, W, gradient, 1) if needs[0] else None
-    to_W, squares = _scatter_sum(support, values, gradient, 1) if needs[1] else (None, None)
+    to_values = _dots(support, W, gradient) if needs[0] else None
+    to_W, squares = _scatter_sum(support, values, gradient) if needs[1] else (None, None)
     return to_values, to_W, squares, None
 
 
-def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor | None]:
+def _scatter_sum(support: Support, values: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return codes^T times x, and the squared norms of its rows if the kernel computes them."""
     if _is_dense(support):
         codes = _codes(support, values)
         out = support.kernels.take((support.n_q, x.shape[1]), x)
-        torch.mm(codes.T, x.repeat_interleave(groups, dim=0) if groups > 1 else x, out=out)
+        torch.mm(codes.T, x, out=out)
         support.kernels.give(codes)
         return out, None
-    return support.kernels.scatter_sum(*support.by_latent, values, x, groups)
+    return support.kernels.scatter_sum(*support.by_latent, values, x)
 
 
 def _codes(support: Support, values: Tensor) -> Tensor:
     """Return the codes as a dense matrix (rows x n_q), in a buffer that the caller must give back."""
     codes = support.kernels.take((support.n_rows, support.n_q), values).zero_()
-    codes[support.rows, support.columns] = values
-    return codes
+    # added, since a latent may be in a sample twice: as one that the search found, and as an auxiliary one
+    return codes.index_put_((support.rows, support.columns), values, accumulate=True)

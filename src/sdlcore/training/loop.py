@@ -86,7 +86,7 @@ def train(
     normalisation
         Applied to every batch.
     anchors
-        k x n_p and k x n_r directions in raw activations for the first k latents.
+        A x n_p and A x n_r directions in raw activations for the first A latents.
     checkpointing
         Resume from this training's checkpoint there, and update it; None for no checkpoints. All processes read it, the
         first one writes it.
@@ -327,15 +327,15 @@ class _Window:
         self._sums = {name: value.to(device) for name, value in state.items()}
 
     def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
-        more = {"input_norm": x_BP.norm(), "_error": terms["reconstruction"], "_variance": total_variance(x_BR)}
+        more = {"input_norm": x_BP.norm(), "_variance": total_variance(x_BR)}
         for name, value in {**terms, **more}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self.steps += 1
 
     def means(self) -> dict[str, float]:
         values = {name: float(value) / self.steps for name, value in self._sums.items()}
-        error, variance = values.pop("_error"), values.pop("_variance")
-        return {**values, "fvu": error / variance if variance else math.nan}
+        variance = values.pop("_variance")
+        return {**values, "fvu": values["reconstruction"] / variance if variance else math.nan}
 
     def is_finite(self) -> bool:
         return all(math.isfinite(value) for value in self._sums.values())

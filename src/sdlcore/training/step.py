@@ -36,7 +36,7 @@ class TrainingStep:
     config
         The run's settings.
     anchors
-        k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
+        A x n_p and A x n_r directions for the first A latents, in the model's (normalised) units.
     """
 
     def __init__(self, model: SparseCoder, config: Config, anchors: tuple[Tensor, Tensor] | None = None) -> None:
@@ -45,15 +45,15 @@ class TrainingStep:
         self.processes = model.processes
         here = self.processes.latents.part(model.config.n_q)
         self.anchors = None if anchors is None else (anchors[0][here], anchors[1][here])
-        self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+        self.trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
-        of_all = [p for p, name in self.names.items() if name not in model.latent_names]
+        of_all = [p for p, name in self.trained.items() if name not in model.latent_names]
         clip, latents = config.gradient_clip, self.processes.latents
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """Kernels of all steps, which keep large buffers for the next step."""
         decay = config.weight_decay
-        self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
+        self.optimizer = Adam(self.trained, clip, on_sphere, latents, of_all, self.kernels, decay)
         self.now = scheduled(config, 0)
         """Scheduled values of the last step."""
         keep_freed_memory()
@@ -97,7 +97,7 @@ class TrainingStep:
             self.firings += sample_group.sum(firings_Q.float())
         fired_Q = firings_Q > 0
         if sample_group.size > 1:
-            sample_group.add([p.grad for p in self.names if p.grad is not None])
+            sample_group.add([p.grad for p in self.trained if p.grad is not None])
             self.kernels.row_norms.clear()  # the known norms cover only this process's part
             over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
             metrics = dict(zip(metrics, over_all, strict=True))
@@ -122,7 +122,7 @@ class TrainingStep:
 
         Return the loss and its terms (means over the parts), and how many samples activated each latent.
         """
-        now, loss, group, n_parts = self.now, self.config, self.processes.samples, self.config.accumulate
+        now, group, n_parts = self.now, self.processes.samples, self.config.accumulate
         if len(x_BP) % n_parts:
             raise ValueError(f"batch {step} of x has {len(x_BP)} samples, which accumulate = {n_parts} must divide")
         part_length = len(x_BP) // n_parts
@@ -135,20 +135,13 @@ class TrainingStep:
             share_p = x_BP[start : start + share_length]
             share_r = share_p if x_BR is x_BP else x_BR[start : start + share_length]
             out = self.model(share_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels)
-            terms = total_loss(
-                *(self.model, share_r, out, loss, self.anchors),
-                penalty=penalty,
-                anchored_rows=anchored_rows,
-                anchoring=now.anchoring,
-                step=step,
-                exponent=now.exponent,
-            )
-            if self.names:  # a frozen model may have no parameter left to train
+            inputs = TermInputs(self.model, share_r, out, self.config, self.anchors, anchored_rows, step, now.exponent)
+            terms = total_loss(inputs, penalty, now.anchoring)
+            if self.trained:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (n_parts * group.size)).backward()
             with torch.no_grad():
                 if now.next_exponent != now.exponent:
-                    inputs = TermInputs(self.model, share_r, out, loss, exponent=now.next_exponent)
-                    terms[NEXT_L1] = term_of("l1").compute(inputs)
+                    terms[NEXT_L1] = term_of("l1").compute(inputs._replace(exponent=now.next_exponent))
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(share_p.dtype) / share_length
@@ -220,7 +213,7 @@ class TrainingStep:
         for weights in dict.fromkeys([self.model.W_enc, *decoder]):  # tied ones once
             if weights.grad is not None:
                 self.kernels.give(weights.grad)
-        for p in self.names:
+        for p in self.trained:
             p.grad = None
         if archetypes is not None:
             archetypes.constrain()
@@ -232,7 +225,7 @@ class TrainingStep:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
             del tensors["model/W_dec"]  # equal to the encoder
-        for p, name in self.names.items():
+        for p, name in self.trained.items():
             tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         if len(self.firings):
             tensors["firings"] = self.firings
@@ -254,7 +247,7 @@ class TrainingStep:
         tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
         weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
-        for p, name in self.names.items():
+        for p, name in self.trained.items():
             state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
             if state:
                 moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}

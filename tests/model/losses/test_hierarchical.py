@@ -6,6 +6,7 @@ import torch
 from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import scales_of, total_loss
 from sdlcore.random_streams import torch_stream
 
@@ -27,7 +28,7 @@ def test_the_loss_needs_only_the_last_reconstruction(activation, auxiliary):
     for scales in (scales_of(config, model), Scales.of(config, model.config)):
         model.zero_grad()
         out = model(x, scales, auxiliary)
-        loss = total_loss(model, x, out, config)["loss"]
+        loss = total_loss(TermInputs(model, x, out, config))["loss"]
         (0.5 * loss).backward()
         results.append([out.scales.shape[1], loss.detach(), {name: p.grad for name, p in model.named_parameters()}])
     (parts, *walked), (all_parts, *decoded) = results

@@ -37,7 +37,7 @@ def test_a_loss_term_is_weighted_and_reported_by_its_name():
     model = SparseCoder.from_config(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)
     out = model(x, norms=True)
-    terms = total_loss(model, x, out, config, penalty=rise(0, 10, 0.0))
+    terms = total_loss(TermInputs(model, x, out, config), penalty=rise(0, 10, 0.0))
     expected = (model.encode(x) ** 3).sum() / 7
     torch.testing.assert_close(terms["power"], expected)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.5 * expected)
@@ -79,4 +79,4 @@ def test_it_is_a_tensor_without_dimensions(value):
     model = SparseCoder.from_config(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)
     with pytest.raises(ValueError, match=r"loss term given_term returned .*, expected a tensor of shape \(\)"):
-        total_loss(model, x, model(x), config)
+        total_loss(TermInputs(model, x, model(x), config))

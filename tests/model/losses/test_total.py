@@ -14,6 +14,7 @@ from sdlcore.model.encoding import Auxiliary
 from sdlcore.model.losses.frequency import TOO_OFTEN
 from sdlcore.model.losses.l0 import TANH_SCALE
 from sdlcore.model.losses.orthogonality import drawn_chunks
+from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse import products
@@ -91,6 +92,9 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(self.x_p, scales_of(self.config, self.model), auxiliary, norms=needs_norms(self.config))
+
+    def inputs(self, **others):
+        return TermInputs(self.model, self.x_r, self.forward(), self.config, self.anchors, **others)
 
 
 def active_sets(activation, z, theta, k):
@@ -284,7 +288,7 @@ def test_rows_along_their_anchors_are_pulled_by_no_form_but_that_which_knows_a_n
     with torch.no_grad():
         for W, w in zip((case.model.W_enc, case.model.W_dec), case.anchors, strict=True):
             W[: len(w)] = 0.2 * w
-    total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)["anchor"].backward()
+    total_loss(case.inputs())["anchor"].backward()
     pull = case.model.W_enc.grad.norm().item()
     assert pull == pytest.approx(0 if form != "frobenius" else 2 * 0.8 * 2**0.5, abs=1e-6)
 
@@ -302,7 +306,7 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
         monkeypatch.setattr(products, "DENSE", share)
         case.model.zero_grad()
         exponent = case.config.l1_exponent_end or 1.0
-        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, exponent=exponent)
+        terms = total_loss(case.inputs(exponent=exponent))
         terms["loss"].backward()
         torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0, msg=how)
         for name, parameter in case.model.named_parameters():
@@ -312,7 +316,7 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
 def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
     case = Case("sae", "jumprelu", "everything_jump", True)
     out = case.forward()
-    terms = total_loss(case.model, case.x_r, out, case.config, case.anchors, penalty=0.25)
+    terms = total_loss(TermInputs(case.model, case.x_r, out, case.config, case.anchors), penalty=0.25)
     expected = terms["multi_scale"] + 0.25 * (0.2 * terms["l1"] + 0.4 * terms["l0_penalty"])
     expected = expected + 0.3 * terms["aux"] + 0.5 * terms["anchor"]
     torch.testing.assert_close(terms["loss"], expected)
@@ -322,17 +326,17 @@ def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
 @pytest.mark.parametrize(("pair", "n_r"), [("sae", N_P), ("transcoder", N_R), ("crosscoder", N_P + N_R)])
 def test_a_mean_loss_divides_squared_errors_by_the_dimension_and_nothing_else(pair, n_r):
     case = Case(pair, "gated", "everything", True, loss_scale="mean")
-    terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+    terms = total_loss(case.inputs())
     errors = terms["multi_scale"] + terms["gate"] + 0.3 * terms["aux"]
     torch.testing.assert_close(terms["loss"], errors / n_r + 0.2 * terms["l1"] + 0.5 * terms["anchor"])
     summed = Case(pair, "gated", "everything", True)
-    others = total_loss(summed.model, summed.x_r, summed.forward(), summed.config, summed.anchors)
+    others = total_loss(summed.inputs())
     torch.testing.assert_close(terms["reconstruction"], others["reconstruction"])
 
 
 def test_partly_released_anchors_are_reported_and_weigh_less():
     case = Case("sae", "topk", "plain", True)
-    terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, anchoring=0.25)
+    terms = total_loss(case.inputs(), anchoring=0.25)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.25 * 0.5 * terms["anchor"])
 
 
@@ -352,7 +356,7 @@ def test_latents_without_a_gradient_are_refused_unless_gates_carry_one_or_the_en
         activation("own")(type("Own", (base,), {"__module__": __name__}))
         model = SparseCoder.from_config(ModelConfig("sae", "own", N_Q, **settings), (N_P,), (N_P,), torch.Generator())
         x = torch.randn(B, N_P)
-        return total_loss(model, x, model(x), LossConfig())["loss"]
+        return total_loss(TermInputs(model, x, model(x), LossConfig()))["loss"]
 
     with pytest.raises(ValueError, match="activation own returned latents without a gradient"):
         loss(Detached)

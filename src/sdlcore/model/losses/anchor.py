@@ -8,23 +8,23 @@ from sdlcore.model.losses.term import Term, TermInputs
 
 
 def anchor(
-    W_enc_QP: Tensor, W_dec_QR: Tensor, w_p_KP: Tensor, w_r_KR: Tensor, form: AnchorForm = "frobenius"
+    W_enc_QP: Tensor, W_dec_QR: Tensor, w_p_AP: Tensor, w_r_AR: Tensor, form: AnchorForm = "frobenius"
 ) -> Tensor:
-    """|| W_E[1:k, :] - w_p ||_F^2 + || W_D[:, 1:k] - w_r ||_F^2 (eq. 25) for k anchors, unit rows.
+    """|| W_E[1:A, :] - w_p ||_F^2 + || W_D[:, 1:A] - w_r ||_F^2 (eq. 25) for A anchors, unit rows.
 
     In the form ``matched``, each anchor is scaled to the norm of its row, which gets no gradient from that. The form
-    ``cosine`` is sum (1 - cos) over the same 2 k pairs, which does not depend on norms.
+    ``cosine`` is sum (1 - cos) over the same 2 A pairs, which does not depend on norms.
     """
-    k = len(w_p_KP)
-    return _distance(W_enc_QP[:k], w_p_KP, form) + _distance(W_dec_QR[:k], w_r_KR, form)
+    A = len(w_p_AP)
+    return _distance(W_enc_QP[:A], w_p_AP, form) + _distance(W_dec_QR[:A], w_r_AR, form)
 
 
-def _distance(W_KD: Tensor, w_KD: Tensor, form: AnchorForm) -> Tensor:
+def _distance(W_AD: Tensor, w_AD: Tensor, form: AnchorForm) -> Tensor:
     if form == "cosine":
-        return (1 - cosine_similarity(W_KD, w_KD)).sum()
+        return (1 - cosine_similarity(W_AD, w_AD)).sum()
     if form == "matched":
-        w_KD = w_KD * W_KD.detach().norm(dim=1, keepdim=True)
-    return (W_KD - w_KD).square().sum()
+        w_AD = w_AD * W_AD.detach().norm(dim=1, keepdim=True)
+    return (W_AD - w_AD).square().sum()
 
 
 def _compute(inputs: TermInputs) -> Tensor:

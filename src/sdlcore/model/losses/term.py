@@ -33,9 +33,10 @@ class TermInputs(NamedTuple):
     """The model's pass over the input."""
     config: LossConfig
     anchors: tuple[Tensor, Tensor] | None = None
-    """k x n_p and k x n_r anchor directions of the model's first k latents."""
+    """A x n_p and A x n_r directions that the model's first A latents are anchored to."""
     anchored_rows: tuple[Tensor, Tensor] | None = None
-    """k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads; None for the model's own."""
+    """The first A rows of encoder and decoder, which the anchor term reads and gives gradients; None for the model's
+    own rows."""
     step: int = 0
     """Number of the step, from 0; 0 in a training loop of the user's own."""
     exponent: float = 1.0

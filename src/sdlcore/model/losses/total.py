@@ -30,18 +30,7 @@ def scales_of(config: LossConfig, model: "SparseCoder") -> Scales:
     return Scales() if walks else Scales.of(config, model.config)
 
 
-def total_loss(
-    model: "SparseCoder",
-    x_BR: Tensor,
-    out: Forward,
-    config: LossConfig,
-    anchors: tuple[Tensor, Tensor] | None = None,
-    penalty: float | Tensor = 1.0,
-    anchored_rows: tuple[Tensor, Tensor] | None = None,
-    anchoring: float = 1.0,
-    step: int = 0,
-    exponent: float = 1.0,
-) -> dict[str, Tensor]:
+def total_loss(inputs: TermInputs, penalty: float | Tensor = 1.0, anchoring: float = 1.0) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
     The summands are, in this order: the reconstruction error or the term that replaces it, penalties that rise, the
@@ -50,30 +39,20 @@ def total_loss(
 
     Parameters
     ----------
-    model, x_BR, out
-        The model, the target and the model's pass over the input, with everything that ``config`` requires (norms, see
-        `needs_norms`; scales; auxiliary latents).
-    config
-        The terms and their weights.
-    anchors
-        k x n_p and k x n_r anchor directions for the model's first k latents; required with ``lambda_anchor``.
+    inputs
+        Inputs of all terms. The pass over the batch has everything that the settings require (norms, see `needs_norms`;
+        scales; auxiliary latents), and there are anchors with ``lambda_anchor``.
     penalty
         Factor on the weights of terms that rise, such as l1 and l0 (`sdlcore.training.schedules`).
-    anchored_rows
-        k x n_p and k x n_r rows of encoder and decoder that the anchor term reads, and that receive its gradient; None
-        for the model's own rows.
     anchoring
         Factor on ``lambda_anchor`` (`sdlcore.training.schedules`).
-    step
-        Number of the step, for terms that draw at random.
-    exponent
-        Exponent of the latents in l1.
 
     Raises
     ------
     ValueError
         If the encoder would not be trained, because latents without gates carry no gradient.
     """
+    model, x_BR, out, config, *_ = inputs
     gates_N = model.sigma.gates(out.pre)
     if gates_N is None and out.pre.requires_grad and not out.values.requires_grad:
         raise ValueError(
@@ -82,7 +61,6 @@ def total_loss(
         )
     if gates_N is not None and gates_N.shape != out.pre.shape:
         raise ValueError(f"activation {model.config.activation}: gates must have the shape of pre, {out.pre.shape}")
-    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     extra_terms = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}

@@ -145,10 +145,9 @@ def dots(
     order: np.ndarray,
     W: np.ndarray,
     x: np.ndarray,
-    groups: int,
     values: np.ndarray,
 ) -> None:
-    """values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
+    """values[order[i]] = W[c] . x[rows[i]] for the entries i of each column c.
 
     The loop goes by columns, because a batch stays in the caches and a dictionary does not: the loop reads each row of
     the dictionary once.
@@ -163,8 +162,7 @@ def dots(
             start, stop = column_offsets[c], column_offsets[c + 1]
             whole = start + (stop - start) // 4 * 4
             for i in range(start, whole, 4):
-                x0, x1 = x[rows[i] // groups], x[rows[i + 1] // groups]
-                x2, x3 = x[rows[i + 2] // groups], x[rows[i + 3] // groups]
+                x0, x1, x2, x3 = x[rows[i]], x[rows[i + 1]], x[rows[i + 2]], x[rows[i + 3]]
                 s0 = s1 = s2 = s3 = zero
                 for j in range(d):
                     s0 += w[j] * x0[j]
@@ -174,7 +172,7 @@ def dots(
                 values[order[i]], values[order[i + 1]] = s0, s1
                 values[order[i + 2]], values[order[i + 3]] = s2, s3
             for i in range(whole, stop):
-                x0 = x[rows[i] // groups]
+                x0 = x[rows[i]]
                 s0 = zero
                 for j in range(d):
                     s0 += w[j] * x0[j]
@@ -188,11 +186,10 @@ def scatter_sum(
     order: np.ndarray,
     values: np.ndarray,
     x: np.ndarray,
-    groups: int,
     out: np.ndarray,
     squares: np.ndarray,
 ) -> None:
-    """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups].
+    """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i]].
 
     squares[c] = out[c] . out[c], computed while the row is in the first cache. Reading all rows again for norms would
     take as long as summing them.
@@ -206,13 +203,12 @@ def scatter_sum(
             to[:] = 0
             whole = start + (stop - start) // 4 * 4
             for i in range(start, whole, 4):
-                x0, x1 = x[rows[i] // groups], x[rows[i + 1] // groups]
-                x2, x3 = x[rows[i + 2] // groups], x[rows[i + 3] // groups]
+                x0, x1, x2, x3 = x[rows[i]], x[rows[i + 1]], x[rows[i + 2]], x[rows[i + 3]]
                 v0, v1 = values[order[i]], values[order[i + 1]]
                 v2, v3 = values[order[i + 2]], values[order[i + 3]]
                 _add_four(to, (x0, x1, x2, x3), (v0, v1, v2, v3))
             for i in range(whole, stop):
-                add_one(to, x[rows[i] // groups], values[order[i]])
+                add_one(to, x[rows[i]], values[order[i]])
             squares[c] = squared_norm(to)
 
 

@@ -196,30 +196,28 @@ class Kernels:
             columns.long(), W, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
         )
 
-    def dots(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
-    ) -> Tensor:
-        """Return values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
+    def dots(self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor) -> Tensor:
+        """Return values[order[i]] = W[c] . x[rows[i]] for the entries i of each column c.
 
         The values are a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
         """
-        columns, samples = _rows_of(column_offsets, len(rows)), rows // groups
+        columns = _rows_of(column_offsets, len(rows))
         at_once = max(1, _GATHERED // W.shape[1])
         parts = [
-            torch.linalg.vecdot(W[columns[start : start + at_once]], x[samples[start : start + at_once]])
+            torch.linalg.vecdot(W[columns[start : start + at_once]], x[rows[start : start + at_once]])
             for start in range(0, len(rows), at_once)
         ]
         values = torch.cat(parts) if parts else W.new_empty(0)
         return torch.empty_like(values).index_copy_(0, order.long(), values)
 
     def scatter_sum(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]: codes^T x.
+        """Return out[c] = sum over the entries i of column c of values[order[i]] x[rows[i]]: codes^T x.
 
         The pattern has the form that `transpose` returns. The second tensor contains the squared norms of out's rows.
         """
-        out = self.gather_sum(column_offsets, rows // groups, values[order], x)
+        out = self.gather_sum(column_offsets, rows, values[order], x)
         return out, self.squared_norms(out)
 
     def decode_backward(

@@ -79,31 +79,29 @@ class NumbaKernels(Kernels):
         self.give(tiles)
         return out
 
-    def dots(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
-    ) -> Tensor:
+    def dots(self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor) -> Tensor:
         values = W.new_empty(len(rows))
         if not _are_many(rows, W):
             inputs = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
-            loops("cpu").dots(*inputs, groups, array(values))
+            loops("cpu").dots(*inputs, array(values))
             return values
         tiles = self._tiles(x)
-        inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
+        inputs = [array(tensor) for tensor in (column_offsets, rows, order, W, tiles)]
         loops("cpu_tiles").dots(*inputs, _edges_of_chunks(column_offsets), array(values))
         self.give(tiles)
         return values
 
     def scatter_sum(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
         out = self.take((len(column_offsets) - 1, x.shape[1]), x)
         squares = x.new_empty(len(out))
         if not _are_many(rows, out):
             inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
-            loops("cpu").scatter_sum(*inputs, groups, array(out), array(squares))
+            loops("cpu").scatter_sum(*inputs, array(out), array(squares))
             return out, squares
         tiles = self._tiles(x)
-        inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
+        inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, tiles)]
         loops("cpu_tiles").scatter_sum(*inputs, _edges_of_chunks(column_offsets), array(out), array(squares))
         self.give(tiles)
         return out, squares
@@ -179,10 +177,6 @@ class NumbaKernels(Kernels):
 def _are_many(entries: Tensor, W: Tensor) -> bool:
     """Return whether there are enough entries, per row of W and in total, for tiles to be faster."""
     return len(entries) >= MANY * len(W) and len(entries) * W.shape[1] >= LEAST
-
-
-def _samples(rows: Tensor, groups: int) -> Tensor:
-    return rows if groups == 1 else rows // groups
 
 
 def _edges_of_chunks(column_offsets: Tensor) -> np.ndarray:

@@ -22,13 +22,13 @@ class Sums(NamedTuple):
     """Results of `sums` for the entries i of each line l; results that were not requested are empty."""
 
     sums: Tensor
-    """Lines x d: the sum of values[i] x[indices[i] // groups]; needs values."""
+    """Lines x d: the sum of values[i] x[indices[i]]; needs values."""
     squares: Tensor
     """Lines: squared norms of ``sums``; needs values."""
     products: Tensor
     """Lines: the products of ``sums`` with W[l]; needs values and W."""
     dots: Tensor
-    """N: W[l] . x[indices[i] // groups]; needs W."""
+    """N: W[l] . x[indices[i]]; needs W."""
 
 
 @triton.jit
@@ -45,7 +45,6 @@ def _sums(
     n_lines,
     n_entries,
     width,
-    groups,
     HAS_VALUES: tl.constexpr,
     HAS_W: tl.constexpr,
     ENTRIES: tl.constexpr,
@@ -62,7 +61,7 @@ def _sums(
     for start in range(tl.load(offsets + line), end, ENTRIES):
         entry = start + tl.arange(0, ENTRIES)
         entry_mask = entry < end
-        row = (tl.load(indices + entry, mask=entry_mask, other=0) // groups).to(tl.int64)
+        row = tl.load(indices + entry, mask=entry_mask, other=0).to(tl.int64)
         part_of_rows = entry_mask[:, None] & inside[None, :]
         x_tile = tl.load(x + row[:, None] * width + inner[None, :], mask=part_of_rows, other=0.0)
         if HAS_VALUES:
@@ -76,15 +75,13 @@ def _sums(
             tl.store(products + part * n_lines + line, tl.sum(total * w))
 
 
-def sums(
-    offsets: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, W: Tensor | None = None, groups: int = 1
-) -> Sums:
+def sums(offsets: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, W: Tensor | None = None) -> Sums:
     """Compute sums of each line's rows if values are given, and products with W if W is given.
 
     Parameters
     ----------
     offsets, indices
-        Line l has the entries ``offsets[l]`` to ``offsets[l + 1]``; entry i is row ``indices[i] // groups`` of x.
+        Line l has the entries ``offsets[l]`` to ``offsets[l + 1]``; entry i is row ``indices[i]`` of x.
     values
         N weights, or None.
     x
@@ -113,7 +110,6 @@ def sums(
         n_lines,
         n_entries,
         width,
-        groups,
         HAS_VALUES=summed,
         HAS_W=multiplied,
         ENTRIES=_ENTRIES,
@@ -129,16 +125,14 @@ class TritonKernels(Kernels):
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         return sums(offsets, columns, values, W).sums
 
-    def dots(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
-    ) -> Tensor:
-        dots = sums(column_offsets, rows, None, x, W, groups).dots
+    def dots(self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor) -> Tensor:
+        dots = sums(column_offsets, rows, None, x, W).dots
         return torch.empty_like(dots).index_copy_(0, order.long(), dots)
 
     def scatter_sum(
-        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        line_sums = sums(column_offsets, rows, values[order], x, groups=groups)
+        line_sums = sums(column_offsets, rows, values[order], x)
         return line_sums.sums, line_sums.squares
 
     def decode_backward(
