@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sdlcore.device import any_device_of, choose_device, device_of
+from sdlcore.device import choose_device, device_of
 
 
 def test_a_missing_gpu_is_not_silently_replaced():
@@ -10,10 +10,7 @@ def test_a_missing_gpu_is_not_silently_replaced():
     else:
         with pytest.raises(ValueError, match="torch sees no GPU"):
             choose_device("cuda")
-        with pytest.raises(ValueError, match="torch sees no GPU"):
-            any_device_of(torch.device("cuda:1"))
         assert choose_device("auto").type == "cpu"
-    assert any_device_of(torch.device("cpu")) == any_device_of("cpu") == torch.device("cpu")
     assert choose_device("cpu").type == device_of(torch.device("cpu")).type == "cpu"
 
 

@@ -35,7 +35,7 @@ for arguments in (["evaluate", "run", "run", "--x", "x.npy"], ["evaluate", "run"
     main(arguments)
 
 tasks = {
-    "tables": fitted.history_frame,
+    "tables": sdl.evaluate(fitted, bench).to_frame,
     "plot": lambda: sdl.plot.loss(fitted),
     "sklearn": lambda: sdl.solve(x, "kmeans", n_atoms=20, progress=False),
 }

@@ -36,15 +36,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
-def any_device_of(device: str | torch.device) -> torch.device:
-    """Check a device like `device_of`, but also accept numbered GPUs, such as ``cuda:1``, and other torch devices."""
-    if isinstance(device, torch.device) and device.type != "cuda":
-        return device
-    kind, _, number = str(device).partition(":")
-    known_device = choose_device(checked("device", Device, kind))
-    return torch.device(device) if number else known_device
-
-
 def device_of(device: Device | torch.device) -> torch.device:
     """Check a device and return it; ValueError for anything but `Device` by name, such as ``cuda:1``.
 

@@ -220,7 +220,7 @@ def test_evaluation_and_training_take_it(bench):
     scores = sdl.evaluate(sae, bench, nulls=False)
     assert 0 <= scores["detection_f1"] <= 1
     assert "absorption" not in scores
-    assert "gt_recovery_decoder" in sae.history_frame()
+    assert "gt_recovery_decoder" in sae.history[-1]
 
 
 def test_saelens_gets_new_samples_with_each_call_and_their_bias(bench):

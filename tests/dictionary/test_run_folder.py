@@ -160,7 +160,7 @@ def without_settings(x, folder, _):
         (of_no_run, "another run: stage is missing, here train"),
         (finished_from_a_start, r"another run: inputs\.start is a digest, here missing"),
         (cut_off_in_another_version, r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"),
-        (without_settings, r"config\.json does not describe a run: .* Choose another folder"),
+        (without_settings, r"config\.json: not readable as the provenance of a run .*; choose another folder"),
     ],
 )
 def test_folders_of_other_runs_are_refused(prepare, message, x, tmp_path, monkeypatch):

@@ -199,7 +199,7 @@ def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
     expected = sdl.fit(both[0], start=start, watch=bench, **TOPK, **QUIET)
     dictionary = sdl.fit(both[0], start=str(tmp_path / "run"), watch=bench.W_p.T, **TOPK, **QUIET)
     assert same(dictionary, expected)
-    recovery = [list(one.history_frame()["gt_recovery_decoder"]) for one in (dictionary, expected)]
+    recovery = [[row["gt_recovery_decoder"] for row in one.history] for one in (dictionary, expected)]
     assert recovery[0] == recovery[1]
     assert all(0 <= share <= 1 for share in recovery[0])
     assert len(recovery[0]) == 3
@@ -241,7 +241,7 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
         finished = sdl.fit(both[0], out=folder, **settings, **QUIET)  # opened
     assert same(whole, finished)
     assert len(counted) == 10
-    assert list(finished.history_frame()) == list(whole.history_frame())  # the columns in their order
+    assert list(finished.history[0]) == list(whole.history[0])  # the columns in their order
     assert same(whole, sdl.load(folder))
     assert not (folder / CHECKPOINT).exists()
     assert not (folder / HISTORY_PART).exists()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import trange
 
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
@@ -57,7 +58,7 @@ def linear_encoder(
     steps: int,
     in_pass: int | None,
     l0: float | None,
-    done: Callable[[int], object] = lambda step: None,
+    progress: bool = False,
     checkpoints: Checkpointing | None = None,
 ) -> SparseCoder:
     """Return a JumpReLU autoencoder with the decoder of ``teacher`` that imitates its codes.
@@ -77,8 +78,8 @@ def linear_encoder(
     l0
         Mean number of active latents of a held-out sample; None for the teacher's. The frequencies of latents are in
         the ratios of the teacher's.
-    done
-        Called with the number of completed steps.
+    progress
+        Show a progress bar.
     checkpoints
         Where the state is kept every `SAVED` steps; a state there is continued.
     """
@@ -94,7 +95,7 @@ def linear_encoder(
         for name, tensor in state._asdict().items():  # copies, since other alignments change the last bits of products
             tensor.copy_(saved.tensors[name])
     active_entries: dict[int, tuple[Tensor, Tensor]] = {}
-    for step in range(first_step, steps):
+    for step in trange(first_step, steps, initial=first_step, total=steps, unit="step", disable=not progress):
         x_BR = draw(step).to(device)
         place = step if in_pass is None else step % in_pass
         active = active_entries.get(place)
@@ -105,7 +106,6 @@ def linear_encoder(
         if checkpoints is not None and (step + 1) % SAVED == 0:
             checkpoint = Checkpoint(step + 1, 0.0, [], state._asdict())
             save_checkpoint(checkpoints.path, checkpoint, checkpoints.facts)
-        done(step + 1)
     W, b = state.W @ whiten, state.b - state.W @ (whiten @ mean)
     factor = 1.0 if l0 is None else l0 * len(held_out) / max(float(counts.sum()), 1.0)
     numbers = (factor * counts).round().clamp(max=len(held_out) - 1).long()

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from sdlcore.codes.posterior import JUDGED, ROUNDS, with_posterior_codes
+from sdlcore.codes.posterior import JUDGED
 from sdlcore.data.arrays import Readable, digest_of_arrays
 from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
 from sdlcore.data.conversion import is_pair
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.load import load
-from sdlcore.dictionary.run_folder import CHECKPOINT, existing_run, run_folder, unfinished_run
+from sdlcore.dictionary.load import load, open_or_make
+from sdlcore.dictionary.run_folder import run_folder
 from sdlcore.evaluation.compare import compare
 from sdlcore.identity import identity, provenance
 from sdlcore.inputs import open_batches
@@ -94,12 +93,6 @@ def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[Samples]:
         yield Samples(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
 
 
-def posterior_coder(coder: SparseCoder, samples: Readable, n_samples: int, progress: bool) -> SparseCoder:
-    """Return what `with_posterior_codes` returns, with a progress bar."""
-    with tqdm(total=ROUNDS * min(n_samples, samples.rows), unit="sample", disable=not progress) as bar:
-        return with_posterior_codes(coder, samples, n_samples, bar.update)
-
-
 def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> dict[str, float]:
     """Compare the codes of two dictionaries with `compare`, on at most the first `JUDGED` samples.
 
@@ -110,11 +103,6 @@ def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> d
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
 
 
-def bar_steps(bar: tqdm) -> Callable[[int], object]:
-    """Return a function that moves a bar to a step."""
-    return lambda step: bar.update(step - bar.n)
-
-
 def make_or_open(
     start: Dictionary,
     stage: str,
@@ -123,8 +111,7 @@ def make_or_open(
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return the result of ``make``, compared with ``start``. With ``out``, write it to this folder, or open the
-    finished dictionary there."""
+    """Return the result of ``make``, compared with ``start`` (`meanings_kept`). ``out``: a folder, as for `fit`."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     inputs = {"store": samples.batches.digest, "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
@@ -132,17 +119,9 @@ def make_or_open(
     if (origin := samples.batches.origin) is not None:
         facts["activations"] = origin
 
-    def compared(keep: Checkpointing | None) -> Dictionary:
-        dictionary = make(facts, keep)
+    def compared(checkpoints: Checkpointing | None, _: Any) -> Dictionary:
+        dictionary = make(facts, checkpoints)
         dictionary.provenance["compared"] = meanings_kept(start, dictionary, samples.rows.sample())
         return dictionary
 
-    if out is None:
-        return compared(None)
-    folder = run_folder(out)
-    if existing_run(folder, facts, samples.batches.recorded) == "finished":
-        return load(folder)
-    with unfinished_run(folder):
-        dictionary = compared(Checkpointing(folder / CHECKPOINT, facts))
-        dictionary.save(folder)
-    return dictionary
+    return open_or_make(None if out is None else run_folder(out), facts, compared, samples.batches.recorded)

@@ -1,10 +1,10 @@
 """Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.activations.posterior`)."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from sdlcore.config import Activation, ModelConfig, Searched
 from sdlcore.data.arrays import Readable
@@ -46,9 +46,7 @@ def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int |
 
 
 @torch.no_grad()
-def with_posterior_codes(
-    model: SparseCoder, samples: Readable, n_samples: int, done: Callable[[int], object] = lambda n: None
-) -> SparseCoder:
+def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int, progress: bool = False) -> SparseCoder:
     """Return a copy of a trained autoencoder whose encoder is a search for the most probable latents.
 
     The statistics of latents are estimated twice, first from the codes of the trained encoder, and then from codes that
@@ -64,8 +62,8 @@ def with_posterior_codes(
         Activations, without normalisation.
     n_samples
         Number of samples to use, from the first on; all if there are fewer.
-    done
-        Called after each block with the number of its samples. The total is `ROUNDS` times the number of samples used.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -77,9 +75,10 @@ def with_posterior_codes(
     search_model.load_state_dict(search_model.state_dict() | {"sigma.scale": torch.tensor(_scale(model, samples))})
     was_training, n_samples = model.training, min(n_samples, samples.rows)
     model.eval()
+    bar = tqdm(total=ROUNDS * n_samples, unit="sample", disable=not progress)
     for round_ in range(ROUNDS):
         coder, units_Q = (model, norms_Q) if round_ == 0 else (search_model, torch.ones_like(norms_Q))
-        estimate = _estimate(coder, units_Q, search_model, samples, n_samples, done)
+        estimate = _estimate(coder, units_Q, search_model, samples, n_samples, bar)
         if estimate is None and round_ == 0:
             message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
             raise ValueError(f"{message}, or train longer or with a lower lr")
@@ -92,6 +91,7 @@ def with_posterior_codes(
         statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
         search_model.load_state_dict(search_model.state_dict() | estimated | {"b_dec": b_dec})
+    bar.close()
     model.train(was_training)
     return search_model
 
@@ -182,7 +182,7 @@ def _estimate(
     search_model: SparseCoder,
     samples: Readable,
     n_samples: int,
-    done: Callable[[int], object],
+    bar: tqdm,
 ) -> tuple[Statistics, Tensor] | None:
     """Return the statistics of codes for unit rows, in ``search_model``'s scale, and the bias that centres residuals.
 
@@ -206,7 +206,7 @@ def _estimate(
         residual = (x_BR - out.x_hat).double().cpu() / scale
         residuals += residual.sum(0)
         energy += residual.square().sum(0)
-        done(len(x_BR))
+        bar.update(len(x_BR))
     mean_residual = residuals / n_samples
     noise = (energy / n_samples - mean_residual.square()).mean()
     statistics = statistics_of(counts, sums, squares, noise, n_samples)

@@ -7,22 +7,19 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
     SHARE,
     Samples,
-    bar_steps,
     checked_l0,
     make_or_open,
     meanings_kept,
     open_dictionary,
     open_samples,
-    posterior_coder,
 )
-from sdlcore.codes.posterior import on_unit_rows, warn_of_worse_codes
+from sdlcore.codes.posterior import on_unit_rows, warn_of_worse_codes, with_posterior_codes
 from sdlcore.config import Searched
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary
@@ -102,14 +99,12 @@ def reencode(
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
-        untrained_coder = _with_unit_rows(start.coder, activation, int(k))
+        untrained = Dictionary(_with_unit_rows(start.coder, activation, int(k)), start.provenance)
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
-        if not gives_batches(x):
-            with open_samples(x, start.coder, seed) as samples:
-                settings["batch_size"] = samples.size
-        untrained = Dictionary(untrained_coder, start.provenance)
-        found = fit(x, start=untrained, seed=seed, device=device, progress=progress, out=out, **settings)
         with open_samples(x, start.coder, seed) as samples:
+            if not gives_batches(x):
+                settings["batch_size"] = samples.size
+            found = fit(x, start=untrained, seed=seed, device=device, progress=progress, out=out, **settings)
             found.provenance["compared"] = meanings_kept(start, found, samples.rows.sample())
         if out is not None:
             found.save(out)
@@ -118,15 +113,12 @@ def reencode(
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
             coder = start.coder
-            is_search = coder.config.activation in get_args(Searched) or coder.config.pursuit
-            teacher = (
-                copy.deepcopy(coder)
-                if is_search
-                else posterior_coder(coder, samples.rows.sample(), N_SAMPLES, progress)
-            )
+            if coder.config.activation in get_args(Searched) or coder.config.pursuit:
+                teacher = copy.deepcopy(coder)
+            else:
+                teacher = with_posterior_codes(coder, samples.rows.sample(), N_SAMPLES, progress)
             held_out, draw, further = _held_out_and_rest(samples)
-            with tqdm(total=steps, unit="step", disable=not progress) as bar:
-                fitted = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, bar_steps(bar), keep)
+            fitted = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, progress, keep)
             remedy = 'choose activation="batchtopk" or more steps, or keep the dictionary'
             reached = warn_of_worse_codes(coder, fitted, held_out, remedy, "codes of the new encoder")
             if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:

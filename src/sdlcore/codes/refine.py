@@ -25,15 +25,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdlcore.codes.mean_shift import mean_shift
-from sdlcore.codes.opening import (
-    N_SAMPLES,
-    bar_steps,
-    make_or_open,
-    open_dictionary,
-    open_samples,
-    posterior_coder,
-)
-from sdlcore.codes.posterior import statistics_of
+from sdlcore.codes.opening import N_SAMPLES, make_or_open, open_dictionary, open_samples
+from sdlcore.codes.posterior import statistics_of, with_posterior_codes
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import REPLACED
 from sdlcore.model.activations.posterior import Statistics
@@ -140,10 +133,9 @@ def refine(
             if start.coder.config.activation == "posterior":
                 coder = copy.deepcopy(start.coder)
             else:
-                coder = posterior_coder(start.coder, samples.rows.sample(), n_samples, progress)
-            with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
-                generator = torch_stream(seed, "mean shift")
-                new_coder, replaced = refine_rows(coder, draw, rounds, generator, bar_steps(bar), keep)
+                coder = with_posterior_codes(start.coder, samples.rows.sample(), n_samples, progress)
+            generator = torch_stream(seed, "mean shift")
+            new_coder, replaced = refine_rows(coder, draw, rounds, generator, progress, keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
         return make_or_open(start, "refine", {"refined": record}, samples, out, make)
@@ -205,7 +197,7 @@ def refine_rows(
     draw: Draw,
     rounds: int,
     generator: torch.Generator,
-    done: Callable[[int], object] = lambda number: None,
+    progress: bool = False,
     checkpoints: Checkpointing | None = None,
 ) -> tuple[SparseCoder, list[int]]:
     """Improve the decoder rows of a dictionary with posterior codes, in place.
@@ -223,8 +215,8 @@ def refine_rows(
         Number of rounds of mean shift, more than `LAST`; the last `LAST` add no latent.
     generator
         CPU random generator of mean shift's starts.
-    done
-        Called with the number of rounds whose samples were used.
+    progress
+        Show a progress bar of rounds.
     checkpoints
         Where the state after each round of mean shift is kept; a state there is continued.
     """
@@ -232,10 +224,6 @@ def refine_rows(
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
     scale = model.sigma.get_buffer("scale").cpu()
     latents = Latents(model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers), torch.arange(n_q))
-
-    def scaled(round_: int) -> Tensor:
-        return draw(round_) / scale
-
     ages, first_round = torch.full((n_q,), YOUNG), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path)
     if saved is not None:
@@ -243,6 +231,12 @@ def refine_rows(
         latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics, saved.tensors["origins"])
         ages, first_round = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
+    bar = tqdm(total=rounds + REFIT + 2, initial=first_round, unit="round", disable=not progress)
+
+    def scaled(round_: int) -> Tensor:
+        bar.update()
+        return draw(round_) / scale
+
     for round_ in range(first_round, rounds):
         x_BR = scaled(round_)
         codes = latents.encode(x_BR)
@@ -267,24 +261,18 @@ def refine_rows(
             state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
             checkpoint = Checkpoint(round_ + 1, 0.0, [], state)
             save_checkpoint(checkpoints.path, checkpoint, checkpoints.facts)
-        done(round_ + 1)
     x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
     latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
-    latents = _refit_all(latents, scaled, range(rounds + 1, rounds + 1 + REFIT), done)
-    x_BR = scaled(last_round(rounds))
+    latents = _refit_all(latents, scaled, range(rounds + 1, rounds + 1 + REFIT))
+    x_BR = scaled(rounds + 1 + REFIT)
     for _ in range(2):
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
-    done(last_round(rounds) + 1)
+    bar.close()
     (rows, b_dec, statistics, _), replaced = latents.in_place()
     parameters = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
     model.load_state_dict(model.state_dict() | parameters | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
     return model, replaced
-
-
-def last_round(rounds: int) -> int:
-    """Return the number, from 0, of the last round whose samples `refine_rows` draws."""
-    return rounds + 1 + REFIT
 
 
 def _estimate(latents: Latents, x_BR: Tensor, codes: csr_array) -> tuple[Latents, Tensor, Tensor]:
@@ -313,7 +301,7 @@ def _refit_each(rows_QR: Tensor, codes: csr_array, residuals_BR: Tensor, which: 
     return rows_QR
 
 
-def _refit_all(latents: Latents, draw: Draw, numbers: range, done: Callable[[int], object]) -> Latents:
+def _refit_all(latents: Latents, draw: Draw, numbers: range) -> Latents:
     """Refit all rows together by least squares, and remove each row's parents from it."""
     n_q = len(latents.rows)
     squares_QQ, together_QQ = torch.zeros(n_q, n_q), torch.zeros(n_q, n_q)
@@ -328,7 +316,6 @@ def _refit_all(latents: Latents, draw: Draw, numbers: range, done: Callable[[int
         squares_QQ += torch.from_numpy((free.T @ free).toarray())
         active = (codes > 0).astype(np.float32)
         together_QQ += torch.from_numpy((active.T @ active).toarray())
-        done(number + 1)
     counts_Q, ridge_Q = together_QQ.diagonal(), RIDGE * squares_QQ.diagonal().clamp(min=1e-3)
     system_QQ = squares_QQ.double() + ridge_Q.double().diag()
     rows_QR = torch.linalg.solve(system_QQ, (products_QR + ridge_Q[:, None] * latents.rows).double()).float()

@@ -1,36 +1,30 @@
 """Find codes for known decoder rows: `search` takes any autoencoder."""
 
-import copy
 import math
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
-from annotated_types import Ge, Le
 
-from sdlcore.codes.opening import (
-    N_SAMPLES,
-    checked_l0,
-    meanings_kept,
-    open_dictionary,
-    open_samples,
-    posterior_coder,
+from sdlcore.codes.opening import N_SAMPLES, checked_l0, meanings_kept, open_dictionary, open_samples
+from sdlcore.codes.posterior import (
+    JUDGED,
+    TUNED_ON,
+    on_unit_rows,
+    warn_of_worse_codes,
+    with_mean_l0,
+    with_posterior_codes,
 )
-from sdlcore.codes.posterior import JUDGED, TUNED_ON, on_unit_rows, warn_of_worse_codes, with_mean_l0
-from sdlcore.config import MOST_SWEEPS, PURSUITS, Searched
 from sdlcore.data.batches import read_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.identity import ENTRY
 from sdlcore.settings import Latents, Total, checked
 
-Method = Literal["posterior", "omp", "gradient_pursuit", "nnls"]
+Method = Literal["posterior", "omp", "gradient_pursuit"]
 """Ways to find codes of known rows."""
-SWEEPS = 20
-"""Sweeps of nnls."""
 STEPS_PER_L0 = 4
 """Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
-Sweeps = Annotated[int, Ge(1), Le(MOST_SWEEPS)]
 
 
 def search(
@@ -41,7 +35,6 @@ def search(
     k: int | None = None,
     l0: float | None = None,
     n_samples: int | None = None,
-    sweeps: int | None = None,
     progress: bool = True,
 ) -> Dictionary:
     """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
@@ -61,8 +54,7 @@ def search(
         posterior: the most probable latents, given how often and how strongly each is active
         (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the
         dictionary's encoder. omp: orthogonal matching pursuit. gradient_pursuit: the same with a gradient step instead
-        of least squares. nnls: non-negative least squares on the latents that the dictionary's own encoder activates.
-        All but nnls scale rows to norm 1. Codes are never negative.
+        of least squares. Rows are scaled to norm 1. Codes are never negative.
     k
         Number of steps of omp and gradient_pursuit, and so the largest number of active latents of a sample; None for
         four times ``l0``, or the dictionary's k without ``l0``.
@@ -74,8 +66,6 @@ def search(
     n_samples
         Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
         ``l0`` uses at most 8,192.
-    sweeps
-        Sweeps of coordinate descent over a sample's latents, for nnls; None for 20.
     progress
         Show a progress bar.
 
@@ -93,12 +83,11 @@ def search(
     start = open_dictionary(dictionary)
     coder = start.coder
     checked("method", Method, method)
-    for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
-        if value is not None and method not in methods:
-            raise ValueError(
-                f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}. For an encoder with a "
-                "given l0, use sdl.reencode"
-            )
+    if method == "posterior" and (k is not None or l0 is not None):
+        raise ValueError(
+            "posterior codes choose their own L0; k and l0 are for omp and gradient_pursuit. For an encoder with a "
+            "given l0, use sdl.reencode"
+        )
     if x is None and (method == "posterior" or l0 is not None):
         raise ValueError(f"{method if l0 is None else 'l0'} needs x, samples of activations")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
@@ -108,19 +97,10 @@ def search(
         if method == "posterior":
             assert samples is not None
             record["n_samples"] = number = min(number, samples.rows)
-            new_coder = posterior_coder(coder, samples, number, progress)
+            new_coder = with_posterior_codes(coder, samples, number, progress)
             judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
             remedy = 'use method="omp", or keep the encoder'
             warn_of_worse_codes(coder, new_coder, torch.from_numpy(judged).float(), remedy)
-        elif method == "nnls":
-            if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
-                message = (
-                    f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
-                )
-                raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
-            record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
-            new_coder = copy.deepcopy(coder)
-            new_coder.config = coder.config.changed(pursuit=sweeps)
         else:
             if l0 is not None:
                 record["l0"] = checked_l0(start.n_q, l0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Self, get_args, overload
 
 import numpy as np
 import scipy.sparse
@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.device import any_device_of
+from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.card import card_of, config_of, fitted_place
 from sdlcore.dictionary.run_folder import (
     ANCHORS,
@@ -32,7 +32,6 @@ from sdlcore.dictionary.samples import (
     samples_of,
 )
 from sdlcore.extraction.places import described
-from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, locate
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
@@ -40,9 +39,6 @@ from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import user_path, write_json
 from sdlcore.training.history import read_history, write_history
 from sdlcore.user_warnings import warn_at_call
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROWS_AT_ONCE = 1024
 OUTSIDE = "trained outside sdl.fit"
@@ -144,12 +140,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             A device: auto, cpu, cuda, a numbered GPU such as ``cuda:1``, or a `torch.device`. Or a floating-point type,
             such as `torch.float64`.
 
-        Raises
-        ------
-        ValueError
-            If the device is unknown or torch sees no such GPU.
         """
-        self.coder.to(device if isinstance(device, torch.dtype) else any_device_of(device))
+        self.coder.to(choose_device(device) if device in get_args(Device) else device)  # type: ignore[arg-type]
         return self
 
     @overload
@@ -249,13 +241,6 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         with torch.no_grad():
             parts = [function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)]
         return samples.shaped(np.concatenate(parts))
-
-    def history_frame(self) -> "pd.DataFrame":
-        """Return the training history as a table, with a row every ``log_every`` steps."""
-        with extra("tables"):
-            import pandas as pd
-
-        return pd.DataFrame(self.history)
 
     def save(self, path: str | Path) -> None:
         """Save the dictionary to a single .safetensors file, or to a folder.

@@ -1,12 +1,13 @@
 """Open dictionaries in sdlcore's or another library's format, export them, and take them as arguments."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from sdlcore.dictionary.card import config_of, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.run_folder import CHECKPOINT
+from sdlcore.dictionary.run_folder import CHECKPOINT, finished_run, is_finished, unfinished_run
 from sdlcore.extraction.places import located
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
@@ -15,7 +16,10 @@ from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
+from sdlcore.parallel.groups import current_processes
 from sdlcore.storage.files import user_path, write_text
+from sdlcore.training.history import Sink
+from sdlcore.training.loop import Checkpointing
 from sdlcore.user_warnings import warn_at_call
 
 ONLY = "dictionary"
@@ -63,6 +67,46 @@ def load(
             return Dictionary.load(local_path)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
+
+
+def open_or_make(
+    folder: Path | None,
+    facts: dict[str, Any],
+    make: Callable[[Checkpointing | None, Sequence[Sink]], Dictionary],
+    recorded: bool = True,
+) -> Dictionary:
+    """Open the finished run in a folder, or make the dictionary, and write it to the folder.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; None to make the dictionary without one.
+    facts
+        Provenance of the run.
+    make
+        Makes the dictionary, from where to keep its checkpoints, and sinks of its history. An interrupted call leaves
+        both in the folder.
+    recorded
+        Whether the run's batches can be compared, as for `is_finished`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a different run, finished or not, or another process trains there.
+    OSError
+        If the folder cannot be written.
+    """
+    if folder is None:
+        return make(None, [])
+    processes = current_processes().all
+    leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
+    if processes.counts(int(leads and is_finished(folder, facts, recorded)))[0]:
+        return Dictionary.load(folder)
+    with unfinished_run(folder) if leads else nullcontext() as rows:
+        dictionary = make(Checkpointing(folder / CHECKPOINT, facts), [rows] if rows else [])
+        if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
+            dictionary.save(folder)
+    return dictionary
 
 
 def _where_of(release: Release) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sdlcore.identity import log_other_computer, require_same
 from sdlcore.interop.formats import formats_of
 from sdlcore.storage.files import lock, remove_leftovers, user_path
+from sdlcore.storage.parsing import parsing
 from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.history import Sink, csv_rows
 from sdlcore.user_warnings import warn_at_call
@@ -52,10 +53,8 @@ def alone(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def existing_run(
-    folder: Path, facts: dict[str, Any], recorded: bool = True
-) -> Literal["finished", "unfinished"] | None:
-    """Return the state of the run in a folder; None if the folder has no run.
+def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> bool:
+    """Return whether the folder holds the finished run with this provenance. An unfinished run can be resumed.
 
     Other versions and another device are logged. The files of an unfinished run beside a finished one are removed: an
     earlier call may have been killed before it removed them.
@@ -76,7 +75,7 @@ def existing_run(
         training in the folder.
     """
     made = finished_run(folder, facts)
-    is_finished = made is not None
+    finished = made is not None
     if made is None and (folder / CHECKPOINT).is_file():
         with alone(folder):
             checkpoint = describe_checkpoint(folder / CHECKPOINT)
@@ -84,15 +83,14 @@ def existing_run(
             require_same(folder, checkpoint.facts, facts)
             made = checkpoint.facts
     if made is None:
-        return None
+        return False
     log_other_computer(folder, made, facts)
     if not recorded:
-        does = "opened the finished run" if is_finished else "resumed the unfinished run"
+        does = "opened the finished run" if finished else "resumed the unfinished run"
         warn_at_call(f"{folder}: {does}; its batches were not compared with these, since no run records them")
-    if not is_finished:
-        return "unfinished"
-    remove_unfinished(folder)
-    return "finished"
+    if finished:
+        remove_unfinished(folder)
+    return finished
 
 
 def finished_run(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
@@ -100,12 +98,8 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / CONFIG
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
+    with parsing(path, "the provenance of a run", "choose another folder"):
+        config = dict(json.loads(path.read_text(encoding="utf-8")).items())
     require_same(folder, config, facts)
     return config
 

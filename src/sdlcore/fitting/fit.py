@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -22,8 +22,8 @@ from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.card import fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.load import load
-from sdlcore.dictionary.run_folder import CHECKPOINT, REPLACED, existing_run, finished_run, run_folder, unfinished_run
+from sdlcore.dictionary.load import open_or_make
+from sdlcore.dictionary.run_folder import REPLACED, run_folder
 from sdlcore.errors import SourceError
 from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.checks import check_inputs, warn_of_a_mean, warn_of_error, warn_of_penalties
@@ -257,36 +257,19 @@ class Fit:
     def find(
         self, batches: Batches, facts: dict[str, Any], sink: Sink, folder: Path | None, stop: Event | None = None
     ) -> Dictionary:
-        """Train the dictionary, and write it to a run's folder; or open the finished run there.
+        """Train the dictionary, or open the finished run in a folder (`open_or_make`). ``stop`` interrupts it."""
 
-        An unfinished run leaves its history and a checkpoint there. ``stop`` interrupts the training.
+        def make(checkpoints: Checkpointing | None, rows: Sequence[Sink]) -> Dictionary:
+            # of several processes, the first alone records the history in the folder
+            return self._train(batches, facts, [sink, *rows], checkpoints, stop)
 
-        Raises
-        ------
-        ValueError
-            If the folder holds a different run, finished or not, or another process trains there.
-        OSError
-            If the folder cannot be written.
-        """
-        if folder is None:
-            return self._train(batches, facts, [sink], None, stop)
-        processes = current_processes().all
-        leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
-        finished = leads and existing_run(folder, facts, batches.recorded) == "finished"
-        if processes.counts(int(finished))[0]:
-            dictionary = load(folder).to(self.device)
-            stopped = dictionary.provenance.get("stopped")
-            if stopped and not self.callbacks:
-                raise SourceError(
-                    f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with "
-                    "sdl.load, give the callback again, or choose another folder"
-                )
-            return dictionary
-        checkpoints = Checkpointing(folder / CHECKPOINT, facts)
-        with unfinished_run(folder) if leads else nullcontext() as rows:
-            dictionary = self._train(batches, facts, [sink, rows] if rows else [], checkpoints, stop)
-            if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
-                dictionary.save(folder)
+        dictionary = open_or_make(folder, facts, make, batches.recorded).to(self.device)
+        stopped = dictionary.provenance.get("stopped")
+        if stopped and not self.callbacks:
+            raise SourceError(
+                f"{folder}: contains a run that a callback stopped at step {stopped['step']}; open it with sdl.load, "
+                "give the callback again, or choose another folder"
+            )
         return dictionary
 
     def _train(

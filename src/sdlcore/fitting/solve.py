@@ -1,7 +1,7 @@
 """`solve`: find a dictionary without gradient descent, by alternating convex search or a classical solver."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from sdlcore.data.conversion import pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.load import load
-from sdlcore.dictionary.run_folder import existing_run, run_folder, unfinished_run
+from sdlcore.dictionary.load import open_or_make
+from sdlcore.dictionary.run_folder import run_folder
 from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.checks import check_sites
 from sdlcore.fitting.fit import opened_watch, provenance_of
@@ -25,7 +25,7 @@ from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
-from sdlcore.training.history import History
+from sdlcore.training.history import History, Sink
 from sdlcore.training.watch import watch_directions
 
 
@@ -77,22 +77,20 @@ def solve(
         Naming the setting, or the input, that is wrong.
     """
     folder = None if out is None else run_folder(out)
-    with _opened(x, solver, target, seed, start, watch, settings) as (samples, config, given_start, directions, facts):
-        if folder is not None and existing_run(folder, facts) == "finished":
-            return load(folder)
-        with (
-            nullcontext() if folder is None else unfinished_run(folder) as rows,
-            progress_bar(config.max_steps, progress) as bar,
-        ):
-            history = History(sinks=[shown_on(bar), *([rows] if rows else [])])
+    with (
+        _opened(x, solver, target, seed, start, watch, settings) as (samples, config, given_start, directions, facts),
+        progress_bar(config.max_steps, progress) as bar,
+    ):
+
+        def make(_: Any, rows: Sequence[Sink]) -> Dictionary:
+            history = History(sinks=[shown_on(bar), *rows])
             history.show()
             atoms = None if given_start is None else given_start.W_dec.cpu()
             counted = None if directions is None else watch_directions(directions.sites, config.pair)
             model = solve_dictionary(samples, config, seed, history, atoms, counted)
-            dictionary = Dictionary(model, facts, history.rows)
-            if folder is not None:
-                dictionary.save(folder)
-    return dictionary
+            return Dictionary(model, facts, history.rows)
+
+        return open_or_make(folder, facts, make)
 
 
 def identity_of_solve(

@@ -18,7 +18,7 @@ from sdlcore.data.conversion import is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.run_folder import existing_run, run_folder
+from sdlcore.dictionary.run_folder import is_finished, run_folder
 from sdlcore.errors import FitManyError
 from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.fit import Fit
@@ -106,7 +106,7 @@ def fit_many(
         for name, one in fits.items():
             with _naming(name):
                 facts[name], run = one.facts(batches), folders[name]
-                if run is not None and existing_run(run, facts[name]) == "finished":
+                if run is not None and is_finished(run, facts[name]):
                     bar.update(one.config.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:
