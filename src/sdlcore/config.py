@@ -229,7 +229,7 @@ class LossConfig(Pluggable):
     """Number of latents in a chunk. Only latents of one chunk are compared; every step draws new chunks."""
     contrast: Weight = 0.0
     """Weight of T-SAE's contrast: neighbouring tokens get similar latents, in the first prefix or, without prefixes,
-    in all latents. Training then reads pairs of neighbours: from a store of sdl.extract, a stream, or your batches."""
+    in all latents. Training then reads pairs of neighbours, from a store or a stream."""
     contrast_similarity: Literal["cosine", "product"] = "cosine"
     """How contrast compares latents: by their cosine, or by their inner product, as in the authors' code."""
     lambda_anchor: Weight = 0.0

@@ -202,10 +202,6 @@ def not_finite(step):
     return np.where(np.arange(64)[:, None] == 7, np.nan, X[:64]) if step == 3 else X[:64]
 
 
-def of_pairs(step):
-    return of_step(step).reshape(32, 2, 8)
-
-
 @pytest.mark.parametrize(
     ("x", "settings", "message"),
     [
@@ -216,14 +212,8 @@ def of_pairs(step):
             r"x gives batches, which hold their targets themselves: pairs \(x, target\); leave target out",
         ),
         (passes(), {}, "x is an iterator, which can be read only once; give a DataLoader"),
-        (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"),
-        (of_pairs, {}, r"x gives pairs of neighbours .* which only contrast uses; give B x n_p"),
+        (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give a store of sdl.extract"),
         (X, {"batch_size": 64, "contrast": 0.5}, "there is no references/document to find neighbours by"),
-        (
-            lambda step: (of_step if step else of_pairs)(step),
-            {"contrast": 0.5},
-            "either all batches are pairs, or none",
-        ),
         (Exhausted(), {}, "x gives no batch in pass 1; give an iterable that can begin anew"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
@@ -244,11 +234,3 @@ def of_pairs(step):
 def test_what_is_wrong_with_batches_is_named(x, settings, message):
     with pytest.raises(ValueError, match=message):
         sdl.fit(x, **SETTINGS | settings)
-
-
-def test_batches_of_pairs_train_with_contrast_and_nothing_else():
-    how = {**SETTINGS, "contrast": 0.5}
-    dictionary = sdl.fit(of_pairs, **how)
-    # at most log(pairs), which random codes have
-    assert 0 < dictionary.history[-1]["contrast"] < np.log(32) + 0.1
-    assert not same(dictionary, sdl.fit(of_step, **SETTINGS))

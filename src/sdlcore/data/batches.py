@@ -312,7 +312,7 @@ def pairs_of(store: Activations) -> np.ndarray:
     """
     if missing := [column for column in (DOCUMENT, POSITION) if not store.has(column)]:
         raise ValueError(
-            f"{store.path}: contrast compares neighbouring tokens, but there is no {missing[0]} to "
-            "find neighbours by; train on a store of sdl.extract, or on batches of pairs (B x 2 x n_p)"
+            f"{store.path}: contrast compares neighbouring tokens, but there is no {missing[0]} to find neighbours by; "
+            "train on a store of sdl.extract"
         )
     return starts_of_pairs(store.read(DOCUMENT), store.read(POSITION), store.chunk_rows)

@@ -42,8 +42,7 @@ class GivenBatches(Batches):
     ----------
     x
         A torch DataLoader or another iterable of batches, a generator function without arguments, or a function of the
-        step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site. Batches of
-        pairs of neighbouring tokens, for ``contrast``, are B x 2 x n_p.
+        step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site.
     target
         Must be None: the batches hold it.
 
@@ -67,8 +66,6 @@ class GivenBatches(Batches):
         self._next = 0
         self._batches = self._endless()
         self.widths = ()
-        self._paired = False
-        """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
         self.pair, self.batch_size = "sae" if len(self.widths) == 1 else "transcoder", first.rows
         # a function returns the same batch for the same step, while others may shuffle
@@ -88,13 +85,11 @@ class GivenBatches(Batches):
         return {**entry, **widths, **content}
 
     def begin(self, request: Request) -> TrainingRows:
-        if request.neighbours and not self._paired:
+        if request.neighbours:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
-                "batches of pairs, B x 2 x n_p"
+                "a store of sdl.extract"
             )
-        if self._paired and not request.neighbours:
-            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             samples = self._read(step)
@@ -144,12 +139,6 @@ class GivenBatches(Batches):
 
     def _checked(self, batch: Any, step: int) -> Arrays:
         sites: Sequence[Any] = batch if is_pair(batch) else [batch]
-        paired = np.ndim(sites[0]) == 3 and np.shape(sites[0])[1] == 2
-        if step and paired != self._paired:
-            raise ValueError(f"batch {step} of x has shape {np.shape(sites[0])}; either all batches are pairs, or none")
-        self._paired = paired
-        if paired:
-            sites = [part.reshape(-1, part.shape[-1]) for part in sites]
         names = ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
         try:
             arrays = Arrays(*(_copy(floats(part, name)) for part, name in zip(sites, names, strict=False)))

@@ -20,7 +20,6 @@ An index of shards contains no columns. `shards/file` lists the files of the sha
 `shards/checksum` the checksum of each.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,28 +68,6 @@ def hdf5_errors(path: str | Path) -> Iterator[None]:
         raise
     except Exception as error:  # h5py raises many kinds for damaged tables
         raise StoreError(f"{path}: is damaged or not an activation store ({error}); write it again") from error
-
-
-class Checksum:
-    """SHA-256 of the datasets of a store. Equal rows give equal checksums, however many are added at once."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, Any] = {}
-
-    def update(self, name: str, values: np.ndarray) -> None:
-        """Add rows of a dataset, in their stored form; texts are objects."""
-        if name not in self._columns:
-            self._columns[name] = hashlib.sha256(f"{name} {values.dtype} {values.shape[1:]}".encode())
-        if values.dtype.kind == "O":
-            texts = [str(text).encode() for text in values]
-            self._columns[name].update(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
-        else:
-            self._columns[name].update(np.ascontiguousarray(values))
-
-    def hexdigest(self) -> str:
-        """Return the checksum of all datasets."""
-        digests = [column.hexdigest() for _, column in sorted(self._columns.items())]
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class ActivationStore:
@@ -188,7 +165,10 @@ class ActivationStore:
             if name not in self._names:
                 names = ", ".join(known.removeprefix(REFERENCES) for known in self._names)
                 raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
-            return decode(self._stored(name, start, stop), dtype_of(self._file[name]))
+            dataset = self._file[name]
+            if h5py.check_string_dtype(dataset.dtype):
+                return np.asarray(dataset.asstr()[start:stop])
+            return decode(dataset[start:stop], dtype_of(dataset))
 
     def _read_shards(self, column: str, start: int, stop: int | None) -> np.ndarray:
         start, stop, _ = slice(start, stop).indices(self.rows)
@@ -199,14 +179,10 @@ class ActivationStore:
             first += shard.rows
         return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
-    def _stored(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a dataset without conversion, except for texts, which become objects."""
-        dataset = self._file[name]
-        return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
-
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None without classes."""
-        return list(self._first["class_names"].asstr()[:]) if "class_names" in self._first else None
+        with hdf5_errors(self.path):
+            return list(self._first["class_names"].asstr()[:]) if "class_names" in self._first else None
 
     def features(self) -> scipy.sparse.csr_array | None:
         """Return the ground-truth coefficients (N x n), or None if they are unknown."""
@@ -226,26 +202,12 @@ class ActivationStore:
         return self.shards[0].provenance if self.shards else self.provenance
 
     def verify(self) -> None:
-        """Read the whole store, or all shards of an index; StoreError if it is damaged."""
-        for shard in self.shards:
-            shard.verify()
-        if not self.shards:
-            with self._unchanged, hdf5_errors(self.path):
-                if self._checksum() != self.checksum:
-                    raise StoreError(f"{self.path}: is damaged: it does not match its checksum; write it again")
-
-    def _checksum(self) -> str:
-        """Read all datasets of the file, and return their checksum."""
-        checksum, file = Checksum(), self._file
-        for name in self._names + [f"features/{part}" for part in file.get("features", {})]:
-            rows = file[name].chunks[0]
-            for start in range(0, max(1, len(file[name])), rows):
-                checksum.update(name, self._stored(name, start, start + rows))
-        if "class_names" in file:
-            checksum.update("class_names", self._stored("class_names"))
-        if "features" in file:
-            checksum.update("features", file["features"].attrs["shape"])
-        return checksum.hexdigest()
+        """Read the whole store, or all shards of an index; StoreError if a checksum of HDF5 finds damage."""
+        for column in self._names:
+            for start in range(0, self.rows, self.chunk_rows):
+                self.read(column, start, start + self.chunk_rows)
+        self.class_names()
+        self.features()
 
     def __repr__(self) -> str:
         """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.pairs import all_sites, is_site, site_column
-from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, Checksum, chunk_rows, decode
+from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, chunk_rows, decode
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings, StoredPrecision, checked
@@ -77,6 +77,28 @@ def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
     else:
         problem = f"contains {largest:.3g}, too large for {dtype}"
     raise StoreError(f"{name}: row {first + row} {problem}; {remedy}")
+
+
+class Checksum:
+    """SHA-256 of the datasets of a store. Equal rows give equal checksums, however many are added at once."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Any] = {}
+
+    def update(self, name: str, values: np.ndarray) -> None:
+        """Add rows of a dataset, in their stored form; texts are objects."""
+        if name not in self._columns:
+            self._columns[name] = hashlib.sha256(f"{name} {values.dtype} {values.shape[1:]}".encode())
+        if values.dtype.kind == "O":
+            texts = [str(text).encode() for text in values]
+            self._columns[name].update(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
+        else:
+            self._columns[name].update(np.ascontiguousarray(values))
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all datasets."""
+        digests = [column.hexdigest() for _, column in sorted(self._columns.items())]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class ResumableWriter:

@@ -205,7 +205,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             or infinity.
         """
         if scipy.sparse.issparse(latents):
-            return decode_sparse(self.coder, scipy.sparse.csr_array(latents), ROWS_AT_ONCE)
+            return decode_sparse(self.coder, scipy.sparse.csr_array(latents))
         samples = beside([numbers(latents, "latents")])
         _check_width(samples, self.n_q)
         return self._mapped(self.coder.decode, samples)

@@ -16,9 +16,6 @@ from sdlcore.data.conversion import activations, floats, is_pair, is_store
 from sdlcore.data.pairs import site_columns
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Pair
-from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.products import decode_at
-from sdlcore.sparse.support import Support
 
 
 @dataclass(frozen=True)
@@ -147,27 +144,19 @@ def encode_sparse(coder: SparseCoder, samples: Samples, rows: int) -> scipy.spar
     return scipy.sparse.csr_array(scipy.sparse.vstack(blocks, format="csr"))
 
 
-@torch.no_grad()
-def decode_sparse(coder: SparseCoder, codes: scipy.sparse.csr_array, rows: int) -> np.ndarray:
-    """Decode sparse codes (N x n_q) to reconstructions (N x n_r), ``rows`` samples at a time and without gradients.
+def decode_sparse(coder: SparseCoder, codes: scipy.sparse.csr_array) -> np.ndarray:
+    """Decode sparse codes (N x n_q) to reconstructions (N x n_r), without gradients.
 
     Raises
     ------
     ValueError
         If the codes have another number of latents than the dictionary, contain NaN or infinity, or name latents that
-        do not exist, beyond which kernels would read.
+        do not exist, beyond which scipy would read.
     """
     if codes.shape[1] != coder.config.n_q:
         raise ValueError(f"codes have {codes.shape[1]} latents, but the dictionary has {coder.config.n_q}")
     codes.check_format(full_check=True)
     if not np.isfinite(codes.data).all():
         raise ValueError("codes contain NaN or infinity; leave such samples out")
-    weights = coder.W_dec
-    kernels, parts = kernels_for(weights.device), [np.empty((0, weights.shape[1]), np.float32)]
-    for start in range(0, codes.shape[0], rows):
-        block = codes[start : start + rows]
-        offsets, columns = (torch.from_numpy(part).to(weights.device) for part in (block.indptr, block.indices))
-        support = Support(offsets.long(), columns.int(), coder.config.n_q, kernels)
-        values = torch.from_numpy(block.data).to(weights)
-        parts.append((decode_at(values, support, weights).rows.squeeze(1) + coder.b_dec).cpu().numpy())
-    return np.concatenate(parts[1:] or parts)
+    W_dec, b_dec = (weights.numpy(force=True) for weights in (coder.W_dec, coder.b_dec))
+    return np.asarray(codes.astype(W_dec.dtype) @ W_dec + b_dec)
