@@ -219,11 +219,6 @@ def not_finite(step):
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (
-            lambda step: (X, X, X),
-            {"pair": "sae"},
-            "batches of 3 sites, but an autoencoder reads one",
-        ),
-        (
             TensorDataset(torch.from_numpy(X)),
             {},
             r"batch 0: x is float32 of shape \(8,\), expected a matrix",

@@ -10,7 +10,6 @@ import signal
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import h5py
 import numpy as np
@@ -21,7 +20,6 @@ from sdlcore.data import writing
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError, StoreError
-from sdlcore.settings import FromList, Settings
 from tests.answering import Answering
 from tests.stores import contents, verify
 
@@ -247,19 +245,6 @@ def test_a_column_that_is_shorter_than_at_the_last_commit_starts_the_store_anew(
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 
 
-def test_rows_that_an_ignored_error_lost_are_missed_at_the_end(tmp_path):
-    """A store must not lack them."""
-    path = tmp_path / "s.h5"
-    writing = resume_store(path, {})
-    writer = writing.__enter__()
-    writer.append(np.ones((2, 3)))
-    writer.commit(Progress(1))
-    os.truncate(tmp_path / ".s.h5.parts/input", 0)
-    with pytest.raises(StoreError, match=r"input has 0 bytes, expected 12, since .*; repeat the command"):
-        writing.__exit__(None, None, None)
-    assert not path.exists()
-
-
 def test_rows_that_a_failed_append_wrote_to_some_columns_are_noticed_at_the_end(tmp_path):
     writing = resume_store(tmp_path / "s.h5", {})
     writer = writing.__enter__()
@@ -282,41 +267,6 @@ def test_texts_with_line_separators_survive_an_interruption(tmp_path):
     verify(tmp_path / "s.h5")
     with ActivationStore(tmp_path / "s.h5") as store:
         assert list(store.read("path")) == 2 * texts
-
-
-class Sizes(Settings):
-    sizes: Annotated[tuple[int, ...], FromList] = ()
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_interrupted_attempts_write_the_store_of_an_uninterrupted_one(tmp_path, dtype):
-    """Blocks may be empty, and a commit without new rows changes nothing."""
-    attempts: list[list[int | str]] = [
-        [5, 0],
-        ["commit", 0, 7, "commit", 9],
-        [0, "commit", 1500, "commit", "commit", 3],
-    ]
-    committed: list[int] = []
-    for attempt in [*attempts, [4, 0]]:
-        with suppress(InterruptedError), resume_store(tmp_path / "s.h5", {}, dtype, ["x"]) as writer:
-            assert writer.rows == sum(committed)
-            assert writer.state(Sizes()) == Sizes(tuple(committed))
-            written = list(committed)
-            for action in attempt:
-                if isinstance(action, int):
-                    values = np.arange(writer.rows, writer.rows + action)[:, None] + np.zeros((1, 5))
-                    writer.append(values, labels=np.zeros(action))
-                    written.append(action)
-                else:
-                    writer.commit(Sizes(tuple(written)))
-                    committed = list(written)
-            if attempt in attempts:
-                raise InterruptedError
-    assert written == [0, 7, 0, 1500, 4, 0]
-    with resume_store(tmp_path / "whole.h5", {}, dtype, ["x"]) as writer:
-        writer.append(np.arange(1511)[:, None] + np.zeros((1, 5)), labels=np.zeros(1511))
-    assert contents(tmp_path / "s.h5") == contents(tmp_path / "whole.h5")
-    assert {file.name for file in tmp_path.iterdir()} == {"s.h5", "whole.h5"}
 
 
 def test_columns_and_their_types_are_those_of_the_first_block_whatever_part_they_are_in(tmp_path):

@@ -114,19 +114,6 @@ def test_shards_that_disagree_are_named(tmp_path, other, message):
     assert not (tmp_path / "index.h5").exists()
 
 
-def test_damage_inside_a_shard_is_found_when_its_rows_are_read(copied):
-    shard = copied / "train" / "part-00003.h5"
-    content = bytearray(shard.read_bytes())
-    at = content.index(np.float32(4500 / 8).tobytes())
-    content[at] ^= 1
-    shard.write_bytes(content)
-    with ActivationStore(copied / "train.h5") as store:
-        assert len(store.read("input", 0, 4000)) == 4000
-        for read in (lambda: store.read("input", 3000, 5000), store.verify):
-            with pytest.raises(StoreError, match=r"part-00003\.h5: is damaged"):
-                read()
-
-
 def test_shards_with_ground_truth_are_refused(tmp_path):
     with resume_store(tmp_path / "truth.h5", {}) as writer:
         writer.append(np.ones((2, 3)), features=scipy.sparse.csr_array(np.ones((2, 4))))

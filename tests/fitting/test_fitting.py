@@ -163,14 +163,6 @@ def test_settings_are_keywords_or_an_object(both):
     assert (started.settings["activation"], started.settings["n_q"]) == ("topk", 24)
 
 
-def test_a_solver_finds_the_features_of_an_easy_bench():
-    bench = sdl.Bench.draw(seed=0, n=64, n_p=48, sparsity=0.97, max_interference=0.2)
-    dictionary = sdl.solve(bench.sample(20_000), n_atoms=128, progress=False)
-    assert sdl.evaluate(dictionary, bench, n_samples=500)["gt_recovery_decoder"] > 0.95
-    assert dictionary.settings["solver"] == "acs"
-    assert dictionary.history[-1]["fvu"] < 0.2
-
-
 def test_anchors_draw_their_latents_to_them(both, bench):
     anchors = bench.anchors(4, seed=0)
     quick = TOPK | {"lr": 1e-2, "steps": 60}
@@ -319,19 +311,6 @@ def test_a_training_that_failed_leaves_no_empty_folder(both, tmp_path):
     with pytest.raises(sdl.DivergedError):
         sdl.fit(both[0], out=tmp_path / "run", **TOPK | {"lr": 1e30}, **QUIET)
     assert not (tmp_path / "run").exists(), "it has no row and no checkpoint"
-
-
-def test_a_run_saved_into_the_folder_during_training_is_not_overwritten(both, tmp_path, monkeypatch):
-    once, other = loop.TrainingStep.__call__, sdl.fit(both[0], seed=1, **TOPK, **QUIET)
-
-    def beside(self, *args):
-        other.save(tmp_path / "run")
-        return once(self, *args)
-
-    monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
-    with pytest.raises(ValueError, match="run belongs to another run: seed is 1, here 0"):
-        sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
-    assert sdl.load(tmp_path / "run").provenance["seed"] == 1
 
 
 def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tmp_path):

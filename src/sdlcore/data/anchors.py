@@ -70,21 +70,16 @@ def load_anchors(path: str | Path) -> Anchors:
 
 
 def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "row") -> None:
-    """Check that k directions are unit vectors. A direction may be zero at some of several sites, but not at all.
+    """Raise `ValueError` unless k directions are unit vectors. A direction may be zero at some sites, but not at all.
 
     Parameters
     ----------
     where
         File or argument, for the message.
     sites
-        k x width floating-point numbers of each site, by the name of its array.
+        k x width numbers of each site, by the name of its array.
     line
-        Whether the arrays have each vector as a "row" or a "column", for the message.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message names the array and the first wrong vector.
+        Whether the named arrays have each vector as a "row" or a "column", for the message.
     """
     first, *_ = sites.values()
     for name, rows in sites.items():

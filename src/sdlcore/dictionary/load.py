@@ -7,7 +7,7 @@ from typing import Any
 
 from sdlcore.dictionary.card import config_of, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.run_folder import CHECKPOINT, finished_run, is_finished, unfinished_run
+from sdlcore.dictionary.run_folder import CHECKPOINT, is_finished, unfinished_run
 from sdlcore.extraction.places import located
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
@@ -104,7 +104,7 @@ def open_or_make(
         return Dictionary.load(folder)
     with unfinished_run(folder) if leads else nullcontext() as rows:
         dictionary = make(Checkpointing(folder / CHECKPOINT, facts), [rows] if rows else [])
-        if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
+        if leads:
             dictionary.save(folder)
     return dictionary
 

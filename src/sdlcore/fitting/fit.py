@@ -17,7 +17,6 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.conversion import is_store, pair_of
-from sdlcore.data.loaders import is_stream
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.card import fitted_place
@@ -169,11 +168,6 @@ def opened_fit(
             settings["pair"] = pair_of(x, target, settings.get("pair"))
         else:
             settings["pair"] = checked("pair", Pair, settings.get("pair") or given.pair)
-            if is_stream(x) and settings["pair"] == "sae" and len(given.widths) > 2:
-                raise ValueError(
-                    f"x gives batches of {len(given.widths)} sites, but an autoencoder reads one; set pair to "
-                    "crosscoder, or give batches of one site"
-                )
             if given.batch_size is not None:
                 if "batch_size" in settings:
                     raise ValueError("batch_size is the size of the batches that x gives; leave it out")
