@@ -2,7 +2,6 @@
 
 import pytest
 
-from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.places import HOOKS, described, hook_names, located
 
 NAMES = [
@@ -21,12 +20,12 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "layer", "place"), NAMES)
 def test_a_name_is_a_block_and_a_place(name, layer, place):
-    assert located(name, None) == located(name, place) == located(name, "default", "default") == (layer, place)
+    assert located(name, None) == located(name, place) == (layer, place)
 
 
 @pytest.mark.parametrize("layer", [None, 3, (1, 2), [1, 2]])
 def test_numbers_keep_their_meaning(layer):
-    assert located(layer, "mlp_output", "residual") == (layer, "mlp_output")
+    assert located(layer, "mlp_output") == (layer, "mlp_output")
 
 
 @pytest.mark.parametrize(
@@ -48,26 +47,3 @@ def test_every_hook_comes_back(site):
     (hook,) = hook_names(5, site)
     assert located(hook, None) == (5, site)
     assert hook in described(5, site)
-
-
-@pytest.mark.parametrize(
-    ("names", "numbers"),
-    [
-        ({"layer": "blocks.8.hook_mlp_out"}, {"layer": 9, "site": "mlp_output"}),
-        ({"layer": "model.layers.11"}, {"layer": 12}),
-        ({"layers": ["model.layers.0", "model.layers.2"]}, {"layers": [1, 3]}),
-        ({"layers": ["blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out"]}, {"layer": 9, "site": "mlp"}),
-        (
-            {"layers": ["blocks.8.hook_resid_pre", "blocks.8.hook_mlp_out"]},
-            {"layer": 9, "site": "residual_before", "target_site": "mlp_output"},
-        ),
-    ],
-)
-def test_a_configuration_may_write_names(names, numbers):
-    common = {"model": "OWNER/NAME", "text": "text.txt"}
-    assert LanguageSource.from_dict(common | names) == LanguageSource.from_dict(common | numbers)
-
-
-def test_a_configuration_that_names_two_places_is_refused():
-    with pytest.raises(ValueError, match="names the place residual, but the place is mlp_output"):
-        LanguageSource.from_dict({"model": "a/b", "text": "t.txt", "layer": "model.layers.3", "site": "mlp_output"})

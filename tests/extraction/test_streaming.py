@@ -178,14 +178,6 @@ def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp
         opened(tmp_path / "train.json", tmp_path).__enter__()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": "another"}', None])
-def test_what_is_no_recipe_is_refused(content: str | None, tmp_path: Path):
-    if content is not None:
-        (tmp_path / "train.json").write_text(content)
-    with pytest.raises(SourceError, match=r"train\.json: expected an sdlcore activation stream"):
-        opened(tmp_path / "train.json", tmp_path).__enter__()
-
-
 @pytest.mark.slow
 def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp_path: Path):
     """Each process runs the model over every other batch of contexts; an odd batch is left over."""

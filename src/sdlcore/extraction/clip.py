@@ -80,11 +80,11 @@ def write_image_stores(
         train, test or both -> file to write.
     skipped_path
         CSV file to write.
+    model, pretrained
+        Arguments of `load_clip`, or of `load_vision` if ``model`` contains a colon; None for the names in ``source``.
     part
         Number of a part of the stores, from 0, and number of parts; None for whole stores. The parts in order
-        (`shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
-    model, pretrained
-        Arguments of `load_clip`; None for the names in ``source``.
+        (`sdlcore.data.writing.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
     workers
         Number of processes that decode images; 0 to decode in this process.
     device
@@ -202,30 +202,18 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
             )
         order = stream(0, "images", "held out").permutation(len(train.paths))
         indices = _first(order[held_out:], source.train_samples, images, "train_samples")
-        return {
-            "train": Split(train, train.labels, indices),
-            "test": Split(train, train.labels, order[:held_out]),
-        }
+        return {"train": Split(train, train.labels, indices), "test": Split(train, train.labels, order[:held_out])}
     test = list_images(test_images, f"test_images {KEYS}")
-    if Path(images).samefile(test_images):
-        raise SourceError(
-            f"{test_images}: is the same folder as {images}; leave test_images out and set test_samples to hold out "
-            "images"
-        )
     if unknown := sorted(set(test.classes) - set(train.classes)):
         raise SourceError(
             f"{test_images}: class folder {unknown[0]} is missing in {images}; test_images must have the same classes"
         )
     index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
-    orders = {
-        name: stream(0, "images", name).permutation(len(folder.paths))
-        for name, folder in (("train", train), ("test", test))
-    }
+    train_order = stream(0, "images", "train").permutation(len(train.paths))
+    test_order = stream(0, "images", "test").permutation(len(test.paths))
     return {
-        "train": Split(train, train.labels, _first(orders["train"], source.train_samples, images, "train_samples")),
-        "test": Split(
-            test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")
-        ),
+        "train": Split(train, train.labels, _first(train_order, source.train_samples, images, "train_samples")),
+        "test": Split(test, index[test.labels], _first(test_order, source.test_samples, test_images, "test_samples")),
     }
 
 

@@ -6,15 +6,15 @@ The module does not import torch, so that checking a configuration is fast.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
-from pydantic import AfterValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, WithJsonSchema
 
 from sdlcore.data.pairs import site_column
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import BLOCK, SITES, Paths
-from sdlcore.extraction.places import NAME, hook_names, located
+from sdlcore.extraction.places import hook_names
 from sdlcore.settings import (
     AsGiven,
     AsList,
@@ -61,15 +61,7 @@ def check_site(value: str) -> str:
 
 
 ContextLength = Annotated[int, Ge(2), Le(10**9)]
-# configurations may also give a block by name (`sdlcore.extraction.places`)
-Block = Annotated[
-    int,
-    Ge(1),
-    Le(1000),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, {"type": "string", "pattern": NAME}]}
-    ),
-]
+Block = Annotated[int, Ge(1), Le(1000)]
 Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
 DROP: Drop = ("first_position", "separator", "outlier")
 SiteName = Annotated[
@@ -150,8 +142,8 @@ class LanguageSource(Settings):
     target_site: SiteName | None = None
     """A second site at block `layer`, the target of transcoders; site is the input."""
     layer: Block = 12
-    """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]. Or a name in place
-    of layer and site: blocks.11.hook_resid_post (TransformerLens) and model.layers.11 are layer 12."""
+    """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer], and layer 12 is
+    TransformerLens' blocks.11.hook_resid_post."""
     layers: Annotated[tuple[Block, ...], Len(2), FromList, AsList, Unique] | None = None
     """Several blocks instead of layer, for crosscoders, which read and write the site at each. With two, a transcoder
     reads the first and writes the second."""
@@ -175,21 +167,6 @@ class LanguageSource(Settings):
     """Factor of the median norm above which a row counts as an outlier."""
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_names(cls, settings: Any) -> Any:
-        """Replace names of places by blocks and sites."""
-        if not isinstance(settings, dict):
-            return settings
-        key = "layer" if settings.get("layers") is None else "layers"
-        block, site = located(settings.get(key), settings.get("site"))
-        if site == settings.get("site"):  # there was no name, or it is the same place
-            return settings | ({key: block} if key in settings else {})
-        site, arrow, target = site.partition("->")
-        entries = {name: value for name, value in settings.items() if name not in ("layer", "layers")} | {"site": site}
-        entries |= {"layers": block} if isinstance(block, tuple) else {"layer": block}
-        return entries | ({"target_site": target} if arrow else {})
 
     def check_together(self) -> None:
         for key, problem in self.inconsistencies():

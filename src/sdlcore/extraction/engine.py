@@ -231,19 +231,9 @@ Choose = Callable[[Any, Batch, int | None], Chosen]
 class Filling:
     """A store that is filled with rows of batches, from its last commit on.
 
-    Parameters
-    ----------
-    writer
-        The store.
-    points
-        Column of the store -> place.
-    max_rows
-        Number of rows; None for all.
-    begin
-        Progress of a store without rows. Progress is saved with each commit. Its ``next`` is where the next batch
-        begins, as in `Call.origin`, and its ``facts()`` are counts for the provenance of the finished store.
-    choose
-        Chooses rows of a batch.
+    ``points`` are the places of its columns. ``max_rows`` is the number of rows, or None for all. ``begin`` is the
+    progress of a store without rows. Progress is saved with each commit. Its ``next`` is where the next batch begins,
+    as in `Call.origin`, and its ``facts()`` are counts for the provenance of the finished store.
     """
 
     progress: Any
@@ -294,18 +284,8 @@ def fill(
 ) -> None:
     """Fill stores in one pass of the model over its inputs, which begins at the store that continues first.
 
-    Parameters
-    ----------
-    fillings
-        The stores. Each takes the batches from its ``progress.next`` on.
-    calls
-        Returns the inputs after a store's progress.
-    rows
-        Turns activations into rows.
-    dtype
-        Precision of the stores.
-    show
-        Called with `Call.origin` after each batch.
+    ``calls`` returns the inputs after a store's progress. Each store takes the batches from its ``progress.next`` on,
+    as rows of precision ``dtype``. ``show`` is called with `Call.origin` after each batch.
     """
     unfinished = [filling for filling in fillings if not filling.is_full]
     if not unfinished:
@@ -344,14 +324,9 @@ def item_rows(
 ) -> Choose:
     """Return the function that chooses the rows of all items.
 
-    Parameters
-    ----------
-    name, names
-        Reference that names the item of a row, and its value for each item; None for the item's number.
-    within
-        Reference for the index of a row in its item, such as patch; None where an item has one row.
-    labels
-        Class of each item.
+    ``name`` is the reference that names the item of a row, and ``names`` its value for each item, or None for the
+    item's number. ``within`` is the reference for the index of a row in its item, such as patch, or None where an item
+    has one row. ``labels`` are the classes of the items.
     """
 
     def choose(_: ItemProgress, batch: Batch, max_rows: int | None) -> Chosen:

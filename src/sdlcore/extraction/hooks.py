@@ -6,7 +6,6 @@ Blocks are counted from 1. The residual stream after block k is ``hidden_states[
 next block. For the last block, transformers returns the stream after the final norm, but sdlcore reads it before.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import ARCHITECTURES, Paths, paths_of
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.places import NAME, read_name
+from sdlcore.extraction.places import read_name
 
 See = Callable[[Tensor], Tensor | None]
 """A function of activations. It returns their replacement, or None to leave them unchanged."""
@@ -66,23 +65,11 @@ def first_tensor(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tup
     return key, keywords[key]
 
 
-def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
-    """Return the place that a name denotes.
+def point_at(model: nn.Module, name: str) -> Point:
+    """Return the place that a name denotes; SourceError, which names similar modules, if the model lacks it.
 
-    Parameters
-    ----------
-    model
-        Any module.
-    name
-        The path of a module, whose output is read; PATH:input or PATH:output; or, for a decoder-only model of
-        transformers, a name of `sdlcore.extraction.places.read_name`, such as ``resid_post.12``.
-    paths
-        Paths of the modules of a decoder whose architecture is unknown.
-
-    Raises
-    ------
-    SourceError
-        If the model has no such module; the message names similar modules.
+    The name is the path of a module, whose output is read; PATH:input or PATH:output; or, for a decoder of
+    transformers, a name of `sdlcore.extraction.places.read_name`, such as ``resid_post.12``.
     """
     path, _, side = name.partition(":")
     if side not in ("", "input", "output"):
@@ -91,10 +78,13 @@ def point_at(model: nn.Module, name: str, paths: Paths | None = None) -> Point:
     if module is not None:
         return Point(module, side or "output")
     lm: Any = model
-    config = lm.config.to_dict() if is_transformers(lm) else {}
-    if re.fullmatch(NAME, name) and (paths is not None or config.get("model_type") in ARCHITECTURES):
-        return Stack.of(model, paths).point(Site(*read_name(name)))
-    raise SourceError(f"at: {type(model).__name__} has no module {path}, but {_like(model, path)}")
+    try:
+        site = Site(*read_name(name))
+    except ValueError:
+        site = None
+    if site is None or not is_transformers(lm) or lm.config.to_dict().get("model_type") not in ARCHITECTURES:
+        raise SourceError(f"at: {type(model).__name__} has no module {path}, but {_like(model, path)}")
+    return Stack.of(model).point(site)
 
 
 def is_transformers(model: Any) -> bool:
@@ -126,8 +116,8 @@ class Stack(NamedTuple):
     """Name of the model, for messages."""
 
     @property
-    def blocks(self) -> nn.ModuleList:
-        return self.model.get_submodule(self.paths.blocks)
+    def blocks(self) -> Any:
+        return _submodule(self.model, self.paths.blocks)
 
     @classmethod
     def of(cls, lm: Any, paths: Paths | None = None) -> "Stack":
@@ -135,16 +125,9 @@ class Stack(NamedTuple):
         if not is_transformers(lm):
             raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
         name = lm.name_or_path or type(lm).__name__
-        paths = paths or paths_of(lm.config.to_dict(), name)
-        stack = cls(getattr(lm, "base_model", lm), paths, name)
-        try:
-            blocks = stack.blocks
-        except AttributeError as error:
-            raise SourceError(f"{name}: paths.blocks is {paths.blocks}, which does not exist; correct it") from error
-        if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-            raise SourceError(
-                f"{name}: paths.blocks is {paths.blocks}, a {type(blocks).__name__}, expected a list of blocks"
-            )
+        stack = cls(getattr(lm, "base_model", lm), paths or paths_of(lm.config.to_dict(), name), name)
+        if not isinstance(stack.blocks, nn.ModuleList):
+            raise SourceError(f"{name}: paths.blocks is {stack.paths.blocks}, expected the path of a list of blocks")
         return stack
 
     def point(self, site: Site) -> Point:

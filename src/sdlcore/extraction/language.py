@@ -178,19 +178,10 @@ def write_token_stores(
 ) -> list[int]:
     """Write stores in one pass of the model for each split; return the place of the next document for each store.
 
-    After a kill, each store continues from its last commit. Outliers are dropped from each store separately, so
-    evaluation stores may begin at different documents; then each evaluation store takes a pass.
-
-    Parameters
-    ----------
-    files
-        For each store: split (``train`` or ``test``) -> file and number of rows. A split begins with the first document
-        that no context of the previous split contains.
-
-    Raises
-    ------
-    SourceError
-        If the text is too short.
+    ``files`` has for each store: split (``train`` or ``test``) -> file and number of rows. A split begins with the
+    first document that no context of the previous split contains. Outliers are dropped from each store separately, so
+    evaluation stores may begin at different documents; then each evaluation store takes a pass. After a kill, each
+    store continues from its last commit. SourceError if the text is too short.
     """
     with ExitStack() as opened:
         writers = [
@@ -225,25 +216,8 @@ def open_sources(
 ) -> tuple[ContextReader, list[TokenStore]]:
     """Load a model and open a text, for the sources of a pipeline, which differ only in their sites.
 
-    Parameters
-    ----------
-    sources
-        Settings. Blocks behind the deepest site are not kept in memory.
-    model
-        Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
-    text
-        A text, as for `opened_text`.
-    share
-        The documents to read.
-    threads
-        Number of torch threads, from now on for the whole process.
-    device
-        Device of the model; None for the CPU.
-
-    Raises
-    ------
-    SourceError
-        If the model or the text cannot be used, or contexts are longer than the model allows.
+    Blocks behind the deepest site are not kept in memory. ``share`` says which documents to read. The other parameters
+    and the errors are those of `write_language_stores`.
     """
     torch.set_num_threads(threads)
     source = sources[0]
@@ -290,10 +264,18 @@ def write_language_stores(
 
     Parameters
     ----------
-    sources, model, text, threads, device
-        As for `open_sources`.
+    sources
+        Settings, which differ only in their sites.
+    model
+        Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
+    text
+        A text, as for `opened_text`.
     stores
         Training and evaluation store of each source, to write or replace.
+    threads
+        Number of torch threads, from now on for the whole process.
+    device
+        Device of the model; None for the CPU.
 
     Raises
     ------

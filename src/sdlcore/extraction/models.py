@@ -34,19 +34,11 @@ def _transformers() -> Any:
 
 
 def find_checkpoint(reference: str | Path, revision: str | None = None) -> Path:
-    """Return the folder of the model that ``reference`` names, with config.json, safetensors and tokenizer.
+    """Return the folder of a model, with config.json, safetensors and tokenizer.
 
-    Parameters
-    ----------
-    reference
-        A folder, or OWNER/NAME at the hub, which is downloaded if needed.
-    revision
-        Commit, tag or branch at the hub; None for the newest.
-
-    Raises
-    ------
-    SourceError
-        If the model does not exist, needs an access request, or the hub cannot be reached.
+    ``reference`` is a folder, or OWNER/NAME at the hub, which is downloaded if needed: the newest ``revision`` (commit,
+    tag or branch) if it is None. SourceError if the model does not exist, needs an access request, or the hub cannot
+    be reached.
     """
     name, folder = str(reference), user_path(reference, "model")
     if is_hub_model(name):

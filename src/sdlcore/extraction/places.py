@@ -23,8 +23,6 @@ HOOKS = {
 _MODULE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:layers|h)\.(\d{1,4})(?:\.([A-Za-z_][\w.]*))?")
 _HOOK = re.compile(r"blocks\.(\d{1,4})\.(.+)")
 _SHORT = re.compile(r"([a-z]+_[a-z]+)\.(\d{1,4})")
-NAME = rf"^(?:{_MODULE.pattern}|{_HOOK.pattern}|{_SHORT.pattern})\Z"
-"""Form of all names."""
 _PLACES = {hook: site for site, hook in HOOKS.items()}
 SHORT = {
     "resid_pre": "residual_before",
@@ -57,7 +55,7 @@ def read_name(name: str) -> tuple[int, str]:
     )
 
 
-def located(layer: Any, place: str | None, default: str | None = None) -> tuple[Any, Any]:
+def located(layer: Any, place: str | None) -> tuple[Any, Any]:
     """Return layer and place, with names replaced by blocks, counted from 1, and the place that they name.
 
     Parameters
@@ -65,9 +63,7 @@ def located(layer: Any, place: str | None, default: str | None = None) -> tuple[
     layer
         A block, a name, several of these, or None.
     place
-        The place that was given beside it.
-    default
-        The place where none was given.
+        The place that was given beside it; None for the default.
 
     Raises
     ------
@@ -85,7 +81,7 @@ def located(layer: Any, place: str | None, default: str | None = None) -> tuple[
         raise ValueError(f"layer names different places in different blocks ({', '.join(map(str, several))})")
     else:
         named = places[0]
-    if place not in (None, default, named):
+    if place not in (None, named):
         raise ValueError(f"layer is {layer}, which names the place {named}, but the place is {place}; name it once")
     return blocks[0] if len(blocks) == 1 else tuple(blocks), named
 
@@ -116,9 +112,8 @@ def described(layer: Any, place: str | None = None, pair: str = "sae") -> str:
 
 def place_of(at: Iterable[str]) -> dict[str, Any] | None:
     """Return layer and place, as `splice` takes them, of names of places; None if they are no such place."""
-    names = tuple(at)
     try:
-        layer, place = located(names if len(names) > 1 else names[0], None)
+        layer, place = located(tuple(at), None)
     except ValueError:
         return None
-    return None if place is None else {"layer": layer, "place": place}
+    return {"layer": layer, "place": place}

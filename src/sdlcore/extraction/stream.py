@@ -322,19 +322,8 @@ def write_language_recipe(
 ) -> None:
     """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
 
-    Parameters
-    ----------
-    source, model, text, threads, device
-        As for `sdlcore.extraction.language.open_sources`; ``train_samples`` is ignored.
-    recipe_path, test_path
-        Files to write or replace.
-    buffer_rows
-        Number of rows that are kept in memory. Batches are drawn from these rows.
-
-    Raises
-    ------
-    SourceError
-        If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
+    ``buffer_rows`` is the number of rows in memory, from which batches are drawn. The other parameters and the errors
+    are those of `sdlcore.extraction.language.write_language_stores`; ``train_samples`` is ignored.
     """
     reader, (content,) = open_sources([source], model, text, threads=threads, device=device)
     (first_place,) = write_token_stores(reader, [content], [{"test": (test_path, source.test_samples)}])
@@ -345,41 +334,16 @@ def write_language_recipe(
     write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **recipe, "provenance": content.facts})
 
 
-def load_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a recipe; SourceError if the file is not a recipe of this version."""
-    try:
-        content: Any = json.loads(Path(path).read_text())
-        if (content["format"], content["version"]) == (FORMAT, VERSION):
-            return content
-        problem = f"version {content['version']} of {content['format']}"
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        problem = repr(error)
-    raise SourceError(f"{path}: expected an {FORMAT} of version {VERSION} ({problem}); make it anew")
-
-
 @contextmanager
 def open_language_stream(
     path: str | Path, request: Request, folder: Path, device: torch.device
 ) -> Iterator[TrainingRows]:
-    """Open the stream of a recipe for a training. Normalisation is fitted on the rows of the first buffer.
+    """Open the stream of a recipe for a training; SourceError if its model or text has changed.
 
-    Parameters
-    ----------
-    path
-        The recipe.
-    request
-        The pair, the batches and their order.
-    folder
-        Folder of the training, which stores the marks until the training ends.
-    device
-        Device of the language model.
-
-    Raises
-    ------
-    SourceError
-        If the recipe does not exist, or its model or text has changed.
+    Normalisation is fitted on the rows of the first buffer. ``folder``, the training's, keeps the marks until the
+    training ends. The language model runs on ``device``.
     """
-    recipe = load_recipe(path)
+    recipe = json.loads(Path(path).read_text())
     facts = recipe["provenance"]
     source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
     reader, (content,) = open_sources([source], recipe["model"], recipe["text"], threads=threads, device=device)

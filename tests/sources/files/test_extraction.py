@@ -19,7 +19,6 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import (
     BLOCK_ROWS,
-    count_classes,
     file_shapes,
     held_out,
     write_file_stores,
@@ -184,7 +183,6 @@ def test_labels_may_be_names(suffix, tmp_path):
     np.save(tmp_path / "few.npy", names[:50].astype("<U4"))  # a narrower type, in which "elep" is a name
     np.save(tmp_path / "labels.npy", names) if suffix == "npy" else np.savez(tmp_path / "labels.npz", names)
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.{suffix}")
-    assert count_classes(source) == 3
     write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     for split in ("train", "test"):
         with ActivationStore(tmp_path / f"{split}.h5") as store:
@@ -276,8 +274,6 @@ def with_row(values, row, value):
             {"labels": LABELS, "class_names": ["a", "b"]},
             r"labels\.npy: row \d+ contains 2, expected a class from 0 to 1, or -1",
         ),
-        # a copy of the samples of training is no evaluation
-        ({"test_input": X}, r"test_input\.npy: contains the same samples as .*; leave test_input"),
     ],
 )
 def test_arrays_that_do_not_serve_are_refused(tmp_path, arrays, message):
@@ -289,13 +285,6 @@ def test_arrays_that_do_not_serve_are_refused(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message):
         write_file_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
-
-
-def test_the_samples_of_training_in_another_order_are_an_evaluation(tmp_path):
-    np.savez(tmp_path / "both.npz", a=X, b=X[::-1])
-    keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in (("input", "a"), ("test_input", "b"))}
-    write_file_stores(FileSource(**keyed), tmp_path / "train.h5", tmp_path / "test.h5")
-    assert (tmp_path / "test.h5").is_file()
 
 
 @pytest.mark.parametrize(
@@ -330,15 +319,6 @@ def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, capl
     assert "other settings or inputs" in caplog.text
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
         assert train.rows + test.rows == 2 * ROWS
-
-
-def test_classes_are_counted_without_those_of_no_class_and_what_a_job_would_refuse_is_refused(folder, tmp_path):
-    np.save(tmp_path / "labels.npy", LABELS)
-    assert count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy")) == 3
-    assert count_classes(FileSource(f"{folder}/x.npy")) is None
-    np.save(tmp_path / "labels.npy", LABELS[1:])
-    with pytest.raises(SourceError, match=r"differ in rows: .*x.npy has 10000, .*labels.npy has 9999"):
-        count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy"))
 
 
 @pytest.mark.parametrize("files", [{"test_share": 0.07}, {"test_input": "few.npy", "test_target": "few.npy"}])

@@ -15,7 +15,7 @@ from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
-from sdlcore.sources.files.settings import FileSource, parse_array
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
 
@@ -46,13 +46,8 @@ def write_file_stores(source: FileSource, train_path: str | Path, test_path: str
         names = _number_classes(source, train, test)
         rows, share = train["input"].shape[0], source.test_share
         files = {path: sha256_of(path) for path in source.files}
-        if source.test_input is None:
-            if not 0 < int(share * rows) < rows:
-                raise SourceError(
-                    f"{source.input}: test_share {share} of {rows} rows leaves no row to train or to test on"
-                )
-        else:
-            _check_apart(source, files)
+        if source.test_input is None and not 0 < int(share * rows) < rows:
+            raise SourceError(f"{source.input}: test_share {share} of {rows} rows leaves no row to train or to test on")
 
         def chosen(split: str, start: int, stop: int) -> np.ndarray:
             if source.test_input is not None:
@@ -96,36 +91,11 @@ def held_out(start: int, stop: int, share: float) -> np.ndarray:
     return chosen
 
 
-def _check_apart(source: FileSource, files: Mapping[str, str]) -> None:
-    """Raise `SourceError` if the evaluation file is the training file, a link to it or a copy of it."""
-    train, test = parse_array(source.input), parse_array(source.test_input or "")
-    # a missing key means the only array
-    if files[train.path] == files[test.path] and (train.key == test.key or None in (train.key, test.key)):
-        raise SourceError(
-            f"{source.test_input}: contains the same samples as {source.input}; leave test_input out and set "
-            "test_share to hold out samples"
-        )
-
-
-def count_classes(source: FileSource) -> int | None:
-    """Count the classes among the labels of a source's training arrays; None without labels.
-
-    The arrays are also checked as in `write_file_stores`, so that a plan fails before its jobs do.
-
-    Raises
-    ------
-    SourceError
-        If an array is missing, or has a wrong rank, type or length; the message names file and array.
-    """
-    with ExitStack() as stack:
-        train, _ = _open_both(stack, source)
-        return len(set(np.unique(_values(train["labels"])).tolist()) - {-1, ""}) if "labels" in train else None
-
-
 def file_shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return a source's numbers of training and evaluation samples, and the dimensions of input and target.
 
-    The target's dimension is 0 if there is no target. Only headers are read; errors as in `count_classes`.
+    The target's dimension is 0 if there is no target. Only headers are read, so that a plan fails before its jobs do.
+    SourceError if an array is missing, or has a wrong rank, type or length; the message names file and array.
     """
     with ExitStack() as stack:
         train, test = _open_both(stack, source)
@@ -149,15 +119,12 @@ def _rows(values: np.ndarray, start: int, stop: int) -> np.ndarray:
     return values[start:stop]
 
 
-def _values(array: Array) -> np.ndarray:
-    return array.read(0, array.shape[0])
-
-
 def _number_classes(source: FileSource, train: dict[str, Array], test: dict[str, Array]) -> list[str] | None:
     """Replace the labels of both by indices of classes, -1 for no class, and return the names of the classes."""
     if "labels" not in train:
         return None
-    labels = {arrays["labels"].name: _values(arrays["labels"]) for arrays in (train, test)}
+    both = [arrays["labels"] for arrays in (train, test)]
+    labels = {array.name: array.read(0, array.shape[0]) for array in both}
     names = None if source.class_names is None else read_class_names(source.class_names)
     if train["labels"].dtype.kind == "U":
         names = sorted({str(name) for values in labels.values() for name in np.unique(values)} - {""})
