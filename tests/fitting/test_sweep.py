@@ -78,17 +78,6 @@ def test_runs_take_over_their_own_or_the_common_start(x):
     assert [one.settings["k"] for one in dictionaries.values()] == [4, 2]
 
 
-def test_one_bar_counts_the_steps_of_all_runs(x, capfd):
-    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, device="cpu")
-    assert "60/60" in capfd.readouterr().err
-    sdl.fit_many(x, {"one": {}}, **TOPK, device="cpu")
-    shown = capfd.readouterr().err
-    assert "30/30" in shown
-    assert "fvu=" in shown
-    sdl.fit_many(x, {"one": {}}, **TOPK, **QUIET)
-    assert capfd.readouterr().err == ""
-
-
 def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
     runs, settings = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}, TOPK | {"checkpoint_every": 10}
     whole = sdl.fit_many(x, runs, **settings, **QUIET)
@@ -148,29 +137,21 @@ def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("runs", "options", "message"),
+    ("runs", "message"),
     [
-        ({"a": {}, "b": {"k": 99}}, {}, "run 'b': k must be at most n_q = 24, found 99"),
-        ({"a": {"latents": 3}}, {}, "run 'a': .*latents"),
-        ({"a/b": {}}, {}, "run 'a/b': expected a name that is valid for a folder"),
-        ({"a.pt": {}}, {}, "run 'a.pt': a.pt: expected a folder"),
-        ({"..": {}}, {}, "run '..': expected a name that is valid for a folder"),
-        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but the inputs of all runs are for pair sae"),
-        ({1: {}, "1": {"k": 2}}, {}, "two of the runs 1, '1' have the same name as text; rename one"),
-        ({"a": {"batch_size": 4000}}, {}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),
-        (
-            {"a": {"lambda_anchor": 1}},
-            {},
-            "run 'a': lambda_anchor is 1, but no anchors are given; give both or neither",
-        ),
-        ({"a": {"anchors": np.eye(8), "n_q": 4, "lambda_anchor": 1}}, {}, "run 'a': there are 8 anchors, but n_q is 4"),
-        ({"a": {"anchors": np.eye(9), "lambda_anchor": 1}}, {}, "run 'a': anchors have 9 dimensions, but x has 8"),
+        ({"a": {}, "b": {"k": 99}}, "run 'b': k must be at most n_q = 24, found 99"),
+        ({"a/b": {}}, "run 'a/b': expected a name that is valid for a folder"),
+        ({"a.pt": {}}, "run 'a.pt': a.pt: expected a folder"),
+        ({"..": {}}, "run '..': expected a name that is valid for a folder"),
+        ({"a": {"pair": "transcoder"}}, "run 'a': pair is transcoder, but the inputs of all runs are for pair sae"),
+        ({1: {}, "1": {"k": 2}}, "two of the runs 1, '1' have the same name as text; rename one"),
+        ({"a": {"batch_size": 4000}}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),
     ],
 )
-def test_what_is_wrong_is_named_before_anything_is_trained(runs, options, message, x, monkeypatch):
+def test_what_is_wrong_is_named_before_anything_is_trained(runs, message, x, monkeypatch):
     monkeypatch.setattr(loop, "TrainingStep", None)
     with pytest.raises(ValueError, match=message):
-        sdl.fit_many(x, runs, **options, **TOPK, **QUIET)
+        sdl.fit_many(x, runs, **TOPK, **QUIET)
 
 
 def test_batches_are_refused():

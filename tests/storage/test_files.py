@@ -145,22 +145,6 @@ def test_a_lock_is_held_by_one_and_released_by_a_kill(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_forked_process_does_not_keep_the_lock_of_one_that_ended(tmp_path):
-    code = (
-        "import os, sys, time; from sdlcore.storage.files import lock, write_text\n"
-        "with lock(sys.argv[1]):\n    if child := os.fork():\n        write_text(sys.argv[2], str(child))\n"
-        "        os._exit(0)\n    time.sleep(60)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, *map(str, (tmp_path / "run", tmp_path / "child"))], check=True)
-    child, started = int((tmp_path / "child").read_text()), time.monotonic()
-    try:
-        with lock(tmp_path / "run", seconds=10):
-            os.kill(child, 0)  # raises an error if the child has ended
-            assert time.monotonic() - started < 20, "the child sleeps for a minute"
-    finally:
-        os.kill(child, signal.SIGKILL)
-
-
 def test_a_folder_is_made_once_by_all_that_ask_for_it(tmp_path):
     made = []
 

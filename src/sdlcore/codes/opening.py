@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.codes.posterior import JUDGED
-from sdlcore.data.arrays import Readable, digest_of_arrays
-from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
+from sdlcore.data.arrays import digest_of_arrays
+from sdlcore.data.batches import Batches, Request, TrainingRows
 from sdlcore.data.conversion import is_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load, open_or_make
 from sdlcore.dictionary.run_folder import run_folder
-from sdlcore.evaluation.compare import compare
 from sdlcore.identity import identity, provenance
 from sdlcore.inputs import open_batches
 from sdlcore.model.activation import refuse_signed
@@ -93,16 +91,6 @@ def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[Samples]:
         yield Samples(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
 
 
-def meanings_kept(before: Dictionary, after: Dictionary, samples: Readable) -> dict[str, float]:
-    """Compare the codes of two dictionaries with `compare`, on at most the first `JUDGED` samples.
-
-    Return the share of latents that keep their meaning (``kept``), and the means of the measures of `compare`, by name.
-    """
-    x, _ = read_pair(samples, "sae", 0, min(JUDGED, samples.rows))
-    found = compare(before, after, x).summary()
-    return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
-
-
 def make_or_open(
     start: Dictionary,
     stage: str,
@@ -111,7 +99,7 @@ def make_or_open(
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return the result of ``make``, compared with ``start`` (`meanings_kept`). ``out``: a folder, as for `fit`."""
+    """Return what ``make`` returns, given the provenance and where to keep checkpoints. ``out``: as for `fit`."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     inputs = {"store": samples.batches.digest, "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
@@ -119,9 +107,5 @@ def make_or_open(
     if (origin := samples.batches.origin) is not None:
         facts["activations"] = origin
 
-    def compared(checkpoints: Checkpointing | None, _: Any) -> Dictionary:
-        dictionary = make(facts, checkpoints)
-        dictionary.provenance["compared"] = meanings_kept(start, dictionary, samples.rows.sample())
-        return dictionary
-
-    return open_or_make(None if out is None else run_folder(out), facts, compared, samples.batches.recorded)
+    folder = None if out is None else run_folder(out)
+    return open_or_make(folder, facts, lambda keep, _: make(facts, keep), samples.batches.recorded)

@@ -15,7 +15,6 @@ from sdlcore.codes.opening import (
     Samples,
     checked_l0,
     make_or_open,
-    meanings_kept,
     open_dictionary,
     open_samples,
 )
@@ -101,14 +100,10 @@ def reencode(
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
         untrained = Dictionary(_with_unit_rows(start.coder, activation, int(k)), start.provenance)
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
-        with open_samples(x, start.coder, seed) as samples:
-            if not gives_batches(x):
+        if not gives_batches(x):
+            with open_samples(x, start.coder, seed) as samples:
                 settings["batch_size"] = samples.size
-            found = fit(x, start=untrained, seed=seed, device=device, progress=progress, out=out, **settings)
-            found.provenance["compared"] = meanings_kept(start, found, samples.rows.sample())
-        if out is not None:
-            found.save(out)
-        return found
+        return fit(x, start=untrained, seed=seed, device=device, progress=progress, out=out, **settings)
     with open_samples(x, start.coder, seed) as samples:
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:

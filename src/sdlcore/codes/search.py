@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from sdlcore.codes.opening import N_SAMPLES, checked_l0, meanings_kept, open_dictionary, open_samples
+from sdlcore.codes.opening import N_SAMPLES, checked_l0, open_dictionary, open_samples
 from sdlcore.codes.posterior import (
     JUDGED,
     TUNED_ON,
@@ -71,8 +71,8 @@ def search(
 
     Returns
     -------
-    A new dictionary with these rows and codes. Its provenance names the search and its arguments, and, given ``x``, the
-    share of latents that keep their meaning (`compare`, on at most 8,192 samples), as its model card does.
+    A new dictionary with these rows and codes. Its provenance names the search and its arguments. `compare` tells which
+    latents keep their meaning.
 
     Raises
     ------
@@ -114,7 +114,4 @@ def search(
                 record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
                 new_coder = with_mean_l0(new_coder, samples, number, l0)
         facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
-        found = Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
-        if samples is not None:
-            found.provenance["compared"] = meanings_kept(start, found, samples)
-    return found
+        return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)

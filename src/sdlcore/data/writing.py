@@ -11,9 +11,9 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -123,7 +123,6 @@ class ResumableWriter:
         self._identity = json.dumps([VERSION, NUMBERS["activations"], dtype, class_names, facts], sort_keys=True)
         self._state: Any = None  # at the last commit
         self._kinds: Kinds = {}
-        self._files: dict[str, BinaryIO] = {}
         self._sizes: dict[str, int] = {}
         self._is_committed = True
         self._take_over()
@@ -193,15 +192,12 @@ class ResumableWriter:
             raise ValueError(f"{self._path}: block has columns {kinds}, expected {self._kinds} as in the first block")
         sizes = {}
         for name, values in columns.items():
-            if name not in self._files:
-                self._files[name] = self._file_of(name).open("ab")
+            content: Any = np.ascontiguousarray(values).data
             if values.dtype == object:
                 # without escapes, so that a text that UTF-8 cannot encode is refused here and not at the end
-                lines = "".join(json.dumps(str(text), ensure_ascii=False) + "\n" for text in values)
-                size = self._files[name].write(lines.encode())
-            else:
-                size = self._files[name].write(np.ascontiguousarray(values).data)
-            sizes[name] = self._sizes.get(name, 0) + size
+                content = "".join(json.dumps(str(text), ensure_ascii=False) + "\n" for text in values).encode()
+            with self._file_of(name).open("ab") as file:
+                sizes[name] = self._sizes.get(name, 0) + file.write(content)
         self._sizes = sizes  # of whole blocks only, so that `finish` finds the rest of a failed write
         self.rows += len(input)
         self._is_committed = False
@@ -216,9 +212,9 @@ class ResumableWriter:
         """
         if self._is_committed:
             return
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
+        for name in self._sizes:
+            with self._file_of(name).open("rb+") as file:
+                os.fsync(file.fileno())
         progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "sizes": self._sizes}
         write_json(self.folder / PROGRESS, {**progress, "state": state.to_dict()})
         self._is_committed = True
@@ -240,7 +236,6 @@ class ResumableWriter:
             return
         for name, size in sizes.items():
             os.truncate(self._file_of(name), size)
-            self._files[name] = self._file_of(name).open("ab")
         self._sizes, self.rows, self._state, self._kinds = sizes, progress["rows"], progress["state"], progress["kinds"]
         log.info("%s: resuming from row %d", self._path, self.rows)
 
@@ -248,10 +243,9 @@ class ResumableWriter:
         """Copy the columns to the store; `close` then removes them."""
         if not self.rows:
             raise StoreError(f"{self._path}: a store needs at least one sample")
-        for name, file in self._files.items():
-            file.flush()
-            if (found := self._file_of(name).stat().st_size) != self._sizes[name]:
-                problem = f"{self._file_of(name)} has {found} bytes, expected {self._sizes[name]}"
+        for name, size in self._sizes.items():
+            if (found := self._file_of(name).stat().st_size) != size:
+                problem = f"{self._file_of(name)} has {found} bytes, expected {size}"
                 raise StoreError(f"{problem}, since a write failed or the file was changed; repeat the command")
         check_writable(self._path.parent)  # HDF5 crashes if it cannot write the beginning of a file
         with atomic_path(self._path) as part:
@@ -305,10 +299,7 @@ class ResumableWriter:
         return values.reshape(-1, *shape)
 
     def close(self) -> None:
-        """Close the files of the columns, and remove them if there is no commit to resume from."""
-        for file in self._files.values():
-            with suppress(OSError):  # of a full disk, which an earlier write has raised
-                file.close()
+        """Remove the files of the columns if there is no commit to resume from."""
         if not (self.folder / PROGRESS).exists():
             shutil.rmtree(self.folder)
 

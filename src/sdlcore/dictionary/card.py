@@ -13,8 +13,10 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json, Pair
 
 LIBRARY = "sdlcore"
-CARD_FACTS = ("searched", "refined", "replaced", "reencoded", "compared", "seed", "inputs", "versions", "package")
-"""Facts of the provenance that a card shows; the first five describe changes after the training."""
+CHANGES = ("searched", "refined", "replaced", "reencoded")
+"""Facts of the provenance about changes after the training."""
+CARD_FACTS = (*CHANGES, "seed", "inputs", "versions", "package")
+"""Facts of the provenance that a card shows."""
 ARROW = "->"
 """Between the two sites of a transcoder's place."""
 

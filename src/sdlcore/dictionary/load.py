@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from sdlcore.dictionary.card import config_of, fitted_place
+from sdlcore.dictionary.card import CHANGES, config_of, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import CHECKPOINT, is_finished, unfinished_run
 from sdlcore.extraction.places import located
@@ -132,7 +132,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
         language model with one layer; `export_set` writes larger sets.
     folder
         Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
-        Results of `search`, `refine` and `reencode` bring their model card, README.md.
+        Results of `search`, `refine` and `reencode` (to jumprelu) bring their model card, README.md.
     options
         Options of the format, all optional:
 
@@ -163,7 +163,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
         config = config_of(dictionary.coder, dictionary.provenance)
         options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
     path = export_coder(coder_of(dictionary), to, folder, **options)
-    if isinstance(dictionary, Dictionary) and "compared" in dictionary.provenance:
+    if isinstance(dictionary, Dictionary) and not dictionary.provenance.keys().isdisjoint(CHANGES):
         if (card := path / "README.md").exists():
             warn_at_call(f"{card} is kept, and may describe another dictionary; delete it for a new card")
         else:
