@@ -1,43 +1,16 @@
 """Names in the pages exist, and numbers in them are right. tests/pages runs the code blocks."""
 
-import os
 import re
-import subprocess
 import symtable
-import sys
 
 import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import GENERATED, pages
-from tests.pages.blocks import blocks as blocks_of
 
-STUDY = {**os.environ, "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow"))}
 """Environment of code that imports the study."""
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
-
-
-def blocks(page, language):
-    return [block.code for block in blocks_of(REPOSITORY / page) if block.language == language]
-
-
-def test_what_the_page_of_the_theorems_shows_runs():
-    (code,) = blocks("docs/theory.md", "python")
-    done = subprocess.run([sys.executable, "-c", code], env=STUDY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1.0 ")
-    assert float(done.stdout.splitlines()[-1]) == 0
-
-
-def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
-    code = blocks("docs/inside-a-model.md", "python")[-1]
-    done = subprocess.run([sys.executable, "-c", code], env=STUDY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    *rows, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
-    for cosine, expected in rows:
-        assert cosine == pytest.approx(expected, abs=0.02)
-    assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
 
 
 @pytest.mark.parametrize("page", PAGES)

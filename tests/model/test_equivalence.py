@@ -85,23 +85,6 @@ def test_torchs_operators_compute_the_definition(name, batch):
     )
 
 
-@pytest.mark.parametrize(
-    "batch", [BATCHES[0], *(pytest.param(batch, marks=pytest.mark.kernels) for batch in BATCHES[1:])]
-)
-@pytest.mark.parametrize("name", [name for name in OURS if name != "matching_pursuit"])  # uses no kernel
-def test_tritons_kernels_compute_the_definition(name, batch):
-    pytest.importorskip("triton", reason="Triton has no package for this system")
-    from sdlcore.sparse.kernels.triton_kernels import TritonKernels
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, x, target, config = example_model(name, batch)
-    model, x, target = model.to(device), x.to(device), target.to(device)
-    dense = without_search(model)
-    assert_close(
-        forward_and_backward(model, x, target, config, TritonKernels()), forward_and_backward(dense, x, target, config)
-    )
-
-
 # Of equal entries in a batch, BatchTopK keeps the first process's.
 @pytest.mark.parametrize(
     ("name", "batch"),
@@ -124,27 +107,6 @@ def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name
     first, second = together(2, work)
     for key in [*model.latent_names, "latents"]:
         first[key] = torch.cat([first[key], second[key]], dim=1 if key == "latents" else 0)
-    assert_close(first, expected)
-
-
-@pytest.mark.parametrize("name", SEARCHED)
-def test_two_processes_with_half_of_the_samples_each_compute_the_definition(name):
-    model, x, target, config = example_model(name, "random")
-    expected = forward_and_backward(without_search(model), x, target, config)
-
-    def work(group):
-        mine = copy.deepcopy(model)
-        divide(mine, Processes(samples=group))
-        part = group.part(len(x))
-        return forward_and_backward(mine, x[part], target[part], config)
-
-    first, second = together(2, work)
-    parameters = [name for name, _ in model.named_parameters()]
-    for key in first:
-        if key in ("latents", "x_hat"):
-            first[key] = torch.cat([first[key], second[key]])
-        elif key in parameters:
-            first[key] = (first[key] + second[key]) / 2
     assert_close(first, expected)
 
 

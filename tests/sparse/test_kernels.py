@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.sparse.kernels import numba_kernels, tiles
-from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.workspace import Workspace
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 DTYPES = [torch.float32, torch.float64]
 NUMBA, TORCH = NumbaKernels(), Kernels()
 
@@ -132,20 +130,6 @@ def test_rows_are_normalised_and_multiplied(seed, rows, d):
         products, squares = kernels.row_products(gradient, W)
         torch.testing.assert_close(products, (gradient * W).sum(1), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(squares, gradient.square().sum(1), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_device_gives_what_the_torch_operators_give_on_the_cpu(device):
-    generator = torch.Generator().manual_seed(0)
-    x, W, b = (torch.randn(*shape, generator=generator) for shape in ((64, 33), (500, 33), (500,)))
-
-    def decoded(kernels, place):
-        codes = kernels.largest(Product(x.to(place), W.to(place), b.to(place), torch.float32), 7)
-        return kernels.gather_sum(*codes, W.to(place)).cpu()
-
-    kernels = kernels_for(torch.device(device))
-    assert isinstance(kernels, NumbaKernels if device == "cpu" else Kernels)
-    torch.testing.assert_close(decoded(kernels, device), decoded(TORCH, "cpu"), rtol=1e-4, atol=1e-4)
 
 
 _BITS = """

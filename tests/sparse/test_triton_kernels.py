@@ -86,6 +86,8 @@ TRAININGS = {
     "relu": {"activation": "relu", "l1": 0.1, "decoder_norm": "free", "weight_decay": 0.1},
     "jumprelu": {"activation": "jumprelu", "l0": 0.1, "init_threshold": 1.0, "bandwidth": 0.1, "decoder_norm": "unit"},
     "gated": {"activation": "gated", "l1": 0.1, "decoder_norm": "unit", "bias": True},
+    "abstopk": {"activation": "abstopk", "k": 4},
+    "lista": {"activation": "lista", "k": 4},
     "tied": {"activation": "topk", "k": 4, "tied": True, "lambda_anchor": 1.0},
     "accumulated": {"activation": "topk", "k": 4, "accumulate": 2},
 }

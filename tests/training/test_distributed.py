@@ -34,6 +34,7 @@ CASES = {
     "annealed": {"activation": "relu", "l1": 0.1, "bias": True, "l1_exponent_end": 0.3},
     "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "topk": {"activation": "topk", "k": 4, "decoder_norm": "unit", "gradient_clip": 0.1},
+    "abstopk": {"activation": "abstopk", "k": 4},
     "batchtopk": {"activation": "batchtopk", "k": 1, "n_q": 256, "accumulate": 2, **RESAMPLED},
     "nested": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48]},
     "multi_k topk": {"activation": "topk", "k": 4, "multi_k": [2, 4]},

@@ -4,10 +4,6 @@ import contextlib
 import csv
 import json
 import math
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -70,23 +66,3 @@ def test_a_resumed_csv_equals_that_of_an_uninterrupted_training(tmp_path_factory
     record(folder / "resumed.csv", [], ROWS[: saved + ahead], dies=True)
     record(folder / "resumed.csv", json.loads(json.dumps(ROWS[:saved])), ROWS[saved:])
     assert (folder / "resumed.csv").read_bytes() == (folder / "whole.csv").read_bytes()
-
-
-def test_a_killed_process_leaves_whole_rows(path):
-    code = f"""
-from pathlib import Path
-from sdlcore.training.history import History, csv_rows
-with csv_rows(Path({str(path)!r})) as write:
-    history = History(sinks=[write])
-    for step in range(10**9):
-        history.add({{"step": step, "loss": 1 / (step + 1)}})
-"""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    while not path.exists() or path.stat().st_size < 10_000:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    header, *lines = path.read_text().splitlines(keepends=True)
-    assert header == "step,loss\n"
-    assert all(line == f"{step},{1 / (step + 1)}\n" for step, line in enumerate(lines))

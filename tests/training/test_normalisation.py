@@ -55,9 +55,9 @@ def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, ro
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
     x = torch.from_numpy(INPUT.astype(np.float32))
-    expected, _ = fit_normalisation(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
-    normalised, _ = fit_normalisation(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
-    torch.testing.assert_close(normalised, expected, rtol=1e-3, atol=1e-3)
+    expected, _ = fit(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
+    scaled, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
+    torch.testing.assert_close(scaled, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])

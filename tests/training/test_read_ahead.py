@@ -116,15 +116,6 @@ def test_what_a_reader_raises_is_raised_at_its_step_with_its_traceback(store, fi
     assert not threads()
 
 
-@pytest.mark.parametrize("error", [StopIteration, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
-def test_no_error_of_a_reader_looks_like_the_end_of_the_batches(error):
-    def batches(step):
-        raise error
-
-    with pytest.raises(RuntimeError if error is StopIteration else error):
-        next(read_ahead(batches, 7, 9, "cpu"))
-
-
 @given(stop=st.integers(0, 8), depth=st.integers(1, 4))
 def test_a_consumer_that_stops_early_leaves_no_thread(store, stop, depth):
     with closing(read_ahead(reader(store), 0, 50, "cpu", depth)) as ahead:

@@ -6,7 +6,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse import products
 from sdlcore.sparse.kernels.interface import Kernels, RowNorms
-from sdlcore.sparse.products import decode_at
 from sdlcore.training.step import TrainingStep
 
 METHODS = {
@@ -44,21 +43,10 @@ def gradient_norms(settings, steps=3):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
-    noted = []
-
-    def counting(self, W, gradient, look=RowNorms.of):
-        noted.append(look(self, W, gradient) is not None)
-        return look(self, W, gradient)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RowNorms, "of", counting)
-        norms = gradient_norms(METHODS[method])
+    """Although it comes from the norms of rows where these are known."""
+    norms = gradient_norms(METHODS[method])
     monkeypatch.setattr(RowNorms, "of", lambda self, W, gradient: None)
     torch.testing.assert_close(norms, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
-    # norms of a part of the gradient, or of an earlier version, must not be used
-    assert sum(noted) == 3 * {
-        **{"sphere": 2, "free": 2, "penalised": 1, "anchored": 4, "matched": 4, "frozen decoder": 1}
-    }.get(method, 0)
 
 
 ANCHORED = ("anchored", "matched", "cosine", "dense", "accumulated", "free", "tied")
@@ -212,15 +200,3 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
     assert torch.equal(step.dead.silent, silent[order])
     assert not step.firings.any()
     torch.testing.assert_close(model(x).x_hat, x_hat)
-
-
-def test_a_detached_sum_passes_its_gradient_to_its_part_alone():
-    step, x = step_of({"activation": "topk", "k": 4, "prefixes": [8, 32]})
-    support = step.model(x, step._scales).support
-    values = torch.rand(len(support), generator=torch_stream(3, "values"), requires_grad=True)
-    for detached in (False, True):
-        rows = decode_at(values, support, step.model.W_dec, (), 2, detached=detached).rows
-        (gradient,) = torch.autograd.grad(rows[:, 1].sum(), values)
-        earlier = support.rows % 2 == 0
-        assert gradient[~earlier].abs().min() > 0
-        assert bool((gradient[earlier] == 0).all()) == detached
