@@ -98,10 +98,10 @@ gpu-test: ## test the GPU kernels, on a GPU or else with Triton's interpreter (i
 gpu-benchmark: ## measure equality, speed and memory on a GPU, resumable: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu $(ARGS)
 
-release-test: ## build dist/, and test it in empty environments on each of PYTHONS, with the oldest and newest torch (ARGS=--allow-missing)
+release-test: ## build dist/, and test it in empty environments on each of PYTHONS, with the oldest and newest torch
 	rm -rf dist cache/build
 	$(MAKE) --no-print-directory $(BUILT)
-	$(PYTHON) -m tests.release --pythons $(PYTHONS) $(ARGS)
+	$(PYTHON) -m tests.release $(PYTHONS)
 
 packages: ## download all Python packages into cache/packages, for a machine without a network
 	$(PYTHON) -m venv $(VENV)

@@ -5,9 +5,6 @@ distribution. pip chooses torch's build; its setting PIP_EXTRA_INDEX_URL can add
 Nothing is installed when this starts, so it imports the standard library alone.
 """
 
-import argparse
-import csv
-import io
 import json
 import os
 import re
@@ -21,10 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-TABLE, PAGE = Path(__file__).with_suffix(".csv"), REPOSITORY / "CONTRIBUTING.md"
-BEGINS, ENDS = "<!-- environments, made by make release-test -->", "<!-- end -->"
-COLUMNS = ("sdlcore", "package", "python", "torch", "result", "seconds")
-
 USE = """
 import json, subprocess, sys, sysconfig
 from pathlib import Path
@@ -72,17 +65,6 @@ def run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
-def missing(pythons: Sequence[str]) -> list[str]:
-    """Return the interpreters that do not start. pyenv's shims exist for versions that are not active."""
-    absent = []
-    for python in pythons:
-        try:
-            run(python, "-c", "", folder=REPOSITORY)
-        except (OSError, Failure):
-            absent.append(python)
-    return absent
-
-
 def torch_requirements() -> dict[str, str]:
     """Return what to ask pip for, to get the oldest torch that pyproject.toml allows, and the newest."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -114,47 +96,22 @@ def attempt(package: Path, python: str, torch: str, version: str) -> dict[str, s
     return versions
 
 
-def write(rows: Sequence[dict[str, str]], table: Path = TABLE, page: Path = PAGE) -> None:
-    """Write the table, and show it in CONTRIBUTING.md."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    table.write_text(out.getvalue())
-    head, _, rest = page.read_text().partition(BEGINS)
-    _, _, tail = rest.partition(ENDS)
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *([row[column] for column in COLUMNS] for row in rows)]
-    body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    page.write_text(f"{head}{BEGINS}\n{body}\n{ENDS}{tail}")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Test dist/ in every environment; return how many failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.release", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pythons", nargs="+", required=True, help="interpreters, such as python3.11")
-    parser.add_argument("--allow-missing", action="store_true", help="test with the interpreters that are found")
-    options = parser.parse_args(arguments)
+def main(pythons: Sequence[str]) -> int:
+    """Test dist/ in every environment, print the rows of the table in CONTRIBUTING.md, and return how many failed."""
     version = runpy.run_path(str(REPOSITORY / "src/sdlcore/version.py"))["__version__"]
     dist = REPOSITORY / "dist"
     packages = {"wheel": dist / f"sdlcore-{version}-py3-none-any.whl", "sdist": dist / f"sdlcore-{version}.tar.gz"}
-    absent = missing(options.pythons)
-    if absent and not (options.allow_missing and len(absent) < len(options.pythons)):
-        sys.exit(f"not found: {', '.join(absent)}; install them, name others by PYTHONS, or give ARGS=--allow-missing")
-    rows = [dict.fromkeys(COLUMNS, "") | {"python": python, "result": "not found"} for python in absent]
-    requirements = torch_requirements()
-    for package, python, age in environments([name for name in options.pythons if name not in absent]):
-        begun = time.monotonic()
-        row = {"sdlcore": version, "package": package, "python": Path(python).name, "torch": requirements[age]}
+    requirements, failed = torch_requirements(), 0
+    for package, python, age in environments(pythons):
+        begun, versions, result = time.monotonic(), {"python": python, "torch": requirements[age]}, "passed"
         try:
-            row |= attempt(packages[package], python, requirements[age], version) | {"result": "passed"}
+            versions = attempt(packages[package], python, requirements[age], version)
         except Failure as failure:
             print(failure, file=sys.stderr)
-            row["result"] = "failed"
-        row["seconds"] = f"{time.monotonic() - begun:.0f}"
-        print(", ".join(row[column] for column in COLUMNS), flush=True)
-        rows.append(row)
-        write(rows)
-    return sum(row["result"] == "failed" for row in rows)
+            result, failed = "failed", failed + 1
+        cells = (version, package, versions["python"], versions["torch"], result, f"{time.monotonic() - begun:.0f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+    return failed
 
 
 if __name__ == "__main__":

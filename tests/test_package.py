@@ -16,10 +16,10 @@ def names_and_pins(requirements):
     return {name.lower().replace("_", "-"): pin for name, pin in pairs}
 
 
-def imported_by(code, folder=REPOSITORY):
+def imported_by(code):
     """Return the modules that are loaded after code ran in a new process."""
     command = [sys.executable, "-c", f"{code}\nprint(*sys.modules)"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=REPOSITORY)
     return set(done.stdout.split())
 
 
@@ -61,35 +61,12 @@ def test_importing_the_package_alone_imports_nothing_heavy():
     [
         ("samples", {"torch", "pandas"}),
         ("train", {"pandas", "matplotlib"}),
+        ("product", {"torch", "seaborn", "scipy.stats"}),
         pytest.param("evaluate", {"pandas", "matplotlib"}, marks=pytest.mark.slow),
     ],
 )
 def test_stages_that_run_often_load_nothing_that_they_do_without(script, needless):
     assert not needless & imported_by(f"import runpy, sys; runpy.run_path('workflow/scripts/{script}.py')")
-
-
-MAKE_TABLE = """
-import json, sys
-from pathlib import Path
-
-from sdlcore.evaluation.metrics import METRICS
-from sdlstudy.configuration.loading import load_yaml, validate
-
-config = validate(load_yaml(CONFIG) | {"name": "trial", "seeds": [0]})
-products, files = config.products(), config.files(PAPER)
-for cell in config.tables["table2"].cells(config):
-    path = Path(files.metrics(cell))
-    path.parent.mkdir(parents=True)
-    found = {"run": vars(cell), "metrics": dict.fromkeys(METRICS, 0.5), "chance": {}}
-    path.write_text(json.dumps(found))
-products["table2"].make(files)
-assert all(Path(output).stat().st_size > 100 for output in products["table2"].outputs(files))
-"""
-
-
-def test_tables_without_pictures_need_no_module_that_loads_slowly(tmp_path):
-    folders = f"CONFIG, PAPER = {str(REPOSITORY / 'config/config.yaml')!r}, {str(REPOSITORY / 'resources/paper')!r}\n"
-    assert not {"torch", "seaborn", "scipy.stats"} & imported_by(folders + MAKE_TABLE, tmp_path)
 
 
 def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versions():

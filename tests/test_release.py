@@ -1,6 +1,5 @@
 """Wheel and source distribution: their version and content, and that they work outside the checkout."""
 
-import csv
 import os
 import runpy
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import release
 from tests.conftest import REPOSITORY
 
 VERSION = runpy.run_path(str(REPOSITORY / "src/sdlcore/version.py"))["__version__"]
@@ -73,7 +71,7 @@ def test_the_wheel_trains_outside_of_the_checkout(built, tmp_path):
     wheel = built / f"{RELEASE}-py3-none-any.whl"
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site", wheel, where=tmp_path)
     site = tmp_path / "site"
-    assert (site / "sdlcore/inside").glob("*.j2")
+    assert list((site / "sdlcore").rglob("*.j2"))
     assert sorted(path.name for path in site.iterdir() if path.suffix != ".dist-info") == ["bin", "sdlcore"]
     output = run(sys.executable, "-c", TRAIN, where=tmp_path, PYTHONPATH=str(site))
     assert output.splitlines()[-1] == str(site / "sdlcore/__init__.py")
@@ -87,11 +85,3 @@ def test_a_checkout_on_the_path_has_the_version_of_the_project_whatever_is_insta
     path = os.pathsep.join([str(REPOSITORY / "src"), str(tmp_path)])
     code = "import sdlcore; print(sdlcore.__version__)"
     assert run(sys.executable, "-c", code, where=tmp_path, PYTHONPATH=path) == f"{VERSION}\n"
-
-
-def test_contributing_shows_the_environments_of_the_table(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(release.PAGE.read_text())
-    rows = list(csv.DictReader(release.TABLE.open()))
-    release.write(rows, tmp_path / "release.csv", page)
-    assert page.read_text() == release.PAGE.read_text()
