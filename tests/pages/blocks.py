@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 NEEDS = {
     "containers": "Docker or Apptainer, and a registry of images",
-    "edit": "a place in the package: a part of a file that tests/recipes write",
+    "edit": "a place in the package: a part of a file that tests/recipes writes",
     "gpu": "GPUs",
     "hours": "hours of computing",
     "hub": "a model or a text of the Hugging Face hub, or a folder of the user's own",

@@ -1,7 +1,12 @@
-"""A new source takes four files: the code for its stores, its kind, a script and a rule."""
+"""Recipes of docs/extending.md in a copy of the pipeline: a source of four files, and a table of one."""
 
+import os
+import re
+import subprocess
+import sys
+
+import pandas as pd
 import pytest
-import yaml
 
 from sdlcore.data.reading import ActivationStore
 from tests.workflow.conftest import Checkout
@@ -68,6 +73,24 @@ if __name__ == "__main__":
 
 from sdlcore.sources.noise import NoiseSource
 """,
+    "workflow/sdlstudy/products/rare.py": '''"""The table of features that are rarely active."""
+
+from sdlstudy.products.bench_table import BenchTable
+
+
+class Rare(BenchTable):
+    """Runs of the table of rare features; null for none."""
+
+    keys = ("rare",)
+    title = "Features that are rarely active"
+    columns = {"fvu": "FVU", "dead_fraction": "dead latents"}
+    caption = "Benches with rare features: means over seeds."
+''',
+    "config/trial.yaml": """name: trial
+seeds: [0]
+sources: {noise: {mine: {dimension: 6, run: {n_q: 64, steps: 5, batch_size: 32}}}}
+rare: {runs: {lrb: {methods: [topk, acs], seeds: [7, 8]}}}
+""",
 }
 """New files, and their content."""
 KINDS = "workflow/sdlstudy/settings/sources.py"
@@ -93,17 +116,30 @@ RECIPE = {
     "from sdlstudy.settings.fields import": "from sdlcore.sources.noise import NoiseSource\n",
 }
 """Text in the file of kinds -> the text to insert before it."""
-MINE = {
-    "sources": {"noise": {"mine": {"dimension": 6, "run": {"n_q": 64, "steps": 5, "batch_size": 32}}}},
-    "name": "trial",
-    "seeds": [0],
-}
+MAKE = """
+import json
+from pathlib import Path
+
+from sdlstudy.configuration.loading import configure, load_yaml
+from sdlstudy.report.page import report
+from sdlstudy.results.tables import read_csv
+
+config = configure(load_yaml("config/trial.yaml"), load_yaml("config/config.yaml"))
+files, rare = config.files(), config.products()["rare"]
+for cell in rare.cells(config):
+    metrics = {"fvu": 0.25 + (cell.seed - 7) / 2, "dead_fraction": 0.125 if cell.method == "topk" else 0.0}
+    path = Path(files.metrics(cell))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
+rare.make(files)
+Path("report.html").write_text(report(config, {"rare": read_csv(files.table("rare"))}, {}))
+"""
+"""Writes the table and a report from metrics that no run made."""
 
 
-@pytest.mark.slow
-def test_a_source_of_four_files_is_checked_planned_extracted_and_trained_on(tmp_path):
-    checkout = Checkout(tmp_path / "sdl core")
-    assert len([*NEW, KINDS]) <= 4
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("recipes") / "sdl core")
     for name, text in NEW.items():
         assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
         (checkout.path / name).write_text(text)
@@ -112,21 +148,49 @@ def test_a_source_of_four_files_is_checked_planned_extracted_and_trained_on(tmp_
         assert kinds.count(place) == 1, f"{KINDS} has changed: the recipe no longer fits"
         kinds = kinds.replace(place, text + place)
     (checkout.path / KINDS).write_text(kinds)
+    return checkout
 
-    (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))
+
+@pytest.mark.slow
+def test_a_source_of_four_files_is_checked_planned_extracted_and_trained_on(checkout):
     plan = checkout.plan(base="trial")
     assert plan.of("noise") == ["source=mine"]
     assert set(plan.of("make_own_mine")) == {""}
-    assert all(wildcards.startswith("source=mine,") for wildcards in plan.of("train"))
     run = "results/trial/runs/mine/topk/best/none/seed0"
     checkout.snakemake(f"{run}/metrics.json", base="trial")
     with ActivationStore(checkout.path / "results/trial/activations/mine/train.h5") as store:
-        assert store.rows == 1000
         assert store.read("input").shape == (1000, 6)
     assert (checkout.path / run / "metrics.json").exists()
-
     wrong = {"sources": {"noise": {"mine": {"dimension": 0}}}}
     assert (
         "sources.noise.mine.dimension: Input should be greater than or equal to 1, found 0"
         in checkout.snakemake("-n", base="trial", change=wrong, check=False).stdout
     )
+
+
+@pytest.mark.slow
+def test_a_table_of_one_file_is_planned_written_and_reported(checkout):
+    plan = checkout.plan("rare", base="trial")
+    assert sorted({job.partition("method=")[2].partition(",")[0] for job in plan.of("evaluate")}) == ["acs", "topk"]
+    assert len(plan.of("evaluate")) == 4
+    folders = [str(checkout.path / folder) for folder in ("src", "workflow")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    command = [sys.executable, "-c", MAKE]
+    done = subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(checkout.path / "results/trial/tables/rare.csv")
+    assert list(rows) == ["source", "method", "seed", "fvu", "dead_fraction"]
+    assert rows["fvu"].tolist() == [0.25, 0.75] * 2
+    assert (checkout.path / "results/trial/tables/rare.md").read_text().splitlines() == [
+        "Benches with rare features: means over seeds.",
+        "",
+        "| source   | method   |   seeds |   FVU |   dead latents |",
+        "|:---------|:---------|--------:|------:|---------------:|",
+        "| lrb      | TopK SAE |       2 | 0.500 |          0.125 |",
+        "| lrb      | ACS      |       2 | 0.500 |          0.000 |",
+    ]
+    section = (checkout.path / "report.html").read_text().partition('<section id="rare">')[2].partition("</section>")[0]
+    assert "<h2>Features that are rarely active</h2>" in section
+    cells = re.findall("<td>(.*?)</td>", section)
+    assert cells[:5] == ["lrb", "TopK SAE", "2", "0.500", "0.125"]
+    assert "\nrare (Features that are rarely active)\n" in checkout.snakemake("--list", base="trial").stdout
