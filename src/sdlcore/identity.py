@@ -64,18 +64,8 @@ def identity(
 ) -> dict[str, Any]:
     """Return the identity of a run, as JSON holds it.
 
-    Parameters
-    ----------
-    stage
-        A key of `NUMBERS`.
-    settings
-        Settings that differ from their defaults (`sdlcore.settings.Settings.given`).
-    seed
-        The run's seed; None for a stage without one.
-    inputs
-        Digests of the inputs by name, or their description; None for an input that the run does not have.
-    plugins
-        Digests of the files of the plugins that the run uses, by name.
+    ``settings`` are those that differ from their defaults (`sdlcore.settings.Settings.given`). ``inputs`` has digests
+    or descriptions by name, None for an input that the run does not have; ``plugins`` digests of the plugins' files.
     """
     given = {name: digest for name, digest in (inputs or {}).items() if digest is not None}
     parts = {"settings": settings, "seed": seed, "inputs": given, "plugins": plugins}

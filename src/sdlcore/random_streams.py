@@ -15,14 +15,9 @@ if TYPE_CHECKING:
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """Return the NumPy generator of ``seed`` for one purpose, named by ``names``; equal arguments give equal numbers.
+    """Return the NumPy generator of ``seed`` for the quantity ``names``, such as ``"samples", "train"``.
 
-    Parameters
-    ----------
-    seed
-        Non-negative integer.
-    names
-        Name of the quantity that is drawn, e.g. ``"samples", "train"``. Different names give independent streams.
+    Equal arguments give equal numbers, and different names independent streams.
     """
     words = np.frombuffer(hashlib.sha256(repr(names).encode()).digest(), dtype="<u4")
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words)))

@@ -68,18 +68,14 @@ def linear_encoder(
     teacher
         An autoencoder in evaluation mode whose codes are imitated.
     draw
-        Samples of a step, counted from 0.
+        Samples of a step of Adam, counted from 0.
     held_out
         Samples that no step draws, for thresholds and magnitudes (H x R, float32).
-    steps
-        Number of steps of Adam.
     in_pass
         Number of steps after which samples come again, so that their codes are known; None if they do not.
     l0
         Mean number of active latents of a held-out sample; None for the teacher's. The frequencies of latents are in
         the ratios of the teacher's.
-    progress
-        Show a progress bar.
     checkpoints
         Where the state is kept every `SAVED` steps; a state there is continued.
     """

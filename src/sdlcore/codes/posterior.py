@@ -53,22 +53,8 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int, 
     the search finds. The copy has the model's decoder rows, scaled to norm 1. Its bias makes the mean residual zero.
     Statistics are in units of `Posterior.scale`, a power of two near the spread of the first samples.
 
-    Parameters
-    ----------
-    model
-        A trained autoencoder that takes activations without normalisation, with latents that are never negative. It is
-        not changed.
-    samples
-        Activations, without normalisation.
-    n_samples
-        Number of samples to use, from the first on; all if there are fewer.
-    progress
-        Show a progress bar.
-
-    Raises
-    ------
-    ValueError
-        If no latent of the model is active in at least `FEWEST` samples.
+    The model reads raw activations, and its latents are never negative. The first ``n_samples`` samples are used.
+    ValueError if no latent is active in `FEWEST` of them.
     """
     norms_Q = model.W_dec.double().norm(dim=1)
     search_model = on_unit_rows(model, "posterior")
@@ -217,17 +203,10 @@ def _estimate(
 
 
 def statistics_of(counts: Tensor, sums: Tensor, squares: Tensor, noise: Tensor, n_samples: int) -> Statistics | None:
-    """Return the statistics of latents, or None if no latent is active in `FEWEST` samples.
+    """Return the statistics of latents, or None if no latent is active in `FEWEST` of ``n_samples`` samples.
 
-    Parameters
-    ----------
-    counts, sums, squares
-        Of each latent: the number of samples that activate it, and the sums of its codes and of their squares (n_q,
-        float64).
-    noise
-        Variance of the residuals in a dimension (0-d).
-    n_samples
-        Number of samples.
+    ``counts`` are the numbers of samples that activate each latent, ``sums`` and ``squares`` the sums of its codes and
+    of their squares (n_q, float64). ``noise`` is the variance of the residuals in a dimension (0-d).
     """
     is_frequent = counts >= FEWEST
     if not bool(is_frequent.any()):

@@ -205,20 +205,8 @@ def refine_rows(
     Return the dictionary, and the indices of replaced latents. Other latents keep their index, and the number of
     latents stays. After ``rounds`` rounds, all rows are refitted to the samples of `REFIT` more.
 
-    Parameters
-    ----------
-    model
-        A dictionary that `sdlcore.codes.posterior.with_posterior_codes` returned.
-    draw
-        Samples by the number of the round, from 0.
-    rounds
-        Number of rounds of mean shift, more than `LAST`; the last `LAST` add no latent.
-    generator
-        CPU random generator of mean shift's starts.
-    progress
-        Show a progress bar of rounds.
-    checkpoints
-        Where the state after each round of mean shift is kept; a state there is continued.
+    The dictionary has posterior codes. ``generator`` draws mean shift's starts on the CPU. The state after each round
+    of mean shift is kept at ``checkpoints``; a state there is continued.
     """
     n_q = len(model.W_dec)
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)

@@ -56,10 +56,7 @@ def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Js
 def load_anchors(path: str | Path) -> Anchors:
     """Read anchors from a file that `save_anchors` wrote.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, is not an anchor file, or its anchors are not unit vectors; the message names it.
+    ValueError, which names the file, if it is damaged, is not an anchor file, or its anchors are not unit vectors.
     """
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:

@@ -156,12 +156,6 @@ class BatchReader:
 
     Parameters
     ----------
-    store
-        Store to read from.
-    pair
-        sae, transcoder or crosscoder.
-    batch_size
-        Rows of a batch, at most the number of rows in the store.
     order
         Returns the random generator that shuffles an epoch, by the epoch's number.
     group_rows
@@ -169,11 +163,6 @@ class BatchReader:
     pairs
         Rows r (ascending) that form a pair with row r + 1 in the same block. A batch then consists of pairs: of its
         rows 2 i and 2 i + 1, the second follows the first in the store. Other rows are not used. None for single rows.
-
-    Raises
-    ------
-    ValueError
-        If the store has fewer rows than a batch, or lacks a site of the pair; the message names the store.
     """
 
     def __init__(
@@ -283,14 +272,8 @@ DOCUMENT, POSITION = "references/document", "references/position"
 def starts_of_pairs(document_N: np.ndarray, position_N: np.ndarray, block_rows: int | None = None) -> np.ndarray:
     """Return the rows r (ascending) such that rows r and r + 1 are consecutive tokens of one document.
 
-    No row is in two pairs: a run of n consecutive tokens gives n // 2 pairs, from its first token on.
-
-    Parameters
-    ----------
-    document_N, position_N
-        Document of each row's token, and its position in the document.
-    block_rows
-        Rows of a block. No pair has rows of two blocks.
+    No row is in two pairs: a run of n consecutive tokens gives n // 2 pairs, from its first token on. No pair has rows
+    of two blocks.
     """
     same = document_N[1:] == document_N[:-1]
     follows = np.append(same & (position_N[1:] == position_N[:-1] + 1), False)
@@ -303,13 +286,7 @@ def starts_of_pairs(document_N: np.ndarray, position_N: np.ndarray, block_rows: 
 
 
 def pairs_of(store: Activations) -> np.ndarray:
-    """Return `starts_of_pairs` of a store, within its chunks.
-
-    Raises
-    ------
-    ValueError
-        If the store does not say which rows are neighbours.
-    """
+    """Return `starts_of_pairs` of a store, within its chunks; ValueError if neighbours are not known."""
     if missing := [column for column in (DOCUMENT, POSITION) if not store.has(column)]:
         raise ValueError(
             f"{store.path}: contrast compares neighbouring tokens, but there is no {missing[0]} to find neighbours by; "

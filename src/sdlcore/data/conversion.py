@@ -21,10 +21,7 @@ STORES = (".h5", ".hdf5")
 def array(values: Any, name: str) -> np.ndarray:
     """Convert an array, a tensor on any device, or the path of an .npy file, which is mapped into memory, to an array.
 
-    Raises
-    ------
-    ValueError
-        If it is something else; ``name`` is the argument's name in the message.
+    ValueError for anything else; ``name`` is the argument's name in the message.
     """
     if isinstance(values, torch.Tensor):
         values = values.detach()
@@ -66,13 +63,7 @@ def is_store(x: Any) -> bool:
 
 @contextmanager
 def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Activations]:
-    """Open activations: a store or its path, an array, a tensor or an .npy file, or a list of two or more of a kind.
-
-    Raises
-    ------
-    ValueError
-        If ``x`` has another type, or a target or labels are given that ``x`` already contains.
-    """
+    """Open activations: a store or its path, an array, a tensor or an .npy file, or a list of two or more of a kind."""
     parts = [*x] if is_pair(x) else [x]
     if is_pair(x) and (target is not None or len(x) < 2):
         raise ValueError(f"x has {len(x)} parts, expected one array, or two or more for a crosscoder and no target")
@@ -99,12 +90,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     """Convert labels to indices of the classes that occur, -1 for no class, and the names of these classes.
 
     Labels are whole numbers or names. A number is its own name: the labels 7 and "7" mean the same class. Numbers below
-    zero, and empty or missing names, mean no class.
-
-    Raises
-    ------
-    ValueError
-        If a label is neither a whole number nor a name.
+    zero, and empty or missing names, mean no class. ValueError for a label that is neither.
     """
     if labels is None:
         return None, None
@@ -144,10 +130,7 @@ def _class_name(row: int, value: Any) -> str:
 def pair_of(x: Any, target: Any, pair: Pair | None) -> Pair:
     """Return the pair that the inputs imply: one array, an array and a target, or a list with one for each site.
 
-    Raises
-    ------
-    ValueError
-        If ``pair`` is a different pair.
+    A store implies no pair. ValueError if the inputs imply another pair than ``pair``.
     """
     pair = None if pair is None else checked("pair", Pair, pair)
     if isinstance(x, tuple) and target is None and pair is None:

@@ -45,11 +45,6 @@ class GivenBatches(Batches):
         step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site.
     target
         Must be None: the batches hold it.
-
-    Raises
-    ------
-    ValueError
-        If ``target`` is given, ``x`` can be read only once, or there is no batch of arrays or tensors.
     """
 
     path = Path("x")

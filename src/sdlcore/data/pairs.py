@@ -18,12 +18,7 @@ def reads_and_writes(pair: str, n_sites: int) -> tuple[tuple[int, ...], tuple[in
     """Return the sites that a dictionary reads, and the sites that it writes, from a source's number of sites.
 
     An autoencoder reads and writes site 0. A transcoder reads site 0 and writes site 1. A crosscoder reads and writes
-    all sites.
-
-    Raises
-    ------
-    ValueError
-        If a transcoder or a crosscoder has only one site, or a transcoder more than two.
+    all sites. ValueError if a transcoder or a crosscoder has only one site, or a transcoder more than two.
     """
     if pair == "sae":
         return (0,), (0,)

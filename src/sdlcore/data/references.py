@@ -264,10 +264,7 @@ def save_references(path: str | Path, references: References, provenance: Mappin
 def load_references(path: str | Path) -> References:
     """Read reference directions from a file that `save_references` wrote, or the true features of a bench.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, contains no references, or its columns are not unit vectors; the message names it.
+    ValueError, which names the file, if it is damaged, contains no references, or its columns are not unit vectors.
     """
     _, tensors = read_with_checksum(path)
     if "W_p" not in tensors:
@@ -280,13 +277,7 @@ def load_references(path: str | Path) -> References:
 
 
 def as_anchors(values: Any) -> Anchors:
-    """Convert an argument to anchors: anchors, an array of unit rows, or a list with such an array for each site.
-
-    Raises
-    ------
-    ValueError
-        If rows are not unit vectors.
-    """
+    """Convert an argument to anchors: anchors, an array of unit rows, or a list with such an array for each site."""
     if isinstance(values, Anchors):
         check_unit("anchors", site_tensors("w_", values.sites))
         return values
@@ -297,11 +288,6 @@ def as_references(values: Any, name: str) -> References:
     """Convert an argument to references: references, an array of unit rows, or a list with one for each site.
 
     ``name`` is the argument's name in messages.
-
-    Raises
-    ------
-    ValueError
-        If rows are not unit vectors.
     """
     if isinstance(values, References):
         check_unit(name, site_tensors("W_", [W.T for W in values.sites]), "column")

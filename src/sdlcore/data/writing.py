@@ -37,24 +37,10 @@ TEXT = "text"
 
 
 def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
-    """Convert rows of a site to their stored form; bfloat16 is the uint16 of its bits, rounded to nearest even.
+    """Convert rows of a site (B x dimension) to their stored form; bfloat16 is the uint16 of its bits.
 
-    Parameters
-    ----------
-    name
-        File, array or column, for the message.
-    values
-        B x dimension numbers.
-    dtype
-        Precision of the store.
-    first
-        Number of the first of the rows, for the message.
-
-    Raises
-    ------
-    StoreError
-        If a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as numbers
-        below 3e-8 do in float16. The message names the row.
+    `StoreError` if a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as
+    numbers below 3e-8 do in float16. The message names ``name`` and the row, counted from ``first``.
     """
     with np.errstate(over="ignore"):  # infinity is refused below
         stored = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)
@@ -203,12 +189,9 @@ class ResumableWriter:
         self._is_committed = False
 
     def commit(self, state: Settings) -> None:
-        """Save all rows appended so far, so that a kill cannot lose them. Without new rows, nothing is saved.
+        """Save all rows appended so far, and the source's progress, which the next attempt gets from `state`.
 
-        Parameters
-        ----------
-        state
-            Progress of the source; the next attempt gets it from `state`.
+        Without new rows, nothing is saved.
         """
         if self._is_committed:
             return

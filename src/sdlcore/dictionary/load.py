@@ -77,17 +77,9 @@ def open_or_make(
 ) -> Dictionary:
     """Open the finished run in a folder, or make the dictionary, and write it to the folder.
 
-    Parameters
-    ----------
-    folder
-        The run's folder; None to make the dictionary without one.
-    facts
-        Provenance of the run.
-    make
-        Makes the dictionary, from where to keep its checkpoints, and sinks of its history. An interrupted call leaves
-        both in the folder.
-    recorded
-        Whether the run's batches can be compared, as for `is_finished`.
+    ``make`` gets the path of its checkpoints, and sinks of its history; an interrupted call leaves both files in the
+    folder. ``facts`` is the provenance of the run, and ``recorded`` as for `is_finished`. Without a folder, nothing is
+    opened or written.
 
     Raises
     ------
@@ -205,13 +197,7 @@ def by_name(dictionaries: Any) -> Mapping[Any, Any]:
 
 
 def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
-    """Return the models of several dictionaries, by name or numbered from 0.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not a dictionary, or a dictionary contains NaN or infinite weights.
-    """
+    """Return the models of several dictionaries, by name or numbered from 0; ValueError if weights are not finite."""
     coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):

@@ -56,23 +56,9 @@ def alone(folder: Path) -> Iterator[None]:
 def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> bool:
     """Return whether the folder holds the finished run with this provenance. An unfinished run can be resumed.
 
-    Other versions and another device are logged. The files of an unfinished run beside a finished one are removed: an
-    earlier call may have been killed before it removed them.
-
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    facts
-        Provenance that the requested run will have.
-    recorded
-        Whether the run's batches can be compared. Otherwise a warning says that they were not.
-
-    Raises
-    ------
-    ValueError
-        If the folder contains another run (`sdlcore.identity`), which is never overwritten; or if another process is
-        training in the folder.
+    Another run is never overwritten, but refused (`sdlcore.identity`). Other versions and another device are logged.
+    The files of an unfinished run beside a finished one are removed: an earlier call may have been killed before it
+    removed them. If the run's batches cannot be compared (not ``recorded``), a warning says so.
     """
     made = finished_run(folder, facts)
     finished = made is not None
@@ -110,13 +96,6 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
 
     At the end, remove the history and the checkpoint of the unfinished run; its results stay. After an exception, all
     files stay, so that the run can be resumed.
-
-    Raises
-    ------
-    ValueError
-        If another process or thread has locked the folder, or it contains another library's dictionary.
-    OSError
-        If the folder cannot be written.
     """
     refuse_other_formats(folder)
     with alone(folder):

@@ -42,10 +42,7 @@ class Samples:
     def blocks(self, rows: int, like: Tensor) -> Iterator[Tensor]:
         """Yield blocks of ``rows`` samples with the type and device of ``like``; one empty block if there are none.
 
-        Raises
-        ------
-        ValueError
-            If a row contains NaN or infinity; the message names the first one.
+        ValueError, which names the first row that contains NaN or infinity.
         """
         for start in range(0, max(self.shape[0], 1), rows):
             part = self.read(start, start + rows)
@@ -61,13 +58,7 @@ class Samples:
 
 @contextmanager
 def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
-    """Open samples: an array, a tensor, a store, the path of an .npy file or a store, or a list with one for each site.
-
-    Raises
-    ------
-    ValueError
-        If ``x`` has another type, or its sites differ in the number of samples.
-    """
+    """Open samples: an array, a tensor, a store, the path of an .npy file or a store, or a list with a site each."""
     if is_store(x) or (is_pair(x) and any(map(is_store, x))):
         with activations(x) as stored:
             yield _of_store(stored, pair)
@@ -147,11 +138,7 @@ def encode_sparse(coder: SparseCoder, samples: Samples, rows: int) -> scipy.spar
 def decode_sparse(coder: SparseCoder, codes: scipy.sparse.csr_array) -> np.ndarray:
     """Decode sparse codes (N x n_q) to reconstructions (N x n_r), without gradients.
 
-    Raises
-    ------
-    ValueError
-        If the codes have another number of latents than the dictionary, contain NaN or infinity, or name latents that
-        do not exist, beyond which scipy would read.
+    The codes are checked, since scipy would read beyond the weights at latents that do not exist.
     """
     if codes.shape[1] != coder.config.n_q:
         raise ValueError(f"codes have {codes.shape[1]} latents, but the dictionary has {coder.config.n_q}")

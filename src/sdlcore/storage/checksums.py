@@ -44,17 +44,8 @@ def write_with_checksum(
 ) -> None:
     """Write tensors, their description and a checksum of both as one safetensors file, atomically.
 
-    Parameters
-    ----------
-    path
-        File to make or replace.
-    tensors
-        All arrays, or all contiguous torch tensors on the CPU, by name.
-    description
-        JSON object for the metadata. The description is stored as one entry, since safetensors writes several entries
-        in random order, and equal contents should give equal files.
-    entry
-        Name of the metadata entry.
+    The description is stored as one ``entry`` of the metadata, since safetensors writes several entries in random
+    order, and equal contents should give equal files.
     """
     arrays = all(isinstance(values, np.ndarray) for values in tensors.values())
     # torch takes a second to import, so stages without it write arrays by NumPy
@@ -69,13 +60,7 @@ def write_with_checksum(
 def read_with_checksum(
     path: str | Path, entry: str = "provenance", framework: Literal["np", "pt"] = "np"
 ) -> tuple[dict[str, Json], dict[str, Any]]:
-    """Read the description and the tensors from a file that `write_with_checksum` wrote.
-
-    Raises
-    ------
-    SourceError
-        If the file is damaged or was not written by `write_with_checksum`; the message names it.
-    """
+    """Read the description and the tensors from a file that `write_with_checksum` wrote; `SourceError` if damaged."""
     with parsing(path, "a safetensors file that sdlcore wrote", "create it again"):
         with safe_open(path, framework) as file:
             description = json.loads((file.metadata() or {})[entry])

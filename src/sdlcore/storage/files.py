@@ -42,12 +42,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and move the file to ``path`` when the block ends without an exception.
 
     The temporary file is in a hidden folder beside ``path``. A process that is killed inside the block leaves ``path``
-    unchanged; see `remove_leftovers`. If several processes write ``path`` at once, the last one wins.
-
-    Raises
-    ------
-    OSError
-        If the disk is full, or the file exceeds the limit on file sizes; the message names ``path``.
+    unchanged; see `remove_leftovers`. If several processes write ``path`` at once, the last one wins. The error of a
+    full disk names ``path``.
     """
     path = Path(path)
     with disk_errors(path), _hidden_folder(path) as folder:
@@ -120,17 +116,7 @@ def check_writable(folder: str | Path) -> None:
 def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
     """Hold a lock on ``path``, by a hidden file beside it. The system releases the lock when the process ends.
 
-    Parameters
-    ----------
-    path
-        File or folder, which need not exist.
-    seconds
-        How long to wait for another holder; -1 to wait until it ends.
-
-    Raises
-    ------
-    SourceError
-        If another process or thread still holds the lock.
+    Wait ``seconds`` for another process or thread that holds it, -1 without end; then raise `SourceError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,12 +159,8 @@ class Unchanged:
     """Files that must not change while they are read: reads in ``with`` compare their sizes and modification times.
 
     A memory-mapped file that is overwritten changes numbers that were read before, and one that becomes shorter ends
-    the process. HDF5 returns zeros beyond the end of a file that became shorter.
-
-    Raises
-    ------
-    SourceError
-        On entry and on exit, if a file was written to or replaced since this object was created.
+    the process. HDF5 returns zeros beyond the end of a file that became shorter. `SourceError` on entry and on exit, if
+    a file was written to or replaced since this object was created.
     """
 
     def __init__(self, *paths: str | Path) -> None:

@@ -16,21 +16,9 @@ NO_CODE = "code that comes with a model is never run"
 
 @contextmanager
 def parsing(path: str | Path, form: str, advice: str = "") -> Iterator[None]:
-    """Turn any exception that a parser raises about a file into a one-sentence `SourceError`.
+    """Turn any exception in the block into a one-sentence `SourceError`: PATH: not readable as FORM (...); ADVICE.
 
-    Parameters
-    ----------
-    path
-        File or folder, named in the message.
-    form
-        Expected format, such as "JSON".
-    advice
-        Remedy or explanation, appended to the message.
-
-    Raises
-    ------
-    SourceError
-        Instead of any other exception in the block; a SourceError from the block is raised unchanged.
+    A SourceError from the block is raised unchanged.
     """
     try:
         yield
