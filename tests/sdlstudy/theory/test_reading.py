@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlstudy.theory.encoder_law import read_outs
 from sdlstudy.theory.landscape import unit_columns
-from sdlstudy.theory.reading import nearest_ridge, read
+from sdlstudy.theory.reading import read
 
 N_P = 160
 
@@ -28,12 +27,3 @@ def test_latents_that_share_a_feature_are_added_up():
     assert reading.gain_together == pytest.approx(0.5 + 2 * 0.25)
     # (.5, 1) + 2 (.25, -2)
     assert reading.cosine_together == pytest.approx(1 / np.sqrt(1 + 9))
-
-
-@pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
-def test_the_nearest_ridge_is_that_of_the_read_outs_whatever_their_lengths_and_signs(noise):
-    W = random_features(260)
-    lengths = stream(0, "lengths").standard_normal(260)[:, None]
-    ridge, explained = nearest_ridge(lengths * read_outs(W, noise), W)
-    assert ridge == pytest.approx(noise, rel=0.1, abs=0.004)
-    assert explained > 0.99

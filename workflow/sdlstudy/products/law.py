@@ -16,7 +16,7 @@ from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH, METHOD, unknown
 from sdlstudy.settings.study import Study
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
-from sdlstudy.theory.reading import Read, nearest_ridge, read
+from sdlstudy.theory.reading import Read, read
 
 Some = Annotated[list[Annotated[float, AsGiven]], Unique]
 N, NOISE = "n", "noise"
@@ -149,9 +149,7 @@ class Law(Picture):
             readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
             cosine, product = (float(measure(readers, W).mean()) for measure in (own_cosines, own_products))
             alone = {"inner_product": product, "gain": product, "gain_together": product, "latents": 1.0}
-            ridge, explained = nearest_ridge(readers, W)
-            both = {"ridge": ridge, "explained": explained, "decoder_recovers": 1.0}
-            add(point, EXACT, seed, Read(cosine=cosine, cosine_together=cosine, **alone, **both))
+            add(point, EXACT, seed, Read(cosine=cosine, cosine_together=cosine, **alone, decoder_recovers=1.0))
         for point, cell in self.runs_at_points(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
             model = load_model(files.model(cell))

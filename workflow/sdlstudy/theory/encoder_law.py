@@ -103,7 +103,7 @@ def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
     return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
 
 
-def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None = None) -> np.ndarray:
+def read_outs(W: np.ndarray, noise: float = 0.0) -> np.ndarray:
     """Return the least-squares read-out of each feature, n x n_p.
 
     Parameters
@@ -112,18 +112,13 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
         n_p x n features.
     noise
         See `law`.
-    covariance
-        Covariance of the features' magnitudes, n x n; the identity if left out. Noise is a share of its mean variance.
 
     Returns
     -------
     The rows. Without noise, several read-outs may be least-squares solutions; then the shortest are returned.
     """
     n_p, n = W.shape
-    C = np.eye(n) if covariance is None else covariance
-    s = noise * np.trace(C) / n_p
-    weighted = W @ C
-    return np.linalg.lstsq(weighted @ W.T + s * np.eye(n_p), weighted, rcond=None)[0].T
+    return np.linalg.lstsq(W @ W.T + noise * n / n_p * np.eye(n_p), W, rcond=None)[0].T
 
 
 def own_products(rows: np.ndarray, W: np.ndarray) -> np.ndarray:

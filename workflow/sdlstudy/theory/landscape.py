@@ -7,13 +7,6 @@ import numpy as np
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, codes, gradients, residuals
 
 ACTIVATIONS = ("relu", "jumprelu", "topk")
-PAPER_BENCHES = [
-    (1000, 0.99, 0.1),
-    *((n, 0.99, 0.1) for n in (800, 900, 1100, 1200, 1300, 1400)),
-    *((1000, 0.99, M) for M in (0.05, 0.2, 0.5)),
-    *((1000, S, 0.1) for S in (0.995, 0.95, 0.9)),
-]
-"""n, S and M of the paper's Table 1, and then of its Tables 4, 5 and 6."""
 
 
 def unit_columns(dimension: int, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
 
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.recovery import normalise_rows
@@ -28,10 +27,6 @@ class Read(NamedTuple):
     Each row is weighted by the length of its decoder column along the feature."""
     gain_together: float
     """Inner product of the feature and that sum: the share of the feature that these latents pass on together."""
-    ridge: float
-    """The ridge whose least-squares read-outs are nearest to the rows, as a share of a coordinate's variance."""
-    explained: float
-    """Share of the rows' squared length that these read-outs explain."""
     decoder_recovers: float
     """Share of features that some decoder column recovers. The other fields are means over these features."""
 
@@ -52,12 +47,11 @@ def read(W_enc: np.ndarray, W_dec: np.ndarray, W: np.ndarray) -> Read:
     latent = np.abs(cosines_QD).argmax(axis=0)
     near = recovered(np.abs(cosines_QD[latent, np.arange(W.shape[1])]))
     if not near.any():
-        return Read._make([float("nan")] * 8 + [0.0])
+        return Read._make([float("nan")] * 6 + [0.0])
     features, latent, cosines_QD = W[:, near], latent[near], cosines_QD[:, near]
     products = np.abs(own_products(rows[latent], features))
     those_QD = recovered(np.abs(cosines_QD))
     together = (np.where(those_QD, cosines_QD, 0.0) * lengths[:, None]).T @ rows
-    ridge, explained = nearest_ridge(rows[latent], W, near)
     return Read(
         cosine=float(np.abs(own_cosines(rows[latent], features)).mean()),
         inner_product=float(products.mean()),
@@ -65,44 +59,5 @@ def read(W_enc: np.ndarray, W_dec: np.ndarray, W: np.ndarray) -> Read:
         latents=float(those_QD.sum(axis=0).mean()),
         cosine_together=float(own_cosines(together, features).mean()),
         gain_together=float(own_products(together, features).mean()),
-        ridge=ridge,
-        explained=explained,
         decoder_recovers=float(near.mean()),
     )
-
-
-def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = None) -> tuple[float, float]:
-    """Return the noise, or ridge, whose read-outs are nearest to given rows, and the share that they explain.
-
-    Parameters
-    ----------
-    rows
-        m x n_p rows. The lengths and signs of the rows do not matter.
-    W
-        n_p x n features.
-    chosen
-        Mask of the m features that the rows belong to, n booleans; all features if left out.
-
-    Returns
-    -------
-    noise
-        See `sdlstudy.theory.encoder_law.law`; between 1e-9 and 1e6.
-    explained
-        Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
-    """
-    n_p, n = W.shape
-    row_features = W if chosen is None else W[:, chosen]
-    rows = normalise_rows(rows)
-    rows = rows * np.sign(own_products(rows, row_features))[:, None]
-    values, vectors = np.linalg.eigh(W @ W.T)
-    along, features = vectors.T @ rows.T, vectors.T @ row_features
-    shared, lengths = (along * features).sum(axis=1), np.square(features).sum(axis=1)
-
-    def explained(logarithm: float) -> float:
-        shrunk = 1 / (values + np.exp(logarithm) * n / n_p)
-        return float((shared @ shrunk) ** 2 / (lengths @ shrunk**2) / len(rows))
-
-    optimum = scipy.optimize.minimize_scalar(
-        lambda logarithm: -explained(logarithm), bounds=(np.log(1e-9), np.log(1e6)), method="bounded"
-    )
-    return float(np.exp(optimum.x)), explained(optimum.x)

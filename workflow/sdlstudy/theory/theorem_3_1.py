@@ -18,7 +18,7 @@ from sdlstudy.theory import exact_loss as exact
 from sdlstudy.theory.approximate_loss import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import Result, share
 from sdlstudy.theory.exact_loss import ONE, SPARSE, States
-from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, random_problem
+from sdlstudy.theory.landscape import ACTIVATIONS, random_problem
 
 Drawn = list[tuple[str, Problem, Weights]]
 """Activations, each with a problem and a dictionary."""
@@ -133,8 +133,7 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Result:
 
 def check_later(drawn: Drawn, rng: np.random.Generator) -> list[Result]:
     """Check the later revision's theorem and its proof on the same dictionaries."""
-    claims = [_union_bound(drawn, rng), _dependent(drawn, rng), _several_pairs()]
-    return [*claims, _condition(drawn, rng), _supremum(drawn, rng)]
+    return [_union_bound(drawn, rng), _dependent(drawn, rng), _several_pairs()]
 
 
 def _sides(weights: Weights, problem: Problem, states: States, q: float) -> tuple[float, float]:
@@ -202,44 +201,4 @@ def _several_pairs() -> Result:
         observed=[share(false)],
         counterexample=[4 * 0.01**2],
         false_then=[exact.several_chance(n, p) > (n * p) ** 2 for n, p in grid],
-    )
-
-
-def _condition(drawn: Drawn, rng: np.random.Generator) -> Result:
-    benches = list(dict.fromkeys((n, S) for n, S, _ in PAPER_BENCHES))
-    missed = [n * (1 - S) > 1 + 1e-9 for n, S in benches]
-    factors = [(n * (1 - S)) ** 2 for n, S in benches]
-    sides = []
-    for name, problem, weights in drawn:
-        if name != "jumprelu":
-            q = float(rng.uniform(1 / problem.n, 1))
-            sides.append(_sides(weights, problem, exact.independent(problem.n, q), q))
-    return Result(
-        "theorem_3_1.condition",
-        missed,
-        observed=[share(missed), min(factors), max(factors), share([error > 1 + 1e-09 for error, _ in sides])],
-        counterexample=[(1000 * 0.01) ** 2],
-        false_then=[error > bound for error, bound in sides],
-    )
-
-
-def _supremum(drawn: Drawn, rng: np.random.Generator, far: float = 1e3) -> Result:
-    unbounded, beyond = [], []
-    for name, problem, weights in drawn:
-        if name != "jumprelu":
-            x = rng.exponential(size=problem.n)
-            near, further = exact.state_errors(weights, problem, States(np.array([x, far * x]), np.ones(2)))
-            unbounded.append(bool(further > 0.99 * far**2 * near > 0))
-            limit = problem.n * exact.MAGNITUDES.max() ** 2 * exact.error_norm(weights, problem) ** 2
-            beyond.append(bool(exact.state_errors(weights, problem, exact.independent(problem.n, 0.5)).max() > limit))
-    zero = np.zeros((1, 1))
-    grown = exact.state_errors(
-        Weights(zero, zero), autoencoder(np.ones((1, 1))), States(np.array([[10.0], [100.0]]), np.ones(2))
-    )
-    return Result(
-        "theorem_3_1.supremum",
-        unbounded,
-        observed=[share(unbounded)],
-        counterexample=[grown[0], grown[1]],
-        false_then=beyond,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from sdlcore.benches.lrb import feature_matrix
 from sdlstudy.theory.approximate_loss import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.claims import Result, share
-from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, pattern, random_problem, unit_columns
+from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem, unit_columns
 
 NEARLY_ZERO = 1e-12
 """Losses below this count as zero."""
@@ -206,11 +206,6 @@ def _global(rng: np.random.Generator, instances: int = 60) -> Result:
     )
 
 
-def check_later(bench: GroundTruth, rng: np.random.Generator) -> list[Result]:
-    """Check the later revision's bound in general and on the paper's bench."""
-    return [_bound(rng), _on_the_bench(bench, rng)]
-
-
 def bound(problem: Problem) -> float:
     """Return n^2 M^2 sum_d M_d."""
     return float((problem.n * interference(problem.W_p)) ** 2 * problem.M.sum())
@@ -230,7 +225,8 @@ def _nearly_orthonormal(rng: np.random.Generator, n: int = 5) -> Problem:
             return problem
 
 
-def _bound(rng: np.random.Generator, instances: int = 180) -> Result:
+def check_later(rng: np.random.Generator, instances: int = 180) -> Result:
+    """Check the later revision's bound."""
     long, unit = [], []
     for i in range(instances):
         problem, _ = random_problem(rng, ACTIVATIONS[i % 3])
@@ -251,19 +247,4 @@ def _bound(rng: np.random.Generator, instances: int = 180) -> Result:
         observed=[share(long), share(silent), reached],
         counterexample=[loss, bound(example)],
         false_then=[exceeds(each) for each in unit],
-    )
-
-
-def _on_the_bench(bench: GroundTruth, rng: np.random.Generator, instances: int = 60) -> Result:
-    factors = {(n, M): (n * M) ** 2 for n, _, M in PAPER_BENCHES}
-    useless = []
-    for _ in range(instances):
-        problem = _nearly_orthonormal(rng)
-        useless.append(at_ground_truth(problem).loss > problem.M.sum() or exceeds(problem))
-    return Result(
-        "theorem_3_3.on_the_bench",
-        [factor >= 1 for factor in factors.values()],
-        observed=[min(factors.values()), max(factors.values()), bench.loss / len(bench.active)],
-        counterexample=[factors[1000, 0.1]],
-        false_then=useless,
     )
