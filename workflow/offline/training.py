@@ -138,7 +138,7 @@ def train_clip(
 
 
 def _load(folder: Any, preprocess: Any, workers: int) -> Loaded:
-    images, indices, skipped = [], [], list(folder.skipped)
+    images, indices, skipped = [], [], []
     for batch in decoded_images(folder, np.arange(len(folder.paths)), preprocess, EVALUATION_BATCH, workers=workers):
         if batch.images is not None:
             images.append(batch.images)
