@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from sdlcore.config import Architecture, Config, LossConfig, check_division
+from sdlcore.config import Config, LossConfig, ModelConfig, check_division
 
 
 def test_settings_survive_json():
@@ -13,8 +13,8 @@ def test_settings_survive_json():
 
 def test_model_and_loss_are_parts_of_the_settings():
     config = Config(activation="jumprelu", n_q=8, l0=0.1, lr=0.01)
-    architecture = {name: getattr(config, name) for name in Architecture.model_fields}
-    assert config.model.to_dict() == architecture | {"pursuit": 0}
+    architecture = {name: getattr(config, name) for name in ModelConfig.model_fields}
+    assert config.model.to_dict() == architecture
     assert config.loss == LossConfig(l0=0.1)
     assert config.changed(lr=0.02).model == config.model
 

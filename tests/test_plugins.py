@@ -181,7 +181,7 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
         ),
         *(
             (lambda name=name: subclass_of_topk(__annotations__={name: int}), f"sdlcore has a setting {name}")
-            for name in ["out", "pursuit", "steps"]
+            for name in ["out", "steps"]
         ),
     ],
 )

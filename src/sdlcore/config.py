@@ -1,7 +1,6 @@
 """`sdlcore.Config`: the settings of a training, flat, each documented below its field.
 
-`Architecture` has the settings of the model, `LossConfig` those of the loss. `ModelConfig` describes a model
-that exists.
+`ModelConfig` has the settings of the model, `LossConfig` those of the loss.
 """
 
 from collections.abc import Mapping
@@ -48,15 +47,15 @@ L0Form = Literal["step", "tanh", "quadratic"]
 """How JumpReLU's penalty counts active latents (`sdlcore.model.losses.l0`)."""
 FIT = ("x", "target", "config", "seed", "anchors", "start", "watch", "device", "split", "progress", "out", "callbacks")
 """Arguments of `sdl.fit` that are not settings."""
-TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "pursuit", "training")
+TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "training")
 """Names that are refused for settings of plugins, as the names of runs' settings are: they already mean something."""
 MOST_SWEEPS = 1000
-"""Largest number of sweeps of a pursuit or a solver. More would take very long, and change nothing."""
+"""Largest number of sweeps of a solver. More would take very long, and change nothing."""
 LAMBDA_ANCHOR = 0.1
 """Default weight of given anchors: the paper's weight on the bench."""
 
 
-class Architecture(Pluggable):
+class ModelConfig(Pluggable):
     """Settings of the model: pair, activation function, number of latents (Definition 2.5)."""
 
     kinds: ClassVar[tuple[Kind, ...]] = ("activation",)
@@ -154,23 +153,6 @@ class Architecture(Pluggable):
                 self.archetypes and is_set,
                 f"archetypes compute the decoder's rows; leave out {setting}, which sets them too",
             )
-
-
-class ModelConfig(Architecture):
-    """The architecture of a model."""
-
-    pursuit: Annotated[int, Ge(0), Le(MOST_SWEEPS)] = 0
-    """Sweeps of non-negative coordinate descent that the encoder adds, over the active latents of a sample. Solvers
-    (`sdlcore.solvers`) and `search` by non-negative least squares set it; 0 for none. No training goes through it."""
-
-    def conflicts(self) -> Conflicts:
-        yield from super().conflicts()
-        signed_or_search = self.activation in ("abstopk", "lista", "matching_pursuit", *get_args(Searched))
-        yield (
-            self.pursuit and (signed_or_search or self.pair == "transcoder"),
-            "pursuit needs x_r = x_p and latents that are never negative, chosen by an encoder, found "
-            f"{self.activation}, {self.pair}",
-        )
 
 
 def selects(activation: str) -> bool:
@@ -325,7 +307,7 @@ TERMS = {
 """Settings that add a loss term, each with the name of its term."""
 
 
-class Config(LossConfig, Architecture):
+class Config(LossConfig, ModelConfig):
     """Settings of a training: the model, its loss, and how Adam minimises it over shuffled batches.
 
     `fit` builds it from its keywords. Settings of plugins are further keywords.
@@ -387,21 +369,21 @@ class Config(LossConfig, Architecture):
     @property
     def model(self) -> ModelConfig:
         """The settings of the model alone."""
-        return ModelConfig(**self._part(Architecture))
+        return ModelConfig(**self._part(ModelConfig))
 
     @property
     def loss(self) -> LossConfig:
         """The settings of the loss alone."""
         return LossConfig(**self._part(LossConfig))
 
-    def _part(self, cls: type[Architecture] | type[LossConfig]) -> dict[str, Any]:
+    def _part(self, cls: type[ModelConfig] | type[LossConfig]) -> dict[str, Any]:
         """Return the settings that a class declares, and those of its plugins."""
         names = {*cls.model_fields, *(name for one in cls.used_plugins(self) for name in one.settings.model_fields)}
         return {name: value for name, value in self if name in names}
 
     def used_plugins(self) -> list[Extension]:
         """Return the plugins of the activation and of the loss terms."""
-        return [*Architecture.used_plugins(self), *LossConfig.used_plugins(self)]
+        return [*ModelConfig.used_plugins(self), *LossConfig.used_plugins(self)]
 
     def check_together(self) -> None:
         cannot_resample = not self.selects or self.frozen != "none" or self.archetypes
@@ -411,7 +393,7 @@ class Config(LossConfig, Architecture):
         super().check_together()
 
     def conflicts(self) -> Conflicts:
-        yield from Architecture.conflicts(self)
+        yield from ModelConfig.conflicts(self)
         yield from LossConfig.conflicts(self)
         name, n_q, with_k = (
             self.activation,

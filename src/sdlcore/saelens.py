@@ -6,7 +6,7 @@
     sae = SAE.load_from_disk("exported")
 
 `sdlcore.export` writes SAELens' own classes where they compute the same latents. It writes this class for posterior
-codes, pursuit, LISTA, activations of plugins, and transcoders whose activation has no class. The module needs sae-lens.
+codes, LISTA, activations of plugins, and transcoders whose activation has no class. The module needs sae-lens.
 """
 
 from dataclasses import dataclass, field

@@ -15,7 +15,6 @@ from tests.interop.models import model_of
         ("jumprelu", "jumprelu"),
         ("lista", "lista"),
         ("posterior codes", "posterior"),
-        ("topk with a pursuit", "pursuit"),
         ("topk transcoder", "topk_transcoder"),
         ("relu transcoder with a skip connection", "relu_skip_transcoder"),
         ("relu crosscoder", "relu_crosscoder"),

@@ -14,7 +14,6 @@ KINDS: dict[str, dict] = {
     "tied relu": {"activation": "relu", "tied": True},
     "topk without biases": {"activation": "topk", "bias": False},
     "topk with unit decoder rows": {"activation": "topk", "decoder_norm": "unit"},
-    "topk with a pursuit": {"activation": "topk", "pursuit": 4},
     "posterior codes": {"activation": "posterior", "decoder_norm": "unit"},
     "lista": {"activation": "lista", "ista_step": 0.1},
     "matching pursuit": {"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit"},

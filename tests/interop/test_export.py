@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import sdlcore as sdl
 from sdlcore.errors import RefusedError
-from sdlcore.interop.export import export, export_set
+from sdlcore.interop.export import export
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.load import load
 from sdlcore.storage import files
@@ -33,7 +33,6 @@ REFUSALS = [
     ("topk transcoder to another width", "sparsify", "inputs and targets must have one width, found 24 and 32"),
     ("relu", "circuit_tracer", "it opens transcoders, from a layer's"),
     ("gated transcoder", "circuit-tracer", "its loaders know relu, jumprelu and topk; train it with activation batch"),
-    ("topk with a pursuit", "sparsify", "its encoder takes several steps; export it to saelens"),
     ("posterior codes", "dictionary_learning", "its codes come from a search; fit"),
     ("lista", "dictionary_learning", "cannot express this lista autoencoder"),
 ]
@@ -50,7 +49,7 @@ def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
     def architecture(kind):
         return json.loads((export(model_of(kind), "saelens", tmp_path / kind) / "cfg.json").read_text())["architecture"]
 
-    ours = ("topk with a pursuit", "posterior codes", "lista", "topk transcoder")
+    ours = ("posterior codes", "lista", "topk transcoder")
     assert {architecture(kind) for kind in ours} == {"sdlcore.saelens"}
     assert {architecture(kind) for kind in ("topk", "batchtopk", "relu transcoder", "matching pursuit")} == {
         "topk",
@@ -112,7 +111,7 @@ def test_what_is_no_set_is_refused(kinds, name, message, tmp_path):
 def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
     models = [model_of("topk transcoder"), model_of("topk transcoder", seed=1)]
     with pytest.warns(UserWarning, match="circuit-tracer opens these TopK transcoders from a repository at the hub"):
-        folder = export_set(models, "circuit_tracer", tmp_path / "set", model_name="gpt2")
+        folder = export(models, "circuit_tracer", tmp_path / "set", model_name="gpt2")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["activation"], config["k"], config["model_kind"]) == ("topk", models[0].config.k, "transcoder_set")
     assert load_file(folder / "layer_0.safetensors").keys() == {"W_enc", "W_dec", "b_enc", "b_dec"}
@@ -120,7 +119,7 @@ def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
 
 def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):
     models = [model_of("relu transcoder"), model_of("batchtopk transcoder", seed=1)]
-    folder = export_set(models, "circuit-tracer", tmp_path / "set", model_name="gpt2")
+    folder = export(models, "circuit-tracer", tmp_path / "set", model_name="gpt2")
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.yaml",
         "layer_0.safetensors",

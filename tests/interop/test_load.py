@@ -37,9 +37,9 @@ def plain(kind):
 def test_files_and_runs_of_sdlcore_are_opened(tmp_path):
     (tmp_path / "run").mkdir()
     save_model(tmp_path / "run/model.safetensors", model_of("topk crosscoder"), {})
-    save_model(tmp_path / "mine.safetensors", model_of("topk with a pursuit"), {})
+    save_model(tmp_path / "mine.safetensors", model_of("posterior codes"), {})
     assert_same(model_of("topk crosscoder"), load(tmp_path / "run"), "topk crosscoder")
-    assert_same(model_of("topk with a pursuit"), load(tmp_path / "mine.safetensors"), "topk with a pursuit")
+    assert_same(model_of("posterior codes"), load(tmp_path / "mine.safetensors"), "posterior codes")
 
 
 @pytest.mark.parametrize("name", READ)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sdlcore.extraction.models import load_tokenizer
-from sdlcore.interop.export import FORMATS, export, export_set, refusal
+from sdlcore.interop.export import FORMATS, export, refusal
 from sdlcore.interop.load import load
 from sdlcore.storage.files import write_rows
 from tests.conftest import REPOSITORY
@@ -108,7 +108,7 @@ def test_every_export_computes_the_same_in_the_library_and_comes_back(library, t
         folder.mkdir()
         torch.save(samples(kind, SAMPLES), folder / "samples.pt")
         if FORMATS[library].is_set:  # the compared layer is the last of two
-            export_set([model_of(kind, 1, LATENTS), model], library, folder / "exported")
+            export([model_of(kind, 1, LATENTS), model], library, folder / "exported")
         else:
             export(model, library, folder / "exported")
     VERSIONS[library] = run(library, list(folders.values()))
@@ -123,17 +123,6 @@ def test_every_export_computes_the_same_in_the_library_and_comes_back(library, t
 
 
 @pytest.mark.interop
-def test_a_batchtopk_with_prefixes_opens_as_dictionary_learnings_matryoshka(tmp_path):
-    model = model_of("batchtopk", n_q=LATENTS)
-    torch.save(samples("batchtopk", SAMPLES), tmp_path / "samples.pt")
-    export(model, "dictionary_learning", tmp_path / "exported", prefixes=[64, LATENTS])
-    run("dictionary_learning", [tmp_path])
-    same, error = compared(model, tmp_path)
-    assert (same, error < LIMIT) == (SAMPLES, True)
-    assert json.loads((tmp_path / "saved/config.json").read_text())["trainer"]["dict_class"] == "MatryoshkaBatchTopKSAE"
-
-
-@pytest.mark.interop
 @pytest.mark.parametrize("library", [name for name, file_format in FORMATS.items() if file_format.read])
 def test_a_dictionary_saved_by_the_library_computes_the_same_here(library, tmp_path):
     run(library, [tmp_path])
@@ -145,20 +134,8 @@ def test_a_dictionary_saved_by_the_library_computes_the_same_here(library, tmp_p
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("kind", ["jumprelu", "batchtopk"])
-def test_a_pursuit_after_a_threshold_computes_the_same_in_saelens(kind, tmp_path):
-    model = model_of(kind, n_q=LATENTS)
-    model.config = model.config.changed(pursuit=4)
-    torch.save(samples(kind, SAMPLES), tmp_path / "samples.pt")
-    export(model, "saelens", tmp_path / "exported")
-    run("saelens", [tmp_path])
-    same, error = compared(model, tmp_path)
-    assert (same, error < LIMIT) == (SAMPLES, True)
-
-
-@pytest.mark.interop
 def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_path):
-    kinds = ["topk", "topk with a pursuit", "posterior codes", "lista"]
+    kinds = ["topk", "posterior codes", "lista"]
     folders = [tmp_path / kind for kind in kinds]
     for kind, folder in zip(kinds, folders, strict=True):
         export(model_of(kind), "saelens", folder, hook_name="blocks.0.hook_resid_post")

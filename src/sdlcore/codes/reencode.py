@@ -108,7 +108,7 @@ def reencode(
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
             coder = start.coder
-            if coder.config.activation in get_args(Searched) or coder.config.pursuit:
+            if coder.config.activation in get_args(Searched):
                 teacher = copy.deepcopy(coder)
             else:
                 teacher = with_posterior_codes(coder, samples.rows.sample(), N_SAMPLES, progress)
@@ -130,7 +130,7 @@ def reencode(
 def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCoder:
     """Scale an autoencoder's rows to norm 1. Keep its encoder if it is linear; otherwise encode with these rows."""
     unit = on_unit_rows(coder, activation, k)
-    if isinstance(coder.sigma, NonlinearEncoder) or coder.config.pursuit:
+    if isinstance(coder.sigma, NonlinearEncoder):
         weights = {"b_enc": -(unit.W_enc @ unit.b_dec)}
     else:
         norms_Q = coder.W_dec.double().norm(dim=1)  # as in on_unit_rows

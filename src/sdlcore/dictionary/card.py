@@ -57,7 +57,7 @@ def config_of(coder: SparseCoder, provenance: Mapping[str, Any]) -> dict[str, Js
     settings: Any = provenance.get("settings") or {}
     return {
         "library_name": LIBRARY,
-        "architecture": ("pursuit" if config.pursuit else config.activation) + kind,
+        "architecture": config.activation + kind,
         "d_in": list(coder.input_sites) if several else coder.W_enc.shape[1],
         "d_out": list(coder.target_sites) if several else coder.W_dec.shape[1],
         "d_sae": config.n_q,

@@ -10,7 +10,6 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import CHECKPOINT, is_finished, unfinished_run
 from sdlcore.extraction.places import located
 from sdlcore.interop.export import export as export_coder
-from sdlcore.interop.export import export_set as export_coders
 from sdlcore.interop.formats import OURS, canonical, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
@@ -133,8 +132,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
           or evaluate the dictionary in a language model. Hook names are known if the provenance contains the layer.
           ``metadata``: a dictionary of further metadata, such as ``neuronpedia_id``.
         - dictionary_learning: ``lm_name``, ``layer``, ``submodule_name`` and ``ctx_len``, the origin of activations in
-          ``config.json``. ``prefixes``: the nested numbers of latents of BatchTopK, the last n_q, for its Matryoshka
-          class.
+          ``config.json``.
         - sparsify: none.
         - circuit_tracer: ``model_name``, the language model. ``scan``: the name for visualisations of latents, by
           default ``model_name``. ``feature_input_hook`` and ``feature_output_hook``: TransformerLens' names of the
@@ -177,7 +175,7 @@ def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder
     if None not in layers and layers != list(range(1, len(layers) + 1)):
         numbers = ", ".join(map(str, layers))
         raise ValueError(f"dictionaries were fitted at layers {numbers}; a set needs all layers in order, from 1 on")
-    return export_coders(coders, to, folder, **options)
+    return export_coder(coders, to, folder, **options)
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:

@@ -90,7 +90,7 @@ def fit(
         thresholds and linear path, and takes over its architecture: activation, ``k``, ``n_q``, ``bias``, ``normalise``
         and all other settings of the model. Settings of this call win. With a larger ``n_q``, further latents start at
         random. Other widths, another pair or a smaller ``n_q`` raise an error. ``bias=False`` drops its biases. The
-        loss, ``frozen``, ``archetypes``, a pursuit and posterior codes are not taken over.
+        loss, ``frozen``, ``archetypes`` and codes by search are not taken over.
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device

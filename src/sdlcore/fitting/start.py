@@ -10,9 +10,9 @@ from sdlcore.dictionary.load import load
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 
-NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation", "pursuit")
+NOT_TAKEN_OVER = ("pair", "init_l0", "frozen", "archetypes", "relaxation")
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
-start's weights, or belong to a training; a pursuit replaces the encoder."""
+start's weights, or belong to a training."""
 SCALINGS = ("normalise", "whiten")
 
 

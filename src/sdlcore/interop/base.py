@@ -45,15 +45,13 @@ class Format:
     """Loads a dictionary from a folder; None if the format can only be written."""
     is_set: bool = False
     """Whether a folder contains a dictionary for each layer."""
-    any_encoder: bool = False
-    """Whether dictionaries that replace sigma's encoder can be written, such as posterior codes."""
 
 
 def kind_of(model: SparseCoder) -> str:
     """Describe a dictionary in words, such as "topk transcoder with a skip connection"."""
     config = model.config
     noun = {"sae": "autoencoder"}.get(config.pair, config.pair)
-    beside = " with a skip connection" if config.skip else " with a pursuit" if config.pursuit else ""
+    beside = " with a skip connection" if config.skip else ""
     return f"{config.activation} {noun}{beside}"
 
 

@@ -10,7 +10,7 @@ threshold (``code_normalization``); sdlcore writes NONE, a norm of one, since it
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sdlcore.config import Activation
 from sdlcore.errors import SourceError
-from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file, kind_of
+from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, from_file, read_tensors, to_file
 from sdlcore.interop.weights import sparse_coder, weights_of
@@ -109,7 +109,6 @@ _WRITTEN = {
     ("crosscoder", "batchtopk"): ("BatchTopKCrossCoder", "BatchTopKCrossCoderTrainer"),
 }
 """Pair and activation -> the class that loads the dictionary, and the trainer that config.json names."""
-_NESTED = ("MatryoshkaBatchTopKSAE", "MatryoshkaBatchTopKTrainer")
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -132,23 +131,10 @@ def write(
     layer: int = 0,
     submodule_name: str = "",
     ctx_len: int | None = None,
-    prefixes: Sequence[int] = (),
 ) -> Files:
-    """Return the files for a dictionary. Options as in `sdl.export`.
-
-    Raises
-    ------
-    ValueError
-        If prefixes do not ascend to n_q, or the dictionary is not a BatchTopK autoencoder.
-    """
+    """Return the files for a dictionary. Options as in `sdl.export`."""
     config, weights, sites = model.config, weights_of(model), len(model.input_sites)
     dict_class, trainer_class = _WRITTEN[config.pair, config.activation]
-    if prefixes:
-        if dict_class != "BatchTopKSAE":
-            raise ValueError(f"prefixes need an autoencoder with activation batchtopk, found {kind_of(model)}")
-        if list(prefixes) != sorted(set(prefixes)) or prefixes[0] < 1 or prefixes[-1] != config.n_q:
-            raise ValueError(f"prefixes must ascend to n_q = {config.n_q}, found {list(prefixes)}")
-        dict_class, trainer_class = _NESTED
     form = _CLASSES[dict_class]
     if form.subtracts:
         weights = weights.shifted(weights.b_dec)
@@ -168,9 +154,6 @@ def write(
         trainer["k"] = config.k
         state["k"] = torch.tensor(config.k, dtype=torch.int32)
         state.setdefault("threshold", torch.tensor(-1.0, dtype=torch.float32))
-    if prefixes:
-        sizes = [b - a for a, b in zip((0, *prefixes), prefixes, strict=False)]
-        state["group_sizes"] = torch.tensor(sizes)
     if config.pair == "crosscoder":
         trainer |= {"num_encoder_layers": sites, "code_normalization": "NONE"}
         state[_NORM] = torch.tensor(1 + _NORMS.index("NONE"))

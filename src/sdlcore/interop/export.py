@@ -8,7 +8,7 @@ from typing import Any, get_args
 from sdlcore.config import Searched
 from sdlcore.errors import RefusedError
 from sdlcore.interop import circuit_tracer, dictionary_learning, saelens, sparsify
-from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
+from sdlcore.interop.base import Files, Format, kind_of
 from sdlcore.interop.formats import FILES, OURS, canonical
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
@@ -22,17 +22,21 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
-    """Export a model to another library's format, and return the folder; see `sdlcore.export`."""
-    return _export([model], to, folder, options)
+def export(models: SparseCoder | Sequence[SparseCoder], to: str, folder: str | Path, /, **options: Any) -> Path:
+    """Export a model, or models for all layers in order, to another library's format, and return the folder.
 
-
-def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, /, **options: Any) -> Path:
-    """Export models for all layers of a language model, in the order of the layers; see `sdlcore.export_set`."""
-    if not format_of(to).is_set:
+    See `sdlcore.export` and `sdlcore.export_set`.
+    """
+    form = format_of(to)
+    layers = [models] if isinstance(models, SparseCoder) else list(models)
+    if not isinstance(models, SparseCoder) and not form.is_set:
         sets = ", ".join(name for name, other in FORMATS.items() if other.is_set)
         raise ValueError(f"{to} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
-    return _export(models, to, folder, options)
+    for layer, model in enumerate(layers, start=1):
+        if reason := refusal(model, to):
+            where = f"layer {layer}: " if len(layers) > 1 else ""
+            raise RefusedError(f"{where}{form.title} cannot express this {kind_of(model)}: {reason}")
+    return _write(user_path(folder, "folder"), form.write(layers if form.is_set else layers[0], **options))
 
 
 def format_of(to: str) -> Format:
@@ -45,25 +49,13 @@ def format_of(to: str) -> Format:
 def refusal(model: SparseCoder, to: str) -> str | None:
     """Return why a library cannot express a dictionary, and a remedy; None if it can."""
     config, form, state = model.config, format_of(to), model.state_dict()
-    if config.pursuit and not form.any_encoder:
-        remedy = "export it to saelens, fit another encoder with sdl.reencode, or"
-        return f"its encoder takes several steps; {remedy} {SAVE_OURS}"
-    if config.activation in get_args(Searched) and not form.any_encoder:
+    if config.activation in get_args(Searched) and form is not saelens.FORMAT:
         return "its codes come from a search; fit an encoder by sdl.reencode first, or export it to saelens"
     if config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"
     if broken := not_finite(state):
         return f"{broken}; train it again, with a lower lr if it diverged"
     return form.refusal(model)
-
-
-def _export(models: Sequence[SparseCoder], to: str, folder: str | Path, options: dict[str, Any]) -> Path:
-    form = format_of(to)
-    for layer, model in enumerate(models, start=1):
-        if reason := refusal(model, to):
-            where = f"layer {layer}: " if len(models) > 1 else ""
-            raise RefusedError(f"{where}{form.title} cannot express this {kind_of(model)}: {reason}")
-    return _write(user_path(folder, "folder"), form.write(models if form.is_set else models[0], **options))
 
 
 def _write(folder: Path, files: Files) -> Path:

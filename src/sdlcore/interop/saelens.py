@@ -102,8 +102,6 @@ def refusal(model: SparseCoder) -> str | None:
 def _native(model: SparseCoder) -> str | None:
     """Return the architecture of SAELens that computes a dictionary's latents; None if there is none."""
     config = model.config
-    if config.pursuit:
-        return None
     if config.activation == "matching_pursuit" and _tied_scale(model) is None:
         return None
     architecture = _WRITTEN.get((config.pair, config.activation))
@@ -275,4 +273,4 @@ def _built(state: Mapping[str, Tensor], cfg: SaelensSettings) -> SparseCoder:
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
 
 
-FORMAT: Format = Format("SAELens", refusal, write, read, any_encoder=True)
+FORMAT: Format = Format("SAELens", refusal, write, read)

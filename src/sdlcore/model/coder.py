@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
-from sdlcore.config import Architecture, Config, LossConfig, ModelConfig, Searched
+from sdlcore.config import Config, LossConfig, ModelConfig, Searched
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.archetypes import Archetypes
@@ -62,9 +62,8 @@ class SparseCoder(nn.Module):
 
     With x_r = x_p the model is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
     concatenation of several sites. A transcoder may add a linear path, W_skip x_p, to the reconstruction (Paulo et al.
-    2025). A model from a solver may compute its latents by pursuit: non-negative least squares over the latents that
-    sigma chose (`sdlcore.model.encoding`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
-    (the paper's column W_D[:, i]); `W_dec` is stored by rows because a sparse code reads whole directions.
+    2025). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the paper's column W_D[:, i]);
+    `W_dec` is stored by rows because a sparse code reads whole directions.
 
     In a training loop of your own, `loss` returns the loss of a batch. The ``backward`` of this loss fills dense
     ``.grad`` tensors with sparse kernels: gradient rows of inactive latents are zero and cost no computation. Any torch
@@ -127,7 +126,7 @@ class SparseCoder(nn.Module):
         **settings: Any,
     ) -> None:
         config = Config.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
-        of_training = Config.model_fields.keys() - Architecture.model_fields.keys() - LossConfig.model_fields.keys()
+        of_training = Config.model_fields.keys() - ModelConfig.model_fields.keys() - LossConfig.model_fields.keys()
         others = [name for name, value in settings.items() if name in of_training or (value and name in _ONLY_FIT)]
         if others or config.initialisation == "samples":
             names = ", ".join(others) or "initialisation samples"
@@ -270,7 +269,7 @@ class SparseCoder(nn.Module):
 
     def _needs_search(self, x_BP: Tensor) -> bool:
         """Return whether `Encoding` encodes these samples, instead of the activation's definition alone."""
-        is_more = isinstance(self.sigma, Encoder) or self.config.pursuit > 0 or self.processes.all.size > 1
+        is_more = isinstance(self.sigma, Encoder) or self.processes.all.size > 1
         return is_more or len(x_BP) > FEW
 
     def _encoding(self, kernels: Kernels) -> Encoding:
@@ -368,7 +367,7 @@ class SparseCoder(nn.Module):
         ValueError
             If the dimensions differ from the model's, or no gradient passes through the model's encoder.
         """
-        if self.config.activation in get_args(Searched) or self.config.pursuit:
+        if self.config.activation in get_args(Searched):
             raise ValueError("no gradient passes through this encoder, so that it has no loss")
         x_BP = x_BR = self._samples(x, "x")
         if target is not None:

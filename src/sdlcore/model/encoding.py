@@ -27,8 +27,6 @@ NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
 SLACK = 1.25
 """Factor on k: entries that a low-precision product proposes, to be ranked by exact pre-activations."""
-ENTRIES_AT_ONCE = 2**24
-"""Entries of Gram matrices in memory at the same time."""
 
 
 class Scales(NamedTuple):
@@ -134,7 +132,7 @@ class Encoding:
 
         Values and gradients at other entries are zero and are not computed.
         """
-        W_enc, b_enc, W_dec, b_dec = self.weights
+        W_enc, b_enc, *_ = self.weights
         support, pre_N = self.find(search, x_BP, W_enc, b_enc, precision)
         pre_aux_N = None
         if aux is None:
@@ -145,10 +143,7 @@ class Encoding:
             both, order = in_order(sample_N, latent_N, like=support)
             pre_N = torch.empty_like(order, dtype=pre_N.dtype).index_copy(0, order, encode_at(x_BP, W_enc, b_enc, both))
             pre_N, pre_aux_N = pre_N.split([len(support), len(aux[0])])
-        values_N = self.values(pre_N, support)
-        if self.config.pursuit:
-            values_N = least_squares_codes(x_BP - b_dec, W_dec, support, self.config.pursuit)
-        return SparseCode(support, pre_N, values_N), pre_aux_N
+        return SparseCode(support, pre_N, self.values(pre_N, support)), pre_aux_N
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents at the entries. Activations that need the minimum of a batch get it over all processes."""
@@ -213,7 +208,6 @@ class Encoding:
         for setting, is_set in {
             "split latents": self.processes.latents.size > 1,
             "precision": precision is not None and precision != W_enc.dtype,
-            "pursuit": self.config.pursuit,
             "multi_k": scales.multi_k,
         }.items():
             if is_set:
@@ -273,46 +267,3 @@ class Encoding:
             group_N = torch.cat([group_N, group_N.new_full((len(aux[0]),), groups)])
             groups += 1
         return assemble(sample_N, latent_N, group_N, (support.n_samples, groups, support.n_q), support.kernels)
-
-
-@torch.no_grad()
-def least_squares_codes(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Tensor:
-    """Return the latents c >= 0 (N) that minimise |x_r - c W_D|, starting at zero, by sweeps of coordinate descent.
-
-    This non-negative pursuit solves least squares over the latents that sigma chose, like classical sparse coders,
-    which LISTA imitates (Gregor and LeCun 2010). A sweep sets each latent to its best value, given the others.
-
-    Parameters
-    ----------
-    x_BR
-        The target, minus b_D.
-    W_dec_QR
-        Decoder rows.
-    support
-        The latents of each of B samples; with a single group.
-    sweeps
-        Number of times that each latent is set.
-    """
-    numbers_B = torch.diff(support.offsets)
-    place_N = torch.arange(len(support), device=x_BR.device) - support.offsets[support.rows]
-    shape = len(x_BR), int(numbers_B.max()) if len(support) else 0
-    columns_BK = torch.zeros(shape, dtype=torch.long, device=x_BR.device)
-    columns_BK[support.rows, place_N] = support.columns.long()
-    there_BK = place_N.new_tensor(range(shape[1])) < numbers_B[:, None]
-    gram_QQ = W_dec_QR @ W_dec_QR.T
-    at_once = max(1, ENTRIES_AT_ONCE // max(1, shape[1]) ** 2)
-    values = []
-    for start in range(0, len(x_BR), at_once):
-        part = slice(start, start + at_once)
-        columns, in_support = columns_BK[part], there_BK[part]
-        G = gram_QQ[columns[:, :, None], columns[:, None, :]]
-        curvature = G.diagonal(dim1=1, dim2=2).clamp(min=torch.finfo(G.dtype).tiny)
-        slope = (x_BR[part] @ W_dec_QR.T).gather(1, columns)
-        c = torch.zeros_like(slope)
-        for _ in range(sweeps):
-            for i in range(shape[1]):
-                new = (c[:, i] + slope[:, i] / curvature[:, i]).clamp(min=0) * in_support[:, i]
-                slope -= (new - c[:, i])[:, None] * G[:, :, i]
-                c[:, i] = new
-        values.append(c)
-    return torch.cat(values)[there_BK]

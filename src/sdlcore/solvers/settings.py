@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, WithJsonSchema
 
-from sdlcore.config import MOST_SWEEPS, Activation
+from sdlcore.config import MOST_SWEEPS
 from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, registered
 from sdlcore.settings import AsGiven, Batch, Conflicts, Latents, Pair, Positive, Precision, Total, Weight
 
@@ -19,7 +19,7 @@ AnySolver = Annotated[
 """Name of a built-in solver or of a plugin's."""
 MIN_COSINE = 0.9
 """Default of the smallest cosine at which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
-Encoder = Literal["regression", "tied", "covariance", "pursuit"]
+Encoder = Literal["regression", "tied", "covariance"]
 
 
 class SolverConfig(Pluggable):
@@ -71,8 +71,7 @@ class SolverConfig(Pluggable):
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
     encoder: Encoder = "regression"
     """Rows of the encoder. regression: codes regressed on inputs; tied: the atoms; covariance: the inverse covariance
-    of inputs times the atoms, so that the pattern of a row is its atom; pursuit: an iterative encoder of the atoms and
-    the solver's own code step."""
+    of inputs times the atoms, so that the pattern of a row is its atom."""
     encoder_ridge: Positive = 1e-3
     """Ridge of regression and covariance rows, as a share of the mean variance of an input dimension. It turns rows as
     much as noise of that variance would (docs/inside-a-model.md)."""
@@ -92,8 +91,3 @@ class SolverConfig(Pluggable):
         """Return the plugin of the solver, or none."""
         plugin = registered("solver", self.solver)
         return [] if plugin is None else [plugin]
-
-    @property
-    def activation(self) -> Activation:
-        """The activation of the resulting dictionary."""
-        return "topk" if self.encoder == "pursuit" else "jumprelu"

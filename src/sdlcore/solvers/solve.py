@@ -117,11 +117,14 @@ def solve_dictionary(
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
         codes = result.codes(x_r, config)
-        if config.encoder != "pursuit":
-            fit.add(x_p, codes)
+        fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
-    model = _coder(result, fit, config, sites)
+    encoder = fit.solve(config.encoder, atoms)
+    model_config = ModelConfig(pair=config.pair, activation="jumprelu", n_q=len(atoms))
+    model = SparseCoder.from_config(model_config, *sites).eval()
+    weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold, "W_dec": atoms}
+    model.load_state_dict(model.state_dict() | weights)
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
     # the last row describes the finished dictionary: the error of its codes, and the time including the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0}
@@ -134,28 +137,6 @@ def solve_dictionary(
             f"{store.path}: {config.solver} found weights that are not finite ({broken}); look for activations that "
             "are huge or tiny beside other activations"
         )
-    return model
-
-
-def _coder(
-    result: SolverResult,
-    fit: EncoderFit,
-    config: SolverConfig,
-    sites: tuple[tuple[int, ...], tuple[int, ...]],
-) -> SparseCoder:
-    atoms = result.atoms
-    if config.encoder == "pursuit":
-        k = min(int(result.rows[-1]["support"]), len(atoms))
-        model_config = ModelConfig(
-            pair=config.pair, activation=config.activation, n_q=len(atoms), k=k, bias=True, pursuit=config.sweeps
-        )
-        weights = {"W_enc": atoms}
-    else:
-        encoder = fit.solve(config.encoder, atoms)
-        model_config = ModelConfig(pair=config.pair, activation=config.activation, n_q=len(atoms), bias=True)
-        weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
-    model = SparseCoder.from_config(model_config, *sites).eval()
-    model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
     return model
 
 
