@@ -7,7 +7,7 @@ from typing import Any
 from sdlcore.command_line import cli
 from sdlstudy.products.product import Product
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import PartialStudy
+from sdlstudy.settings.study import Study
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     instance = getattr(import_module(module), kind).model_validate(settings)
     if not isinstance(instance, Product):
         raise ValueError(f"{product}: not a product")
-    instance.named(name).make(Files(PartialStudy.model_validate(study), divided_by, str(paper)))
+    instance.named(name).make(Files(Study.model_validate(study), divided_by, str(paper)))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_figure_6_shows_what_was_resampled_and_how_often(tmp_path):
     config = studies.alone({"seeds": [0, 1], "figures": {"figure6": asked}})
     figure6, rng, losses = config.products()["figure6"], np.random.default_rng(0), []
     for side in ("without", "with"):
-        for cell in figure6.runs(config, side):
+        for cell in (figure6.run(side, seed) for seed in (0, 1)):
             resampled = np.zeros(20, int)
             resampled[[5, 9]] = (30, 4) if cell.seed == 0 and side == "with" else 0
             columns = {"step": 10 * np.arange(1, 21), "reconstruction": 100 / np.arange(1, 21) + rng.random(20)}

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import PartialStudy
+from sdlstudy.settings.study import Study
 from tests.sdlstudy.products import studies
 
 SHARED = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
@@ -26,7 +26,7 @@ def test_a_product_is_the_same_for_the_part_of_the_study_that_it_uses(name):
     config = configuration(name)
     whole = config.files()
     for product in config.products().values():
-        part = PartialStudy.model_validate(json.loads(json.dumps(product.used(config).model_dump(include=SHARED))))
+        part = Study.model_validate(json.loads(json.dumps(product.used(config).model_dump(include=SHARED))))
         again = type(product).model_validate(json.loads(json.dumps(product.model_dump()))).named(product.name)
         assert again.model_dump() == product.model_dump()
         files = Files(part, whole.divided_by)

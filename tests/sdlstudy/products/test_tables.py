@@ -9,7 +9,7 @@ import pytest
 from sdlstudy.results.runs import RunsError
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import PartialStudy
+from sdlstudy.settings.study import Study
 from tests.sdlstudy.products import studies
 from tests.sdlstudy.results.test_tables import write_metrics
 
@@ -51,7 +51,7 @@ def test_a_configurations_tau_reaches_its_tables(tmp_path):
         content["features"] = {"anchored": [], "encoder": [0.5, 0.85], "decoder": [0.85, 0.99]}
         path.write_text(json.dumps(content))
     table = config.products()["table1"]
-    part = PartialStudy.model_validate(json.loads(json.dumps(table.depends_on(config))))
+    part = Study.model_validate(json.loads(json.dumps(table.depends_on(config))))
     files = Files(part, config.files().divided_by, paper=studies.PAPER)
     with chdir(tmp_path):
         table.make(files)

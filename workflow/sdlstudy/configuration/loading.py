@@ -65,7 +65,7 @@ def configure(config: Tree, default: Tree) -> Configuration:
                 "config/config.yaml among the files"
             ]
         )
-    return validate(over_default(with_each_layer(default), with_each_layer(config)))
+    return validate(over_default(default, config))
 
 
 def validate(config: Tree) -> Configuration:
@@ -76,13 +76,11 @@ def validate(config: Tree) -> Configuration:
     ConfigError
         With one line for each wrong key: its path and the expected value.
     """
-    study = _typed(with_each_layer(config))
+    study = _typed(config)
     tables = {name: table for name, table in study.tables.items() if table is not None}
     study = study.model_copy(update={"tables": tables})
-    products = study.products_by_path()
     _refuse(unknown_names(study))
-    _refuse(line for path, product in products.items() for line in product.unsound_sweep(path, study))
-    for product in products.values():
+    for product in study.products_by_path().values():
         study = product.with_variants(study)
     # a variant copies a source or method and changes one setting, so the new value needs a check
     study = _typed(study.model_dump(warnings=False))
@@ -96,7 +94,7 @@ def _typed(config: Tree) -> Configuration:
     plugins = config.get("plugins")
     try:
         load_plugins(name for name in (plugins if isinstance(plugins, list) else []) if isinstance(name, str))
-        return Configuration.model_validate(without_like(config))
+        return Configuration.model_validate(without_like(with_each_layer(config)))
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """The map of where anchoring helps, where it harms, and where the seeds cannot decide."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -45,16 +46,6 @@ class Regimes(Settings):
     own."""
 
 
-class AnchoredPair(NamedTuple):
-    """A run with anchors, and the run without anchors that it is compared with."""
-
-    column: str
-    """The anchoring that heads the column of the map."""
-    anchored: Cell
-    plain: Cell
-    """The same run without anchors."""
-
-
 class AnchoringMap(BySource):
     """Map of where anchoring helps and where it harms, over sources, methods and anchorings (docs/paper.md); null for
     none."""
@@ -81,14 +72,10 @@ class AnchoringMap(BySource):
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
-    def pairs(self, study: Study) -> list[AnchoredPair]:
-        """Return each run with anchors beside the same run without, in the order of the map's rows."""
+    def anchored_runs(self, study: Study) -> list[tuple[str, Cell]]:
+        """Return the runs with anchors, each with the column of the map, in the order of the map's rows."""
         return [
-            AnchoredPair(
-                column,
-                Cell(source, method, entry.protocol, anchoring, seed),
-                Cell(source, method, entry.protocol, "none", seed),
-            )
+            (column, Cell(source, method, entry.protocol, anchoring, seed))
             for source, entry in self.entries().items()
             for method in entry.methods
             for column, anchoring in zip(self.anchorings, entry.anchorings or self.anchorings, strict=True)
@@ -96,7 +83,7 @@ class AnchoringMap(BySource):
         ]
 
     def cells(self, study: Study) -> list[Cell]:
-        return list(dict.fromkeys(cell for pair in self.pairs(study) for cell in (pair.plain, pair.anchored)))
+        return list(dict.fromkeys(cell for _, run in self.anchored_runs(study) for cell in (plain(run), run)))
 
     def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         known = [name for name, s in study.all_sources().items() if s.n_features is not None or s.is_labelled]
@@ -110,50 +97,44 @@ class AnchoringMap(BySource):
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
-        for _, cell, plain in self.pairs(files.study):
-            paths += [files.metrics(plain), files.metrics(cell), files.history(cell)]
+        for _, cell in self.anchored_runs(files.study):
+            paths += [files.metrics(plain(cell)), files.metrics(cell), files.history(cell)]
             paths += [files.anchors(cell.source, cell.anchoring, cell.seed)]
             if references := files.references(cell.source, cell.seed):
                 paths.append(references)
         return list(dict.fromkeys(paths))
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
-        runs = pd.DataFrame([self._judged(pair, files) for pair in self.pairs(files.study)])
+        runs = pd.DataFrame([self._judged(column, cell, files) for column, cell in self.anchored_runs(files.study)])
         runs = runs.reindex(columns=RUN_COLUMNS)
         return {"": summary(runs), "runs": runs}
 
-    def _judged(self, pair: AnchoredPair, files: Files) -> dict[str, str | float | None]:
+    def _judged(self, column: str, cell: Cell, files: Files) -> dict[str, str | float | None]:
         """Score a run with anchors and the same run without, on the features that no anchoring of the map anchors."""
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.ground_truth import anchored_features, near_anchors
 
-        source, seed = pair.anchored.source, pair.anchored.seed
-        judge = files.references(source, seed)
-        assert judge is not None, f"{source} has neither true features nor classes"
+        judge = files.references(cell.source, cell.seed)
+        assert judge is not None, f"{cell.source} has neither true features nor classes"
         references = load_references(judge)
-        beside = self.entries()[source].anchorings or self.anchorings
-        near = [
-            near_anchors(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside
-        ]
-        remaining = ~np.any(near, axis=0)
-        anchored = anchored_features(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
+        beside = self.entries()[cell.source].anchorings or self.anchorings
+        anchors = {name: load_anchors(files.anchors(cell.source, name, cell.seed)) for name in beside}
+        remaining = ~np.any([near_anchors(some, references, TAU_STRICT) for some in anchors.values()], axis=0)
+        anchored = anchored_features(anchors[cell.anchoring], references)
         row: dict[str, str | float | None] = {
-            **{"source": source, "method": pair.anchored.method, "protocol": pair.anchored.protocol},
-            **{"anchoring": pair.column, "seed": seed, "judged": int(remaining.sum()), "given": len(anchored)},
+            **{"source": cell.source, "method": cell.method, "protocol": cell.protocol},
+            **{"anchoring": column, "seed": cell.seed, "judged": int(remaining.sum()), "given": len(anchored)},
         }
-        for cell, suffix in ((pair.anchored, ""), (pair.plain, "_none")):
-            run = read_metrics(files.metrics(cell))
-            hits = recovered(np.array(run.features["decoder"]), TAU_STRICT)
+        for run, suffix in ((cell, ""), (plain(cell), "_none")):
+            scores = read_metrics(files.metrics(run))
+            hits = recovered(np.array(scores.features["decoder"]), TAU_STRICT)
             row |= {f"recovery{suffix}": hits[remaining].mean(), f"given_recovered{suffix}": hits[anchored].mean()}
-            row |= {f"{name}{suffix}": run.metrics.get(name) for name in ("absorption", "fvu")}
-        history = read_csv(files.history(pair.anchored))
-        chosen = "lambda_anchor" in history
-        row["lambda_anchor"] = (
-            history["lambda_anchor"].iloc[-1]
-            if chosen
-            else files.study.anchorings[pair.anchored.anchoring].lambda_anchor
-        )
+            row |= {f"{name}{suffix}": scores.metrics.get(name) for name in ("absorption", "fvu")}
+        history = read_csv(files.history(cell))
+        # a rule that chose the weight recorded it
+        usual = files.study.anchorings[cell.anchoring].lambda_anchor
+        row["lambda_anchor"] = history["lambda_anchor"].iloc[-1] if "lambda_anchor" in history else usual
         return row
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
@@ -174,6 +155,11 @@ class AnchoringMap(BySource):
         axes.set(xlabel="", ylabel="")
         axes.xaxis.tick_top()
         return figure
+
+
+def plain(cell: Cell) -> Cell:
+    """Return the same run without anchors."""
+    return replace(cell, anchoring="none")
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:

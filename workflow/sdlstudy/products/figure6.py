@@ -47,16 +47,12 @@ class Figure6(Picture):
         """Return the method of each side, ``without`` and ``with`` resampling."""
         return {"without": self.without, "with": self.with_}
 
-    def runs(self, study: Study, side: str) -> list[Cell]:
-        """Return the runs of one side, ``with`` or ``without``."""
-        return [self.run(side, seed) for seed in study.seeds]
-
     def run(self, side: str, seed: int) -> Cell:
         """Return the run of one side and seed."""
         return Cell(self.source, self.sides()[side], self.protocol, "none", seed)
 
     def cells(self, study: Study) -> list[Cell]:
-        return list(dict.fromkeys([*self.runs(study, "without"), *self.runs(study, "with")]))
+        return list(dict.fromkeys(self.run(side, seed) for side in self.sides() for seed in study.seeds))
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
@@ -70,9 +66,9 @@ class Figure6(Picture):
     def histories(self, files: Files) -> pd.DataFrame:
         """Return the rows of all histories; losses are sums over dimensions and means over the batches of a row."""
         frames = [
-            read_csv(files.history(cell)).assign(variant=side, seed=cell.seed)
+            read_csv(files.history(self.run(side, seed))).assign(variant=side, seed=seed)
             for side in self.sides()
-            for cell in self.runs(files.study, side)
+            for seed in files.study.seeds
         ]
         return pd.concat(frames, ignore_index=True)
 

@@ -106,11 +106,6 @@ class Product(Settings):
         names |= {"protocol": protocols, "null_protocol": protocols}
         yield from _unknown(path, self, names | {"anchoring": (["none", *study.anchorings], ANCHORING)})
 
-    def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
-        """Yield errors about sweeps. This method is called if all names are known, before variants are added to the
-        study."""
-        yield from ()
-
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         """Yield all other errors. This method is called after variants were added to the study."""
         yield from ()

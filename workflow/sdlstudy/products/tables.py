@@ -210,12 +210,11 @@ class Table(Compared):
         return labelled, "a bench or a source with class_means"
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from super().unknown_names(path, study)
+        unknown = list(super().unknown_names(path, study))
+        yield from unknown
         for null in set(self.nulls) & set(self.methods):
             yield f"{path}.nulls: {null} is one of methods, too; leave it out of one of the two"
-
-    def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
-        if self.sweep is None:
+        if self.sweep is None or unknown:
             return
         parameter, printed = self.sweep.parameter, self.sweep.paper
         if printed is not None and len(printed) != len(self.sweep.values):

@@ -4,7 +4,7 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,7 +19,6 @@ from sdlstudy.products.tables import OWN, Table
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.report.sentences import anchoring_sentence, null_sentence, table1_sentence
-from sdlstudy.results.tables import effect_metrics
 from sdlstudy.results.verdicts import judge
 
 TITLES = {
@@ -126,24 +125,23 @@ def effect_table(effects: pd.DataFrame) -> TextTable:
 
     ``effects`` are as `sdlstudy.results.tables.effects_over` returns them.
     """
-    keys = ["value", "paper_value", "method", "anchoring", "protocol"]
-    rows = []
-    place: Any
-    for place, group in effects.groupby(keys, sort=False, dropna=False):
-        value, paper_value, method, anchoring, protocol = place
-        by_metric = group.set_index("metric")[["difference_mean", "difference_low", "difference_high"]]
-        point = {} if pd.isna(value) else {symbol(group["parameter"].iloc[0]): label_value(value, paper_value)}
-        names = {"Method": label_method(method), "Anchoring": label_anchoring(anchoring), "Protocol": protocol}
-        rows.append(
-            {**point, **names, **{_metric_head(name): _effect(*by_metric.loc[name]) for name in effect_metrics()}}
-        )
+    names: dict[str, Any] = {
+        "Method": effects["method"].map(label_method),
+        "Anchoring": effects["anchoring"].map(label_anchoring),
+        "Protocol": effects["protocol"],
+    }
+    if (parameter := effects["parameter"].iloc[0]) and effects["value"].notna().all():
+        points = zip(effects["value"], effects["paper_value"], strict=True)
+        names = {symbol(parameter): [label_value(*point) for point in points], **names}
+    intervals = effects[["difference_mean", "difference_low", "difference_high"]]
+    texts = {"metric": effects["metric"].map(_metric_head), "text": [_effect(*row) for row in intervals.to_numpy()]}
+    rows = pd.DataFrame(names | texts).set_index([*names, "metric"])["text"].unstack(sort=False)
     caption = (
         "Anchored minus not anchored: mean difference over seeds with its 95 % t interval, paired by seed; * where it "
         "excludes zero. There are many intervals, so some exclude zero by accident. All: with the features that "
         "anchoring gives away. Not given: without them."
     )
-    frame = pd.DataFrame(rows)
-    return TextTable(caption, frame, len(frame.columns) - len(effect_metrics()))
+    return TextTable(caption, rows.reset_index(), len(names))
 
 
 def _metric_head(name: str) -> str:

@@ -88,14 +88,28 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
         have them.
     """
     files = {path: read_metrics(path) for path in paths}
-    anchor_sets = _anchor_sets(files.values())
+    given_away: dict[tuple[str, int], set[tuple[float, ...]]] = {}
+    for cell, _, _, features in files.values():
+        if cell.anchoring != "none" and features:
+            given_away.setdefault((cell.source, cell.seed), set()).add(tuple(features["anchored"]))
     rows = []
-    for path, run in files.items():
-        cell = run.cell
-        metrics = run.metrics | _scored_beside(path, run, anchor_sets)
-        if tau is not None and run.features:
-            metrics |= recovery_at(tau, run.features, _anchored(run, anchor_sets))
-        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in run.chance.items()}
+    for path, (cell, metrics, chance, features) in files.items():
+        beside = given_away.get((cell.source, cell.seed), set()) if cell.anchoring == "none" else set()
+        if beside and not features:
+            raise RunsError(
+                f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again"
+            )
+        own = tuple(features.get("anchored", ()))
+        # None if several anchorings differ in the features that they give away
+        anchored = own if not beside else next(iter(beside)) if len(beside) == 1 else None
+        indices = None if anchored is None else np.array(anchored, dtype=np.int64)
+        if anchored != own:
+            # files of other versions may contain metrics that are not declared
+            metrics |= dict.fromkeys(name for name in metrics if name in METRICS and METRICS[name].by_anchors)
+            metrics |= {} if indices is None else metrics_by_anchors(features, indices)
+        if tau is not None and features:
+            metrics |= recovery_at(tau, features, indices)
+        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
@@ -107,53 +121,10 @@ def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
-def _anchor_sets(runs: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
-    """Return source and seed -> the sets of features that anchors give away, one set for each anchoring."""
-    anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]] = {}
-    for run in runs:
-        cell = run.cell
-        if cell.anchoring != "none" and run.features:
-            anchor_sets.setdefault((cell.source, cell.seed), set()).add(tuple(run.features["anchored"]))
-    return anchor_sets
-
-
-def _scored_beside(
-    path: str | Path, run: RunMetrics, anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]]
-) -> dict[str, float | None]:
-    """Return the metrics of a run without anchors that depend on anchors, for the anchors of the runs beside it."""
-    anchorings = anchor_sets.get((run.cell.source, run.cell.seed), set())
-    if run.cell.anchoring != "none" or not anchorings:
-        return {}
-    if not run.features:
-        raise RunsError(f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again")
-    if anchorings == {tuple(run.features["anchored"])}:
-        return {}
-    metrics: dict[str, float | None] = dict.fromkeys(name for name in run.metrics if _by_anchors(name))
-    if len(anchorings) == 1:
-        anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-        metrics |= metrics_by_anchors(run.features, anchored)
-    return metrics
-
-
-def _anchored(run: RunMetrics, anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]]) -> np.ndarray | None:
-    """Return the indices of the features that count as given away; None if several anchorings differ in them."""
-    anchorings = anchor_sets.get((run.cell.source, run.cell.seed), set())
-    if run.cell.anchoring != "none" or not anchorings:
-        return np.array(run.features["anchored"], dtype=np.int64)
-    return np.array(next(iter(anchorings)), dtype=np.int64) if len(anchorings) == 1 else None
-
-
-def _by_anchors(name: str) -> bool:
-    """Return whether a metric depends on anchors. Files of other versions may contain metrics that are not declared."""
-    return name in METRICS and METRICS[name].by_anchors
-
-
 def last_row(folder: str | Path) -> dict[str, float]:
     """Return the last row of a run's history.csv."""
-    frame = pd.read_csv(Path(folder) / "history.csv")
-    if frame.empty:
-        raise RunsError(f"{Path(folder) / 'history.csv'}: has no row, expected the history of a run")
-    return {str(name): value for name, value in frame.iloc[-1].items()}
+    last = pd.read_csv(Path(folder) / "history.csv").iloc[-1]
+    return {str(name): value for name, value in last.items()}
 
 
 def latents_of(folder: str | Path) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.config import LAMBDA_ANCHOR, AnchorForm
 from sdlcore.settings import Positive, Split, Text
@@ -97,9 +97,9 @@ class Study(Settings):
     so name only code that you trust. Adding a module reruns nothing."""
     sources: Sources
     """Sources of activations, by kind and name. Names are unique over all kinds."""
-    methods: Annotated[dict[Identifier, Method], MinLen(1)]
+    methods: dict[Identifier, Method]
     """Methods: a pair, a sigma and loss terms (section 2.4). A method may contain any setting of a run."""
-    protocols: Annotated[dict[Identifier, Protocol], MinLen(1)]
+    protocols: dict[Identifier, Protocol]
     """Ways of training. The settings of a run merge, in this order: its protocol's run, its source's run, its method,
     and its protocol's settings for that method. Later ones take precedence."""
     anchorings: dict[AnchoringName, Anchoring] = {}
@@ -139,10 +139,3 @@ class Study(Settings):
         """Return a copy of the study with a source added, or replaced if the name exists."""
         group = {**getattr(self.sources, source.kind), name: source}
         return self.model_copy(update={"sources": self.sources.model_copy(update={source.kind: group})})
-
-
-class PartialStudy(Study):
-    """The part of a study that one table or figure depends on. It may have no methods."""
-
-    methods: dict[Identifier, Method]
-    protocols: dict[Identifier, Protocol]
