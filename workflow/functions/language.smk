@@ -74,7 +74,7 @@ def language_memory(wildcards):
 
 
 # sources whose dictionaries the table of language scores compares
-SCORED = study.language_scores.entries() if study.language_scores else {}
+SCORED = {cell.source for cell in study.language_scores.cells(study)} if study.language_scores else set()
 
 
 def scored_dictionaries(wildcards):

@@ -11,7 +11,7 @@ def report_inputs():
     if study.name == "paper":
         return shown_files
     # runs of Table 1 at the paper's scale, and the paper's numbers
-    return [*shown_files, in_checkout("resources/kept/paper_table1_runs.csv"), FILES.numbers]
+    return [*shown_files, in_checkout("resources/kept/paper_table1_runs.csv"), FILES.of_paper("numbers")]
 
 
 def say_plan(log):

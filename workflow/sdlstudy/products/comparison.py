@@ -16,7 +16,8 @@ from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.runs import costs, read_runs
+from sdlstudy.results.runs import costs
+from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Unique
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import Study
@@ -27,14 +28,9 @@ number of latents from the median over runs."""
 
 
 class Ground(OnSource):
-    """A source of samples with an L0 that all methods should have there. The settings are the compared methods, how
-    they train, and what ranks them."""
+    """A source of samples with an L0 that all methods should have there. Several grounds may share a source, each with
+    its own L0, which their protocols set."""
 
-    source: Identifier | None = None
-    """The source of the ground's samples; null for the source with the ground's name. Several grounds may share a
-    source, each with its own L0."""
-    protocol: Identifier | None = None
-    """The protocol of the ground's trained methods, which sets their L0; null for the table's."""
     l0: Positive | None = None
     """The L0 that methods should have on this ground. A method that misses it by more than a quarter gets no rank. Null
     ranks all methods."""
@@ -82,27 +78,18 @@ class Comparison(BenchTable):
     def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
 
-    def source_of(self, name: str) -> str:
-        return self.entries()[name].source or name
-
-    def protocol_on(self, name: str) -> str:
-        return self.entries()[name].protocol or self.protocol
-
     def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
-    def rows(self, files: Files) -> pd.DataFrame:
-        """Return a row for each run: ground, method, seed, `columns`; NaN for metrics that a run lacks."""
-        frames = []
-        for ground in self.entries():
-            cells = self.cells_on(ground, files.study)
-            runs = read_runs(files.metrics(cell) for cell in cells).join(costs(files.run(cell) for cell in cells))
-            frames.append(runs.assign(ground=ground))
-        return pd.concat(frames).reindex(columns=["ground", "method", "seed", *self.columns])
+    def read(self, cells: Sequence[Cell], files: Files) -> pd.DataFrame:
+        return super().read(cells, files).join(costs(files.run(cell) for cell in cells))
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
-        entries, runs = self.entries(), self.rows(files)
-        known = {ground: files.study.source(self.source_of(ground)).n_features is not None for ground in entries}
+        entries, runs = self.entries(), self.rows(files).rename(columns={"source": "ground"})
+        known = {
+            ground: files.study.source(entry.source or ground).n_features is not None
+            for ground, entry in entries.items()
+        }
         usual = {True: mip_name("decoder"), False: "fvu"}
         scores = {ground: entry.score or usual[known[ground]] for ground, entry in entries.items()}
         return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}

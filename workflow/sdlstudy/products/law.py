@@ -104,11 +104,9 @@ class Law(Picture):
                 study = study.with_source(source, varied)
         return study
 
-    def used(self, study: Study) -> Study:
-        part = super().used(study)
-        for source in {self.source, *(point.source for point in self.points(study))}:
-            part = part.with_source(source, study.source(source))
-        return part
+    def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
+        yield from super().drawn(study)
+        yield from ((point.source, seed) for point, seed in self.matrices(study))
 
     def cells(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys(cell for _, cell in self.runs_at_points(study)))

@@ -1,7 +1,7 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import pandas as pd
@@ -113,12 +113,26 @@ class Product(Settings):
     # how the product is made
 
     def used(self, study: Study) -> Study:
-        """Return the part of the study that the product depends on. Changes of other parts of the study do not remake
-        the product."""
+        """Return the part of the study that the product depends on: its runs, and what their variants derive from.
+
+        Changes of other parts of the study do not remake the product.
+        """
         runs = self.cells(study)
-        sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
-        methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
-        return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
+        sources = {getattr(self, "source", None), *(source for source, _ in self.drawn(study))}
+        methods = {*(cell.method for cell in runs), *getattr(self, "methods", ()), *getattr(self, "nulls", ())}
+        protocols = {
+            name: protocol.model_copy(update={"methods": _chosen(protocol.methods, methods)})
+            for name, protocol in _chosen(study.protocols, {cell.protocol for cell in runs}).items()
+        }
+        parts = {
+            "sources": study.sources.model_copy(
+                update={kind: _chosen(group, sources) for kind, group in study.sources}
+            ),
+            "methods": _chosen(study.methods, methods),
+            "protocols": protocols,
+            "anchorings": _chosen(study.anchorings, {cell.anchoring for cell in runs}),
+        }
+        return study.model_copy(update=parts)
 
     def depends_on(self, study: Study) -> dict[str, Any]:
         """Return the settings of the study that the product depends on, for the job that makes it."""
@@ -197,25 +211,6 @@ def _unknown(path: str, settings: Settings, names: Mapping[str, tuple[Iterable[s
             yield from unknown(f"{path}.{field}", [value] if isinstance(value, str) else value, *names[singular])
 
 
-def partial_study(
-    study: Study, sources: set[str], methods: set[str], protocols: set[str], anchorings: set[str]
-) -> Study:
-    """Return a study reduced to the named sources, methods, protocols and anchorings."""
-    kinds = {
-        kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources
-    }
-    protocols_by_name = {
-        name: protocol.model_copy(
-            update={"methods": {m: settings for m, settings in protocol.methods.items() if m in methods}}
-        )
-        for name, protocol in study.protocols.items()
-        if name in protocols
-    }
-    return study.model_copy(
-        update={
-            "sources": study.sources.model_copy(update=kinds),
-            "methods": {name: method for name, method in study.methods.items() if name in methods},
-            "protocols": protocols_by_name,
-            "anchorings": {name: anchoring for name, anchoring in study.anchorings.items() if name in anchorings},
-        }
-    )
+def _chosen(group: Mapping[str, Any], names: Collection[str | None]) -> dict[str, Any]:
+    """Return the entries of some names."""
+    return {name: settings for name, settings in group.items() if name in names}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from sdlstudy.products.product import Product, partial_study
+from sdlstudy.products.product import Product
 from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.settings.fields import Identifier
 from sdlstudy.settings.files import Files
@@ -23,9 +23,6 @@ class SettingsTable(Product):
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
         return study.sources.bench, BENCH
-
-    def used(self, study: Study) -> Study:
-        return partial_study(study, {self.source}, set(), set(), set())
 
     def inputs(self, files: Files) -> list[str]:
         return [files.of_paper(self.name)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sdlcore.evaluation.metric_names import SIDES, recovery_name
 from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
 from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
-from sdlstudy.products.product import AnyStudy, Product, partial_study
+from sdlstudy.products.product import AnyStudy, Product
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable
@@ -174,13 +174,6 @@ class Table(Compared):
             for seed in self.seeds_of(study)
         ]
 
-    def used(self, study: Study) -> Study:
-        # also the source and methods that variants derive from, in case they have none of the swept values
-        points = self.points(study)
-        sources = {self.source, *(point.source for point in points)}
-        methods = {*self.all_methods, *(variant for point in points for variant in point.methods.values())}
-        return partial_study(study, sources, methods, set(self.all_protocols), set(self.anchorings))
-
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         return set(self.anchorings) if source in {point.source for point in self.points(study)} else set()
 
@@ -250,8 +243,8 @@ class Table(Compared):
             )
 
     def inputs(self, files: Files) -> list[str]:
-        nearest = [files.nearest_protocol] if self.is_overview(files.study) else []
-        return super().inputs(files) + ([] if self.is_own else [files.numbers]) + nearest
+        nearest = [files.of_paper("nearest_protocol")] if self.is_overview(files.study) else []
+        return super().inputs(files) + ([] if self.is_own else [files.of_paper("numbers")]) + nearest
 
     def outputs(self, files: Files) -> list[str]:
         lacking = {files.table(self.part("verdicts"))} if self.is_own else set()
@@ -278,7 +271,7 @@ class Table(Compared):
         frames = {"effects": effects_over(placed), "runs": named}
         if self.is_own:
             return {"": table_over(placed, {})} | frames
-        numbers = read_csv(files.numbers)
+        numbers = read_csv(files.of_paper("numbers"))
         verdicts = judge(self.name, numbers, named, files.study)
         return {"": table_over(placed, read_paper(numbers, self.name))} | frames | {"verdicts": verdicts}
 
@@ -301,7 +294,7 @@ class Table(Compared):
         markers are the paper's numbers, which it reports for encoders.
         """
         if self.is_overview(files.study):
-            marks = overview_rows(rows, read_csv(files.nearest_protocol), self.methods)
+            marks = overview_rows(rows, read_csv(files.of_paper("nearest_protocol")), self.methods)
             return draw_overview(marks, strongest_null(rows, self.nulls))
         if self.sweep is None:
             return None

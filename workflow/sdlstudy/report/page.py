@@ -4,7 +4,7 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 

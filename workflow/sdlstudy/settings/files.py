@@ -127,15 +127,5 @@ class Files:
         return f"{self.results}/figures/{name}.{ending}"
 
     def of_paper(self, name: str) -> str:
-        """Return the path of a file with the paper's own numbers."""
+        """Return the path of a file with the paper's own numbers: ``numbers`` has those of its tables."""
         return f"{self.paper}/{name}.csv"
-
-    @property
-    def numbers(self) -> str:
-        """The path of the numbers in the paper's Tables 1, 2 and 4 to 7."""
-        return self.of_paper("numbers")
-
-    @property
-    def nearest_protocol(self) -> str:
-        """The path of the numbers of the way of training nearest to Table 1, in its format."""
-        return self.of_paper("nearest_protocol")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sdlcore.inside.score import LossRecovered
 from sdlcore.solvers.settings import SolverConfig
-from sdlstudy.products.bench_tables import Harder
+from sdlstudy.products.bench_table import Harder
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
