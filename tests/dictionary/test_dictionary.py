@@ -126,13 +126,8 @@ def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
     crosscoder, sites = sdl.fit(list(both), **TOPK, **QUIET), [torch.from_numpy(site[:6]) for site in both]
     shaped = crosscoder([site.reshape(2, 3, -1) for site in sites])
     assert torch.equal(shaped.reshape(6, -1), crosscoder(sites))
-
-
-def test_sparse_codes_of_batches_of_positions_say_how_to_flatten(sae, both):
-    x = both[0][:6].reshape(2, 3, 8)
-    with pytest.raises(ValueError, match=r"a row per sample, but x is 2 x 3 x 8; flatten it by x.reshape\(-1, 8\)"):
-        sae.encode(x, sparse=True)
-    assert sae.encode(x.reshape(-1, 8), sparse=True).shape[0] == 6
+    codes = sae.encode(tmp_path / "x.npy", sparse=True)  # a row for each position of each batch
+    assert np.array_equal(codes.toarray(), sae.encode(both[0][:6]))
 
 
 @pytest.mark.parametrize("name", ["sae.safetensors", "folder"])

@@ -153,9 +153,9 @@ def test_encoding_reads_blocks_of_samples_and_makes_no_dense_matrix(case):
         sizes.append(stop - start)
         return np.resize(X, (rows, N_P))
 
-    encode_sparse(sae.coder, Samples((rows, N_P), read), rows)  # kernels may be compiled at their first use
+    encode_sparse(sae.coder, Samples((rows,), N_P, read), rows)  # kernels may be compiled at their first use
     tracemalloc.start()
-    codes = encode_sparse(sae.coder, Samples((n, N_P), read), rows)
+    codes = encode_sparse(sae.coder, Samples((n,), N_P, read), rows)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert codes.shape == (n, n_q)

@@ -27,7 +27,6 @@ from sdlcore.dictionary.samples import (
     beside,
     decode_sparse,
     encode_sparse,
-    numbers,
     require_finite,
     samples_of,
 )
@@ -165,23 +164,18 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         x
             The samples.
         sparse
-            Return only the active latents of N x n_p samples, as a `scipy.sparse.csr_array`. Latents are computed in
-            batches and without gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is
-            loaded into memory.
+            Return only the active latents, as a `scipy.sparse.csr_array` with a row for each sample. Latents are
+            computed in batches and without gradients for every kind of ``x``. Neither the dense N x n_q latents nor a
+            whole file is loaded into memory.
 
         Raises
         ------
         ValueError
             If samples are not floating-point numbers, do not have n_p numbers in their last dimension, or contain NaN
-            or infinity, which would activate no latent; or if sparse codes of other than N x n_p samples are requested.
+            or infinity, which would activate no latent.
         """
         with samples_of(x, self.pair) as samples:
-            _check_width(samples, self.coder.W_enc.shape[1])
-            if sparse and samples.leading is not None:
-                shape, n_p = " x ".join(map(str, (*samples.leading, samples.shape[1]))), samples.shape[1]
-                raise ValueError(
-                    f"sparse codes have a row per sample, but x is {shape}; flatten it by x.reshape(-1, {n_p})"
-                )
+            samples.check_width(self.coder.W_enc.shape[1])
             if sparse:
                 return encode_sparse(self.coder, samples, ROWS_AT_ONCE)
             return self._mapped(self.coder.encode, samples)
@@ -206,8 +200,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """
         if scipy.sparse.issparse(latents):
             return decode_sparse(self.coder, scipy.sparse.csr_array(latents))
-        samples = beside([numbers(latents, "latents")])
-        _check_width(samples, self.n_q)
+        samples = beside([latents], "latents")
+        samples.check_width(self.n_q)
         return self._mapped(self.coder.decode, samples)
 
     @overload
@@ -225,7 +219,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             For samples that `encode` refuses.
         """
         with samples_of(x, self.pair) as samples:
-            _check_width(samples, self.coder.W_enc.shape[1])
+            samples.check_width(self.coder.W_enc.shape[1])
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
 
     __call__ = reconstruct
@@ -235,12 +229,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """Apply a function to samples: to a tensor at once, with gradients; to other samples in batches, without."""
         weights = self.coder.W_enc
         if samples.tensors:
-            x = torch.as_tensor(samples.whole()).to(weights.dtype)
+            x = torch.as_tensor(samples.read(0, samples.shape[0])).to(weights.dtype)
             require_finite(x)
-            return samples.shaped(function(x))
-        with torch.no_grad():
-            parts = [function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)]
-        return samples.shaped(np.concatenate(parts))
+            rows: Any = function(x)
+        else:
+            with torch.no_grad():
+                rows = np.concatenate([function(x).cpu().numpy() for x in samples.blocks(ROWS_AT_ONCE, weights)])
+        return rows.reshape(*samples.leading, rows.shape[-1])
 
     def save(self, path: str | Path) -> None:
         """Save the dictionary to a single .safetensors file, or to a folder.
@@ -413,10 +408,3 @@ def _settings_of_training(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the training that made a dictionary; none for a solver or another library's trainer."""
     settings = provenance.get("settings")
     return settings if isinstance(settings, dict) and not settings.keys() & {"solver", "peer"} else {}
-
-
-def _check_width(samples: Samples, width: int) -> None:
-    if samples.shape[1] != width:
-        leading = samples.shape[:1] if samples.leading is None else samples.leading
-        shape = " x ".join(map(str, (*leading, samples.shape[1])))
-        raise ValueError(f"expected {width} numbers in the last dimension, found {shape}")

@@ -20,24 +20,27 @@ from sdlcore.settings import Pair
 
 @dataclass(frozen=True)
 class Samples:
-    """N samples of x_p, with the sites of a crosscoder concatenated."""
+    """Samples of x_p, with the sites of a crosscoder concatenated."""
 
-    shape: tuple[int, int]
-    """N and the width of x_p."""
+    leading: tuple[int, ...]
+    """Leading dimensions of the input, such as (batch, position). Their product is the number of samples, N."""
+    width: int
+    """Width of x_p."""
     read: Callable[[int, int], np.ndarray | Tensor]
-    """Returns the rows from ``start`` to before ``stop``."""
+    """Returns the rows from ``start`` to before ``stop`` of N x width."""
     tensors: bool = False
     """Whether ``read`` returns tensors instead of arrays."""
-    leading: tuple[int, ...] | None = None
-    """Leading dimensions of the input, whose product is N, such as (batch, position); None for one, N."""
 
-    def shaped(self, rows: Any) -> Any:
-        """Give an array or tensor with a row per sample the leading dimensions of the input."""
-        return rows if self.leading is None else rows.reshape(*self.leading, rows.shape[-1])
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and the width."""
+        return math.prod(self.leading), self.width
 
-    def whole(self) -> np.ndarray | Tensor:
-        """Return all samples at once."""
-        return self.read(0, self.shape[0])
+    def check_width(self, width: int) -> None:
+        """Raise `ValueError` if the samples have another width."""
+        if self.width != width:
+            shape = " x ".join(map(str, (*self.leading, self.width)))
+            raise ValueError(f"expected {width} numbers in the last dimension, found {shape}")
 
     def blocks(self, rows: int, like: Tensor) -> Iterator[Tensor]:
         """Yield blocks of ``rows`` samples with the type and device of ``like``; one empty block if there are none.
@@ -59,11 +62,12 @@ class Samples:
 @contextmanager
 def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
     """Open samples: an array, a tensor, a store, the path of an .npy file or a store, or a list with a site each."""
-    if is_store(x) or (is_pair(x) and any(map(is_store, x))):
+    parts = [*x] if is_pair(x) else [x]
+    if any(map(is_store, parts)):
         with activations(x) as stored:
             yield _of_store(stored, pair)
     else:
-        yield beside([numbers(part, "x") for part in (x if is_pair(x) else (x,))])
+        yield beside(parts)
 
 
 def _of_store(store: Activations, pair: Pair) -> Samples:
@@ -75,47 +79,29 @@ def _of_store(store: Activations, pair: Pair) -> Samples:
     def read(start: int, stop: int) -> np.ndarray:
         return np.concatenate([store.read(column, start, stop) for column in columns], axis=1)
 
-    return Samples((store.rows, sum(widths)), read)
+    return Samples((store.rows,), sum(widths), read)
 
 
-def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:
-    """Concatenate sites of the same samples, each an array or a tensor with any number of leading dimensions."""
-    if not parts:
-        raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with one for each site")
-    tensors = sum(isinstance(part, Tensor) for part in parts)
-    if tensors not in (0, len(parts)):
-        raise ValueError("one site of x is a tensor and another is not; give both as tensors or both as arrays")
-    leading = tuple(parts[0].shape[:-1])
-    if any(part.ndim < 1 or tuple(part.shape[:-1]) != leading for part in parts):
-        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
-        if len(parts) == 1:
-            raise ValueError(f"x is a single number of shape {shapes}, expected dimensions in its last axis")
-        raise ValueError(f"the sites of x have shapes {shapes}, expected the same shape up to the last dimension")
-    rows = [part if part.ndim == 2 else _flat(part) for part in parts]
+def beside(parts: Sequence[Any], name: str = "x") -> Samples:
+    """Concatenate sites of the same samples, each an array, an .npy file or a tensor with any leading dimensions.
+
+    A file of other than two dimensions is read as a whole. ValueError for other than floating-point numbers.
+    """
+    tensors = all(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
+    sites: list[Any] = [part if tensors else floats(part, name) for part in parts]
+    leading = tuple(sites[0].shape[:-1])
+    if any(tuple(site.shape[:-1]) != leading for site in sites):
+        shapes = " and ".join(str(tuple(site.shape)) for site in sites)
+        raise ValueError(f"the sites of {name} have shapes {shapes}, expected the same shape up to the last dimension")
+    rows = [site.reshape(math.prod(leading), site.shape[-1]) for site in sites]
 
     def read(start: int, stop: int) -> Any:
-        sites: list[Any] = [part[start:stop] for part in rows]
-        if len(sites) == 1:
-            return sites[0]
-        return torch.cat(sites, dim=1) if tensors else np.concatenate(sites, axis=1)
+        blocks = [site[start:stop] for site in rows]
+        if len(blocks) == 1:
+            return blocks[0]
+        return torch.cat(blocks, dim=1) if tensors else np.concatenate(blocks, axis=1)
 
-    shape = math.prod(leading), sum(part.shape[-1] for part in parts)
-    return Samples(shape, read, bool(tensors), None if len(leading) == 1 else leading)
-
-
-def _flat(values: Any) -> Any:
-    """Return rows of the last dimension; an .npy file of other than two dimensions is read as a whole."""
-    values = values if isinstance(values, Tensor) else np.asarray(values)
-    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
-
-
-def numbers(values: Any, name: str) -> Any:
-    """Check samples; return a tensor unchanged, and anything else as an array. ValueError if not floating-point."""
-    if not isinstance(values, Tensor):
-        return floats(values, name)
-    if not values.is_floating_point():
-        raise ValueError(f"{name} is {values.dtype}, expected floating-point numbers; convert it by {name}.float()")
-    return values
+    return Samples(leading, sum(site.shape[-1] for site in sites), read, tensors)
 
 
 def require_finite(samples: Tensor, start: int = 0) -> None:
