@@ -53,7 +53,7 @@ def checked_l0(n_q: int, l0: float) -> float:
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleBatches:
     """The samples of a call, in batches."""
 
     batches: Batches
@@ -75,7 +75,7 @@ class Samples:
 
 
 @contextmanager
-def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[Samples]:
+def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[SampleBatches]:
     """Open samples for a dictionary, in batches of 1,024, or fewer so that there are `SHARE` batches.
 
     ValueError if their dimensions differ from the dictionary's.
@@ -88,14 +88,14 @@ def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[Samples]:
         if batches.widths[0] != (n_p := coder.W_enc.shape[1]):
             raise ValueError(f"x has {batches.widths[0]} dimensions, but the dictionary reads {n_p}")
         size = batches.batch_size or (BATCH if batches.rows is None else min(BATCH, max(1, batches.rows // SHARE)))
-        yield Samples(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
+        yield SampleBatches(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
 
 
 def make_or_open(
     start: Dictionary,
     stage: str,
     record: dict[str, dict[str, Any]],
-    samples: Samples,
+    samples: SampleBatches,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:

@@ -12,7 +12,7 @@ from sdlcore.codes.logistic import linear_encoder
 from sdlcore.codes.opening import (
     N_SAMPLES,
     SHARE,
-    Samples,
+    SampleBatches,
     checked_l0,
     make_or_open,
     open_dictionary,
@@ -139,7 +139,7 @@ def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCo
     return unit
 
 
-def _held_out_and_rest(samples: Samples) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
+def _held_out_and_rest(samples: SampleBatches) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
     """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
     number, in_pass = MOST_HELD_OUT // samples.size, samples.in_pass
     number = max(1, number if in_pass is None else min(number, in_pass // SHARE))

@@ -41,18 +41,6 @@ def refuse_other_formats(folder: Path) -> None:
         raise ValueError(f"{folder}: contains a dictionary of {others[0]}; choose another folder")
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, creating it if it is missing; SourceError if another process or thread has locked it."""
-    with lock(folder):
-        folder.mkdir(exist_ok=True)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # a training that failed before its first checkpoint leaves no folder
-                folder.rmdir()
-
-
 def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> bool:
     """Return whether the folder holds the finished run with this provenance. An unfinished run can be resumed.
 
@@ -62,12 +50,10 @@ def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> b
     """
     made = finished_run(folder, facts)
     finished = made is not None
-    if made is None and (folder / CHECKPOINT).is_file():
-        with alone(folder):
-            checkpoint = describe_checkpoint(folder / CHECKPOINT)
-        if checkpoint is not None:  # the training reports a damaged checkpoint
-            require_same(folder, checkpoint.facts, facts)
-            made = checkpoint.facts
+    # the training reports a damaged checkpoint
+    if made is None and (checkpoint := describe_checkpoint(folder / CHECKPOINT)) is not None:
+        require_same(folder, checkpoint.facts, facts)
+        made = checkpoint.facts
     if made is None:
         return False
     log_other_computer(folder, made, facts)
@@ -98,10 +84,15 @@ def unfinished_run(folder: Path) -> Iterator[Sink]:
     files stay, so that the run can be resumed.
     """
     refuse_other_formats(folder)
-    with alone(folder):
-        with csv_rows(folder / HISTORY_PART) as write:
-            yield write
-        remove_unfinished(folder)
+    with lock(folder):
+        folder.mkdir(exist_ok=True)
+        try:
+            with csv_rows(folder / HISTORY_PART) as write:
+                yield write
+            remove_unfinished(folder)
+        finally:
+            with contextlib.suppress(OSError):  # a training that failed before its first checkpoint leaves no folder
+                folder.rmdir()
 
 
 def remove_unfinished(folder: Path) -> None:
