@@ -3,22 +3,8 @@
 import pytest
 
 from benchmarks import gpu, results
-from benchmarks.gpu import Way
 
-TORCH = Way("sdlcore", "torch", kernels="torch")
 REHEARSAL = ("--device", "cpu", "--tiny", "--results")
-
-
-@pytest.mark.slow
-def test_missing_and_failing_ways_are_named_and_the_others_are_stored(monkeypatch, tmp_path, caplog):
-    # the test environment has no sparsify
-    monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))
-    with pytest.raises(SystemExit, match="failed:\nsteps of sparsify in tf32: ModuleNotFoundError"):
-        gpu.main([*REHEARSAL, str(tmp_path), "--only", "steps"])
-    (row,) = results.read(tmp_path / "steps.csv")
-    assert (row["library"], row["kernels"], float(row["l0"])) == ("sdlcore", "torch", 4.0)
-    assert float(row["ms_per_step"]) > 0
-    assert "not installed, and so not timed: no_such_package" in caplog.text
 
 
 def test_rows_of_this_commit_are_reused_and_others_measured_again(monkeypatch, tmp_path):

@@ -1,13 +1,8 @@
 """The tables and the page of a benchmark run, also of one that fails or is ended half-way."""
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import machine, results, states, timing
-from benchmarks.cases import groups
 from benchmarks.results import BEGINS, ENDS, show, show_all, summary
 
 
@@ -55,59 +50,3 @@ def test_the_page_of_speed_shows_what_was_measured(tmp_path):
     show_all(command.RESULTS, page)
     assert page.read_text() == text
     assert "| topk | 64 |" in text
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """Run the command with a tiny bench, and a given function instead of the measurement of a group."""
-    monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
-    monkeypatch.setattr(command, "LATENTS", 16)
-    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
-
-    def run(measure, *arguments):
-        monkeypatch.setattr(timing, "measure", measure)
-        command.main(["--threads", "1", *arguments])
-
-    return run
-
-
-def measured(group, *failed):
-    rows = [step("sdlcore", 200.0, method=group.method, batch=group.batch, state=group.state)]
-    return rows, SimpleNamespace(versions={"torch": "2"}, failed=dict.fromkeys(failed, "it broke"))
-
-
-def rows_in(folder):
-    return [(row["method"], row["batch"]) for row in results.read(folder / "steps.csv")]
-
-
-PART = ("--only", "topk", "relu", "--batch", "1024")
-
-
-def test_rows_measured_before_the_end_are_stored(run, tmp_path):
-    def measure(group, *_):
-        if group.method == "relu":
-            raise KeyboardInterrupt
-        return measured(group)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(measure, *PART)
-    folder = tmp_path / "results/partial"
-    assert rows_in(folder) == [("topk", "1024")]
-    assert "had not finished" in (folder / "README.md").read_text()
-
-
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("part", [(), PART])
-def test_only_a_whole_run_replaces_another_and_updates_the_page(run, monkeypatch, tmp_path, part, fails):
-    pages = []
-    monkeypatch.setattr(results, "show_all", lambda folder, page: pages.append((folder, page.name)))
-    if fails:
-        with pytest.raises(SystemExit, match=r"these cases failed(?s:.*)a case"):
-            run(lambda group, *_: measured(group, "a case"), *part)
-    else:
-        run(lambda group, *_: measured(group), *part)
-    assert len(rows_in(tmp_path / "results/partial")) == (3 if part else len(list(groups())))
-    whole = not part and not fails
-    stored_table = tmp_path / "results" / machine.folder_of(machine.processor(machine.describe())) / "steps.csv"
-    assert stored_table.exists() == whole
-    assert pages == ([(tmp_path / "results", "speed.md")] if whole else [])

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.cases import Setting
 from benchmarks.states import bound_for, dictionary, save_dictionary
-from benchmarks.workers import Team, workers
+from benchmarks.workers import workers
 from sdlcore.random_streams import stream
 
 
@@ -37,16 +37,3 @@ def test_a_worker_trains_from_a_state_and_measures_itself(files):
         assert worker.ask("peak")["mb"] > 0
         assert worker.ask("l0")["l0"] == pytest.approx(8, rel=0.5)
         assert more > 12
-
-
-@pytest.mark.slow
-def test_a_case_that_fails_is_named_and_the_others_go_on():
-    with workers(["sdlcore", "sdlcore", "no_such_library"], threads=1) as started:
-        team = Team(dict(zip("abc", started, strict=True)), lambda case: f"case {case}")
-        assert list(team.failed) == ["case c"]
-        assert team.versions["torch"]
-        assert team.each(lambda case, worker: 1 / (case == "a") if case == "a" else worker.ask("unknown")) == {"a": 1.0}
-        assert "unknown" in team.failed["case b"]
-        started[0]._process.kill()
-        assert team.each(lambda case, worker: worker.ask("peak"), ["b", "a"]) == {}
-        assert "ended with -9" in team.failed["case a"]

@@ -10,7 +10,6 @@ import torch
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.registry import solver_of
-from sdlcore.solvers.search import initial_atoms
 from sdlcore.solvers.settings import SolverConfig
 from tests.conftest import REPOSITORY
 from tests.solvers.conftest import draw
@@ -64,49 +63,6 @@ def test_codes_are_those_of_a_plain_matching_pursuit(dbksvd, s, signed):
     torch.testing.assert_close(codes.errors, errors, rtol=1e-4, atol=1e-5)
     assert int(codes.support.offsets.diff().max()) == s
     assert bool((codes.support.columns.diff()[codes.support.rows.diff() == 0] > 0).all())
-
-
-def coded(dbksvd, bench, signed, B):
-    """Return samples, atoms, their codes, and an order of the atoms."""
-    x = bench.x[:B]
-    atoms = initial_atoms(x, 60, torch_stream(0, "initialisation"))
-    order = torch.randperm(60, generator=torch_stream(1, "initialisation"))
-    return x, atoms, dbksvd.matching_pursuit(x, atoms, 4, signed), order
-
-
-def error(x, codes, values, atoms):
-    return float((x - codes._replace(values=values).reconstruct(atoms)).square().sum())
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_each_update_of_one_atom_lowers_the_error_or_leaves_it(dbksvd, bench, signed):
-    x, atoms, codes, order = coded(dbksvd, bench, signed, 2048)
-    values, last = codes.values, float(codes.errors.sum())
-    for one in order.split(1):
-        atoms, values = dbksvd.update_atoms(x, atoms, codes._replace(values=values), [one], 1, signed)
-        now = error(x, codes, values, atoms)
-        assert now <= last * (1 + 1e-5)
-        last = now
-    assert last < 0.8 * float(codes.errors.sum())
-    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
-
-
-def test_the_update_is_the_leading_singular_pair_of_what_the_others_leave(dbksvd, bench):
-    x, before, codes, order = coded(dbksvd, bench, True, 400)
-    atoms, values = dbksvd.update_atoms(x, before, codes, order.split(1), 60, True)
-    D, X = before.double().numpy(), codes.support.dense(codes.values).double().numpy()
-    for a in order.tolist():
-        users = np.flatnonzero(X[:, a])
-        if len(users) == 0:
-            continue
-        E = x.double().numpy()[users] - X[users] @ D + np.outer(X[users, a], D[a])
-        u, s, vh = np.linalg.svd(E, full_matrices=False)
-        sign = np.sign(vh[0] @ D[a])
-        D[a], X[users, a] = sign * vh[0], sign * s[0] * u[:, 0]
-    cosines = (atoms.double().numpy() * D).sum(1)
-    # the power method converges slowly if singular values are close
-    assert np.mean(np.abs(cosines) > 0.999) > 0.9
-    assert error(x, codes, values, atoms) == pytest.approx(((x.numpy() - X @ D) ** 2).sum(), rel=0.02)
 
 
 @pytest.mark.usefixtures("dbksvd")

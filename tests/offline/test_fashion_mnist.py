@@ -119,16 +119,6 @@ def test_checkouts_with_one_cache_share_the_tree_and_leave_it(by_hand: Path, tmp
     assert len(list_images(links[0] / "train").paths) == 20
 
 
-def test_more_images_than_there_are_is_refused(by_hand: Path, tmp_path: Path):
-    with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, but 51 were requested"):
-        make_tree(tmp_path / "tree", by_hand, 10, 51)
-    assert not (tmp_path / "tree").exists()
-
-
-def test_an_installed_package_is_used_and_named(by_hand: Path, tmp_path: Path):
-    assert obtain(tmp_path / "nothing", tmp_path, by_hand) == (by_hand, "Debian's package dataset-fashion-mnist")
-
-
 def test_where_nothing_works_the_error_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fails(_: Path) -> Path:
         raise OSError("no network")

@@ -147,21 +147,8 @@ class Cluster:
         self._start("slurmctld", "slurmctld", "-D")
         wait_for("slurmctld", lambda: run("scontrol", "ping", check=False).returncode == 0)
 
-    def kill_controller(self) -> None:
-        self._kill("slurmctld")
-
     def start_node(self, node: str) -> None:
         self._start(node, "slurmd", "-D", "-N", node)
-
-    def crash_node(self, node: str) -> None:
-        """End a node's daemon and everything that runs on it at once, like a power cut."""
-        jobs = run("squeue", "--noheader", "--states=running", "--nodelist", node, "--format=%i").split()
-        self._kill(node)
-        of_jobs = {f"slurmstepd: [{job}." for job in jobs}
-        steps = [pid for pid in descendants(os.getpid()) if command_of(pid).partition(".")[0] + "." in of_jobs]
-        assert steps, f"nothing ran on {node}"
-        for pid in [each for step in steps for each in (step, *descendants(step))]:
-            os.kill(pid, signal.SIGKILL)
 
     def node_states(self) -> dict[str, str]:
         table = run("sinfo", "--noheader", "--Node", "--format=%N %T", check=False)
@@ -206,13 +193,6 @@ def free_ports(number: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def descendants(pid: int) -> list[int]:

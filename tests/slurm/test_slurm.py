@@ -1,12 +1,11 @@
 """The tiny pipeline gives the same results on a Slurm with two nodes, despite cancelled jobs and drained nodes."""
 
 import re
-import shutil
 from typing import NamedTuple
 
 import pytest
 
-from tests.slurm.cluster import GPUS, NODES, run, wait_for
+from tests.slurm.cluster import NODES, run, wait_for
 from tests.slurm.conftest import Submission, is_midway, is_running, is_training, results, set_up
 
 pytestmark = pytest.mark.slurm
@@ -66,35 +65,3 @@ def test_the_pipeline_takes_few_jobs_that_ask_for_what_rules_need(disturbed):
     assert all("TresPerJob" not in job for job in jobs if job not in trainings)
     assert all(int(job["NumCPUs"]) <= 2 for job in jobs)
     assert all(re.search(r"mem=\d", job["ReqTRES"]) and job["TimeLimit"] != "UNLIMITED" for job in jobs)
-
-
-def test_each_task_has_a_gpu(cluster):
-    devices = run("srun", "--ntasks", "2", "--nodes", "1", "--gpus-per-task=1", "printenv", "CUDA_VISIBLE_DEVICES")
-    assert len(devices.split()) == GPUS
-
-
-def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(cluster, local, tmp_path):
-    trained = "results/tiny/runs/lrb/topk/best/none/seed0"
-    checkout = set_up(tmp_path / "sdl core")
-    for part in ["results", ".snakemake"]:
-        shutil.copytree(local().path / part, checkout.path / part)
-    shutil.rmtree(checkout.path / trained)
-    with Submission(cluster, checkout, f"{trained}/metrics.json") as submission:
-        job = submission.wait_for("running training", is_midway)
-        node = job["NodeList"]
-        cluster.crash_node(node)
-        wait_for("node that is down", lambda: cluster.node_states()[node].startswith("down"))
-        # midway, because a step that is requested while the controller is away waits two minutes for its answer
-        submission.wait_for("job that runs again", lambda each: is_midway(each) and each["Restarts"] == "1")
-        cluster.kill_controller()
-        cluster.start_controller()
-        cluster.start_node(node)
-        submission.finish()
-        # the training's inputs are unchanged
-        assert len(submission.jobs()) == 1
-    assert results(checkout.path) == results(local().path)
-
-
-def test_afterwards_nodes_are_idle_and_the_queue_is_empty(cluster):
-    wait_for("idle nodes", lambda: set(cluster.node_states().values()) == {"idle"})
-    assert not run("squeue", "--noheader")

@@ -15,13 +15,6 @@ def tables():
     return runs, sets.set_index("set")["source"], summary
 
 
-def test_every_kind_of_features_has_all_sets_and_seeds(tables):
-    runs, source = tables[:2]
-    assert len(source) >= 20
-    sizes = runs.groupby(["features", "k"], sort=False).size()
-    assert set(sizes) == {len(source) * runs["seed"].nunique()}
-
-
 def test_means_are_recomputed(tables):
     runs, source, summary = tables
     means = sae_probes.summary(runs, source)

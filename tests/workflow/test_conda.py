@@ -27,8 +27,3 @@ def test_every_rule_that_runs_a_command_names_its_environment(file):
         and not re.search(r"^ *conda:\n *(PEERS_)?ENVIRONMENT$", text, flags=re.MULTILINE)
     ]
     assert without == []
-
-
-def test_the_rules_of_all_files_are_read():
-    names = [name for file in RULES for name in rules_of(file.read_text())]
-    assert {"train", "evaluate", 'f"make_{product_name}"', "report", "fetch"} <= set(names)

@@ -105,14 +105,6 @@ def test_results_do_not_stand_for_those_of_missing_files(checkout):
     assert "rule " not in done.stdout
 
 
-@pytest.mark.slow
-def test_the_plans_of_other_sources_do_not_change(checkout):
-    smollm2 = "results/quick/runs/smollm2/topk_real/best/none/seed0/metrics.json"
-    assert "activations" in checkout.plan(smollm2, base="config").rules()
-    bench = "results/tiny/runs/lrb/topk/best/none/seed0/metrics.json"
-    assert checkout.plan(bench).rules() == {"feature_matrix", "samples", "anchors", "train", "evaluate"}
-
-
 def test_a_missing_file_or_array_is_refused_in_a_sentence(files):
     missing = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
     done = files.snakemake(RUN, change=missing, check=False)

@@ -40,13 +40,6 @@ def test_a_module_plans_what_the_workflow_itself_does(checkout, plan, tmp_path):
     assert not (folder / "results").exists()
 
 
-@pytest.mark.slow
-def test_a_module_has_the_targets_of_the_workflow(checkout, tmp_path):
-    folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
-    assert set(planned(folder, "sdl_table3")) == {"sdl_make_table3", "sdl_table3"}
-    assert "sdl_table1 (" in snakemake("--list", where=folder).stdout
-
-
 def test_a_module_checks_its_configuration(checkout, tmp_path):
     folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
     (folder / "config.yaml").write_text("name: mine\nseeds: [0]\ntabels: {}\n")
@@ -75,11 +68,6 @@ def test_a_module_can_be_of_a_commit(checkout, plan, tmp_path):
     unknown = (folder / "Snakefile").read_text().replace('tag="v1"', 'tag="v2"')
     (folder / "Snakefile").write_text(unknown)
     assert "v2" in snakemake("-n", where=folder, check=False).stdout
-
-
-@pytest.mark.slow
-def test_the_workflow_plans_the_same_by_either_snakefile(checkout, plan):
-    assert sorted(checkout.plan("--snakefile", "workflow/Snakefile").jobs) == sorted(plan.jobs)
 
 
 @pytest.mark.slow

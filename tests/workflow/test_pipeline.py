@@ -3,10 +3,8 @@
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
-import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -16,7 +14,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
 from sdlcore.storage.files import sha256_of
 from tests.conftest import REPOSITORY
-from tests.workflow.conftest import Checkout, read_plan, snakemake
+from tests.workflow.conftest import read_plan, snakemake
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 ANOTHER_LR = {"methods": {"topk": {"lr": 0.001}}}
@@ -119,30 +117,11 @@ def another_lr(finished):
     return finished.plan(change=ANOTHER_LR)
 
 
-@pytest.mark.slow
-def test_results_copied_without_snakemakes_records_say_so_and_stay_usable(finished, another_lr, tmp_path):
-    copy = Checkout(tmp_path / "copy")
-    subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
-    # a copy whose times are in order: Snakemake has nothing to do there, so --touch alone records nothing
-    times = 2 * (time.time(),)
-    for path in (copy.path / "results").rglob("*"):
-        os.utime(path, times)
-    output = copy.plan().text
-    assert "results/tiny was copied here without the folder .snakemake" in output
-    copy.snakemake(*re.search(r"run this command once with (--\S+ --\S+);", output)[1].split())
-    plan = copy.plan()
-    assert plan.jobs == []
-    assert "was copied here" not in plan.text
-    # a record for every file, or runs with another setting would count as these
-    assert copy.plan(change=ANOTHER_LR).jobs == another_lr.jobs
-
-
 def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, tmp_path):
     """Every file has a new path and a new time."""
     subprocess.run(["cp", "-r", finished.path, tmp_path / "copy"], check=True)
     plan = finished.plan(where=tmp_path / "copy")
     assert plan.jobs == []
-    assert "was copied here" not in plan.text
 
 
 @pytest.mark.slow
@@ -184,13 +163,6 @@ def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(anoth
         assert all("method=topk" in wildcards for wildcards in another_lr.of(rule))
 
 
-def test_the_number_of_anchors_reruns_what_knows_of_anchors(finished):
-    plan = finished.plan(change={"anchorings": {"ground_truth": {"n_anchors": 4}}})
-    assert plan.rules() >= {"anchors", "train", "evaluate", "make_table1"}
-    assert all("anchoring=ground_truth" in wildcards for wildcards in plan.of("train"))
-    assert not plan.rules() & {"feature_matrix", "samples"}
-
-
 @pytest.mark.parametrize(
     ("stage", "first", "untouched"),
     [
@@ -206,11 +178,6 @@ def test_a_raised_number_repeats_its_stage_and_what_reads_it(finished, stage, fi
     assert first in plan.rules()
     assert "report" in plan.rules()
     assert not plan.rules() & untouched
-
-
-def test_a_raised_number_of_a_stage_without_runs_repeats_nothing(finished):
-    with edited(finished.path / "src/sdlcore/identity.py", "\nNUMBERS['solve'] += 1\n"):
-        assert finished.plan().jobs == []
 
 
 @contextmanager

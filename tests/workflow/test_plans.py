@@ -1,18 +1,13 @@
 """Plans of configurations before any job has run."""
 
 import inspect
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 
 from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore
-from sdlstudy.configuration.loading import load_yaml, validate
-from sdlstudy.products.tables import Table
+from sdlstudy.configuration.loading import load_yaml
 from tests.conftest import REPOSITORY, script
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")
@@ -33,20 +28,6 @@ def test_the_default_plans_the_real_model_from_its_wheels(default):
         "activations": 1,
         "train": 7 * 2 * 3 * 2 + 4 * 3 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps + 3 + 9,  # nulls, topk_warm, solvers
     }
-
-
-def assert_no_run_is_trained_twice(plan, config):
-    tables = [table for table in config.tables.values() if isinstance(table, Table)]
-    cells = [cell for table in tables for cell in table.cells(config)]
-    distinct = set(config.all_cells())
-    runs = plan.of("train")
-    assert len(runs) == len(set(runs)) == len(distinct)
-    # tables share some runs
-    assert len(cells) > len(set(cells))
-
-
-def test_no_run_is_trained_twice_for_two_tables(default):
-    assert_no_run_is_trained_twice(default, validate(BASE))
 
 
 def test_codes_by_search_follow_their_training(checkout):
@@ -115,45 +96,6 @@ def test_the_papers_configuration_plans_table_1(papers):
     assert len(papers.of("samples")) == 3
 
 
-@pytest.fixture
-def make(tmp_path):
-    """make in a clone without an environment, with no package index in reach."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, tmp_path)
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
-
-    def run(*arguments):
-        command = ["make", f"PYTHON={sys.executable}", *arguments]
-        environment = {**os.environ, **nowhere}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    return run
-
-
-@pytest.mark.parametrize(
-    "lacking",
-    ["pip", pytest.param("network", marks=pytest.mark.slow)],  # without pip an environment is made at once
-)
-def test_where_packages_cannot_be_installed_make_says_what_to_put_where(make, tmp_path, lacking):
-    python = tmp_path / "python"
-    more = "--without-pip" if lacking == "pip" else ""
-    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && set -- "$@" {more}\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    done = make("run", f"PYTHON={python}")
-    assert done.returncode != 0
-    assert not (tmp_path / ".venv/.installed").exists()
-    assert "run\n'make packages' on a machine that has one" in done.stderr
-    assert f"copy its cache/packages to {tmp_path}/cache/packages, and run this again" in done.stderr
-
-
-def test_packages_put_by_hand_are_the_only_ones_installed(make, tmp_path):
-    assert "--no-index" not in make("--dry-run", "run").stdout
-    (tmp_path / "cache/packages").mkdir(parents=True)
-    (tmp_path / "cache/packages/setuptools-80-py3-none-any.whl").touch()
-    assert f'--no-index --find-links "{tmp_path}/cache/packages"' in make("--dry-run", "run").stdout
-    assert "--dest cache/packages '.[test,slurm]'" in make("--dry-run", "packages").stdout
-
-
 @pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "workflow/scripts").glob("*.py"))])
 def test_scripts_say_what_they_take(name, capsys):
     main = script(name)
@@ -170,13 +112,6 @@ def test_scripts_say_what_they_take(name, capsys):
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(papers):
     assert len(papers.of("stream_recipe")) == 1
     assert len([wildcards for wildcards in papers.of("train") if "source=llama," in wildcards]) == 6
-
-
-@pytest.mark.slow
-def test_the_papers_language_model_can_be_stored_in_parts(checkout):
-    stored = {"sources": {"language": {"llama": {"stream": False, "shards": 4}}}}
-    plan = checkout.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
-    assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
 
 
 @pytest.mark.slow
@@ -221,21 +156,3 @@ def test_added_models_and_texts_are_planned(checkout):
     assert plan.rules() == {"language_model", "activations"}
     assert len(plan.of("language_model")) == 1
     assert len(plan.of("activations")) == 3
-
-
-@pytest.mark.slow
-def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
-    change = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
-    run = "results/theirs/runs/lrb/theirs/best/none/seed0"
-    assert checkout.plan(f"{run}/metrics.json", change=change).rules() >= {"train_peer", "evaluate"}
-    # make the files look finished
-    for path in (
-        "bench/lrb/seed0/feature_matrix.safetensors",
-        *(f"activations/lrb/seed0/{part}.h5" for part in ("train", "test")),
-    ):
-        (checkout.path / "results/theirs" / path).parent.mkdir(parents=True, exist_ok=True)
-        (checkout.path / "results/theirs" / path).touch()
-    done = checkout.snakemake(f"{run}/metrics.json", change=change, check=False)
-    assert done.returncode != 0
-    assert "benchmarks/.venv/bin/python: No such file or directory" in done.stdout
-    assert not list((checkout.path / run).glob("*"))

@@ -46,14 +46,6 @@ def plan(checkout, **change):
     return read_plan(with_example(checkout, "-n", **change))
 
 
-def test_a_method_that_is_added_is_the_only_one_that_is_trained(trained):
-    added = plan(trained, name="tiny")
-    assert added.of("train") == added.of("evaluate") == SOFT
-    assert added.rules() == {"train", "evaluate", "make_table1"}
-    alone = SMALL | {"plugins": ["../my own/my_method.py"]}
-    assert not trained.plan("make_table1", change=alone).jobs
-
-
 def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_copied(added):
     table = pd.read_csv(added.path / "results/new_method/tables/table1.csv")
     rows = table[table["method"] == "soft"]

@@ -15,13 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 import sdlcore as sdl
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
-from sdlcore.errors import DivergedError
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.conftest import REPOSITORY, make_run
@@ -113,15 +111,6 @@ def test_an_incomplete_or_damaged_run_is_not_copied(runs, file, size):
     assert not runs.make("two")
 
 
-def test_a_run_that_has_begun_again_is_not_copied(runs):
-    """The folder contains history and model of the previous run."""
-    (runs.files("one") / "config.json").unlink()
-    with pytest.raises(DivergedError):
-        runs.make("one", lr=1e30, gradient_clip=None)
-    assert (runs.files("one") / "model.safetensors").exists()
-    assert not runs.make("two")
-
-
 @pytest.mark.parametrize(("lr", "steps"), [(None, 3), (0.1, 6)])
 def test_an_interrupted_run_resumes_and_one_with_other_settings_begins_anew(runs, monkeypatch, lr, steps):
     once, steps_taken = loop.TrainingStep.__call__, []
@@ -144,16 +133,6 @@ def test_an_interrupted_run_resumes_and_one_with_other_settings_begins_anew(runs
     runs.make("three", seed=1, checkpoint_every=6)
     two, three = (load_file(runs.files(name) / "model.safetensors") for name in ("two", "three"))
     assert all(np.array_equal(two[name], three[name]) for name in two)
-
-
-def test_processes_on_one_machine_share_its_threads(empty, monkeypatch):
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    before = torch.get_num_threads()
-    try:
-        empty.make("one", threads=9)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 # codes by search

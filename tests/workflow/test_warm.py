@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -133,13 +132,6 @@ def test_what_a_script_leaves_for_its_end_is_done(server, script, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "thread\nat exit", "")
 
 
-def test_output_that_cannot_be_written_is_a_failure(server, script):
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(server.command(script("print('lost')")), stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode != 0
-    assert "No space left" in done.stderr
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_script_and_its_children_end_with_the_caller(server, script, tmp_path, number):
     lasts = "end = time.time() + 60\nwhile time.time() < end: pass"
@@ -157,27 +149,6 @@ def test_a_script_and_its_children_end_with_the_caller(server, script, tmp_path,
     assert server.process.poll() is None
 
 
-def test_one_whose_caller_is_gone_before_it_began_does_not_begin(server, script, tmp_path):
-    path = script("open(sys.argv[1], 'w').write('began')")
-    server.process.send_signal(signal.SIGSTOP)
-    caller = subprocess.Popen(server.command(path, str(tmp_path / "who")))
-    time.sleep(0.5)
-    caller.kill()
-    caller.wait()
-    server.process.send_signal(signal.SIGCONT)
-    subprocess.run(server.command(script("pass")), check=True)
-    assert ended(*psutil.Process(server.process.pid).children())
-    assert not (tmp_path / "who").exists()
-
-
-def test_many_run_at_once(server, script):
-    path = script("time.sleep(0.2)\nprint(sys.argv[1])\nsys.exit(int(sys.argv[1]))")
-    commands = [server.command(path, str(number)) for number in range(20)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    assert [process.communicate()[0] for process in running] == [f"{number}\n" for number in range(20)]
-    assert [process.returncode for process in running] == list(range(20))
-
-
 def test_the_server_ends_with_its_standard_input_and_what_runs_goes_on(server, script, tmp_path):
     path = script("open(sys.argv[1], 'w').write('began')\ntime.sleep(0.5)\nsys.exit(5)")
     caller = subprocess.Popen(server.command(path, str(tmp_path / "who")))
@@ -193,64 +164,3 @@ def test_without_a_server_it_is_python_and_says_so(server, script):
     done = subprocess.run(server.command(path, "alone"), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (5, "ran alone\n")
     assert done.stderr == f"{server.address}: Connection refused, so a Python of its own runs {path}\n"
-
-
-@pytest.mark.parametrize("reads", [0, 1])
-def test_a_server_that_ends_during_a_request_is_reported_in_a_sentence(script, reads):
-    path = script("print('ran')")
-    address = f"@sdlcore-test-{os.urandom(8).hex()}"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("\0" + address[1:])
-        listener.listen(1)
-        command = [sys.executable, "-IS", str(WARM), "run", address, str(path)]
-        long = {**os.environ, "LONG": "x" * 10**5, "LONGER": "x" * 10**5, "LONGEST": "x" * 10**5}
-        with subprocess.Popen(command, env=long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as caller:
-            connection, _ = listener.accept()
-            with connection:
-                while reads and not connection.recv(1 << 20).endswith(b"}\n"):
-                    pass
-            out, errors = caller.communicate(timeout=60)
-    assert "Traceback" not in errors
-    if reads:  # it has everything it needs to begin, so starting again could run the script twice
-        assert (caller.returncode, out, errors) == (1, "", f"{path}: its process was lost\n")
-    else:
-        assert (caller.returncode, out) == (0, "ran\n")
-        assert "so a Python of its own runs" in errors
-
-
-@pytest.fixture
-def other_user() -> Iterator[None]:
-    """Send a request as another user, which takes root."""
-    if os.geteuid():
-        pytest.skip("takes root")
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
-def test_nobody_else_may_ask(server, other_user):
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect("\0" + server.address[1:])
-        assert stranger.recv(1) == b""
-    assert server.process.poll() is None
-
-
-def test_a_server_of_another_user_gets_no_request(script):
-    """A process may find its server's name taken by another server, to which it would send its environment."""
-    if os.geteuid():
-        pytest.skip("takes root")
-    address = f"@sdlcore-test-{os.urandom(8).hex()}"
-    with socket.socket(socket.AF_UNIX) as stranger:
-        os.seteuid(65534)
-        try:
-            stranger.bind("\0" + address[1:])
-            stranger.listen(1)
-        finally:
-            os.seteuid(0)
-        command = [sys.executable, "-IS", str(WARM), "run", address, str(script("print('ran')"))]
-        done = subprocess.run(command, capture_output=True, text=True)
-        connection, _ = stranger.accept()
-        with connection:
-            assert connection.recv(1) == b""
-    assert (done.returncode, done.stdout) == (0, "ran\n")
-    assert "somebody else" in done.stderr

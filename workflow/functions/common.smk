@@ -28,17 +28,6 @@ RESULTS = FILES.results
 CACHE = study.cache
 
 
-# Snakemake keeps its records beside results/, not in it. Without them it compares modification times, and `cp -r` resets
-# these.
-if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
-    if not any(Path(".snakemake/metadata").glob("*")):
-        print(
-            f"{RESULTS} was copied here without the folder .snakemake, so that Snakemake goes by the times of files alone."
-            " To keep all that is there, run this command once with --touch --forceall; to copy without this, copy .snakemake, too.",
-            file=sys.stderr,
-        )
-
-
 # folders that rules refer to as <results>, <logs> and <cache>
 pathvars:
     cache=CACHE,
