@@ -13,8 +13,6 @@ from safetensors.torch import save_file
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import ModelConfig
-from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import save_references
 from sdlcore.inside.features import SHOWN
 from sdlcore.inside.score import BRIEF
 from sdlcore.model.coder import SparseCoder
@@ -181,24 +179,6 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
     assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
 
 
-def test_rows_that_different_class_means_judge_bring_a_warning(folder, tmp_path, capsys):
-    x = np.load(folder / "test.npy")
-    labels = np.arange(len(x)) % 3
-    np.save(tmp_path / "labels.npy", labels)
-    runs = [str(tmp_path / name) for name in ("one", "other")]
-    for run in runs:
-        sdl.load(folder / "run").save(run)
-    judging = ["evaluate", *runs, "--x", str(folder / "test.npy"), "--labels", str(tmp_path / "labels.npy")]
-    main(judging)
-    assert "different means of classes" not in capsys.readouterr().out
-    path = tmp_path / "one/references.safetensors"
-    save_references(path, sdl.class_means(x[::2], labels[::2]), {})
-    main(judging)
-    assert "rows are judged by different means of classes; --references names a file" in capsys.readouterr().out
-    main([*judging, "--references", str(path)])
-    assert "different means of classes" not in capsys.readouterr().out
-
-
 def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
     command = f"fit {folder}/train.h5 --out {tmp_path}/run"
     message = refusal(capsys, command, *TOPK, "--steps", "20", "--lr", "1e30")
@@ -279,7 +259,6 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out a --anchors class-means", "--anchors class-means needs --labels"),
         ("fit x.npy --out a --anchors class_means", "class_means; did you mean class-means?"),
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),
-        ("fit x.npy --out a --anchors discover --n-anchors 0.5", "--n-anchors must be a whole number with --anchors"),
         ("fit x.npy --out a --pair transcoder", "pair is transcoder, but the inputs are for pair sae"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
         ("stability run other", "run: neither a file or folder on this machine"),
@@ -427,15 +406,11 @@ def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, cap
     few = shlex.split("--minutes 0.01 --l0 3 --n-q 48 --steps 50 --batch-size 128")
     main(["suggest", str(folder / "train.h5"), "--out", str(tmp_path / "advice"), *few])
     printed = capsys.readouterr().out
-    assert "sdl.fit(x, activation='topk'" in printed
+    assert "sdl.fit(x, activation=" in printed
     files = {"pilots.csv", "advice.txt", "advice.png"}
     assert {path.name for path in (tmp_path / "advice").iterdir()} == files
-    for name in ("world.npy", "world.h5"):
-        main(["bench", "lrb", "--out", str(tmp_path / name), "--seed", "7"])
-    x = np.load(tmp_path / "world.npy", mmap_mode="r")
-    assert x.shape == (200_000, 96)
-    with ActivationStore(tmp_path / "world.h5") as store:
-        assert np.array_equal(store.read("input", 0, 1000), x[:1000])
+    main(["bench", "lrb", "--out", str(tmp_path / "world.npy"), "--seed", "7"])
+    assert np.load(tmp_path / "world.npy", mmap_mode="r").shape == (200_000, 96)
     assert "SAELens has no model of Bench(n=128" in refusal(capsys, f"bench lrb --out {tmp_path}/model")
     main(["fit", str(tmp_path / "world.npy"), "--out", str(tmp_path / "run"), *TOPK])
     capsys.readouterr()

@@ -25,8 +25,7 @@ from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.conversion import activations, array, is_store
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.data.references import References, as_anchors, load_references, save_references
-from sdlcore.data.writing import resume_store
+from sdlcore.data.references import as_anchors, load_references, save_references
 from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
@@ -59,7 +58,7 @@ def fit(
     target: TargetPath = None,
     labels: Annotated[Path | None, arg(help=LABELS)] = None,
     anchors: Annotated[str | None, arg(help=ANCHORS)] = None,
-    n_anchors: Annotated[float | None, arg(help=N_ANCHORS)] = None,
+    n_anchors: Annotated[int | float | None, arg(help=N_ANCHORS)] = None,
     start: Path | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -86,10 +85,7 @@ def fit(
         classes = None if labels is None else array(labels, "labels")
         means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
     if anchors == DISCOVER:
-        if n_anchors is not None and not n_anchors.is_integer():
-            raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
-        number = None if n_anchors is None else int(n_anchors)
-        directions = sdl.discover(given["x"], number, given.get("target"), seed=seed)
+        directions = sdl.discover(given["x"], n_anchors, given.get("target"), seed=seed)
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors is not None:
@@ -148,7 +144,7 @@ def evaluate(
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     drawn_bench = None if bench is None else sdl.standard_bench(bench)
     classes = None if labels is None else array(labels, "labels")
-    scores, means = dict[str, sdl.Scores](), set[bytes]()
+    scores = dict[str, sdl.Scores]()
     for path, dictionary in opened.items():
         if drawn_bench is not None:
             scores[path] = sdl.evaluate(dictionary, drawn_bench, **options)
@@ -156,10 +152,7 @@ def evaluate(
         first, second = ([x, target], None) if target and dictionary.pair == "crosscoder" else (x, target)
         truth = _references(dictionary, Path(path) / REFERENCES, references, first, second, classes)
         scores[path] = sdl.evaluate(dictionary, truth, first, second, labels=classes, **options)
-        means |= {truth.W_p.tobytes()} if isinstance(truth, References) else set()
     print("\n".join(f"{opened[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
-    if len(means) > 1:
-        print("rows are judged by different means of classes; --references names a file for all of them")
     if out is not None:
         parts = {path: {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
@@ -191,14 +184,11 @@ def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional
     """Write the training samples of a bench that judge scores on, for any trainer.
 
     Args:
-        out: an array (.npy), a store (.h5), or, for synthsaebench, a folder with a synthetic model of SAELens
+        out: an array (.npy), or, for synthsaebench, a folder with a synthetic model of SAELens
     """
     world, path = sdl.judged_bench(bench, seed), user_path(out, "out")
     if path.suffix == ".npy":
         np.save(path, world.sample())
-    elif path.suffix == ".h5":
-        with resume_store(path, {"bench": bench, "seed": seed}, "float32") as store:
-            store.append(world.sample())
     else:
         write_synthetic_model(world, path)
     print(f"{world}: {path}")
