@@ -8,7 +8,6 @@ from sdlcore.benches.config import BenchSamples, Hierarchy
 from sdlcore.benches.lrb import coefficients, feature_matrix, synthesise
 from sdlcore.config import ModelConfig
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
@@ -17,7 +16,6 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
-from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from tests.coders import coder
@@ -112,19 +110,6 @@ def test_an_encoder_of_best_read_outs_is_not_the_features_but_its_patterns_are(s
     assert 0 < chance["mip_encoder_pattern"] < 1
 
 
-def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
-    model = ground_truth_model("sae")
-    x = store.features().toarray() > 0
-    with torch.no_grad():
-        fires = (model.encode(torch.from_numpy(store.read("input")))[:, :N] > 0).numpy()
-    both = (fires & x).sum(0)
-    expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
-    metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
-    assert metrics["macro_f1"] == pytest.approx(expected)
-    # latents beyond the features have random directions
-    assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
-
-
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
     """Return a store of 600 samples from 8 classes, with class means in close pairs, and the true means."""
@@ -163,20 +148,6 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     assert scores["anchors_only_gt_recovery_decoder"] == 6 / 8
     assert scores["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
-
-
-def test_classes_match_by_name_and_need_a_labelled_sample_for_f1(classes, tmp_path):
-    store, truth = classes
-    model = coder(truth.references.W_p.T, truth.references.W_p.T, activation="topk", k=1)
-    x, labels = store.read("input"), store.read("labels")
-    scores = {}
-    for name, chosen in (("without b", labels != 1), ("unlabelled", None)):
-        part = x if chosen is None else x[chosen]
-        class_labels = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
-        samples = Arrays(part, labels=class_labels, class_names=list("acdefgh"))
-        scores[name] = evaluate_coder(model, samples, truth, stream(0, "chance")).metrics
-    assert scores["without b"]["macro_f1"] > 0.99
-    assert scores["unlabelled"]["macro_f1"] is None
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
@@ -302,16 +273,6 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
         assert metrics[name] == pytest.approx(expected[name], abs=0.02), name
     assert metrics["detection_f1"] > 0.5
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
-
-
-SIGNED = SparseCoder.from_config(
-    ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")
-).eval()
-
-
-def test_contexts_of_signed_latents_are_refused():
-    with pytest.raises(ValueError, match="is defined for non-negative latents, but latents of AbsTopK may be negative"):
-        firings(SIGNED, [], [0])
 
 
 def test_signed_latents_have_no_classes_at_their_top(classes):

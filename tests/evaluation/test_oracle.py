@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,10 +47,3 @@ def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_of
     assert 0 < (latents > 0).sum() < (Z > 0).sum()
     alone = oracle_codes(W.T, W.T, make_sigma(ModelConfig(activation="jumprelu", n_q=20)))
     np.testing.assert_allclose(alone, np.eye(20), atol=1e-6)
-
-
-def test_orthonormal_features_reconstruct_without_error():
-    basis = np.eye(12)
-    samples = synthesise(coefficients(200, 12, BenchSamples(sparsity=0.9), stream(1, "x")), basis)
-    latents = oracle_codes(samples, basis, make_sigma(ModelConfig(activation="topk", k=12, n_q=12)))
-    assert latents @ basis == pytest.approx(samples)

@@ -111,12 +111,6 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     assert scores["macro_f1"] == sdl.evaluate(sae, two_classes, x[some], labels=labels[some])["macro_f1"]
 
 
-def test_custom_reference_directions_score_without_labels(sae, x, bench):
-    scores = sdl.evaluate(sae, References(bench.W_p), x)
-    assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
-    assert "macro_f1" not in scores
-
-
 def test_rows_serve_as_references_and_as_anchors(sae, x, bench):
     rows = bench.W_p.T
     scores = sdl.evaluate(sae, rows, x, anchors=rows[:3])

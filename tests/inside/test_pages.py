@@ -1,10 +1,5 @@
 """Pages of latents, from a tiny language model over made texts."""
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +16,7 @@ from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from tests.extraction.tiny_llama import documents, randomise, save_tiny_llama
+from tests.extraction.tiny_llama import documents, save_tiny_llama
 
 D, Q = 24, 32
 LATENTS = [5, 0, 30]
@@ -163,18 +158,6 @@ def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, ch
         contexts(**arguments)
 
 
-def test_a_model_that_is_being_trained_reads_without_dropout_and_goes_on_in_its_mode(coder: SparseCoder, folder: Path):
-    tokenizer = load_tokenizer(folder)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=2, n_head=4))
-    randomise(model)
-    model.transformer.h[0].eval()
-    modes = [module.training for module in model.modules()]
-    pages = contexts(coder, model, documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
-    assert [module.training for module in model.modules()] == modes
-    expected = contexts(coder, model.eval(), documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
-    assert pages.features == expected.features
-
-
 def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
     def hooks() -> int:  # of which transformers has its own
         return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.modules())
@@ -246,53 +229,6 @@ def test_nothing_in_a_text_or_a_vocabulary_becomes_markup(tmp_path: Path):
         assert HOSTILE in checked(path.read_text()).text
     assert "⏎ end" in checked(index.with_name("latent_4.html").read_text()).text
     assert "<script" not in (hostile()._repr_html_() or "<script")
-
-
-# as much of a browser's document as the script of the index needs
-BROWSER = """
-const fs = require("fs"), [script, table] = JSON.parse(fs.readFileSync(0));
-class Element {
-  constructor(text = "", kind = "") { this.textContent = text; this.on = {}; this.has = {}; this.kind = kind; }
-  get classList() { return {contains: name => this.kind.split(" ").includes(name)}; }
-  addEventListener(name, call) { this.on[name] = call; }
-  getAttribute(name) { return this.has[name]; }
-  setAttribute(name, value) { this.has[name] = value; }
-  removeAttribute(name) { delete this.has[name]; }
-  append(...rows) { this.rows = rows; }
-}
-const input = new Element(), tbody = new Element(), cells = row => row.map(([kind, text]) => new Element(text, kind));
-tbody.rows = table.slice(1).map(row => ({cells: cells(row), hidden: false}));
-const th = cells(table[0]), parts = {input, tbody};
-globalThis.document = {querySelector: name => parts[name], querySelectorAll: () => th};
-new Function(script)();
-const shown = () => tbody.rows.filter(row => !row.hidden).map(row => row.cells[0].textContent.trim()).join(" ");
-const orders = th.map(head => [0, 1].map(() => { head.on.click(); return shown(); }));
-const found = Object.fromEntries(["RIVER", "4", "nothing", ""].map(text => {
-  input.value = text; input.on.input(); return [text, shown()];
-}));
-console.log(JSON.stringify({hidden: input.hidden, orders, found}));
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which runs the page's script")
-def test_the_index_is_searched_and_sorted(tmp_path: Path):
-    (feature,) = hostile().features
-    river = Context(2.5, 0, 0, 0, (" river",), (2.5,), 0)
-    features = [
-        feature._replace(latent=4, density=0.5, contexts=[river]),
-        feature._replace(latent=31, density=1e-4, largest=12.0, counts=[1]),
-        feature._replace(latent=100, density=0.02, largest=0.0, counts=[], logits=None, contexts=[]),
-    ]
-    text = Pages("t", 200, 10, features).to_html(tmp_path).read_text()
-    rows = [re.findall(r'<t[dh](?: class="(.*?)")?>(.*?)</t[dh]>', row, re.DOTALL) for row in text.split("<tr>")[1:]]
-    table = [[(kind, unescape(re.sub("<.*?>", "", cell))) for kind, cell in row] for row in rows]
-    (script,) = re.findall("<script>(.*)</script>", text, re.DOTALL)
-    ran = subprocess.run(["node", "-e", BROWSER], input=json.dumps([script, table]), capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    result = json.loads(ran.stdout)
-    assert result["hidden"] is False
-    assert result["orders"][:3] == [["4 31 100", "100 31 4"], ["31 100 4", "4 100 31"], ["100 4 31", "31 4 100"]]
-    assert result["found"] == {"RIVER": "4", "4": "4", "nothing": "", "": result["orders"][-1][-1]}
 
 
 def test_a_payload_for_neuronpedia_has_everything_and_is_saved(pages: Pages, tmp_path: Path):
