@@ -10,8 +10,10 @@ def test_a_missing_gpu_is_not_silently_replaced():
     else:
         with pytest.raises(ValueError, match="torch sees no GPU"):
             choose_device("cuda")
+        with pytest.raises(ValueError, match="torch sees no GPU"):
+            device_of(torch.device("cuda:1"))
         assert choose_device("auto").type == "cpu"
-    assert choose_device("cpu").type == device_of(torch.device("cpu")).type == "cpu"
+    assert device_of(torch.device("cpu")) == device_of("cpu") == choose_device("cpu") == torch.device("cpu")
 
 
 def test_a_process_without_a_gpu_for_its_rank_is_refused(monkeypatch):

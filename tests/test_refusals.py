@@ -62,10 +62,6 @@ SETTINGS = [
 ]
 CALLS = [
     (lambda: sdl.fit(X, device="gpu"), r"^device: .*, found 'gpu'; did you mean cuda\?"),
-    (
-        lambda: sdl.fit(X, device="cuda:1"),
-        "write cuda, and choose the GPU in .* by CUDA_VISIBLE_DEVICES=1",
-    ),
     (lambda: sdl.fit(X, seed=None), "^seed: Input should be a valid integer, found None"),
     (lambda: sdl.Bench.draw(n=64, hierarchy={"parents": 0, "children": 2}), "^hierarchy.parents: Input should be gr"),
     (lambda: FileSource(input=""), "^input: String should have at least 1 character"),

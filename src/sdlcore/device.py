@@ -36,9 +36,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
-def device_of(device: Device | torch.device) -> torch.device:
-    """Check a device and return it; ValueError for anything but `Device` by name, such as ``cuda:1``.
+def device_of(device: str | torch.device) -> torch.device:
+    """Check a device and return it: one of `Device`, a numbered GPU such as ``cuda:1``, or another device of torch.
 
-    `choose_device` does not check the name, because scripts and commands check their options when they read them.
+    A numbered GPU becomes the current one, on which kernels run.
     """
-    return choose_device(checked("device", Device, str(device) if isinstance(device, torch.device) else device))
+    if isinstance(device, torch.device) and device.type != "cuda":
+        return device
+    kind, _, number = str(device).partition(":")
+    chosen = choose_device(checked("device", Device, kind))
+    if not number or chosen.type != "cuda":
+        return chosen
+    torch.cuda.set_device(int(number))
+    return torch.device("cuda", int(number))

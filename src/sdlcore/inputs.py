@@ -13,14 +13,14 @@ from sdlcore.data.conversion import activations
 from sdlcore.data.loaders import GivenBatches, is_stream
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model
-from sdlcore.device import Device, choose_device
+from sdlcore.device import device_of
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
 
 @contextmanager
-def open_batches(x: Any, target: Any = None, folder: Path | None = None, device: Device = "auto") -> Iterator[Batches]:
+def open_batches(x: Any, target: Any = None, folder: Path | None = None, device: str = "auto") -> Iterator[Batches]:
     """Open data of any kind that `sdlcore.fit` takes.
 
     Parameters
@@ -43,7 +43,7 @@ def open_batches(x: Any, target: Any = None, folder: Path | None = None, device:
         elif is_stream(x):
             yield GivenBatches(x, target)
         elif _is_recipe(x):
-            yield RecipeBatches(Path(x), folder or Path(x).parent, choose_device(device), opened)
+            yield RecipeBatches(Path(x), folder or Path(x).parent, device_of(device), opened)
         else:
             yield StoredBatches(opened.enter_context(activations(x, target)))
 

@@ -52,8 +52,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
     A setting of another library (`ANSWERS`) brings the sdlcore setting. A clause is returned only if the candidates
     include ``n_q``, because clauses are about training. If a solver is named, a setting of trainings brings the
-    solver's setting. A numbered GPU brings the variable that chooses it. Otherwise the message suggests the candidate
-    with the most similar letters.
+    solver's setting. Otherwise the message suggests the candidate with the most similar letters.
     """
     names = {one.lower(): one for one in candidates}
     advice = ANSWERS.get(name, "")
@@ -63,7 +62,5 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
         return f"; here it is called {here}"
     if name == "gpu" and "cuda" in names:
         return "; did you mean cuda?"
-    if "cuda" in names and (number := name.removeprefix("cuda:")).isdigit():
-        return f"; write cuda, and choose the GPU in the environment by CUDA_VISIBLE_DEVICES={number}"
     close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65 if len(name) < 6 else 0.75)
     return f"; did you mean {names[close[0]]}?" if close else ""

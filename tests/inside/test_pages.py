@@ -20,7 +20,7 @@ from tests.extraction.tiny_llama import documents, save_tiny_llama
 
 D, Q = 24, 32
 LATENTS = [5, 0, 30]
-SETTINGS: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "number": 4, "width": 3}
+SETTINGS: dict[str, Any] = {"context_length": 16, "number": 4, "width": 3}
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def fit(
         classes = None if labels is None else array(labels, "labels")
         means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
     if anchors == DISCOVER:
-        directions = sdl.discover(given["x"], n_anchors, given.get("target"), seed=seed)
+        directions = sdl.discover(given["x"], n_anchors, given.get("target"), seed=seed)  # type: ignore[arg-type]
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors is not None:

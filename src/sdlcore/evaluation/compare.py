@@ -1,4 +1,4 @@
-"""Compare dictionaries of the same activations, latent by latent: their rows, active samples and values."""
+"""Compare dictionaries of the same activations, latent by latent: their decoder columns, active samples and values."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -27,7 +27,7 @@ KEPT = 0.5
 """Least Jaccard index and overlap of top samples of a latent that keeps its meaning."""
 MEASURES = ("jaccard", "rank_correlation", "top_overlap", "cosine")
 SUMMARY = ("kept", "cosine_0.9", *MEASURES)
-LEGEND = """jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder rows
+LEGEND = """jaccard: share of common active samples; top_overlap: of the 20 top samples; cosine: of decoder columns
 kept: share of latents with a jaccard and a top_overlap of .5 or more, which falls with the number of samples
 cosine_0.9: share with a cosine above .9; with a small jaccard, these are often copies, which divide a feature's samples
 rank_correlation: Spearman's, over samples that activate either latent; negative if most activate only one latent"""
@@ -72,8 +72,8 @@ def compare(
     """Measure which latents of ``before`` still mean the same in ``after``, on the same samples.
 
     ``after`` may be the same rows with other codes (`search`, `reencode`), refined rows (`refine`), or another
-    training. Latents are matched one to one, so that the sum of the cosines of decoder rows is largest (the Hungarian
-    method); equal decoders keep their order.
+    training. Latents are matched one to one, so that the sum of the cosines of decoder columns is largest (the
+    Hungarian method); equal decoders keep their order.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def compare(
     top_overlap
         Share of the 20 samples with the largest absolute values that both have; of fewer, if neither is active in 20.
     cosine
-        Cosine of their decoder rows.
+        Cosine of their decoder columns.
     kept
         Whether the latent keeps its meaning: its Jaccard index and its top overlap are at least .5. Among more samples,
         fewer of the top 20 agree, so compare shares at equal numbers of samples.

@@ -49,7 +49,7 @@ def fit(
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
-    device: Device = "auto",
+    device: Device | str = "auto",
     split: Split = "samples",
     progress: bool = True,
     out: str | Path | None = None,
@@ -94,7 +94,7 @@ def fit(
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
-        auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` selects the GPU.
+        auto, cpu, cuda, or a numbered GPU such as cuda:1.
     split
         Of several processes that torchrun started, each trains on some samples of every batch (data parallel), or on
         some latents, for a dictionary larger than one GPU. All of them call this function with the same arguments.
@@ -150,7 +150,7 @@ def opened_fit(
     anchors: Any,
     start: Dictionary | str | Path | None,
     watch: Any,
-    device: Device,
+    device: Device | str,
     folder: Path | None,
     settings: dict[str, Any],
 ) -> Iterator[tuple[Batches, "Fit"]]:

@@ -18,6 +18,7 @@ from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens
 from sdlcore.inside.features import evenly_spaced
 from sdlcore.inside.hooks import require_width
+from sdlcore.inside.reader import CONTEXTS_AT_ONCE
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
@@ -73,14 +74,12 @@ def tokens_of_model(
     sites: Mapping[str, Site],
     contexts: Iterable[Tokens],
     kinds: RowKinds,
-    contexts_per_batch: int,
 ) -> Generator[Codes, None, None]:
     """Run a model over contexts, and yield the latents of the rows that extraction would store.
 
-    ``sites`` are the columns of a store with the sites that they are read at. Close the generator, since its hooks
-    stay in the model until it ends.
+    Close the generator, since its hooks stay in the model until it ends.
     """
-    for batch in read_contexts(stack.model, stack.points(sites), contexts, contexts_per_batch):
+    for batch in read_contexts(stack.model, stack.points(sites), contexts, CONTEXTS_AT_ONCE):
         mask = kinds.of(batch.tokens, batch.norms) == KEPT
         x_p, _ = make_pair(coder.config.pair, *in_order({name: x[mask] for name, x in batch.values.items()}))
         yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)

@@ -66,17 +66,9 @@ def sites_of(
 ) -> dict[str, Site]:
     """Return the sites that a dictionary reads (``input``) and, unless it is an autoencoder, writes (``target``).
 
-    Parameters
-    ----------
-    coder
-        The dictionary.
-    stack
-        The model.
-    layer
-        Block, counted from 1. Two blocks, (reads, writes), for a transcoder between residual streams; two or more for a
-        crosscoder.
-    place
-        None for the default: the residual stream for an autoencoder, from input to output of the MLP for a transcoder.
+    Blocks count from 1. Two blocks, (reads, writes), are for a transcoder between residual streams; two or more for a
+    crosscoder. Without a place, an autoencoder is at the residual stream, and a transcoder goes from the input to the
+    output of the MLP.
 
     Raises
     ------

@@ -16,9 +16,11 @@ from sdlcore.extraction.models import loaded
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import MEDIAN_ROWS, RowKinds, TokenisedText, Tokens, median_norms
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import Batch, checked, default_of
+from sdlcore.settings import checked, default_of
 
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
+CONTEXTS_AT_ONCE = 16
+"""Number of contexts in one pass of the model."""
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
 
@@ -26,28 +28,7 @@ OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 class Reader:
     """A language model ``lm`` and a text for it to read. Documents are packed as in the extraction of activations.
 
-    Parameters
-    ----------
-    lm
-        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub.
-    texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `opened_text`.
-    device
-        Device of a model that is given by name.
-    tokenizer
-        None loads the model's own.
-    context_length
-        Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
-    contexts_per_batch
-        Number of contexts in one pass of the model.
-    drop
-        Kinds of tokens to leave out.
-    text_options
-        How to read a file.
-    paths
-        Paths of the modules, for a model of an unknown architecture.
-    bos
-        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
+    ``device`` is the device of a model that is given by name; `contexts` describes the other parameters.
 
     Raises
     ------
@@ -64,13 +45,11 @@ class Reader:
         device: torch.device,
         tokenizer: Any = None,
         context_length: int | None = None,
-        contexts_per_batch: int = 16,
         drop: tuple[str, ...] = DROP,
         text_options: TextOptions | Mapping[str, Any] | None = None,
         paths: Paths | None = None,
         bos: bool | None = None,
     ) -> None:
-        self.contexts_per_batch = checked("contexts_per_batch", Batch, contexts_per_batch)
         self.drop = checked("drop", Drop, drop)
         keep_freed_memory()
         self.lm, tokenizer = loaded(lm, tokenizer, device)
@@ -93,7 +72,7 @@ class Reader:
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
             points = self.stack.points(sites)
-            batches = read_contexts(self.stack.model, points, first, self.contexts_per_batch)
+            batches = read_contexts(self.stack.model, points, first, CONTEXTS_AT_ONCE)
             medians = median_norms(batches, self.text.separator, points) or {}
         largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
         return RowKinds(self.text.separator, largest, self.drop)

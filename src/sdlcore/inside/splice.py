@@ -170,16 +170,8 @@ def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
 def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
     """Replace the activations at ``write``, in every pass of a model, by a function of the activations at ``read``.
 
-    Parameters
-    ----------
-    stack
-        The model.
-    read, write
-        Sites; ``read`` is the same place as ``write`` or an earlier one.
-    change
-        The function. Its arguments and result are float32 in a model of any precision.
-    rows
-        The tokens to change. Other tokens stay unchanged.
+    ``read`` is the same site as ``write`` or an earlier one. ``rows`` are the tokens to change. The function's
+    arguments and result are float32 in a model of any precision.
 
     Raises
     ------
