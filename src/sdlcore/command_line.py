@@ -30,16 +30,10 @@ TALKATIVE = ("fontTools", "httpx", "httpx2")
 
 
 def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: list[str] | None = None) -> None:
-    """Call a function with the arguments of a command line, and log to standard error.
+    """Call a function with the arguments of a command line, and log to standard error in the format ``log``.
 
-    Parameters
-    ----------
-    main
-        Takes arguments with types that tyro reads. The fields of a dataclass among them are options themselves.
-    log
-        Format of log messages.
-    argv
-        Arguments; None for the process's own.
+    Fields of a dataclass among the function's arguments are options themselves. ``argv`` replaces the process's own
+    arguments.
 
     Raises
     ------

@@ -171,13 +171,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Build from a mapping of names to values, as JSON contains them. Missing settings take their defaults.
-
-        Raises
-        ------
-        ValueError
-            Naming each setting that is unknown, missing or of a wrong value.
-        """
+        """Build from names and values, as JSON contains them; ValueError for any that is unknown, missing or wrong."""
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Json]:
@@ -228,13 +222,7 @@ def default_of(cls: type[Settings], name: str) -> Any:
 
 
 def checked(name: str, annotation: Any, value: Any) -> Any:
-    """Return the value of an argument; NumPy's numbers become Python's.
-
-    Raises
-    ------
-    ValueError
-        Naming the argument, if its type does not allow the value.
-    """
+    """Return the value of an argument, with NumPy's numbers as Python's; ValueError if its type does not allow it."""
     try:
         return _adapter(annotation).validate_python(plain(value))
     except ValidationError as error:
@@ -242,16 +230,9 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
 
 
 def explained(error: ValidationError, model: type[BaseModel] = BaseModel, argument: str = "") -> list[str]:
-    """Return pydantic's errors, each after the path of its key.
+    """Return pydantic's errors, each after the path of its key, which begins with ``argument``.
 
-    Parameters
-    ----------
-    error
-        The error.
-    model
-        The class that refused the settings. Its fields and those of nested models are suggested for unknown settings.
-    argument
-        What the paths begin with.
+    ``model`` refused the settings. Its fields and those of nested models are suggested for unknown settings.
     """
     lines = []
     for each in error.errors(include_url=False):

@@ -51,15 +51,7 @@ def in_figure(text: object, longest: int = LONGEST_NAME) -> str:
 
 
 def table(rows: Iterable[Sequence[str]], smallest: int = 1) -> str:
-    """Return rows of cells as text: the first column aligned left, the others right.
-
-    Parameters
-    ----------
-    rows
-        Cells by row, the head first; all rows have the same number of cells.
-    smallest
-        Smallest width of a column.
-    """
+    """Return rows of cells as text, the head first: the first column aligned left, the others right."""
     lines = [*rows]
     widths = [max(smallest, *map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

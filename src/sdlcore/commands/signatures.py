@@ -116,19 +116,10 @@ def command(
 ) -> Callable[..., None]:
     """Return a command that calls a function of Python, prints its result, and writes it to ``--out``.
 
-    A dictionary is written to a new folder, pages as HTML, and a table as CSV, unless the function itself takes
-    ``out``. Options that are left out are not passed on, so the function's defaults hold.
-
-    Parameters
-    ----------
-    function
-        The function.
-    names
-        Its parameters that the command has, separated by spaces.
-    settings
-        A class of settings whose fields are further options, and the kinds of plugins that add some.
-    types
-        Types that replace the type in the function's signature or in `TYPES`.
+    ``names`` are the function's parameters that the command has. A class of ``settings``, with the kinds of plugins
+    that add some, gives further options. ``types`` replace types in the signature or in `TYPES`. A dictionary is
+    written to a new folder, pages as HTML, and a table as CSV, unless the function itself takes ``out``. Options that
+    are left out are not passed on, so the function's defaults hold.
     """
     parameters = inspect.signature(function).parameters
     makes_dictionary = inspect.signature(function).return_annotation is Dictionary and "out" not in parameters

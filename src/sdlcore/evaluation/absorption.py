@@ -24,14 +24,8 @@ class Absorption:
     Each of n features is matched to a different latent, so that the sum of the cosines of features and decoder columns
     is largest. The assignment is one to one: a latent that points along child plus parent is equally near to both, and
     must not count twice. Cosines are signed, unlike in recovery, because a non-negative latent cannot write against its
-    column.
-
-    Parameters
-    ----------
-    W_dec
-        n_q x n_r decoder columns, one row per latent; at least as many as features.
-    true
-        n x n_r: contribution of one unit of each feature to the target, not normalised.
+    column. ``W_dec`` (n_q x n_r) are decoder columns, at least as many as features, and ``true`` (n x n_r) the
+    contributions of one unit of each feature to the target, not normalised.
     """
 
     def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
@@ -49,18 +43,11 @@ class Absorption:
         self._latents.append(latents[:, self._matched])
 
     def score(self, x: scipy.sparse.csr_array, hierarchy: Hierarchy) -> float | None:
-        """Return the share of absorbed pairs of parent and child; None if no pair has a sample.
+        """Return the share of absorbed pairs of parent and child, from true coefficients (N x n).
 
         A pair has the samples with that child as the only active one of its family. It is absorbed if, in these
         samples, the parent's latent contributes less than half of the parent's magnitudes in the parent's direction,
-        and the child's latent at least half.
-
-        Parameters
-        ----------
-        x
-            N x n true coefficients.
-        hierarchy
-            Which features are parents and children.
+        and the child's latent at least half. None if no pair has a sample.
         """
         latents = scipy.sparse.vstack(self._latents).tocsc()
         written = np.einsum("dr,rp->dp", self._W_dec, self._units[:, : hierarchy.parents])

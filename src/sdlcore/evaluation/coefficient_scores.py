@@ -10,10 +10,7 @@ from sdlcore.evaluation.recovery import f1_scores, normalise_rows
 class Detection:
     """F1, precision and recall of latents as detectors of features; samples are added block by block.
 
-    Parameters
-    ----------
-    latents, features
-        M indices each: the latent and the feature of each pair.
+    ``latents`` and ``features`` are the indices of M pairs.
     """
 
     def __init__(self, latents: np.ndarray, features: np.ndarray) -> None:
@@ -22,15 +19,7 @@ class Detection:
 
     @classmethod
     def of_nearest(cls, W_dec: np.ndarray, true: np.ndarray) -> "Detection":
-        """Pair each latent with the feature nearest to its decoder column.
-
-        Parameters
-        ----------
-        W_dec
-            n_q x n_r decoder columns, one row per latent.
-        true
-            n x n_r true directions, of any norm.
-        """
+        """Pair each latent with the feature nearest to its decoder column (n_q x n_r and n x n_r, of any norm)."""
         cosines = normalise_rows(W_dec.astype(np.float64)) @ normalise_rows(true.astype(np.float64)).T
         return cls(np.arange(len(W_dec)), np.abs(cosines, out=cosines).argmax(axis=1))
 
@@ -72,14 +61,8 @@ class Splitting:
     "Addressing Feature Suppression in SAEs").
 
     A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
-    unlike in recovery, because a non-negative latent cannot write against its column.
-
-    Parameters
-    ----------
-    W_dec
-        n_q x n_r decoder columns, one row per latent.
-    true
-        n x n_r: contribution of one unit of each feature to the target, not normalised.
+    unlike in recovery, because a non-negative latent cannot write against its column. ``W_dec`` (n_q x n_r) are decoder
+    columns, ``true`` (n x n_r) the contributions of one unit of each feature to the target, not normalised.
     """
 
     def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:

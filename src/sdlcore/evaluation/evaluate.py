@@ -65,6 +65,7 @@ class Evaluation(NamedTuple):
     """Result of `evaluate_coder`."""
 
     metrics: dict[str, float | None]
+    """By name, as `sdlcore.evaluation.metrics` declares them; None if there is nothing to average."""
     chance: dict[str, float]
     """Recovery and MIP of equally many random directions, and of the patterns of random rows, by metric name."""
     features: dict[str, list[float]]
@@ -80,26 +81,10 @@ def evaluate_coder(
     truth: GroundTruth | None = None,
     chance: np.random.Generator | None = None,
 ) -> Evaluation:
-    """Return the metrics of a trained model, and the chance level of random directions.
+    """Return the metrics of a trained model on held-out samples, and the chance level of random directions.
 
-    Parameters
-    ----------
-    model
-        In evaluation mode, on the CPU.
-    store
-        Held-out samples.
-    truth
-        The true features; without them only the metrics of `EVERY_RUN` are computed.
-    chance
-        Random stream for the chance level; required with ``truth``.
-
-    Returns
-    -------
-    metrics
-        By name, as declared in `sdlcore.evaluation.metrics`, which describes each metric and the runs that have it.
-        None if there is nothing to average.
-    chance, features
-        See `Evaluation`.
+    The model is in evaluation mode, on the CPU. Without ``truth``, only the metrics of `EVERY_RUN` are computed. With
+    ``truth``, a random stream for the chance level is required.
 
     Raises
     ------
@@ -233,14 +218,7 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     parameters for other directions, so a threshold replaces them: the largest inner product of two features. A sample
     of a single feature with magnitude 1 then activates no other feature.
 
-    Parameters
-    ----------
-    x_BP
-        Samples, B x n_p.
-    true_p
-        True features, n x n_p, unit rows.
-    sigma
-        The model's activation. It is not modified.
+    ``true_p`` are the true features (n x n_p, unit rows). The model's activation is not modified.
     """
     z_BN = x_BP @ true_p.T
     if not sigma.signed:

@@ -52,12 +52,7 @@ class Best(NamedTuple):
 
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
-    """Mark the reference directions whose absolute cosine with some anchor exceeds ``tau``, at some site.
-
-    Returns
-    -------
-    n booleans.
-    """
+    """Mark the reference directions whose absolute cosine with some anchor exceeds ``tau``, at some site (n bools)."""
     sites = zip(anchors.sites, references.sites, strict=False)  # one of them may lack the further sites
     return np.any([recovered(best_match(w, W.T).similarity, tau) for w, W in sites], axis=0)
 

@@ -67,15 +67,7 @@ def mip(match: Match) -> float:
 
 
 def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
-    """Return recovery at both thresholds and MIP, by name.
-
-    Parameters
-    ----------
-    matched
-        The comparison of directions with features.
-    best
-        Best match of each of these features; at least one.
-    """
+    """Return recovery at both thresholds and MIP, by name, from the best match of each feature; at least one."""
     shares = {replace(matched, measure=GT_RECOVERY, tau=tau).name: float(recovered(best, tau).mean()) for tau in TAUS}
     return shares | {replace(matched, measure=MIP).name: float(best.mean())}
 
@@ -83,23 +75,9 @@ def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
 def recovery_metrics(
     matched: Matched, best: np.ndarray, anchored: np.ndarray, parts: Iterable[str] = WHOSE
 ) -> dict[str, float | None]:
-    """Return recovery and MIP over all features, over anchored features, and over the others.
+    """Return recovery and MIP over all features, over anchored features, and over the others; None for an empty set.
 
-    Parameters
-    ----------
-    matched
-        The comparison of directions with features.
-    best
-        Best match of each of n features.
-    anchored
-        Indices of the features that anchors reveal.
-    parts
-        Which of these three sets to include.
-
-    Returns
-    -------
-    dict
-        The metrics of `match_metrics` for each set; None if the set is empty.
+    ``best`` is the best match of each of n features, ``anchored`` the indices of those that anchors reveal.
     """
     subsets, metrics = _subsets(best, anchored), dict[str, float | None]()
     for part in parts:
@@ -125,13 +103,7 @@ _BY_DIRECTIONS = {
 def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray) -> dict[str, float | None]:
     """Return recovery and MIP over anchored features and over the others, from the best matches in a metrics file.
 
-    Parameters
-    ----------
-    best
-        Best match of each feature, keyed by `Matched.directions`, such as ``encoder`` or ``decoder_raw``. Other keys
-        are ignored.
-    anchored
-        Indices of the features that anchors reveal.
+    These are keyed by `Matched.directions`, such as ``encoder`` or ``decoder_raw``. Other keys are ignored.
     """
     parts = (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
     metrics: dict[str, float | None] = {}
@@ -144,21 +116,10 @@ def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray
 def recovery_at(
     tau: float, best: Mapping[str, Sequence[float]], anchored: np.ndarray | None = None
 ) -> dict[str, float | None]:
-    """Return recovery by cosines at another threshold, from the best matches in a metrics file.
+    """Return recovery by cosines at another threshold, from the best matches in a metrics file, by name.
 
-    Parameters
-    ----------
-    tau
-        The threshold.
-    best
-        Best match of each feature: ``encoder`` and ``decoder``. Other keys are ignored.
-    anchored
-        Indices of the features that anchors reveal. None leaves out the metrics that depend on them.
-
-    Returns
-    -------
-    dict
-        Recovery over all features, over anchored features and over the others, by name; None if the set is empty.
+    It is over all features and, unless ``anchored`` is None, over anchored features and over the others; None for an
+    empty set.
     """
     shares: dict[str, float | None] = {}
     for side in (side for side in SIDES if side in best):
@@ -208,17 +169,9 @@ def chance_recovery(n_latents: int, dimension: int, tau: float = TAU) -> float:
 
 
 def f1_scores(both: np.ndarray, fires: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """F1 of each of n latents as a detector of its feature.
+    """Return the F1 of each of n latents as a detector of its feature; NaN for a feature that is never active.
 
-    Parameters
-    ----------
-    both, fires, active
-        Numbers of samples (n each): the latent fires and the feature is active; the latent fires; the feature is
-        active.
-
-    Returns
-    -------
-    n floats; NaN for a feature that is never active.
+    The arguments count samples (n each): the latent fires and the feature is active, the first, and the second.
     """
     return np.where(active > 0, 2 * both / np.maximum(fires + active, 1), np.nan)
 

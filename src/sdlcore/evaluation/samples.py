@@ -66,16 +66,8 @@ class TopSamples(NamedTuple):
 class Latents:
     """Metrics of latents by the features that samples contain. Samples are added batch by batch, in the store's order.
 
-    Parameters
-    ----------
-    model
-        The model.
-    store
-        The samples.
-    truth
-        The features. With a bench's features the store contains their coefficients, with class means their labels.
-    detectors
-        The latent that matches each of n features best.
+    The store contains a bench's coefficients or, with class means, labels. ``detectors`` are the latents that match
+    each of n features best.
     """
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
@@ -214,19 +206,8 @@ def sharing_metrics(
     """Return how many classes share the top samples of a latent, and the share of the most frequent one.
 
     Both are means over all latents, over latents matched to anchored references, and over latents of other references.
-
-    Parameters
-    ----------
-    top
-        Top samples of all latents.
-    labels
-        The store's N labels, -1 for none.
-    matched
-        Index of the latent matched to each of n references.
-    anchored
-        n booleans: which references are anchored.
-    fewest
-        Fewest labelled samples of a latent; latents with fewer are left out.
+    ``labels`` are the store's N labels, -1 for none. ``matched`` is the latent of each of n references, ``anchored``
+    whether it is anchored (n booleans). Latents with fewer than ``fewest`` labelled samples are left out.
     """
     classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
     for latent, samples in enumerate(top.samples):

@@ -123,20 +123,11 @@ def evenly_spaced(entries: np.ndarray, number: int) -> np.ndarray:
 
 
 def lower_fifths(values: np.ndarray, groups: np.ndarray, number: int, once: bool) -> list[Interval]:
-    """Choose activations of a latent from each fifth of its range below the topmost, from the largest fifth down.
+    """Choose up to ``number`` activations of a latent from each fifth of its range below the topmost, largest first.
 
-    Fifths without activations are left out. ``contexts`` of the intervals are indices of activations.
-
-    Parameters
-    ----------
-    values
-        The latent's activations above zero.
-    groups
-        Document or image of each activation; an interval contains at most one of each.
-    number
-        Number of activations of each fifth, evenly spaced by size.
-    once
-        Whether a group appears only with its largest activation.
+    ``values`` are the latent's activations above zero, and ``groups`` their documents or images; an interval contains
+    at most one of each, evenly spaced by size. With ``once``, a group appears only with its largest activation. Fifths
+    without activations are left out. ``contexts`` of the intervals are indices of activations.
     """
     best, largest, intervals = largest_of_groups(values, groups), float(values.max(initial=0)), []
     for part in range(FIFTHS - 1, 0, -1):

@@ -103,16 +103,9 @@ class ImagePages(Features):
 class ImageRows:
     """The images of a store, and the rows of each.
 
-    Attributes
-    ----------
-    within
-        Reference for the index of a row in its image: patch or position; None if the store has a row for each image.
-    index
-        This index of each row.
-    bounds
-        Row of the store at which each image begins, and the number of rows.
-    patches
-        Largest number of rows of an image.
+    ``within`` is the reference for the index of a row in its image, patch or position; None if the store has a row for
+    each image. ``index`` is this index of each row, and ``patches`` the largest number of rows of an image. An image
+    begins at each of ``bounds``, which end with the number of rows.
     """
 
     def __init__(self, store: ActivationStore) -> None:
@@ -134,10 +127,7 @@ class ImageRows:
         return np.searchsorted(self.bounds, rows, side="right") - 1
 
     def top(self, activations: scipy.sparse.csc_array, column: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and activations where a latent is most active, at most one in each image.
-
-        ``activations`` are as of `activations_of`.
-        """
+        """Return the rows and `activations_of` a latent where it is most active, at most one in each image."""
         rows, values = _column(activations, column)
         entries = largest_of_groups(values, self.images(rows))[:number]
         return rows[entries], values[entries]
@@ -160,13 +150,7 @@ def _column(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarra
 def activations_of(
     coder: SparseCoder, store: Activations | StorePart, latents: Sequence[int] | np.ndarray, progress: bool = False
 ) -> scipy.sparse.csc_array:
-    """Return the activations of M latents at the rows of a store, N x M.
-
-    Raises
-    ------
-    ValueError
-        If latents are signed, since images are ranked by the largest activations.
-    """
+    """Return the activations of M latents at the rows of a store, N x M; ValueError if latents are signed."""
     refuse_signed(coder.sigma, "the ranking of images by a latent")
     parts = [codes[:, list(latents)] for codes in codes_of_store(coder, store, progress)]
     activations = scipy.sparse.vstack(parts, format="csc")

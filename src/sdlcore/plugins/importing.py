@@ -28,10 +28,7 @@ def locate_plugin(plugin: str, folder: Path) -> str:
 def load_plugins(plugins: Iterable[str]) -> None:
     """Import plugins, given as names of modules or paths of files (`locate_plugin`), unless they are imported already.
 
-    Raises
-    ------
-    PluginError
-        Naming the plugin that cannot be imported.
+    PluginError names the plugin that cannot be imported.
     """
     for plugin in plugins:
         try:
@@ -49,13 +46,7 @@ def load_plugins(plugins: Iterable[str]) -> None:
 
 
 def load_for_jobs() -> None:
-    """Import the plugins that the environment names (`VARIABLE`).
-
-    Raises
-    ------
-    PluginError
-        Naming the variable and the plugin that cannot be imported.
-    """
+    """Import the plugins that the environment names (`VARIABLE`); PluginError names one that cannot be imported."""
     try:
         load_plugins(locate_plugin(name, Path()) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
     except PluginError as error:

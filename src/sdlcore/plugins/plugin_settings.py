@@ -22,20 +22,8 @@ def settings_class(
     """Return a model of the settings that a class or a function declares.
 
     A class declares them as annotated fields, as do its bases outside sdlcore and torch. A function declares them as
-    keyword-only parameters, after as many others as it ``takes``.
-
-    Parameters
-    ----------
-    implementation
-        The class or function.
-    called
-        Name of the plugin's part in errors.
-    more
-        Further settings: name -> type and default.
-    takes
-        Number of arguments that a function is called with.
-    built_in
-        Built-in settings that a class declares to get their values.
+    keyword-only parameters, after as many others as it ``takes``. ``more`` are further settings: name -> type and
+    default. A class declares ``built_in`` settings only to get their values. Errors name the plugin's part ``called``.
 
     Raises
     ------

@@ -73,18 +73,9 @@ def extension(
 ) -> Callable[[Implementation], Implementation]:
     """Return the decorator that registers a class or a function as a plugin's part.
 
-    It replaces an earlier part with this name from the same module, as in a notebook.
-
-    Parameters
-    ----------
-    kind, name, facts
-        As in `Extension`.
-    ours
-        Names of the built-in parts of this kind.
-    taken
-        Names of built-in settings, which its own settings must not have.
-    declared
-        Arguments of `settings_class`.
+    It replaces an earlier part with this name from the same module, as in a notebook. ``ours`` are the names of the
+    built-in parts of this kind, ``taken`` those of built-in settings, and ``declared`` the arguments of
+    `settings_class`.
 
     Raises
     ------
