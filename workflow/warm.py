@@ -14,16 +14,13 @@ it started with. Without a server, ``run`` starts an ordinary Python and prints 
 A script that succeeded ends as in Python, except that its objects are not freed one by one: freeing would copy the
 memory that all forks share, which takes a fifth of a second. Files that the script leaves open are not flushed.
 
-The address is a name in Linux' abstract namespace. Unlike a socket file, it is not left behind by a kill, cannot be
-deleted by others, and cannot have too long a path. Such names have no owner, so each end asks the kernel which user the
-process at the other end belongs to.
+The address is a socket in a temporary folder that only this user may enter.
 
 Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) do not apply; Snakemake's own limits do.
 """
 
 import atexit
 import contextlib
-import errno
 import fcntl
 import gc
 import importlib
@@ -31,10 +28,11 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
-import struct
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,18 +43,13 @@ def run(address: str, arguments: list[str]) -> NoReturn:
     server = socket.socket(socket.AF_UNIX)
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
     try:
-        server.connect(_name(address))
-        if not _is_mine(server):
-            raise PermissionError(errno.EPERM, "somebody else's process answers")
+        server.connect(address)
         socket.send_fds(server, [b"\n"], [0, 1, 2])
         with server.makefile("w") as file:
             file.write(json.dumps(request) + "\n")
     except OSError as error:  # the script has not begun, since it starts only after the whole request has arrived
-        print(
-            f"{address}: {error.strerror or error}, so a Python of its own runs {arguments[0]}",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = f"{address}: {error.strerror}, so a Python of its own runs {arguments[0]}"
+        print(message, file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, *arguments])
     code = b""
     with contextlib.suppress(ConnectionResetError):
@@ -71,23 +64,19 @@ def serve(modules: list[str]) -> str | None:
 
     Return None then. In a process that was forked for a script, return the path of the script.
     """
-    address = f"@sdlcore-{os.urandom(8).hex()}"
+    folder = tempfile.mkdtemp(prefix="sdlcore-")
+    address = f"{folder}/socket"
     listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(_name(address))
-        listener.listen(128)
-    except OSError as error:
-        sys.exit(f"{address}: {error.strerror or error}, so every job starts a Python of its own")
+    listener.bind(address)
+    listener.listen(128)
     print(address, flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # let the kernel reap the processes that wait for scripts
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
+            shutil.rmtree(folder)
             return None
         caller, _ = listener.accept()
-        if not _is_mine(caller):
-            caller.close()
-            continue
         if modules:
             _load(modules)
             modules = []
@@ -95,17 +84,6 @@ def serve(modules: list[str]) -> str | None:
             listener.close()
             return _answer(caller)
         caller.close()
-
-
-def _name(address: str) -> str:
-    """Return the name of an abstract socket in the form that the system expects."""
-    return "\0" + address.removeprefix("@")
-
-
-def _is_mine(other: socket.socket) -> bool:
-    """Return whether the process at the other end runs as the same user."""
-    _, user, _ = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return bool(user == os.geteuid())
 
 
 def _load(modules: list[str]) -> None:
