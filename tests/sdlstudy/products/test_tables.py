@@ -1,15 +1,10 @@
 """Tables of runs, made from files on disk."""
 
-import json
-from contextlib import chdir
-
 import pandas as pd
 import pytest
 
 from sdlstudy.results.runs import RunsError
 from sdlstudy.results.tables import read_csv
-from sdlstudy.settings.files import Files
-from sdlstudy.settings.study import Study
 from tests.sdlstudy.products import studies
 from tests.sdlstudy.results.test_tables import write_metrics
 
@@ -40,25 +35,6 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
     assert markdown.startswith(f"{caption}\n\n| Method")
     assert r"\label{tab:table1}" in latex
     studies.pictured(tmp_path, files, "table1")
-
-
-def test_a_configurations_tau_reaches_its_tables(tmp_path):
-    """Through the settings that the workflow passes to the job of a table."""
-    config = studies.alone({"tau": 0.8, "tables": {"table1": TABLE}})
-    write_runs(tmp_path, config, "table1")
-    for path in tmp_path.rglob("metrics.json"):
-        content = json.loads(path.read_text())
-        content["features"] = {"anchored": [], "encoder": [0.5, 0.85], "decoder": [0.85, 0.99]}
-        path.write_text(json.dumps(content))
-    table = config.products()["table1"]
-    part = Study.model_validate(json.loads(json.dumps(table.depends_on(config))))
-    files = Files(part, config.files().divided_by, paper=studies.PAPER)
-    with chdir(tmp_path):
-        table.make(files)
-    rows = read_csv(tmp_path / files.table("table1"))
-    assert (set(rows["gt_recovery_encoder_tau80_mean"]), set(rows["gt_recovery_decoder_tau80_mean"])) == ({0.5}, {1})
-    assert "cosine > 0.8" in (tmp_path / files.table("table1", "md")).read_text()
-    assert "tau" not in table.depends_on(studies.alone({"tables": {"table1": TABLE}}))
 
 
 NULLS = ["topk_frozen_decoder", "random_directions"]

@@ -17,7 +17,7 @@ MEANS = np.eye(4, dtype=np.float32)[:, :3]
 
 def configuration(**images):
     """Return a configuration of figure 9, with anchors, and figure 10, without."""
-    figure = {"source": "pictures", "method": "relu", "rows": 2, "images": 2}
+    figure = {"source": "pictures", "method": "relu"}
     source = {"model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 6, "run": {"n_q": 64}}
     return studies.alone(
         {

@@ -9,8 +9,7 @@ import pytest
 
 from sdlstudy.configuration.whole import Figures
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.report.page import report
-from sdlstudy.report.sentences import anchoring_sentence, null_sentence, percent, table1_sentence
+from sdlstudy.report.page import anchoring_sentence, null_sentence, percent, report, table1_sentence
 from sdlstudy.results.tables import read_csv
 from sdlstudy.results.verdicts import judge
 from tests.conftest import REPOSITORY

@@ -43,9 +43,9 @@ TABLE1 = read_paper(NUMBERS, "table1")
 QUICK, FULL = studies.configuration(), studies.configuration(None, "paper")
 
 
-def placed(paths, tau=None):
+def placed(paths):
     """Return the runs of a table without a sweep."""
-    runs = read_runs(paths, tau)
+    runs = read_runs(paths)
     return runs_over(runs, [Point(None, None, "lrb", {method: method for method in runs["method"]})])
 
 
@@ -150,25 +150,6 @@ def test_metrics_without_the_features_that_anchored_runs_have_are_refused(tmp_pa
     anchored = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
     with pytest.raises(RunsError, match=r"none/seed0/metrics\.json: features is missing"):
         read_runs([write_metrics(tmp_path, 0), anchored])
-
-
-def test_tables_show_recovery_at_a_further_threshold(tmp_path):
-    best = [0.5, 0.85, 0.99, 0.99]
-    paths = [
-        with_features(path, [3], encoder=best, decoder=best)
-        for path in write_grid(tmp_path, anchorings=("none", "ground_truth"))
-    ]
-    runs = read_runs(paths, tau=0.8)
-    assert set(runs["gt_recovery_decoder_tau80"]) == {0.75}
-    assert np.allclose(runs["gt_recovery_decoder_unanchored_tau80"], 2 / 3)
-    table = table_over(placed(paths, 0.8), {})
-    assert set(table["gt_recovery_encoder_tau80_mean"]) == {0.75}
-    assert "GT recovery: decoder, cosine > 0.8" in text_table(table, "caption").markdown()
-    usual = table_over(placed(paths), {})
-    assert set(table.columns) - set(usual.columns) == {
-        f"{name}_{part}" for name in set(runs.columns) - set(read_runs(paths).columns) for part in ("mean", "std")
-    }
-    assert "cosine > 0.8" not in text_table(usual, "caption").markdown()
 
 
 def test_anchoring_effect_is_paired_by_seed(tmp_path):

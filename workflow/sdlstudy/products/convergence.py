@@ -12,7 +12,7 @@ from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
-from sdlstudy.settings.fields import Identifier, Names, Seeds
+from sdlstudy.settings.fields import Identifier, Names
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH
 from sdlstudy.settings.study import Study
@@ -27,7 +27,7 @@ MEASURES = {
 
 
 class Convergence(Picture):
-    """Loss and recovery over seconds, of trained methods and solvers without anchors.
+    """Loss and recovery over seconds, of trained methods and solvers without anchors, with the first seed.
 
     These runs write their recovery into each row of their histories.
     """
@@ -46,18 +46,14 @@ class Convergence(Picture):
     """A bench."""
     methods: Names
     protocols: Names = ["best"]
-    seeds: Seeds | None = None
-    """Seeds; null for the first seed of the configuration."""
 
     def cells(self, study: Study) -> list[Cell]:
         # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
-        cells = [
-            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else protocol, "none", seed)
+        return [
+            Cell(self.source, method, protocol, "none", study.seeds[0])
             for method in self.methods
-            for protocol in self.protocols
-            for seed in self.seeds or study.seeds[:1]
+            for protocol in (self.protocols[:1] if study.methods[method].is_given else self.protocols)
         ]
-        return list(dict.fromkeys(cells))
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
         return study.sources.bench, BENCH

@@ -52,8 +52,6 @@ class Product(Settings):
     """Memory of the job that makes the product, in megabytes."""
     minutes: ClassVar[int] = 5
     """Time limit of the job that makes the product."""
-    also_used: ClassVar[tuple[str, ...]] = ()
-    """More fields of the study that the product depends on, besides sources, methods and the like."""
 
     _name: str = PrivateAttr("")
 
@@ -136,7 +134,7 @@ class Product(Settings):
 
     def depends_on(self, study: Study) -> dict[str, Any]:
         """Return the settings of the study that the product depends on, for the job that makes it."""
-        shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings", *self.also_used}
+        shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
         return self.used(study).model_dump(include=shared)
 
     def inputs(self, files: Files) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,6 @@ class Compared(Product):
 class Table(Compared):
     """A table of runs on one source, beside the paper's numbers. It may vary one parameter."""
 
-    also_used: ClassVar[tuple[str, ...]] = ("tau",)
     parts = ("", "effects", "runs", "verdicts")
     caption = (
         "Share of all features that the encoder (above) and the decoder (below) recover by cosines above .9, over the "
@@ -263,7 +262,7 @@ class Table(Compared):
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         parameter = None if self.sweep is None else self.sweep.parameter
-        runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
+        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
         if self.is_own:  # a user's own source may have no classes
             runs = unjudged(runs)
         placed = runs_over(runs, self.points(files.study), parameter, self.nulls)

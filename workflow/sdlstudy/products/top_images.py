@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from annotated_types import Ge, Le
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from pydantic import Field
 
 from sdlcore.text import in_figure
 from sdlstudy.products.product import Picture
@@ -25,7 +23,8 @@ from sdlstudy.settings.study import Study
 if TYPE_CHECKING:
     from sdlcore.inside.features import Feature
 
-Images = Annotated[int, Ge(1), Le(1000)]
+LATENTS, IMAGES = 4, 10
+"""Number of latents shown, one for each of the first anchored classes, and of images for each."""
 CLASSES_SHOWN = 6
 """Number of classes with a bar of their own in a histogram; the others share one bar."""
 LONGEST_LINE, LONGEST_NAME, LONGEST_TITLE = 14, 40, 200
@@ -53,11 +52,6 @@ class TopImages(Picture):
     protocol: Identifier = "best"
     anchoring: Identifier = "none"
     """The anchoring of the run, or none."""
-    latents: Annotated[Images, Field(alias="rows")] = 4
-    """Number of latents shown. For each of the first anchored classes, the latent whose decoder column matches it best
-    is shown. A run without anchors shows the same classes."""
-    images: Images = 10
-    """Number of images for each latent."""
 
     def cell(self, study: Study) -> Cell:
         """Return the run that is shown, with the first seed."""
@@ -101,7 +95,7 @@ class TopImages(Picture):
 
         model_file, store, references, anchors, *_ = self.inputs(files)
         model, means = load_model(model_file), load_references(references)
-        features = anchored_features(load_anchors(anchors), means)[: self.latents]
+        features = anchored_features(load_anchors(anchors), means)[:LATENTS]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
         with ActivationStore(store) as opened:
             names = opened.class_names() or []
@@ -139,16 +133,16 @@ class TopImages(Picture):
         """Draw a row for each latent that responds to any image: its top images, and a histogram of their classes."""
         how = "not anchored" if self.anchoring == "none" else f"anchored to {label_anchoring(self.anchoring)}"
         title = f"{label_method(self.method)}, {how}, on {self.source}, seed {self.cell(files.study).seed}"
-        latents = [(reference, feature.contexts) for reference, _, feature in self.shown(files, self.images)]
+        latents = [(reference, feature.contexts) for reference, _, feature in self.shown(files, IMAGES)]
         latents = [(reference, images) for reference, images in latents if images]
         groups = dict(iter(rows.groupby("reference")))
-        size = 1.0 * self.images + 3.4, 1.45 * len(latents) + 0.5
+        size = 1.0 * IMAGES + 3.4, 1.45 * len(latents) + 0.5
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(in_figure(title, LONGEST_TITLE), fontsize=10, x=0.01, ha="left")
-        ratios = [*[1.0] * self.images, 3.2]
-        grid = figure.add_gridspec(max(1, len(latents)), self.images + 1, width_ratios=ratios)
+        ratios = [*[1.0] * IMAGES, 3.2]
+        grid = figure.add_gridspec(max(1, len(latents)), IMAGES + 1, width_ratios=ratios)
         for i, (reference, images) in enumerate(latents):
-            for j in range(self.images):
+            for j in range(IMAGES):
                 axes = figure.add_subplot(grid[i, j])
                 axes.set_axis_off()
                 if j < len(images):
@@ -156,7 +150,7 @@ class TopImages(Picture):
                     # wrapped, so that neighbouring names do not overlap
                     lines = wrap(in_figure(images[j].class_name, 3 * LONGEST_LINE), LONGEST_LINE)
                     axes.set_title("\n".join(lines[:3]), fontsize=5.5, pad=2)
-            _draw_histogram(figure.add_subplot(grid[i, self.images]), groups[reference])
+            _draw_histogram(figure.add_subplot(grid[i, IMAGES]), groups[reference])
         return figure
 
 

@@ -16,7 +16,7 @@ from sdlcore.evaluation.metric_names import (
     part_name,
     recovery_name,
 )
-from sdlcore.evaluation.metrics import METRICS, declared
+from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.text_table import TextTable, number
 from sdlstudy.results.tables import PAPER_METHODS
@@ -86,15 +86,11 @@ def text_table(table: pd.DataFrame, caption: str, verdicts: pd.DataFrame | None 
 
 
 def _columns(table: pd.DataFrame, numbers: set[str]) -> list[Column]:
-    """Return the columns with numbers; plugins and a configuration's ``tau`` add metrics."""
+    """Return the columns with numbers; plugins add metrics."""
     names = [str(name).removesuffix("_mean") for name in table.columns if has_values(table, str(name))]
     columns = [column for column in COLUMNS if column.name in {*numbers, *names}]
     if L0_NUMBER in numbers:
         columns = [c._replace(heading=f"{c.heading} (paper)") if c.name == L0_NUMBER else c for c in columns]
-    for metric in filter(None, map(declared, (name for name in names if name not in METRICS))):
-        if metric.matched and metric.matched.measure == GT_RECOVERY and metric.matched.features == FeatureSet.ALL:
-            heading = f"{metric.symbol}: {metric.matched.side}, cosine > {metric.matched.tau:g}"
-            columns.append(Column(heading, metric.name, metric.digits))
     return columns + [
         _ours("", metric.name) for metric in METRICS.values() if metric.of_plugin and metric.name in names
     ]

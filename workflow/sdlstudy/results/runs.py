@@ -11,7 +11,7 @@ import pandas as pd
 
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.metrics import METRICS
-from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_at
+from sdlcore.evaluation.recovery import metrics_by_anchors
 from sdlcore.storage.checksums import with_checksum
 from sdlstudy.settings.cells import Cell
 
@@ -59,7 +59,7 @@ def read_metrics(path: str | Path) -> RunMetrics:
     return run
 
 
-def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataFrame:
+def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read metrics files into a frame with one row for each run.
 
     A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
@@ -71,8 +71,6 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
     ----------
     paths
         The metrics files.
-    tau
-        A further threshold: recovery by cosines above it is computed from the best matches of single features.
 
     Returns
     -------
@@ -102,13 +100,11 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
         own = tuple(features.get("anchored", ()))
         # None if several anchorings differ in the features that they give away
         anchored = own if not beside else next(iter(beside)) if len(beside) == 1 else None
-        indices = None if anchored is None else np.array(anchored, dtype=np.int64)
         if anchored != own:
             # files of other versions may contain metrics that are not declared
             metrics |= dict.fromkeys(name for name in metrics if name in METRICS and METRICS[name].by_anchors)
-            metrics |= {} if indices is None else metrics_by_anchors(features, indices)
-        if tau is not None and features:
-            metrics |= recovery_at(tau, features, indices)
+            if anchored is not None:
+                metrics |= metrics_by_anchors(features, np.array(anchored, dtype=np.int64))
         values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)

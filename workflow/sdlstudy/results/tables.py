@@ -10,7 +10,7 @@ import pandas as pd
 
 from sdlcore import paired_interval
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
-from sdlcore.evaluation.metrics import METRICS, Metric, declared
+from sdlcore.evaluation.metrics import METRICS, Metric
 from sdlcore.storage.files import atomic_path
 from sdlstudy.results.runs import KEY
 
@@ -23,12 +23,6 @@ CLASSES = ("class", "reference")
 def table_metrics() -> list[str]:
     """Return the metrics that tables over seeds summarise."""
     return [metric.name for metric in METRICS.values() if metric.in_tables]
-
-
-def further_recovery(runs: pd.DataFrame) -> list[str]:
-    """Return the recovery metrics of runs at the threshold ``tau`` of a configuration."""
-    metrics = {name: declared(name) for name in runs.columns if name not in METRICS}
-    return [name for name, metric in metrics.items() if metric is not None and metric.matched and metric.in_tables]
 
 
 def chance_metrics() -> list[str]:
@@ -46,14 +40,14 @@ def effect_metrics() -> list[str]:
     return [metric.name for metric in sorted(METRICS.values(), key=place) if metric.effect]
 
 
-def table_columns(further: Sequence[str] = ()) -> list[str]:
-    """Return the columns of a table over seeds; ``further`` are metrics beside `table_metrics`."""
+def table_columns() -> list[str]:
+    """Return the columns of a table over seeds."""
     return [
         "method",
         "anchoring",
         "protocol",
         "seeds",
-        *(f"{name}_{part}" for name in (*table_metrics(), *further) for part in ("mean", "std")),
+        *(f"{name}_{part}" for name in table_metrics() for part in ("mean", "std")),
         *(f"{baseline_name(Baseline.CHANCE, name)}_mean" for name in chance_metrics()),
         "paper_gt_recovery",
         "paper_mip",
@@ -150,10 +144,10 @@ def table_over(runs: pd.DataFrame, paper: Paper) -> pd.DataFrame:
         deviation are NaN if a seed lacks the value, since a mean over some of the seeds would be another quantity. The
         paper's numbers are NaN for null baselines, and for methods or anchorings that the paper's table lacks.
     """
-    further, rows = further_recovery(runs), []
+    rows = []
     for place, cell in _cells(runs):
         row = {**place, "seeds": len(cell)}
-        for name in (*table_metrics(), *further):
+        for name in table_metrics():
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
@@ -166,7 +160,7 @@ def table_over(runs: pd.DataFrame, paper: Paper) -> pd.DataFrame:
             row["paper_gt_recovery"] = round(papers["gt_recovery_percent"] / 100, 8)
             row["paper_mip"], row["paper_l0"] = papers["mip"], papers.get("l0", np.nan)
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns(further)])
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns()])
 
 
 def effects_over(runs: pd.DataFrame) -> pd.DataFrame:

@@ -83,9 +83,6 @@ class Study(Settings):
     wandb: Text | None = None
     """Project of Weights & Biases that receives the history of each run; null for none. Needs the package wandb. Not
     tracked."""
-    tau: Annotated[float, Gt(0), Lt(1), AsGiven] | None = left_out()
-    """A further threshold of recovery, besides .9 and .95: tables also show the share of features whose best cosine
-    exceeds it. It is computed from the metrics of finished runs, so a change evaluates nothing again."""
     cache: Text = "cache"
     """Folder for downloads (wheels, models), relative to the working directory or absolute."""
     peers_python: Text = "benchmarks/.venv/bin/python"
