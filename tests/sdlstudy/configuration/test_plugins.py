@@ -106,12 +106,6 @@ def test_what_plugins_may_not_have_is_refused_by_its_key(change, message):
         study(**change)
 
 
-def test_a_missing_plugin_is_refused(tmp_path):
-    (tmp_path / "own.yaml").write_text("name: own\nplugins: [no_such_plugin]\n")
-    with pytest.raises(ConfigError, match="plugins: no_such_plugin: no such module beside the configuration file"):
-        configure(read_given([tmp_path / "own.yaml"], {}), DEFAULT)
-
-
 def test_its_settings_are_swept_like_ours():
     config = study(tables={"own_shrink": TABLE})
     cells = config.tables["own_shrink"].cells(config)

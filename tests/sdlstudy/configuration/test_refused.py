@@ -15,6 +15,7 @@ from sdlstudy.settings.trees import merge
 BASE = load_yaml("config/config.yaml")
 TABLE = "tables.own_mine"
 SWEEP = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "sweep": {"parameter": "k", "values": [4]}}
+LAW = {"source": "lrb", "n": [128], "noise": [0.0], "runs": {"topk": {"n": [128]}}}
 
 
 def table(method, **settings):
@@ -64,6 +65,8 @@ BAD = [
         {"sources.language.smollm2.stream": True} | table("topk", source="smollm2", anchorings=["discovered"]),
         "anchorings.discovered.discover: solvers read stores; set sources.language.smollm2.stream to false",
     ),
+    ({"sources.bench.lrb.noise": 0.5, "law": LAW}, "law.source: lrb has noise 0.5, expected a bench without"),
+    ({"law": LAW | {"runs": {"tpok": {}}}}, "law.runs: tpok is not a key of methods"),
     # sweeps
     ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),

@@ -88,16 +88,3 @@ def test_language_scores_join_the_losses_of_each_run(tmp_path):
     assert cells[:4] == ["smollm2", "BatchTopK SAE", "3", "8.0 ± 0.0"]
     assert cells[-1] == HALF
     assert cells[7] == "–"
-
-
-def test_each_harder_bench_differs_from_the_plain_one_in_the_settings_of_its_name():
-    benches = studies.configuration(None, "studies/harder").sources.bench
-    plain = benches["plain"].model_dump()
-    changed = {"denser": {"sparsity"}, "zipf": {"frequency_exponent"}, "nested": {"hierarchy", "c_min", "beta"}}
-    for name, keys in changed.items():
-        assert {key for key, value in benches[name].model_dump().items() if value != plain[key]} == keys
-
-
-def test_the_bench_of_synthsaebench_is_the_published_one_scaled_down():
-    bench = studies.configuration(None, "studies/synthsaebench").source("synth_s")
-    assert (bench.n, bench.roots, bench.n_p, bench.run["n_q"]) == (16384 / 16, 128 / 16, 768 / 4, bench.n / 4)

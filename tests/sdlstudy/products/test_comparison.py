@@ -2,9 +2,7 @@
 
 import pytest
 
-from peers.settings import PeerConfig
 from sdlstudy.results.tables import read_csv
-from sdlstudy.settings.cells import run_settings
 from tests.sdlstudy.products import studies
 
 ASKED = {
@@ -78,38 +76,3 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     # the runs have an L0 of 16
     assert table["rank"].tolist()[:2] == [1, 2]
     assert table["rank"][2:].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("more", "l0"),
-    [
-        ([], {"plain": 16, "smollm2_100k": 32}),
-        (
-            ["studies/methods_long"],
-            {
-                **{"synth_s": 6, "synth_m": 12, "plain_200k": 16, "nested_200k": 16, "noisy_200k": 16},
-                "smollm2_200k": 32,
-            },
-        ),
-    ],
-)
-def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, l0):
-    config = studies.configuration(None, "studies/methods", *more)
-    assert {ground: entry.l0 for ground, entry in config.comparison.entries().items()} == l0
-    for ground in l0:
-        for cell in config.comparison.cells_on(ground, config):
-            if cell.method == "acs" or config.methods[cell.method].settings is PeerConfig:  # a solver chooses its L0
-                continue
-            run = run_settings(config, cell)
-            assert (run.k or run.target_l0) == l0[ground], cell
-            assert run.n_q == config.source(cell.source).run["n_q"]
-
-
-def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
-    tuned, compared = (
-        studies.configuration(None, "studies/methods", *more) for more in (["studies/methods_tuning"], [])
-    )
-    assert not set(tuned.seeds) & set(compared.seeds)
-    tried = {method for table in tuned.tables.values() for method in table.methods}
-    untuned = {*compared.comparison.nulls, "acs", "t_sae"}  # t_sae takes the settings of batchtopk
-    assert {cell.method for cell in compared.comparison.cells(compared)} - tried == untuned

@@ -3,7 +3,6 @@
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.theory.encoder_law import law, own_cosines, own_products, read_outs
 from sdlstudy.theory.landscape import unit_columns
 from tests.sdlstudy.products import studies
@@ -80,32 +79,3 @@ def test_numbers_are_those_of_the_features_and_of_the_dictionaries(rows):
     assert run["gain"] == pytest.approx(6 * products, rel=1e-5)
     assert run["gain_together"] == pytest.approx(run["gain"])
     assert run["decoder_recovers"] == run["latents"] == 1
-
-
-def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say():
-    config = studies.configuration(None, "paper", "studies/law")
-    settings = {
-        method: run_settings(config, Cell("lrb_sae", method, "best", "none", 0)).to_dict() for method in config.law.runs
-    }
-
-    def differs(one, other):
-        return {name for name, value in settings[one].items() if value != settings[other][name]}
-
-    assert differs("acs", "acs_bare") == {"encoder_ridge"}
-    assert differs("topk", "topk_white") == {"whiten"}
-    assert differs("topk", "topk_tied") == {"tied", "initialisation"}
-    assert {cell.protocol for cell in config.law.cells(config)} == {"best"}
-
-
-@pytest.mark.parametrize(
-    ("bench", "change", "message"),
-    [
-        ({}, {"source": "nowhere"}, "law.source"),
-        ({}, {"protocol": "worst"}, "law.protocol"),
-        ({}, {"runs": {"nothing": {"n": [128]}}}, "law.runs"),
-        ({"noise": 0.5}, {}, "expected a bench without"),
-    ],
-)
-def test_unknown_names_and_a_bench_with_noise_are_refused(bench, change, message):
-    with pytest.raises(ValueError, match=message):
-        studies.alone({"sources": {"bench": {"lrb": bench}}, "law": LAW | change})

@@ -2,10 +2,7 @@
 
 import json
 import math
-import random
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -17,11 +14,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.storage.checksums import with_checksum
-from sdlcore.storage.files import write_json
 from sdlstudy.rendering.run_text import text_table
 from sdlstudy.rendering.text_table import TextTable, latex_text
-from sdlstudy.results.runs import RunsError, read_metrics, read_runs
+from sdlstudy.results.runs import RunsError, read_runs
 from sdlstudy.results.tables import (
     Point,
     chance_metrics,
@@ -125,25 +120,6 @@ def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     table = table_over(placed(paths), TABLE1)
     assert np.isnan([table.loc[0, "macro_f1_mean"], table.loc[0, "macro_f1_std"]]).all()
     assert np.isfinite(table.loc[1, "macro_f1_mean"])
-
-
-def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_the_same_numbers(tmp_path):
-    path, rng = write_metrics(tmp_path, 0), random.Random(0)
-    write_json(path, with_checksum(json.loads(path.read_text())))
-    whole, content = read_metrics(path), path.read_bytes()
-    refused = []
-    for place in rng.sample(range(len(content)), 200):
-        flipped = content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
-        for damaged in (flipped, content[:place]):
-            path.write_bytes(damaged)
-            try:
-                result = read_metrics(path)
-            except RunsError as error:
-                refused.append(str(error))
-            else:
-                assert all(getattr(result, part) == getattr(whole, part) for part in ("cell", "metrics", "chance"))
-    assert len(refused) > 350
-    assert all(str(path) in message for message in refused)
 
 
 def test_metrics_without_the_features_that_anchored_runs_have_are_refused(tmp_path):
@@ -250,20 +226,6 @@ def test_latex_text_leaves_no_special_character(text):
     for character in "&%$#_{}":
         rest = rest.replace(f"\\{character}", "")
     assert not set(rest) & set("\\&%$#_{}~^|<>")
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
-def test_latex_compiles(tmp_path):
-    table = table_over(placed(write_grid(tmp_path)), TABLE1)
-    (tmp_path / "table.tex").write_text(text_table(table, "Means ± 1 % of all_seeds").latex("tab:table1"))
-    packages = r"\usepackage{booktabs}\usepackage{rotating}"
-    (tmp_path / "page.tex").write_text(
-        rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table.tex}}\end{{document}}"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert (tmp_path / "page.pdf").stat().st_size
 
 
 def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(tmp_path):
