@@ -62,7 +62,7 @@ def test_figure_8_shows_every_feature_of_the_first_seed_and_has_no_table(tmp_pat
     texts = texts_of(tmp_path, config, "figure8")
     for text in ("Ground-truth features ($n$ = 4)", "$w_{4}$", "Data samples (198 shown)"):
         assert text in texts
-    assert config.bench_seeds("lrb_3d") == [7]
+    assert list(config.figures.figure8.drawn(config)) == [("lrb_3d", 7)]
 
 
 def test_convergence_has_the_history_of_each_run_and_a_solvers_once(tmp_path):

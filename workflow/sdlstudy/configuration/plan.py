@@ -46,7 +46,9 @@ def plan(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[
 
 def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[str, Shape]) -> Iterator[Job]:
     """Yield one job for each source, or for each seed of a bench."""
-    for source in dict.fromkeys(cell.source for cell in config.all_cells()):
+    files = config.files()
+    stores = {files.store(cell.source, cell.seed, "test"): cell.source for cell in config.all_cells()}
+    for store, source in stores.items():
         settings = config.source(source)
         rows, (n_p, n_r) = shapes.get(source) or Shape(settings.rows, settings.widths)
         stored = rows[1:] if settings.is_streamed else rows
@@ -54,9 +56,7 @@ def _extractions(config: Configuration, missing: Callable[[str], bool], shapes: 
         size = None if n_p is None or numbers is None else numbers * (n_p + n_r) * _bytes_of_number(settings) / 1e9
         rate, timed = settings.declared("samples_per_second"), settings.kind in ("clip", "language")
         hours = (numbers / rate / 3600 if numbers and rate else None) if timed else 0.0
-        for seed in config.bench_seeds(source) if settings.n_features is not None else [0]:
-            store = config.files().store(source, seed, "test")
-            yield f"activations of {settings.kind}", missing(store), size, hours
+        yield f"activations of {settings.kind}", missing(store), size, hours
 
 
 def _bytes_of_number(source: Source) -> int:

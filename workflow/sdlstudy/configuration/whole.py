@@ -144,11 +144,6 @@ class Configuration(_StudyWithProducts):
             centred = any(is_centred(unchecked_settings(self, source, *run)) for run in runs)
         return settings.changed(centred=centred)
 
-    def bench_seeds(self, source: str) -> list[int]:
-        """Return the seeds to draw a bench with: the seeds of products in `whole`, or all if no product uses it."""
-        source_seeds = (source_seed for product in self.whole() for source_seed in product.drawn(self))
-        return sorted({seed for name, seed in source_seeds if name == source}) or list(self.seeds)
-
     def files(self, paper: str = "resources/paper") -> Files:
         """Return the paths of the study's files."""
         divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
