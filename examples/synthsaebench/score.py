@@ -11,6 +11,7 @@ It needs SAELens beside sdlcore: `make peers` makes such an environment.
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
-from sdlcore.benches.saelens_evaluation import AnyEncoder
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", help="folder of the dictionary")
@@ -35,7 +35,8 @@ if (Path(arguments.folder) / "model.safetensors").is_file():
     if arguments.k:
         parser.error("--k needs a SAELens dictionary; export this one")
     ours = sdl.load(arguments.folder)
-    sae = AnyEncoder(ours.W_dec, ours.encode, ours.decode)
+    # what SAELens' evaluation uses of a dictionary
+    sae = SimpleNamespace(W_dec=ours.W_dec, encode=ours.encode, decode=ours.decode, eval=lambda: None)
 else:
     sae = SAE.load_from_disk(arguments.folder)
 if arguments.k:

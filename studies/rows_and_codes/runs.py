@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from sae_lens.synthetic import eval_sae_on_synthetic_data
 from torch import Tensor
 
 import sdlcore as sdl
-from sdlcore.benches.saelens_evaluation import AnyEncoder, FeatureVectors
+from sdlcore.benches.saelens_evaluation import FeatureVectors
 from studies import KEPT
 from studies.rows_and_codes.codes import Coded, batchtopk_at, least_squares_on, mean_l0, microseconds, unit
 from studies.rows_and_codes.worlds import our_world, saelens_world
@@ -217,7 +218,7 @@ def scores(rows: Rows, coded: Coded) -> dict[str, float]:
     """Return SAELens' scores of a dictionary, and our FVU, coverage and processor time."""
     rows.world.judge.next = 0
     features = FeatureVectors(rows.world.W_p, rows.world.bias)
-    sae: Any = AnyEncoder(coded.W_dec, coded.encode, coded.decode)
+    sae: Any = SimpleNamespace(W_dec=coded.W_dec, encode=coded.encode, decode=coded.decode, eval=lambda: None)
     judged = eval_sae_on_synthetic_data(sae, features, rows.world.judge, num_samples=rows.size.judged, batch_size=1024)
     found = judged.to_log_dict()
     x, active = rows.held_out(4 * TUNING)

@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
-from sdlcore.benches.saelens_evaluation import AnyEncoder
 from sdlcore.data.arrays import Arrays
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -62,7 +62,8 @@ def main(folder: Path) -> None:
         metrics = ours(trained.coder.eval(), bench)
         scores[f"threshold {version}"] = theirs(sae, bench)
         scores[f"ours {version}"] = {name: metrics[name] for name in scores[f"threshold {version}"]}
-        scores[f"any encoder {version}"] = theirs(AnyEncoder(sae.W_dec, sae.encode, sae.decode), bench)
+        any_encoder = SimpleNamespace(W_dec=sae.W_dec, encode=sae.encode, decode=sae.decode, eval=lambda: None)
+        scores[f"any encoder {version}"] = theirs(any_encoder, bench)
         sae.activation_fn = BatchTopK(K)
         sae.threshold.data.zero_()
         scores[f"batchtopk {version}"] = theirs(sae, bench)

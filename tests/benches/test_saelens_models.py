@@ -8,8 +8,8 @@ import torch
 from safetensors.numpy import save_file
 
 from sdlcore.benches.config import SaelensSource
-from sdlcore.benches.saelens import read_synthetic_model, write_synthetic_model
-from sdlcore.benches.synth import Sampler, SynthBench, families
+from sdlcore.benches.saelens import read_synthetic_model
+from sdlcore.benches.synth import Sampler
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 
@@ -191,15 +191,3 @@ def test_missing_and_broken_files_are_named(tmp_path):
         (tmp_path / name).write_text("{")
         with pytest.raises(SourceError, match=f"{name}: not readable as"):
             read_synthetic_model(source)
-
-
-@pytest.mark.parametrize("changes", [{}, {"roots": 0, "rank": 0}, {"version": 1}])
-def test_a_bench_is_written_as_a_model_with_its_features_frequencies_and_trees(changes, tmp_path):
-    bench = SynthBench.draw(seed=3, **{"n": 96, "n_p": 48, "roots": 1, "min_frequency": 0.01} | changes)
-    write_synthetic_model(bench, tmp_path)
-    model = read_synthetic_model(SaelensSource(str(tmp_path), 96, 48))
-    assert np.array_equal(model.W_p, bench.W_p)
-    assert sorted(model.families) == sorted(families(bench.settings))
-    for name in ("candidacy", "factors", "means", "bias"):
-        found, expected = (getattr(each.distribution, name) for each in (model, bench))
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)

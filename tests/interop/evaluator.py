@@ -19,7 +19,7 @@ import sdlcore.saelens  # registers the class of encoders that SAELens does not 
 
 def main(folder: Path) -> None:
     drawn = json.loads((folder / "bench.json").read_text())
-    bench = sdl.Bench.draw(seed=drawn["seed"], **drawn["settings"])
+    bench = sdl.SynthBench.draw(seed=drawn["seed"], **drawn["settings"])
     sae = SAE.load_from_disk(folder / "exported")
     features, generator = bench.to_saelens()
     evaluation = eval_sae_on_synthetic_data(sae, features, generator, drawn["samples"], drawn["batch"])

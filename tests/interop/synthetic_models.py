@@ -2,7 +2,7 @@
 
     python tests/interop/synthetic_models.py FOLDER SAMPLES
 
-Each model has a folder there, with ``statistics.npz`` beside its files. `write_synthetic_model` wrote ``ours``.
+Each model has a folder there, with ``statistics.npz`` beside its files.
 """
 
 import logging
@@ -52,9 +52,8 @@ MODELS = {
 
 
 def main(folder: Path, samples: int) -> None:
-    for name in (*MODELS, "ours"):
-        if name in MODELS:
-            SyntheticModel(MODELS[name]).save(folder / name)
+    for name, config in MODELS.items():
+        SyntheticModel(config).save(folder / name)
         opened = SyntheticModel.load_from_disk(folder / name)
         blocks = [opened.sample_with_features(BLOCK) for _ in range(samples // BLOCK)]
         x = torch.cat([features for _, features in blocks]).numpy()

@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 import sdlcore as sdl
 from sdlcore.config import ModelConfig
 from sdlcore.data.arrays import Arrays
-from sdlcore.errors import RefusedError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.export import export
@@ -20,36 +19,8 @@ from sdlcore.model.coder import SparseCoder
 from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
-SMALL = {"n": 12, "n_p": 8, "sparsity": 0.8, "max_interference": 0.5}
-SETTINGS = {"n": 40, "n_p": 512, "sparsity": 0.95, "c_min": 0.5, "max_interference": 0.05}
+SETTINGS = {"n": 40, "n_p": 512, "roots": 0, "rank": 0, "max_frequency": 0.05, "min_frequency": 0.05, "bias": 0.0}
 SAMPLES, BATCH = 4000, 1000
-
-
-def test_a_bench_gives_features_what_they_make_of_coefficients_and_coefficients():
-    bench = sdl.Bench.draw(seed=3, **SMALL)
-    features, generator = bench.to_saelens()
-    x = generator.sample(9000)  # two blocks
-    assert (x.shape, x.dtype, x.layout) == ((9000, 12), torch.float32, torch.strided)
-    assert np.array_equal(features.feature_vectors.numpy(), bench.W_p.T)
-    assert np.allclose(features(x), x.numpy() @ bench.W_p.T, atol=1e-5)
-    assert (x > 0).float().mean() == pytest.approx(0.2, abs=0.01)
-
-
-def test_each_call_draws_new_samples_and_another_generator_the_same_ones_in_order():
-    bench = sdl.Bench.draw(seed=3, **SMALL)
-    (_, one), (_, other) = bench.to_saelens(), bench.to_saelens()
-    first, second = one.sample(50), one.sample(50)
-    assert not torch.equal(first, second)
-    assert torch.equal(first, other.sample(50))
-    assert torch.equal(second, other.sample(50))
-    for part in ("train", "test"):
-        assert not np.array_equal(bench.samples(50, part).features.toarray(), first)
-
-
-@pytest.mark.parametrize("key", ["noise", "n_r"])
-def test_what_saelens_cannot_express_is_refused_by_name(key):
-    with pytest.raises(RefusedError, match="draw the bench without noise and n_r"):
-        sdl.Bench.draw(seed=3, **SMALL, **{key: 6}).to_saelens()
 
 
 def true_dictionary(bench):
@@ -86,7 +57,7 @@ def ours(bench, coder):
 
 @pytest.mark.interop
 def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
-    bench = sdl.Bench.draw(seed=0, **SETTINGS)
+    bench = sdl.SynthBench.draw(seed=0, **SETTINGS)
     scores = theirs(bench, true_dictionary(bench), tmp_path)
     assert scores["mcc"] == pytest.approx(1, abs=1e-6)
     assert scores["uniqueness"] == 1
@@ -106,7 +77,7 @@ def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
     ],
 )
 def test_saelens_and_we_agree_on_a_trained_dictionary(settings, tmp_path):
-    bench = sdl.Bench.draw(seed=0, **SETTINGS)
+    bench = sdl.SynthBench.draw(seed=0, **SETTINGS)
     x, training = bench.sample(4000), {name: value for name, value in settings.items() if name != "searched"}
     trained = sdl.fit(x, **training, k=2, steps=150, progress=False)
     if settings != training:

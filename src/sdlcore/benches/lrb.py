@@ -1,8 +1,7 @@
 """The Linear Representation Bench (Appendix C): features with bounded interference, sparse samples, and anchors."""
 
 from collections.abc import Iterator
-from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
@@ -15,12 +14,8 @@ from sdlcore.benches.config import (
     zipf_probabilities,
 )
 from sdlcore.benches.known_features import KnownFeatures, Part, Samples
-from sdlcore.errors import RefusedError
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.settings import Seed, Total, checked
-
-if TYPE_CHECKING:
-    from sdlcore.benches.saelens_evaluation import Coefficients, FeatureVectors
 
 # the paper does not give the margin and the weight of the second term in eq. (27); these values reach M = .05 at n =
 # 1000, n_p = 768
@@ -317,32 +312,6 @@ class Bench(KnownFeatures):
         target = None if self.W_r is None else np.concatenate([block.target for block in blocks])
         features = scipy.sparse.vstack([block.features for block in blocks], format="csr")
         return Samples(np.concatenate([block.input for block in blocks]), target, features)
-
-    def to_saelens(self) -> "tuple[FeatureVectors, Coefficients]":
-        """Return the features and a sample generator for SAELens' ``eval_sae_on_synthetic_data``.
-
-        ``eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=10_000, batch_size=1000)`` evaluates a
-        SAELens dictionary on this bench.
-
-        Raises
-        ------
-        RefusedError
-            If the bench has noise or a second representation, which SAELens cannot express.
-        """
-        from sdlcore.benches.saelens_evaluation import Coefficients, FeatureVectors  # only here: it loads torch
-
-        if self.settings.noise or self.W_r is not None:
-            raise RefusedError(
-                "SAELens evaluates autoencoders on coefficients times features; draw the bench without noise and n_r"
-            )
-        calls = count()
-
-        def draw(batch_size: int) -> csr_array:
-            part = f"saelens {next(calls)}"  # the number of a call determines its random stream
-            blocks = draw_samples(self.settings, self.W_p, None, self.seed, part, batch_size)
-            return scipy.sparse.vstack([block.features for block in blocks], format="csr")
-
-        return FeatureVectors(self.W_p), Coefficients(draw)
 
     def __repr__(self) -> str:
         """Return the main settings on one line."""

@@ -1,4 +1,4 @@
-"""Load, sample and write synthetic models of SAELens, such as SynthSAEBench, without SAELens."""
+"""Load and sample synthetic models of SAELens, such as SynthSAEBench, without SAELens."""
 
 import json
 from collections.abc import Iterator
@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sdlcore.benches.config import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
-from sdlcore.benches.known_features import KnownFeatures, Samples
-from sdlcore.benches.synth import Distribution, Family, Sampler, SynthBench, draw_samples, families
+from sdlcore.benches.known_features import Samples
+from sdlcore.benches.synth import Distribution, Family, Sampler, draw_samples
 from sdlcore.data.anchors import check_unit
-from sdlcore.errors import RefusedError
 from sdlcore.random_streams import stream
-from sdlcore.storage.files import write_json
 from sdlcore.storage.parsing import parsing
 
 SEED_OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
@@ -170,58 +168,3 @@ def read_families(roots: list[dict[str, Any]], n: int) -> list[Family]:
     if len(set(features)) < len(features) or not set(features) <= set(range(n)):
         raise ValueError(f"feature_index: expected each of 0 to {n - 1} at most once, found {sorted(features)}")
     return families
-
-
-def write_synthetic_model(bench: KnownFeatures, folder: str | Path) -> None:
-    """Write a bench as SAELens' ``SyntheticModel.save`` does, for its ``SyntheticSAERunner``.
-
-    Directions, frequencies, correlations and trees are the bench's. SAELens does not save the standard deviations of
-    magnitudes, so it draws others from the same distribution.
-
-    Raises
-    ------
-    RefusedError
-        If the bench is not a `SynthBench`.
-    """
-    if not isinstance(bench, SynthBench):
-        raise RefusedError(f"{folder}: SAELens has no model of {bench}; write an array (.npy) or a store (.h5)")
-    folder, source, distribution = Path(folder), bench.settings, bench.distribution
-    scaled = source.version == 2
-    frequency = {"exponent": source.exponent, "max_prob": source.max_frequency, "min_prob": source.min_frequency}
-    trees: dict[str, Any] = {
-        "total_root_nodes": source.roots,
-        "branching_factor": source.branching,
-        "max_depth": source.depth,
-    }
-    trees |= {"mutually_exclusive_portion": 1.0, "compensate_probabilities": True, "scale_children_by_parent": scaled}
-    means = {"start": source.first_magnitude, "end": source.last_magnitude}
-    deviations = {"mean": source.deviation, "std": source.deviation_spread}
-    config: dict[str, Any] = {
-        "num_features": source.n,
-        "hidden_dim": source.n_p,
-        "firing_probability": {"generator_name": "zipfian", **frequency},
-        "hierarchy": trees if source.roots else None,
-        "correlation": {"rank": source.rank, "correlation_scale": source.correlation} if source.rank else None,
-        "mean_firing_magnitudes": {"generator_name": "linear", **means},
-        "std_firing_magnitudes": {"generator_name": "folded_normal", **deviations},
-        "bias": source.bias,
-        "seed": bench.seed,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, config)
-    tensors = {"feature_vectors": bench.W_p.T, "bias": distribution.bias}
-    tensors |= {"firing_probabilities": distribution.candidacy}
-    if source.rank:
-        diagonal = 1 - np.square(distribution.factors).sum(axis=1)
-        tensors |= {"correlation_factor": distribution.factors, "correlation_diag": diagonal}
-    save_file({name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}, folder / WEIGHTS)
-    if source.roots:
-        below = {family.parent: family.members for family in families(source)}
-
-        def node(feature: int) -> dict[str, Any]:
-            children = [node(child) for child in below.get(feature, ())]
-            inner = bool(children)
-            flags = {"mutually_exclusive_children": inner, "scale_children_by_parent": inner and scaled}
-            return {"feature_index": feature, "children": children, **flags}
-
-        write_json(folder / HIERARCHY, {"roots": [node(root) for root in source.levels[0]]})

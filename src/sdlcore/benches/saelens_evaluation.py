@@ -37,16 +37,3 @@ class Coefficients:
     def sample(self, batch_size: int) -> Tensor:
         """Return new coefficients (batch_size x n, float32, dense)."""
         return torch.from_numpy(self._draw(batch_size).toarray())
-
-
-class AnyEncoder:
-    """SAELens' ``SAE``, for dictionaries that no SAELens class can express, such as iterative encoders.
-
-    ``W_dec`` is n_q x n_p. ``encode`` takes samples (N x n_p) to latents (N x n_q), and ``decode`` reconstructs.
-    """
-
-    def __init__(self, W_dec: Tensor, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> None:
-        self.W_dec, self.encode, self.decode = W_dec, encode, decode
-
-    def eval(self) -> None:
-        """Do nothing: there is only one mode."""

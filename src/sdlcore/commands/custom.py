@@ -8,7 +8,6 @@ import numpy as np
 import tyro
 
 import sdlcore as sdl
-from sdlcore.benches.saelens import write_synthetic_model
 from sdlcore.commands.signatures import (
     CSV,
     OUT,
@@ -184,13 +183,10 @@ def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional
     """Write the training samples of a bench that judge scores on, for any trainer.
 
     Args:
-        out: an array (.npy), or, for synthsaebench, a folder with a synthetic model of SAELens
+        out: an array (.npy)
     """
     world, path = sdl.judged_bench(bench, seed), user_path(out, "out")
-    if path.suffix == ".npy":
-        np.save(path, world.sample())
-    else:
-        write_synthetic_model(world, path)
+    np.save(path, world.sample())
     print(f"{world}: {path}")
 
 
