@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
-from sdlcore.data.batches import Batches, Request, StoredBatches, TrainingRows
+from sdlcore.data.batches import Batches, Request, TrainingRows, stored_batches
 from sdlcore.data.conversion import activations
-from sdlcore.data.loaders import GivenBatches, is_stream
+from sdlcore.data.loaders import given_batches, is_stream
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model
 from sdlcore.device import device_of
 from sdlcore.errors import SourceError
-from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
 
@@ -41,11 +40,11 @@ def open_batches(x: Any, target: Any = None, folder: Path | None = None, device:
         if isinstance(x, Batches):
             yield x
         elif is_stream(x):
-            yield GivenBatches(x, target)
+            yield given_batches(x, target)
         elif _is_recipe(x):
-            yield RecipeBatches(Path(x), folder or Path(x).parent, device_of(device), opened)
+            yield _recipe_batches(Path(x), folder or Path(x).parent, device_of(device), opened)
         else:
-            yield StoredBatches(opened.enter_context(activations(x, target)))
+            yield stored_batches(opened.enter_context(activations(x, target)))
 
 
 def gives_batches(x: Any) -> bool:
@@ -57,30 +56,23 @@ def _is_recipe(x: Any) -> bool:
     return isinstance(x, str | Path) and Path(x).suffix == ".json"
 
 
-class RecipeBatches(Batches):
-    """Samples that are computed during a training, as a recipe describes: a JSON file about a synthetic bench or a
-    language model. Streams stay open until ``opened`` is closed. The other parameters are those of `open_batches`."""
+def _recipe_batches(path: Path, folder: Path, device: torch.device, opened: ExitStack) -> Batches:
+    """Return samples that are computed during a training, as a recipe describes. Streams are closed by ``opened``."""
+    try:
+        recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
+        kind, provenance = recipe["format"], recipe["provenance"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f"{path}: expected a recipe of samples ({error})") from error
 
-    def __init__(self, path: Path, folder: Path, device: torch.device, opened: ExitStack) -> None:
-        self.path, self._folder, self._device, self._opened = path, folder, device, opened
-        try:
-            recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            self.widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
-            self._format, provenance = recipe["format"], recipe["provenance"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise SourceError(f"{path}: expected a recipe of samples ({error})") from error
-        self.origin = provenance if is_of_language_model(provenance) else None
-
-    def begin(self, request: Request) -> TrainingRows:
+    def begin(request: Request) -> TrainingRows:
         from sdlcore.benches import synth
 
-        if self._format == synth.FORMAT:
-            return synth.synth_stream(self.path, request)
+        if kind == synth.FORMAT:
+            return synth.synth_stream(path, request)
         from sdlcore.extraction.stream import open_language_stream
 
-        stream = open_language_stream(self.path, request, self._folder, self._device)
-        return self._opened.enter_context(stream)
+        return opened.enter_context(open_language_stream(path, request, folder, device))
 
-    @property
-    def digest(self) -> Json:
-        return sha256_of(self.path)
+    origin = provenance if is_of_language_model(provenance) else None
+    return Batches(path, widths, begin, lambda: sha256_of(path), origin=origin)

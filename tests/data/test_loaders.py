@@ -13,7 +13,7 @@ import sdlcore as sdl
 from sdlcore.data import loaders
 from sdlcore.data.arrays import Arrays, digest_of_arrays
 from sdlcore.data.batches import BatchReader, Request
-from sdlcore.data.loaders import GivenBatches
+from sdlcore.data.loaders import given_batches
 from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
@@ -95,7 +95,7 @@ def test_settings_that_need_all_samples_use_the_first_pass():
 
 
 def sample(x, steps):
-    return GivenBatches(x).begin(Request("sae", 64, 0, steps)).sample()
+    return given_batches(x).begin(Request("sae", 64, 0, steps)).sample()
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):

@@ -101,7 +101,7 @@ def make_or_open(
 ) -> Dictionary:
     """Return what ``make`` returns, given the provenance and where to keep checkpoints. ``out``: as for `fit`."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    inputs = {"store": samples.batches.digest, "start": digest_of_arrays(*weights)}
+    inputs = {"store": samples.batches.digest(), "start": digest_of_arrays(*weights)}
     (settings,) = record.values()
     facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
     if (origin := samples.batches.origin) is not None:

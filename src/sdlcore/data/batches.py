@@ -5,17 +5,17 @@ decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A
 step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the steps
 after the training's last.
 
-`Batches` is the interface to every kind of data, with a class for each:
+`sdlcore.inputs.open_batches` makes `Batches` of every kind of data:
 
-- `StoredBatches`: arrays, .npy files and stores, in the random order of `BatchReader`;
-- `sdlcore.data.loaders.GivenBatches`: a user's DataLoader, iterable or function of the step, in their own order;
-- `sdlcore.inputs.RecipeBatches`: samples that are computed during the training, as a recipe (a JSON file) describes,
-  from a synthetic bench (`sdlcore.benches.synth`) or a language model (`sdlcore.extraction.stream`).
+- arrays, .npy files and stores, in the random order of `BatchReader`;
+- a user's DataLoader, iterable or function of the step, in their own order (`sdlcore.data.loaders`);
+- samples that are computed during the training, as a recipe (a JSON file) describes, from a synthetic bench
+  (`sdlcore.benches.synth`) or a language model (`sdlcore.extraction.stream`).
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -68,63 +68,46 @@ class Request(NamedTuple):
         return partial(stream, self.seed, "order")
 
 
-class Batches(ABC):
-    """The interface of data of any kind, from which trainings read batches."""
+@dataclass(frozen=True)
+class Batches:
+    """Data of any kind, from which trainings read batches."""
 
     path: Path
     """Name in errors."""
     widths: tuple[int, ...]
     """Widths of the sites."""
-    pair: Pair = "sae"
-    """The pair that batches are for, unless a training chooses another."""
+    begin: Callable[[Request], TrainingRows]
+    """Starts to read the data for a training."""
+    digest: Callable[[], Json]
+    """Returns the identity of the data in provenance: a digest of its content, or a description."""
     samples: Activations | None = None
     """All samples, if they can be read in any order."""
     batch_size: int | None = None
     """Number of samples in the first batch, if the data comes in batches; None if the training chooses it."""
+    pair: Pair = "sae"
+    """The pair that batches are for, unless a training chooses another."""
     recorded: bool = True
     """Whether the digest depends on the samples."""
     origin: Json = None
     """The language model and the text that the activations were computed from; None if unknown."""
-
-    @abstractmethod
-    def begin(self, request: Request) -> TrainingRows:
-        """Start to read the data for a training."""
-
-    @property
-    @abstractmethod
-    def digest(self) -> Json:
-        """The identity of the data in provenance: a digest of its content, or a description."""
 
     @property
     def rows(self) -> int | None:
         """Number of samples, if it is known."""
         return None if self.samples is None else self.samples.rows
 
-    def all_samples(self, why: str) -> Activations:
-        """Return all samples; ValueError with the reason ``why`` if only batches can be read."""
-        if self.samples is None:
-            raise ValueError(f"{why}, but {self.path} gives batches; give an array, a tensor or a store")
-        return self.samples
 
+def stored_batches(samples: Activations) -> Batches:
+    """Return the batches of arrays or a store, in random order."""
 
-class StoredBatches(Batches):
-    """The batches of arrays or a store, in random order."""
+    def begin(request: Request) -> TrainingRows:
+        pairs = pairs_of(samples) if request.neighbours else None
+        reader = BatchReader(samples, request.pair, request.batch_size, request.order, pairs=pairs)
+        return TrainingRows(samples.widths, reader, lambda: samples)
 
-    samples: Activations
-
-    def __init__(self, samples: Activations) -> None:
-        self.samples, self.path, self.widths = samples, samples.path, samples.widths
-        facts = samples.provenance_of_rows() if isinstance(samples, ActivationStore) else {}
-        self.origin = facts if is_of_language_model(facts) else None
-
-    def begin(self, request: Request) -> TrainingRows:
-        pairs = pairs_of(self.samples) if request.neighbours else None
-        reader = BatchReader(self.samples, request.pair, request.batch_size, request.order, pairs=pairs)
-        return TrainingRows(self.widths, reader, lambda: self.samples)
-
-    @cached_property
-    def digest(self) -> Json:
-        return self.samples.digest()
+    facts = samples.provenance_of_rows() if isinstance(samples, ActivationStore) else {}
+    origin = facts if is_of_language_model(facts) else None
+    return Batches(samples.path, samples.widths, begin, cache(samples.digest), samples, origin=origin)
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

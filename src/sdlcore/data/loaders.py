@@ -33,53 +33,22 @@ def is_stream(x: Any) -> bool:
     return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
 
 
-class GivenBatches(Batches):
-    """Batches in their given order, checked and converted to float32.
+def given_batches(x: Any, target: Any = None) -> Batches:
+    """Return batches in their given order, checked and converted to float32.
 
-    Batches stay in memory until training reads a later one, because the sample contains the first batches, too.
-
-    Parameters
-    ----------
-    x
-        A torch DataLoader or another iterable of batches, a generator function without arguments, or a function of the
-        step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site.
-    target
-        Must be None: the batches hold it.
+    ``x`` is a torch DataLoader or another iterable of batches, a generator function without arguments, or a function of
+    the step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site. ValueError
+    for a ``target``, since the batches hold it.
     """
+    if target is not None:
+        raise ValueError("x gives batches, which hold their targets themselves: pairs (x, target); leave target out")
+    reader = _Reader(x)
+    first = reader.read(0)
+    # a function returns the same batch for the same step, while others may shuffle
+    recorded = reader.kind == FUNCTION
+    described = _described(x, reader.kind, first, recorded)
 
-    path = Path("x")
-
-    def __init__(self, x: Any, target: Any = None) -> None:
-        if target is not None:
-            raise ValueError(
-                "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
-            )
-        self._x, self._kind = x, _kind(x)
-        self._kept: dict[int, Arrays] = {}
-        self._passes = 0
-        """Number of finished passes over an iterable."""
-        self._next = 0
-        self._batches = self._endless()
-        self.widths = ()
-        first = self._read(0)
-        self.pair, self.batch_size = "sae" if len(self.widths) == 1 else "transcoder", first.rows
-        # a function returns the same batch for the same step, while others may shuffle
-        self.recorded = self._kind == FUNCTION
-        self._first_digest = first.digest() if self.recorded else None
-
-    @property
-    def digest(self) -> Json:
-        x, (n_p, n_r, more) = self._x, input_target_more(self.widths)
-        entry: dict[str, Json] = {"kind": self._kind, "type": _qualified_name(x)}
-        if isinstance(x, torch.utils.data.DataLoader):
-            entry["dataset"] = _qualified_name(x.dataset)
-        with suppress(TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
-            entry["batches"] = len(x)
-        widths = {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
-        content = {"first_batch": self._first_digest} if self.recorded else {"content": "not recorded"}
-        return {**entry, **widths, **content}
-
-    def begin(self, request: Request) -> TrainingRows:
+    def begin(request: Request) -> TrainingRows:
         if request.neighbours:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
@@ -87,31 +56,70 @@ class GivenBatches(Batches):
             )
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-            samples = self._read(step)
-            for before in [kept for kept in self._kept if kept < step]:
-                del self._kept[before]
+            samples = reader.read(step)
+            reader.forget(step)
             return read_pair(samples, request.pair, 0, samples.rows)
 
-        return TrainingRows(self.widths, batch, partial(self._sample, request.steps))
+        return TrainingRows(first.widths, batch, partial(reader.sample, request.steps))
 
-    def _sample(self, steps: int) -> Arrays:
-        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
-        parts: list[Arrays] = []
-        for step in range(steps):
-            batch = self._read(step)
-            if self._passes or sum(part.rows for part in parts) >= SAMPLE_ROWS:
-                break
-            parts.append(batch)
-        columns = site_columns(len(self.widths))
-        return Arrays(*(np.concatenate([part.read(name) for part in parts]) for name in columns))
+    return Batches(
+        Path("x"),
+        first.widths,
+        begin,
+        lambda: described,
+        batch_size=first.rows,
+        pair="sae" if len(first.widths) == 1 else "transcoder",
+        recorded=recorded,
+    )
 
-    def _read(self, step: int) -> Arrays:
+
+def _described(x: Any, kind: str, first: Arrays, recorded: bool) -> Json:
+    """Return what identifies batches in provenance."""
+    n_p, n_r, more = input_target_more(first.widths)
+    entry: dict[str, Json] = {"kind": kind, "type": _qualified_name(x)}
+    if isinstance(x, torch.utils.data.DataLoader):
+        entry["dataset"] = _qualified_name(x.dataset)
+    with suppress(TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
+        entry["batches"] = len(x)
+    widths = {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
+    content = {"first_batch": first.digest()} if recorded else {"content": "not recorded"}
+    return {**entry, **widths, **content}
+
+
+class _Reader:
+    """Reads batches by their step. They stay in memory until `forget`, since `sample` reads the first ones, too."""
+
+    def __init__(self, x: Any) -> None:
+        self._x, self.kind = x, _kind(x)
+        self._kept: dict[int, Arrays] = {}
+        self._passes = 0
+        """Number of finished passes over an iterable."""
+        self._next = 0
+        self._batches = self._endless()
+        self._widths: tuple[int, ...] = ()
+
+    def read(self, step: int) -> Arrays:
         """Return the samples of a batch."""
         if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
             self._kept.clear()
         if step not in self._kept:
-            self._kept[step] = self._checked(self._x(step) if self._kind == FUNCTION else self._of_pass(step), step)
+            self._kept[step] = self._checked(self._x(step) if self.kind == FUNCTION else self._of_pass(step), step)
         return self._kept[step]
+
+    def forget(self, step: int) -> None:
+        """Forget the batches before a step."""
+        self._kept = {kept: batch for kept, batch in self._kept.items() if kept >= step}
+
+    def sample(self, steps: int) -> Arrays:
+        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
+        parts: list[Arrays] = []
+        for step in range(steps):
+            batch = self.read(step)
+            if self._passes or sum(part.rows for part in parts) >= SAMPLE_ROWS:
+                break
+            parts.append(batch)
+        columns = site_columns(len(self._widths))
+        return Arrays(*(np.concatenate([part.read(name) for part in parts]) for name in columns))
 
     def _of_pass(self, step: int) -> Any:
         """Return a batch of an iterable, which is read from its beginning, and again whenever it ends."""
@@ -139,9 +147,9 @@ class GivenBatches(Batches):
             arrays = Arrays(*(_copy(floats(part, name)) for part, name in zip(sites, names, strict=False)))
         except ValueError as error:
             raise ValueError(f"batch {step}: {error}") from error
-        self.widths = self.widths or arrays.widths
-        if arrays.widths != self.widths:
-            found, expected = (" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths))
+        self._widths = self._widths or arrays.widths
+        if arrays.widths != self._widths:
+            found, expected = (" and ".join(map(str, widths)) for widths in (arrays.widths, self._widths))
             raise ValueError(f"batch {step} of x has {found} dimensions, but the first has {expected}")
         return arrays
 

@@ -318,7 +318,7 @@ def provenance_of(
     anchors: Anchors | None = None,
 ) -> dict[str, Any]:
     """Return the provenance of a dictionary: its identity, all settings, and the origin of the activations."""
-    inputs = {"store": batches.digest, "anchors": None if anchors is None else digest_of_arrays(*anchors.sites)}
+    inputs = {"store": batches.digest(), "anchors": None if anchors is None else digest_of_arrays(*anchors.sites)}
     if start is not None:
         weights = start.coder.state_dict()
         parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]

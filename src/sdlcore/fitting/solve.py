@@ -118,7 +118,11 @@ def _opened(
     config, seed = SolverConfig.from_dict({"solver": solver, **settings}), checked("seed", Seed, seed)
     given_start, directions = opened_start(start), opened_watch(watch)
     with open_batches(x, target) as batches:
-        samples = batches.all_samples(f"solver {solver} reads all samples several times")
+        if (samples := batches.samples) is None:
+            raise ValueError(
+                f"solver {solver} reads all samples several times, but {batches.path} gives batches; give an array, a "
+                "tensor or a store"
+            )
         if directions is not None:
             check_sites("watch", tuple(map(len, directions.sites)), batches, config.pair)
         if given_start is not None:
