@@ -37,7 +37,7 @@ def test_a_recipe_trains_on_its_samples_and_is_the_data_of_its_run(path, tmp_pat
 
 
 def test_a_solver_needs_samples_and_a_recipe_must_be_readable(path):
-    with pytest.raises(ValueError, match=r"reads all samples several times, but .*train\.json gives batches"):
+    with pytest.raises(ValueError, match=r"train\.json: expected an \.npy file of np\.save, or an activation store"):
         sdl.solve(path, "kmeans", n_atoms=4, support=2, progress=False)
     path.write_text("[]")
     with pytest.raises(SourceError, match=r"train\.json: expected a recipe of samples"):

@@ -152,8 +152,3 @@ def test_what_is_wrong_is_named_before_anything_is_trained(runs, message, x, mon
     monkeypatch.setattr(loop, "TrainingStep", None)
     with pytest.raises(ValueError, match=message):
         sdl.fit_many(x, runs, **TOPK, **QUIET)
-
-
-def test_batches_are_refused():
-    with pytest.raises(ValueError, match="found batches; write them to a store"):
-        sdl.fit_many(lambda step: np.ones((4, 8), np.float32), {"a": {}}, **TOPK, **QUIET)

@@ -30,19 +30,9 @@ AT_ONCE = 512
 def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Generator) -> Tensor:
     """Return distinct unit directions of features, sorted by the number of supporting residuals (K x R, K <= n).
 
+    Mean shift starts from n of B residuals, which have mean zero (float32), and the variance ``noise`` in a dimension.
     Projections are searched in tiles (`Preactivations`), and only signal is summed. So memory is bounded: a tile has
     `AT_ONCE` x 2,000 projections, and residuals are not copied, except in int8 for the search.
-
-    Parameters
-    ----------
-    residuals_BR
-        Residuals of B samples with mean zero, float32.
-    n
-        Number of residuals to start from, at most B.
-    noise
-        Variance of the residuals in a dimension.
-    generator
-        CPU random generator, which draws the starts.
     """
     kernels, bias = kernels_for(residuals_BR.device), residuals_BR.new_zeros(len(residuals_BR))
     level, clear = (number * noise**0.5 for number in (LEVEL, CLEAR))

@@ -10,7 +10,8 @@ import torch
 
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.arrays import Activations
-from sdlcore.data.conversion import pair_of
+from sdlcore.data.batches import stored_batches
+from sdlcore.data.conversion import activations, pair_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.dictionary.dictionary import Dictionary
@@ -21,7 +22,6 @@ from sdlcore.fitting.checks import check_sites
 from sdlcore.fitting.fit import opened_watch, provenance_of
 from sdlcore.fitting.start import check_finite_start, opened_start
 from sdlcore.identity import ENTRY
-from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
@@ -113,16 +113,11 @@ def _opened(
     x: Any, solver: str, target: Any, seed: int, start: Any, watch: Any, settings: Mapping[str, Any]
 ) -> Iterator[tuple[Activations, SolverConfig, Dictionary | None, References | None, dict[str, Any]]]:
     """Check the arguments of `solve`; yield the samples, the settings, the start, the watch and the provenance."""
-    if not gives_batches(x):
-        settings = {**settings, "pair": pair_of(x, target, settings.get("pair"))}
+    settings = {**settings, "pair": pair_of(x, target, settings.get("pair"))}
     config, seed = SolverConfig.from_dict({"solver": solver, **settings}), checked("seed", Seed, seed)
     given_start, directions = opened_start(start), opened_watch(watch)
-    with open_batches(x, target) as batches:
-        if (samples := batches.samples) is None:
-            raise ValueError(
-                f"solver {solver} reads all samples several times, but {batches.path} gives batches; give an array, a "
-                "tensor or a store"
-            )
+    with activations(x, target) as samples:
+        batches = stored_batches(samples)
         if directions is not None:
             check_sites("watch", tuple(map(len, directions.sites)), batches, config.pair)
         if given_start is not None:

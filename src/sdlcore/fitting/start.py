@@ -22,15 +22,9 @@ def opened_start(start: Dictionary | str | Path | None) -> Dictionary | None:
 
 
 def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training, completed by the architecture of its start.
+    """Return the settings of a training, completed by the architecture of its start. The given settings win.
 
-    Parameters
-    ----------
-    start
-        The dictionary that the training starts from.
-    settings
-        The settings that the call names. They win over the start's. If they name another activation, the start's k is
-        taken over only if this activation keeps k latents.
+    If they name another activation, the start's k is taken over only if this activation keeps k latents.
     """
     config = start.coder.config
     if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):

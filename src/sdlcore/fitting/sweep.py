@@ -14,7 +14,8 @@ import torch
 
 from sdlcore.benches.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.conversion import is_store, pair_of
+from sdlcore.data.batches import stored_batches
+from sdlcore.data.conversion import activations, is_store, pair_of
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.dictionary.dictionary import Dictionary
@@ -23,7 +24,6 @@ from sdlcore.errors import FitManyError
 from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.fit import Fit
 from sdlcore.fitting.start import opened_start
-from sdlcore.inputs import gives_batches, open_batches
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.files import user_path
 from sdlcore.training.interruption import terminable
@@ -83,11 +83,6 @@ def fit_many(
     """
     folder = None if out is None else user_path(out, "out")
     where, start = device_of(device), opened_start(start)
-    if gives_batches(x):
-        raise ValueError(
-            "fit_many trains on an array, a path or a store, found batches; write them to a store, or call fit for "
-            "each run"
-        )
     if start is not None and is_store(x):
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
@@ -99,10 +94,10 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
-        open_batches(x, target) as batches,
+        activations(x, target) as samples,
         progress_bar(sum(one.config.steps for one in fits.values()), progress) as bar,
     ):
-        facts = {}
+        batches, facts = stored_batches(samples), {}
         for name, one in fits.items():
             with _naming(name):
                 facts[name], run = one.facts(batches), folders[name]
