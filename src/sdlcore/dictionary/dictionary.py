@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import scipy.sparse
@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.device import Device, choose_device
+from sdlcore.device import device_of
 from sdlcore.dictionary.card import card_of, config_of, fitted_place
 from sdlcore.dictionary.run_folder import (
     ANCHORS,
@@ -140,7 +140,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             such as `torch.float64`.
 
         """
-        self.coder.to(choose_device(device) if device in get_args(Device) else device)  # type: ignore[arg-type]
+        self.coder.to(device if isinstance(device, torch.dtype) else device_of(device))
         return self
 
     @overload
