@@ -111,7 +111,7 @@ OFTEN = ("residual", "two layers", "separators and outliers kept")
 )
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(**CHOICES[choice])
-    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")], threads=2)
+    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)
     by_hand, start = ByHand(folder), 0
     for part, samples in (("train", source.train_samples), ("test", source.test_samples)):
         columns, facts = read(tmp_path / f"{part}.h5")
@@ -138,7 +138,7 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
 
 
 def test_no_document_is_in_both_stores_and_no_dropped_kind_remains(folder: Path, text: Path, tmp_path: Path):
-    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    write_language_stores(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     train, facts = read(tmp_path / "train.h5")
     test, _ = read(tmp_path / "test.h5")
     assert not set(train["document"]) & set(test["document"])
@@ -154,7 +154,7 @@ def test_no_document_is_in_both_stores_and_no_dropped_kind_remains(folder: Path,
 
 def test_outliers_are_stored_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(outlier_norm=1e6)
-    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     train, facts = read(tmp_path / "train.h5")
     assert facts["rows_by_kind"]["outlier"] == 0
     assert AutoTokenizer.from_pretrained(folder)(f" {LOUD}")["input_ids"][0] in train["token"]
@@ -163,7 +163,7 @@ def test_outliers_are_stored_when_the_limit_is_high(folder: Path, text: Path, tm
 def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
     for size in (1, 7):
         source = SOURCE.changed(contexts_per_batch=size)
-        write_language_stores([source], folder, text, [(tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")])
+        write_language_stores(source, folder, text, tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")
     for part in ("train", "test"):
         (one, facts), (seven, other) = read(tmp_path / f"{part}1.h5"), read(tmp_path / f"{part}7.h5")
         assert facts["rows_by_kind"] == other["rows_by_kind"]
@@ -186,7 +186,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, f
             table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
             pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
     source = SOURCE.changed(text_column="body", shuffle_buffer=10)
-    write_language_stores([source], folder, tmp_path / f"words.{form}", [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    write_language_stores(source, folder, tmp_path / f"words.{form}", tmp_path / "train.h5", tmp_path / "test.h5")
     (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
     assert len(train["input"]) == 500
     assert not set(train["document"]) & set(test["document"])
@@ -199,7 +199,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, f
 
 
 def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: Path, tmp_path: Path):
-    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    write_language_stores(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "test.h5") as store:
         assert store.read("input").dtype == np.float16
         facts = store.provenance
@@ -220,7 +220,7 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
 )
 def test_provenance_has_a_convention_for_each_site(choice, input, target, folder, text, tmp_path):
     source = SOURCE.changed(**choice)
-    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     _, facts = read(tmp_path / "train.h5")
     assert input in facts["input"]
     assert target in facts["target"]
@@ -231,7 +231,7 @@ def test_provenance_has_a_convention_for_each_site(choice, input, target, folder
 def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path):
     source = SOURCE.changed(train_samples=train, test_samples=test)
     with pytest.raises(SourceError, match=r"words\.json: ends after \d+ rows\. Give more or longer inputs"):
-        write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+        write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
     assert not (tmp_path / "test.h5").exists()
 

@@ -18,8 +18,9 @@ from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.language import ContextReader, write_language_stores
+from sdlcore.extraction.language import write_language_stores
 from sdlcore.extraction.stream import open_language_stream, write_language_recipe
+from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.random_streams import stream
 from tests.extraction.tiny_llama import WORDS, documents, save_tiny_llama
 
@@ -65,14 +66,12 @@ def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
 def stored(model: Path, text: Path, folder: Path, source: LanguageSource, rows: int) -> ActivationStore:
     """Return a store of the first rows behind the evaluation store's documents."""
     swapped = source.changed(train_samples=source.test_samples, test_samples=rows)
-    write_language_stores([swapped], model, text, [(folder / "before.h5", folder / "rows.h5")])
+    write_language_stores(swapped, model, text, folder / "before.h5", folder / "rows.h5")
     return ActivationStore(folder / "rows.h5")
 
 
 def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: Path, recipe: Path, tmp_path: Path):
-    write_language_stores(
-        [SOURCE.changed(train_samples=100)], model, text, [(tmp_path / "train.h5", tmp_path / "test.h5")]
-    )
+    write_language_stores(SOURCE.changed(train_samples=100), model, text, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as evaluation:
         assert evaluation.rows == 100
         np.testing.assert_array_equal(evaluation.read("input"), first.read("input"))
@@ -150,8 +149,8 @@ def test_marks_spare_the_model_the_contexts_before_them(recipe: Path, tmp_path: 
     batches(interrupted(recipe, tmp_path), range(22))
     with opened(recipe, tmp_path) as rows:
         ranges: list[tuple[int, int]] = []
-        of = ContextReader.batches
-        monkeypatch.setattr(ContextReader, "batches", lambda self, *at: ranges.append(at) or of(self, *at))
+        of = TokenisedText.batches
+        monkeypatch.setattr(TokenisedText, "batches", lambda self, *at: ranges.append(at) or of(self, *at))
         rows.batches(14)
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
     assert ranges == [tuple(marks["3"][:2])]

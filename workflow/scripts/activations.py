@@ -39,7 +39,7 @@ def main(
     if first.suffix == ".json":
         write_language_recipe(*where, first, test, buffer_rows, threads=threads, device=place)
     else:
-        write_language_stores([source], model, text, [(first, test)], threads=threads, device=place)
+        write_language_stores(*where, first, test, threads=threads, device=place)
 
 
 if __name__ == "__main__":

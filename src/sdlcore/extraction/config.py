@@ -6,7 +6,7 @@ The module does not import torch, so that checking a configuration is fast.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, WithJsonSchema
@@ -220,16 +220,15 @@ def site_at(block: int, part: str) -> Site:
     return Site(0 if ":" in part else block, part)
 
 
-def fitting_length(context_length: int | None, positions: int | None) -> int:
+def fitting_length(context_length: int | None, config: Any) -> int:
     """Return the tokens of a context; None for 128, or as many as the model takes.
 
-    Raises
-    ------
-    ValueError
-        If it is not a whole number of at least 2, or exceeds ``positions``, the model's maximum.
+    ``config`` is the model's configuration of transformers, or None. ValueError if the length is not a whole number of
+    at least 2, or exceeds the model's maximum.
     """
     context_length = checked("context_length", int | None, context_length)
-    positions = positions or 10**9
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    positions = getattr(config, "max_position_embeddings", None) or 10**9
     length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
     if not 2 <= length <= positions:
         raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")

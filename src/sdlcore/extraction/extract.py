@@ -39,7 +39,7 @@ from sdlcore.extraction.engine import (
     token_rows,
 )
 from sdlcore.extraction.hooks import Point, is_transformers, point_at
-from sdlcore.extraction.language import ContextReader, token_stores
+from sdlcore.extraction.language import token_calls, token_stores
 from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
 from sdlcore.extraction.text import SUFFIXES, opened_text
@@ -168,10 +168,10 @@ def extract(
         work = _images(call, inputs, processor, workers, max_unreadable)
     elif kind == "text":
         bos, drop = checked("bos", bool | None, bos), checked("drop", Drop, drop)
-        text = TokenisedText(opened_text(inputs, text_options), tokenizer or tokenizer_of(model), bos, roles)
-        positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        length = fitting_length(context_length, positions)
-        work = _text(call, text, length, drop, checked("outlier_norm", float, outlier_norm))
+        length = fitting_length(context_length, getattr(model, "config", None))
+        tokenizer = tokenizer or tokenizer_of(model)
+        text = TokenisedText(opened_text(inputs, text_options), tokenizer, length, batch_size, bos, roles)
+        work = _text(call, text, drop, checked("outlier_norm", float, outlier_norm))
     else:
         work = _ready(call, inputs)
     stores = _open_stores(call, files, work, progress)
@@ -301,34 +301,33 @@ def _model_of(model: Any, kind: str, dtype: Any, device: Device) -> Any:
     return load_any(str(model), dtype or "float32", "AutoModel").to(where)
 
 
-def _text(call: _Call, text: TokenisedText, length: int, drop: tuple[str, ...], outlier_norm: float) -> _Work:
+def _text(call: _Call, text: TokenisedText, drop: tuple[str, ...], outlier_norm: float) -> _Work:
     if call.max_rows is None and text.name.startswith(DATASET):
         raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a streamed data set")
     if call.tokens == "patches":
         raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
     roles = None if text.roles is None else list(text.roles)
-    settings: dict[str, Json] = {"context_length": length, "opening": text.opening, "roles": roles}
+    settings: dict[str, Json] = {"context_length": text.context_length, "opening": text.opening, "roles": roles}
     inputs = {"text": text.text.facts, "tokenizer": text.vocabulary}
     if call.tokens == "all":
         settings |= {"drop": list(drop), "outlier_norm": outlier_norm}
-        reader = ContextReader(call.model, text, length, call.batch_size, drop, outlier_norm, call.store_dtype)
-        stores = token_stores(reader, call.points, call.facts(inputs, settings))
-        choose = [store.choose for store in stores]
-        return _Work([store.facts for store in stores], reader.calls, token_rows, choose, stores[0].begin())
+        facts = call.facts(inputs, settings)
+        stores = token_stores(call.model, text, call.points, facts, drop, outlier_norm, call.store_dtype)
+        choose, calls = [store.choose for store in stores], partial(token_calls, call.model, text)
+        return _Work([store.facts for store in stores], calls, token_rows, choose, stores[0].begin())
     document = text.text.facts.get("document", "number of the document in the list")
     facts = call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}")
-    calls = partial(_document_calls, call.model, text, call.batch_size, length)
+    calls = partial(_document_calls, call.model, text)
     return _Work(facts, calls, rows_by(call.tokens), [item_rows("document")] * len(facts))
 
 
-def _document_calls(
-    model: nn.Module, text: TokenisedText, batch_size: int, length: int, progress: ItemProgress
-) -> Iterator[Call]:
-    """Yield calls of documents, cut to ``length`` tokens, and padded at their end."""
+def _document_calls(model: nn.Module, text: TokenisedText, progress: ItemProgress) -> Iterator[Call]:
+    """Yield calls of documents, cut to the length of a context, and padded at their end."""
     begin = [] if text.opening is None else [text.opening]
+    room = text.context_length - len(begin)
     documents = (document for document in text.documents(progress.next) if len(document.ids))
-    while several := list(islice(documents, batch_size)):
-        ids = [np.array([*begin, *document.ids[: length - len(begin)]], dtype=np.int32) for document in several]
+    while several := list(islice(documents, text.contexts_per_batch)):
+        ids = [np.array([*begin, *document.ids[:room]], dtype=np.int32) for document in several]
         lengths = torch.tensor([len(each) for each in ids], device=device_of(model))
         token = np.full((len(several), int(lengths.max())), text.separator, dtype=np.int32)
         for row, each in zip(token, ids, strict=True):

@@ -9,7 +9,7 @@ to hundreds of times larger than the norms of other rows, so a dictionary would 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -43,7 +43,6 @@ from sdlcore.extraction.tokens import (
     TokenisedText,
     Tokens,
     median_norms,
-    stack_batches,
 )
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
@@ -70,36 +69,8 @@ class Progress(Settings):
         return {"first_place": self.first_place, "contexts": self.contexts, "rows_by_kind": self.rows_by_kind}
 
 
-@dataclass(frozen=True)
-class ContextReader:
-    """A model that reads a text in packed contexts. The other fields are as in `LanguageSource`."""
-
-    model: nn.Module
-    text: TokenisedText
-    context_length: int
-    contexts_per_batch: int
-    drop: tuple[str, ...]
-    outlier_norm: float
-    store_dtype: str = "float16"
-    share: Share = WHOLE
-    """Documents to read."""
-
-    def batches(self, place: int = 0, position: int = 0) -> Iterator[Tokens]:
-        """Yield batches of contexts (B x T), from a token of the document at ``place`` on."""
-        contexts = self.text.contexts(self.context_length, place, self.share, position)
-        return stack_batches(contexts, self.contexts_per_batch)
-
-    def calls(self, progress: Progress) -> Iterator[Call]:
-        """Yield the calls of the model after a store's progress."""
-        return context_calls(self.model, self.batches(*progress.next))
-
-    def kinds(self, largest_norm: Mapping[str, float]) -> RowKinds:
-        """Return the kinds of rows to leave out, given the largest norm of each site."""
-        return RowKinds(self.text.separator, largest_norm, self.drop, self.text.roles is not None)
-
-
 class TokenStore(NamedTuple):
-    """A store to write from a `ContextReader`."""
+    """A store of a text's tokens."""
 
     points: Mapping[str, Point]
     """Column of the store -> place."""
@@ -133,28 +104,40 @@ class TokenStore(NamedTuple):
         return Chosen(progress, indices, {name: getattr(tokens, name).ravel()[indices] for name in REFERENCES})
 
 
+def token_calls(model: nn.Module, text: TokenisedText, progress: Progress) -> Iterator[Call]:
+    """Yield the calls of the model after a store's progress."""
+    return context_calls(model, text.batches(*progress.next))
+
+
 def token_stores(
-    reader: ContextReader, groups: Sequence[Mapping[str, Point]], facts: Sequence[Mapping[str, Json]]
+    model: nn.Module,
+    text: TokenisedText,
+    groups: Sequence[Mapping[str, Point]],
+    facts: Sequence[Mapping[str, Json]],
+    drop: tuple[str, ...],
+    outlier_norm: float,
+    store_dtype: str = "float16",
 ) -> list[TokenStore]:
     """Return the contents of a store for each group of places, with provenance that begins with ``facts``.
 
-    Median norms define outliers. One pass measures them on the first contexts of the text, for any share: about
-    `MEDIAN_ROWS` tokens, without position 0 and separators. SourceError if the text does not fill a context.
+    ``drop`` and ``outlier_norm`` are as in `LanguageSource`. Median norms define outliers. One pass measures them on
+    the first contexts of the text, for any share: about `MEDIAN_ROWS` tokens, without position 0 and separators.
+    SourceError if the text does not fill a context.
     """
     keep_freed_memory()
-    text = reader.text
     points = {(key, column): point for key, group in enumerate(groups) for column, point in group.items()}
-    contexts = islice(text.contexts(reader.context_length), math.ceil(MEDIAN_ROWS / reader.context_length))
-    batches = read_contexts(reader.model, points, contexts, reader.contexts_per_batch)
+    contexts = islice(text.contexts(share=WHOLE), math.ceil(MEDIAN_ROWS / text.context_length))
+    batches = read_contexts(model, points, contexts, text.contexts_per_batch)
     medians = median_norms(batches, text.separator, points)
     if medians is None:
-        raise SourceError(f"{text.name}: too short for a context of {reader.context_length} tokens; lower it")
+        raise SourceError(f"{text.name}: too short for a context of {text.context_length} tokens; lower it")
     token = text.tokenizer.convert_ids_to_tokens
     document = text.text.facts.get("document", "number of the document in the list")
     stores = []
     for key, (group, own) in enumerate(zip(groups, facts, strict=True)):
         norms = {column: medians[key, column] for column in group}
-        kinds = reader.kinds({column: reader.outlier_norm * median for column, median in norms.items()})
+        largest = {column: outlier_norm * median for column, median in norms.items()}
+        kinds = RowKinds(text.separator, largest, drop, text.roles is not None)
         more = provenance(
             references=f"document: {document}; position: of the token in its document; token: its id",
             text=text.text.facts,
@@ -162,9 +145,9 @@ def token_stores(
             separator={"token": token(text.separator), "id": text.separator},
             opening=None if text.opening is None else token(text.opening),
             median_norm=norms,
-            largest_norm=dict(kinds.largest_norm),
-            precision={"forward": precision_of(reader.model), "stored": reader.store_dtype},
-            device=device_of(reader.model).type,
+            largest_norm=largest,
+            precision={"forward": precision_of(model), "stored": store_dtype},
+            device=device_of(model).type,
             threads=torch.get_num_threads(),
         )
         stores.append(TokenStore(group, kinds, {**own, **more}))
@@ -172,106 +155,89 @@ def token_stores(
 
 
 def write_token_stores(
-    reader: ContextReader,
-    stores: Sequence[TokenStore],
-    files: Sequence[Mapping[str, tuple[str | Path, int]]],
-) -> list[int]:
-    """Write stores in one pass of the model for each split; return the place of the next document for each store.
+    model: nn.Module, text: TokenisedText, store: TokenStore, files: Mapping[str, tuple[str | Path, int]]
+) -> int:
+    """Write the splits of a store, one after the other, and return the place of the next document.
 
-    ``files`` has for each store: split (``train`` or ``test``) -> file and number of rows. A split begins with the
-    first document that no context of the previous split contains. Outliers are dropped from each store separately, so
-    evaluation stores may begin at different documents; then each evaluation store takes a pass. After a kill, each
-    store continues from its last commit. SourceError if the text is too short.
+    ``files`` is split (``train`` or ``test``) -> file and number of rows. A split begins with the first document that
+    no context of the previous split contains. After a kill, each split continues from its last commit. SourceError if
+    the text is too short.
     """
+    place = 0
     with ExitStack() as opened:
-        writers = [
-            {
-                split: opened.enter_context(resume_store(path, store.facts | {"split": split}, reader.store_dtype))
-                for split, (path, _) in splits.items()
-            }
-            for store, splits in zip(stores, files, strict=True)
-        ]
-        places = [0] * len(stores)
-        for split in files[0]:
-            fillings = [
-                Filling(writers[key][split], store.points, files[key][split][1], store.begin(places[key]), store.choose)
-                for key, store in enumerate(stores)
-            ]
-            for start in dict.fromkeys(places):
-                members = [filling for filling, place in zip(fillings, places, strict=True) if place == start]
-                fill(reader.model, members, reader.calls, token_rows, reader.store_dtype)
-            for filling in fillings:
-                filling.finish(reader.text.name)
-            places = [1 + filling.progress.last_place for filling in fillings]
-    return places
+        writers = {
+            split: opened.enter_context(resume_store(path, store.facts | {"split": split}))
+            for split, (path, _) in files.items()
+        }
+        for split, (_, rows) in files.items():
+            filling = Filling(writers[split], store.points, rows, store.begin(place), store.choose)
+            fill(model, [filling], partial(token_calls, model, text), token_rows, "float16")
+            filling.finish(text.name)
+            place = 1 + filling.progress.last_place
+    return place
 
 
-def open_sources(
-    sources: Sequence[LanguageSource],
+def open_source(
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
     share: Share = WHOLE,
     threads: int = 1,
     device: torch.device | None = None,
-) -> tuple[ContextReader, list[TokenStore]]:
-    """Load a model and open a text, for the sources of a pipeline, which differ only in their sites.
+) -> tuple[nn.Module, TokenisedText, TokenStore]:
+    """Load a model and open a text, for a source of a pipeline.
 
     Blocks behind the deepest site are not kept in memory. ``share`` says which documents to read. The other parameters
     and the errors are those of `write_language_stores`.
     """
     torch.set_num_threads(threads)
-    source = sources[0]
     folder = find_checkpoint(model, source.revision)
     stack = Stack.of(load_any(folder, source.dtype, "AutoModel"), source.paths)
-    points = [stack.points(one.sites) for one in sources]
-    sites = [site for one in sources for site in one.sites.values()]
-    if all(site.block for site in sites):  # a module whose path starts at the model may be in any block
-        del stack.blocks[max(site.block for site in sites) :]
+    points = stack.points(source.sites)
+    if all(site.block for site in source.sites.values()):  # a module whose path starts at the model may be in any block
+        del stack.blocks[max(site.block for site in source.sites.values()) :]
     stack.model.to(device or torch.device("cpu"))
-    positions = getattr(stack.model.config.get_text_config(), "max_position_embeddings", None)
-    reader = ContextReader(
-        stack.model,
-        TokenisedText(opened_text(text, source.text_options), load_tokenizer(folder), source.bos),
-        fitting_length(source.context_length, positions),
+    tokenised = TokenisedText(
+        opened_text(text, source.text_options),
+        load_tokenizer(folder),
+        fitting_length(source.context_length, stack.model.config),
         source.contexts_per_batch,
-        source.drop,
-        source.outlier_norm,
+        source.bos,
         share=share,
     )
-    weights = checkpoint_facts(model, folder)
-    facts: list[dict[str, Json]] = [
-        {"source": one.to_dict(), "model": weights, **{name: site.describe() for name, site in one.sites.items()}}
-        for one in sources
-    ]
-    return reader, token_stores(reader, points, facts)
+    facts: dict[str, Json] = {"source": source.to_dict(), "model": checkpoint_facts(model, folder)}
+    facts |= {name: site.describe() for name, site in source.sites.items()}
+    (store,) = token_stores(stack.model, tokenised, [points], [facts], source.drop, source.outlier_norm)
+    return stack.model, tokenised, store
 
 
 def write_language_stores(
-    sources: Sequence[LanguageSource],
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
-    stores: Sequence[tuple[str | Path, str | Path]],
+    train: str | Path,
+    test: str | Path,
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write activations to a training and an evaluation store for each source, in one pass of the model over the text.
+    """Write a language model's activations on a text to a training and an evaluation store.
 
     The stores are in float16, and have exactly ``train_samples`` and ``test_samples`` rows. References are
     ``document``, ``position`` (in the document) and ``token``. Documents are read in the order of `opened_text`.
     Evaluation begins with the first document that no training context contains. If anything fails, no file appears. If
     the process is killed, the next call with equal settings continues from the last `engine.COMMIT_BATCHES` batches.
-    With the same number of threads, it writes the same stores. A source's stores do not depend on the other sources.
+    With the same number of threads, it writes the same stores.
 
     Parameters
     ----------
-    sources
-        Settings, which differ only in their sites.
+    source
+        Settings.
     model
         Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
     text
         A text, as for `opened_text`.
-    stores
-        Training and evaluation store of each source, to write or replace.
+    train, test
+        Stores to write or replace.
     threads
         Number of torch threads, from now on for the whole process.
     device
@@ -282,10 +248,8 @@ def write_language_stores(
     SourceError
         If the model or the text cannot be used, or the text has too few tokens.
     """
-    reader, contents = open_sources(sources, model, text, WHOLE, threads, device)
-    train_rows, test_rows = sources[0].train_samples, sources[0].test_samples
-    files = [{"train": (train, train_rows), "test": (test, test_rows)} for train, test in stores]
-    write_token_stores(reader, contents, files)
+    files = {"train": (train, source.train_samples), "test": (test, source.test_samples)}
+    write_token_stores(*open_source(source, model, text, WHOLE, threads, device), files)
 
 
 def write_language_shard(
@@ -309,6 +273,6 @@ def write_language_shard(
     if number < parts:
         split = "train"
         rows = (number + 1) * source.train_samples // parts - number * source.train_samples // parts
-    reader, (store,) = open_sources([source], model, text, Share(number, parts + 1), threads, device)
+    lm, tokenised, store = open_source(source, model, text, Share(number, parts + 1), threads, device)
     store.facts["share"] = [number, parts + 1]
-    write_token_stores(reader, [store], [{split: (path, rows)}])
+    write_token_stores(lm, tokenised, store, {split: (path, rows)})

@@ -37,7 +37,7 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.config import Drop, LanguageSource, TextOptions, fitting_length
 from sdlcore.extraction.engine import Batch, activations, context_calls, token_rows
 from sdlcore.extraction.hooks import Point, point_at
-from sdlcore.extraction.language import ContextReader, open_sources, write_token_stores
+from sdlcore.extraction.language import open_source, write_token_stores
 from sdlcore.extraction.models import tokenizer_of
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens
@@ -73,8 +73,8 @@ class TextStream:
     ----------
     models
         Each model with its places: column -> place.
-    reader
-        Reads the text; its model is not used.
+    text
+        The text, in contexts.
     kinds
         Kinds of rows to leave out.
     batch_size, buffer_rows
@@ -94,7 +94,7 @@ class TextStream:
     def __init__(
         self,
         models: Sequence[tuple[nn.Module, Mapping[str, Point]]],
-        reader: ContextReader,
+        text: TokenisedText,
         kinds: RowKinds,
         batch_size: int,
         buffer_rows: int,
@@ -105,7 +105,7 @@ class TextStream:
         identity: str = "",
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        self._models, self._reader, self._kinds, self._order = models, reader, kinds, order
+        self._models, self._text, self._kinds, self._order = models, text, kinds, order
         self._in_pairs, self._group, self._marks_path = in_pairs, group, marks
         self._batch_size, self.steps = batch_size, max(1, buffer_rows // batch_size)
         self.rows = self.steps * batch_size
@@ -175,7 +175,7 @@ class TextStream:
                 place, position = tokens.next
             if is_whole and row == before:
                 raise SourceError(
-                    f"{self._reader.text.name}: no token becomes a row of the stream; take a longer text, or lower "
+                    f"{self._text.name}: no token becomes a row of the stream; take a longer text, or lower "
                     "context_length (in a pipeline, also test_samples)"
                 )
             log.info("the text ended; it begins anew")
@@ -186,7 +186,7 @@ class TextStream:
 
         Of n batches, each of n processes runs the models over one, so every process must read the same number.
         """
-        coming = self._reader.batches(place, position)
+        coming = self._text.batches(place, position)
         if self._group is None:
             if self._kinds.largest_norm:
                 yield from ((batch.tokens, batch) for batch in self._run(coming))
@@ -303,11 +303,10 @@ def stream(
     for site, (model, place) in enumerate(zip(several, at, strict=True)):
         groups.setdefault(id(model), (model, {}))[1][site_column(site)] = point_at(model, place)
     first = several[0]
-    text = TokenisedText(opened_text(texts, text_options), tokenizer or tokenizer_of(first), bos, roles)
-    length = fitting_length(context_length, getattr(getattr(first, "config", None), "max_position_embeddings", None))
-    reader = ContextReader(first, text, length, contexts_per_batch, drop, 0.0)
-    order = partial(random_stream, seed, "order")
-    return TextStream(list(groups.values()), reader, reader.kinds({}), batch_size, buffer_rows, order)
+    length, tokenizer = fitting_length(context_length, getattr(first, "config", None)), tokenizer or tokenizer_of(first)
+    text = TokenisedText(opened_text(texts, text_options), tokenizer, length, contexts_per_batch, bos, roles)
+    kinds, order = RowKinds(text.separator, {}, drop, roles is not None), partial(random_stream, seed, "order")
+    return TextStream(list(groups.values()), text, kinds, batch_size, buffer_rows, order)
 
 
 def write_language_recipe(
@@ -325,8 +324,8 @@ def write_language_recipe(
     ``buffer_rows`` is the number of rows in memory, from which batches are drawn. The other parameters and the errors
     are those of `sdlcore.extraction.language.write_language_stores`; ``train_samples`` is ignored.
     """
-    reader, (content,) = open_sources([source], model, text, threads=threads, device=device)
-    (first_place,) = write_token_stores(reader, [content], [{"test": (test_path, source.test_samples)}])
+    lm, tokenised, content = open_source(source, model, text, threads=threads, device=device)
+    first_place = write_token_stores(lm, tokenised, content, {"test": (test_path, source.test_samples)})
     with ActivationStore(test_path) as store:
         n_p, n_r, more = input_target_more(store.widths)
     recipe = {"model": str(model), "text": str(text), "first_place": first_place, "buffer_rows": buffer_rows}
@@ -346,7 +345,7 @@ def open_language_stream(
     recipe = json.loads(Path(path).read_text())
     facts = recipe["provenance"]
     source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
-    reader, (content,) = open_sources([source], recipe["model"], recipe["text"], threads=threads, device=device)
+    lm, text, content = open_source(source, recipe["model"], recipe["text"], threads=threads, device=device)
     for what in ("model", "text"):
         was = facts[what]
         if json.loads(json.dumps(content.facts[what])) != was:
@@ -356,9 +355,9 @@ def open_language_stream(
     group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None  # torch 2.15 returns a union
     marks = folder / "stream.json"
     rows = TextStream(
-        [(reader.model, content.points)],
-        reader,
-        reader.kinds(facts["largest_norm"]),  # outliers are recognised by the recipe's medians
+        [(lm, content.points)],
+        text,
+        content.kinds._replace(largest_norm=facts["largest_norm"]),  # outliers are recognised by the recipe's medians
         request.batch_size,
         recipe["buffer_rows"],
         request.order,

@@ -79,22 +79,36 @@ def opening_of(tokenizer: Any, bos: bool | None = None) -> int | None:
 
 
 class TokenisedText:
-    """A text as token ids, which are computed anew in each pass.
+    """A text as token ids, which are computed anew in each pass, and packed into contexts.
 
-    Attributes
+    Parameters
     ----------
     text, tokenizer
         The documents, and the tokenizer of the model. Its template turns chats into text.
-    separator
-        Id of the token between documents.
-    opening
-        Id of the bos token if contexts begin with it, otherwise None; ``bos`` as for `opening_of`.
+    context_length
+        Tokens of a context.
+    contexts_per_batch
+        Contexts in a pass of the model.
+    bos
+        Whether contexts begin with the bos token, as for `opening_of`. Its id is then ``opening``.
     roles
         Roles in chats, such as assistant, whose tokens become rows; None for all. A message begins with its header.
+    share
+        The documents to read.
     """
 
-    def __init__(self, text: Text, tokenizer: Any, bos: bool | None = None, roles: Sequence[str] | None = None) -> None:
-        self.text, self.tokenizer, self.name = text, tokenizer, text.name
+    def __init__(
+        self,
+        text: Text,
+        tokenizer: Any,
+        context_length: int,
+        contexts_per_batch: int = 16,
+        bos: bool | None = None,
+        roles: Sequence[str] | None = None,
+        share: Share = WHOLE,
+    ) -> None:
+        self.text, self.tokenizer, self.name, self._share = text, tokenizer, text.name, share
+        self.context_length, self.contexts_per_batch = context_length, contexts_per_batch
         self.roles = None if roles is None else tuple(roles)
         self.separator, self.opening = separator_of(tokenizer), opening_of(tokenizer, bos)
 
@@ -103,17 +117,19 @@ class TokenisedText:
         """Hex SHA-256 of the tokenizer's tokens and ids."""
         return hashlib.sha256(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
-    def contexts(
-        self, context_length: int, start: int = 0, share: Share = WHOLE, position: int = 0
-    ) -> Iterator[Tokens]:
-        """Pack the documents of a share, from place ``start`` on, into contexts; ``position`` as in `pack`."""
-        return pack(self.documents(start, share), self.separator, context_length, self.opening, position)
+    def contexts(self, place: int = 0, position: int = 0, share: Share | None = None) -> Iterator[Tokens]:
+        """Yield contexts, from a token of the document at ``place`` on (`pack`)."""
+        return pack(self.documents(place, share), self.separator, self.context_length, self.opening, position)
 
-    def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[TokenisedDocument]:
-        """Yield the documents of a share, from place ``start`` on, without special tokens."""
-        for place, number, content in self.text.documents(start, share):
+    def batches(self, place: int = 0, position: int = 0) -> Iterator[Tokens]:
+        """Yield batches of contexts (B x T), from a token of the document at ``place`` on."""
+        return stack_batches(self.contexts(place, position), self.contexts_per_batch)
+
+    def documents(self, place: int = 0, share: Share | None = None) -> Iterator[TokenisedDocument]:
+        """Yield the documents, from ``place`` on, without special tokens."""
+        for at, number, content in self.text.documents(place, share or self._share):
             ids, chosen = self._chat(content) if isinstance(content, list) else (self._tokenised(content), None)
-            yield TokenisedDocument(place, number, np.asarray(ids["input_ids"], dtype=np.int32), chosen)
+            yield TokenisedDocument(at, number, np.asarray(ids["input_ids"], dtype=np.int32), chosen)
 
     def _tokenised(self, text: str, **options: Any) -> Any:
         return self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, **options)

@@ -51,9 +51,9 @@ class HeldOut(NamedTuple):
             If a dictionary is a crosscoder.
         """
         source, facts = self.source, self.provenance
-        text = TokenisedText(self.text, self.tokenizer, source.bos)
+        text = TokenisedText(self.text, self.tokenizer, source.context_length, bos=source.bos)
         number = min(contexts, facts["contexts"])
-        held_out = list(islice(text.contexts(source.context_length, facts["first_place"]), number))
+        held_out = list(islice(text.contexts(facts["first_place"]), number))
         kinds = RowKinds(facts["separator"]["id"], facts["largest_norm"], source.drop)
         keep_freed_memory()
         lm = load_any(self.folder, source.dtype).to(device)

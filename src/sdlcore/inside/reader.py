@@ -53,9 +53,10 @@ class Reader:
         self.drop = checked("drop", Drop, drop)
         keep_freed_memory()
         self.lm, tokenizer = loaded(lm, tokenizer, device)
-        self.context_length = fitting_length(context_length, getattr(self.lm.config, "max_position_embeddings", None))
+        self.context_length = fitting_length(context_length, self.lm.config)
         self.stack = Stack.of(self.lm, paths)  # before the text, since this may refuse the model
-        self.text = TokenisedText(opened_text(texts, text_options), tokenizer, bos)
+        text = opened_text(texts, text_options)
+        self.text = TokenisedText(text, tokenizer, self.context_length, contexts_per_batch, bos)
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Reader:
 
     def contexts(self, number: int | None) -> Iterator[Tokens]:
         """Yield the first contexts of the text; None for all."""
-        return islice(self.text.contexts(self.context_length), number)
+        return islice(self.text.contexts(), number)
 
     def kinds(self, sites: Mapping[str, Site]) -> RowKinds:
         """Return the kinds of rows to leave out. Outliers are found by median norms over the text's first contexts."""
