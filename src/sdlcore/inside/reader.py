@@ -56,7 +56,7 @@ class Reader:
         self.context_length = fitting_length(context_length, self.lm.config)
         self.stack = Stack.of(self.lm, paths)  # before the text, since this may refuse the model
         text = opened_text(texts, text_options)
-        self.text = TokenisedText(text, tokenizer, self.context_length, contexts_per_batch, bos)
+        self.text = TokenisedText(text, tokenizer, self.context_length, CONTEXTS_AT_ONCE, bos)
 
     @property
     def name(self) -> str:
