@@ -134,11 +134,7 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"lr": 1e-3, "steps": 10},
-            "lr, steps: only sdl.fit has these settings, which your own loop replaces; leave them out",
-        ),
-        ({"lambda_anchor": 0.1}, "lambda_anchor: only sdl.fit"),
+        ({"lr": 1e-3, "steps": 10}, "lr, steps: only sdl.fit has these settings, which your own loop replaces; leave"),
         ({"archetypes": 4}, "archetypes: only sdl.fit"),
         ({"initialisation": "samples"}, "initialisation samples: only sdl.fit"),
         ({"n_r": 3, "pair": "sae"}, "pair sae does not fit n_p = 8 and n_r = 3"),

@@ -64,25 +64,13 @@ TERM = Term("l2", l2, "l2")
 ''',
     "solvers/samples.py": '''"""Samples: the atoms are directions of random samples, the baseline of all solvers."""
 
-from collections.abc import Iterator
-
-import torch
-from torch import Tensor
-
-from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
-from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.search import initial_atoms, read_batch, run_learner
 
 
-def samples(
-    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
-) -> Iterator[tuple[Tensor, Row]]:
-    """Yield samples of the first batch, at unit norm."""
-    x = read_batch(batches, config.taken_from)
-    atoms = initial_atoms(x, config.n_atoms, generator)
-    codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, config.support), config.sweeps)
-    row = {"step": 1, "samples": len(x), **fit_of(codes, x), "support": config.support, "atoms": len(atoms)}
-    yield atoms, row | {"replaced": 0, "pruned": 0, "seconds": 0.0}
+def samples(batches, config, generator, start=None):
+    """Yield samples of a batch, at unit norm."""
+    atoms = initial_atoms(read_batch(batches, config.taken_from), config.n_atoms, generator, start)
+    yield from run_learner(batches, config, atoms, lambda x: atoms)
 
 
 SOLVER = samples
@@ -200,7 +188,7 @@ def test_new_modules_and_their_settings_are_trained_with_and_evaluated_and_make_
     assert 0 < metrics["alive"] <= 8
     # features of magnitude above 0.4, of six that are active three times in ten
     assert 0.6 < metrics["oracle_l0"] < 1.4
-    solving = {"solver": "samples", "n_atoms": 20, "support": 4, "batch_size": 64, "taken_from": 2}
+    solving = {"solver": "samples", "n_atoms": 20, "support": 4, "batch_size": 64, "max_steps": 3, "taken_from": 2}
     folder, metrics = copy.leave_run("solved", solving)
     atoms = load_file(folder / "model.safetensors")["W_dec"]
     assert atoms.shape == (20, 6)

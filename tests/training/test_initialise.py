@@ -6,7 +6,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Scaling, no_scaling
+from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import torch_stream
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
 
@@ -44,26 +44,6 @@ def test_a_model_starts_from_the_latents_of_another():
     assert torch.equal(model.W_dec[:30], start.W_dec)
     assert torch.equal(model.W_enc[30:], drawn.W_enc[30:])
     assert not model.b_enc.any()
-
-
-def test_tied_rows_start_as_the_encoder_of_another():
-    start = SparseCoder.from_config(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
-    model = fresh(activation="topk", k=4, tied=True)
-    start_from_model(model, start, no_scaling(12, 12))
-    assert torch.equal(model.W_enc[:30], start.W_enc)
-
-
-def test_what_normalisation_does_to_it_is_undone_by_folding():
-    start = SparseCoder.from_config(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
-    with torch.no_grad():
-        start.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
-    mean = torch.randn(12, generator=torch_stream(3, "mean"))
-    normalisation = Scaling(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3), torch.tensor(5.0))
-    model = fresh(activation="relu", bias=True)
-    start_from_model(model, start, normalisation)
-    normalisation.fold(model)
-    x = torch.randn(50, 12, generator=torch_stream(4, "x"))
-    torch.testing.assert_close(model.encode(x), start.encode(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
