@@ -88,14 +88,6 @@ def test_the_scaling_of_the_first_batch_is_part_of_the_state_and_stays():
         sdl.evaluate(coder, x=X)
 
 
-def test_gradients_are_dense_tensors_and_zero_for_latents_without_a_sample():
-    coder = sdl.SparseCoder(n_p=8, **TOPK)
-    coder.loss(X[:2]).backward()
-    assert not coder.W_dec.grad.is_sparse
-    active = coder.encode(X[:2]).any(0)
-    assert 0 < active.sum() <= 6
-    for gradient in (coder.W_enc.grad, coder.W_dec.grad):
-        assert torch.equal(gradient.any(1), active)
 
 
 def test_a_loss_takes_tensors_and_arrays_and_has_the_requested_terms():
