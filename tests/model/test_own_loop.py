@@ -88,8 +88,6 @@ def test_the_scaling_of_the_first_batch_is_part_of_the_state_and_stays():
         sdl.evaluate(coder, x=X)
 
 
-
-
 def test_a_loss_takes_tensors_and_arrays_and_has_the_requested_terms():
     sparse = {"activation": "relu", "l1": 0.1, "n_q": 24, "bias": True}
     coder = sdl.SparseCoder(n_p=8, n_r=6, decoder_norm="unit", **sparse)
