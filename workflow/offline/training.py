@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from offline.settings import ClipTraining
 from sdlcore import SourceError
 from sdlcore.device import choose_device
-from sdlcore.extraction.images import decoded_images, list_images
+from sdlcore.extraction.images import ImageFolder, decoded_images, list_images
 from sdlcore.extraction.models import register_architecture
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
@@ -38,21 +38,12 @@ EVALUATION_BATCH = 512
 
 
 class Loaded(NamedTuple):
-    """The readable images of a folder in memory.
-
-    Attributes
-    ----------
-    images
-        N x 3 x height x width, float32, preprocessed.
-    labels
-        N indices of classes.
-    skipped
-        Images that could not be read.
-    """
+    """The readable images of a folder in memory."""
 
     images: torch.Tensor
+    """N x 3 x height x width, float32, preprocessed."""
     labels: torch.Tensor
-    skipped: list[Any]
+    """N indices of classes."""
 
 
 def train_clip(
@@ -125,9 +116,7 @@ def train_clip(
         "steps": training.steps,
         "loss": float(np.mean(losses[-LOG_EVERY:])),
         "chance_loss": math.log(training.batch_size),
-        "losses": {str(step): losses[step - 1] for step in range(LOG_EVERY, training.steps + 1, LOG_EVERY)},
         "images": {"train": len(data.images), "test": len(test.images)},
-        "skipped": {part: [list(entry) for entry in its.skipped] for part, its in (("train", data), ("test", test))},
         "zero_shot": {"classes": len(tokens), "top1": _zero_shot(clip, test, tokens, device)},
         "provenance": facts,
     }
@@ -137,18 +126,17 @@ def train_clip(
     write_json(metrics_path, metrics)
 
 
-def _load(folder: Any, preprocess: Any, workers: int) -> Loaded:
-    images, indices, skipped = [], [], []
+def _load(folder: ImageFolder, preprocess: Any, workers: int) -> Loaded:
+    images, indices = [], []
     for batch in decoded_images(folder, np.arange(len(folder.paths)), preprocess, EVALUATION_BATCH, workers=workers):
         if batch.images is not None:
             images.append(batch.images)
         indices += batch.indices
-        skipped += batch.skipped
-    for entry in skipped:
-        log.warning("%s: skipped %s: %s", folder.root, *entry)
+        for entry in batch.skipped:
+            log.warning("%s: skipped %s: %s", folder.root, *entry)
     if not images:
         raise SourceError(f"{folder.root}: none of its {len(folder.paths)} images could be read")
-    return Loaded(torch.cat(images), torch.from_numpy(folder.labels[indices]).long(), skipped)
+    return Loaded(torch.cat(images), torch.from_numpy(folder.labels[indices]).long())
 
 
 def _train(clip: Any, data: Loaded, tokens: torch.Tensor, training: ClipTraining, device: str) -> list[float]:
