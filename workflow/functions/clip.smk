@@ -3,7 +3,7 @@ from offline.settings import TRAINED_HERE
 
 
 def clip_source(wildcards):
-    return study.clip(wildcards.source)
+    return study.sources.clip[wildcards.source]
 
 
 def clip_prepared_images(wildcards):

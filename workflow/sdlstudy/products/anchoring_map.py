@@ -54,8 +54,6 @@ class AnchoringMap(BySource):
     title = "Where anchoring helps and where it harms"
     alone = True
     parts = ("", "runs")
-    printed = False
-    pictured = True
     caption = (
         "A cell is about one measure: the share of features other than anchors "
         f"that decoder columns recover (cosine above {TAU_STRICT:g}), or the share of absorbed pairs of parent and "

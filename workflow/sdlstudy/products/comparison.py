@@ -46,7 +46,6 @@ class Comparison(BenchTable):
     keys = ("comparison",)
     title = "Methods at equal L0"
     parts = ("", "runs")
-    pictured = True
     columns = {
         recovery_name("decoder"): "recovery: decoder",
         mip_name("decoder"): "MIP: decoder",

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from sdlcore.evaluation.metric_names import recovery_name
-from sdlstudy.products.product import Picture
+from sdlstudy.products.product import Product
 from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
@@ -26,7 +26,7 @@ MEASURES = {
 }
 
 
-class Convergence(Picture):
+class Convergence(Product):
     """Loss and recovery over seconds, of trained methods and solvers without anchors, with the first seed.
 
     These runs write their recovery into each row of their histories.

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from sdlstudy.products.product import Picture
+from sdlstudy.products.product import Product
 from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.runs import read_metrics
@@ -25,7 +25,7 @@ FINAL_SHARE = 0.1
 NEVER_FIRED = "resampling never fired"
 
 
-class Figure6(Picture):
+class Figure6(Product):
     """Loss with and without resampling of dead latents."""
 
     keys = ("figures.figure6",)

@@ -8,7 +8,7 @@ import pandas as pd
 from annotated_types import MinLen
 from matplotlib.figure import Figure
 
-from sdlstudy.products.product import AnyStudy, Picture
+from sdlstudy.products.product import AnyStudy, Product
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.settings.cells import Cell, source_with
 from sdlstudy.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
@@ -45,7 +45,7 @@ class BenchPoint(NamedTuple):
     source: str
 
 
-class Law(Picture):
+class Law(Product):
     """Figure of the cosine between encoder rows and their features, over n and over noise (docs/inside-a-model.md)."""
 
     keys = ("law",)

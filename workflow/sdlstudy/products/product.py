@@ -38,10 +38,6 @@ class Product(Settings):
     """How to read the product's table or picture."""
     parts: ClassVar[tuple[str, ...]] = ("",)
     """Ends of the names of its CSV files: empty for NAME.csv, ``runs`` for NAME_runs.csv."""
-    printed: ClassVar[bool] = True
-    """Whether `text` returns a table, which is written as Markdown and LaTeX."""
-    pictured: ClassVar[bool] = False
-    """Whether `draw` returns a picture, which is written as PNG and PDF."""
     evaluated: ClassVar[bool] = True
     """Whether the product reads metrics of its runs; if not, dictionaries or histories alone."""
     watched: ClassVar[bool] = False
@@ -144,9 +140,13 @@ class Product(Settings):
     def outputs(self, files: Files) -> list[str]:
         """Return the files that `make` writes."""
         paths = [files.table(self.part(part)) for part in self.parts]
-        if self.printed:
+        if type(self).text is not Product.text:
             paths += [files.table(self.name, ending) for ending in ("md", "tex")]
-        return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if self.pictured else [])
+        return paths + ([files.figure(self.name, end) for end in ("png", "pdf")] if self.is_drawn(files.study) else [])
+
+    def is_drawn(self, study: Study) -> bool:
+        """Return whether the product has a picture, PNG and PDF."""
+        return type(self).draw is not Product.draw
 
     def part(self, part: str) -> str:
         """Return the name of a CSV file of the product."""
@@ -166,12 +166,12 @@ class Product(Settings):
         return {"": self.rows(files)}
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable | None:
-        """Format the CSV files (`frames`) as a table for readers; None if the product is only a picture."""
+        """Format the CSV files (`frames`) as a table for readers. A product may be only a picture."""
         return None
 
-    def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
-        """Draw the rows of NAME.csv; None if the product is only a table. ``files`` lead to what rows do not say."""
-        return None
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
+        """Draw the rows of NAME.csv; ``files`` lead to what rows do not say. A product may be only a table."""
+        raise NotImplementedError
 
     def make(self, files: Files) -> None:
         """Write the files of `outputs`."""
@@ -183,19 +183,9 @@ class Product(Settings):
         text = self.text(frames, files.study)
         if text is not None:
             text.write(files.table(self.name, "md"), files.table(self.name, "tex"))
-        if files.figure(self.name) not in self.outputs(files):
-            return
-        with style():
-            figure = self.draw(rows, files)
-            if figure is not None:
-                save_figure(figure, files.figure(self.name), files.figure(self.name, "pdf"))
-
-
-class Picture(Product):
-    """A product that is a picture, with its numbers as CSV."""
-
-    printed = False
-    pictured = True
+        if self.is_drawn(files.study):
+            with style():
+                save_figure(self.draw(rows, files), files.figure(self.name), files.figure(self.name, "pdf"))
 
 
 def _unknown(path: str, settings: Settings, names: Mapping[str, tuple[Iterable[str], str]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
-from sdlstudy.products.product import Picture
+from sdlstudy.products.product import Product
 from sdlstudy.rendering.figures import PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.settings.cells import Cell
@@ -35,7 +35,7 @@ NEARER, FARTHER = 1.14, 1.3
 CUBE = np.array([[-1.0] * 3, [1.0] * 3])
 
 
-class InSpace(Picture):
+class InSpace(Product):
     """A picture of a bench with three dimensions."""
 
     source: Identifier

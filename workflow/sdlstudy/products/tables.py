@@ -247,16 +247,17 @@ class Table(Compared):
 
     def outputs(self, files: Files) -> list[str]:
         lacking = {files.table(self.part("verdicts"))} if self.is_own else set()
-        paths = [path for path in super().outputs(files) if path not in lacking]
-        pictured = self.sweep is not None or self.is_overview(files.study)
-        return paths + ([files.figure(self.name), files.figure(self.name, "pdf")] if pictured else [])
+        return [path for path in super().outputs(files) if path not in lacking]
+
+    def is_drawn(self, study: Study) -> bool:
+        return self.sweep is not None or self.is_overview(study)
 
     def beside(self, files: Files) -> list[str]:
         of_sources = []
         for source in dict.fromkeys(point.source for point in self.points(files.study)):
             if files.study.source(source).is_labelled:
                 of_sources.append(files.table(f"{source}_classes"))
-            if files.study.clip(source) is not None:
+            if source in files.study.sources.clip:
                 of_sources += files.beside_images(source)
         return [*super().beside(files), *of_sources]
 
@@ -286,7 +287,7 @@ class Table(Compared):
         nulls = ["Null baselines run without anchors; frozen weights keep their random start."] if self.nulls else []
         return " ".join([run, *([] if self.is_own else [PAPER_TEXT]), what, *nulls])
 
-    def draw(self, rows: pd.DataFrame, files: Files) -> Figure | None:
+    def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
         """Draw recovery of encoder and decoder over the swept parameter, or the overview of Table 1.
 
         Means over seeds are drawn with their standard deviation, values of the parameter at equal distances. Hollow
@@ -295,8 +296,6 @@ class Table(Compared):
         if self.is_overview(files.study):
             marks = overview_rows(rows, read_csv(files.of_paper("nearest_protocol")), self.methods)
             return draw_overview(marks, strongest_null(rows, self.nulls))
-        if self.sweep is None:
-            return None
         import seaborn
 
         tidy = pd.concat([_side(rows, side) for side in SIDES], ignore_index=True)
@@ -316,7 +315,7 @@ class Table(Compared):
         grid.map_dataframe(_draw_line).add_legend(title="anchoring").set_titles(
             row_template="{row_name}", col_template="{col_name}"
         )
-        grid.set_axis_labels(symbol(self.sweep.parameter), "share recovered")
+        grid.set_axis_labels(symbol(rows["parameter"].iloc[0]), "share recovered")
         figure: Figure = grid.figure
         return figure
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from sdlcore.text import in_figure
-from sdlstudy.products.product import Picture
+from sdlstudy.products.product import Product
 from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.settings.cells import Cell
@@ -31,7 +31,7 @@ LONGEST_LINE, LONGEST_NAME, LONGEST_TITLE = 14, 40, 200
 """Number of characters after which a class name is wrapped, and after which a name or the title is cut off."""
 
 
-class TopImages(Picture):
+class TopImages(Product):
     """The images that activate a run's latents most, with their classes; one row for each latent."""
 
     keys = ("figures.figure9", "figures.figure10")

@@ -9,7 +9,7 @@ from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlstudy.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlstudy.settings.runs import OF_ANCHORINGS, Method, Protocol
-from sdlstudy.settings.sources import Bench, Clip, Language, Source, Sources
+from sdlstudy.settings.sources import Bench, Language, Source, Sources
 
 
 class Discover(Settings):
@@ -123,10 +123,6 @@ class Study(Settings):
     def bench(self, name: str) -> Bench | None:
         """Return a bench, or None if the source has another kind."""
         return self.sources.bench.get(name)
-
-    def clip(self, name: str) -> Clip | None:
-        """Return a source of images, or None if the source has another kind."""
-        return self.sources.clip.get(name)
 
     def language(self, name: str) -> Language | None:
         """Return a language model's source, or None if the source has another kind."""
