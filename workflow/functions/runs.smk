@@ -62,7 +62,7 @@ GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
 def anchors_first(wildcards):
     """Return the number of features, from the first, that anchors are drawn from; empty for all features."""
     parents = study.anchorings[wildcards.anchoring].features == "parents"
-    return study.bench(wildcards.source).hierarchy.parents if parents else ""
+    return study.sources.bench[wildcards.source].hierarchy.parents if parents else ""
 
 
 def discovering(wildcards):
@@ -188,5 +188,5 @@ def evaluate_plugins(wildcards):
 
 def evaluate_hierarchy(wildcards):
     """Return the hierarchy of a run's bench as JSON; null without a hierarchy."""
-    bench = study.bench(wildcards.source)
+    bench = study.sources.bench.get(wildcards.source)
     return as_json(bench.hierarchy.model_dump() if bench and bench.hierarchy else None)

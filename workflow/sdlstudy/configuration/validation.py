@@ -115,7 +115,7 @@ def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
 def _unsound_anchors(study: Configuration, cell: Cell, run: Config) -> Iterator[str]:
     """Yield why a run cannot train with its anchoring."""
     settings, source, path = study.anchorings[cell.anchoring], study.source(cell.source), f"anchorings.{cell.anchoring}"
-    most, bench = min(run.n_q, source.n_features or run.n_q), study.bench(cell.source)
+    most, bench = min(run.n_q, source.n_features or run.n_q), study.sources.bench.get(cell.source)
     try:
         solver = discovering_solver(study, cell.anchoring)
     except ValueError as error:

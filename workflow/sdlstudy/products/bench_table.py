@@ -147,7 +147,7 @@ class Solvers(BenchTable):
         rows, runs = [], [(name, cell) for name in self.entries() for cell in self.cells_on(name, files.study)]
         for name, cell in runs:
             folder, metrics = Path(files.run(cell)), read_metrics(files.metrics(cell)).metrics
-            history, bench = last_row(folder), files.study.bench(cell.source)
+            history, bench = last_row(folder), files.study.sources.bench.get(cell.source)
             alive = latents_of(folder) * (1 - (metrics["dead_fraction"] or 0))
             rows.append(
                 {

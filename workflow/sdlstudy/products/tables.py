@@ -128,7 +128,7 @@ class Table(Compared):
 
     def is_overview(self, study: Study) -> bool:
         """Return whether the table's picture is the overview of Table 1."""
-        on_bench = study.bench(self.source) is not None
+        on_bench = self.source in study.sources.bench
         return self.name == "table1" and self.sweep is None and on_bench and "none" in self.anchorings
 
     def seeds_of(self, study: Study) -> list[int]:

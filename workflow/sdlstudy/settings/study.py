@@ -9,7 +9,7 @@ from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlstudy.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlstudy.settings.runs import OF_ANCHORINGS, Method, Protocol
-from sdlstudy.settings.sources import Bench, Language, Source, Sources
+from sdlstudy.settings.sources import Language, Source, Sources
 
 
 class Discover(Settings):
@@ -119,10 +119,6 @@ class Study(Settings):
                 source: Source = group[name]
                 return source
         raise KeyError(name)
-
-    def bench(self, name: str) -> Bench | None:
-        """Return a bench, or None if the source has another kind."""
-        return self.sources.bench.get(name)
 
     def language(self, name: str) -> Language | None:
         """Return a language model's source, or None if the source has another kind."""
