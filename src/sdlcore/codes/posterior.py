@@ -89,7 +89,7 @@ def with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: floa
     Returns the model. Warns if no threshold reaches ``l0``, as in repeated samples, whose latents become active
     together. ValueError if the k steps do not reach ``l0``.
     """
-    x, _ = read_pair(samples, model.config.pair, 0, min(n_samples, TUNED_ON, samples.rows))
+    x, _ = read_pair(samples, model.config.pair, 0, n_samples)
     x_BR, threshold = torch.from_numpy(x).float(), model.sigma.get_buffer("threshold")
 
     def mean_l0(value: float) -> float:

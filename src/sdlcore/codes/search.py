@@ -1,7 +1,6 @@
 """Find codes for known decoder rows: `search` takes any autoencoder."""
 
 import math
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,30 +87,29 @@ def search(
             "posterior codes choose their own L0; k and l0 are for omp and gradient_pursuit. For an encoder with a "
             "given l0, use sdl.reencode"
         )
-    if x is None and (method == "posterior" or l0 is not None):
-        raise ValueError(f"{method if l0 is None else 'l0'} needs x, samples of activations")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
-    with ExitStack() as stack:
-        samples = None if x is None else stack.enter_context(open_samples(x, coder, 0)).rows.sample()
-        if method == "posterior":
-            assert samples is not None
-            record["n_samples"] = number = min(number, samples.rows)
-            new_coder = with_posterior_codes(coder, samples, number, progress)
-            judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
-            remedy = 'use method="omp", or keep the encoder'
-            warn_of_worse_codes(coder, new_coder, torch.from_numpy(judged).float(), remedy)
-        else:
+    if method != "posterior":
+        if l0 is not None:
+            record["l0"] = checked_l0(start.n_q, l0)
+            k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
+        record["k"] = k = coder.config.k if k is None else checked("k", Latents, k)
+        if k is None:
+            raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
+        new_coder = on_unit_rows(coder, method, k)
+    if method == "posterior" or l0 is not None:
+        if x is None:
+            raise ValueError(f"{method if l0 is None else 'l0'} needs x, samples of activations")
+        with open_samples(x, coder, 0) as batches:
+            samples = batches.rows.sample()
+            most = samples.rows if l0 is None else min(samples.rows, TUNED_ON)
+            record["n_samples"] = number = min(number, most)
             if l0 is not None:
-                record["l0"] = checked_l0(start.n_q, l0)
-                k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
-            k = coder.config.k if k is None else checked("k", Latents, k)
-            if k is None:
-                raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
-            record["k"] = k
-            new_coder = on_unit_rows(coder, method, k)
-            if l0 is not None and samples is not None:
-                record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
                 new_coder = with_mean_l0(new_coder, samples, number, l0)
-        facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
-        return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
+            else:
+                new_coder = with_posterior_codes(coder, samples, number, progress)
+                judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
+                remedy = 'use method="omp", or keep the encoder'
+                warn_of_worse_codes(coder, new_coder, torch.from_numpy(judged).float(), remedy)
+    facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
+    return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
