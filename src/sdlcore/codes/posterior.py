@@ -19,12 +19,6 @@ FEWEST = 3
 """A latent with fewer active samples keeps its row, but counts as having been active once, with the typical code."""
 ROWS = 4096
 """Samples that are encoded at once."""
-TUNED_ON, HALVINGS, L0_WITHIN, L0_MISSED = 8192, 40, 0.002, 0.02
-"""Limits of `with_mean_l0`: samples that it reads, halvings of the threshold's interval, and relative differences from
-the requested L0 at which it stops, and above which it warns."""
-ROUNDING = 1e-4
-"""Largest relative difference of thresholds that `with_mean_l0` does not tell apart. Products of equal samples differ
-by less, so a threshold between them would depend on rounding."""
 JUDGED = 2**13
 """Samples that measure posterior codes, at most."""
 WORSE = 0.05
@@ -80,44 +74,6 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int, 
     bar.close()
     model.train(was_training)
     return search_model
-
-
-@torch.no_grad()
-def with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: float) -> SparseCoder:
-    """Set the threshold of OMP or gradient pursuit by bisection, so that samples activate ``l0`` latents on average.
-
-    Returns the model. Warns if no threshold reaches ``l0``, as in repeated samples, whose latents become active
-    together. ValueError if the k steps do not reach ``l0``.
-    """
-    x, _ = read_pair(samples, model.config.pair, 0, n_samples)
-    x_BR, threshold = torch.from_numpy(x).float(), model.sigma.get_buffer("threshold")
-
-    def mean_l0(value: float) -> float:
-        threshold.fill_(value)
-        return fvu_and_l0(model, x_BR)["l0"]
-
-    if (most := mean_l0(0.0)) < l0:
-        advice = "lower l0, or raise k" if (model.config.k or 0) < model.config.n_q else "lower l0"
-        message = f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average"
-        raise ValueError(f"{message}; {advice}")
-    low, high, fewest = 0.0, float(x_BR.norm(dim=1).max() + model.b_dec.norm()), 0.0
-    for _ in range(HALVINGS):
-        reached = mean_l0(middle := (low + high) / 2)
-        if abs(reached - l0) <= L0_WITHIN * l0:
-            return model
-        if reached > l0:
-            low, most = middle, reached
-        else:
-            high, fewest = middle, reached
-        if high - low < ROUNDING * high:
-            break
-    reached = mean_l0(low * (1 - ROUNDING) if most - l0 <= l0 - fewest else high * (1 + ROUNDING))
-    if abs(reached / l0 - 1) > L0_MISSED:
-        warn_at_call(
-            f"l0 is {l0:g}, but the search activates {reached:.3g} latents on average: no threshold comes nearer on "
-            "these samples, which repeat or are few; give more that differ"
-        )
-    return model
 
 
 def _scale(model: SparseCoder, samples: Readable) -> float:

@@ -9,21 +9,29 @@ import torch
 from sdlcore.codes.opening import N_SAMPLES, checked_l0, open_dictionary, open_samples
 from sdlcore.codes.posterior import (
     JUDGED,
-    TUNED_ON,
+    fvu_and_l0,
     on_unit_rows,
     warn_of_worse_codes,
-    with_mean_l0,
     with_posterior_codes,
 )
+from sdlcore.data.arrays import Readable
 from sdlcore.data.batches import read_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.identity import ENTRY
+from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Latents, Total, checked
+from sdlcore.user_warnings import warn_at_call
 
 Method = Literal["posterior", "omp", "gradient_pursuit"]
 """Ways to find codes of known rows."""
 STEPS_PER_L0 = 4
 """Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
+TUNED_ON, HALVINGS, L0_WITHIN, L0_MISSED = 8192, 40, 0.002, 0.02
+"""Limits of the search for a threshold: samples that it reads, halvings of the threshold's interval, and relative
+differences from the requested L0 at which it stops, and above which it warns."""
+ROUNDING = 1e-4
+"""Largest relative difference of thresholds that are not told apart. Products of equal samples differ by less, so a
+threshold between them would depend on rounding."""
 
 
 def search(
@@ -105,7 +113,7 @@ def search(
             most = samples.rows if l0 is None else min(samples.rows, TUNED_ON)
             record["n_samples"] = number = min(number, most)
             if l0 is not None:
-                new_coder = with_mean_l0(new_coder, samples, number, l0)
+                new_coder = _with_mean_l0(new_coder, samples, number, l0)
             else:
                 new_coder = with_posterior_codes(coder, samples, number, progress)
                 judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
@@ -113,3 +121,41 @@ def search(
                 warn_of_worse_codes(coder, new_coder, torch.from_numpy(judged).float(), remedy)
     facts = {name: fact for name, fact in start.provenance.items() if name != ENTRY}  # another call's result
     return Dictionary(new_coder, {**facts, "searched": record}, anchors=start.anchors)
+
+
+@torch.no_grad()
+def _with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: float) -> SparseCoder:
+    """Set the threshold of OMP or gradient pursuit by bisection, so that samples activate ``l0`` latents on average.
+
+    Returns the model. Warns if no threshold reaches ``l0``, as in repeated samples, whose latents become active
+    together. ValueError if the k steps do not reach ``l0``.
+    """
+    x, _ = read_pair(samples, model.config.pair, 0, n_samples)
+    x_BR, threshold = torch.from_numpy(x).float(), model.sigma.get_buffer("threshold")
+
+    def mean_l0(value: float) -> float:
+        threshold.fill_(value)
+        return fvu_and_l0(model, x_BR)["l0"]
+
+    if (most := mean_l0(0.0)) < l0:
+        advice = "lower l0, or raise k" if (model.config.k or 0) < model.config.n_q else "lower l0"
+        message = f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average"
+        raise ValueError(f"{message}; {advice}")
+    low, high, fewest = 0.0, float(x_BR.norm(dim=1).max() + model.b_dec.norm()), 0.0
+    for _ in range(HALVINGS):
+        reached = mean_l0(middle := (low + high) / 2)
+        if abs(reached - l0) <= L0_WITHIN * l0:
+            return model
+        if reached > l0:
+            low, most = middle, reached
+        else:
+            high, fewest = middle, reached
+        if high - low < ROUNDING * high:
+            break
+    reached = mean_l0(low * (1 - ROUNDING) if most - l0 <= l0 - fewest else high * (1 + ROUNDING))
+    if abs(reached / l0 - 1) > L0_MISSED:
+        warn_at_call(
+            f"l0 is {l0:g}, but the search activates {reached:.3g} latents on average: no threshold comes nearer on "
+            "these samples, which repeat or are few; give more that differ"
+        )
+    return model

@@ -38,7 +38,7 @@ class OMP(Encoder, Selecting):
 
     A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples, or the share
     `LEAST` of the norm of x - b_D. With a threshold above zero, the number of active latents varies
-    (`sdlcore.codes.posterior.with_mean_l0`).
+    (`sdlcore.codes.search.search`).
 
     If k steps of a batch are more work than the inner products of all latents, these are computed and kept (`Gram`).
     They take n_q^2 numbers of memory, 1 GiB at 16,000 latents. Above `MOST` latents (4 GiB), each step multiplies the
