@@ -170,11 +170,11 @@ class Encoding:
             raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
         check_type(self.weights.W_enc)
 
-        def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
-            return self.find(each, x, W, b, precision)
+        def find(search: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
+            return self.find(divided(search, self.processes), x, W, b, precision)
 
         W_enc, b_enc, *_ = self.weights
-        code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
+        code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.kernels, find))
         if aux is None:
             return code, None
         support, order = in_order(*aux, like=code.support)

@@ -1,4 +1,4 @@
-"""Searches, differentiable products and reconstructions for encoders that compute at entries of a batch.
+"""Tools of encoders that compute at entries of a batch: weights, kernels, searches, and the form of a code.
 
 `sdlcore.model.encoding` makes the tools of a batch and hands them to `Encoder.encode_at`.
 """
@@ -10,12 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.parallel.groups import Processes
-from sdlcore.parallel.search import divided
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.sparse.products import decode_at, encode_at
-from sdlcore.sparse.search import LargestPerSample, Search
-from sdlcore.sparse.support import Entries, Support, keep
+from sdlcore.sparse.search import Search
+from sdlcore.sparse.support import Entries, Support
 
 
 class Weights(NamedTuple):
@@ -43,35 +40,17 @@ class SparseCode(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodingTools:
-    """Computes with the weights of a model at entries of a batch."""
+    """The weights of a model, and computations at entries of a batch."""
 
     weights: Weights
-    processes: Processes
     kernels: Kernels
-    search: Callable[[Search, Tensor, Tensor, Tensor], Entries]
-    """Finds the entries of a search, given samples, encoder rows and biases; without gradients."""
+    find: Callable[[Search, Tensor, Tensor, Tensor], Entries]
+    """Returns the entries that a search finds among W x + b in all processes, given x, W and b; without gradients."""
 
-    def find(self, search: Search, x_BP: Tensor, W_QP: Tensor, b_Q: Tensor) -> Entries:
-        """Return the entries that a search finds among W x + b, over all processes; nothing is differentiated."""
-        return self.search(divided(search, self.processes), x_BP, W_QP, b_Q)
-
-    def products(self, x_BP: Tensor, W_QP: Tensor, b_Q: Tensor, support: Support) -> Tensor:
-        """Return W x + b at entries (N), differentiably."""
-        return encode_at(x_BP, W_QP, b_Q, support)
-
-    def reconstruct(self, values_N: Tensor, support: Support) -> Tensor:
-        """Return W_D x_q + b_D of latents (B x n_r), differentiably."""
-        return decode_at(values_N, support, self.weights.W_dec).rows.squeeze(1) + self.weights.b_dec
-
-    def entries(self, sample_N: Tensor, latent_N: Tensor, B: int) -> tuple[Support, Tensor]:
-        """Return the support of entries of B samples, and the place of each entry in it. Duplicates share a place."""
+    def code(self, sample_N: Tensor, latent_N: Tensor, values_N: Tensor, B: int) -> SparseCode:
+        """Return the code of B samples from its entries, in any order. Values of the same entry are added."""
         n_q = len(self.weights.W_enc)
         keys, places = (sample_N * n_q + latent_N).unique(return_inverse=True)
-        numbers = torch.bincount(keys // n_q, minlength=B)
-        offsets = torch.nn.functional.pad(numbers.cumsum(0), (1, 0))
-        return Support(offsets, (keys % n_q).int(), n_q, self.kernels), places
-
-    @torch.no_grad()
-    def narrow(self, search: LargestPerSample, support: Support, pre_N: Tensor) -> tuple[Support, Tensor]:
-        """Return the positive entries that a search finds among the entries of a support, and their places in it."""
-        return keep(support, (search.ranks(pre_N, support) < search.k) & (pre_N > 0))
+        offsets = torch.nn.functional.pad(torch.bincount(keys // n_q, minlength=B).cumsum(0), (1, 0))
+        values = values_N.new_zeros(len(keys)).index_add(0, places, values_N)
+        return SparseCode(Support(offsets, (keys % n_q).int(), n_q, self.kernels), values, values)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.history import Row
 from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,6 @@ SMALLEST, LARGEST = 1e-6, 1e6
 """Range of the largest activation of a batch. In float32, K-SVD finds no dictionary from 1e9 on, or at 1e-12."""
 Batches = Callable[[int], Tensor]
 """Returns x_r (B x n_r, float32) of a step, counted from 0."""
-Row = dict[str, float]
-"""One step in a history, by column name."""
 Search = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
 """Takes batches, settings, the random generator for initial atoms, and given initial atoms or None (K x n_r); yields
 the dictionary (K x n_r, unit rows) and a history row after each step, until it settles."""

@@ -98,7 +98,6 @@ def solve_dictionary(
         scaling = fit_normalisation(store, config.pair)
     else:
         scaling = no_scaling(*(sum(widths) for widths in sites))
-    compile_loops(config)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         x_p, x_r = reader(step)
@@ -138,19 +137,3 @@ def solve_dictionary(
             "are huge or tiny beside other activations"
         )
     return model
-
-
-def compile_loops(config: SolverConfig) -> None:
-    """Compile or load the solver's numba loops in advance, so that a history's seconds exclude compilation."""
-    tiny = SolverConfig(
-        solver=config.solver,
-        n_atoms=8,
-        support=4,
-        max_support=4,
-        max_steps=1,
-        precision=config.precision,
-        **(config.model_extra or {}),
-    )
-    x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))
-    SolverResult(atoms, [row]).codes(x, tiny)

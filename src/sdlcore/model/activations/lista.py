@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
+from sdlcore.sparse.products import decode_at, encode_at
 from sdlcore.sparse.search import LargestPerSample, largest
-from sdlcore.sparse.support import Support, together
+from sdlcore.sparse.support import Support, keep, together
 
 
 class Lista(Encoder, Selecting):
@@ -44,11 +45,11 @@ class Lista(Encoder, Selecting):
 
     @torch.no_grad()
     def _move(self, x: Tensor, steps: Tensor, tools: EncodingTools) -> "_Move":
-        W_enc, b_enc, *_ = tools.weights
+        W_enc, b_enc, W_dec, b_dec = tools.weights
         first, pre = tools.find(self.search(), x, W_enc, b_enc)
         z, no_bias = torch.relu(pre), torch.zeros_like(b_enc)
-        residual = x - tools.reconstruct(z, first)
-        products = tools.products(residual, W_enc, no_bias, first)
+        residual = x - (decode_at(z, first, W_dec).rows.squeeze(1) + b_dec)
+        products = encode_at(residual, W_enc, no_bias, first)
         moved = z + first.per_latent(steps) * products
         # where k latents are there, a new one must exceed the smallest of them
         least = torch.segment_reduce(moved, "min", offsets=first.offsets, initial=torch.inf)
@@ -60,7 +61,7 @@ class Lista(Encoder, Selecting):
         support, origin = together(first, new.support)
         products = torch.cat([products, new.pre / new.support.per_latent(steps)])[origin]
         moved = torch.cat([moved, new.pre])[origin]
-        support, places = tools.narrow(self.search(), support, moved)
+        support, places = keep(support, (self.search().ranks(moved, support) < self.k) & (moved > 0))
         return _Move(first, z, residual, support, origin[places], products[places], moved[places])
 
 

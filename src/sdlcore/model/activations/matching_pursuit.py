@@ -60,9 +60,7 @@ class MatchingPursuit(Encoder, Selecting):
         amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts, compiled)
         active = amounts.detach() > 0
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[active]
-        support, places = tools.entries(sample, chosen[active], len(x))
-        values = amounts.new_zeros(len(support)).index_add(0, places, amounts[active])
-        return SparseCode(support, values, values)
+        return tools.code(sample, chosen[active], amounts[active], len(x))
 
 
 @torch.no_grad()

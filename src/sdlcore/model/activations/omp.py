@@ -69,9 +69,7 @@ class OMP(Encoder, Selecting):
         latents, codes = self.greedy(x, tools.weights, tools.kernels)
         active = codes > 0
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(latents)[active]
-        support, places = tools.entries(sample, latents[active], len(x))
-        values = codes.new_zeros(len(support)).index_add(0, places, codes[active])
-        return SparseCode(support, values, values)
+        return tools.code(sample, latents[active], codes[active], len(x))
 
     @staticmethod
     def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:

@@ -87,9 +87,7 @@ class Posterior(Encoder):
 
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
         sample, latent, values = (part.to(x.device) for part in self.codes(x, tools.weights))
-        support, places = tools.entries(sample, latent, len(x))
-        values = torch.empty_like(values).index_copy_(0, places, values).to(x.dtype)
-        return SparseCode(support, values, values)
+        return tools.code(sample, latent, values.to(x.dtype), len(x))
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """The multi-scale loss of Matryoshka dictionaries (eq. 9): several reconstruction errors instead of one."""
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
+from sdlcore.model.losses.reconstruction import reconstruction
 from sdlcore.model.losses.term import Term, TermInputs
 
 
@@ -13,7 +13,7 @@ def multi_scale(inputs: TermInputs) -> Tensor:
     largest (``multi_k``), or the latents with an index below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
     """
     x_BR, scales_BSR = inputs.target, inputs.out.scales
-    return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
+    return reconstruction(x_BR[:, None].expand_as(scales_BSR), scales_BSR)
 
 
 TERM = Term("multi_scale", multi_scale, None)

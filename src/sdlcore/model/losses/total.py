@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from sdlcore.config import LossConfig
 from sdlcore.model.encoding import Scales
@@ -100,4 +99,4 @@ def gate(model: "SparseCoder", x_BR: Tensor, out: Forward, gates_N: Tensor) -> T
     # each scale's entries form a row, which holds only the increment to the scale before, so rows are summed
     decoded_BR = decode_at(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
     x_hat_BR = model.processes.latents.sum(decoded_BR) + model.b_dec.detach()
-    return mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)
+    return reconstruction(x_BR, x_hat_BR)
