@@ -5,7 +5,8 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,17 +87,25 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """Unregister and unload the plugins of a test afterwards."""
-    monkeypatch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
-    monkeypatch.setattr(sys, "path", list(sys.path))
+@contextmanager
+def registering() -> Iterator[None]:
+    """Unregister and unload afterwards the plugins that are imported in the block."""
     modules, metrics = set(sys.modules), dict(METRICS)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
+        patch.setattr(sys, "path", list(sys.path))
+        yield
     METRICS.clear()
     METRICS.update(metrics)
     for name in [name for name, module in sys.modules.items() if name not in modules and _is_foreign(module)]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def registry():
+    """Unregister and unload the plugins of a test afterwards."""
+    with registering():
+        yield
 
 
 def _is_foreign(module):

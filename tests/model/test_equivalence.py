@@ -5,7 +5,6 @@ same cases on other kernels and on several processes.
 """
 
 import copy
-import sys
 from typing import get_args
 
 import pytest
@@ -17,11 +16,10 @@ from sdlcore.fitting import method_checks as checks
 from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
 from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import Processes
-from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.training.distributed import divide
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, registering
 from tests.parallel.threads import together
 
 OURS = get_args(Activation)
@@ -47,16 +45,9 @@ WHOLE = ("near_largest", "lista", "matching_pursuit")
 
 @pytest.fixture(autouse=True, scope="module")
 def plugins():
-    """Import the plugins once, and unregister them after the last test."""
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
-        patch.setattr(sys, "path", list(sys.path))
+    with registering():
         load_plugins([str(path) for path in sorted(set(PLUGINS.values()))])
         yield
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) in map(str, PLUGINS.values()):
-            del sys.modules[name]
 
 
 def example_model(name, batch, rows=8):

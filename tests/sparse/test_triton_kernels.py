@@ -13,6 +13,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse.kernels import choice
 from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.training.step import TrainingStep
 
 pytest.importorskip("triton", reason="Triton has no package for this system")
@@ -72,7 +73,8 @@ def test_sums_and_dots_equal_dense_products(rows, n_q, d, share, seed, dtype):
     assert_close(others, expected)
 
 
-def test_a_gpu_gets_triton_where_it_is_installed_and_else_torch(monkeypatch):
+def test_a_gpu_gets_triton_where_it_is_installed_and_else_torch_and_a_cpu_numba(monkeypatch):
+    assert isinstance(choice.kernels_for(torch.device("cpu")), NumbaKernels)
     assert isinstance(choice.kernels_for(torch.device("cuda")), TritonKernels)
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
     assert not isinstance(choice.kernels_for(torch.device("cuda")), TritonKernels)

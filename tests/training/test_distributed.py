@@ -1,6 +1,5 @@
 """Several processes train the same dictionary as one."""
 
-import csv
 import json
 import os
 import signal
@@ -16,9 +15,11 @@ from safetensors import safe_open
 from sdlcore.model.saving import load_model
 from sdlcore.parallel.groups import Group, Processes
 from sdlcore.sparse.kernels import int8
+from sdlcore.training.history import read_history
 from tests.forking import Forking
 from tests.int8 import with_int8
 from tests.stores import write_store
+from tests.training.test_loop import without_seconds
 from tests.training.together import BASE, SCRIPT, X, splits_of, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
@@ -55,6 +56,7 @@ CASES = {
     "tied crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "tied": True, "lambda_anchor": 0.5},
     "frozen": {"activation": "topk", "k": 4, "frozen": "encoder"},
     "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [30, 48], "contrast": 0.3},
+    "contrast of the first process": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48], "contrast": 0.3},
     "archetypes": {"activation": "topk", "k": 4, "archetypes": 10, "relaxation": 0.5},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
@@ -144,8 +146,7 @@ def command(store: Path, folder: Path, split: str, **settings) -> list[str]:
 
 
 def history(folder: Path) -> list[dict]:
-    with (folder / "history.csv").open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return without_seconds(read_history(folder / "history.csv"))
 
 
 def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, words: list[str]) -> None:
