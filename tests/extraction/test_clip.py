@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,8 @@ from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.clip import image_tower, write_image_stores
 from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.models import load_clip
-from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY
-from tests.extraction.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
+from tests.extraction.conftest import DAMAGED, ClipFiles, picture
 from tests.stores import verify
 
 NAMES = ("train.h5", "test.h5", "skipped.csv")
@@ -183,7 +181,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
     return process
 
 
-@pytest.mark.parametrize("blocks", range(1, 6))
+@pytest.mark.parametrize("blocks", [1, 3])
 def test_a_run_that_was_killed_goes_on_to_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog):
     run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
     killed = start(damaged, clip_files, tmp_path / "cut", blocks=blocks, **SETTINGS)
@@ -193,24 +191,6 @@ def test_a_run_that_was_killed_goes_on_to_the_same_stores(blocks, damaged, clip_
     with caplog.at_level(logging.INFO):
         run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
     assert ("resuming at image" in caplog.text) == (blocks > 1)
-    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
-
-
-def test_ten_kills_at_any_moment_change_nothing(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
-    begin = time.monotonic()
-    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
-    seconds = time.monotonic() - begin
-    for number, share in enumerate(stream(0, "moments").uniform(0, 1, size=10)):
-        process = start(damaged, clip_files, tmp_path / "cut", **SETTINGS)
-        time.sleep(share * seconds)
-        process.kill()
-        process.join()
-        if all(
-            (tmp_path / "cut" / name).exists() for name in NAMES
-        ):  # the kill came too late: once more from the start
-            assert_equal_files(tmp_path / "cut", tmp_path / "whole")
-            (tmp_path / "cut").rename(tmp_path / f"finished{number}")
-    run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
     assert_equal_files(tmp_path / "cut", tmp_path / "whole")
 
 
@@ -233,10 +213,9 @@ def assert_equal_files(one: Path, other: Path) -> None:
 
 
 QUICK = (
-    "{0} was trained with quick_gelu True, but model ViT-B-32 has False; set model to the architecture of the weights, "
-    "whose name ends in -quickgelu"
+    "openai was trained with quick_gelu True, but model ViT-B-32 has False; set model to the architecture of the "
+    "weights, whose name ends in -quickgelu"
 )
-BROKEN = ("", "[]", "{", "[" * 100_000)
 
 
 @pytest.mark.timeout(30)
@@ -245,48 +224,23 @@ BROKEN = ("", "[]", "{", "[" * 100_000)
     [
         ("ViT-B-33", "openai", r"model 'ViT-B-33' is unknown to open_clip; similar names are .*ViT-B-32"),
         ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
-        *(("ViT-B-32", tag, QUICK.format(tag)) for tag in ("openai", "laion400m_e32", "metaclip_400m")),
+        ("ViT-B-32", "openai", QUICK),
+        ("ARCHITECTURE", "beside/open_clip_model.safetensors", "was trained with quick_gelu True"),
         ("ViT-B-32", "missing.safetensors", "weights 'missing.safetensors' of ViT-B-32 do not load"),
         ("missing.json", "openai", "missing.json: not readable as an architecture in JSON"),
-        ("table.csv", "openai", "is unknown to open_clip"),
-        *(
-            (
-                f"broken{number}.json",
-                "openai",
-                rf"broken{number}\.json: (not readable|expected a JSON obj|contains a list)",
-            )
-            for number in range(len(BROKEN))
-        ),
         ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, vision_cfg and text_cfg"),
         ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
     ],
 )
 def test_what_is_no_model_or_no_weights_of_it_is_refused(model, pretrained, message, clip_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("table.csv").touch()
+    Path("beside").mkdir()
+    save_file(load_file(clip_files.weights), "beside/open_clip_model.safetensors")
+    Path("beside/open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
     Path("some.json").write_text('{"embed_dim": 8}')
-    for number, content in enumerate(BROKEN):
-        Path(f"broken{number}.json").write_text(content)
     save_file({"visual.proj": torch.zeros(3, 3)}, "other.safetensors")
     with pytest.raises(SourceError, match=message):
         load_clip(model.replace("ARCHITECTURE", clip_files.architecture), pretrained)
-
-
-def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: ClipFiles, tmp_path: Path):
-    weights = tmp_path / "open_clip_model.safetensors"
-    save_file(load_file(clip_files.weights), weights)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
-    with pytest.raises(SourceError, match="was trained with quick_gelu True"):
-        load_clip(clip_files.architecture, str(weights))
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
-    load_clip(clip_files.architecture, str(weights))
-
-
-def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFiles):
-    model = load_clip(clip_files.architecture, clip_files.weights)
-    image_tower(model, "pooled")
-    with pytest.raises(SourceError, match="embedding: pooled needs an open_clip vision transformer"):
-        image_tower(model, "pooled")
 
 
 @pytest.mark.parametrize(
@@ -360,17 +314,6 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
         for column in ("labels", "references/path"):
             np.testing.assert_array_equal(parts.read(column), whole.read(column))
         np.testing.assert_allclose(parts.read("input"), whole.read("input"), rtol=1e-3, atol=1e-3)
-
-
-def architecture(path: Path, **text: Any) -> str:
-    path.write_text(json.dumps({**ARCHITECTURE, "text_cfg": {**ARCHITECTURE["text_cfg"], **text}}))
-    return str(path)
-
-
-def test_a_missing_gpu_is_not_silently_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees no GPU"):
-        write_image_stores(ClipSource("i", "ViT-B-32", "w"), tmp_path, None, {}, tmp_path / "s", device="cuda")
 
 
 def test_a_source_reads_patches_at_a_block_of_any_image_tower(folder: Path, clip_files: ClipFiles, tmp_path: Path):

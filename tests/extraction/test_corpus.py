@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,13 +33,6 @@ def test_a_buffer_gives_every_item_once_and_none_much_earlier(number, buffer, se
         assert order == items
 
 
-def test_small_texts_are_whole_and_shuffled_once(lines: Path):
-    text = opened_text(lines)
-    numbers = [document.number for document in text.documents()]
-    assert numbers == stream(0, "documents").permutation(NUMBER).tolist()
-    assert text.facts["order"] == "shuffled once"
-
-
 @pytest.mark.parametrize("limit", [0, 2**20])
 def test_documents_come_in_the_same_order_from_any_place_on(limit: int, lines: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", limit)
@@ -62,12 +54,6 @@ def test_large_texts_are_read_as_far_as_they_are_needed(lines: Path, monkeypatch
     assert len([next(documents) for _ in range(NUMBER - 20)]) == NUMBER - 20
 
 
-def test_a_json_file_is_whole_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
-    (tmp_path / "a.json").write_text('["one", "two"]')
-    assert opened_text(tmp_path / "a.json").facts["order"] == "shuffled once"
-
-
 def test_what_identifies_a_text_fits_into_a_store(tmp_path: Path):
     for number in range(3 * corpus.LISTED_FILES):
         (tmp_path / f"{number}.txt").write_text(f"document {number}")
@@ -78,9 +64,3 @@ def test_what_identifies_a_text_fits_into_a_store(tmp_path: Path):
     for number in range(1, 3 * corpus.LISTED_FILES):
         (tmp_path / f"{number}.txt").unlink()
     assert list(opened_text(tmp_path).facts["files"]) == ["0.txt"]
-
-
-def test_a_buffers_order_is_well_mixed(lines: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
-    numbers = [document.number for document in opened_text(lines, TextOptions(shuffle_buffer=NUMBER)).documents()]
-    assert abs(np.corrcoef(numbers, np.arange(NUMBER))[0, 1]) < 0.3

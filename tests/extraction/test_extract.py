@@ -394,24 +394,6 @@ def test_a_call_that_was_cut_off_resumes_with_the_same_bits(kind, out, lm, image
     assert contents("cut") == expected
 
 
-def test_memory_does_not_grow_with_the_data(tmp_path: Path):
-    import tracemalloc
-
-    def peak(batches: int) -> int:
-        tracemalloc.start()
-        generator = torch.Generator().manual_seed(0)
-
-        class Coming:
-            def __iter__(self) -> Any:
-                return (torch.randn(64, 6, generator=generator) for _ in range(batches))
-
-        sdl.extract(own_model(), Coming(), at="encoder.0", out=tmp_path / f"{batches}.h5", **QUIET).close()
-        return tracemalloc.get_traced_memory()[1]
-
-    peak(20)
-    assert peak(400) < 1.5 * peak(40) + 2**20
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -24,7 +24,7 @@ from sdlcore.extraction.text import read_documents
 from sdlcore.extraction.tokens import opening_of, separator_of
 from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY
-from tests.extraction.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
+from tests.extraction.tiny_llama import BLOCKS, documents, save_tiny_llama
 
 SOURCE = LanguageSource(
     "tiny", "words", layer=2, context_length=16, contexts_per_batch=3, train_samples=500, test_samples=100
@@ -137,29 +137,6 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
         start = max(row["place"] for row in context if row["document"] >= 0) + 1
 
 
-def test_no_document_is_in_both_stores_and_no_dropped_kind_remains(folder: Path, text: Path, tmp_path: Path):
-    write_language_stores(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
-    train, facts = read(tmp_path / "train.h5")
-    test, _ = read(tmp_path / "test.h5")
-    assert not set(train["document"]) & set(test["document"])
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    loud = tokenizer(f" {LOUD}")["input_ids"]
-    assert len(loud) == 1
-    assert facts["rows_by_kind"]["outlier"] > 0
-    for part in (train, test):
-        norms = np.linalg.norm(part["input"].astype(float), axis=1)
-        assert norms.max() <= facts["largest_norm"]["input"] * 1.001
-        assert not np.isin(part["token"], [*loud, separator_of(tokenizer)]).any()
-
-
-def test_outliers_are_stored_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
-    source = SOURCE.changed(outlier_norm=1e6)
-    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
-    train, facts = read(tmp_path / "train.h5")
-    assert facts["rows_by_kind"]["outlier"] == 0
-    assert AutoTokenizer.from_pretrained(folder)(f" {LOUD}")["input_ids"][0] in train["token"]
-
-
 def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
     for size in (1, 7):
         source = SOURCE.changed(contexts_per_batch=size)
@@ -211,22 +188,6 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
     assert set(facts["text"]["files"]) == {"words.json"}
 
 
-@pytest.mark.parametrize(
-    ("choice", "input", "target"),
-    [
-        ({"site": "mlp"}, "block 2 (blocks.1.mlp.hook_in)", "block 2 (blocks.1.hook_mlp_out)"),
-        ({"layers": (1, 3)}, "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"),
-    ],
-)
-def test_provenance_has_a_convention_for_each_site(choice, input, target, folder, text, tmp_path):
-    source = SOURCE.changed(**choice)
-    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
-    _, facts = read(tmp_path / "train.h5")
-    assert input in facts["input"]
-    assert target in facts["target"]
-    assert facts["median_norm"].keys() == {"input", "target"}
-
-
 @pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
 def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path):
     source = SOURCE.changed(train_samples=train, test_samples=test)
@@ -262,13 +223,6 @@ def test_parts_are_separate_files_of_separate_documents(whole, folder, text, tmp
         states = whole_model.sites(ids[columns["document"][0]][: len(first) + 1], source)[0]
         assert columns["position"][0] == 1
         np.testing.assert_allclose(columns["input"][:2].astype(float), states[1:3], rtol=2e-3, atol=2e-4)
-
-
-def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
-    source = SOURCE.changed(train_samples=3000)
-    with pytest.raises(SourceError, match=r"ends after \d+ rows"):
-        write_language_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
-    assert not (tmp_path / "part.h5").exists()
 
 
 @pytest.mark.slow

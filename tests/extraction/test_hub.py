@@ -160,12 +160,6 @@ def test_what_the_hub_does_not_provide_is_refused_in_a_sentence(hub: tuple[str, 
         assert re.search(sentence, messages[name], flags=re.DOTALL), f"{name}: {messages[name]}"
 
 
-def test_a_model_that_is_not_in_the_cache_needs_a_network(hub: tuple[str, Path], tmp_path: Path):
-    code = f"from sdlcore.extraction import models; models.find_checkpoint({MODEL!r})"
-    done = run(["-c", code], hub[0], tmp_path, HF_HUB_OFFLINE="1")
-    assert re.search(f"SourceError: {MODEL}: .*LocalEntryNotFoundError", last_line(done))
-
-
 def test_a_path_that_is_wrong_does_not_wait_for_a_hub_that_cannot_be_reached(tmp_path: Path):
     code = """
 import time

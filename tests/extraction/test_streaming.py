@@ -22,7 +22,7 @@ from sdlcore.extraction.language import write_language_stores
 from sdlcore.extraction.stream import open_language_stream, write_language_recipe
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.random_streams import stream
-from tests.extraction.tiny_llama import WORDS, documents, save_tiny_llama
+from tests.extraction.tiny_llama import documents, save_tiny_llama
 
 SOURCE = LanguageSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
 BUFFER, BATCH = 230, 50  # of which a buffer takes four
@@ -155,16 +155,6 @@ def test_marks_spare_the_model_the_contexts_before_them(recipe: Path, tmp_path: 
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
     assert ranges == [tuple(marks["3"][:2])]
     assert marks["3"][0] > 0
-
-
-def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):
-    short = tmp_path / "short.json"
-    short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
-    source = SOURCE.changed(test_samples=20)
-    write_language_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
-    message = r"short\.json: no token becomes a row of the stream; take a longer text"
-    with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
-        rows.batches(0)
 
 
 def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp_path: Path):

@@ -78,11 +78,6 @@ def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_pa
     assert list(read_documents(tmp_path / "rows")) == ["1a", "1b", "2a", "2b"]
 
 
-def test_nul_bytes_are_text(tmp_path: Path):
-    (tmp_path / "a.txt").write_bytes(b"one\0two")
-    assert list(read_documents(tmp_path / "a.txt")) == ["one\0two"]
-
-
 def test_links_below_a_folder_are_followed_and_a_broken_one_is_an_error(tmp_path: Path):
     root = tmp_path / "root"
     (root / "sub.txt").mkdir(parents=True)

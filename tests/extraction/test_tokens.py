@@ -86,8 +86,3 @@ def test_the_opening_is_as_the_user_says():
     assert [opening_of(tokenizer, bos) for bos in (True, False, None)] == [0, None, None]
     with pytest.raises(SourceError, match="bos is True, but the tokenizer has no bos token; leave bos out"):
         opening_of(PreTrainedTokenizerFast(tokenizer_object=words), True)
-
-
-def test_a_tokenizer_that_knows_no_letter_a_opens_with_nothing():
-    words = Tokenizer(models.BPE({"b": 0, "<s>": 1}, []))
-    assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) is None

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,14 @@ def test_one_file_has_all_pictures_and_nothing_from_elsewhere(pages: ImagePages,
     assert "tokens" not in text.partition("</style>")[2]
     assert "latent 3: active at" in str(pages)
     assert 'class="sdl"' in pages._repr_html_()
+
+
+def test_the_title_counts_images_that_could_not_be_read(sae, vit: nn.Module, folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "some")
+    (tmp_path / "some/left/broken.png").write_text("no picture")
+    store = extract(vit, tmp_path / "some", tmp_path / "some.h5", tokens="patches", max_unreadable=0.1)
+    pages = sdl.top_images(sae, store, LATENTS, processor=SEEN, number=1, progress=False)
+    assert pages.title == "some.h5, without 1 images that could not be read"
 
 
 def test_whole_images_need_no_preprocessing(vit: nn.Module, folder: Path, tmp_path: Path):

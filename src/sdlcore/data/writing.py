@@ -25,6 +25,7 @@ from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings, StoredPrecision, checked
 from sdlcore.storage.files import atomic_path, check_writable, disk_errors, lock, remove_leftovers, write_json
+from sdlcore.storage.parsing import parsing
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +206,8 @@ class ResumableWriter:
     def _take_over(self) -> None:
         """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
         found = self.folder / PROGRESS
-        progress = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {"identity": None, "sizes": {}}
+        with parsing(found, "progress in JSON", f"remove {self.folder} to begin anew"):
+            progress = json.loads(found.read_text("utf-8")) if found.exists() else {"identity": None, "sizes": {}}
         sizes: dict[str, int] = progress["sizes"]
         files = [(self._file_of(name), size) for name, size in sizes.items()]
         # a file is missing if a kill interrupted the removal of the folder

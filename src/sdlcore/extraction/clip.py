@@ -69,17 +69,11 @@ def write_image_stores(
 
     Parameters
     ----------
-    source
-        Settings.
-    images
-        Folder in ImageFolder layout.
-    test_images
-        Folder of the evaluation store's images, with the same classes; None to hold out ``source.test_samples`` random
-        images of ``images``.
+    images, test_images
+        Folders in ImageFolder layout with the same classes. Without ``test_images``, ``source.test_samples`` random
+        images of ``images`` are held out.
     stores
         train, test or both -> file to write.
-    skipped_path
-        CSV file to write.
     model, pretrained
         Arguments of `load_clip`, or of `load_vision` if ``model`` contains a colon; None for the names in ``source``.
     part
@@ -165,11 +159,9 @@ def _facts(part: Split, split: str) -> dict[str, Any]:
 
 
 def image_tower(model: Any, embedding: str) -> Any:
-    """Return the module whose output is the embedding of an image (B x 3 x height x width -> B x n_p).
+    """Return the module whose output is the embedding of an image (`CONVENTIONS`; B x 3 x height x width -> B x n_p).
 
-    ``joint`` is the embedding that CLIP compares with texts, without normalisation. ``pooled`` is the output of the
-    vision transformer after its last layer norm, before the projection into the joint space. For this, the projection
-    is removed from the model; SourceError if there is none.
+    For ``pooled``, the projection is removed from the model; SourceError if there is none.
     """
     visual = model.visual
     if embedding == "pooled":
@@ -183,14 +175,9 @@ def image_tower(model: Any, embedding: str) -> Any:
 
 
 def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
-    """Choose the images of the training and the evaluation store.
+    """Choose the images of the training and the evaluation store, by the sorted content of the folders.
 
-    The choice depends only on the sorted content of the folders, not on the order of files on the disk.
-
-    Raises
-    ------
-    SourceError
-        If a folder cannot be used, has too few images or other classes.
+    SourceError if a folder cannot be used, has too few images or other classes.
     """
     train = list_images(images, f"images {KEYS}")
     if test_images is None:

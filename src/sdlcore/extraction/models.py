@@ -61,21 +61,11 @@ def checkpoint_facts(reference: str | Path, folder: Path) -> dict[str, Json]:
 
 
 def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCausalLM") -> Any:
-    """Load a model of transformers.
+    """Load a model of transformers by its class ``kind``.
 
-    Parameters
-    ----------
-    name
-        A folder with a checkpoint in safetensors, a ``.gguf`` file, or OWNER/NAME at the hub.
-    dtype
-        Precision; auto for that of the checkpoint. GGUF files become float32.
-    kind
-        Name of the class of transformers that loads it.
-
-    Raises
-    ------
-    SourceError
-        If the model does not exist, needs code from its checkpoint, or lacks weights.
+    ``name`` is a folder with a checkpoint in safetensors, a ``.gguf`` file, or OWNER/NAME at the hub. ``dtype`` is the
+    precision; auto for that of the checkpoint. GGUF files become float32. SourceError if the model does not exist,
+    needs code from its checkpoint, or lacks weights.
     """
     path = user_path(name, "model")
     if path.suffix == ".gguf" and path.is_file():
@@ -188,22 +178,12 @@ def open_clip() -> Any:
 def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str = "cpu") -> Any:
     """Load a CLIP model of open_clip with its weights, in evaluation mode.
 
-    Parameters
-    ----------
-    model
-        Name of an open_clip architecture, or path of a JSON file that describes one.
-    pretrained
-        A file of weights, a tag that open_clip lists for the model, or ``hf-hub:<owner>/<name>``.
-    dtype
-        float32, or bfloat16: weights of matrix products in bfloat16, norms in float32.
-    device
-        Device of the model.
+    ``model`` is the name of an architecture in open_clip, or a JSON file that describes one. ``pretrained`` is a file
+    of weights, a tag that open_clip lists for the model, or ``hf-hub:<owner>/<name>``. ``dtype`` is float32, or
+    bfloat16: weights of matrix products in bfloat16, norms in float32.
 
-    Raises
-    ------
-    SourceError
-        If the architecture or the weights do not exist or do not match. Refused are also weights that were trained with
-        QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
+    SourceError if the architecture or the weights do not exist or do not match. Refused are also weights that were
+    trained with QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
     """
     library, weights = open_clip(), pretrained
     name = register_architecture(model)
@@ -278,15 +258,8 @@ def register_architecture(model: str) -> str:
 def load_vision(name: str, dtype: str = "float32", device: str = "cpu") -> Any:
     """Load a vision model in evaluation mode.
 
-    Parameters
-    ----------
-    name
-        ``open_clip:ARCHITECTURE:PRETRAINED`` as for `load_clip`, whose image tower is returned; ``timm:MODEL``, or
-        ``timm:MODEL:FILE`` for weights in a file; ``transformers:NAME`` or NAME, a folder or a name at the hub.
-    dtype
-        float32 or bfloat16.
-    device
-        Device of the model.
+    ``name`` is ``open_clip:ARCHITECTURE:PRETRAINED`` as for `load_clip`, whose image tower is returned; ``timm:MODEL``,
+    or ``timm:MODEL:FILE`` for weights in a file; ``transformers:NAME`` or NAME, a folder or a name at the hub.
     """
     library, _, rest = name.partition(":")
     first, _, second = rest.partition(":")

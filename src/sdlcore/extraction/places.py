@@ -36,13 +36,7 @@ SHORT = {
 
 
 def read_name(name: str) -> tuple[int, str]:
-    """Return the block, counted from 1, and the place that a name denotes.
-
-    Raises
-    ------
-    ValueError
-        If it is no name of a place that sdlcore reads.
-    """
+    """Return the block, counted from 1, and the place that a name denotes; ValueError for an unknown name."""
     if (match := _HOOK.fullmatch(name)) and match[2] in _PLACES:
         return int(match[1]) + 1, _PLACES[match[2]]
     if (match := _SHORT.fullmatch(name)) and match[1] in SHORT:
@@ -58,17 +52,8 @@ def read_name(name: str) -> tuple[int, str]:
 def located(layer: Any, place: str | None) -> tuple[Any, Any]:
     """Return layer and place, with names replaced by blocks, counted from 1, and the place that they name.
 
-    Parameters
-    ----------
-    layer
-        A block, a name, several of these, or None.
-    place
-        The place that was given beside it; None for the default.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, names another place than ``place``, or several name different places in different blocks.
+    ``layer`` is a block, a name, several of these, or None; ``place`` was given beside it, or is None. ValueError if a
+    name is unknown, names another place than ``place``, or several name different places in different blocks.
     """
     several = list(layer) if isinstance(layer, Iterable) and not isinstance(layer, str) else [layer]
     if not any(isinstance(one, str) for one in several):

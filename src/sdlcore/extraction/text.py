@@ -83,22 +83,11 @@ class Text(NamedTuple):
 
 
 def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = None) -> Text:
-    """Open a text.
+    """Open a text: a file, a folder (see `read_documents`) or ``dataset:OWNER/NAME``; or documents from Python, i.e.
+    strings, chats, or the rows of a `datasets` data set, in their order.
 
-    Parameters
-    ----------
-    texts
-        A file, a folder (see `read_documents`), ``dataset:OWNER/NAME``; or documents from Python: strings, chats, or
-        the rows of a `datasets` data set, in their order.
-    options
-        How to read a file or a data set.
-
-    Raises
-    ------
-    SourceError
-        If the text does not exist or cannot be read.
-    ValueError
-        If a document from Python is neither a string nor a chat.
+    ``options`` say how to read a file or a data set. SourceError if the text does not exist or cannot be read;
+    ValueError if a document from Python is neither a string nor a chat.
     """
     options = TextOptions.from_dict(options) if isinstance(options, Mapping) else options or TextOptions()
     if not isinstance(texts, str | Path):
@@ -224,12 +213,8 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[Any]:
     A ``.txt`` file is split at blank lines, but in a folder every ``.txt`` file is one document. A ``.json`` file
     contains an object of titles with ``{"extract": text}``, or a list of texts or of ``{"text": text}``, and is read
     whole. Every line of a ``.jsonl`` file is a text, or an object with the key ``column``. A ``.parquet`` file has that
-    column; null is an empty document.
-
-    Raises
-    ------
-    SourceError
-        If the text does not exist, or a file cannot be read, is not UTF-8, or has another form.
+    column; null is an empty document. SourceError if the text does not exist, or a file cannot be read, is not UTF-8,
+    or has another form.
     """
     for file, number, entry, key in _entries(path, column):
         content = entry.get(key, entry) if isinstance(entry, dict) else entry
@@ -245,17 +230,8 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[Any]:
 def read_labels(path: str | Path, column: str) -> list[Any]:
     """Return the class of each document of a labelled text, in the order of `read_documents`.
 
-    Parameters
-    ----------
-    path
-        A ``.json``, ``.jsonl`` or ``.parquet`` file, or a folder of such files.
-    column
-        Key or column that names the class of a document. Documents without it, or with null, have no class: None.
-
-    Raises
-    ------
-    SourceError
-        As `read_documents`; or if the text has no such column, or is plain text.
+    ``column`` is the key or column of a ``.json``, ``.jsonl`` or ``.parquet`` text that names the class. Documents
+    without it, or with null, have no class: None. SourceError if no document has it.
     """
     classes: list[Any] = []
     keys: set[str] = set()

@@ -163,20 +163,9 @@ def pack(
 ) -> Iterator[Tokens]:
     """Yield contexts of ``context_length`` tokens, with ``separator`` between documents.
 
-    A document continues in the next context. A remainder that does not fill a context is dropped.
-
-    Parameters
-    ----------
-    documents
-        Tokenised documents; empty ones are skipped.
-    separator
-        Id of the token between documents.
-    context_length
-        T.
-    bos
-        Id of a token that every context begins with.
-    position
-        Number of tokens of the first document to skip, because earlier contexts contain them (`Tokens.next`).
+    A document continues in the next context. Empty documents are skipped, and a remainder that does not fill a context
+    is dropped. Every context begins with the token ``bos``, unless it is None. ``position`` is the number of tokens of
+    the first document that earlier contexts contain (`Tokens.next`).
     """
     body = context_length - (bos is not None)
     opening = np.array([[]] * 5 if bos is None else [[bos], [-1], [-1], [-1], [1]], dtype=np.int32)

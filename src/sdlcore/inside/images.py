@@ -273,7 +273,9 @@ def top_images(
             facts = latent, len(values) / store.rows, *histogram_of(values)
             features.append(Feature(*facts, top, intervals, None, nearest[latent]))
         units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
-        return ImagePages(Path(store.path).name, coder.config.n_q, store.rows, features, units)
+        skipped: Any = store.provenance.get("skipped")
+        title = Path(store.path).name + (f", without {len(skipped)} images that could not be read" if skipped else "")
+        return ImagePages(title, coder.config.n_q, store.rows, features, units)
 
 
 def _example(

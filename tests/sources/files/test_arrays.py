@@ -101,16 +101,6 @@ def test_hdf5_whose_data_lie_elsewhere_or_nowhere_or_are_no_numbers_is_refused(t
     assert_refused(tmp_path / "x.h5", message, key)
 
 
-def test_links_within_a_file_are_followed(tmp_path):
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["a/b/x"] = X
-        file["near"] = h5py.SoftLink("a/b/x")
-        file["group"] = h5py.SoftLink("/a/b")
-    for key in ("near", "group/x", "/group/x"):
-        with open_array(f"{tmp_path}/x.h5#{key}") as array:
-            np.testing.assert_array_equal(array.read(0, 500), X)
-
-
 @pytest.mark.parametrize("change", [lambda path: os.truncate(path, 5000), lambda path: os.utime(path, ns=(0, 1))])
 def test_a_file_that_is_written_to_while_it_is_read_is_named(tmp_path, change):
     np.save(path := tmp_path / "x.npy", X)
