@@ -3,16 +3,13 @@
 import csv
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import open_clip
 import pytest
@@ -22,15 +19,13 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import ResumableWriter, unite
+from sdlcore.data.writing import unite
 from sdlcore.errors import SourceError
-from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.clip import image_tower, write_image_stores
 from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.models import load_clip
 from tests.conftest import REPOSITORY
 from tests.extraction.conftest import DAMAGED, ClipFiles, picture
-from tests.stores import verify
 
 NAMES = ("train.h5", "test.h5", "skipped.csv")
 
@@ -158,42 +153,6 @@ def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files
 SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
 
 
-def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multiprocessing.Process:
-    """Run an extraction in its own process, which kills itself after it has written some blocks."""
-
-    def work() -> None:
-        append, remaining = ResumableWriter.append, blocks
-
-        def counted(*block: Any, **columns: Any) -> None:
-            nonlocal remaining
-            if remaining == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            remaining = None if remaining is None else remaining - 1
-            append(*block, **columns)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ResumableWriter, "append", counted)
-            patch.setattr(store_module, "COMMIT_BATCHES", 2)
-            run(*arguments, **settings)
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
-
-
-@pytest.mark.parametrize("blocks", [1, 3])
-def test_a_run_that_was_killed_goes_on_to_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog):
-    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
-    killed = start(damaged, clip_files, tmp_path / "cut", blocks=blocks, **SETTINGS)
-    killed.join()
-    assert killed.exitcode == -signal.SIGKILL
-    assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
-    with caplog.at_level(logging.INFO):
-        run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
-    assert ("resuming at image" in caplog.text) == (blocks > 1)
-    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
-
-
 def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, clip_files, tmp_path, caplog):
     with pytest.raises(SourceError, match="raise max_unreadable"):
         run(damaged, clip_files, tmp_path, **SETTINGS | {"max_unreadable": 0})
@@ -201,15 +160,6 @@ def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, cli
         run(damaged, clip_files, tmp_path, **SETTINGS)
     assert "train: resuming at image 8 of 8" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
-
-
-def assert_equal_files(one: Path, other: Path) -> None:
-    assert contents(one) == contents(other)
-    assert (one / "skipped.csv").read_text() == (other / "skipped.csv").read_text()
-    for name in NAMES[:2]:
-        verify(one / name)
-        with h5py.File(one / name) as a, h5py.File(other / name) as b:
-            assert dict(a.attrs) == dict(b.attrs)
 
 
 QUICK = (
