@@ -63,8 +63,8 @@ class Extractions(Forking):
         model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
         source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
         command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
-        command += ["--buffer-rows", "500", "--recipe", str(into / "train.json")] if recipe else []
-        command += ["--outputs", str(into / "train.h5"), str(into / "test.h5")]
+        train = "train.json" if recipe else "train.h5"
+        command += ["--buffer-rows", "500", "--outputs", str(into / train), str(into / "test.h5")]
         return self._start(command, into, whole_bytes)
 
     def train(self, recipe: Path, into: Path, whole_bytes: int) -> int:

@@ -126,7 +126,7 @@ def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: P
     assert len(np.unique(actual[:period], axis=0)) == period
 
 
-@pytest.mark.parametrize("marks", ["kept", "lost", "broken", "of another stream"])
+@pytest.mark.parametrize("marks", ["kept", "lost", "of another stream"])
 def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str, recipe: Path, tmp_path: Path):
     with opened(recipe, tmp_path / "whole") as rows:
         expected = batches(rows, range(30))
@@ -136,8 +136,6 @@ def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str,
     assert set("012345") <= json.loads(file.read_text())["marks"].keys()
     if marks == "lost":
         file.unlink()
-    elif marks == "broken":
-        file.write_text(file.read_text()[:-20])
     elif marks == "of another stream":
         file.write_text(json.dumps({"stream": "another", "marks": {"5": [40, 0, 0]}}))
     for start in (22, 3):
@@ -171,7 +169,7 @@ def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp
 def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp_path: Path):
     """Each process runs the model over every other batch of contexts; an odd batch is left over."""
     with opened(recipe, tmp_path / "alone") as rows:
-        expected = [rows.batches(step)[0].copy() for step in STEPS]
+        expected = [rows.batches(step)[0].copy() for step in READ]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
@@ -189,7 +187,7 @@ def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp
         assert 0 < passes[0] < passes[1]  # fewer than there are batches of contexts
 
 
-STEPS = (0, 1, 2, 9)
+READ = (0, 1, 2, 9)
 TURNS = """
 import sys
 from pathlib import Path
@@ -199,7 +197,7 @@ import torch
 import torch.distributed as dist
 
 from sdlcore.extraction import stream
-from tests.extraction.test_streaming import STEPS, opened
+from tests.extraction.test_streaming import READ, opened
 
 dist.init_process_group("gloo")
 started, given = [], []
@@ -207,7 +205,7 @@ run, exchange = stream.TextStream._run, dist.all_gather_object
 stream.TextStream._run = lambda self, batches: started.extend(batches) or run(self, batches)
 dist.all_gather_object = lambda batches, *call: given.extend(batches) or exchange(batches, *call)
 with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
-    np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))
+    np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in READ]))
 np.save(sys.argv[3].replace(".npy", ".passes.npy"), [len(started), len(given)])
 dist.destroy_process_group()
 """

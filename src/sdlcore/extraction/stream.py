@@ -232,13 +232,9 @@ class TextStream:
     def _read_marks(self) -> dict[int, _Mark]:
         if self._marks_path is None or not self._marks_path.exists():
             return {}
-        try:
-            content = json.loads(self._marks_path.read_text())
-            if content["stream"] == self._identity:
-                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
-        return {}
+        content = json.loads(self._marks_path.read_text())
+        is_same = content["stream"] == self._identity
+        return {int(at): _Mark(*mark) for at, mark in content["marks"].items()} if is_same else {}
 
 
 def stream(
