@@ -143,7 +143,7 @@ def _start(teacher: SparseCoder, whiten: Tensor, out: Forward, counts: Tensor) -
     W = (sums / counts.clamp(min=1))[:, None] * (teacher.W_dec @ whiten)
     p = counts.clamp(0.5, n - 0.5) / n
     b = (p / (1 - p)).log() - 0.5 * W.square().sum(1)
-    return _State(W, b, *(torch.zeros_like(one) for one in (W, b, W, b)))
+    return _State(W, b, *(torch.zeros_like(weights) for weights in (W, b, W, b)))
 
 
 def _active(out: Forward) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Open dictionaries in sdlcore's or another library's format, export them, and take them as arguments."""
+"""Open dictionaries in sdlcore's or another library's format, make them in a run's folder, and export them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -196,7 +196,7 @@ def by_name(dictionaries: Any) -> Mapping[Any, Any]:
 
 def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
     """Return the models of several dictionaries, by name or numbered from 0; ValueError if weights are not finite."""
-    coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
+    coders = {name: coder_of(dictionary) for name, dictionary in by_name(dictionaries).items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):
             raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")

@@ -95,14 +95,14 @@ def fit_many(
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
     with (
         activations(x, target) as samples,
-        progress_bar(sum(one.config.steps for one in fits.values()), progress) as bar,
+        progress_bar(sum(training.config.steps for training in fits.values()), progress) as bar,
     ):
         batches, facts = stored_batches(samples), {}
-        for name, one in fits.items():
+        for name, training in fits.items():
             with _naming(name):
-                facts[name], run = one.facts(batches), folders[name]
+                facts[name], run = training.facts(batches), folders[name]
                 if run is not None and is_finished(run, facts[name]):
-                    bar.update(one.config.steps)
+                    bar.update(training.config.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
