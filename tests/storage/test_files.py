@@ -18,7 +18,6 @@ from safetensors.numpy import save_file
 
 from sdlcore.errors import SourceError
 from sdlcore.storage.files import (
-    atomic_folder,
     atomic_path,
     lock,
     make_once,
@@ -98,23 +97,6 @@ def test_of_several_that_write_one_file_the_last_wins_and_none_is_half_written(t
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    def fail() -> None:
-        with atomic_folder(tmp_path / "deep/folder") as part:
-            (part / "a").touch()
-            raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"):
-        fail()
-    assert list((tmp_path / "deep").iterdir()) == []
-    with atomic_folder(tmp_path / "deep/folder") as part:
-        (part / "a").touch()
-    assert [path.name for path in (tmp_path / "deep").rglob("*")] == ["folder", "a"]
-    assert stat.S_IMODE((tmp_path / "deep/folder").stat().st_mode) == stat.S_IMODE((tmp_path / "deep").stat().st_mode)
-    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "deep/folder"):
-        pass
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -145,20 +127,30 @@ def test_a_lock_is_held_by_one_and_released_by_a_kill(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_made_once_by_all_that_ask_for_it(tmp_path):
+def test_a_folder_is_made_once_by_all_that_ask_for_it_and_appears_whole_or_not_at_all(tmp_path):
     made = []
 
-    def make(path: Path) -> None:
+    def fill(path: Path) -> None:
+        (path / "a").touch()
         made.append(path)
         time.sleep(0.2)
-        path.mkdir()
 
-    threads = [threading.Thread(target=make_once, args=(tmp_path / "folder", make)) for _ in range(3)]
+    def fail(path: Path) -> None:
+        (path / "a").touch()
+        raise ValueError("stop")
+
+    folder = tmp_path / "deep/folder"
+    with pytest.raises(ValueError, match="stop"):
+        make_once(folder, fail)
+    assert list((tmp_path / "deep").iterdir()) == []
+    threads = [threading.Thread(target=make_once, args=(folder, fill)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == list(tmp_path.iterdir()) == [tmp_path / "folder"]
+    assert len(made) == 1
+    assert list((tmp_path / "deep").rglob("*")) == [folder, folder / "a"]
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode)
 
 
 def test_json_refuses_what_is_not_json_and_writes_a_list_of_numbers_on_one_line(tmp_path):

@@ -23,7 +23,7 @@ from PIL import Image
 
 from sdlcore import SourceError
 from sdlcore.identity import NUMBERS, provenance
-from sdlcore.storage.files import atomic_folder, write_json
+from sdlcore.storage.files import write_json
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def tree_name(train_images: int, test_images: int) -> str:
 
 
 def make_tree(out_dir: Path, by_hand: str | Path, train_images: int, test_images: int) -> None:
-    """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
+    """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``.
 
     All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
     of the data and the boundaries of the terciles.
@@ -98,16 +98,15 @@ def make_tree(out_dir: Path, by_hand: str | Path, train_images: int, test_images
             )
         data[split] = Pictures(*(values[:number] for values in data[split]))
     terciles = measure_terciles(data["train"])
-    with atomic_folder(out_dir) as part:
-        for split, pictures in data.items():
-            _write_pictures(part / split, pictures, class_folders(pictures, terciles))
-        facts = provenance(
-            data=where,
-            sha256=SHA256,
-            images=image_counts,
-            terciles={name: borders.tolist() for name, borders in terciles._asdict().items()},
-        )
-        write_json(part / "provenance.json", facts)
+    for split, pictures in data.items():
+        _write_pictures(out_dir / split, pictures, class_folders(pictures, terciles))
+    facts = provenance(
+        data=where,
+        sha256=SHA256,
+        images=image_counts,
+        terciles={name: borders.tolist() for name, borders in terciles._asdict().items()},
+    )
+    write_json(out_dir / "provenance.json", facts)
     log.info("%s: %d + %d images in %d classes", out_dir, train_images, test_images, len(all_class_folders()))
 
 

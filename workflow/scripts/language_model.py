@@ -5,7 +5,7 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.identity import NUMBERS
-from sdlcore.storage.files import atomic_folder, link, make_once, sha256_of
+from sdlcore.storage.files import link, make_once, sha256_of
 
 
 def main(*, gguf: Path, cache: Path, output: Path) -> None:
@@ -17,9 +17,8 @@ def main(*, gguf: Path, cache: Path, output: Path) -> None:
     """
 
     def convert(folder: Path) -> None:
-        with atomic_folder(folder) as part:
-            load_any(gguf).save_pretrained(part)
-            load_tokenizer(gguf).save_pretrained(part)
+        load_any(gguf).save_pretrained(folder)
+        load_tokenizer(gguf).save_pretrained(folder)
 
     folder = cache / f"{gguf.stem}-{sha256_of(gguf)[:16]}-{NUMBERS['language_model']}"
     make_once(folder, convert)

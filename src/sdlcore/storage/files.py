@@ -59,20 +59,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a new folder to fill, and move it to ``path`` when the block ends without an exception.
-
-    ``path`` must not exist, or be an empty folder. A process that is killed inside the block leaves ``path`` unchanged.
-    """
-    path = Path(path)
-    with disk_errors(path), _hidden_folder(path) as folder:
-        part = folder / path.name
-        part.mkdir()
-        yield part
-        part.replace(path)
-
-
-@contextmanager
 def _hidden_folder(beside: Path) -> Iterator[Path]:
     beside.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(beside)
@@ -136,16 +122,21 @@ def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
         held.release()
 
 
-def make_once(folder: str | Path, make: Callable[[Path], None]) -> None:
-    """Create a folder with ``make`` if it does not exist. If several processes try, one creates it, the others wait.
+def make_once(folder: str | Path, fill: Callable[[Path], None]) -> None:
+    """Create a folder with what ``fill`` writes, if it does not exist. The folder appears whole or not at all.
 
-    The folder's name must identify its content, since an existing folder is used as it is.
+    If several processes try, one creates it, and the others wait. The folder's name must identify its content, since an
+    existing folder is used as it is.
     """
     folder = Path(folder)
-    if not folder.exists():
-        with lock(folder, -1):
-            if not folder.exists():  # another process may have created it meanwhile
-                make(folder)
+    if folder.exists():
+        return
+    with lock(folder, -1), disk_errors(folder), _hidden_folder(folder) as hidden:
+        if not folder.exists():  # another process may have created it meanwhile
+            part = hidden / folder.name
+            part.mkdir()
+            fill(part)
+            part.replace(folder)
 
 
 def link(folder: Path, path: Path) -> None:
