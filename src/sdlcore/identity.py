@@ -79,25 +79,30 @@ def provenance(**facts: Any) -> dict[str, Any]:
     return {**facts, "versions": dict(_versions()), "package": _digest_of_package()}
 
 
-def difference(made: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Return the first difference between the identities in two provenances: its key and both values, as text.
-
-    The text is empty if they are the same run.
-    """
-    runs = [facts.get(ENTRY, {}) for facts in (made, asked)]
-    if runs[0] == runs[1]:
-        return ""
-    path = _first_difference(*runs)
-    values = [_value(facts, path) for facts in (made, asked)]
-    key = f"NUMBERS[{runs[1]['stage']!r}]" if path == ("number",) else ".".join(path).removeprefix("settings.")
-    return f"{key} is {values[0]}, here {values[1]}"
-
-
 def require_same(place: str | Path, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise `SourceError` if a file or a folder holds another run than the one that is asked for."""
-    if found := difference(made, asked):
-        kind = "file" if Path(place).is_file() else "folder"
-        raise SourceError(f"{place} belongs to another run: {found}. Delete it, or choose another {kind}.")
+    """Raise `SourceError` if the provenance ``made`` of a file or a folder has another identity than the one ``asked``.
+
+    The message names the first difference, with both values; for a setting at its default, that of all settings.
+    """
+    runs = [_leaves(facts.get(ENTRY, {})) for facts in (made, asked)]
+    missing = object()  # None is the value of some settings
+    paths = {**runs[1], **runs[0]}
+    path = next((path for path in paths if runs[0].get(path, missing) != runs[1].get(path, missing)), None)
+    if path is None:
+        return
+    values = [{**_leaves(facts), **run}.get(path, "missing") for run, facts in zip(runs, (made, asked), strict=True)]
+    was, now = map(short_text, values)
+    key = f"NUMBERS[{asked[ENTRY]['stage']!r}]" if path == ("number",) else ".".join(path).removeprefix("settings.")
+    kind = "file" if Path(place).is_file() else "folder"
+    difference = f"{key} is {was}, here {now}"
+    raise SourceError(f"{place} belongs to another run: {difference}. Delete it, or choose another {kind}.")
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return the values in nested dictionaries by their paths."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {place: leaf for key, part in value.items() for place, leaf in _leaves(part, (*path, key)).items()}
 
 
 def log_other_computer(place: str | Path, made: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -128,28 +133,6 @@ def finished_files(pattern: str, run: Mapping[str, Any]) -> Iterator[Path]:
                 yield path
         except (OSError, ValueError, RecursionError, AttributeError):  # not the file of a run
             continue
-
-
-def _first_difference(one: Any, other: Any) -> tuple[str, ...]:
-    """Return the path of the first key whose values differ."""
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        return ()
-    key = next(key for key in {**other, **one} if one.get(key) != other.get(key))
-    return key, *_first_difference(one.get(key), other.get(key))
-
-
-def _value(facts: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """Return a value of an identity for a message; for a setting at its default, the value in the settings."""
-    value = _at(facts.get(ENTRY), path)
-    if value is None and path[:1] == ("settings",):
-        value = _at(facts, path)
-    return "missing" if value is None else short_text(value)
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 @cache
