@@ -24,9 +24,9 @@ from sdlcore.dictionary.run_folder import (
 )
 from sdlcore.dictionary.samples import (
     Samples,
-    beside,
     decode_sparse,
     encode_sparse,
+    join_sites,
     require_finite,
     samples_of,
 )
@@ -200,7 +200,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """
         if scipy.sparse.issparse(latents):
             return decode_sparse(self.coder, scipy.sparse.csr_array(latents))
-        samples = beside([latents], "latents")
+        samples = join_sites([latents], "latents")
         samples.check_width(self.n_q)
         return self._mapped(self.coder.decode, samples)
 

@@ -67,7 +67,7 @@ def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
         with activations(x) as stored:
             yield _of_store(stored, pair)
     else:
-        yield beside(parts)
+        yield join_sites(parts)
 
 
 def _of_store(store: Activations, pair: Pair) -> Samples:
@@ -82,7 +82,7 @@ def _of_store(store: Activations, pair: Pair) -> Samples:
     return Samples((store.rows,), sum(widths), read)
 
 
-def beside(parts: Sequence[Any], name: str = "x") -> Samples:
+def join_sites(parts: Sequence[Any], name: str = "x") -> Samples:
     """Concatenate sites of the same samples, each an array, an .npy file or a tensor with any leading dimensions.
 
     A file of other than two dimensions is read as a whole. ValueError for other than floating-point numbers.
