@@ -13,7 +13,6 @@ import sdlcore as sdl
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.run_folder import CHECKPOINT, HISTORY_PART
-from sdlcore.fitting.fit import Fit
 from sdlcore.model.saving import load_model
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
@@ -325,10 +324,9 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(Fit, "_train", lambda *_: pytest.fail("the training was begun"))
-    for out in (tmp_path / "taken",):
-        with pytest.raises(OSError, match="taken'"):
-            sdl.fit(both[0], **TOPK, **QUIET, out=out)
+    monkeypatch.setattr(loop, "TrainingStep", lambda *_: pytest.fail("the training was begun"))
+    with pytest.raises(OSError, match="taken'"):
+        sdl.fit(both[0], **TOPK, **QUIET, out=tmp_path / "taken")
 
 
 def test_another_watch_and_another_start_make_another_run(both, bench):

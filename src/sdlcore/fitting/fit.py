@@ -253,9 +253,35 @@ class Fit:
     ) -> Dictionary:
         """Train the dictionary, or open the finished run in a folder (`open_or_make`). ``stop`` interrupts it."""
 
-        def make(checkpoints: Checkpointing | None, rows: Sequence[Sink]) -> Dictionary:
-            # of several processes, the first alone records the history in the folder
-            return self._train(batches, facts, [sink, *rows], checkpoints, stop)
+        config, processes = self.config, current_processes()
+
+        def make(checkpoints: Checkpointing | None, history_files: Sequence[Sink]) -> Dictionary:
+            rows = batches.begin(Request.of(config, self.seed))
+            warn_of_a_mean(batches, rows, config, self.name)
+            model, history = train_dictionary(
+                rows,
+                config,
+                self.seed,
+                self.device,
+                anchors=self.anchors,
+                start=None if self.start is None else self.start.coder,
+                sinks=[sink, *history_files],
+                watch=None if self.watch is None else watch_directions(self.watch.sites, config.pair),
+                checkpoints=checkpoints,
+                processes=processes,
+                stop=stop,
+                callbacks=self.callbacks,
+            )
+            made, steps = dict(facts), int(history[-1]["step"])
+            if processes.all.size > 1:
+                made |= {
+                    "processes": processes.all.size,
+                    "split": "samples" if processes.samples.size > 1 else "latents",
+                }
+            if steps < config.steps:
+                made["stopped"] = {"step": steps, "by": "a callback"}
+            warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
+            return Dictionary(model, made, history, self.anchors)
 
         dictionary = open_or_make(folder, facts, make, batches.recorded).to(self.device)
         stopped = dictionary.provenance.get("stopped")
@@ -265,40 +291,6 @@ class Fit:
                 "give the callback again, or choose another folder"
             )
         return dictionary
-
-    def _train(
-        self,
-        batches: Batches,
-        facts: dict[str, Any],
-        sinks: Sequence[Sink],
-        checkpoints: Checkpointing | None,
-        stop: Event | None,
-    ) -> Dictionary:
-        config, processes = self.config, current_processes()
-        rows = batches.begin(Request.of(config, self.seed))
-        warn_of_a_mean(batches, rows, config, self.name)
-        model, history = train_dictionary(
-            rows,
-            config,
-            self.seed,
-            self.device,
-            anchors=self.anchors,
-            start=None if self.start is None else self.start.coder,
-            sinks=sinks,
-            watch=None if self.watch is None else watch_directions(self.watch.sites, config.pair),
-            checkpoints=checkpoints,
-            processes=processes,
-            stop=stop,
-            callbacks=self.callbacks,
-        )
-        steps = int(history[-1]["step"])
-        if processes.all.size > 1:
-            split = "samples" if processes.samples.size > 1 else "latents"
-            facts = facts | {"processes": processes.all.size, "split": split}
-        if steps < config.steps:
-            facts = facts | {"stopped": {"step": steps, "by": "a callback"}}
-        warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
-        return Dictionary(model, facts, history, self.anchors)
 
 
 def opened_watch(watch: Any) -> References | None:
