@@ -1,7 +1,6 @@
 """A real run of Table 2 and Figures 9 and 10 on a folder of images drawn here, with a CLIP trained in the run."""
 
 import csv
-import json
 
 import numpy as np
 import PIL.Image
@@ -90,14 +89,6 @@ def test_the_store_knows_classes_and_pictures(pictures):
     with (pictures.path / "results/tiny/tables/shapes_classes.csv").open() as file:
         classes = list(csv.DictReader(file))
     assert [row["samples"] for row in classes] == ["50"] * 4
-
-
-@pytest.mark.slow
-def test_an_anchored_latent_is_tied_to_the_mean_of_its_class(pictures):
-    metrics = json.loads(
-        (pictures.path / "results/tiny/runs/shapes/topk/best/class_means/seed0/metrics.json").read_text()
-    )["metrics"]
-    assert metrics["mip_decoder_anchored"] > 0.9
 
 
 @pytest.mark.slow

@@ -233,30 +233,6 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     assert json.loads((finished.path / run / "config.json").read_text())["identity"]["inputs"]["start"]
 
 
-@pytest.mark.slow
-def test_harder_benches_make_tables_and_a_picture_of_runs_like_any_other(finished):
-    change = {
-        "harder": {"runs": {"lrb": {"methods": ["topk"]}, "lrb_hierarchy": None}},
-        "tables": {
-            "own_noise": {"source": "lrb", "methods": ["topk"], "sweep": {"parameter": "noise", "values": [0.0, 0.5]}}
-        },
-    }
-    finished.snakemake("harder", "own_noise", change=change)
-    assert finished.plan("harder", "own_noise", change=change).jobs == []
-    with (finished.path / "results/tiny/tables/harder.csv").open() as file:
-        (plain,) = csv.DictReader(file)
-    assert float(plain["splitting"]) >= 1
-    assert plain["absorption"] == ""
-    with (finished.path / "results/tiny/tables/own_noise_runs.csv").open() as file:
-        points = [(row["parameter"], row["value"], row["source"]) for row in csv.DictReader(file)]
-    assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]
-    assert (finished.path / "results/tiny/figures/own_noise.png").stat().st_size > 10_000
-    # only the changed products are drawn again
-    changed = change | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
-    plan = finished.plan("harder", "own_noise", change=changed)
-    assert plan.rules() == {"samples", "train", "evaluate", "make_own_noise", "own_noise"}
-
-
 SWEEP = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
 SWEPT = {
     "tables": {"table4": {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "seeds": [0], "sweep": SWEEP}}
@@ -267,30 +243,6 @@ def test_a_sweep_trains_what_is_new_in_it(finished):
     """The point with Table 1's value has its runs already; the other one is a bench of its own."""
     (trained,) = finished.plan("table4", change=SWEPT).of("train")
     assert "source=lrb_n_14" in trained
-
-
-@pytest.mark.slow
-def test_a_sweep_makes_its_table_and_draws_its_figure(finished, tmp_path):
-    where = tmp_path / "sweeping"
-    shutil.copytree(finished.path, where, symlinks=True)
-    finished.snakemake("table4", change=SWEPT, where=where)
-    results = where / "results/tiny"
-    with (results / "tables/table4_runs.csv").open() as file:
-        runs = list(csv.DictReader(file))
-    assert [(row["source"], row["parameter"], row["value"], row["paper_value"]) for row in runs] == [
-        ("lrb", "n", "12", "1000"),
-        ("lrb_n_14", "n", "14", "1200"),
-    ]
-    for row in runs:
-        folder = results / "runs" / row["source"] / row["method"] / row["protocol"] / row["anchoring"] / "seed0"
-        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-        assert float(row["mip_decoder"]) == metrics["mip_decoder"]
-    with safe_open(results / "bench/lrb_n_14/seed0/feature_matrix.safetensors", "np") as file:
-        assert file.get_tensor("W_p").shape == (10, 14)
-    for path in ("tables/table4.md", "figures/table4.png", "figures/table4.pdf"):
-        assert (results / path).stat().st_size > 1000
-    (results / "figures/table4.pdf").unlink()
-    assert finished.plan("table4", change=SWEPT, where=where).rules() == {"make_table4", "table4"}
 
 
 def test_a_method_of_a_plugin_is_the_only_one_that_is_trained(finished, tmp_path):
@@ -339,11 +291,3 @@ def test_a_repeated_run_has_equal_bits_whether_its_processes_are_forked_or_not(f
     assert not any("of its own" in log.read_text() for log in logs)
     assert "Open" not in done.stdout, "the report was left alone"
     assert finished.plan().jobs == []
-
-
-def test_the_papers_numbers_stand_beside_ours_without_a_verdict_at_another_scale(finished):
-    with (finished.path / "results/tiny/tables/table1_verdicts.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 12
-    assert {row["method"] for row in rows} == {"TopK SAE", "Crosscoder"}
-    assert all(row["ours"] and not row["inside"] and "another scale: n " in row["reason"] for row in rows)

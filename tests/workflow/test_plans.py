@@ -55,16 +55,6 @@ def test_the_papers_images_are_planned_before_their_download(papers):
     assert len(papers.of("unite_shards")) == 2  # training and test samples
 
 
-@pytest.mark.slow
-def test_the_papers_images_take_no_more_than_they_need_and_are_missed_in_a_sentence(checkout):
-    stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
-    assert checkout.plan(*stores, base="paper").rules() == {"clip_shard", "unite_shards"}
-    part = "results/paper/activations/imagenet_clip/train/part-00000.h5"
-    done = checkout.snakemake(part, base="paper", check=False)
-    assert done.returncode != 0
-    assert "data/imagenet/train: no such folder, given as images (of a source under sources.clip)" in done.stdout
-
-
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
     rules = checkout.plan("table1", "--forceall").rules()
     assert rules >= {"make_table1", "train"}

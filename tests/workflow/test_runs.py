@@ -9,7 +9,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -206,20 +205,6 @@ def record(folder, earlier=(), new=ROWS, dies=False, **places):
             write(row)
         if dies:
             raise Died
-
-
-def test_tensorboard_shows_no_row_twice_after_resumes(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    for saved, stop in ((0, 2), (2, 5), (5, 5)):
-        record(tmp_path, ROWS[:saved], ROWS[saved : stop + 2], dies=True, tensorboard=tmp_path / "events")
-        time.sleep(1)  # TensorBoard orders files by name, which contains the second of creation
-    record(tmp_path, ROWS[:5], ROWS[5:], tensorboard=tmp_path / "events")
-    events = EventAccumulator(str(tmp_path / "events")).Reload()
-    for name in ROWS[0]:
-        assert [(event.step, event.value) for event in events.Scalars(name)] == [
-            (row["step"], pytest.approx(row[name], rel=1e-6, nan_ok=True)) for row in ROWS
-        ]
 
 
 class Service:
