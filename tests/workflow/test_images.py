@@ -29,8 +29,8 @@ CHANGE = {
     "figures": {
         "figure6": None,
         "figure8": None,
-        "figure9": {"source": "shapes", "method": "topk", "anchoring": "class_means", "rows": 2, "images": 3},
-        "figure10": {"source": "shapes", "method": "topk", "rows": 2, "images": 3},
+        "figure9": {"source": "shapes", "method": "topk", "anchoring": "class_means"},
+        "figure10": {"source": "shapes", "method": "topk"},
     },
 }
 
