@@ -15,7 +15,7 @@ import torch
 
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.support import everything
+from sdlcore.sparse.support import full_support
 
 N, N_Q, CENTROIDS, SAMPLES = 12, 40, 9, 7
 
@@ -48,7 +48,7 @@ def compare(delta: float) -> dict[str, float]:
         theirs.Relax.copy_(relaxation)
     ours.constrain()
     codes, coefficients = (torch.randn(shape, generator=generator) for shape in ((SAMPLES, N_Q), (SAMPLES, N)))
-    support = everything(SAMPLES, N_Q, kernels_for(codes.device), codes.device)
+    support = full_support(SAMPLES, N_Q, kernels_for(codes.device), codes.device)
     outputs = ours.decode_at(codes.flatten(), support, 1, False).squeeze(1), codes @ theirs.get_dictionary()
     for each in outputs:
         (each * coefficients).sum().backward()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.sparse.search import Above, LargestPerBatch, LargestPerSample
-from sdlcore.sparse.support import keep
+from sdlcore.sparse.support import subset
 from tests.preactivations import drawn, given_as
 
 seeds = st.integers(0, 10_000)
@@ -53,7 +53,7 @@ def test_ranks_say_what_a_smaller_k_would_keep(kind, seed, k):
     z = drawn(seed)
     large, small = kind(5), kind(k)
     support, values = large.find(given_as(z))
-    part, places = keep(support, large.ranks(values, support) < k)
+    part, places = subset(support, large.ranks(values, support) < k)
     expected = small.find(given_as(z)).support
     assert torch.equal(part.offsets, expected.offsets)
     assert torch.equal(part.columns, expected.columns)

@@ -5,7 +5,7 @@ from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse import products
-from sdlcore.sparse.kernels.interface import Kernels, RowNorms
+from sdlcore.sparse.kernels.interface import GradientNorms, Kernels
 from sdlcore.training.step import TrainingStep
 
 METHODS = {
@@ -45,7 +45,7 @@ def gradient_norms(settings, steps=3):
 def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     """Although it comes from the norms of rows where these are known."""
     norms = gradient_norms(METHODS[method])
-    monkeypatch.setattr(RowNorms, "of", lambda self, W, gradient: None)
+    monkeypatch.setattr(GradientNorms, "of", lambda self, W, gradient: None)
     torch.testing.assert_close(norms, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
 
 

@@ -44,10 +44,10 @@ class Archetypes(nn.Module):
         """Return W_D (n_q x n_r), without gradients."""
         return multiply(self.weights, self.centroids.T.contiguous()) + self.relaxation
 
-    def decode_at(self, values_N: Tensor, support: Support, nested: int, detached: bool) -> Tensor:
+    def decode_at(self, values_N: Tensor, support: Support, n_scales: int, detached: bool) -> Tensor:
         """Return the codes times W_D (B x groups x n_r). Arguments: as in `sdlcore.sparse.products.decode_at`."""
         mixtures, relaxations = (
-            decode_at(values_N, support, rows, (), nested, detached).rows for rows in (self.weights, self.relaxation)
+            decode_at(values_N, support, rows, (), n_scales, detached).rows for rows in (self.weights, self.relaxation)
         )
         return mixtures @ self.centroids + relaxations
 

@@ -31,7 +31,7 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import check_type
 from sdlcore.sparse.products import decode_at
-from sdlcore.sparse.support import everything
+from sdlcore.sparse.support import full_support
 
 FEW = 16
 """Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
@@ -110,7 +110,7 @@ class SparseCoder(nn.Module):
     """
 
     silent: Tensor
-    row_norms: Tensor | None
+    raw_norms: Tensor | None
     processes: Processes = ALONE
     seed: int | None = None
     normalise = False
@@ -191,7 +191,7 @@ class SparseCoder(nn.Module):
         self.archetypes: Archetypes | None = None
         # not part of the state dict, since a saved dictionary does not need them
         self.register_buffer("silent", torch.zeros(n_q, dtype=torch.int64), persistent=False)
-        self.register_buffer("row_norms", None, persistent=False)
+        self.register_buffer("raw_norms", None, persistent=False)
         if generator is not None:
             self._initialise(generator)
 
@@ -242,7 +242,7 @@ class SparseCoder(nn.Module):
     @property
     def decoder_is_unit(self) -> bool:
         """Whether every decoder row has norm one in its single site."""
-        return self.config.decoder_norm == "unit" and len(self.target_sites) == 1 and self.row_norms is None
+        return self.config.decoder_norm == "unit" and len(self.target_sites) == 1 and self.raw_norms is None
 
     @property
     def weights(self) -> Weights:
@@ -265,7 +265,7 @@ class SparseCoder(nn.Module):
             code = self._encoding(kernels)(x_BP)
             return code.support.csr(code.values)
         latents_BQ = self.encode(x_BP)
-        return everything(len(x_BP), len(self.W_enc), kernels, x_BP.device).csr(latents_BQ.flatten())
+        return full_support(len(x_BP), len(self.W_enc), kernels, x_BP.device).csr(latents_BQ.flatten())
 
     def _needs_search(self, x_BP: Tensor) -> bool:
         """Return whether `Encoding` encodes these samples, instead of the activation's definition alone."""
@@ -311,21 +311,22 @@ class SparseCoder(nn.Module):
         kernels = kernels or kernels_for(self.W_enc.device)
         # encoder and activation: the latents, at the entries where they may be nonzero
         code = self._encoding(kernels)(x_BP, scales, auxiliary, precision)
-        # decoder: W_D latents, for each scale
-        groups = scales.number, scales.detached
+        # decoder: W_D latents, for each scale and for auxiliary latents
         norms_Q = None
         if self.archetypes is None:
             sites = self.target_sites if norms and not self.decoder_is_unit else ()
-            parts, norms_Q = decode_at(code.decoded, code.support, self.W_dec, sites, *groups)
+            decoded_BSR, norms_Q = decode_at(
+                code.decoded, code.support, self.W_dec, sites, scales.number, scales.detached
+            )
         else:
-            parts = self.archetypes.decode_at(code.decoded, code.support, *groups)
-        parts = self.processes.latents.sum(parts)
+            decoded_BSR = self.archetypes.decode_at(code.decoded, code.support, scales.number, scales.detached)
+        decoded_BSR = self.processes.latents.sum(decoded_BSR)
         aux_BR = None
         if code.has_auxiliary:
-            parts, aux_BR = parts.split([scales.number, 1], dim=1)
+            decoded_BSR, aux_BR = decoded_BSR.split([scales.number, 1], dim=1)
             aux_BR = aux_BR.squeeze(1)
         linear_BR = x_BP @ self.W_skip if self.config.skip else None
-        scale_BSR = parts + (self.b_dec if linear_BR is None else self.b_dec + linear_BR[:, None])
+        scale_BSR = decoded_BSR + (self.b_dec if linear_BR is None else self.b_dec + linear_BR[:, None])
         # squeeze where possible, because the gradient of an index is a copy
         x_hat = scale_BSR.squeeze(1) if scales.number == 1 else scale_BSR[:, -1]
         return Forward(code.support, code.pre, code.values, x_hat, scale_BSR, aux_BR, norms_Q, linear_BR)
@@ -338,8 +339,8 @@ class SparseCoder(nn.Module):
         """
         if self.config.decoder_norm == "unit":
             kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
-            if self.row_norms is not None:
-                self.W_dec.mul_(self.row_norms)
+            if self.raw_norms is not None:
+                self.W_dec.mul_(self.raw_norms)
         if self.archetypes is not None:
             self.archetypes.constrain()
             self.write_rows()
@@ -430,7 +431,7 @@ class SparseCoder(nn.Module):
         raw.normalise = False
         for name in _SCALING:
             delattr(raw, name)
-        raw.keep_row_norms()
+        raw.keep_raw_norms()
         return raw
 
     def take_loss(self, settings: Mapping[str, Any]) -> None:
@@ -442,9 +443,9 @@ class SparseCoder(nn.Module):
             names.add("target_l0")
         self.loss_config = LossConfig.from_dict({name: value for name, value in settings.items() if name in names})
         self.dead_after = settings.get("dead_after", default_of(Config, "dead_after"))
-        self.keep_row_norms()
+        self.keep_raw_norms()
 
-    def keep_row_norms(self) -> None:
+    def keep_raw_norms(self) -> None:
         """Note the norms of unit decoder rows, which folding a scaling has changed."""
         if self.config.decoder_norm == "unit":
-            self.row_norms = self.W_dec.detach().norm(dim=1, keepdim=True)
+            self.raw_norms = self.W_dec.detach().norm(dim=1, keepdim=True)

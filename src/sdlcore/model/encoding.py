@@ -21,7 +21,7 @@ from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import Preactivations, check_type
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
-from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
+from sdlcore.sparse.support import Entries, Support, assemble, full_support, sorted_support
 
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
@@ -112,7 +112,7 @@ class Encoding:
         if scales.number == 1 and pre_aux_N is None:
             support, pre_N, values_N = code
             return Code(support, pre_N, values_N, values_N, False)
-        return self.in_parts(code, search, scales, aux, pre_aux_N)
+        return self.in_groups(code, search, scales, aux, pre_aux_N)
 
     @torch.no_grad()
     def find(
@@ -140,7 +140,7 @@ class Encoding:
         else:
             # in one support, because two gradients of the whole encoder would take twice the time
             sample_N, latent_N = torch.cat([support.rows, aux[0]]), torch.cat([support.columns, aux[1].int()])
-            both, order = in_order(sample_N, latent_N, like=support)
+            both, order = sorted_support(sample_N, latent_N, like=support)
             pre_N = torch.empty_like(order, dtype=pre_N.dtype).index_copy(0, order, encode_at(x_BP, W_enc, b_enc, both))
             pre_N, pre_aux_N = pre_N.split([len(support), len(aux[0])])
         return SparseCode(support, pre_N, self.values(pre_N, support)), pre_aux_N
@@ -177,11 +177,11 @@ class Encoding:
         code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.kernels, find))
         if aux is None:
             return code, None
-        support, order = in_order(*aux, like=code.support)
+        support, order = sorted_support(*aux, like=code.support)
         pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
         return code, pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
 
-    def in_parts(
+    def in_groups(
         self,
         code: SparseCode,
         search: Search | None,
@@ -216,7 +216,7 @@ class Encoding:
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
-        support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
+        support = full_support(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
         code = SparseCode(support, pre_BQ.flatten(), self.checked(latents_BQ, pre_BQ).flatten())
         return code, None if aux is None else pre_BQ[aux]
 

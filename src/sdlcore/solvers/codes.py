@@ -11,7 +11,7 @@ from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.sparse.preactivations import Preactivations
-from sdlcore.sparse.support import Support, assemble, keep
+from sdlcore.sparse.support import Support, assemble, subset
 
 
 class MonotonicityError(RuntimeError):
@@ -177,5 +177,5 @@ def denoised_codes(
     shape, group = (B, 1, K), torch.zeros_like(entries)
     support, _ = assemble(entries // K, (entries % K).int(), group, shape, codes.support.kernels)
     joint_codes = nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps)
-    support, places = keep(support, joint_codes.values > limit(joint_codes))
+    support, places = subset(support, joint_codes.values > limit(joint_codes))
     return nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps, joint_codes.values[places])

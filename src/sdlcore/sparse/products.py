@@ -23,7 +23,7 @@ def encode_at(
     """Return the pre-activations W_E x_p + b_E at the entries of ``support`` (N), differentiably. For one group.
 
     ``pre_N`` are the pre-activations at these entries, if they are known already. The backward pass records the norms
-    of the rows of the encoder's gradient (`RowNorms`).
+    of the rows of the encoder's gradient (`GradientNorms`).
     """
     return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N)
 
@@ -42,14 +42,14 @@ def decode_at(
     support: Support,
     W_dec_QR: Tensor,
     sites: Sequence[int] = (),
-    nested: int = 1,
+    n_scales: int = 1,
     detached: bool = False,
 ) -> Decoded:
     """Return the codes times the dictionary, for each row of ``support``.
 
     Norms and running sums are computed here, because elsewhere they would cost a second gradient of the whole
     dictionary, or copies of all reconstructions. The backward pass records the norms of the rows of the dictionary's
-    gradient (`RowNorms`).
+    gradient (`GradientNorms`).
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def decode_at(
         The dictionary.
     sites
         Widths of the sites in n_r; if given, norms are computed.
-    nested
+    n_scales
         Number of first groups of each sample to accumulate: each adds the reconstruction of the one before.
     detached
-        Give each nested group the gradient of its own sum alone, as if the sum before it were detached.
+        Give each n_scales group the gradient of its own sum alone, as if the sum before it were detached.
     """
-    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, detached))
+    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), n_scales, detached))
 
 
 class _EncodeAt(torch.autograd.Function):
@@ -86,7 +86,7 @@ class _EncodeAt(torch.autograd.Function):
             to_x = _gather_sum(support, gradient, W)
         if ctx.needs_input_grad[1]:
             to_W, squares = _scatter_sum(support, gradient, x)
-            support.kernels.row_norms.note(W, to_W, squares)
+            support.kernels.gradient_norms.note(W, to_W, squares)
         if ctx.needs_input_grad[2]:
             to_b = gradient.new_zeros(support.n_q).index_add(0, support.columns, gradient)
         return to_x, to_W, to_b, None, None
@@ -100,15 +100,15 @@ class _Decode(torch.autograd.Function):
         W: Tensor,
         support: Support,
         sites: tuple[int, ...],
-        nested: int,
+        n_scales: int,
         detached: bool,
     ) -> tuple[Tensor, Tensor | None]:
         norms_QS = support.kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
         ctx.support, ctx.sites = support, sites
-        ctx.nested = 1 if detached else nested
+        ctx.n_scales = 1 if detached else n_scales
         parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, W.shape[1])
-        for group in range(1, nested):
+        for group in range(1, n_scales):
             parts[:, group] += parts[:, group - 1]
         return parts, norms_QS.sum(1) if norms_QS is not None else None
 
@@ -116,9 +116,9 @@ class _Decode(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, to_norms: Tensor | None) -> tuple[Tensor | None, ...]:
         values, W, norms_QS = ctx.saved_tensors
-        if ctx.nested > 1:
+        if ctx.n_scales > 1:
             gradient = gradient.clone()
-            for group in range(ctx.nested - 1, 0, -1):
+            for group in range(ctx.n_scales - 1, 0, -1):
                 gradient[:, group - 1] += gradient[:, group]
         gradient = gradient.reshape(-1, W.shape[1])
         to_values, to_W, squares, products = _back_through(ctx.support, values, W, gradient, ctx.needs_input_grad)
@@ -127,7 +127,7 @@ class _Decode(torch.autograd.Function):
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
-            ctx.support.kernels.row_norms.note(W, to_W, squares, products)
+            ctx.support.kernels.gradient_norms.note(W, to_W, squares, products)
         return to_values, to_W, None, None, None, None
 
 

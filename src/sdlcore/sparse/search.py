@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.sparse.kernels.interface import SparseRows
 from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.sparse.support import Support, in_order, select_entries
+from sdlcore.sparse.support import Support, select_entries, sorted_support
 
 
 class Search:
@@ -199,7 +199,7 @@ def merged(above: Entries, below: Entries) -> Entries:
     pre_N = torch.cat([above.pre, -below.pre])
     latent_N = torch.cat([above.support.columns, below.support.columns])
     sample_N = torch.cat([above.support.rows, below.support.rows])
-    whole, order = in_order(sample_N, latent_N, above.support)
+    whole, order = sorted_support(sample_N, latent_N, above.support)
     return Entries(whole, pre_N[order])
 
 

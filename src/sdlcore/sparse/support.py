@@ -112,26 +112,26 @@ def assemble(
     """
     B, groups, n_q = shape
     row_N = (sample_N * groups + group_N).int()
-    everything = torch.tensor([0, len(row_N)], device=row_N.device)
-    offsets, _, order = kernels.transpose(everything, row_N, B * groups)
+    in_one_row = torch.tensor([0, len(row_N)], device=row_N.device)
+    offsets, _, order = kernels.transpose(in_one_row, row_N, B * groups)
     return Support(offsets, latent_N[order], n_q, kernels, groups), order
 
 
-def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support, Tensor]:
+def sorted_support(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support, Tensor]:
     """Build a support of one group from entries in any order; return it with the input position of each of its entries.
 
     Entries are sorted by sample, then by latent. ``like`` is a support of the same samples.
     """
-    everything = torch.tensor([0, len(latent_N)], device=latent_N.device)
+    in_one_row = torch.tensor([0, len(latent_N)], device=latent_N.device)
     # by latent first: `assemble` sorts by sample, and leaves the entries of a sample in their order
-    by_latent = like.kernels.transpose(everything, latent_N, like.n_q)[2].long()
+    by_latent = like.kernels.transpose(in_one_row, latent_N, like.n_q)[2].long()
     sample_N, latent_N = sample_N[by_latent], latent_N[by_latent]
     shape = like.n_rows, 1, like.n_q
     support, order = assemble(sample_N, latent_N, torch.zeros_like(sample_N), shape, like.kernels)
     return support, by_latent[order]
 
 
-def together(first: Support, second: Support) -> tuple[Support, Tensor]:
+def union(first: Support, second: Support) -> tuple[Support, Tensor]:
     """Return the union of two supports of the same samples, and a place for each of its entries.
 
     A place below ``len(first)`` is the entry's number in ``first``. Any other place is ``len(first)`` plus its number
@@ -147,11 +147,11 @@ def together(first: Support, second: Support) -> tuple[Support, Tensor]:
     sample_N, latent_N = (
         torch.cat(both)[places] for both in ((first.rows, second.rows), (first.columns, second.columns))
     )
-    support, order = in_order(sample_N, latent_N, first)
+    support, order = sorted_support(sample_N, latent_N, first)
     return support, places[order]
 
 
-def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
+def subset(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     """Return the support of the entries in ``mask_N``, and their positions in the old support."""
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
@@ -161,11 +161,11 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
 
 def select_entries(entries: Entries, mask_N: Tensor) -> Entries:
     """Return the entries selected by a mask (N)."""
-    support, places = keep(entries.support, mask_N)
+    support, places = subset(entries.support, mask_N)
     return Entries(support, entries.pre[places])
 
 
-def everything(B: int, n_q: int, kernels: Kernels, device: torch.device) -> Support:
+def full_support(B: int, n_q: int, kernels: Kernels, device: torch.device) -> Support:
     """Return the full support: every entry of B samples."""
     offsets = n_q * torch.arange(B + 1, device=device)
     return Support(offsets, torch.arange(n_q, dtype=torch.int32, device=device).repeat(B), n_q, kernels)

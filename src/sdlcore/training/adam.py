@@ -71,13 +71,13 @@ class Adam:
     def step(self, lr: float) -> None:
         """Take a step with a learning rate along the gradients of all parameters that have one.
 
-        Norms of rows that the kernels have recorded (`RowNorms`) save reading the gradients again.
+        Norms of rows that the kernels have recorded (`GradientNorms`) save reading the gradients again.
         """
         trained = [(p, p.grad) for p in self.parameters if p.grad is not None]
         descents: list[Descent] = []
         squares = []
         for p, gradient in trained:
-            cached_norms = self.kernels.row_norms.of(p, gradient)
+            cached_norms = self.kernels.gradient_norms.of(p, gradient)
             along: Tensor | None = None
             if id(p) in self._on_sphere:
                 if cached_norms is None or cached_norms.products is None:

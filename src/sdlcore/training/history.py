@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdlcore.storage.files import disk_errors
+from sdlcore.storage.files import atomic_path, disk_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,22 +42,16 @@ class History:
 
 def write_history(path: str | Path, rows: Sequence[Row]) -> None:
     """Write a history to a CSV file, which appears at once."""
-    path = Path(path)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    with csv_rows(part, path) as write:
+    with atomic_path(path) as part, csv_rows(part) as write:
         write(rows)
-    part.replace(path)
 
 
 @contextmanager
-def csv_rows(path: Path, named: Path | None = None) -> Iterator[Sink]:
-    """Yield a sink that writes rows as CSV, flushed row by row. The file appears with the first row.
-
-    Errors of a full disk name ``named``, or ``path`` if it is None.
-    """
+def csv_rows(path: Path) -> Iterator[Sink]:
+    """Yield a sink that writes rows as CSV, flushed row by row. The file appears with the first row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # another user may have put a link there, and mode "x" does not follow links
-    with disk_errors(named or path), ExitStack() as stack:
+    with disk_errors(path), ExitStack() as stack:
         table: csv.DictWriter[str] | None = None
         written = 0
 

@@ -98,7 +98,7 @@ class TrainingStep:
         fired_Q = firings_Q > 0
         if sample_group.size > 1:
             sample_group.add([p.grad for p in self.trained if p.grad is not None])
-            self.kernels.row_norms.clear()  # the known norms cover only this process's part
+            self.kernels.gradient_norms.clear()  # the known norms cover only this process's part
             over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
             metrics = dict(zip(metrics, over_all, strict=True))
             fired_Q = sample_group.any(fired_Q)
@@ -128,7 +128,7 @@ class TrainingStep:
         part_length = len(x_BP) // n_parts
         share_length = part_length // group.size
         penalty, anchored_rows = self.penalty.use(now.penalty), self._anchored_rows()
-        self.kernels.row_norms.clear()
+        self.kernels.gradient_norms.clear()
         metrics: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         for start in range(group.rank * share_length, len(x_BP), part_length):
@@ -148,7 +148,7 @@ class TrainingStep:
                 for name, value in terms.items():
                     metrics[name] = metrics.get(name, 0.0) + value.detach() / n_parts
         if anchored_rows is not None:
-            self._add_gradients(anchored_rows)
+            self._add_anchor_gradients(anchored_rows)
         return metrics, firings_Q
 
     @torch.no_grad()
@@ -189,20 +189,20 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _add_gradients(self, anchored_rows: tuple[Tensor, Tensor]) -> None:
+    def _add_anchor_gradients(self, anchored_rows: tuple[Tensor, Tensor]) -> None:
         """Add the gradients of ``anchored_rows`` to the weights' gradients, and update their recorded norms."""
         for W, rows in zip((self.model.W_enc, self.model.W_dec), anchored_rows, strict=True):
             if rows.grad is None:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            recorded_norms, few = self.kernels.row_norms.of(W, W.grad), W.grad[: len(rows)]
+            recorded_norms, few = self.kernels.gradient_norms.of(W, W.grad), W.grad[: len(rows)]
             few += rows.grad
             if recorded_norms is not None:
                 products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(few, rows)
                 if recorded_norms.products is not None:
                     recorded_norms.products[: len(rows)] = products
-                self.kernels.row_norms.note(W, W.grad, *recorded_norms)
+                self.kernels.gradient_norms.note(W, W.grad, *recorded_norms)
 
     @torch.no_grad()
     def _descend(self) -> None:

@@ -10,7 +10,7 @@ from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.products import decode_at, encode_at
 from sdlcore.sparse.search import LargestPerSample, largest
-from sdlcore.sparse.support import Support, keep, together
+from sdlcore.sparse.support import Support, subset, union
 
 
 class Lista(Encoder, Selecting):
@@ -58,10 +58,10 @@ class Lista(Encoder, Selecting):
         # of a sample's 2 k largest, at least k are new
         new = tools.find(LargestPerSample(2 * self.k, above=least), residual, scaled, no_bias)
         tools.kernels.give(scaled)
-        support, origin = together(first, new.support)
+        support, origin = union(first, new.support)
         products = torch.cat([products, new.pre / new.support.per_latent(steps)])[origin]
         moved = torch.cat([moved, new.pre])[origin]
-        support, places = keep(support, (self.search().ranks(moved, support) < self.k) & (moved > 0))
+        support, places = subset(support, (self.search().ranks(moved, support) < self.k) & (moved > 0))
         return _Move(first, z, residual, support, origin[places], products[places], moved[places])
 
 

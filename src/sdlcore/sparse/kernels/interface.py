@@ -92,7 +92,7 @@ class RowProducts(NamedTuple):
     """Products with the rows of the gradient's parameter; None if not known."""
 
 
-class RowNorms:
+class GradientNorms:
     """Row norms and products of one step's gradients, by parameter: backward passes fill it, Adam's clipping reads it.
 
     autograd passes on a gradient without such by-products, and reading two gradients again would take as long as
@@ -125,12 +125,12 @@ class Kernels:
 
     Attributes
     ----------
-    row_norms
+    gradient_norms
         Norms of the rows of gradients, which backward passes record.
     """
 
     def __init__(self) -> None:
-        self.row_norms = RowNorms()
+        self.gradient_norms = GradientNorms()
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return an uninitialised tensor of this shape, with the dtype and device of ``like``.
