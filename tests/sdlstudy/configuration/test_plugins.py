@@ -6,7 +6,6 @@ import pytest
 
 from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
-from sdlcore.model.losses.term import loss_term
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
 from sdlcore.storage.files import sha256_of
@@ -118,23 +117,6 @@ def test_its_settings_are_swept_like_ours():
         "plain_shrink_0_05",
         "plain_shrink_0_2",
     ]
-
-
-def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_that_lack_it():
-    @loss_term("power")
-    def power(batch, *, exponent: float = 2.0):
-        return (batch.out.values**exponent).mean()
-
-    sweep = {"parameter": "power", "values": [0, 0.5], "paper": None}
-    table = {"source": "lrb", "methods": ["topk"], "sweep": sweep, "anchorings": ["none"]}
-    config = study(
-        methods={"soft": {"power": 0.5}}, protocols={"best": {"run": {"exponent": 3}}}, tables={"own_power": table}
-    )
-    run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
-    assert (run.terms, run.power, run.exponent) == (("power",), 0.5, 3)
-    cells = config.tables["own_power"].cells(config)
-    assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
-    assert [run_settings(config, cell).terms for cell in cells] == [(), ("power",)]
 
 
 def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():

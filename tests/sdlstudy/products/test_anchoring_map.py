@@ -92,6 +92,9 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
     assert verdicts["topk_few", "recovery", "chosen"] == "no power"
     assert verdicts["topk_few", "absorption", "chosen"] == "helps"
     assert len(table) == 2 * 3 + 2
+    differences = table.set_index(["method", "measure", "anchoring"])["difference"]
+    assert differences["topk", "recovery", "ground_truth"] == pytest.approx(20)  # points
+    assert differences["topk_few", "absorption", "chosen"] == pytest.approx(-50)
 
 
 def test_it_accepts_every_source_with_true_features():

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlstudy.products import anchoring_map
 from sdlstudy.products.anchoring_map import verdict
 from sdlstudy.products.comparison import ranking
 
@@ -26,46 +25,6 @@ def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_
     assert verdict(np.array(with_, float), np.array(without, float)) == expected
     other = {"helps": "harms", "harms": "helps"}.get(expected, expected)
     assert verdict(np.array(with_, float), np.array(without, float), better=-1) == other
-
-
-def anchored_runs(anchoring, recovery, anchored_recovery=1.0, absorption=None):
-    """Rows of five seeds; without anchors, half of the features are recovered and all pairs absorbed."""
-    row = {"source": "lrb", "method": "topk", "anchoring": anchoring, "judged": 90, "given": 10}
-    both = {
-        "recovery_none": 0.5,
-        "given_recovered": anchored_recovery,
-        "given_recovered_none": 0.5,
-        "absorption_none": 1.0,
-    }
-    return [
-        {
-            **row,
-            **both,
-            "seed": seed,
-            "recovery": 0.5 + value,
-            "absorption": np.nan if absorption is None else absorption,
-        }
-        for seed, value in enumerate(recovery)
-    ]
-
-
-def test_a_cell_is_what_its_runs_differ_by_in_points():
-    table = anchoring_map.summary(pd.DataFrame(anchored_runs("cosine", [0.1, 0.1, 0.1, 0.1, 0.1], absorption=0.25)))
-    recovery, absorption = table.to_dict("records")
-    assert (recovery["measure"], recovery["verdict"], recovery["seeds"]) == ("recovery", "helps", 5)
-    assert [recovery[name] for name in ("none", "difference", "low", "given_recovered")] == pytest.approx(
-        [50, 10, 10, 100]
-    )
-    # less absorption is better
-    assert (absorption["measure"], absorption["verdict"]) == ("absorption", "helps")
-    assert absorption["difference"] == pytest.approx(-75)
-
-
-def test_a_seed_without_a_value_leaves_nothing_to_be_sure_of():
-    rows = anchored_runs("still", [0.0] * 5, absorption=1.0)
-    rows[2]["absorption"] = np.nan
-    table = anchoring_map.summary(pd.DataFrame(rows))
-    assert list(table["verdict"]) == ["cannot tell", "cannot tell"]
 
 
 RUNS = pd.DataFrame(

@@ -101,26 +101,6 @@ def test_a_table_that_the_paper_lacks_takes_no_file_of_it(tmp_path):
     assert not any(path.startswith(studies.PAPER) for path in config.products()["own_more"].inputs(files))
 
 
-def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_writes():
-    config = studies.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
-    table, files = config.products()["table1"], config.files("paper")
-    assert table.inputs(files) == [
-        "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
-        "results/quick/runs/lrb/topk/best/ground_truth/seed4/metrics.json",
-        "paper/numbers.csv",
-        "paper/nearest_protocol.csv",
-    ]
-    assert table.outputs(files) == [
-        *(f"results/quick/tables/table1{part}.csv" for part in ("", "_effects", "_runs", "_verdicts")),
-        *(f"results/quick/tables/table1.{ending}" for ending in ("md", "tex")),
-        *(f"results/quick/figures/table1.{ending}" for ending in ("png", "pdf")),
-    ]
-    run = "results/quick/runs/lrb/topk/best/none/seed4"
-    assert table.beside(files)[:4] == [
-        f"{run}/{name}" for name in ("model.safetensors", "config.json", "history.csv", "metrics.json")
-    ]
-
-
 def test_beside_a_table_of_images_stands_what_its_source_leaves():
     table = {"source": "fashion_clip", "methods": ["topk"], "anchorings": ["none", "class_means"]}
     config = studies.alone({"tables": {"table2": table}})
