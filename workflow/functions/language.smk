@@ -74,7 +74,7 @@ def language_memory(wildcards):
 
 
 # sources whose dictionaries the table of language scores compares
-SCORED = {cell.source for cell in study.language_scores.cells(study)} if study.language_scores else set()
+SCORED = dict.fromkeys(cell.source for cell in study.language_scores.cells(study)) if study.language_scores else {}
 
 
 def scored_dictionaries(wildcards):

@@ -7,7 +7,7 @@ from sdlstudy.configuration.plan import plan
 def report_inputs():
     """Return the files that the report shows: files of products, and files that are kept with the code."""
     files = [file for name in WHOLE for file in PRODUCTS[name].outputs(FILES)]
-    shown_files = [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")]
+    shown_files = [file for file in files if file.endswith((".csv", ".png"))]
     if study.name == "paper":
         return shown_files
     # runs of Table 1 at the paper's scale, and the paper's numbers

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sdlstudy.report.page import report
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
@@ -54,6 +55,8 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
     ]
     assert cells[0][5] == "0.910 ± 0.025"
     assert cells[0][-3:] == ["4 ± 0", "500 ± 0", "60.0 ± 0.0"]
+    frames = {name: read_csv(tmp_path / files.table(name)) for name in ("comparison", "comparison_runs")}
+    assert "0.910 ± 0.025" in report(config, frames, {})
 
 
 def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):

@@ -94,7 +94,7 @@ class Compared(Product):
     @property
     def all_protocols(self) -> list[str]:
         """Return the protocols of methods and of null baselines."""
-        return list(dict.fromkeys([*self.protocols, *(self.null_protocols or [])]))
+        return list(dict.fromkeys([*self.protocols, *(protocol for _, protocol in self.null_runs)]))
 
     @property
     def null_runs(self) -> list[tuple[str, str]]:
