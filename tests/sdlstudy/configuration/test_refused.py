@@ -67,6 +67,10 @@ BAD = [
     ),
     ({"sources.bench.lrb.noise": 0.5, "law": LAW}, "law.source: lrb has noise 0.5, expected a bench without"),
     ({"law": LAW | {"runs": {"tpok": {}}}}, "law.runs: tpok is not a key of methods"),
+    (
+        {"comparison.runs.smollm2": {"methods": ["topk_real"], "score": "mcc"}},
+        "smollm2.score: mcc needs known features",
+    ),
     # sweeps
     ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),

@@ -1,6 +1,6 @@
 """The comparison of methods at equal L0: a table and a picture of all grounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -76,6 +76,14 @@ class Comparison(BenchTable):
 
     def accepted_sources(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for ground, entry in self.entries().items():
+            source = study.source(entry.source or ground)
+            # class means are references of recovery and MIP, but no features to detect
+            labelled = source.is_labelled and entry.score in ("gt_recovery_decoder", "mip_decoder")
+            if entry.score not in (None, "fvu", "dead_fraction") and source.n_features is None and not labelled:
+                yield f"{path}.runs.{ground}.score: {entry.score} needs known features; choose fvu for this source"
 
     def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
