@@ -69,7 +69,7 @@ BAD = [
     ({"law": LAW | {"runs": {"tpok": {}}}}, "law.runs: tpok is not a key of methods"),
     (
         {"comparison.runs.smollm2": {"methods": ["topk_real"], "score": "mcc"}},
-        "smollm2.score: mcc needs known features",
+        "score: mcc needs known features",
     ),
     # sweeps
     ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),

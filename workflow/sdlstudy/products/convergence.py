@@ -1,6 +1,6 @@
 """The figure of loss and recovery over seconds, for gradient training and solvers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.codes import CodesConfig
 from sdlstudy.settings.fields import Identifier, Names
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH
@@ -57,6 +58,12 @@ class Convergence(Product):
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
         return study.sources.bench, BENCH
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for method in self.methods:
+            if study.methods[method].settings is CodesConfig:  # its history is its training's, without recovery
+                start = study.methods[method].warm_start
+                yield f"{path}.methods: {method} is codes by search and has no history of its own; list {start}"
 
     def inputs(self, files: Files) -> list[str]:
         return [files.history(cell) for cell in self.cells(files.study)]
