@@ -102,14 +102,6 @@ def test_a_mistake_names_the_option(called, argv, message):
     assert message in " ".join("".join(printed).replace("│", " ").split())
 
 
-def test_help_says_what_the_module_does_and_what_options_mean(called):
-    status, text, _ = called("--help")
-    assert status == 0
-    assert "Command lines of rules and users, and the messages for mistakes in them." in text
-    assert "files of runs" in text
-    assert "what is read" in text
-
-
 def test_an_error_of_a_source_is_one_line_and_other_errors_pass(capsys):
     def main(*, store: Path, error: Literal["source", "value"]) -> None:
         raise {"source": SourceError, "value": ValueError}[error](f"{store}: row 7 holds NaN")

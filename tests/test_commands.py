@@ -206,14 +206,6 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
         assert message in refusal(capsys, call, *TOPK)
 
 
-def test_version_and_commands_are_printed(capsys):
-    main(["--version"])
-    assert capsys.readouterr().out == f"sdlcore {sdl.__version__}\n"
-    main([])
-    printed = capsys.readouterr().out
-    assert all(f"\n    {command} " in printed for command in COMMANDS)
-
-
 def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -56,22 +56,10 @@ def test_resampling_is_given_always_since_its_default_hangs_on_other_settings():
         (5, "latents", None),
         (8, "samples", "batch_size = 40 must be a multiple of 8 processes x accumulate = 2 that divide samples"),
         (4, "latents", "n_q = 15 must be a multiple of 4 processes that divide latents"),
+        (2, "samples", "contrast compares all samples of a batch, but processes divide them; divide latents instead"),
     ],
 )
 def test_only_equal_parts_are_divided(processes, split, problem):
-    config = Config.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2})
+    contrast = 0.1 if processes == 2 else 0.0
+    config = Config.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2, "contrast": contrast})
     assert check_division(config, processes, split) == problem
-
-
-def test_processes_that_divide_samples_cannot_compare_them():
-    config = Config.from_dict({"contrast": 0.1})
-    assert "contrast compares all samples of a batch" in (check_division(config, 2, "samples") or "")
-    assert check_division(config, 2, "latents") is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "split"),
-    [({"contrast": 0.1}, "samples"), ({"prefixes": [2, 15], "n_q": 15, "reorder_every": 5}, "latents")],
-)
-def test_one_process_divides_nothing(settings, split):
-    assert check_division(Config.from_dict(settings), 1, split) is None

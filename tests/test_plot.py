@@ -44,14 +44,6 @@ def test_the_threshold_that_scores_were_evaluated_with_is_marked():
         assert {line.get_xdata()[0] for line in ax.lines if line.get_color() == sdl.plot.PALE} == marked
 
 
-def test_names_in_legends_are_drawn_letter_by_letter(sae):
-    names = [r"$\frac$", "a$b$c", "_hidden", 3]
-    for ax in (sdl.plot.recovery(dict.fromkeys(names, SCORES)), sdl.plot.loss(dict.fromkeys(names, sae[0]))):
-        ax.figure.draw_without_rendering()
-        drawn = [text._preprocess_math(text.get_text()) for text in ax.get_legend().get_texts()]
-        assert drawn == [(r"$\frac$", False), ("a$b$c", False), (" _hidden", False), ("3", False)]
-
-
 def test_features_are_dots_on_the_axes_of_the_caller_and_anchored_ones_have_a_colour():
     ax = Figure().subplots()
     assert sdl.plot.features(SCORES, ax=ax) is ax

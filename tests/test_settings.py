@@ -104,7 +104,3 @@ def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
                     assert AsGiven in getattr(kind, "__metadata__", ()), (cls, name)
     assert floats > 50
     assert type(Config.from_dict({"lr": 1}).lr) is int
-
-
-def test_settings_are_set_in_order_or_by_name():
-    assert Outer("a", 0.25) == Outer(name="a", share=0.25) == Outer("a").changed(share=0.25)

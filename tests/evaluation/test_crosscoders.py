@@ -102,21 +102,6 @@ def test_solvers_and_saved_files_know_every_site(planted, tmp_path):
     assert len(sdl.discover(sites, 1, min_cosine=0.1, **solver).sites) == 3
 
 
-def test_batches_may_have_a_part_for_every_site(planted):
-    _, sites = planted
-
-    def batch(step):
-        rows = slice(64 * (step % 8), 64 * (step % 8) + 64)
-        return [x[rows] for x in sites]
-
-    settings = {name: value for name, value in TOPK.items() if name != "batch_size"}
-    dictionary = sdl.fit(batch, pair="crosscoder", normalise=True, **settings)
-    assert dictionary.coder.input_sites == WIDTHS
-    assert dictionary.provenance["identity"]["inputs"]["store"]["site2"] == 8
-    with pytest.raises(ValueError, match=r"pair transcoder reads one site .* has 3 sites"):
-        sdl.fit(batch, **settings)
-
-
 def test_stores_side_by_side_give_the_bits_of_arrays(planted, tmp_path):
     _, sites = planted
     paths = [tmp_path / f"{site}.h5" for site in range(3)]

@@ -69,10 +69,5 @@ def test_latents_that_are_dead_point_elsewhere_or_fire_without_the_feature_do_no
     assert scores.latents.tolist() == [2] + [1] * (N - 1)
 
 
-def test_of_a_crosscoder_a_unit_of_a_feature_is_longer_than_one():
-    both = np.hstack([W, W])
-    assert judged(X.toarray(), both, true=both).slopes == pytest.approx(1)
-
-
 def test_without_a_match_splitting_and_shrinkage_are_none():
     assert judged(X.toarray(), -W).metrics() == {"splitting": None, "shrinkage": None}

@@ -135,17 +135,6 @@ def test_ablation_takes_away_what_the_latents_write(lm: Any, random: SparseCoder
         torch.testing.assert_close(logits(lm), expected)
 
 
-def test_a_function_of_latents_is_an_edit(lm: Any, random: SparseCoder):
-    def hold(latents: Tensor) -> Tensor:
-        latents[:, 3] = 2.0
-        return latents
-
-    with by_hand(blocks(lm)[1], lambda x: x + (2.0 - random.encode(x)[:, 3:4]) * random.W_dec[3]):
-        expected = logits(lm)
-    with splice(lm, 2, random, hold):
-        torch.testing.assert_close(logits(lm), expected)
-
-
 def test_a_transcoder_takes_the_place_of_the_mlp(lm: Any):
     random = coder(pair="transcoder", skip=True)
     with torch.no_grad():
