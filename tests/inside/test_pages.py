@@ -61,13 +61,15 @@ def test_activations_are_the_models_at_the_tokens_that_are_marked(coder: SparseC
     )
     assert [feature.latent for feature in whole_documents.features] == LATENTS
     separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    with torch.no_grad():
+        states = lm(torch.tensor([[*its, separator] for its in ids]), output_hidden_states=True).hidden_states[2]
+        latents = coder.encode(states[:, :7].reshape(-1, D)).view(len(ids), 7, Q)
+    latents[:, 0] = 0  # left out
     for feature in whole_documents.features:
+        largest = latents[:, :, feature.latent].amax(1).sort(descending=True).values[:3]
+        assert [context.activation for context in feature.contexts] == pytest.approx(largest.tolist(), rel=1e-2)
         for context in feature.contexts:
-            alone = torch.tensor([[*ids[context.document], separator]])
-            with torch.no_grad():
-                states = lm(alone, output_hidden_states=True).hidden_states[2][0]
-                expected = coder.encode(states[:7])[:, feature.latent]
-            expected[0] = 0  # left out
+            expected = latents[context.document, :, feature.latent]
             torch.testing.assert_close(torch.tensor(context.values), expected, rtol=1e-2, atol=1e-2)
 
 

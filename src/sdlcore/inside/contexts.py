@@ -1,18 +1,27 @@
-"""Find the contexts in a text where latents are most active, token by token."""
+"""Find the tokens in a text where latents are active, as a language model reads it, and show them in their contexts."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 
-from sdlcore.errors import SourceError
+from sdlcore.data.pairs import in_order, make_pair
+from sdlcore.extraction.config import Site
+from sdlcore.extraction.engine import read_contexts
+from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.text import Text
-from sdlcore.extraction.tokens import rendered
-from sdlcore.inside.features import largest_of_groups, token_text
-from sdlcore.inside.firing import Firings
+from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, rendered
+from sdlcore.inside.features import column_of, encode_rows, token_text
+from sdlcore.inside.reader import CONTEXTS_AT_ONCE
+from sdlcore.model.activation import refuse_signed
+from sdlcore.model.coder import SparseCoder
 
-Key = TypeVar("Key", bound=Hashable)
+WHERE = ("document", "position", "token")
+"""References of a token: the number of its document, -1 outside of documents; its index there; and its id."""
+Codes = tuple[scipy.sparse.csr_array, np.ndarray]
+"""Latents of B tokens (B x n_q), and their references (B x 3, the columns `WHERE`)."""
 
 
 class Context(NamedTuple):
@@ -20,7 +29,7 @@ class Context(NamedTuple):
 
     activation: float
     document: int
-    """Number of the document in the text, as in the store's references."""
+    """Number of the document in the text."""
     position: int
     """Index of the token in the document."""
     token_id: int
@@ -51,64 +60,90 @@ class Context(NamedTuple):
         return " ".join(f"{before[-60:]}«{token}»{self.after[:40]}".split())
 
 
-def top_contexts(
-    firings: Firings, latents: Iterable[int], text: Text, tokenizer: Any, number: int = 10
-) -> dict[int, list[Context]]:
-    """Return the ``number`` contexts where each latent is most active, at most one in each document."""
-    entries = {}
-    for latent in latents:
-        values, where = firings.of(latent)
-        entries[latent] = latent, largest_of_groups(values, where[:, 0])[:number]
-    return contexts_in_text(entries, firings, text, tokenizer)
+class Firings(NamedTuple):
+    """The T tokens of documents, by document and position, and the activations of M latents at them."""
+
+    tokens: int
+    """Number of tokens read, also outside of documents, without those left out."""
+    values: scipy.sparse.csc_array
+    """Activations above zero, T x M."""
+    where: np.ndarray
+    """References, T x 3: the columns `WHERE`."""
+
+    def of(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the N activations of one of the latents, and the references of their tokens (N x 3)."""
+        rows, values = column_of(self.values, column)
+        return values, self.where[rows]
 
 
-def contexts_in_text(
-    entries: Mapping[Key, tuple[int, np.ndarray]], firings: Firings, text: Text, tokenizer: Any, width: int = 24
-) -> dict[Key, list[Context]]:
-    """Return the contexts of chosen activations, with up to ``width`` tokens on either side.
+def tokens_of_model(
+    coder: SparseCoder,
+    stack: Stack,
+    sites: Mapping[str, Site],
+    contexts: Iterable[Tokens],
+    kinds: RowKinds,
+) -> Generator[Codes, None, None]:
+    """Run a model over contexts, and yield the latents of the rows that extraction would store.
 
-    ``entries`` contains, under each key, a latent and indices of its activations as `Firings.of` returns them.
-
-    Raises
-    ------
-    SourceError
-        If the activations were found in another text.
+    Close the generator, since its hooks stay in the model until it ends.
     """
-    documents = [firings.of(latent)[1][chosen, 0] for latent, chosen in entries.values()]
-    wanted, pieces = {int(number) for numbers in documents for number in numbers}, {}
-    for document in text.documents() if wanted else ():
-        if document.number in wanted:
+    for batch in read_contexts(stack.model, stack.points(sites), contexts, CONTEXTS_AT_ONCE):
+        mask = kinds.of(batch.tokens, batch.norms) == KEPT
+        x_p, _ = make_pair(coder.config.pair, *in_order({name: x[mask] for name, x in batch.values.items()}))
+        yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)
+
+
+def firings(coder: SparseCoder, batches: Iterable[Codes], latents: Sequence[int]) -> Firings:
+    """Collect the tokens at which ``latents`` are active. Tokens outside of documents only count.
+
+    ValueError if latents are signed, since contexts are ranked by the largest activations.
+    """
+    refuse_signed(coder.sigma, "the ranking of contexts by a latent")
+    tokens, parts = 0, [scipy.sparse.csr_array((0, len(latents)), dtype=np.float32)]
+    references = [np.empty((0, len(WHERE)), dtype=np.int64)]
+    for codes, where in batches:
+        tokens += len(where)
+        in_document = where[:, 0] >= 0
+        parts.append(codes[in_document][:, list(latents)])
+        references.append(where[in_document])
+    values, where = scipy.sparse.vstack(parts, format="csr"), np.concatenate(references)
+    values.eliminate_zeros()
+    order = np.lexsort((where[:, 1], where[:, 0]))
+    return Firings(tokens, values[order].tocsc(), where[order])
+
+
+def read_pieces(text: Text, numbers: Collection[int], tokenizer: Any) -> dict[int, list[str]]:
+    """Return the pieces of some documents (`pieces_of`) by their numbers."""
+    pieces: dict[int, list[str]] = {}
+    for document in text.documents() if numbers else ():
+        if document.number in numbers:
             pieces[document.number] = pieces_of(rendered(document.text, tokenizer), tokenizer)
-            if len(pieces) == len(wanted):
+            if len(pieces) == len(numbers):
                 break
-    contexts: dict[Key, list[Context]] = {}
-    for key, (latent, chosen) in entries.items():
-        values, where = firings.of(latent)
-        contexts[key] = []
-        for value, (number, position, token) in zip(values[chosen].tolist(), where[chosen].tolist(), strict=True):
-            ids, texts = pieces.get(number, ([], []))
-            if position >= len(ids) or ids[position] != token:
-                raise SourceError(
-                    f"{text.name}: document {number} does not have token {token} at {position}; the activations come "
-                    "from another text or tokenizer"
-                )
-            near = (where[:, 0] == number) & (abs(where[:, 1] - position) <= width)
-            strengths = dict(zip(where[near, 1].tolist(), values[near].tolist(), strict=True))
-            start, stop = max(0, position - width), min(position + 1 + width, len(ids))
-            around = tuple(texts[start:stop]), tuple(strengths.get(place, 0.0) for place in range(start, stop))
-            contexts[key].append(Context(value, number, position, token, *around, position - start))
-    return contexts
+    return pieces
 
 
-def pieces_of(text: str, tokenizer: Any) -> tuple[list[int], list[str]]:
-    """Split a document into tokens, without special tokens; return their ids, and the part of the text of each.
+def context_at(
+    values: np.ndarray, where: np.ndarray, entry: int, pieces: Mapping[int, Sequence[str]], width: int
+) -> Context:
+    """Return the context of one of a latent's activations (`Firings.of`), with ``width`` tokens on either side."""
+    document, position, token = where[entry].tolist()
+    texts = pieces[document]
+    near = (where[:, 0] == document) & (abs(where[:, 1] - position) <= width)
+    strengths = dict(zip(where[near, 1].tolist(), values[near].tolist(), strict=True))
+    start, stop = max(0, position - width), min(position + 1 + width, len(texts))
+    around = tuple(texts[start:stop]), tuple(strengths.get(place, 0.0) for place in range(start, stop))
+    return Context(float(values[entry]), document, position, token, *around, position - start)
+
+
+def pieces_of(text: str, tokenizer: Any) -> list[str]:
+    """Return the part of a document's text that each of its tokens has, without special tokens.
 
     A space belongs to the token after it. A character that several tokens share belongs to the first of them, and the
     text of the others is empty. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
     """
     if not getattr(tokenizer, "is_fast", False):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids, [token_text(token, tokenizer) for token in ids]
+        return [token_text(token, tokenizer) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = np.maximum.accumulate([0, *(end for _, end in encoding["offset_mapping"])])
-    return encoding["input_ids"], [text[start:end] for start, end in pairwise(ends)]
+    return [text[start:end] for start, end in pairwise(ends)]

@@ -1,15 +1,19 @@
 """Statistics of single latents, and their HTML: examples, histograms, logits and nearest latents."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from sdlcore.inside.hooks import Readout
+from sdlcore.data.arrays import Activations
+from sdlcore.data.batches import StorePart, read_pair
+from sdlcore.inside.hooks import Readout, require_width
 from sdlcore.model.coder import SparseCoder
 
 BINS = 40
@@ -17,6 +21,7 @@ FIFTHS = 5
 """Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
 SHOWN = 20
 """Number of latents to show if the user names no latents."""
+ROWS_AT_ONCE = 1024
 TOKENS_AT_ONCE, LATENTS_AT_ONCE = 16384, 64
 
 
@@ -102,6 +107,35 @@ class Features:
         environment.filters |= {"visible": _visible, "token": _token}
         shown = {feature.latent for feature in self.features}
         return environment.get_template(template).render(pages=self, shown=shown, **variables)
+
+
+def encode_rows(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
+    """Return the latents of B samples (B x n_p) as a sparse matrix, B x n_q."""
+    require_width(coder, x_p)
+    with torch.inference_mode():
+        return coder.encode_csr(torch.from_numpy(x_p.astype(np.float32)).to(coder.W_enc.device))
+
+
+def codes_of_store(
+    coder: SparseCoder, store: Activations | StorePart, progress: bool = False
+) -> Iterator[scipy.sparse.csr_array]:
+    """Yield the latents of a store's rows, `ROWS_AT_ONCE` at a time."""
+    starts = range(0, store.rows, ROWS_AT_ONCE)
+    for start in tqdm(starts, desc="rows", unit_scale=ROWS_AT_ONCE, disable=None if progress else True):
+        yield encode_rows(coder, read_pair(store, coder.config.pair, start, start + ROWS_AT_ONCE)[0])
+
+
+def latents_to_show(codes: Iterable[scipy.sparse.csr_array], number: int) -> list[int]:
+    """Return ``number`` latents that are active in ``codes``, evenly spaced from the most to the least frequent."""
+    fired = sum(np.bincount(part.indices, minlength=part.shape[1]) for part in codes)
+    order = np.argsort(-fired, kind="stable")
+    return evenly_spaced(order[: np.count_nonzero(fired)], number).tolist()
+
+
+def column_of(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows where a latent is active, ascending, and its activations there."""
+    entries = slice(*activations.indptr[column : column + 2])
+    return activations.indices[entries], activations.data[entries]
 
 
 def histogram_of(values: np.ndarray) -> tuple[float, list[int]]:

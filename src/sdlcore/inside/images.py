@@ -24,12 +24,14 @@ from sdlcore.inside.features import (
     SHOWN,
     Feature,
     Features,
+    codes_of_store,
+    column_of,
     histogram_of,
     largest_of_groups,
+    latents_to_show,
     lower_fifths,
     nearest_latents,
 )
-from sdlcore.inside.firing import codes_of_store, latents_to_show
 from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
@@ -128,7 +130,7 @@ class ImageRows:
 
     def top(self, activations: scipy.sparse.csc_array, column: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows and `activations_of` a latent where it is most active, at most one in each image."""
-        rows, values = _column(activations, column)
+        rows, values = column_of(activations, column)
         entries = largest_of_groups(values, self.images(rows))[:number]
         return rows[entries], values[entries]
 
@@ -139,12 +141,6 @@ def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
     if len(activations) % height:
         raise ValueError(f"{len(activations)} patches are no grid over {picture.width} x {picture.height} pixels")
     return activations.reshape(height, -1)
-
-
-def _column(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows where a latent is active, ascending, and its activations there."""
-    entries = slice(*activations.indptr[column : column + 2])
-    return activations.indices[entries], activations.data[entries]
 
 
 def activations_of(
@@ -259,11 +255,11 @@ def top_images(
         nearest, features = nearest_latents(coder, several), []
 
         def examples(column: int, entries: Iterable[int]) -> list[ImageExample]:
-            rows, values = _column(codes, column)
+            rows, values = column_of(codes, column)
             return [_example(store, images, rows, values, entry, transform, root, class_names) for entry in entries]
 
         for column, latent in enumerate(several):
-            rows, values = _column(codes, column)
+            rows, values = column_of(codes, column)
             groups = images.images(rows)
             top = examples(column, largest_of_groups(values, groups)[:number])
             intervals = [

@@ -4,29 +4,29 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import contexts_in_text
+from sdlcore.inside.contexts import Codes, Firings, context_at, firings, read_pieces, tokens_of_model
 from sdlcore.inside.features import (
     SHOWN,
     Feature,
     Features,
     histogram_of,
     largest_of_groups,
+    latents_to_show,
     logits_up_and_down,
     lower_fifths,
     nearest_latents,
 )
-from sdlcore.inside.firing import Codes, Firings, firings, latents_to_show, tokens_of_model
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload, neuronpedia_feature
 from sdlcore.inside.reader import CONTEXTS_AT_ONCE, DROP, Reader
@@ -167,26 +167,26 @@ def contexts(
 def _pages(
     coder: SparseCoder, firings: Firings, latents: list[int], reader: Reader, written: Site, number: int, width: int
 ) -> Pages:
-    intervals, entries = {}, dict[tuple[int, int], tuple[int, np.ndarray]]()
-    for latent in latents:
-        values, where = firings.of(latent)
+    tops, intervals, documents = {}, {}, set[int]()
+    for column, latent in enumerate(latents):
+        values, where = firings.of(column)
+        tops[latent] = largest_of_groups(values, where[:, 0])[:number].tolist()
         intervals[latent] = lower_fifths(values, where[:, 0], IN_INTERVAL, once=False)
-        groups = [largest_of_groups(values, where[:, 0])[:number], *(part.contexts for part in intervals[latent])]
-        entries |= {(latent, place): (latent, np.asarray(chosen)) for place, chosen in enumerate(groups)}
+        shown = [*tops[latent], *(entry for part in intervals[latent] for entry in part.contexts)]
+        documents.update(where[shown, 0].tolist())
     tokenizer, lm = reader.text.tokenizer, reader.lm
-    contexts = contexts_in_text(entries, firings, reader.text.text, tokenizer, width)
+    pieces = read_pieces(reader.text.text, documents, tokenizer)
     # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
     reads = in_stream and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
     nearest, features = nearest_latents(coder, latents), []
-    for latent in latents:
-        values, _ = firings.of(latent)
-        parts = [
-            part._replace(contexts=contexts[latent, place]) for place, part in enumerate(intervals[latent], start=1)
-        ]
+    for column, latent in enumerate(latents):
+        values, where = firings.of(column)
+        show = partial(context_at, values, where, pieces=pieces, width=width)
+        parts = [part._replace(contexts=[*map(show, part.contexts)]) for part in intervals[latent]]
         facts = latent, len(values) / firings.tokens, *histogram_of(values)
-        features.append(Feature(*facts, contexts[latent, 0], parts, logits.get(latent), nearest[latent]))
+        features.append(Feature(*facts, [*map(show, tops[latent])], parts, logits.get(latent), nearest[latent]))
     return Pages(f"{reader.name}, {_named(written)}", coder.config.n_q, firings.tokens, features, block=written.block)
 
 
