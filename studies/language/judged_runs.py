@@ -17,7 +17,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extraction.text import read_labels
-from sdlcore.inside.held_out import HeldOut
+from sdlcore.inside.held_out import held_out_losses
 from sdlcore.model.saving import load_model
 from studies.tables import add, finished
 
@@ -55,8 +55,7 @@ def main() -> None:
     if asked.contexts:
         path = stores / "test.h5"
         with ActivationStore(path) as store:
-            held_out = HeldOut.of(store, asked.model, asked.text)
-            found = held_out.losses(store, coders, asked.contexts, torch.device("cpu"))
+            found = held_out_losses(store, coders, asked.model, asked.text, asked.contexts, torch.device("cpu"))
         for key, loss in found.items():
             rows[key] |= {"kl": loss.kl_spliced, "kl_recovered": loss.kl_recovered_mean, "ce": loss.recovered_mean}
     if asked.rows:

@@ -16,7 +16,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.held_out import HeldOut
+from sdlcore.inside.held_out import held_out_losses
 from studies.tables import add, finished
 
 TUNING = 8192
@@ -60,9 +60,9 @@ def scores(
     """Return the scores of a method's rows, coded by OMP, for each seed."""
     with ActivationStore(path) as store:
         x = store.read("input").astype(np.float32)
-        held_out = HeldOut.of(store, arguments.model, arguments.text)
         coders = {seed: dictionary.coder for seed, dictionary in by_seed.items()}
-        losses = held_out.losses(store, coders, arguments.contexts, torch.device("cpu"))
+        reading = arguments.model, arguments.text, arguments.contexts
+        losses = held_out_losses(store, coders, *reading, torch.device("cpu"))
     rows = []
     for seed, dictionary in by_seed.items():
         codes = dictionary.encode(x, sparse=True)

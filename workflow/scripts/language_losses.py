@@ -8,7 +8,7 @@ from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.device import Device, choose_device
 from sdlcore.identity import provenance
-from sdlcore.inside.held_out import HeldOut
+from sdlcore.inside.held_out import held_out_losses
 from sdlcore.model.saving import load_model
 from sdlcore.storage.files import write_json
 
@@ -37,8 +37,7 @@ def main(
     place = choose_device(device)
     coders = {str(path): load_model(path).to(place) for path in dictionaries}
     with ActivationStore(store) as opened:
-        held_out = HeldOut.of(opened, model, text)
-        losses = held_out.losses(opened, coders, contexts, place)
+        losses = held_out_losses(opened, coders, model, text, contexts, place)
         inputs = {str(path): content_digest(path) for path in dictionaries} | {"store": content_digest(store)}
     content = {
         "losses": {path: loss._asdict() for path, loss in losses.items()},
