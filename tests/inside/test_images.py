@@ -19,7 +19,8 @@ from transformers import ViTConfig, ViTModel
 import sdlcore as sdl
 from sdlcore.commands.main import main
 from sdlcore.errors import SourceError
-from sdlcore.inside.images import ImagePages, picture_seen
+from sdlcore.inside.features import Pages
+from sdlcore.inside.images import picture_seen
 
 SEEN = transforms.Compose(
     [
@@ -67,12 +68,12 @@ def sae(store: Path) -> sdl.Dictionary:
 
 
 @pytest.fixture(scope="module")
-def pages(sae: sdl.Dictionary, store: Path) -> ImagePages:
+def pages(sae: sdl.Dictionary, store: Path) -> Pages:
     return sdl.top_images(sae, store, LATENTS, processor=SEEN, number=4, progress=False)
 
 
 def test_images_are_those_with_the_largest_activations_and_heat_is_that_of_each_patch(
-    sae: sdl.Dictionary, store: Path, pages: ImagePages
+    sae: sdl.Dictionary, store: Path, pages: Pages
 ):
     codes = sae.encode(store, sparse=True).toarray().reshape(10, PATCHES, 24)
     with sdl.ActivationStore(store) as opened:
@@ -118,7 +119,7 @@ class Images(HTMLParser):
             self.pictures[values.get("class") or ""].append(Image.open(io.BytesIO(content)))
 
 
-def test_one_file_has_all_pictures_and_nothing_from_elsewhere(pages: ImagePages, tmp_path: Path):
+def test_one_file_has_all_pictures_and_nothing_from_elsewhere(pages: Pages, tmp_path: Path):
     path = pages.to_html(tmp_path / "latents.html")
     text = path.read_text()
     page = Images(text)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from sdlcore.inside.contexts import Context
-from sdlcore.inside.features import Feature, Interval, Logits
-from sdlcore.inside.pages import Pages
+from sdlcore.inside.features import Feature, Interval, Logits, Pages
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.peers

@@ -11,9 +11,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from sdlcore.config import ModelConfig
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.inside.contexts import Context
-from sdlcore.inside.features import SHOWN, Feature, Logits
+from sdlcore.inside.features import SHOWN, Feature, Logits, Pages
 from sdlcore.inside.neuronpedia import Upload
-from sdlcore.inside.pages import Pages, contexts
+from sdlcore.inside.pages import contexts
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from tests.extraction.tiny_llama import documents, save_tiny_llama

@@ -3,7 +3,8 @@
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -14,7 +15,9 @@ from tqdm.auto import tqdm
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart, read_pair
 from sdlcore.inside.hooks import Readout, require_width
+from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload, neuronpedia_feature
 from sdlcore.model.coder import SparseCoder
+from sdlcore.storage.files import user_path, write_text
 
 BINS = 40
 FIFTHS = 5
@@ -67,8 +70,8 @@ class Feature(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Features:
-    """Features of several latents of one dictionary."""
+class Pages:
+    """Pages of several latents of one dictionary, by contexts in texts or by images."""
 
     title: str
     """Name of the model and of the place in it, or of the store."""
@@ -79,8 +82,10 @@ class Features:
     features: list[Feature]
     units: str = "tokens"
     """Noun for the rows, such as tokens or patches."""
-    pictured: ClassVar[bool] = False
+    pictured: bool = False
     """Whether contexts are images."""
+    block: int = 0
+    """The block of a language model that the dictionary writes to or after, counted from 1."""
 
     def __repr__(self) -> str:
         """Return the five largest activations of each latent with their contexts, as text."""
@@ -107,6 +112,40 @@ class Features:
         environment.filters |= {"visible": _visible, "token": _token}
         shown = {feature.latent for feature in self.features}
         return environment.get_template(template).render(pages=self, shown=shown, **variables)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the pages, with styles and pictures inside, and return the path of the file to open.
+
+        Contexts go to a folder, with ``latent_N.html`` for each latent and an ``index.html`` that can be searched and
+        sorted. Images go to one file.
+        """
+        folder = user_path(path, "path")
+        if self.pictured:
+            write_text(folder, self.render("images.html.j2"))
+            return folder
+        for feature in self.features:
+            write_text(folder / f"latent_{feature.latent}.html", self.render("latent.html.j2", feature=feature))
+        write_text(folder / "index.html", self.render("index.html.j2"))
+        return folder / "index.html"
+
+    def to_neuronpedia(
+        self, model_id: str, name: str, description: str | None = None, url: str | None = None
+    ) -> Upload:
+        """Return an upload for Neuronpedia's client, to inspect, save or send.
+
+        Parameters
+        ----------
+        model_id
+            The model's id at Neuronpedia.
+        name
+            Name of the source set to create: letters, digits, hyphens and dots.
+        description, url
+            Description and link of the source set; without a description, the title of these pages.
+        """
+        features = [neuronpedia_feature(feature) for feature in self.features]
+        batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
+        source_set = {"name": name, "model_id": model_id, "description": description or self.title, "url": url}
+        return Upload(source_set, self.block - 1, batches)
 
 
 def encode_rows(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:

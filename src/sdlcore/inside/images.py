@@ -23,7 +23,7 @@ from sdlcore.extras import extra
 from sdlcore.inside.features import (
     SHOWN,
     Feature,
-    Features,
+    Pages,
     codes_of_store,
     column_of,
     histogram_of,
@@ -35,7 +35,7 @@ from sdlcore.inside.features import (
 from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.files import user_path, write_text
+from sdlcore.storage.files import user_path
 
 with extra("clip"):
     from PIL import Image
@@ -88,18 +88,6 @@ class ImageExample(NamedTuple):
         opacity = 255 * OPACITY * np.clip(self.heat / largest, 0, 1)
         layers = [np.full_like(opacity, colour) for colour in HEAT]
         return _uri(Image.fromarray(np.stack([*layers, opacity], axis=-1).round().astype(np.uint8)), "PNG")
-
-
-class ImagePages(Features):
-    """Top images of some latents. `to_html` writes them to one file."""
-
-    pictured = True
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write all latents to one HTML file, with styles and pictures inside; return its path."""
-        path = user_path(path, "path")
-        write_text(path, self.render("images.html.j2"))
-        return path
 
 
 class ImageRows:
@@ -202,7 +190,7 @@ def top_images(
     folder: str | Path | None = None,
     number: int = 12,
     progress: bool = True,
-) -> ImagePages:
+) -> Pages:
     """Return the images where latents are most active, with a heat map of the activation over their patches.
 
     ``sdl.top_images(sae, "vit.h5", [3, 17], model=vit).to_html("latents.html")`` writes one file that opens in a
@@ -271,7 +259,7 @@ def top_images(
         units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
         skipped: Any = store.provenance.get("skipped")
         title = Path(store.path).name + (f", without {len(skipped)} images that could not be read" if skipped else "")
-        return ImagePages(title, coder.config.n_q, store.rows, features, units)
+        return Pages(title, coder.config.n_q, store.rows, features, units, pictured=True)
 
 
 def _example(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +18,7 @@ from sdlcore.inside.contexts import Codes, Firings, context_at, firings, read_pi
 from sdlcore.inside.features import (
     SHOWN,
     Feature,
-    Features,
+    Pages,
     histogram_of,
     largest_of_groups,
     latents_to_show,
@@ -28,54 +27,14 @@ from sdlcore.inside.features import (
     nearest_latents,
 )
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
-from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload, neuronpedia_feature
 from sdlcore.inside.reader import CONTEXTS_AT_ONCE, DROP, Reader
 from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.files import user_path, write_text
 
 IN_INTERVAL = 3
 """Number of examples from each part."""
 DECIDING = 10_000
 """Tokens of a text that decide which latents to show, if the user names no latents."""
-
-
-@dataclass(frozen=True, repr=False)
-class Pages(Features):
-    """Feature pages of some latents. `to_html` writes HTML pages, `to_neuronpedia` prepares an upload."""
-
-    block: int = 0
-    """The block that the dictionary writes to or after, counted from 1."""
-
-    def to_html(self, folder: str | Path) -> Path:
-        """Write ``index.html`` and ``latent_N.html`` for each latent to a folder; return the path of ``index.html``.
-
-        The pages are self-contained: styles and pictures are inside. The index can be searched and sorted.
-        """
-        folder = user_path(folder, "folder")
-        for feature in self.features:
-            write_text(folder / f"latent_{feature.latent}.html", self.render("latent.html.j2", feature=feature))
-        write_text(folder / "index.html", self.render("index.html.j2"))
-        return folder / "index.html"
-
-    def to_neuronpedia(
-        self, model_id: str, name: str, description: str | None = None, url: str | None = None
-    ) -> Upload:
-        """Return an upload for Neuronpedia's client, to inspect, save or send.
-
-        Parameters
-        ----------
-        model_id
-            The model's id at Neuronpedia.
-        name
-            Name of the source set to create: letters, digits, hyphens and dots.
-        description, url
-            Description and link of the source set; without a description, the title of these pages.
-        """
-        features = [neuronpedia_feature(feature) for feature in self.features]
-        batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
-        source_set = {"name": name, "model_id": model_id, "description": description or self.title, "url": url}
-        return Upload(source_set, self.block - 1, batches)
 
 
 def contexts(
