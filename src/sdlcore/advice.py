@@ -208,9 +208,7 @@ def suggest(
     fvus = trial.extrapolated(best, size, first, last, steps)
     settings = trial.settings(best["method"], size) | {"lr": min(fvus, key=fvus.__getitem__)}
     settings |= {"steps": steps, "batch_size": batch_size}
-    shorter = [trial.pilot(name, rates[name], size, second, 0) for name in order if name not in names]
-    dropped = [f"{row['method']} ({row['fvu']:.3g} at an L0 of {row['l0']:.3g})" for row in shorter]
-    sentence = _sentence(rows[: len(names)], best, dropped, fvus, steps)
+    sentence = _sentence(rows[: len(names)], best, fvus, steps)
     rows += [row for each in sizes for row in trial.nulls(each)]
     advice = Advice(rows, list(trial.done.values()), settings, sentence, train.shape[1], best["step"])
     if folder is not None:
@@ -218,33 +216,22 @@ def suggest(
     return advice
 
 
-def _sentence(rows: Sequence[Row], best: Row, dropped: Sequence[str], fvus: dict[float, float], steps: int) -> str:
-    """Return the advice: the best method, the other methods beside it, its rate, and OMP's gain."""
-    lr = min(fvus, key=fvus.__getitem__)
-    tied, worse = [], []
+def _sentence(rows: Sequence[Row], best: Row, fvus: dict[float, float], steps: int) -> str:
+    """Return the advice: the best method, the methods that are not told apart from it, and its rate."""
+    lr, tied = min(fvus, key=fvus.__getitem__), []
     for row in rows:
         if row is not best and row["l0"] <= NEAR * row["target"]:
-            difference, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
-            if low > 0:
-                worse.append(f"{row['method']} leaves {1 + difference / best['fvu']:.3g} times as much")
-            else:
-                tied.append(row["method"])
+            _, low, _ = paired_interval(np.subtract(row["seeds"], best["seeds"]))
+            tied += [row["method"]] if not low > 0 else []
     parts = [
         f"After {best['steps']} steps, {best['method']} leaves {best['fvu']:.3g} of the variance unexplained at an L0 "
         f"of {best['l0']:.1f} ({len(SEEDS)} seeds)."
     ]
     if tied:
         parts.append(f"{' and '.join(tied)} cannot be told apart from it.")
-    if worse:
-        parts.append("; ".join(worse) + ".")
-    if dropped:
-        parts.append(f"Dropped for their error or L0 after shorter pilots: {', '.join(dropped)}.")
     if lr < best["lr"]:
         both = f"FVU {fvus[lr]:.3g} against {fvus[best['lr']]:.3g} after {steps} steps"
         parts.append(f"The call's lr is {lr:g}, not {best['lr']:g} as in the table: by extrapolation, {both}.")
     elif lr == RATES[-1]:
         parts.append(f"lr {lr:g} is the largest that was tried; a larger one may leave less.")
-    if best["omp"] is not None and best["omp"] < best["fvu"]:
-        call = f"sdl.search(dictionary, x, 'omp', l0={best['target']})"
-        parts.append(f"OMP on its rows leaves {1 - best['omp'] / best['fvu']:.0%} less: {call}.")
     return " ".join(parts)

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Extra = Literal["clip", "language", "pages", "plot", "saelens", "sklearn", "tables", "tensorboard", "wandb"]
 
@@ -25,3 +28,11 @@ def extra(name: Extra) -> Iterator[None]:
         raise ModuleNotFoundError(
             f"this needs {package}, which is not installed: pip install 'sdlcore[{name}]'", name=error.name
         ) from error
+
+
+def data_frame(*content: Any, **options: Any) -> "pd.DataFrame":
+    """Return a pandas table; the arguments are those of ``pandas.DataFrame``."""
+    with extra("tables"):
+        import pandas as pd
+
+    return pd.DataFrame(*content, **options)

@@ -14,7 +14,7 @@ from sdlcore.data.recovery_rule import recovered
 from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
 from sdlcore.dictionary.load import check_sample_shape, coders_of
 from sdlcore.dictionary.samples import encode_sparse, samples_of
-from sdlcore.extras import extra
+from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
 from sdlcore.text import number, table
 
@@ -41,10 +41,8 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table with a row for each dictionary and matched latent of ``before``, and a column a measure."""
-        with extra("tables"):
-            import pandas as pd
-
-        return pd.concat({name: pd.DataFrame(self[name]) for name in self}, names=["dictionary"]).droplevel(1)
+        rows = [[name, *latent] for name in self for latent in zip(*self[name].values(), strict=True)]
+        return data_frame(rows, columns=["dictionary", "latent", "partner", *MEASURES, "kept"]).set_index("dictionary")
 
     def summary(self, name: str = "after") -> dict[str, float]:
         """Return shares of latents (``kept``, and ``cosine_0.9`` with a cosine above .9), and the mean of each measure.
@@ -174,10 +172,7 @@ class Stability(dict[tuple[Any, Any], dict[str, np.ndarray]]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return `rows` as a table."""
-        with extra("tables"):
-            import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        return data_frame(self.rows())
 
     def __repr__(self) -> str:
         rows = [[str(x) if key in ("first", "second") else number(x) for key, x in row.items()] for row in self.rows()]

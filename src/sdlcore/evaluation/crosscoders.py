@@ -11,7 +11,7 @@ from sdlcore.data.conversion import activations
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.evaluation.samples import batches
-from sdlcore.extras import extra
+from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.training.normalisation import fit_normalisation
@@ -72,9 +72,6 @@ def shared_and_dedicated(
     ValueError
         If the dictionary is not a crosscoder, or the samples have other dimensions.
     """
-    with extra("tables"):
-        import pandas as pd
-
     coder = coder_of(crosscoder)
     threshold = checked("threshold", Annotated[float, Gt(0), Lt(1)], threshold)
     if coder.config.pair != "crosscoder":
@@ -97,7 +94,7 @@ def shared_and_dedicated(
     columns: dict[str, Any] = {"class": [_class(*one) for one in zip(present_QS, alive_Q, strict=True)]}
     for name, values_QS in (("norm", norms_QS), ("relative_norm", relative_QS)):
         columns |= {f"{name}_site{site}": values_Q for site, values_Q in enumerate(values_QS.T)}
-    return pd.DataFrame(columns | measured, index=pd.RangeIndex(len(norms_QS), name="latent"))
+    return data_frame(columns | measured).rename_axis("latent")
 
 
 def _class(present: np.ndarray, alive: bool) -> str:

@@ -13,7 +13,7 @@ from sdlcore.data.conversion import activations, class_numbers
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import ONLY, check_sample_shape, coders_of
 from sdlcore.evaluation.score import null_dictionaries
-from sdlcore.extras import extra
+from sdlcore.extras import data_frame, extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.text import table
@@ -48,10 +48,7 @@ class Probes(list[Probe]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a classifier."""
-        with extra("tables"):
-            import pandas as pd
-
-        return pd.DataFrame(self, columns=Probe._fields)
+        return data_frame(self, columns=Probe._fields)
 
     def __repr__(self) -> str:
         features, sizes = (dict.fromkeys(getattr(result, field) for result in self) for field in ("features", "k"))

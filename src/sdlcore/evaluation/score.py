@@ -25,7 +25,7 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import GT_RECOVERY, SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.evaluation.recovery import chance_recovery, recovery_at
-from sdlcore.extras import extra
+from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.plugins.registry import extensions
@@ -73,18 +73,11 @@ class Scores(Mapping[str, float | None]):
     def __len__(self) -> int:
         return len(self.metrics)
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the metrics by name."""
-        return dict(self.metrics)
-
     def to_frame(self) -> "pd.DataFrame":
         """Return a table with a row per metric: ``value``, ``chance``, ``better`` (higher, lower), ``what`` (text).
 
         There is an additional column for each null baseline, if requested.
         """
-        with extra("tables"):
-            import pandas as pd
-
         metrics = [metric for name in self.metrics if (metric := declared(name)) is not None]
         rows = {
             "value": [self.metrics[metric.name] for metric in metrics],
@@ -93,7 +86,7 @@ class Scores(Mapping[str, float | None]):
             "better": [metric.better for metric in metrics],
             "what": [metric.caption for metric in metrics],
         }
-        return pd.DataFrame(rows, index=pd.Index([metric.name for metric in metrics], name="metric"))
+        return data_frame(rows, index=[metric.name for metric in metrics]).rename_axis("metric")
 
     def main_metrics(self) -> list[str]:
         """Return the names of the main metrics and of plugins' metrics; with anchors, also of unanchored features."""

@@ -32,7 +32,7 @@ from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.extraction.engine import norms_of, read_contexts
 from sdlcore.extraction.hooks import Stack, ids_for, without_dropout
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, stack_batches
-from sdlcore.extras import extra
+from sdlcore.extras import data_frame
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.inside.reader import CONTEXTS_AT_ONCE, DROP, Reader
 from sdlcore.inside.splice import replacing
@@ -123,10 +123,7 @@ class LanguageScores(dict[Any, LossRecovered]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a dictionary."""
-        with extra("tables"):
-            import pandas as pd
-
-        return pd.DataFrame(self.values(), index=[str(name) for name in self], columns=LossRecovered._fields)
+        return data_frame(self.values(), index=[str(name) for name in self], columns=LossRecovered._fields)
 
     def __repr__(self) -> str:
         values = {str(name): [getattr(scores, column) for column in BRIEF] for name, scores in self.items()}
