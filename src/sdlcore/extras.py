@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import jinja2
     import pandas as pd
 
 Extra = Literal["clip", "language", "pages", "plot", "saelens", "sklearn", "tables", "tensorboard", "wandb"]
@@ -36,3 +37,20 @@ def data_frame(*content: Any, **options: Any) -> "pd.DataFrame":
         import pandas as pd
 
     return pd.DataFrame(*content, **options)
+
+
+def templates(room: str) -> "jinja2.Environment":
+    """Return a Jinja environment for the HTML templates of a package, such as ``sdlstudy.report``.
+
+    Values inserted into a template are escaped, and an undefined name is an error.
+    """
+    with extra("pages"):
+        import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(room, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )

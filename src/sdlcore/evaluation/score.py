@@ -22,7 +22,7 @@ from sdlcore.dictionary.load import ONLY, coders_of
 from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import GT_RECOVERY, SIDES, FeatureSet, recovery_name
+from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.evaluation.recovery import chance_recovery, recovery_at
 from sdlcore.extras import data_frame
@@ -39,6 +39,13 @@ from sdlcore.user_warnings import warn_at_call
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LEGEND = """gt_recovery: share of features whose best cosine exceeds {tau:g}
+mip: maximum inner product, the mean best cosine of a feature
+mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs
+detection_f1: F1 of detecting features, a mean over latents
+macro_f1: F1 of detecting features or classes, a mean over these"""
 
 
 @dataclass(frozen=True)
@@ -112,25 +119,14 @@ class Scores(Mapping[str, float | None]):
             above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
             rows.append([name, *(cells | above_one).values()])
         more = len(self.metrics) - len(names)
-        legend = self._legend(names)
-        return "\n".join([table(rows, 6), *legend, *([f"({more} more metrics in to_frame())"] if more else [])])
-
-    def _legend(self, names: Sequence[str]) -> list[str]:
-        """Return lines that explain the metrics and columns of the printed table."""
-        explanations = {
-            GT_RECOVERY.name: f"share of features whose best cosine exceeds {self.tau:g}",
-            "mip": "maximum inner product, the mean best cosine of a feature",
-            "mcc": "mean correlation coefficient, the mean cosine of features and decoder columns in pairs",
-            "detection_f1": "F1 of detecting features, a mean over latents",
-            "macro_f1": "F1 of detecting features or classes, a mean over these",
-        }
-        printed = {name: any(each.startswith(name) for each in names) for name in explanations}
-        lines = [f"{name}: {text}" for name, text in explanations.items() if printed[name]]
+        lines = [table(rows, 6)]
+        if self.features:
+            lines.append(LEGEND.format(tau=self.tau))
         if self.features.get("anchored"):
             lines.append("unanchored: features without an anchor")
         if self.nulls:
             lines.append("directions, samples: untrained dictionaries; fvu > 1 is worse than predicting the mean")
-        return lines
+        return "\n".join([*lines, *([f"({more} more metrics in to_frame())"] if more else [])])
 
 
 _RECOVERY = {recovery_name(side): side for side in SIDES}

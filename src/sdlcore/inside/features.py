@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import StorePart, read_pair
+from sdlcore.extras import templates
 from sdlcore.inside.hooks import Readout, require_width
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload, neuronpedia_feature
 from sdlcore.model.coder import SparseCoder
@@ -106,8 +107,6 @@ class Pages:
 
     def render(self, template: str, **variables: Any) -> str:
         """Return HTML from one of this package's templates."""
-        from sdlcore.templates import templates  # imported here, since only HTML needs jinja2
-
         environment = templates("sdlcore.inside")
         environment.filters |= {"visible": _visible, "token": _token}
         shown = {feature.latent for feature in self.features}

@@ -7,11 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sdlcore.inside.contexts import Context
-    from sdlcore.inside.features import Feature
+from typing import Any
 
 FEATURES_AT_ONCE = 128
 """Largest number of features in one batch for Neuronpedia."""
@@ -70,8 +66,8 @@ class Upload:
         )
 
 
-def neuronpedia_feature(feature: "Feature") -> dict[str, Any]:
-    """Convert a latent to arguments of Neuronpedia's ``Feature``, which groups contexts by their interval."""
+def neuronpedia_feature(feature: Any) -> dict[str, Any]:
+    """Convert a latent (`Feature`) to arguments of Neuronpedia's class, which groups contexts by their interval."""
     activations = [_activation(context) for context in feature.contexts]
     for part in feature.intervals:
         bounds = {"quantileMin": part.low, "quantileMax": part.high, "quantileFraction": part.share}
@@ -86,6 +82,6 @@ def neuronpedia_feature(feature: "Feature") -> dict[str, Any]:
     }
 
 
-def _activation(context: "Context") -> dict[str, Any]:
+def _activation(context: Any) -> dict[str, Any]:
     # fewer digits make the upload smaller, which has millions of numbers
     return {"tokens": list(context.tokens), "values": [float(f"{value:.4g}") for value in context.values]}

@@ -11,8 +11,8 @@ import pandas as pd
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, recovery_name
 from sdlcore.evaluation.metrics import METRICS
+from sdlcore.extras import templates
 from sdlcore.identity import provenance
-from sdlcore.templates import templates
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.overview import CAPTION, strongest_null
 from sdlstudy.products.product import Product
