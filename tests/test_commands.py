@@ -403,7 +403,6 @@ def test_advice_and_judgements_print_and_write_their_files(folder, tmp_path, cap
     assert {path.name for path in (tmp_path / "advice").iterdir()} == files
     main(["bench", "lrb", "--out", str(tmp_path / "world.npy"), "--seed", "7"])
     assert np.load(tmp_path / "world.npy", mmap_mode="r").shape == (200_000, 96)
-    assert "SAELens has no model of Bench(n=128" in refusal(capsys, f"bench lrb --out {tmp_path}/model")
     main(["fit", str(tmp_path / "world.npy"), "--out", str(tmp_path / "run"), *TOPK])
     capsys.readouterr()
     main(["judge", str(tmp_path / "run"), "--bench", "lrb", "--seed", "7"])
