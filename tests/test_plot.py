@@ -1,5 +1,3 @@
-import dataclasses
-
 import matplotlib
 import numpy as np
 import pytest
@@ -35,13 +33,6 @@ def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
     assert shares[np.searchsorted(taus, 0.9)] == 0.75
     assert (np.diff(shares) <= 0).all()
     assert sorted(line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":") == [0.3, 0.35]
-
-
-def test_the_threshold_that_scores_were_evaluated_with_is_marked():
-    strict = dataclasses.replace(SCORES, tau=0.95)
-    for scores, marked in ((strict, {0.95}), ({"one": SCORES, "other": strict}, {0.9, 0.95})):
-        ax = sdl.plot.recovery(scores)
-        assert {line.get_xdata()[0] for line in ax.lines if line.get_color() == sdl.plot.PALE} == marked
 
 
 def test_features_are_dots_on_the_axes_of_the_caller_and_anchored_ones_have_a_colour():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores
@@ -47,9 +48,8 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=in_figure(name))
-    for tau in {result.tau for result in ([scores] if isinstance(scores, Scores) else scores.values())}:
-        ax.axvline(tau, color=PALE, linewidth=1)
-        ax.text(tau, 1.01, f"τ = {tau:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
+    ax.axvline(TAU, color=PALE, linewidth=1)
+    ax.text(TAU, 1.01, f"τ = {TAU:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax
@@ -110,8 +110,8 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
         if chosen.any():
             dots = ax.scatter(best["encoder"][chosen], best["decoder"][chosen], s=12, color=colour, label=label)
             dots.set(alpha=0.6, linewidths=0)
-    ax.axvline(scores.tau, color=PALE, linewidth=1)
-    ax.axhline(scores.tau, color=PALE, linewidth=1)
+    ax.axvline(TAU, color=PALE, linewidth=1)
+    ax.axhline(TAU, color=PALE, linewidth=1)
     ax.set(xlabel="best cosine with an encoder row", ylabel="best cosine with a decoder column")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
     ax.legend(loc="lower right")

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -80,8 +80,6 @@ Weight = Annotated[float, Ge(0), AsGiven]
 """The weight of a loss term."""
 Positive = Annotated[float, Gt(0), AsGiven]
 """A number above zero."""
-Threshold = Annotated[float, Gt(0), Lt(1), AsGiven]
-"""A cosine between 0 and 1 that a best match must exceed."""
 Text = Annotated[str, MinLen(1)]
 """Text of one character or more."""
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]

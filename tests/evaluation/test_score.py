@@ -7,7 +7,6 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.references import References
-from sdlcore.evaluation.recovery import chance_recovery
 from sdlcore.model.coder import SparseCoder
 from tests.refusals import no_warning
 from tests.stores import write_store
@@ -47,22 +46,6 @@ def test_true_features_are_recovered_whole_and_print_so(true, bench):
     assert scores["mip_decoder"] == pytest.approx(1, abs=1e-5)
     assert re.search(r"^gt_recovery_decoder +1 ", repr(scores), re.MULTILINE)
     assert "more metrics in to_frame())" in repr(scores)
-
-
-@pytest.mark.parametrize(("tau", "end"), [(0.5, "_tau50"), (0.875, "_tau875"), (0.05, "_tau05"), (0.95, "_tau95")])
-def test_recovery_is_computed_at_any_threshold(tau, end, sae, bench):
-    scores = sdl.evaluate(sae, bench, anchors=bench.anchors(3, seed=0), tau=tau, n_samples=200)
-    best, anchored = np.array(scores.features["decoder"]), scores.features["anchored"]
-    others = np.delete(best, anchored)
-    name = f"gt_recovery_decoder{end}"
-    assert scores[name] == (best > tau).mean()
-    assert scores[f"gt_recovery_decoder_unanchored{end}"] == (others > tau).mean()
-    assert scores.chance[name] == pytest.approx(chance_recovery(sae.n_q, 8, tau), abs=0.3)
-    assert 0 <= scores.nulls["directions"][name] <= 1
-    assert f"best absolute cosine exceeds τ = {tau:g}" in scores.to_frame().loc[name, "what"]
-    assert re.search(rf"^{name} ", repr(scores), re.MULTILINE)
-    assert not re.search(r"^gt_recovery_decoder ", repr(scores), re.MULTILINE)
-    assert f"exceeds {tau:g}" in repr(scores)
 
 
 @pytest.mark.usefixtures("registry")

@@ -23,7 +23,6 @@ from sdlcore.commands.signatures import (
 from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.conversion import activations, array, is_store
-from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import as_anchors, load_references, save_references
 from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
@@ -115,7 +114,6 @@ def evaluate(
     references: Path | None = None,
     anchors: Path | None = None,
     nulls: bool = True,
-    tau: float = TAU,
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
@@ -132,14 +130,13 @@ def evaluate(
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
         nulls: also score untrained dictionaries of the same size
-        tau: threshold of recovery; a feature is recovered if its best cosine exceeds it
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
     """
     if (bench is None) == (x is None) or (bench is not None and (target or labels or references)):
         raise ValueError("evaluate on --bench, or on --x with its --target, --labels or --references")
     opened, alone = open_dictionaries(dictionaries), len(dictionaries) == 1  # before the first is evaluated
-    options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
+    options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     drawn_bench = None if bench is None else sdl.standard_bench(bench)
     classes = None if labels is None else array(labels, "labels")

@@ -48,11 +48,6 @@ _FEATURES: dict[str, str] = {
 }
 
 
-def tau_suffix(tau: float) -> str:
-    """Return the end of the name of a recovery metric at a threshold: its decimals, or nothing for the usual one."""
-    return "" if tau == TAU else f"_tau{f'{tau:.6f}'.removeprefix('0.').rstrip('0'):0<2}"
-
-
 class Measure(NamedTuple):
     """A number that summarises the best match of each feature."""
 
@@ -89,7 +84,7 @@ class Matched:
     def name(self) -> str:
         """Return the metric's name."""
         site = "" if self.site is None else f"_site{self.site}"
-        tau = tau_suffix(self.tau) if self.measure == GT_RECOVERY else ""
+        tau = "" if self.measure == MIP or self.tau == TAU else f"_tau{round(100 * self.tau)}"
         name = f"{self.measure.name}_{self.directions}{site}{_FEATURES[self.features]}{tau}"
         return name if self.baseline is None else baseline_name(self.baseline, name)
 

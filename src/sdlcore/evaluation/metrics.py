@@ -27,7 +27,6 @@ from sdlcore.evaluation.metric_names import (
     mip_name,
     part_name,
     recovery_name,
-    tau_suffix,
 )
 
 
@@ -253,23 +252,21 @@ _DECLARED: list[Metric] = [
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}
 """Every metric by name, in the order of tables; metrics of plugins come last. Metrics of single sites are listed
-for sites 0 and 1; `declared` also finds them for further sites, and recovery at other thresholds."""
+for sites 0 and 1; `declared` also finds them for further sites."""
 
 
 def declared(name: str) -> Metric | None:
-    """Return the metric with this name, or None. A crosscoder may have any number of sites, recovery any threshold."""
+    """Return the metric with this name, or None. A crosscoder may have any number of sites."""
     if (metric := METRICS.get(name)) is not None:
         return metric
-    first = METRICS.get(_TAU.sub(tau_suffix(TAU_STRICT), _SITE.sub("_site0", name)))
+    first = METRICS.get(_SITE.sub("_site0", name))
     if first is None or first.matched is None:
         return None
-    sites, taus = _SITE.findall(name), _TAU.findall(name)
-    site = int(sites[0]) if sites else first.matched.site
-    matched = replace(first.matched, site=site, tau=float(f"0.{taus[0]}") if taus else first.matched.tau)
+    matched = replace(first.matched, site=int(_SITE.findall(name)[0]))
     return replace(first, name=matched.name, caption=matched.caption, matched=matched)
 
 
-_SITE, _TAU = re.compile(r"_site(\d+)"), re.compile(r"_tau(\d{2,6})$")
+_SITE = re.compile(r"_site(\d+)")
 
 EXPLAINED = {
     recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "

@@ -113,23 +113,6 @@ def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray
     return metrics
 
 
-def recovery_at(
-    tau: float, best: Mapping[str, Sequence[float]], anchored: np.ndarray | None = None
-) -> dict[str, float | None]:
-    """Return recovery by cosines at another threshold, from the best matches in a metrics file, by name.
-
-    It is over all features and, unless ``anchored`` is None, over anchored features and over the others; None for an
-    empty set.
-    """
-    shares: dict[str, float | None] = {}
-    for side in (side for side in SIDES if side in best):
-        hits = recovered(np.array(best[side]), tau)
-        for part, chosen in ({FeatureSet.ALL: hits} if anchored is None else _subsets(hits, anchored)).items():
-            name = Matched(side, features=part, tau=tau).name
-            shares[name] = float(chosen.mean()) if len(chosen) else None
-    return shares
-
-
 def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
     """Mean |cosine| of the best one-to-one assignment of rows of ``learned`` (m x d) to rows of ``true`` (n x d, unit).
 

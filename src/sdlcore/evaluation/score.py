@@ -15,22 +15,19 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Activations, Arrays
 from sdlcore.data.conversion import activations, is_pair
 from sdlcore.data.pairs import all_sites
-from sdlcore.data.recovery_rule import TAU, TAUS
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import ONLY, coders_of
-from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
-from sdlcore.evaluation.recovery import chance_recovery, recovery_at
 from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
 from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.settings import Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-LEGEND = """gt_recovery: share of features whose best cosine exceeds {tau:g}
+LEGEND = f"""gt_recovery: share of features whose best cosine exceeds {TAU:g}
 mip: maximum inner product, the mean best cosine of a feature
 mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs
 detection_f1: F1 of detecting features, a mean over latents
@@ -65,8 +62,6 @@ class Scores(Mapping[str, float | None]):
 
     nulls: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Metrics of untrained dictionaries of the same size, by name; empty unless requested."""
-    tau: float = TAU
-    """Threshold of the recovery that is printed: a feature is recovered if its best cosine exceeds tau."""
 
     def __getitem__(self, name: str) -> float | None:
         if name not in self.metrics:
@@ -99,14 +94,10 @@ class Scores(Mapping[str, float | None]):
         """Return the names of the main metrics and of plugins' metrics; with anchors, also of unanchored features."""
         names: list[str] = []
         for name in EXPLAINED:
-            names.append(self._at_tau(name))
+            names.append(name)
             if self.features.get("anchored") and name in _RECOVERY:
-                names.append(self._at_tau(name, FeatureSet.UNANCHORED))
+                names.append(recovery_name(_RECOVERY[name], features=FeatureSet.UNANCHORED))
         return [name for name in (*names, *extensions("metric")) if name in self.metrics]
-
-    def _at_tau(self, name: str, features: str = FeatureSet.ALL) -> str:
-        """Return the name of a recovery metric at the threshold of these scores, and any other name unchanged."""
-        return recovery_name(_RECOVERY[name], features=features, tau=self.tau) if name in _RECOVERY else name
 
     def __repr__(self) -> str:
         """Return the main metrics with chance levels as a text table, with a legend."""
@@ -121,7 +112,7 @@ class Scores(Mapping[str, float | None]):
         more = len(self.metrics) - len(names)
         lines = [table(rows, 6)]
         if self.features:
-            lines.append(LEGEND.format(tau=self.tau))
+            lines.append(LEGEND)
         if self.features.get("anchored"):
             lines.append("unanchored: features without an anchor")
         if self.nulls:
@@ -169,7 +160,6 @@ def evaluate(
     seed: int = 0,
     n_samples: int | None = None,
     nulls: bool = True,
-    tau: float = TAU,
 ) -> Scores:
     """Evaluate a dictionary: feature recovery, reconstruction and sparsity.
 
@@ -201,10 +191,6 @@ def evaluate(
         (``directions``) or random samples (``samples``), centred if the dictionary was trained on centred activations.
         Rows that are samples of sparse data recover most features but reconstruct badly, so compare recovery and
         ``fvu`` together. With False, one dictionary is evaluated instead of three, which is faster.
-    tau
-        Threshold of recovery, between 0 and 1: a feature is recovered if its best cosine exceeds tau. The thresholds .9
-        and .95 are always computed. Another one adds recovery metrics, whose names end in ``_tau80`` for 0.8. The
-        recovery at tau is printed.
 
     Returns
     -------
@@ -216,14 +202,14 @@ def evaluate(
     ValueError
         If samples or labels are missing or not needed, or do not match the dictionary or the references.
     """
-    coder, tau = coders_of({ONLY: dictionary})[ONLY], checked("tau", Threshold, tau)
+    coder = coders_of({ONLY: dictionary})[ONLY]
     centred = isinstance(dictionary, Dictionary) and is_centred(dictionary.settings)
     baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
     if anchors is not None:
         anchors = as_anchors(anchors)
     elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
-    scored = partial(_scored, coder, anchors=anchors, seed=seed, nulls=baselines, tau=tau)
+    scored = partial(_scored, coder, anchors=anchors, seed=seed, nulls=baselines)
     if isinstance(truth, KnownFeatures):
         if x is not None:
             raise ValueError("a bench draws its own samples; leave x out, or pass bench.references as truth")
@@ -253,7 +239,6 @@ def _scored(
     anchors: Anchors | None,
     seed: int,
     nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
-    tau: float,
 ) -> Scores:
     _check_widths(coder, samples, references, anchors)
     truth = None
@@ -262,19 +247,13 @@ def _scored(
         match = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         truth = GroundTruth.of(references, anchors, hierarchy, references.classes is not None or match)
     evaluation = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
-    baselines, chance = {}, evaluation.chance
+    baselines = {}
     if nulls is not None:
         k = min(max(1, round(evaluation.metrics["l0"] or 0)), coder.config.n_q)
         for name, null in nulls(coder, samples, k).items():
             of_null = evaluate_on(null, samples, truth, stream(seed, "chance"))
-            baselines[name] = of_null.metrics | _recovery_at(tau, of_null)
-    if truth is not None and tau not in TAUS:
-        widths = {"encoder": coder.W_enc.shape[1], "decoder": coder.W_dec.shape[1]}
-        of_side = {
-            recovery_name(side, tau=tau): chance_recovery(coder.config.n_q, n, tau) for side, n in widths.items()
-        }
-        chance = chance | of_side
-    return Scores(evaluation.metrics | _recovery_at(tau, evaluation), chance, evaluation.features, baselines, tau)
+            baselines[name] = of_null.metrics
+    return Scores(evaluation.metrics, evaluation.chance, evaluation.features, baselines)
 
 
 def _check_widths(
@@ -291,13 +270,6 @@ def _check_widths(
         raise ValueError(f"truth has dimensions {found}, but x has {expected}")
     if anchors is not None and (found := tuple(rows.shape[1] for rows in anchors.sites)[:used]) != expected:
         raise ValueError(f"anchors have dimensions {found}, but x has {expected}")
-
-
-def _recovery_at(tau: float, evaluation: Evaluation) -> dict[str, float | None]:
-    """Return recovery at a threshold that `evaluate_on` does not compute."""
-    if tau in TAUS or not evaluation.features:
-        return {}
-    return recovery_at(tau, evaluation.features, np.array(evaluation.features["anchored"], dtype=int))
 
 
 def null_dictionaries(
