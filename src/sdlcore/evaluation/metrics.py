@@ -77,12 +77,15 @@ class Metric:
     """Whether these tables show the level of random directions beside it."""
     needed: bool = False
     """Whether a table rejects runs without it."""
-    by_anchors: bool = False
-    """Whether it depends on which features the anchors reveal."""
     matched: Matched | None = None
     """Comparison behind a recovery or MIP metric; None for other metrics."""
     of_plugin: bool = False
     """Whether a plugin registered it. Tables then show it without being configured to."""
+
+    @property
+    def by_anchors(self) -> bool:
+        """Whether it depends on which features the anchors reveal."""
+        return "anchor" in self.name and not self.of_plugin
 
 
 def norm_name(side: str, quantile: str) -> str:
@@ -116,8 +119,6 @@ def _matches(
             effect=effect,
             chance=chance,
             needed=needed,
-            by_anchors=comparison.features in (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
-            or comparison.baseline is not None,
             matched=comparison,
         )
         for comparison in declared
@@ -133,10 +134,9 @@ def _sharing(part: str) -> list[Metric]:
     }
     classes = f"mean number of classes that share the samples that a latent responds to most: {of[part]}"
     purity = f"mean share of the most frequent class among the samples that a latent responds to most: {of[part]}"
-    by_anchors = part != FeatureSet.ALL
     return [
-        Metric(part_name("top_classes", part), "Top classes", classes, Better.LOWER, CLASSES, 1, by_anchors=by_anchors),
-        Metric(part_name("top_purity", part), "Top purity", purity, Better.HIGHER, CLASSES, by_anchors=by_anchors),
+        Metric(part_name("top_classes", part), "Top classes", classes, Better.LOWER, CLASSES, 1),
+        Metric(part_name("top_purity", part), "Top purity", purity, Better.HIGHER, CLASSES),
     ]
 
 
