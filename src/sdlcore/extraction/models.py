@@ -81,17 +81,16 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
     return model
 
 
-def load_tokenizer(name: str | Path, local: bool = True) -> Any:
+def load_tokenizer(name: str | Path) -> Any:
     """Load the tokenizer of a checkpoint, a ``.gguf`` file, or a model at the hub.
 
-    ``local`` restricts a tokenizer of the hub to the local cache. SourceError if the tokenizer is not readable, or
-    needs code from its checkpoint.
+    SourceError if the tokenizer is not readable, or needs code from its checkpoint.
     """
-    path, options = Path(name), {"local_files_only": local, "trust_remote_code": False}
-    with parsing(name, "a checkpoint's tokenizer", NO_CODE), quiet():
-        if path.suffix == ".gguf" and path.is_file():  # a converted model is a folder of this name
-            return _transformers().AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **options)
-        return _transformers().AutoTokenizer.from_pretrained(name, **options)
+    path, options = Path(name), {}
+    if path.suffix == ".gguf" and path.is_file():  # a converted model is a folder of this name
+        name, options = path.parent, {"gguf_file": path.name}
+    with parsing(path, "a checkpoint's tokenizer", NO_CODE), quiet():
+        return _transformers().AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
 
 def tokenizer_of(model: Any) -> Any:
@@ -102,7 +101,7 @@ def tokenizer_of(model: Any) -> Any:
         raise ValueError(
             f"{type(model).__name__}: the model does not record where it was loaded from; give its tokenizer"
         )
-    return load_tokenizer(model.name_or_path, local=False)
+    return load_tokenizer(model.name_or_path)
 
 
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
