@@ -94,18 +94,20 @@ def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[SampleBatche
 def make_or_open(
     start: Dictionary,
     stage: str,
-    record: dict[str, dict[str, Any]],
+    fact: str,
+    settings: dict[str, Any],
     samples: SampleBatches,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return what ``make`` returns, given the provenance and where to keep checkpoints. ``out``: as for `fit`."""
+    """Return what ``make`` returns, given the provenance and where to keep checkpoints. ``out``: as for `fit`.
+
+    The provenance has the settings of the stage as ``fact``.
+    """
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     inputs = {"store": samples.batches.digest(), "start": digest_of_arrays(*weights)}
-    (settings,) = record.values()
-    facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), **record}
+    facts = {**start.provenance, **provenance(identity=identity(stage, settings, inputs=inputs)), fact: settings}
     if (origin := samples.batches.origin) is not None:
         facts["activations"] = origin
-
     folder = None if out is None else run_folder(out)
     return open_or_make(folder, facts, lambda keep, _: make(facts, keep), samples.batches.recorded)

@@ -123,7 +123,7 @@ def reencode(
                 )
             return Dictionary(fitted, facts)
 
-        return make_or_open(start, "reencode", {"reencoded": record}, samples, out, make)
+        return make_or_open(start, "reencode", "reencoded", record, samples, out, make)
 
 
 @torch.no_grad()

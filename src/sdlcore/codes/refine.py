@@ -138,7 +138,7 @@ def refine(
             new_coder, replaced = refine_rows(coder, draw, rounds, generator, progress, keep)
             return Dictionary(new_coder, {**facts, REPLACED: replaced})
 
-        return make_or_open(start, "refine", {"refined": record}, samples, out, make)
+        return make_or_open(start, "refine", "refined", record, samples, out, make)
 
 
 class Latents(NamedTuple):
