@@ -1,5 +1,7 @@
 """A search by way of int8 finds the entries of float32."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -86,10 +88,15 @@ def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     assert_found(selection, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
 
 
-@pytest.mark.parametrize(("n", "d"), [(1, 5), (50, 3), (257, 40), (1100, 300)])
-def test_nearest_rows_are_those_of_float32(n, d):
+@pytest.mark.parametrize(
+    ("n", "d", "least"),
+    # rows of one size are hardest: the rounding of each is near its bound
+    [(1, 5, 1e-3), (50, 3, 1e-3), (257, 40, 1e-3), (1100, 300, 1e-3), (50, 2, 10.0), (1000, 2, 10.0), (1000, 3, 10.0)],
+)
+def test_nearest_rows_are_those_of_float32(n, d, least):
     generator = torch.Generator().manual_seed(n)
-    rows = torch.randn(n, d, generator=generator) * torch.logspace(-3, 1, n)[:, None]
+    sizes = torch.logspace(math.log10(least), 1, n)
+    rows = torch.randn(n, d, generator=generator) * sizes[:, None]
     rows[n // 2] = 0.0
     rows[n // 3] = rows[n // 4]
     neighbours, largest = screening.nearest(rows)
