@@ -1,4 +1,4 @@
-"""Plots of scores and training histories. Each function draws on matplotlib axes and returns these axes."""
+"""Plots of scores and training histories. Each function draws on matplotlib axes, or on new ones, and returns them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -28,8 +28,6 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     ----------
     scores
         Result of `evaluate` with ground truth. For several results by name, only the decoders are drawn.
-    ax
-        Axes to draw on; None for new ones.
 
     Raises
     ------
@@ -64,8 +62,6 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
         A dictionary with a history, or several by name.
     value
         The column.
-    ax
-        Axes to draw on; None for new ones.
 
     Raises
     ------
@@ -95,8 +91,6 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
     ----------
     scores
         Result of `evaluate` with ground truth. Anchored features have their own colour.
-    ax
-        Axes to draw on; None for new ones.
 
     Raises
     ------

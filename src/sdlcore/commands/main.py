@@ -136,11 +136,8 @@ REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyErro
 def main(argv: list[str] | None = None) -> None:
     """Run the command that comes first with the arguments that follow; None for the arguments of the process.
 
-    Raises
-    ------
-    SystemExit
-        With tyro's message if an argument has a wrong type, and with one line if the command raises one of `REPORTED`;
-        with a line more for each run of several that failed.
+    SystemExit comes with tyro's message if an argument has a wrong type, and with a line for each of the errors
+    `REPORTED`.
     """
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name == "--version":

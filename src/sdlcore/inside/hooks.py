@@ -119,13 +119,8 @@ def require_width(coder: SparseCoder, x_NP: Tensor | np.ndarray) -> None:
 def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     """Return the site that a dictionary of this ``pair`` reads, and the site where its reconstruction belongs.
 
-    An autoencoder reads and writes the input's site, a transcoder writes the target's.
-
-    Raises
-    ------
-    ValueError
-        For a crosscoder, which would need two sites at once although one depends on the other. For a reconstruction at
-        residual_middle.
+    An autoencoder reads and writes the input's site, a transcoder writes the target's. ValueError for a crosscoder,
+    which would need two sites at once although one depends on the other, and for a reconstruction at residual_middle.
     """
     if pair == "crosscoder":
         raise ValueError(

@@ -149,20 +149,11 @@ def losses_recovered(
     mean_R: Tensor,
     paths: Paths | None = None,
 ) -> dict[Name, LossRecovered]:
-    """Return the losses of a whole language model, in evaluation mode, with and without each of several dictionaries.
+    """Return the losses of a whole language model on contexts, in evaluation mode, with and without each dictionary.
 
-    Parameters
-    ----------
-    model, contexts, paths
-        The model and held-out contexts for it to read.
-    reconstruct
-        The dictionaries by name, e.g. ``{"topk": reconstruction_by(coder)}``. Each takes and returns float32.
-    sites, pair
-        Sites by column, as in the source, and the pair of all dictionaries.
-    kinds
-        Kinds of rows to leave out, as in extraction.
-    mean_R
-        Mean of the replaced activations (n_r).
+    ``reconstruct`` are the dictionaries by name, e.g. ``{"topk": reconstruction_by(coder)}``; each takes and returns
+    float32. ``sites`` and ``pair`` are those of all dictionaries. Rows of other kinds than ``kinds`` keeps stay clean.
+    ``mean_R`` is the mean of the replaced activations (n_r).
 
     Raises
     ------

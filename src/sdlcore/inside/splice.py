@@ -171,14 +171,8 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
     """Replace the activations at ``write``, in every pass of a model, by a function of the activations at ``read``.
 
     ``read`` is the same site as ``write`` or an earlier one. ``rows`` are the tokens to change. The function's
-    arguments and result are float32 in a model of any precision.
-
-    Raises
-    ------
-    SourceError
-        In a pass that ends without calling the module at ``write``.
-    ValueError
-        In a pass that reaches ``write`` before ``read``, or if ``change`` returns another width.
+    arguments and result are float32 in a model of any precision. A pass raises SourceError if it ends without calling
+    the module at ``write``, and ValueError if it reaches ``write`` before ``read`` or ``change`` returns another width.
     """
     was_read: list[Tensor] = []
     is_replaced = False
