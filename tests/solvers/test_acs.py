@@ -116,16 +116,6 @@ def test_supports_grow_while_all_of_them_is_used(bench):
     assert rows[-1]["fvu"] < 0.5 * rows[SMALL.replace_steps]["fvu"]
 
 
-def test_early_forgetting_is_that_of_the_steps_that_replace_atoms(bench):
-    config = SMALL.changed(early_forgetting=0.0, max_steps=SMALL.replace_steps + 1)
-    little, much = (search(bench, config.changed(forgetting=share)) for share in (0.1, 0.9))
-    early = search(bench, config.changed(early_forgetting=0.9))
-    assert all(torch.equal(a, b) for (a, _), (b, _) in itertools.islice(zip(little, much, strict=True), 4))
-    assert little[4][0].shape != much[4][0].shape or not torch.equal(little[4][0], much[4][0])
-    assert torch.equal(little[0][0], early[0][0])
-    assert not torch.equal(little[1][0], early[1][0])
-
-
 @pytest.mark.parametrize("K", [1, AT_ONCE, AT_ONCE + 7])
 def test_inner_products_are_those_of_the_product_and_symmetric(K):
     atoms = torch.nn.functional.normalize(torch.randn(K, 12, generator=torch_stream(0, "a")))

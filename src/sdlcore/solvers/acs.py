@@ -91,7 +91,7 @@ def alternating_convex_search(
         full = codes.full
         if config.threshold:
             codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, config.precision)
-        equations.add(codes, x, config.early_forgetting if step < config.replace_steps else config.forgetting)
+        equations.add(codes, x, config.forgetting)
         solved = equations.solve(atoms, config.ridge)
         norms = solved.norm(dim=1)
         alive = norms > ALIVE

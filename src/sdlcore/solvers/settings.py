@@ -54,9 +54,6 @@ class SolverConfig(Pluggable):
     residuals of the first codes, and codes below this share of the threshold are dropped. 0 turns both off."""
     forgetting: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.5
     """Weight of all previous batches relative to the newest in the normal equations."""
-    early_forgetting: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.5
-    """Value of forgetting in the first `replace_steps`, whose codes belong to atoms that are replaced later. 0 saves
-    steps at the paper's scale; with noise and many surplus atoms it costs recovery."""
     ridge: Positive = 1e-4
     """Weight of the penalty on moving an atom, as a share of an atom's typical sum of squared codes."""
     min_worth: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.05
