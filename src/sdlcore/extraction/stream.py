@@ -16,11 +16,11 @@ before the buffer is only tokenised.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from itertools import islice, tee
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,10 +166,8 @@ class TextStream:
                 for at in range(-(-row // self.rows), -(-(row + len(indices)) // self.rows)):
                     self._remember(at, _Mark(place, position, mark.used + at * self.rows - row))
                 if row + len(indices) > wanted:
-                    if batch is None:
-                        (batch,) = self._run([tokens])
                     taken = indices[max(0, wanted - row) :]
-                    yield {name: values[taken] for name, values in batch.values.items()}
+                    yield {name: values[taken] for name, values in (batch or self._run(tokens)).values.items()}
                 row += len(indices)
                 mark = self._begin
                 place, position = tokens.next
@@ -188,29 +186,24 @@ class TextStream:
         """
         coming = self._text.batches(place, position)
         if self._group is None:
-            if self._kinds.largest_norm:
-                yield from ((batch.tokens, batch) for batch in self._run(coming))
-            else:
-                yield from ((tokens, None) for tokens in coming)
+            for tokens in coming:
+                yield tokens, self._run(tokens) if self._kinds.largest_norm else None
             return
         rank, size = dist.get_rank(), dist.get_world_size()
         while several := list(islice(coming, size)):
             batches: list[Batch | None] = [None] * size
-            batch = next(self._run(several[rank : rank + 1]), None)  # the last batches are fewer than the processes
+            batch = self._run(several[rank]) if rank < len(several) else None  # the last ones are fewer than processes
             dist.all_gather_object(batches, batch, self._group)
             yield from zip(several, batches, strict=False)
 
-    def _run(self, batches: Iterable[Tokens]) -> Iterator[Batch]:
-        """Yield the activations of batches of contexts at the places of all models."""
-        with ExitStack() as stack:
-            passes = []
-            for (model, points), tokens in zip(self._models, tee(batches, len(self._models)), strict=True):
-                generator = activations(model, points, context_calls(model, tokens), token_rows)
-                passes.append(stack.enter_context(closing(generator)))
-            for parts in zip(*passes, strict=True):
-                values = {name: x for part in parts for name, x in part.values.items()}
-                norms = {name: x for part in parts for name, x in part.norms.items()}
-                yield Batch(parts[0].tokens, values, norms)
+    def _run(self, tokens: Tokens) -> Batch:
+        """Return the activations of a batch of contexts at the places of all models."""
+        batch = Batch(tokens, {}, {})
+        for model, points in self._models:
+            (part,) = activations(model, points, context_calls(model, [tokens]), token_rows)
+            batch.values.update(part.values)
+            batch.norms.update(part.norms)
+        return batch
 
     def _kept(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the indices of the rows of a batch that the stream contains."""
