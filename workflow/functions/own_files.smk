@@ -39,7 +39,8 @@ def arrays_shape(name):
 
 # in the main process, before anything runs: after an error in a job's input function Snakemake would use existing files
 if workflow.is_main_process:
+    is_plan = any(argument.endswith("plan") for argument in sys.argv)  # which lists missing files
     for name in study.all_sources():
         arrays_shape(name)
-        if any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
+        if not is_plan and any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
             refuse_missing_files(name)
