@@ -7,7 +7,8 @@ import pytest
 
 from sdlcore.data.anchors import load_anchors
 
-ASKED = {"seeds": [0], "anchorings": ["ground_truth", "discovered"], "runs": {"lrb": {"methods": ["topk"]}}}
+RUNS = {"lrb": {"methods": ["topk"]}, "fashion_clip": None}
+ASKED = {"seeds": [0], "anchorings": ["ground_truth", "discovered"], "runs": RUNS}
 CHANGE = {"anchoring_map": ASKED}
 
 
