@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from offline import fashion_mnist
@@ -71,19 +69,6 @@ def test_brightness_and_gradient_are_those_of_the_garment():
     # half of the neighbours are vertical, with equal values
     assert mean_gradient(pictures).tolist() == [0, 0, 0, 50]
     assert mean_gradient(pictures.transpose(0, 2, 1)).tolist() == [0, 0, 0, 50]
-
-
-@given(st.integers(30, 400))
-def test_adjectives_cut_each_garment_into_thirds(number: int):
-    data = some_pictures("thirds", number)
-    names = class_folders(data, measure_terciles(data))
-    for garment in np.unique(data.garments):
-        classes = [name.split("_") for name, g in zip(names, data.garments, strict=True) if g == garment]
-        assert {" ".join(words[2:]) for words in classes} == {GARMENTS[garment]}
-        for place in (0, 1):
-            counts = np.unique([words[place] for words in classes], return_counts=True)[1]
-            # a third, except for pictures at a border
-            assert counts.max() <= len(classes) / 3 + 2
 
 
 def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path):

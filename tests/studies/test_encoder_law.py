@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from studies.language.directions import held_out_read_outs
 from studies.language.encoder_law import Basis, measure
 
 N_P, N_Q = 24, 400
@@ -38,11 +37,3 @@ def test_a_planted_ridge_is_recovered_and_null_baselines_are_not(basis):
     # cosines of unrelated directions spread by 1 / sqrt(N_P) around 0; 4 standard errors of a mean of 200
     for null in ("shuffled", "random"):
         assert abs(measures[null]) < 4 / (N_P * N_Q / 2) ** 0.5 * 3  # the read-outs keep a third of the dimensions
-
-
-def test_each_half_of_the_latents_chooses_the_ridge_of_the_others_read_outs(basis):
-    rows, W_dec = planted(basis, 0.3)
-    rows[1::2] = basis.read_outs(W_dec[1::2], 3.0)  # so even latents get the ridge of odd ones
-    expected = np.where(np.arange(N_Q)[:, None] % 2, basis.read_outs(W_dec, 0.3), basis.read_outs(W_dec, 3.0))
-    # the ridge is found to about 1e-3 of its size
-    np.testing.assert_allclose(held_out_read_outs(basis, rows, W_dec), expected, rtol=0.01, atol=0.01)

@@ -40,15 +40,6 @@ def test_a_module_plans_what_the_workflow_itself_does(checkout, plan, tmp_path):
     assert not (folder / "results").exists()
 
 
-def test_a_module_checks_its_configuration(checkout, tmp_path):
-    folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
-    (folder / "config.yaml").write_text("name: mine\nseeds: [0]\ntabels: {}\n")
-    refused = snakemake("-n", where=folder, check=False)
-    assert refused.returncode != 0
-    assert "tabels: " in refused.stdout
-    assert "tables" in refused.stdout
-
-
 @pytest.mark.slow
 def test_a_module_can_be_of_a_commit(checkout, plan, tmp_path):
     clone = tmp_path / "a clone"

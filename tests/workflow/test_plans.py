@@ -132,17 +132,3 @@ def test_products_of_small_benches_are_trained_and_made(checkout):
     assert checkout.plan("harder", change=change).rules() == made
     change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
     assert checkout.plan("harder", change=change).rules() == {"samples", *made}
-
-
-def test_added_models_and_texts_are_planned(checkout):
-    (checkout.path / "texts").mkdir(exist_ok=True)
-    (checkout.path / "mine.gguf").write_bytes(b"GGUF")
-    (checkout.path / "texts/a.txt").write_text("a text")
-    mine = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
-    hubs = mine | {"model": "somebody/llama"}
-    change = {"sources": {"language": {"mine": mine, "hubs": hubs, "again": hubs}}}
-    stores = [f"results/tiny/activations/{name}/test.h5" for name in ("mine", "hubs", "again")]
-    plan = checkout.plan(*stores, change=change)
-    assert plan.rules() == {"language_model", "activations"}
-    assert len(plan.of("language_model")) == 1
-    assert len(plan.of("activations")) == 3

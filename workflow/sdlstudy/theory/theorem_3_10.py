@@ -83,11 +83,11 @@ def wrong_entries(absorption: Absorption, W_enc: np.ndarray, problem: Problem, l
     return pattern(absorption.W_enc, autoencoder(problem.W_p, threshold=absorption.threshold)) != expected
 
 
-def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) -> np.ndarray | None:
-    """Return an encoder row (n_p) that exactly the members activate, sigma(z) = z 1(z > c); None if there is none.
+def separating_row(W_p: np.ndarray, members: list[int]) -> np.ndarray | None:
+    """Return an encoder row (n_p) that exactly the members activate under ReLU; None if there is none.
 
-    By a linear program, which also proves that there is none: the largest t with <u, w_p^d> >= c + t for members and
-    <= c for all others is then zero.
+    By a linear program, which also proves that there is none: the largest t with <u, w_p^d> >= t for members and <= 0
+    for all others is then zero.
     """
     n_p, n = W_p.shape
     others = [d for d in range(n) if d not in set(members)]
@@ -96,7 +96,7 @@ def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) 
     solution = scipy.optimize.linprog(
         np.r_[np.zeros(n_p), -1.0],
         A_ub=np.vstack([inside, outside]),
-        b_ub=np.r_[np.full(len(members), -threshold), np.full(len(others), threshold)],
+        b_ub=np.zeros(n),
         bounds=[(-1e4, 1e4)] * n_p + [(None, 1.0)],
     )
     return solution.x[:n_p] if solution.status == 0 and solution.x[-1] > 1e-7 else None
