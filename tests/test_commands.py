@@ -303,7 +303,7 @@ def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     coder = SparseCoder.from_config(ModelConfig(activation="topk", k=8, n_q=40), width, width, torch_stream(0, "coder"))
     sdl.Dictionary(coder).save(tmp_path / "run")
     where = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--layer", "2"]
-    where += ["--text-column", "body"]
+    where += ["--text-column", "body", "--contexts-per-batch", "4"]
     main(["contexts", str(tmp_path / "run"), *where, "--latents", "3", "5", "--out", str(tmp_path / "pages")])
     assert "latent 3" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "latent_3.html", "latent_5.html"}

@@ -110,7 +110,7 @@ class Steering:
     """Log probabilities of words while a direction is added to a model's residual stream."""
 
     def __init__(self, lm: Any, documents: list[str], words: np.ndarray, contexts: int) -> None:
-        self._reader = Reader(lm, documents, torch.device("cpu"), None, CONTEXT)
+        self._reader = Reader(lm, documents, torch.device("cpu"), None, CONTEXT, contexts)
         self._ids_BT = torch.from_numpy(np.stack([each.token for each in self._reader.contexts(contexts)])).long()
         self._words = torch.from_numpy(words)
         self.clean = self._read()

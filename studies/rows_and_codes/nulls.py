@@ -144,7 +144,7 @@ def losses(layer: int, seed: int) -> None:
             continue
         trained = dictionary(kind, train, layer, seed)
         found = {(codes, target): find() for codes, target, find in kinds(trained, train, L0S_IN_MODEL)}
-        reader = Reader(cached(MODEL), articles("test"), torch.device("cpu"))
+        reader = Reader(cached(MODEL), articles("test"), torch.device("cpu"), contexts_per_batch=1)
         sites = sites_of(trained.coder, reader.stack, layer=layer, place=None)
         skipped, mean = reader.kinds(sites), torch.from_numpy(train.mean(0))
         rebuild = {name: reconstruction_by(each.coder) for name, each in found.items()}

@@ -14,13 +14,14 @@ from sdlcore.inside.contexts import Context
 from sdlcore.inside.features import SHOWN, Feature, Logits, Pages
 from sdlcore.inside.neuronpedia import Upload
 from sdlcore.inside.pages import contexts
+from sdlcore.inside.score import language_scores
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from tests.extraction.tiny_llama import documents, save_tiny_llama
 
 D, Q = 24, 32
 LATENTS = [5, 0, 30]
-SETTINGS: dict[str, Any] = {"context_length": 16, "number": 4, "width": 3}
+SETTINGS: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "number": 4, "width": 3}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,17 @@ def test_tokens_that_are_dropped_are_read_and_do_not_count(coder, folder):
     assert few.rows < 16 * 37
 
 
+def test_the_model_reads_at_most_the_given_number_of_contexts_at_once(coder: SparseCoder, lm: Any):
+    numbers: list[int] = []
+    handle = lm.get_input_embeddings().register_forward_hook(lambda _, given, __: numbers.append(len(given[0])))
+    contexts(coder, lm, documents(60), [0], layer=2, **SETTINGS)
+    pages, numbers[:] = max(numbers), []
+    reading = {"context_length": 16, "contexts_per_batch": 2, "contexts": 7}
+    language_scores(coder, lm, documents(60), layer=2, progress=False, **reading)
+    handle.remove()
+    assert (pages, max(numbers)) == (3, 2)
+
+
 def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(coder: SparseCoder, lm: Any):
     every = contexts(coder, lm, documents(20), range(Q), layer=2, **SETTINGS)
     some = contexts(coder, lm, documents(20), layer=2, **SETTINGS)
@@ -150,6 +162,7 @@ NAMELESS = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head
     [
         ({"latents": [3, Q]}, "latent must be between 0 and 31, found 32"),
         ({"context_length": 65}, "context_length must be between 2 and the model's 64, found 65"),
+        ({"contexts_per_batch": 0}, "contexts_per_batch: Input should be greater than or equal to 1, found 0"),
         ({"texts": []}, "the texts: too short for one context of 16 tokens"),
         ({"lm": NAMELESS, "layer": 1}, "give its tokenizer"),
     ],

@@ -24,7 +24,7 @@ from sdlcore.text import printable_lines
 from sdlcore.user_warnings import is_first_process
 
 PROGRAM = "sdlcore"
-PLACES = "dictionary lm texts out latents layer place tokens number text_options"
+PLACES = "dictionary lm texts out latents layer place tokens number contexts_per_batch text_options"
 EXPORT = "dictionary to folder model_name hook_name hook_name_out lm_name layer submodule_name"
 IMPORT = "path out format subfolder revision activation k threshold pair layout apply_b_dec_to_input"
 EXTRACT = (
@@ -76,7 +76,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": custom.bench,
     "language-scores": command(
         sdl.language_scores,
-        "dictionary lm texts layer place contexts context_length text_options out",
+        "dictionary lm texts layer place contexts context_length contexts_per_batch text_options out",
         dictionary=DictionaryPaths,
         out=CSV,
     ),

@@ -14,7 +14,6 @@ from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.text import Text
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, rendered
 from sdlcore.inside.features import column_of, encode_rows, token_text
-from sdlcore.inside.reader import CONTEXTS_AT_ONCE
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
@@ -82,12 +81,13 @@ def tokens_of_model(
     sites: Mapping[str, Site],
     contexts: Iterable[Tokens],
     kinds: RowKinds,
+    contexts_per_batch: int,
 ) -> Generator[Codes, None, None]:
     """Run a model over contexts, and yield the latents of the rows that extraction would store.
 
     Close the generator, since its hooks stay in the model until it ends.
     """
-    for batch in read_contexts(stack.model, stack.points(sites), contexts, CONTEXTS_AT_ONCE):
+    for batch in read_contexts(stack.model, stack.points(sites), contexts, contexts_per_batch):
         mask = kinds.of(batch.tokens, batch.norms) == KEPT
         x_p, _ = make_pair(coder.config.pair, *in_order({name: x[mask] for name, x in batch.values.items()}))
         yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)

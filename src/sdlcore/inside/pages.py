@@ -27,7 +27,7 @@ from sdlcore.inside.features import (
     nearest_latents,
 )
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
-from sdlcore.inside.reader import CONTEXTS_AT_ONCE, DROP, Reader
+from sdlcore.inside.reader import DROP, Reader
 from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.coder import SparseCoder
 
@@ -49,6 +49,7 @@ def contexts(
     number: int = 20,
     width: int = 24,
     context_length: int | None = None,
+    contexts_per_batch: int = 16,
     bos: bool | None = None,
     tokens: int | None = 200_000,
     drop: tuple[str, ...] = DROP,
@@ -84,6 +85,8 @@ def contexts(
         None loads the model's own.
     context_length
         Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
+    contexts_per_batch
+        Contexts in one pass of the model. Fewer take less memory.
     bos
         Whether contexts begin with the bos token; None if the tokenizer begins texts with it.
     drop
@@ -104,15 +107,15 @@ def contexts(
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
     several = None if latents is None else latent_numbers(latents, coder.config.n_q)
     device, paths = coder.W_enc.device, read_paths(paths)
-    reader = Reader(lm, texts, device, tokenizer, context_length, drop, text_options, paths, bos)
+    reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, **where)
     most = None if tokens is None else math.ceil(tokens / reader.context_length)
     stream = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
     batches: Iterator[Codes]
-    with closing(tokens_of_model(coder, reader.stack, sites, stream, reader.kinds(sites))) as read:
+    with closing(tokens_of_model(coder, reader.stack, sites, stream, reader.kinds(sites), contexts_per_batch)) as read:
         batches = read
         if several is None:
-            first = list(islice(read, math.ceil(DECIDING / (CONTEXTS_AT_ONCE * reader.context_length))))
+            first = list(islice(read, math.ceil(DECIDING / (contexts_per_batch * reader.context_length))))
             several = latents_to_show([codes for codes, _ in first], SHOWN) if first else []
             if first and not several:
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")

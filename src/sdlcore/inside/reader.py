@@ -16,11 +16,9 @@ from sdlcore.extraction.models import loaded
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import MEDIAN_ROWS, RowKinds, TokenisedText, Tokens, median_norms
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import checked, default_of
+from sdlcore.settings import Batch, checked, default_of
 
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
-CONTEXTS_AT_ONCE = 16
-"""Number of contexts in one pass of the model."""
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
 
@@ -45,18 +43,20 @@ class Reader:
         device: torch.device,
         tokenizer: Any = None,
         context_length: int | None = None,
+        contexts_per_batch: int = 16,
         drop: tuple[str, ...] = DROP,
         text_options: TextOptions | Mapping[str, Any] | None = None,
         paths: Paths | None = None,
         bos: bool | None = None,
     ) -> None:
+        at_once = checked("contexts_per_batch", Batch, contexts_per_batch)
         self.drop = checked("drop", Drop, drop)
         keep_freed_memory()
         self.lm, tokenizer = loaded(lm, tokenizer, device)
         self.context_length = fitting_length(context_length, self.lm.config)
         self.stack = Stack.of(self.lm, paths)  # before the text, since this may refuse the model
         text = opened_text(texts, text_options)
-        self.text = TokenisedText(text, tokenizer, self.context_length, CONTEXTS_AT_ONCE, bos)
+        self.text = TokenisedText(text, tokenizer, self.context_length, at_once, bos)
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ class Reader:
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
             points = self.stack.points(sites)
-            batches = read_contexts(self.stack.model, points, first, CONTEXTS_AT_ONCE)
+            batches = read_contexts(self.stack.model, points, first, self.text.contexts_per_batch)
             medians = median_norms(batches, self.text.separator, points) or {}
         largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
         return RowKinds(self.text.separator, largest, self.drop)

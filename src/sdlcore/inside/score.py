@@ -34,7 +34,7 @@ from sdlcore.extraction.hooks import Stack, ids_for, without_dropout
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, stack_batches
 from sdlcore.extras import data_frame
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
-from sdlcore.inside.reader import CONTEXTS_AT_ONCE, DROP, Reader
+from sdlcore.inside.reader import DROP, Reader
 from sdlcore.inside.splice import replacing
 from sdlcore.model.coder import SparseCoder
 from sdlcore.text import number, table
@@ -251,6 +251,7 @@ def language_scores(
     contexts: int = 64,
     tokenizer: Any = None,
     context_length: int | None = None,
+    contexts_per_batch: int = 16,
     bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
@@ -273,7 +274,7 @@ def language_scores(
         Where the dictionary was fitted, as for `splice`.
     contexts
         Number of contexts from the beginning of the texts. Mean ablation writes their mean activations.
-    tokenizer, context_length, bos, drop, text_options
+    tokenizer, context_length, contexts_per_batch, bos, drop, text_options
         How the model reads the texts, as for `contexts`.
     progress
         Show a bar.
@@ -297,7 +298,7 @@ def language_scores(
     coders, paths = {name: coder_of(each) for name, each in by_name.items()}, read_paths(paths)
     where = {name: where_in(each, layer, place) for name, each in by_name.items()}  # before the model is loaded
     device = next(iter(coders.values())).W_enc.device
-    reader = Reader(lm, texts, device, tokenizer, context_length, drop, text_options, paths, bos)
+    reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     # dictionaries that share the clean and the ablated model, by sites and pair
     groups = defaultdict[tuple[Any, str], dict[Any, Reconstruct]](dict)
     for name, coder in coders.items():
@@ -332,7 +333,7 @@ def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens],
     """Return the mean activations (n_r) of the rows that are kept, at the last site: where a dictionary writes."""
     total_R, rows, column = torch.zeros((), dtype=torch.float64), 0, list(sites)[-1]
     points = reader.stack.points(sites)
-    with closing(read_contexts(reader.stack.model, points, contexts, CONTEXTS_AT_ONCE)) as batches:
+    with closing(read_contexts(reader.stack.model, points, contexts, reader.text.contexts_per_batch)) as batches:
         for batch in batches:
             rows_BR = batch.values[column][kinds.of(batch.tokens, batch.norms) == KEPT]
             total_R = total_R + torch.from_numpy(rows_BR).double().sum(0)
