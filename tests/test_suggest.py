@@ -133,5 +133,7 @@ def test_batches_give_their_first_samples(samples):
 def test_a_bad_call_names_the_argument(samples):
     with pytest.raises(ValueError, match="there is no top; expected some of topk, batchtopk"):
         advised(samples, methods=["topk", "top"])
+    with pytest.raises(FileExistsError, match="test_suggest"):
+        advised(samples, methods=["topk"], out=__file__)
     with pytest.raises(ValueError, match="x contains 50 samples, expected at least 100"):
         advised(np.ones((50, 4), np.float32))

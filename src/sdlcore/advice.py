@@ -178,6 +178,7 @@ def suggest(
     if folder is not None:
         with extra("plot"):
             import matplotlib as _  # noqa: F401, for the picture after the pilots
+        folder.mkdir(parents=True, exist_ok=True)  # an error now, not after the pilots
     train, test = pilot_samples(x)
     widths = [n_q or 8 * train.shape[1]] if n_q is None or isinstance(n_q, int) else list(n_q)
     sizes = list(product(widths, [l0] if isinstance(l0, int) else l0))

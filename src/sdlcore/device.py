@@ -39,7 +39,7 @@ def choose_device(name: str) -> torch.device:
 def device_of(device: str | torch.device) -> torch.device:
     """Check a device and return it: one of `Device`, a numbered GPU such as ``cuda:1``, or another device of torch.
 
-    A numbered GPU becomes the current one, on which kernels run.
+    A numbered GPU becomes the current one of this thread, on which kernels run. ValueError if torch sees no such GPU.
     """
     if isinstance(device, torch.device) and device.type != "cuda":
         return device
@@ -47,5 +47,7 @@ def device_of(device: str | torch.device) -> torch.device:
     chosen = choose_device(checked("device", Device, kind))
     if not number or chosen.type != "cuda":
         return chosen
+    if number not in map(str, range(torch.cuda.device_count())):
+        raise ValueError(f"device is {device}, but torch sees {torch.cuda.device_count()} GPUs, counted from cuda:0")
     torch.cuda.set_device(int(number))
     return torch.device("cuda", int(number))

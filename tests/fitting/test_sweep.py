@@ -1,7 +1,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, get_ident
 from unittest.mock import Mock
 
 import numba
@@ -40,6 +40,18 @@ def test_each_dictionary_of_a_sweep_is_that_of_a_single_fit(x, at_once):
         assert [row | {"seconds": 0} for row in dictionaries[name].history] == [
             row | {"seconds": 0} for row in alone.history
         ]
+
+
+def test_each_thread_of_a_sweep_makes_the_gpu_its_current_one(x, monkeypatch):
+    threads = set[int]()
+
+    def chosen(device):
+        threads.add(get_ident())
+        return torch.device("cpu")
+
+    monkeypatch.setattr("sdlcore.fitting.sweep.device_of", chosen)
+    sdl.fit_many(x, {0: {}, 1: {}}, at_once=1, **TOPK, **QUIET | {"device": "cuda:1"})
+    assert len(threads) == 2  # the caller's, and that of the runs
 
 
 def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):

@@ -43,7 +43,7 @@ def fit_many(
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
-    device: Device = "auto",
+    device: Device | str = "auto",
     progress: bool = True,
     **settings: Any,
 ) -> dict[Name, Dictionary]:
@@ -106,6 +106,7 @@ def fit_many(
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
+            device_of(where)  # the current GPU, which each thread has of its own
             return fits[name].find(batches, facts[name], shown_on(bar, only=len(fits) == 1), folders[name], stop)
 
         try:
