@@ -48,7 +48,7 @@ def run(address: str, arguments: list[str]) -> NoReturn:
         with server.makefile("w") as file:
             file.write(json.dumps(request) + "\n")
     except OSError as error:  # the script has not begun, since it starts only after the whole request has arrived
-        message = f"{address}: {error.strerror}, so a Python of its own runs {arguments[0]}"
+        message = f"{address}: {error.strerror or error}, so a Python of its own runs {arguments[0]}"
         print(message, file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, *arguments])
     code = b""
@@ -67,7 +67,11 @@ def serve(modules: list[str]) -> str | None:
     folder = tempfile.mkdtemp(prefix="sdlcore-")
     address = f"{folder}/socket"
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        shutil.rmtree(folder)
+        sys.exit(f"{address}: {error}, so every job starts a Python of its own; set TMPDIR to a short path")
     listener.listen(128)
     print(address, flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # let the kernel reap the processes that wait for scripts

@@ -79,6 +79,14 @@ def test_a_second_run_has_no_jobs_and_a_lost_part_is_extracted_alone(words: Chec
 
 
 @pytest.mark.slow
+def test_rows_in_memory_repeat_a_streamed_source_alone(words: Checkout):
+    language = {name: {**source, "buffer_rows": 200} for name, source in CHANGE["sources"]["language"].items()}
+    targets = [f"{run}/metrics.json" for run in RUNS]
+    plan = words.plan(*targets, change={"sources": {"language": language}})
+    assert plan.rules() == {"stream_recipe", "train", "evaluate"}
+
+
+@pytest.mark.slow
 def test_dictionaries_are_judged_by_the_model(words: Checkout):
     change = {
         "seeds": [0, 1],

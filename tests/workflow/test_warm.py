@@ -164,3 +164,14 @@ def test_without_a_server_it_is_python_and_says_so(server, script):
     done = subprocess.run(server.command(path, "alone"), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (5, "ran alone\n")
     assert done.stderr == f"{server.address}: Connection refused, so a Python of its own runs {path}\n"
+
+
+def test_a_folder_too_long_for_a_socket_is_named(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    command, environment = [sys.executable, str(WARM), "serve"], {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(str(folder))
+    assert done.stderr.endswith("every job starts a Python of its own; set TMPDIR to a short path\n")
+    assert not list(folder.iterdir())

@@ -9,7 +9,12 @@ WHEEL_FILES = {}
 for settings in study.sources.language.values():
     for key in ("model", "text"):
         if path := wheel_path(reference := getattr(settings, key)):
-            WHEEL_FILES[path] = {"reference": reference, "sha256": getattr(settings, f"{key}_sha256") or ""}
+            file = {"reference": reference, "sha256": getattr(settings, f"{key}_sha256") or ""}
+            if WHEEL_FILES.setdefault(path, file) != file:
+                raise WorkflowError(
+                    f"sources.language: two sources read the same file of a wheel, one {file}, another {WHEEL_FILES[path]};"
+                    f" give both the same {key} and {key}_sha256"
+                )
 
 
 def wheel_file(wildcards):
@@ -60,6 +65,11 @@ def language_text_files(wildcards):
 def language_settings(wildcards):
     """Return the settings of the extraction as JSON."""
     return as_json(settings_for(LanguageSource, wildcards))
+
+
+def language_buffer_rows(wildcards):
+    """Return the option for rows in memory; empty for stored sources, which do not depend on it."""
+    return f"--buffer-rows {study.language(wildcards.source).buffer_rows}" if wildcards.source in STREAMED else ""
 
 
 def language_memory(wildcards):

@@ -85,11 +85,11 @@ rule activations:
         text=language_text,
         source=language_settings,
         part=part_of_store,
-        buffer_rows=lambda wildcards: study.language(wildcards.source).buffer_rows,
+        buffer_rows=language_buffer_rows,
         number=NUMBERS["activations"],
     shell:
         'python "$SCRIPTS"/activations.py --source {params.source:q} --model {params.model:q} --text {params.text:q}'
-        " --part {params.part} --buffer-rows {params.buffer_rows} --device $DEVICE --threads {threads}"
+        " --part {params.part} {params.buffer_rows} --device $DEVICE --threads {threads}"
         " --outputs {output:q} > {log:q} 2>&1"
 
 
