@@ -191,7 +191,7 @@ def null_sentence(table: pd.DataFrame, nulls: Sequence[str]) -> str:
     Parameters
     ----------
     table
-        The main table, as `sdlstudy.rendering.sweeps.table_over` returns it.
+        The main table, as `sdlstudy.results.tables.table_over` returns it.
     nulls
         Names of the null baselines.
     """
@@ -212,7 +212,7 @@ def null_sentence(table: pd.DataFrame, nulls: Sequence[str]) -> str:
 def anchoring_sentence(effects: pd.DataFrame | None) -> str:
     """Say how anchoring changes the decoder's recovery of features without an anchor; empty without such runs.
 
-    ``effects`` are as `sdlstudy.rendering.sweeps.effects_over` returns them.
+    ``effects`` are as `sdlstudy.results.tables.effects_over` returns them.
     """
     if effects is None:
         return ""
