@@ -32,6 +32,13 @@ def runs(tmp_path):
 
 
 @pytest.fixture
+def numbers(monkeypatch):
+    """The numbers of the stages of the earlier version."""
+    for stage in ("train", "solve"):
+        monkeypatch.setitem(NUMBERS, stage, 1)
+
+
+@pytest.fixture
 def x():
     return np.load(RUNS / "x.npy")
 
@@ -57,6 +64,7 @@ def changed(folder, **facts):
     dictionary.save(folder)
 
 
+@pytest.mark.usefixtures("numbers")
 @pytest.mark.parametrize("name", ["finished", "solved"])
 def test_a_run_of_an_earlier_version_opens(runs, x, name, steps, caplog):
     solve = partial(sdl.solve, progress=False, **SOLVED)
@@ -67,6 +75,7 @@ def test_a_run_of_an_earlier_version_opens(runs, x, name, steps, caplog):
     assert np.array_equal(dictionary.W_dec, sdl.load(RUNS / name).W_dec)
 
 
+@pytest.mark.usefixtures("numbers")
 def test_an_unfinished_run_of_an_earlier_version_resumes(runs, x, steps, caplog):
     fitted(x, runs / "unfinished")
     assert len(steps) == 10
@@ -104,11 +113,12 @@ def test_other_data_are_refused_by_their_digests(x, tmp_path):
         fitted(x + 1, tmp_path / "run")
 
 
-def test_a_raised_number_of_the_stage_makes_another_run(x, tmp_path, monkeypatch):
-    fitted(x, tmp_path / "run")
+@pytest.mark.parametrize("name", ["finished", "unfinished"])
+def test_a_raised_number_of_the_stage_makes_another_run(runs, x, monkeypatch, name):
+    """A finished or unfinished run of other code is not taken for a run of this code, if results differ."""
     monkeypatch.setitem(NUMBERS, "train", 7)
     with pytest.raises(ValueError, match=r"another run: NUMBERS\['train'\] is 1, here 7"):
-        fitted(x, tmp_path / "run")
+        fitted(x, runs / name)
 
 
 def rewritten(path, drop="", **facts):
