@@ -273,3 +273,12 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
         assert metrics[name] == pytest.approx(expected[name], abs=0.02), name
     assert metrics["detection_f1"] > 0.5
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
+
+
+def test_signed_latents_have_no_classes_at_their_top(classes):
+    store, truth = classes
+    model = SparseCoder.from_config(
+        ModelConfig("sae", "abstopk", 12, k=2), (16,), (16,), torch_stream(0, "signed")
+    ).eval()
+    metrics, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
+    assert metrics["top_classes"] is metrics["top_purity"] is None

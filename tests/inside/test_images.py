@@ -120,6 +120,8 @@ class Images(HTMLParser):
 
 
 def test_one_file_has_all_pictures_and_nothing_from_elsewhere(pages: Pages, tmp_path: Path):
+    with pytest.raises(ValueError, match="these pages show images, and Neuronpedia shows tokens"):
+        pages.to_neuronpedia("vit", "sdl")
     path = pages.to_html(tmp_path / "latents.html")
     text = path.read_text()
     page = Images(text)
@@ -187,6 +189,9 @@ def test_refusals(sae: sdl.Dictionary, store: Path, tmp_path: Path):
         sdl.top_images(sae, store, LATENTS, processor=SEEN, folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="latent must be between 0 and 23, found 24"):
         sdl.top_images(sae, store, [24], processor=SEEN, progress=False)
+    signed = sdl.SparseCoder(sae.coder.W_enc.shape[1], n_q=24, activation="abstopk", k=3).eval()
+    with pytest.raises(ValueError, match="is defined for non-negative latents"):
+        sdl.top_images(signed, store, LATENTS, processor=SEEN, progress=False)
     sdl.extract(nn.Linear(4, 4), [torch.randn(8, 4)], at="", out=tmp_path / "no.h5", progress=False).close()
     with pytest.raises(SourceError, match="has no paths of images"):
         sdl.top_images(sae, tmp_path / "no.h5", progress=False)

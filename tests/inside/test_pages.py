@@ -173,6 +173,23 @@ def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, ch
         contexts(**arguments)
 
 
+def test_signed_latents_are_refused(lm: Any):
+    signed = SparseCoder.from_config(ModelConfig(activation="abstopk", k=4, n_q=Q), (D,), (D,)).eval()
+    with pytest.raises(ValueError, match="is defined for non-negative latents, but latents of AbsTopK may be negative"):
+        contexts(signed, lm, documents(30), [0], layer=2, **SETTINGS)
+
+
+def test_a_model_that_is_being_trained_reads_without_dropout_and_goes_on_in_its_mode(coder: SparseCoder, folder: Path):
+    tokenizer = load_tokenizer(folder)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=2, n_head=4))
+    model.transformer.h[0].eval()
+    modes = [module.training for module in model.modules()]
+    pages = contexts(coder, model, documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert [module.training for module in model.modules()] == modes
+    expected = contexts(coder, model.eval(), documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert pages.features == expected.features
+
+
 def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
     def hooks() -> int:  # of which transformers has its own
         return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.modules())

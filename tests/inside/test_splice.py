@@ -241,6 +241,17 @@ def test_the_model_is_as_it_was_after_an_exception(lm: Any, random: SparseCoder)
     assert torch.equal(logits(lm), clean)
 
 
+def test_models_in_a_lower_precision_stay_in_it(lm: Any, perfect: SparseCoder, random: SparseCoder):
+    low = type(lm)(lm.config).to(torch.bfloat16).eval()
+    clean = logits(low)
+    with splice(low, 2, perfect):
+        assert torch.equal(logits(low), clean)
+    with splice(low, 2, random, steer(7, by=0)):
+        assert torch.equal(logits(low), clean)
+    with splice(low, 2, random):
+        assert logits(low).dtype == torch.bfloat16
+
+
 def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
     with splice(lm, 2, random):
         lm(IDS).logits[:, -1].max().backward()

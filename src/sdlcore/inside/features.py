@@ -141,6 +141,8 @@ class Pages:
         description, url
             Description and link of the source set; without a description, the title of these pages.
         """
+        if self.pictured:
+            raise ValueError("these pages show images, and Neuronpedia shows tokens; write them by to_html")
         features = [neuronpedia_feature(feature) for feature in self.features]
         batches = [features[at : at + FEATURES_AT_ONCE] for at in range(0, len(features), FEATURES_AT_ONCE)]
         source_set = {"name": name, "model_id": model_id, "description": description or self.title, "url": url}
