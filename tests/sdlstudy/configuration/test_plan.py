@@ -23,6 +23,7 @@ def test_every_store_run_and_evaluation_is_counted_once():
     assert planned(CONFIG, lambda path: "seed1" in path)["left"].tolist() == [1, 2, 1, 3]
     # figure 4 requests runs without metrics
     default = studies.configuration()
+    assert not any(cell.source == "lrb_3d" for cell in default.cells())
     stages = planned(default)["jobs"]
     assert stages["evaluations"] == len(default.cells())
     assert stages.filter(like="trainings").sum() + stages["solvers"] == len(default.all_cells())

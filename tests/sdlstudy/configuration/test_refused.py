@@ -75,6 +75,9 @@ BAD = [
     ({TABLE: merge(SWEEP, {"sweep": {"parameter": "depth"}})}, "depth is a setting neither of sources.bench nor"),
     ({TABLE: SWEEP, "methods.topk_k_4": {"like": "topk", "k": 5}}, f"{TABLE}.sweep.values: 4, but methods.topk_k_4"),
     ({TABLE: merge(SWEEP, {"sweep": {"values": [4000]}})}, "k must be at most n_q = 2048"),
+    ({TABLE: merge(SWEEP, {"sweep": {"paper": [32, 64]}})}, f"{TABLE}.sweep.paper: 2 values, expected 1, as many as"),
+    ({TABLE: merge(SWEEP, {"methods": ["tpok"]})}, f"{TABLE}.methods: tpok is not a key of methods"),
+    ({"anchoring_map.runs.lrb.anchorings": ["discovered"]}, "anchoring_map.runs.lrb.anchorings: expected 2, one for"),
 ]
 
 

@@ -59,6 +59,18 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
     assert "0.910 ± 0.025" in report(config, frames, {})
 
 
+def test_a_ground_may_name_the_score_that_ranks_its_methods(tmp_path):
+    config = studies.alone(
+        {"seeds": [0, 1], "comparison": {"runs": {"lrb": {"methods": ["topk", "relu"], "score": "fvu"}}}}
+    )
+    for cell in config.comparison.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    files = studies.make(config, "comparison", tmp_path)
+    table = read_csv(tmp_path / files.table("comparison"))
+    assert table["score"].tolist() == ["fvu", "fvu"]
+    assert table.set_index("method")["rank"].to_dict() == {"topk": 2, "relu": 1}
+
+
 def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     few, many = ({"source": "lrb", "protocol": way, "methods": ["topk", "relu"]} for way in ("best", "paper"))
     config = studies.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from sdlstudy.configuration.whole import Figures
+from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.report.page import anchoring_sentence, null_sentence, percent, report, table1_sentence
+from sdlstudy.report.page import anchoring_sentence, effect_table, null_sentence, percent, report, table1_sentence
 from sdlstudy.results.tables import read_csv
 from sdlstudy.results.verdicts import judge
 from tests.conftest import REPOSITORY
@@ -68,6 +69,15 @@ def test_the_page_has_three_sentences_a_picture_and_every_table_and_loads_nothin
     assert not re.search(r"https?://|<script|@import|url\(", text)
     assert "JumpReLU SAE" in page.text
     assert "0.053 (0.033 to 0.073)" not in page.text
+
+
+def test_effects_keep_the_order_of_their_table(frames):
+    effects = frames["table1_effects"]
+    shown = effect_table(effects).frame
+    assert shown["Method"].unique().tolist() == effects["method"].map(label_method).unique().tolist()
+    assert len(shown.columns) == 3 + effects["metric"].nunique()
+    last = effects.iloc[-1]
+    assert shown.iloc[-1, -1].startswith(f"{last['difference_mean']:+.3f} ({last['difference_low']:+.3f} to ")
 
 
 def test_the_sentences_answer_the_three_questions(frames):
