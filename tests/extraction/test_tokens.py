@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction import tokens
+from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import (
     TokenisedDocument,
+    TokenisedText,
     opening_of,
     pack,
     separator_of,
@@ -86,3 +89,17 @@ def test_the_opening_is_as_the_user_says():
     assert [opening_of(tokenizer, bos) for bos in (True, False, None)] == [0, None, None]
     with pytest.raises(SourceError, match="bos is True, but the tokenizer has no bos token; leave bos out"):
         opening_of(PreTrainedTokenizerFast(tokenizer_object=words), True)
+
+
+def test_long_documents_are_tokenised_in_pieces_that_end_before_a_space(monkeypatch: pytest.MonkeyPatch):
+    words = Tokenizer(models.WordLevel({"a": 0, "bcd": 1, "</s>": 2}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer, lengths = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>"), []
+    text = TokenisedText(opened_text(["a bcd " * 9, "", "x" * 25]), tokenizer, context_length=4)
+    whole = [document.ids.tolist() for document in text.documents()]
+    assert whole == [[0, 1] * 9, [], [0]]
+    monkeypatch.setattr(tokens, "CHARACTERS_AT_ONCE", 10)
+    of = TokenisedText._tokenised
+    monkeypatch.setattr(TokenisedText, "_tokenised", lambda self, one: lengths.append(len(one)) or of(self, one))
+    assert [document.ids.tolist() for document in text.documents()] == [*whole[:2], [0, 0, 0]]
+    assert max(lengths) == 10

@@ -13,6 +13,9 @@ from sdlcore.extraction.text import WHOLE, Content, Share, Text
 
 T = TypeVar("T")
 SEPARATOR = "<|endoftext|>"
+CHARACTERS_AT_ONCE = 2**18
+"""Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
+is tokenised in pieces that end before a space."""
 KINDS = ("kept", "first_position", "separator", "outlier", "role")
 KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
 MEDIAN_ROWS = 2048
@@ -128,14 +131,17 @@ class TokenisedText:
     def documents(self, place: int = 0, share: Share | None = None) -> Iterator[TokenisedDocument]:
         """Yield the documents, from ``place`` on, without special tokens."""
         for at, number, content in self.text.documents(place, share or self._share):
-            ids, chosen = self._chat(content) if isinstance(content, list) else (self._tokenised(content), None)
-            yield TokenisedDocument(at, number, np.asarray(ids["input_ids"], dtype=np.int32), chosen)
+            ids, chosen = self._chat(content) if isinstance(content, list) else (self._ids(content), None)
+            yield TokenisedDocument(at, number, ids, chosen)
+
+    def _ids(self, text: str) -> np.ndarray:
+        return np.concatenate([np.asarray(self._tokenised(one)["input_ids"], dtype=np.int32) for one in pieces(text)])
 
     def _tokenised(self, text: str, **options: Any) -> Any:
         return self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, **options)
 
-    def _chat(self, chat: list[Any]) -> tuple[Any, np.ndarray]:
-        """Return a tokenised chat, and which of its tokens belong to a message of a chosen role."""
+    def _chat(self, chat: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the token ids of a chat, and which of its tokens belong to a message of a chosen role."""
         text = rendered(chat, self.tokenizer)
         parts = [rendered(chat[:number], self.tokenizer) for number in range(1, len(chat))]
         if not all(text.startswith(part) for part in parts):
@@ -146,12 +152,23 @@ class TokenisedText:
         starts = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
         message = np.searchsorted([len(part) for part in parts], starts, side="right")
         is_chosen = np.array([self.roles is None or one["role"] in self.roles for one in chat])
-        return encoding, is_chosen[message]
+        return np.asarray(encoding["input_ids"], dtype=np.int32), is_chosen[message]
 
 
 def rendered(content: Content, tokenizer: Any) -> str:
     """Return a document as text; chats by the tokenizer's template."""
     return content if isinstance(content, str) else str(tokenizer.apply_chat_template(content, tokenize=False))
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces of `CHARACTERS_AT_ONCE` at most, which end before a space where there is one."""
+    start = 0
+    while len(text) - start > CHARACTERS_AT_ONCE:
+        stop = text.rfind(" ", start + 1, start + CHARACTERS_AT_ONCE)
+        stop = start + CHARACTERS_AT_ONCE if stop < 0 else stop
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
 
 
 def pack(
