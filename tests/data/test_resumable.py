@@ -317,8 +317,9 @@ def test_coefficients_keep_the_type_of_their_indices(tmp_path, index):
         assert (store.features() != features.astype(np.float32)).nnz == 0
 
 
-def test_garbage_in_place_of_progress_is_named(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_garbage_in_place_of_progress_is_named(content, tmp_path):
     (tmp_path / ".a.h5.parts").mkdir()
-    (tmp_path / ".a.h5.parts/progress.json").write_text("{")
+    (tmp_path / ".a.h5.parts/progress.json").write_text(content)
     with pytest.raises(SourceError, match=r"progress\.json: not readable as progress .*; remove .*parts to begin"):
         resume_store(tmp_path / "a.h5", {}).__enter__()

@@ -155,6 +155,16 @@ def test_marks_spare_the_model_the_contexts_before_them(recipe: Path, tmp_path: 
     assert marks["3"][0] > 0
 
 
+def test_damaged_marks_and_recipes_of_another_version_are_refused(recipe: Path, tmp_path: Path):
+    (tmp_path / "stream.json").write_text("{")
+    with pytest.raises(SourceError, match=r"stream\.json: not readable as marks of a stream .*; remove it"):
+        opened(recipe, tmp_path).__enter__()
+    other = tmp_path / "train.json"
+    other.write_text(json.dumps(json.loads(recipe.read_text()) | {"version": 0}))
+    with pytest.raises(SourceError, match=r"train\.json: expected .* of version \d+; make the recipe anew"):
+        opened(other, tmp_path).__enter__()
+
+
 def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp_path: Path):
     copied = tmp_path / "model"
     shutil.copytree(model, copied)

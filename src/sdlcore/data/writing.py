@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ Kinds = dict[str, list[Any]]
 State = TypeVar("State", bound=Settings)
 LOCK_SECONDS = 10.0
 PROGRESS = "progress.json"
+KEYS = ("identity", "rows", "kinds", "sizes", "state")
+"""Keys of progress.json."""
 TEXT = "text"
 
 
@@ -116,7 +118,13 @@ class ResumableWriter:
 
     def state(self, begin: State) -> State:
         """Return the source's progress at the last commit, or ``begin`` if there was none."""
-        return begin if self._state is None else type(begin).from_dict(self._state)
+        if self._state is None:
+            return begin
+        with self._reading_progress():
+            return type(begin).from_dict(self._state)
+
+    def _reading_progress(self) -> AbstractContextManager[None]:
+        return parsing(self.folder / PROGRESS, "progress", f"remove {self.folder} to begin anew")
 
     def append(
         self,
@@ -206,13 +214,13 @@ class ResumableWriter:
     def _take_over(self) -> None:
         """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
         found = self.folder / PROGRESS
-        with parsing(found, "progress in JSON", f"remove {self.folder} to begin anew"):
-            progress = json.loads(found.read_text("utf-8")) if found.exists() else {"identity": None, "sizes": {}}
-        sizes: dict[str, int] = progress["sizes"]
+        with self._reading_progress():
+            content = json.loads(found.read_text("utf-8")) if found.exists() else dict.fromkeys(KEYS) | {"sizes": {}}
+            identity, rows, kinds, sizes, state = (content[key] for key in KEYS)
         files = [(self._file_of(name), size) for name, size in sizes.items()]
         # a file is missing if a kill interrupted the removal of the folder
         is_whole = all(file.exists() and file.stat().st_size >= size for file, size in files)
-        if progress["identity"] != self._identity or not is_whole:
+        if identity != self._identity or not is_whole:
             if found.exists():
                 why = "is damaged" if not is_whole else "was written with other settings or inputs"
                 log.warning("%s: %s; it is removed, and writing starts from row 0", self.folder, why)
@@ -221,7 +229,7 @@ class ResumableWriter:
             return
         for name, size in sizes.items():
             os.truncate(self._file_of(name), size)
-        self._sizes, self.rows, self._state, self._kinds = sizes, progress["rows"], progress["state"], progress["kinds"]
+        self._sizes, self.rows, self._state, self._kinds = sizes, rows, state, kinds
         log.info("%s: resuming from row %d", self._path, self.rows)
 
     def finish(self) -> None:

@@ -44,6 +44,7 @@ from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens
 from sdlcore.random_streams import stream as random_stream
 from sdlcore.settings import checked
 from sdlcore.storage.files import sha256_of, write_json
+from sdlcore.storage.parsing import parsing
 
 log = logging.getLogger(__name__)
 
@@ -225,9 +226,10 @@ class TextStream:
     def _read_marks(self) -> dict[int, _Mark]:
         if self._marks_path is None or not self._marks_path.exists():
             return {}
-        content = json.loads(self._marks_path.read_text())
-        is_same = content["stream"] == self._identity
-        return {int(at): _Mark(*mark) for at, mark in content["marks"].items()} if is_same else {}
+        with parsing(self._marks_path, "marks of a stream", "remove it"):
+            content = json.loads(self._marks_path.read_text())
+            is_same = content["stream"] == self._identity
+            return {int(at): _Mark(*mark) for at, mark in content["marks"].items()} if is_same else {}
 
 
 def stream(
@@ -332,6 +334,8 @@ def open_language_stream(
     training ends. The language model runs on ``device``.
     """
     recipe = json.loads(Path(path).read_text())
+    if (recipe["format"], recipe.get("version")) != (FORMAT, VERSION):
+        raise SourceError(f"{path}: expected {FORMAT} of version {VERSION}; make the recipe anew")
     facts = recipe["provenance"]
     source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
     lm, text, content = open_source(source, recipe["model"], recipe["text"], threads=threads, device=device)
