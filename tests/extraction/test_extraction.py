@@ -18,7 +18,7 @@ from sdlcore.extraction import text as corpus
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.engine import Call, activations
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.language import write_language_shard, write_language_stores
+from sdlcore.extraction.language import open_source, write_language_shard, write_language_stores
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.extraction.text import read_documents
 from sdlcore.extraction.tokens import opening_of, separator_of
@@ -250,3 +250,11 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     assert full.loss < 4
     assert torch.equal(torch.from_numpy(batch.values["input"]), full.hidden_states[12].flatten(0, 1))
     shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions
+
+
+def test_a_model_with_paths_of_the_user_keeps_all_blocks(folder: Path, text: Path):
+    """Its pass may read later blocks first."""
+    paths = {"blocks": "layers"}
+    for settings, blocks in ({}, 2), ({"paths": paths}, BLOCKS):
+        lm, *_ = open_source(SOURCE.changed(**settings), folder, text)
+        assert len(lm.layers) == blocks

@@ -18,6 +18,6 @@ def files_below(root: str | Path, is_wanted: Callable[[str], bool]) -> dict[str,
 
     for folder, _, names in os.walk(root, onerror=fail, followlinks=True):
         for path in (Path(folder, name) for name in names if is_wanted(name)):
-            if path.is_file() or path.is_symlink():  # no pipe, which would never end
+            if path.is_file() or not path.exists():  # no pipe, which would never end
                 sizes[path.relative_to(root).as_posix()] = path.stat().st_size if path.exists() else 0
     return dict(sorted(sizes.items()))

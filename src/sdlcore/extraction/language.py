@@ -130,7 +130,9 @@ def token_stores(
     batches = read_contexts(model, points, contexts, text.contexts_per_batch)
     medians = median_norms(batches, text.separator, points)
     if medians is None:
-        raise SourceError(f"{text.name}: too short for a context of {text.context_length} tokens; lower it")
+        raise SourceError(
+            f"{text.name}: too short for a context of {text.context_length} tokens; give more text, or lower context_length"
+        )
     token = text.tokenizer.convert_ids_to_tokens
     document = text.text.facts.get("document", "number of the document in the list")
     stores = []
@@ -187,14 +189,15 @@ def open_source(
 ) -> tuple[nn.Module, TokenisedText, TokenStore]:
     """Load a model and open a text, for a source of a pipeline.
 
-    Blocks behind the deepest site are not kept in memory. ``share`` says which documents to read. The other parameters
-    and the errors are those of `write_language_stores`.
+    Blocks behind the deepest site are not kept in memory, unless ``source.paths`` describes the model. ``share`` says
+    which documents to read. The other parameters and the errors are those of `write_language_stores`.
     """
     torch.set_num_threads(threads)
     folder = find_checkpoint(model, source.revision)
     stack = Stack.of(load_any(folder, source.dtype, "AutoModel"), source.paths)
     points = stack.points(source.sites)
-    if all(site.block for site in source.sites.values()):  # a module whose path starts at the model may be in any block
+    # a module whose path starts at the model may be in any block, and an unknown model may read later blocks first
+    if source.paths is None and all(site.block for site in source.sites.values()):
         del stack.blocks[max(site.block for site in source.sites.values()) :]
     stack.model.to(device or torch.device("cpu"))
     tokenised = TokenisedText(
