@@ -3,8 +3,10 @@
 import csv
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import unite
+from sdlcore.data.writing import ResumableWriter, unite
 from sdlcore.errors import SourceError
+from sdlcore.extraction import engine
 from sdlcore.extraction.clip import image_tower, write_image_stores
 from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.models import load_clip
@@ -151,6 +154,32 @@ def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files
 
 
 SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_a_killed_run_resumes_with_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(engine, "COMMIT_BATCHES", 2)
+    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
+    append, left = ResumableWriter.append, iter(range(blocks))
+
+    def killed(*block: Any, **columns: Any) -> None:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(*block, **columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableWriter, "append", killed)
+        arguments = (damaged, clip_files, tmp_path / "cut")
+        process = multiprocessing.get_context("fork").Process(target=run, args=arguments, kwargs=SETTINGS)
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
+    with caplog.at_level(logging.INFO):
+        run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+    assert ("resuming at image" in caplog.text) == (blocks > 1)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert (tmp_path / "cut/skipped.csv").read_text() == (tmp_path / "whole/skipped.csv").read_text()
 
 
 def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, clip_files, tmp_path, caplog):

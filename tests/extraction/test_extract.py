@@ -28,6 +28,7 @@ from transformers import (
 )
 
 import sdlcore as sdl
+from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine as store_module
 from sdlcore.extraction.config import LanguageSource
@@ -392,6 +393,30 @@ def test_a_call_that_was_cut_off_resumes_with_the_same_bits(kind, out, lm, image
             with pytest.raises(CutOffError):
                 contents("cut")
     assert contents("cut") == expected
+
+
+def test_rows_are_written_before_further_inputs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """So memory does not grow with the data."""
+    given = written = 0
+    append = ResumableWriter.append
+
+    def counted(self: Any, x: np.ndarray, *more: Any, **columns: Any) -> None:
+        nonlocal written
+        append(self, x, *more, **columns)
+        written += len(x)
+
+    class Coming:
+        def __iter__(self) -> Any:
+            nonlocal given
+            given = 0
+            for _ in range(30):
+                assert given - written <= 8
+                given += 8
+                yield torch.zeros(8, 6)
+
+    monkeypatch.setattr(ResumableWriter, "append", counted)
+    sdl.extract(own_model(), Coming(), at="encoder.0", out=tmp_path / "a.h5", progress=False).close()
+    assert given == written == 240
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import sdlcore as sdl
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.extraction.stream import TextStream
 from sdlcore.random_streams import stream as random_stream
-from tests.extraction.tiny_llama import documents, save_tiny_llama
+from tests.extraction.tiny_llama import SIZES, WORDS, documents, save_tiny_llama
 
 AT = ["resid_post.1", "resid_post.2"]
 READING: dict[str, Any] = {"context_length": 16, "drop": ("first_position", "separator")}
@@ -94,6 +94,28 @@ def test_two_places_of_one_model_take_one_pass(models: list[Any], monkeypatch: p
     assert len(passes) == 1
     assert x.shape == y.shape == (32, 24)
     assert not np.array_equal(x, y)
+
+
+def test_planted_differences_are_found_from_a_stream_as_from_stores(models: list[Any], tmp_path: Path):
+    """In a tuned model, the embeddings of three words move by random directions."""
+    base, tuned = models[0], copy.deepcopy(models[0])
+    n_p, words = SIZES["hidden_size"], load_tokenizer(base.name_or_path)([f" {word}" for word in WORDS[:3]])
+    planted = torch.randn(3, n_p, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for (token,), direction in zip(words["input_ids"], planted, strict=True):
+            tuned.model.embed_tokens.weight[token] += direction
+    at, settings = "resid_pre.0", SETTINGS | {"k": 1, "n_q": 32, "steps": 400, "lr": 0.01, "normalise": False}
+    stores = [
+        sdl.extract(model, documents(300), at=at, out=tmp_path / f"{name}.h5", progress=False, **READING)
+        for name, model in (("base", base), ("tuned", tuned))
+    ]
+    coming = sdl.stream([base, tuned], documents(300), at=[at] * 2, batch_size=64, buffer_rows=2048, **READING)
+    for coder in (sdl.fit(coming, **settings), sdl.fit(stores, batch_size=64, **settings)):
+        base_QD, tuned_QD = torch.as_tensor(coder.W_dec).split(n_p, dim=1)
+        cosines = torch.cosine_similarity((tuned_QD - base_QD)[:, None], planted, dim=-1)
+        assert cosines.amax(0).min() > 0.95
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize(
