@@ -215,7 +215,9 @@ class ResumableWriter:
         """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
         found = self.folder / PROGRESS
         with self._reading_progress():
-            content = json.loads(found.read_text("utf-8")) if found.exists() else dict.fromkeys(KEYS) | {"sizes": {}}
+            content: dict[str, Any] = dict.fromkeys(KEYS) | {"sizes": {}}
+            if found.exists():
+                content = json.loads(found.read_text("utf-8"))
             identity, rows, kinds, sizes, state = (content[key] for key in KEYS)
         files = [(self._file_of(name), size) for name, size in sizes.items()]
         # a file is missing if a kill interrupted the removal of the folder

@@ -130,9 +130,8 @@ def token_stores(
     batches = read_contexts(model, points, contexts, text.contexts_per_batch)
     medians = median_norms(batches, text.separator, points)
     if medians is None:
-        raise SourceError(
-            f"{text.name}: too short for a context of {text.context_length} tokens; give more text, or lower context_length"
-        )
+        problem = f"too short for a context of {text.context_length} tokens"
+        raise SourceError(f"{text.name}: {problem}; give more text, or lower context_length")
     token = text.tokenizer.convert_ids_to_tokens
     document = text.text.facts.get("document", "number of the document in the list")
     stores = []
