@@ -62,7 +62,7 @@ def decode_at(
     n_scales
         Number of first groups of each sample to accumulate: each adds the reconstruction of the one before.
     detached
-        Give each n_scales group the gradient of its own sum alone, as if the sum before it were detached.
+        Give each of these groups the gradient of its own sum alone, as if the sum before it were detached.
     """
     return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), n_scales, detached))
 

@@ -28,7 +28,7 @@ def hierarchical(inputs: TermInputs) -> Tensor:
         name = model.config.activation
         raise ValueError(f"activation {name} declares no search, which hierarchical needs; leave hierarchical out")
     ranks_N = divided(search, model.processes).ranks(out.pre.detach(), out.support)
-    # auxiliary latents come after all others, and are zero in this part of the code
+    # values of auxiliary latents are zero here, so their groups do not matter; there may be more than k of them
     group_N = ranks_N.clamp(max=k - 1)
     sample_N = out.support.rows // out.support.groups
     shape = out.support.n_samples, k, out.support.n_q
