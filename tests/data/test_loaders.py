@@ -217,6 +217,11 @@ def not_finite(step):
         (Exhausted(), {}, "x gives no batch in pass 1; give an iterable that can begin anew"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
+        (
+            lambda step: (X, X, X),
+            {"pair": "sae"},
+            "batches of 3 sites, but an autoencoder reads one; set pair to cross",
+        ),
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (
             TensorDataset(torch.from_numpy(X)),

@@ -208,6 +208,16 @@ def test_a_flipped_bit_of_a_finished_store_is_reported_or_changes_no_sample(tmp_
             np.testing.assert_array_equal(expected.read(column), store.read(column))
 
 
+def test_references_do_not_vanish_from_a_store_if_their_group_is_damaged(tmp_path):
+    path = tmp_path / "s.h5"
+    write_store(path, np.ones((2, 3)), references={"place": np.arange(2)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"place")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"s\.h5: is damaged"):
+        ActivationStore(path)
+
+
 CHANGES = {
     # beyond the end of a cut file, HDF5 returns zeros
     "cut": lambda path: os.truncate(path, path.stat().st_size // 3),

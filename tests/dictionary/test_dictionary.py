@@ -71,6 +71,8 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
     [
         (np.zeros((3, 5)), "expected 8 numbers in the last dimension, found 3 x 5"),
         ([np.ones((3, 8)), np.ones((2, 6))], r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected the same"),
+        (np.array(1.0), "x is an empty list or a single number, expected an array"),
+        ([], "x is an empty list or a single number"),
     ],
 )
 def test_samples_of_another_shape_are_refused(x, message, sae, both):

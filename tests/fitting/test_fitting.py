@@ -312,6 +312,19 @@ def test_a_training_that_failed_leaves_no_empty_folder(both, tmp_path):
     assert not (tmp_path / "run").exists(), "it has no row and no checkpoint"
 
 
+def test_a_run_saved_into_the_folder_during_training_is_not_overwritten(both, tmp_path, monkeypatch):
+    once, other = loop.TrainingStep.__call__, sdl.fit(both[0], seed=1, **TOPK, **QUIET)
+
+    def beside(self, *args):
+        other.save(tmp_path / "run")
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
+    with pytest.raises(ValueError, match="run belongs to another run: seed is 1, here 0"):
+        sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+    assert sdl.load(tmp_path / "run").provenance["seed"] == 1
+
+
 def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tmp_path):
     folder = tmp_path / "run"
     sdl.fit(both[0], out=folder, **TOPK, **QUIET)

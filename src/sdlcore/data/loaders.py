@@ -54,6 +54,11 @@ def given_batches(x: Any, target: Any = None) -> Batches:
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
                 "a store of sdl.extract"
             )
+        if request.pair == "sae" and len(first.widths) > 2:
+            raise ValueError(
+                f"x gives batches of {len(first.widths)} sites, but an autoencoder reads one; set pair to crosscoder, "
+                "or give batches of one site"
+            )
 
         def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             samples = reader.read(step)

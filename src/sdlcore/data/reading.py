@@ -128,7 +128,8 @@ class ActivationStore:
         first = self._first
         sites = list(takewhile(first.__contains__, map(site_column, count())))
         self._names = sites + (["labels"] if "labels" in first else [])
-        self._names += [REFERENCES + name for name in first.get("references", {})]
+        if "references" in first:  # `get` takes a damaged group for a missing one
+            self._names += [REFERENCES + name for name in first["references"]]
         self.rows: int = sum(shard.rows for shard in self.shards) or first["input"].shape[0]
         self.widths: tuple[int, ...] = tuple(first[name].shape[1] for name in sites)
         self.n_p: int = self.widths[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sdlcore.dictionary.card import CHANGES, config_of, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.run_folder import CHECKPOINT, is_finished, unfinished_run
+from sdlcore.dictionary.run_folder import CHECKPOINT, finished_run, is_finished, unfinished_run
 from sdlcore.extraction.places import located
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.formats import OURS, canonical, format_at, locate
@@ -96,6 +96,7 @@ def open_or_make(
     with unfinished_run(folder) if leads else nullcontext() as rows:
         dictionary = make(Checkpointing(folder / CHECKPOINT, facts), [rows] if rows else [])
         if leads:
+            finished_run(folder, facts)  # refuses to overwrite another run that was saved there meanwhile
             dictionary.save(folder)
     return dictionary
 

@@ -89,6 +89,10 @@ def join_sites(parts: Sequence[Any], name: str = "x") -> Samples:
     """
     tensors = all(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
     sites: list[Any] = [part if tensors else floats(part, name) for part in parts]
+    if not sites or not all(site.ndim for site in sites):
+        raise ValueError(
+            f"{name} is an empty list or a single number, expected an array, or a list with one for each site"
+        )
     leading = tuple(sites[0].shape[:-1])
     if any(tuple(site.shape[:-1]) != leading for site in sites):
         shapes = " and ".join(str(tuple(site.shape)) for site in sites)
