@@ -76,6 +76,7 @@ def test_an_identity_has_what_the_run_has():
         ({"settings": {"k": 5, "lr": 1}}, "k is 4, here 5"),
         ({"settings": {"k": 4, "lr": 1}}, "lr is 0.001, here 1"),
         ({"settings": {"k": 4, "new": 1}}, "new is missing, here 1"),
+        ({"settings": {"k": 4, "new": {}}}, "new is missing, here {}"),
         ({"settings": {"k": 4, "lr": None}}, "lr is 0.001, here None"),
         ({"inputs": {"store": "b" * 64}}, f"inputs.store is {'a' * 59}…, here {'b' * 59}…"),
         ({"plugins": {"own": "c"}}, "plugins.own is missing, here c"),

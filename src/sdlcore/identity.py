@@ -100,7 +100,7 @@ def require_same(place: str | Path, made: Mapping[str, Any], asked: Mapping[str,
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """Return the values in nested dictionaries by their paths."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return {path: value}
     return {place: leaf for key, part in value.items() for place, leaf in _leaves(part, (*path, key)).items()}
 
