@@ -183,6 +183,10 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
             (lambda name=name: subclass_of_topk(__annotations__={name: int}), f"sdlcore has a setting {name}")
             for name in ["out", "steps"]
         ),
+        (
+            lambda: subclass_of_topk(__annotations__={"heat": "Unknown"}),
+            "test_plugins: activation own: name 'Unknown' is not defined",
+        ),
     ],
 )
 def test_what_is_no_plugin_is_refused(register, message):

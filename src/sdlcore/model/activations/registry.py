@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import TypeVar, get_type_hints
+from typing import TypeVar
 
 from sdlcore.config import BUILT_IN, TAKEN, Config, ModelConfig
 from sdlcore.model.activation import Activation, Selecting
@@ -41,7 +41,9 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(
                 f"activation {name}: expected a subclass of sdl.Activation, found {kind}; define forward(self, pre)"
             )
-        facts["selects"] = issubclass(cls, Selecting) or "k" in get_type_hints(cls)
+        facts["selects"] = issubclass(cls, Selecting) or any(
+            "k" in vars(base).get("__annotations__", {}) for base in cls.__mro__
+        )
         return register(cls)
 
     return add
