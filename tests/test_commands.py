@@ -253,6 +253,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit x.npy --out a --n-anchors 3", "--n-anchors needs --anchors class-means or discover"),
         ("fit x.npy --out a --pair transcoder", "pair is transcoder, but the inputs are for pair sae"),
         ("fit x.npy --out run.pt", "run.pt: expected a folder"),
+        ("bench lrb --out world.h5", "--out is world.h5, expected the name of an array, such as world.npy"),
         ("stability run other", "run: neither a file or folder on this machine"),
         ("evaluate run --bench lrb-s --x x.npy", "evaluate on --bench, or on --x"),
         ("evaluate plain.npz --bench lrb-s", "`sdlcore import plain.npz --activation topk --k 8 --out run`"),

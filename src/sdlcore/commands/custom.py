@@ -182,7 +182,10 @@ def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional
     Args:
         out: an array (.npy)
     """
-    world, path = sdl.judged_bench(bench, seed), user_path(out, "out")
+    path = user_path(out, "out")
+    if path.suffix != ".npy":  # numpy would add it
+        raise ValueError(f"--out is {path}, expected the name of an array, such as {path.with_suffix('.npy')}")
+    world = sdl.judged_bench(bench, seed)
     np.save(path, world.sample())
     print(f"{world}: {path}")
 
