@@ -2,6 +2,7 @@
 
 import json
 import signal
+import weakref
 from functools import partial
 
 import numpy as np
@@ -96,6 +97,12 @@ def test_settings_that_need_all_samples_use_the_first_pass():
 
 def sample(x, steps):
     return given_batches(x).begin(Request("sae", 64, 0, steps)).sample()
+
+
+def test_a_batch_leaves_memory_when_a_later_one_is_read():
+    read = given_batches(of_step).begin(Request("sae", 64, 0, 5)).batches
+    kept = [weakref.ref(read(step)[0].base) for step in range(5)]
+    assert [batch() is None for batch in kept] == [True, True, True, True, False]
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
