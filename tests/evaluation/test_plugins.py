@@ -1,5 +1,7 @@
 """Metrics of plugins: computed only for their kind of runs, whose identity includes their code."""
 
+from importlib import metadata
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -13,6 +15,7 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN
 from sdlcore.evaluation.plugin_metrics import metric, plugins_of_metrics
 from sdlcore.model.coder import SparseCoder
+from sdlcore.plugins import registry as plugins
 from sdlcore.storage.files import sha256_of
 from sdlstudy.results.tables import effect_metrics, table_columns
 from tests.stores import write_store
@@ -69,3 +72,14 @@ def test_their_file_counts_for_the_runs_that_have_them():
     metric("rows", "Rows", "samples of a bench", runs=BENCH)(lambda judged: 1.0)
     assert plugins_of_metrics(judged=True, bench=True) == {"rows": sha256_of(__file__)}
     assert plugins_of_metrics(judged=True, bench=False) == plugins_of_metrics(judged=False, bench=False) == {}
+
+
+def test_metrics_of_installed_packages_count(tmp_path, monkeypatch):
+    text = "from sdlcore.evaluation.plugin_metrics import metric\nmetric('own', 'Own', 'own')(lambda judged: 1.0)\n"
+    (tmp_path / "measuring_plugin.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = metadata.EntryPoint("one", "measuring_plugin", plugins.GROUP)
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [point])
+    plugins._import_installed.cache_clear()
+    assert plugins_of_metrics(judged=False, bench=False) == {"own": sha256_of(tmp_path / "measuring_plugin.py")}
+    plugins._import_installed.cache_clear()
