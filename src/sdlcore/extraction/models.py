@@ -77,7 +77,7 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
     folder = find_checkpoint(name)
     model = _pretrained(kind, folder, dtype, use_safetensors=True)
     if is_hub_model(str(name)):
-        model.name_or_path, model.config._commit_hash = str(name), folder.name
+        model.name_or_path = str(name)  # as for a model that the user has loaded, so that both open the same store
     return model
 
 
