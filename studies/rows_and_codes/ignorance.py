@@ -5,11 +5,12 @@
 
 Worlds have 1,024 features in 192 dimensions (version 2). A dictionary has 256 latents and sees 2,000 batches of 1,024
 new samples, with k = 6. The prefixes 8, 32, 128 and 256 follow the levels of the world's trees (8 roots, 4 children);
-even prefixes and halves do not. Each kind of rows gets the learning rate with the highest F1 of its encoder on seed 100.
-Codes that assume nothing of the generator: the trained encoder and orthogonal matching pursuit, each with one threshold
-that reaches an L0 of 5, 6 or 7 on samples that nothing is trained on. Posterior codes assume that an active latent has a
-normal strength, and choose their own L0. Refined rows are found by posterior codes. Rows after one step from random
-samples show what training adds to them. A command that was interrupted continues. Predictions are in `rows_ignorance_predictions.csv`.
+even prefixes and halves do not. Each kind of rows gets the learning rate with the highest F1 of its encoder on seed
+100. Codes that assume nothing of the generator: the trained encoder and orthogonal matching pursuit, each with one
+threshold that reaches an L0 of 5, 6 or 7 on samples that nothing is trained on. Posterior codes assume that an active
+latent has a normal strength, and choose their own L0. Refined rows are found by posterior codes. Rows after one step
+from random samples show what training adds to them. A command that was interrupted continues. Predictions are in
+`rows_ignorance_predictions.csv`.
 """
 
 import argparse
