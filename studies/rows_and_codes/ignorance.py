@@ -29,7 +29,7 @@ from studies.tables import add, finished, read
 
 FOLDER = Path("results/rows_ignorance")
 WORLD: dict[str, int] = {"n": 1024, "n_p": 192, "roots": 8}
-SEEDS, PILOT_SEED, RATES = range(50, 55), 100, (1e-3, 3e-3, 1e-2, 3e-2)
+SEEDS, PILOT_SEED, RATES = range(50, 55), 100, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 N_Q, K, STEPS, BATCH = 256, 6, 2_000, 1024
 TREES, EVEN, HALVES = [8, 32, 128, 256], [64, 128, 192, 256], [16, 32, 64, 128, 256]
 DETACHED: dict[str, Any] = {"prefix_detached": True, "reorder_every": 50}
