@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from studies.rows_and_codes import codes
+from studies import KEPT
+from studies.rows_and_codes import codes, ignorance
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +32,10 @@ def test_codes_by_least_squares_on_true_supports(x):
     truth.scatter_(1, torch.randint(0, 24, (200, 3), generator=torch.Generator().manual_seed(3)), 2.0)
     actual = codes.least_squares_on(rows, truth @ rows, truth > 0)
     np.testing.assert_allclose(actual, truth, atol=1e-4)
+
+
+def test_each_kind_of_rows_gets_the_rate_with_the_highest_f1_of_the_pilot():
+    rates = ignorance.chosen_rates(KEPT / "rows_ignorance_pilot.csv")
+    assert set(rates) == set(ignorance.ROWS)
+    assert rates["trees, detached"] == 0.01
+    assert rates["no prefixes"] == 0.03
