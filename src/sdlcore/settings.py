@@ -230,7 +230,7 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
 def explained(error: ValidationError, model: type[BaseModel] = BaseModel, argument: str = "") -> list[str]:
     """Return pydantic's errors, each after the path of its key, which begins with ``argument``.
 
-    ``model`` refused the settings. Its fields and those of nested models are suggested for unknown settings.
+    ``model`` refused the settings. For an unknown setting, an error suggests fields of ``model`` and of nested models.
     """
     lines = []
     for each in error.errors(include_url=False):

@@ -148,7 +148,7 @@ def test_the_title_counts_images_that_could_not_be_read(sae, vit: nn.Module, fol
     (tmp_path / "some/left/broken.png").write_text("no picture")
     store = extract(vit, tmp_path / "some", tmp_path / "some.h5", tokens="patches", max_unreadable=0.1)
     pages = sdl.top_images(sae, store, LATENTS, processor=SEEN, number=1, progress=False)
-    assert pages.title == "some.h5, without 1 images that could not be read"
+    assert pages.title == "some.h5, without 1 unreadable image"
 
 
 def test_whole_images_need_no_preprocessing(vit: nn.Module, folder: Path, tmp_path: Path):

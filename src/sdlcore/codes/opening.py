@@ -100,9 +100,9 @@ def make_or_open(
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
-    """Return what ``make`` returns, given the provenance and where to keep checkpoints. ``out``: as for `fit`.
+    """Open the finished dictionary in the folder ``out``, or make it.
 
-    The provenance has the settings of the stage as ``fact``.
+    ``make`` takes the provenance, with the settings under the key ``fact``, and a place for checkpoints.
     """
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     inputs = {"store": samples.batches.digest(), "start": digest_of_arrays(*weights)}

@@ -56,7 +56,7 @@ def search(
         An autoencoder, or its path in any format of `load`. It is not changed.
     x
         Activations or batches, as in `fit`. ``posterior`` estimates the statistics of latents on them, and ``l0`` sets
-        the threshold of a search on them.
+        the threshold of a search on them. A search of k steps does not read them.
     method
         posterior: the most probable latents, given how often and how strongly each is active
         (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the

@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 8192
 FEWEST = 10
 """Documents that a class needs to be probed."""
 RAW, PCA, NULL = "raw", "pca", "null: "
-"""Names of features that are no dictionary's: activations, their components, and the prefix of null dictionaries."""
+"""Names in results: activations, their principal components, and the prefix of null dictionaries."""
 
 
 class Probe(NamedTuple):

@@ -77,7 +77,7 @@ def recovery_metrics(
 ) -> dict[str, float | None]:
     """Return recovery and MIP over all features, over anchored features, and over the others; None for an empty set.
 
-    ``best`` is the best match of each of n features, ``anchored`` the indices of those that anchors reveal.
+    ``best`` is the best match of each of n features. ``anchored`` are the indices of features that anchors reveal.
     """
     subsets, metrics = _subsets(best, anchored), dict[str, float | None]()
     for part in parts:

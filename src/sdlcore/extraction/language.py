@@ -189,7 +189,7 @@ def open_source(
     """Load a model and open a text, for a source of a pipeline.
 
     Blocks behind the deepest site are not kept in memory, unless ``source.paths`` describes the model. ``share`` says
-    which documents to read. The other parameters and the errors are those of `write_language_stores`.
+    which documents to read. `write_language_stores` describes the other parameters and the errors.
     """
     torch.set_num_threads(threads)
     folder = find_checkpoint(model, source.revision)
@@ -269,7 +269,7 @@ def write_language_shard(
     Jobs take documents in turn: job i takes documents i, i + ``parts`` + 1 and so on, and packs its own contexts. The
     first ``parts`` jobs write nearly equal parts of the training rows, and the last job writes the evaluation store. So
     no document is in both. `unite` joins the parts. Every job reads a streamed text completely, but tokenises only its
-    own documents. The other parameters and the errors are those of `write_language_stores`.
+    own documents. `write_language_stores` describes the other parameters and the errors.
     """
     split, rows = "test", source.test_samples
     if number < parts:

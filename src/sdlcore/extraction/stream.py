@@ -312,8 +312,8 @@ def write_language_recipe(
 ) -> None:
     """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
 
-    ``buffer_rows`` is the number of rows in memory, from which batches are drawn. The other parameters and the errors
-    are those of `sdlcore.extraction.language.write_language_stores`; ``train_samples`` is ignored.
+    ``buffer_rows`` is the number of rows in memory, from which batches are drawn. ``train_samples`` is ignored.
+    `sdlcore.extraction.language.write_language_stores` describes the other parameters and the errors.
     """
     lm, tokenised, content = open_source(source, model, text, threads=threads, device=device)
     first_place = write_token_stores(lm, tokenised, content, {"test": (test_path, source.test_samples)})

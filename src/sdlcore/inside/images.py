@@ -116,12 +116,6 @@ class ImageRows:
         """Return the number of each row's image."""
         return np.searchsorted(self.bounds, rows, side="right") - 1
 
-    def top(self, activations: scipy.sparse.csc_array, column: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and `activations_of` a latent where it is most active, at most one in each image."""
-        rows, values = column_of(activations, column)
-        entries = largest_of_groups(values, self.images(rows))[:number]
-        return rows[entries], values[entries]
-
 
 def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
     """Arrange a latent's activations at the P patches of a picture as the grid that covers it, H x W."""
@@ -257,9 +251,9 @@ def top_images(
             facts = latent, len(values) / store.rows, *histogram_of(values)
             features.append(Feature(*facts, top, intervals, None, nearest[latent]))
         units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
-        skipped: Any = store.provenance.get("skipped")
-        title = Path(store.path).name + (f", without {len(skipped)} images that could not be read" if skipped else "")
-        return Pages(title, coder.config.n_q, store.rows, features, units, pictured=True)
+        skipped: Any = store.provenance.get("skipped") or []
+        without = f", without {len(skipped)} unreadable image{'s' if len(skipped) > 1 else ''}" if skipped else ""
+        return Pages(Path(store.path).name + without, coder.config.n_q, store.rows, features, units, pictured=True)
 
 
 def _example(
