@@ -11,7 +11,7 @@ and exits with the script's status. If the caller is killed, the kernel sends a 
 children. Scripts are read again each time, loaded modules are not: all jobs of a run of Snakemake execute the code that
 it started with. Without a server, ``run`` starts an ordinary Python and prints a message.
 
-A script that succeeded ends as in Python, except that its objects are not freed one by one: freeing would copy the
+A script that succeeded ends as in Python, except that its objects are not freed one by one. Freeing would copy the
 memory that all forks share, which takes a fifth of a second. Files that the script leaves open are not flushed.
 
 The address is a socket in a temporary folder that only this user may enter.

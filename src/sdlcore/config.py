@@ -1,6 +1,6 @@
 """`sdlcore.Config`: the settings of a training, flat, each documented below its field.
 
-`ModelConfig` has the settings of the model, `LossConfig` those of the loss.
+`ModelConfig` contains the settings of the model, `LossConfig` the settings of the loss.
 """
 
 from collections.abc import Mapping
@@ -377,7 +377,7 @@ class Config(LossConfig, ModelConfig):
         return LossConfig(**self._part(LossConfig))
 
     def _part(self, cls: type[ModelConfig] | type[LossConfig]) -> dict[str, Any]:
-        """Return the settings that a class declares, and those of its plugins."""
+        """Return the settings that a class and its plugins declare."""
         names = {*cls.model_fields, *(name for one in cls.used_plugins(self) for name in one.settings.model_fields)}
         return {name: value for name, value in self if name in names}
 

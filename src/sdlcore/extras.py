@@ -32,7 +32,7 @@ def extra(name: Extra) -> Iterator[None]:
 
 
 def data_frame(*content: Any, **options: Any) -> "pd.DataFrame":
-    """Return a pandas table; the arguments are those of ``pandas.DataFrame``."""
+    """Return a pandas table, with the arguments of ``pandas.DataFrame``."""
     with extra("tables"):
         import pandas as pd
 

@@ -64,8 +64,9 @@ def identity(
 ) -> dict[str, Any]:
     """Return the identity of a run, as JSON holds it.
 
-    ``settings`` are those that differ from their defaults (`sdlcore.settings.Settings.given`). ``inputs`` has digests
-    or descriptions by name, None for an input that the run does not have; ``plugins`` digests of the plugins' files.
+    ``settings`` are the settings that differ from their defaults (`sdlcore.settings.Settings.given`). ``inputs``
+    contains a digest or a description of each input by name, None for an input that the run lacks; ``plugins``
+    contains digests of the plugins' files.
     """
     given = {name: digest for name, digest in (inputs or {}).items() if digest is not None}
     parts = {"settings": settings, "seed": seed, "inputs": given, "plugins": plugins}
@@ -82,7 +83,8 @@ def provenance(**facts: Any) -> dict[str, Any]:
 def require_same(place: str | Path, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise `SourceError` if the provenance ``made`` of a file or a folder has another identity than the one ``asked``.
 
-    The message names the first difference, with both values; for a setting at its default, that of all settings.
+    The message names the first difference, with both values. The value of a setting at its default comes from the
+    provenance, which contains all settings.
     """
     runs = [_leaves(facts.get(ENTRY, {})) for facts in (made, asked)]
     missing = object()  # None is the value of some settings

@@ -37,8 +37,8 @@ class SdlcoreConfig(SAEConfig):
 class SdlcoreSAE(SAE[SdlcoreConfig]):
     """A dictionary of sdlcore in SAELens. Its submodule ``coder`` is the `sdlcore.SparseCoder` that computes latents.
 
-    The encoder may take several steps, so the class has no single pre-activation (``hook_sae_acts_pre``) and folds
-    nothing into its weights. Its latents depend only on their own sample, in training mode, too.
+    The encoder may take several steps, so there is no single pre-activation (``hook_sae_acts_pre``), and nothing is
+    folded into the weights. Its latents depend only on their own sample, in training mode, too.
     """
 
     def initialize_weights(self) -> None:

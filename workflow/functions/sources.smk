@@ -23,7 +23,7 @@ def store(part):
 
 
 def references_file(wildcards):
-    """Return the file of true features or class means of a source; empty if it has neither."""
+    """Return the file of a source's true features or class means, or an empty list."""
     return FILES.references(wildcards.source, getattr(wildcards, "seed", 0)) or []
 
 
@@ -35,7 +35,7 @@ SYNTH_STREAMED = [name for name in STREAMED if name in study.sources.synth]
 
 
 def shard_files(wildcards):
-    """Return the parts of a store; an evaluation store has one."""
+    """Return the parts of a store. An evaluation store is a single part."""
     number = study.source(wildcards.source).n_shards if wildcards.split == "train" else 1
     folder = f"{RESULTS}/activations/{wildcards.source}/{wildcards.split}"
     return [f"{folder}/part-{part:05d}.h5" for part in range(number)]

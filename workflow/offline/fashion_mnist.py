@@ -1,8 +1,8 @@
 """Make an image folder with 90 fine classes from Fashion-MNIST: real product photos that are available without a hub.
 
 A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are measured,
-not labelled: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the mean
-brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A small
+not labelled: brightness (dark, grey, bright) and texture (plain, textured, patterned). They are terciles, within each
+garment over the training images used, of the mean brightness and the mean gradient of the garment's pixels. A small
 model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
 
 The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` if it is installed or apt can download it,
@@ -153,7 +153,7 @@ def mean_gradient(pictures: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
-    """Return the mean of the chosen values of each picture; 0 if none is chosen."""
+    """Return the mean of the chosen values of each picture; 0 without chosen values."""
     total = sum((v * w).sum(axis=(1, 2), dtype=np.int64) for v, w in zip(values, where, strict=True))
     mean: np.ndarray = total / np.maximum(sum(w.sum(axis=(1, 2)) for w in where), 1)
     return mean

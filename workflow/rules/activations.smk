@@ -49,7 +49,7 @@ rule language_model:
         ENVIRONMENT
     threads: 1  # weights are read, converted and written one after the other
     resources:
-        # the file has half a byte to two bytes for each weight; in memory a weight takes four, plus room to convert
+        # a weight takes half a byte to two bytes in the file, and four in memory, plus room to convert
         mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
         runtime=60,
     params:

@@ -1,6 +1,6 @@
 # Anchor directions (section 4.1), and class means: anchors for labelled activations are drawn from them.
 rule class_means:
-    """Compute the means of classes, from which anchors are drawn"""
+    """Compute the means of classes, which become anchors"""
     input:
         "<results>/activations/{source}/train.h5",
     output:

@@ -42,9 +42,9 @@ def main(
         cell: source, method, protocol, anchoring and seed of the run
         trained_on: training store that the run must have used; it may have been deleted
         settings: the run's settings; defaults may be left out
-        references: true features or class means of the source, if it has them
+        references: true features or class means of the source, if there are any
         anchors: anchors that decide which features count as anchored
-        hierarchy: parents and children of the bench, if it has a hierarchy
+        hierarchy: parents and children of a hierarchical bench
         finished: pattern of the folders of finished runs; metrics of the same dictionary are copied from there
     """
     torch.set_num_threads(1)

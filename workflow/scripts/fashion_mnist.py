@@ -12,7 +12,7 @@ def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, out
     Args:
         train_images: number of training images
         test_images: number of evaluation images
-        by_hand: folder in which users may put the four idx.gz files
+        by_hand: folder where users may put the four idx.gz files
         cache: folder that gets the image folder
         output: link to make
     """

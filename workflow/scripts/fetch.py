@@ -11,7 +11,7 @@ def main(*, reference: str, sha256: str = "", cache: Path, output: Path) -> None
     Args:
         reference: wheel:<distribution>==<version>#<member>
         sha256: digest of the wheel; empty to accept any
-        cache: folder in which users may put wheels
+        cache: folder where users may put wheels
         output: file to write
     """
     fetch_wheel_file(reference, sha256 or None, cache, output)

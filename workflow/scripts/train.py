@@ -211,8 +211,8 @@ def recorder(
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Yield a callback of `sdlcore.fit` that logs each row of the history, and sends it to TensorBoard and to W&B.
 
-    A resumed training passes the rows of earlier processes again. They replace those in TensorBoard; Weights & Biases
-    takes each step once, and equal numbers are there already. ``made``, the run's identity, names the run there.
+    A resumed training passes the rows of earlier processes again. TensorBoard replaces its rows by them; Weights &
+    Biases takes each step once, and already has these numbers. ``made``, the run's identity, names the run there.
     """
     with ExitStack() as opened:
         writer, remote = None, None

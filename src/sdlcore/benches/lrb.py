@@ -129,7 +129,7 @@ def feature_matrix(
 
 
 def _interference_gradient(W: np.ndarray, gram: np.ndarray, max_interference: float) -> np.ndarray:
-    """Return the gradient of the soft-thresholded interference loss (eq. 27), in which every pair counts twice."""
+    """Return the gradient of the soft-thresholded interference loss (eq. 27), which counts every pair twice."""
     slope = np.maximum(0, gram - max_interference * (1 - MARGIN)) + NEGATIVE_INTERFERENCE * np.maximum(0, gram)
     return 4 * (W @ slope)
 
@@ -241,7 +241,7 @@ def draw_samples(
         Number of samples, N.
     """
     n = W_p.shape[1]
-    # separate streams, so that the draws from one do not depend on whether another is used
+    # separate streams: groups do not change the other random numbers
     rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
     noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
     for start in range(0, rows, ROWS_AT_ONCE):

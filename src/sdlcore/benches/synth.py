@@ -1,7 +1,7 @@
 """SynthSAEBench's distribution at any size: frequent and rare, correlated, nested and superposed features.
 
 `SynthBench` draws directions and a distribution once, and then any number of samples. `write_synth_recipe` describes a
-bench in a small JSON file, the recipe, from which a training draws its own samples without storing them.
+bench in a small JSON file, the recipe. A training with a recipe draws its own samples without storing them.
 """
 
 import json

@@ -47,7 +47,7 @@ STARTS = 3
 LAST = 3
 """Number of last rounds that add no latent."""
 YOUNG = 3
-"""Number of rounds in which the row of a new latent is refitted."""
+"""Number of rounds that refit the row of a new latent."""
 SELDOM = 10
 """A latent that fewer samples of a round activate makes room for a new one."""
 KNOWN = 0.8

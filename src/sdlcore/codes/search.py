@@ -78,7 +78,7 @@ def search(
 
     Returns
     -------
-    A new dictionary with these rows and codes. Its provenance names the search and its arguments. `compare` tells which
+    A new dictionary with these rows and codes. Its provenance names the search and its arguments. `compare` shows which
     latents keep their meaning.
 
     Raises

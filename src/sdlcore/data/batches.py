@@ -70,7 +70,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Batches:
-    """Data of any kind, from which trainings read batches."""
+    """Batches by the step of a training, and facts about the samples."""
 
     path: Path
     """Name in errors."""

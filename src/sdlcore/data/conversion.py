@@ -63,7 +63,7 @@ def is_store(x: Any) -> bool:
 
 @contextmanager
 def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Activations]:
-    """Open activations: a store or its path, an array, a tensor or an .npy file, or a list of two or more of a kind."""
+    """Open activations: a store or its path, an array, a tensor, an .npy file, or a list of these by site."""
     parts = [*x] if is_pair(x) else [x]
     if is_pair(x) and (target is not None or len(x) < 2):
         raise ValueError(f"x has {len(x)} parts, expected one array, or two or more for a crosscoder and no target")

@@ -1,6 +1,6 @@
 """Write activation stores that survive interruptions, or an index of shards.
 
-An unfinished store is a hidden folder. It contains a file of raw bytes for each column, to which rows are appended, and
+An unfinished store is a hidden folder. It contains a growing file of raw bytes for each column, and
 progress.json with the sizes of these files at the last commit. The next attempt cuts the files to these sizes. At the
 end, the columns are copied to an HDF5 file.
 """

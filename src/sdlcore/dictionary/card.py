@@ -46,7 +46,7 @@ def where_of(source: LanguageSource, pair: str) -> dict[str, Any]:
 def config_of(coder: SparseCoder, provenance: Mapping[str, Any]) -> dict[str, Json]:
     """Return the architecture, sizes, model and hooks of a dictionary. Weights take and return raw activations.
 
-    Keys are SAELens' where it has the same thing. ``architecture`` is one word, such as topk, posterior,
+    Keys are SAELens' keys where SAELens has an equivalent. ``architecture`` is one word, such as topk, posterior,
     jumprelu_transcoder or relu_crosscoder. A crosscoder's ``d_in`` and ``hook_name`` list its sites. Facts that the
     provenance lacks are None.
     """

@@ -46,7 +46,7 @@ def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> b
 
     Another run is never overwritten, but refused (`sdlcore.identity`). Other versions and another device are logged.
     The files of an unfinished run beside a finished one are removed: an earlier call may have been killed before it
-    removed them. If the run's batches cannot be compared (not ``recorded``), a warning says so.
+    removed them. If the run's batches cannot be compared (not ``recorded``), a warning appears.
     """
     made = finished_run(folder, facts)
     finished = made is not None

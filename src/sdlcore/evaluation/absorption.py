@@ -3,8 +3,8 @@
 Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
 true feature. On a bench with a hierarchy, the true features are known. In the sense of Chanin et al., a sample is
 absorbed if the parent is active, the parent's latent does not fire, and another latent writes in the parent's
-direction. This module instead reaches a verdict for each pair of a parent and its child. The verdict uses sums over the
-samples in which this child is the only active child of its family, because single magnitudes scatter.
+direction. This module instead reaches a verdict for each pair of a parent and its child. Single magnitudes scatter, so
+the verdict uses sums over the samples with this child as the only active child of its family.
 """
 
 import numpy as np

@@ -102,8 +102,8 @@ class Splitting:
     def metrics(self) -> dict[str, float | None]:
         """Return ``splitting`` and ``shrinkage`` over the features that have a latent; None if no feature has one.
 
-        ``splitting`` is the mean number of latents per feature, 1 if none is split. ``shrinkage`` is 1 minus the median
-        slope, 0 if contributions are as large as coefficients.
+        ``splitting`` is the mean number of latents per feature, 1 if no feature is split. ``shrinkage`` is 1 minus the
+        median slope, 0 if contributions are as large as coefficients.
         """
         has_latent = self.latents > 0
         if not has_latent.any():

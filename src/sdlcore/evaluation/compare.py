@@ -80,8 +80,8 @@ def compare(
     x
         Samples, as `Dictionary.encode` takes them.
     beside
-        Further dictionaries to compare ``before`` with, by name, such as another seed's, or one that was trained on
-        another half of the data. They show how much a meaning changes without a cause.
+        Further dictionaries to compare ``before`` with, by name, such as a training with another seed or on
+        another half of the data. They show how much meanings differ without a change of codes or rows.
 
     Returns
     -------
@@ -94,7 +94,8 @@ def compare(
     rank_correlation
         Spearman's correlation of their values over the samples in A or B; NaN if one latent is constant there.
     top_overlap
-        Share of the 20 samples with the largest absolute values that both have; of fewer, if neither is active in 20.
+        Share of the 20 samples with the largest absolute values that both have; fewer, if neither latent is active in
+        20.
     cosine
         Cosine of their decoder columns.
     kept
@@ -104,7 +105,7 @@ def compare(
     Raises
     ------
     ValueError
-        If a dictionary contains NaN, or dimensions differ from those of ``x`` or of ``before``.
+        If a dictionary contains NaN, or its dimensions do not fit ``x`` or ``before``.
     """
     coders = coders_of({"before": before, "after": after, **(beside or {})})
     codes = {name: _codes(name, coder, x) for name, coder in coders.items()}

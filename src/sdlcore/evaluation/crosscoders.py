@@ -34,12 +34,12 @@ def shared_and_dedicated(
     A latent whose decoder norm at one site is close to zero is dedicated to the other (Lindsey et al. 2024).
 
     An L1 penalty can also move a decoder norm to zero although the latent's concept occurs at the site (Minder et al.
-    2025, arXiv 2504.02922): the penalty shrinks a small norm to nothing, or two latents replace a shared one. Their
-    *latent scaling* shows both. With ``x``, the table contains, for the direction d of the latent at its largest site,
-    the best multiple of f d at each site with the same width, relative to the largest site: the multiple that explains
-    the site's error without this latent (``scaling_error``), and its reconstruction (``scaling_reconstruction``). Both
-    are close to zero for a latent that is absent from the site. TopK and BatchTopK crosscoders rarely have such
-    artefacts.
+    2025, arXiv 2504.02922). It shrinks a small norm to nothing, or two latents replace a shared one. Their *latent
+    scaling* shows both. Let f be the latent's values, and d its direction at its largest site. With ``x``, the table
+    contains the best multiple of f d at each site of this width, relative to the largest site. One multiple explains
+    the site's error without this latent (``scaling_error``), the other its reconstruction
+    (``scaling_reconstruction``). Both are close to zero for a latent that is absent from the site. TopK and BatchTopK
+    crosscoders rarely have such artefacts.
 
     Parameters
     ----------

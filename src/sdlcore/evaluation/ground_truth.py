@@ -17,7 +17,7 @@ from sdlcore.model.coder import SparseCoder
 
 
 class GroundTruth(NamedTuple):
-    """The directions that a dictionary should recover, and what is known about them."""
+    """The directions that a dictionary should recover, with their facts."""
 
     references: References
     """A bench's true features, or class means of activations."""
@@ -53,7 +53,7 @@ class Best(NamedTuple):
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
     """Mark the reference directions whose absolute cosine with some anchor exceeds ``tau``, at some site (n bools)."""
-    sites = zip(anchors.sites, references.sites, strict=False)  # one of them may lack the further sites
+    sites = zip(anchors.sites, references.sites, strict=False)  # anchors or references may lack the further sites
     return np.any([recovered(best_match(w, W.T).similarity, tau) for w, W in sites], axis=0)
 
 

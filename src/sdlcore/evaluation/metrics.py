@@ -1,5 +1,5 @@
-"""The list of all metrics: symbols, better directions, decimals, captions, and the runs for which each metric is
-computed.
+"""The list of all metrics: symbols, better directions, decimals, captions, and the runs that each metric is
+computed for.
 
 `evaluate` computes the metrics; tables, effects, verdicts, claims and `docs/metrics.md` read this list. To add a
 metric, add an entry here, and the code that computes it to `samples.py` or `evaluate.py`.

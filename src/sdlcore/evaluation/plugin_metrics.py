@@ -1,4 +1,4 @@
-"""Metrics of plugins: registration, and the runs for which they are computed."""
+"""Metrics of plugins: registration, and the runs that they are computed for."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar

@@ -104,8 +104,8 @@ def probe(
     Raises
     ------
     ValueError
-        If a dictionary contains NaN or has another width than ``x``, there are fewer than two classes, every class has
-        fewer than ten documents, or a sequence of labels does not fit the documents.
+        If a dictionary contains NaN or its width does not fit ``x``, if there are fewer than two classes or all classes
+        have fewer than ten documents, or if a sequence of labels does not fit the documents.
     """
     several = [*k] if isinstance(k, Iterable) else [k]
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})

@@ -101,7 +101,7 @@ class Site(NamedTuple):
         return (path, side) if colon else None
 
     def describe(self) -> str:
-        """Describe the site, with TransformerLens' name if it has one."""
+        """Describe the site, with TransformerLens' name if there is one."""
         if self.module is not None:
             path, side = self.module
             return f"the {side} of the module {path}" + (f" of block {self.block}" if self.block else "")

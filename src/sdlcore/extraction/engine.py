@@ -2,7 +2,7 @@
 
 A `Call` contains the inputs of one pass: packed contexts, or items such as images. `activations` runs the model in
 evaluation mode, up to the deepest place, and turns the activations at each place into rows. `fill` gives these rows to
-the stores, and a `Filling` chooses those that its store takes.
+the stores, and a `Filling` chooses the rows that its store takes.
 """
 
 import logging

@@ -95,8 +95,8 @@ def extract(
         enters a module. Decoders of transformers also have names of TransformerLens, counted from 0: ``resid_pre.12``,
         ``attn_out.12``, ``resid_mid.12``, ``mlp_in.12``, ``mlp_out.12``, ``resid_post.12``. One pass reads all places.
     out
-        A file (.h5), in which the places are the sites, in this order; or a folder for a store of each place, or of
-        each tuple of places, such as ``at=[("mlp_in.3", "mlp_out.3"), ("mlp_in.7", "mlp_out.7")]``.
+        A file (.h5) with the places as its sites, in this order; or a folder for a store of each place, or of each
+        tuple of places, such as ``at=[("mlp_in.3", "mlp_out.3"), ("mlp_in.7", "mlp_out.7")]``.
     tokens
         The rows of an input: ``all`` tokens; ``patches``, the tokens after class token and registers; the ``cls``
         token, i.e. the first; the ``last``; or the ``mean``. Text with ``all`` is packed into contexts; otherwise each

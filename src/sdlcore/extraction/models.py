@@ -64,7 +64,7 @@ def load_any(name: str | Path, dtype: str = "auto", kind: str = "AutoModelForCau
     """Load a model of transformers by its class ``kind``.
 
     ``name`` is a folder with a checkpoint in safetensors, a ``.gguf`` file, or OWNER/NAME at the hub. ``dtype`` is the
-    precision; auto for that of the checkpoint. GGUF files become float32. SourceError if the model does not exist,
+    precision; auto for the checkpoint's. GGUF files become float32. SourceError if the model does not exist,
     needs code from its checkpoint, or lacks weights.
     """
     path = user_path(name, "model")

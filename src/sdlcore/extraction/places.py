@@ -72,7 +72,7 @@ def located(layer: Any, place: str | None) -> tuple[Any, Any]:
 
 
 def hook_names(layer: Any, place: str | None = None, pair: str = "sae") -> list[str | None]:
-    """Return TransformerLens' name of each place that a dictionary reads and writes; None where it has no hook.
+    """Return TransformerLens' name of each place that a dictionary reads and writes; None for places without a hook.
 
     ``layer`` and ``place`` are as for `sdlcore.inside.hooks.sites_of`, and so are defaults of ``place``.
     """

@@ -263,11 +263,11 @@ def stream(
     at
         A place for each site, as for `extract`.
     tokenizer
-        None for that of the first model.
+        None for the first model's own.
     batch_size
         Tokens in a batch.
     buffer_rows
-        Tokens in memory, from which batches are drawn in random order.
+        Tokens in memory at once, which batches take in random order.
     context_length, bos, roles, text_options
         As for `extract`.
     contexts_per_batch
@@ -312,8 +312,8 @@ def write_language_recipe(
 ) -> None:
     """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
 
-    ``buffer_rows`` is the number of rows in memory, from which batches are drawn. ``train_samples`` is ignored.
-    `sdlcore.extraction.language.write_language_stores` describes the other parameters and the errors.
+    ``buffer_rows`` is the number of rows in memory at once; batches take them in random order. ``train_samples`` is
+    ignored. See `sdlcore.extraction.language.write_language_stores` for the other parameters and the errors.
     """
     lm, tokenised, content = open_source(source, model, text, threads=threads, device=device)
     first_place = write_token_stores(lm, tokenised, content, {"test": (test_path, source.test_samples)})

@@ -40,7 +40,7 @@ PARQUET_ROWS = 1024
 WHOLE_BYTES = 64 * 2**20
 """Size in bytes of the largest text that is read whole."""
 LISTED_FILES = 64
-"""Largest number of files with a checksum each in provenance, since an attribute of an HDF5 file has at most 64 KiB."""
+"""Largest number of files with a checksum each in provenance, since an attribute in HDF5 holds at most 64 KiB."""
 Content = str | list[dict[str, str]]
 """A document: its text, or a chat as a list of messages with ``role`` and ``content``."""
 
@@ -212,9 +212,9 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[Any]:
 
     A ``.txt`` file is split at blank lines, but in a folder every ``.txt`` file is one document. A ``.json`` file
     contains an object of titles with ``{"extract": text}``, or a list of texts or of ``{"text": text}``, and is read
-    whole. Every line of a ``.jsonl`` file is a text, or an object with the key ``column``. A ``.parquet`` file has that
-    column; null is an empty document. SourceError if the text does not exist, or a file cannot be read, is not UTF-8,
-    or has another form.
+    whole. Every line of a ``.jsonl`` file is a text, or an object with the key ``column``. A ``.parquet`` file contains
+    that column; null is an empty document. SourceError if the text does not exist, or a file cannot be read, is not
+    UTF-8, or has another form.
     """
     for file, number, entry, key in _entries(path, column):
         content = entry.get(key, entry) if isinstance(entry, dict) else entry

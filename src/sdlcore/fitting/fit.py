@@ -68,10 +68,10 @@ def fit(
         target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A file that changes
         during training raises an error.
 
-        Or batches, each a B x n_p array or tensor or a pair (x, target), from a torch DataLoader, a generator function,
-        a function of the step, or another iterable (not a list) that restarts with each ``iter()``. Training reads the
-        batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is not allowed.
-        ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples.
+        Or batches from a torch DataLoader, a generator function, a function of the step, or another iterable (not a
+        list) that restarts with each ``iter()``. Each is a B x n_p array or tensor, or a pair (x, target). Training
+        reads the batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is
+        not allowed. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples.
 
         Or the path of a recipe (.json) of samples that the pipeline's trainings compute while they run
         (`sdlcore.data.batches`).

@@ -46,7 +46,7 @@ def check_method(name: str, **settings: Any) -> dict[str, str]:
     - encoding: `SparseCoder.encode` and `encode_csr` return the latents of the definition for any number of samples;
     - training: `fit` trains the method; losses are finite, and the encoder changes;
     - saving: a saved dictionary is loaded with the same bits;
-    - resuming: a training that was interrupted ends with the same bits as one that was not;
+    - resuming: an interrupted training ends with the same bits as an uninterrupted one;
     - export: each format of another library gives the reconstructions of the dictionary, or refuses it.
 
     Parameters

@@ -139,8 +139,8 @@ def context_at(
 def pieces_of(text: str, tokenizer: Any) -> list[str]:
     """Return the part of a document's text that each of its tokens has, without special tokens.
 
-    A space belongs to the token after it. A character that several tokens share belongs to the first of them, and the
-    text of the others is empty. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
+    A space belongs to the token after it. A character that several tokens share belongs to the first of them; the
+    further tokens get empty text. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
     """
     if not getattr(tokenizer, "is_fast", False):
         return [token_text(token, tokenizer) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -51,7 +51,7 @@ class Readout(NamedTuple):
 
 
 def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
-    """Return the final norm and the unembedding of a causal language model; TypeError if it has none."""
+    """Return the final norm and the unembedding of a causal language model; TypeError for other models."""
     stack = Stack.of(lm, paths)
     head = lm.get_output_embeddings()
     if stack.paths.norm is None or head is None:

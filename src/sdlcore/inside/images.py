@@ -50,7 +50,7 @@ OPACITY = 0.75
 
 
 class ImageExample(NamedTuple):
-    """An image in which a latent is active."""
+    """An image that activates a latent."""
 
     activation: float
     """The largest activation at a row of the image."""
@@ -58,11 +58,11 @@ class ImageExample(NamedTuple):
     """Path of the image, relative to the folder."""
     class_name: str | None
     patch: int | None
-    """Index of the most active patch; None if the store has a row for each image."""
+    """Index of the most active patch; None if each image is one row of the store."""
     heat: np.ndarray | None
     """H x W: activation at each patch of the picture, as far as the store contains them."""
     picture: Image.Image
-    """The part of the image that the model sees; the whole image if the store has a row for each image."""
+    """The part of the image that the model sees; the whole image if each image is one row of the store."""
 
     @property
     def brief(self) -> str:
@@ -93,8 +93,8 @@ class ImageExample(NamedTuple):
 class ImageRows:
     """The images of a store, and the rows of each.
 
-    ``within`` is the reference for the index of a row in its image, patch or position; None if the store has a row for
-    each image. ``index`` is this index of each row, and ``patches`` the largest number of rows of an image. An image
+    ``within`` is the reference for the index of a row in its image, patch or position; None if each image is one row
+    of the store. ``index`` is this index of each row, and ``patches`` the largest number of rows of an image. An image
     begins at each of ``bounds``, which end with the number of rows.
     """
 

@@ -99,8 +99,8 @@ def contexts(
     Raises
     ------
     ValueError
-        If a latent, layer or place does not exist, no latent is active, widths differ, contexts are longer than the
-        model allows, there is no text, or no layer is given and the provenance has none.
+        If a latent, layer or place does not exist, no latent is active, widths differ, or contexts are longer than the
+        model allows. Also if there is no text, or neither the call nor the provenance names a layer.
     SourceError
         If a text or a model cannot be read.
     """

@@ -152,8 +152,8 @@ def losses_recovered(
     """Return the losses of a whole language model on contexts, in evaluation mode, with and without each dictionary.
 
     ``reconstruct`` are the dictionaries by name, e.g. ``{"topk": reconstruction_by(coder)}``; each takes and returns
-    float32. ``sites`` and ``pair`` are those of all dictionaries. Rows of other kinds than ``kinds`` keeps stay clean.
-    ``mean_R`` is the mean of the replaced activations (n_r).
+    float32. All of them have these ``sites`` and this ``pair``. Rows of kinds outside ``kinds`` keep the model's
+    activations. ``mean_R`` is the mean of the replaced activations (n_r).
 
     Raises
     ------

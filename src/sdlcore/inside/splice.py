@@ -126,8 +126,9 @@ def splice(
     Raises
     ------
     ValueError
-        If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, an
-        edit is not a function or returns another shape, or no layer is given and the provenance has none.
+        If the layer or a latent does not exist, widths differ, or the dictionary is a crosscoder or in training mode.
+        Also if an edit is not a function or returns another shape, or neither the call nor the provenance names a
+        layer.
     SourceError
         In a pass of the model that does not reach the place.
     """

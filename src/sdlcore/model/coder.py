@@ -34,7 +34,7 @@ from sdlcore.sparse.products import decode_at
 from sdlcore.sparse.support import full_support
 
 FEW = 16
-"""Samples up to which `SparseCoder.encode` computes the activation's definition; a search takes longer to begin."""
+"""Most samples that `SparseCoder.encode` codes by the activation's definition, since a search starts slowly."""
 _SCALING = Scaling._fields[:5]
 """Buffers of a model with ``normalise``: the scaling without whitening."""
 _ONLY_FIT = (
@@ -241,7 +241,7 @@ class SparseCoder(nn.Module):
 
     @property
     def decoder_is_unit(self) -> bool:
-        """Whether every decoder row has norm one in its single site."""
+        """Whether there is one site and every decoder row has norm one."""
         return self.config.decoder_norm == "unit" and len(self.target_sites) == 1 and self.raw_norms is None
 
     @property

@@ -151,7 +151,7 @@ class Encoding:
         return self.checked(self.sigma.values(pre_N, support), pre_N)
 
     def checked(self, latents: Tensor, pre: Tensor) -> Tensor:
-        """Return the latents; ValueError if their shape or type is not that of ``pre``, or a plugin's are negative."""
+        """Return the latents; ValueError if shape or type differ from ``pre``, or a plugin's latents are negative."""
         name, sigma = self.config.activation, self.sigma
         if latents.shape != pre.shape or latents.dtype != pre.dtype:
             expected = f"expected {in_words(pre)}, an entry for each pre-activation"

@@ -101,7 +101,7 @@ def build_model(path: str | Path, description: Mapping[str, Json], tensors: Mapp
 
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
-    """Return the provenance in a saved model, empty if it has none. Errors are those of a damaged file."""
+    """Return the provenance in a saved model, or an empty one; SourceError if the file is damaged."""
     provenance = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
     return provenance if isinstance(provenance, dict) else {}
 

@@ -46,7 +46,7 @@ def load_plugins(plugins: Iterable[str]) -> None:
 
 
 def load_for_jobs() -> None:
-    """Import the plugins that the environment names (`VARIABLE`); PluginError names one that cannot be imported."""
+    """Import the plugins that the environment names (`VARIABLE`); PluginError names a plugin that fails to import."""
     try:
         load_plugins(locate_plugin(name, Path()) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
     except PluginError as error:

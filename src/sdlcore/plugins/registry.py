@@ -75,7 +75,7 @@ def extension(
     """Return the decorator that registers a class or a function as a plugin's part.
 
     It replaces an earlier part with this name from the same module, as in a notebook. ``ours`` are the names of the
-    built-in parts of this kind, ``taken`` those of built-in settings, and ``declared`` the arguments of
+    built-in parts of this kind, ``taken`` the names of built-in settings, and ``declared`` the arguments of
     `settings_class`.
 
     Raises
@@ -131,7 +131,7 @@ def own_settings(*kinds: Kind) -> dict[str, list[Extension]]:
 
 
 def check_name(kind: Kind, name: str, ours: Collection[str], unlisted: Collection[str] = ()) -> str:
-    """Return the name of a built-in part, or of one that a plugin has registered; an error of pydantic for others."""
+    """Return the name of a built-in or a plugin's part; an error of pydantic for other names."""
     if name not in ours and name not in unlisted and name not in extensions(kind):
         names = (*ours, *extensions(kind))
         message = (
@@ -143,7 +143,7 @@ def check_name(kind: Kind, name: str, ours: Collection[str], unlisted: Collectio
 
 
 class Pluggable(Settings):
-    """Settings with those of plugins as further fields, which the plugins' classes and functions declare."""
+    """Settings that accept further fields: the settings that classes and functions of plugins declare."""
 
     model_config = ConfigDict(extra="allow")
     kinds: ClassVar[tuple[Kind, ...]]

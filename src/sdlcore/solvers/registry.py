@@ -33,7 +33,7 @@ def solver(name: str) -> Callable[[AnySearch], AnySearch]:
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
+        If the name is taken, or a setting is named like a built-in one or has a type that configurations cannot hold.
     """
     return extension("solver", name, get_args(Solver), [*SolverConfig.model_fields, *TAKEN], takes=4)
 

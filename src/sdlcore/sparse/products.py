@@ -182,5 +182,5 @@ def _scatter_sum(support: Support, values: Tensor, x: Tensor) -> tuple[Tensor, T
 def _codes(support: Support, values: Tensor) -> Tensor:
     """Return the codes as a dense matrix (rows x n_q), in a buffer that the caller must give back."""
     codes = support.kernels.take((support.n_rows, support.n_q), values).zero_()
-    # added, since a latent may be in a sample twice: as one that the search found, and as an auxiliary one
+    # added, since a latent may be in a sample twice: found by the search, and as an auxiliary latent
     return codes.index_put_((support.rows, support.columns), values, accumulate=True)

@@ -22,8 +22,8 @@ from sdlcore.sparse.kernels.interface import LOST_TO_BIAS, Kernels, Product, Spa
 LEAST = 1 << 28
 """The factors of a product are examined for screening from this number of multiplications."""
 _CANDIDATES = 6
-"""Factor on k: entries that int8 proposes. With a factor of four, the float32 product of up to a fifth of the samples
-must be searched (TopK, k = 32 and 64, on the bench and on a language model's activations); with six, of a hundredth."""
+"""Factor on k: entries that int8 proposes. With a factor of four, up to a fifth of the samples need a search of the
+float32 product (TopK, k = 32 and 64, on the bench and on a language model's activations). With six, a hundredth do."""
 _DENSE = 0.05
 """Share of entries above their bound beyond which all entries are computed in float32."""
 _CENTRED = 0.1
@@ -31,7 +31,7 @@ _CENTRED = 0.1
 _AT_ONCE = 1024
 """Rows whose products with all rows are in memory at once."""
 _SAMPLES, _LATENTS = 8, 16
-"""Strides of the samples and latents from which the share of entries above their bound is estimated."""
+"""Strides of the samples and latents that the share of entries above their bound is estimated on."""
 
 
 def pays() -> bool:

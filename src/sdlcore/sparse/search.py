@@ -1,4 +1,4 @@
-"""Searches: the rules by which activations select pre-activations for the fast path.
+"""Searches: the rules that select an activation's pre-activations on the fast path.
 
 `Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and finds them without
 keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes share the latents

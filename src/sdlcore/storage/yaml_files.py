@@ -12,7 +12,7 @@ from sdlcore.text import printable
 
 
 class ConfigError(ValueError):
-    """A configuration was refused. The message has one line for each problem, which begins with the path of the key."""
+    """A configuration was refused. Each line of the message is one problem, after the path of its key."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         super().__init__("\n".join(["configuration refused:", *(f"  {printable(problem)}" for problem in problems)]))

@@ -37,7 +37,7 @@ class Adam:
     kernels
         Kernels to compute with; None for the default of the parameters' device (`kernels_for`).
     weight_decay
-        Matrices are multiplied by 1 - lr * weight_decay before each step (AdamW), except those with unit rows.
+        Matrices are multiplied by 1 - lr * weight_decay before each step (AdamW), except matrices with unit rows.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Row = dict[str, float]
 """A row of a history: values by name."""
 Sink = Callable[[Sequence[Row]], object]
-"""Called with all rows so far: at the start, with those of the checkpoint, and after each new row."""
+"""Called with all rows so far: at the start, with the rows of the checkpoint, and after each new row."""
 Watch = Callable[[Mapping[str, "Tensor"]], Row]
 """Takes ``encoder`` and ``decoder`` rows for raw activations; returns further entries for a history row."""
 

@@ -229,7 +229,7 @@ class _Training:
         self.samples += len(x_BP)
 
     def add_row(self, interruption: Interruption) -> bool:
-        """Add a row for the steps since the last one, and save a checkpoint if one is due.
+        """Add a row for the steps since the last row, and save a checkpoint if it is due.
 
         Return whether a callback stops the training.
         """
@@ -265,8 +265,8 @@ class _Training:
         return row
 
     def call_back(self, row: Row) -> bool:
-        """Call the user's callbacks in the first process; return whether one of them stops the training."""
-        callbacks = () if self.processes.all.rank else self.callbacks  # rows of the others lack the watch
+        """Call the user's callbacks in the first process; return whether any of them stops the training."""
+        callbacks = () if self.processes.all.rank else self.callbacks  # rows of other processes lack the watch
         stopping = [stops(callback(dict(row))) for callback in callbacks]  # calls all of them
         return any(self.processes.all.counts(sum(stopping)))
 

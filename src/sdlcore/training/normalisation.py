@@ -22,7 +22,7 @@ EQUAL_NORMS = 0.01
 def with_latents_of(scaling: Scaling, start: SparseCoder) -> Scaling:
     """Return the scaling for a training that starts from a dictionary of raw activations.
 
-    If its decoder rows are equally long, as after a search for codes, their length says nothing about the unit of the
+    If its decoder rows are equally long, as after a search for codes, their length does not show the unit of the
     activations. They then get a mean norm of 1 in training, so that the result is the same in every unit.
     """
     W_enc, W_dec = start.W_enc.float().cpu(), start.W_dec.float().cpu()

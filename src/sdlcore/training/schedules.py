@@ -87,7 +87,7 @@ class PenaltyFactor:
 
     The adjustment starts at 1. With ``target_l0`` it is multiplied by (L0 / target_l0)^l0_gain after each step. With
     ``l1_exponent_end`` it is multiplied by the step's L1 penalty over the penalty of the same latents with the next
-    exponent, so that the new exponent leaves the penalty as large (p-annealing, Karvonen et al. 2024, arXiv
+    exponent. The new exponent then leaves the penalty as large (p-annealing, Karvonen et al. 2024, arXiv
     2408.00113). The authors average this ratio over the last batches, and dictionary_learning lowers the exponent in a
     few large steps. Here the exponent falls in every step, and each ratio comes from one batch: the noise of single
     batches averages out over the steps.

@@ -115,7 +115,7 @@ class Configuration(_StudyWithProducts):
         """Return the anchoring that divides the features of a source's runs without anchors, or None.
 
         The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
-        gets the first anchoring of the study, unless it has more anchors than the bench has features. Other sources get
+        gets the first anchoring of the study, unless there are more anchors than features. Other sources get
         None, since they may have too few classes for it.
         A table divides features by its own anchoring.
         """

@@ -90,7 +90,7 @@ class Product(Settings):
     # checks of the product's settings; each error is a line that begins with the path of the key
 
     def accepted_sources(self, study: Study) -> tuple[Iterable[str], str]:
-        """Return the sources that the product can show, and what it requires of them in words, for errors."""
+        """Return the sources that the product can show, and in words, for errors, which sources it requires."""
         return study.all_sources(), "a source"
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
@@ -170,7 +170,7 @@ class Product(Settings):
         return None
 
     def draw(self, rows: pd.DataFrame, files: Files) -> Figure:
-        """Draw the rows of NAME.csv; ``files`` lead to what rows do not say. A product may be only a table."""
+        """Draw the rows of NAME.csv; ``files`` locates further data. A product may be only a table."""
         raise NotImplementedError
 
     def make(self, files: Files) -> None:

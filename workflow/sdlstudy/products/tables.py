@@ -279,7 +279,7 @@ class Table(Compared):
         return text_table(frames[""], self.text_caption(study), frames.get("verdicts"))
 
     def text_caption(self, study: Study) -> str:
-        """Return the caption of the table, one paragraph: its runs, and what its columns mean."""
+        """Return the caption of the table, one paragraph: its runs, and the meaning of its columns."""
         source, seeds = study.source(self.source), self.seeds_of(study)
         what = CLASS_TEXT if source.is_labelled else PLAIN_TEXT if source.n_features is None else BENCH_TEXT
         spread = "mean ± standard deviation over seeds" if len(seeds) > 1 else "seed"

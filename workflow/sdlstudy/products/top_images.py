@@ -112,7 +112,7 @@ class TopImages(Product):
     def rows(self, files: Files) -> pd.DataFrame:
         """Return a row for each top image of each latent, by descending activation.
 
-        ``reference`` is the class whose mean the latent's decoder column matches, with the ``cosine``; ``tied`` says
+        ``reference`` is the class whose mean the latent's decoder column matches, with the ``cosine``; ``tied`` is
         whether the latent is anchored to it. ``class`` and ``path`` are the image's.
         """
         from sdlcore.evaluation.metrics import TOP_SAMPLES

@@ -185,7 +185,7 @@ def effects_over(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Yield the place of each row of a table with its runs by seed, in the order in which their parts first appear."""
+    """Yield the key of each row of a table with its runs by seed; a part that appears first in the runs comes first."""
     keys = ["value", "row", "anchoring", "protocol"]
     ordered = runs.sort_values(keys, key=lambda column: pd.factorize(column, use_na_sentinel=False)[0], kind="stable")
     for _, cell in ordered.groupby(keys, sort=False, dropna=False):

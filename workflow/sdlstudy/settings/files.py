@@ -127,5 +127,5 @@ class Files:
         return f"{self.results}/figures/{name}.{ending}"
 
     def of_paper(self, name: str) -> str:
-        """Return the path of a file with the paper's own numbers: ``numbers`` has those of its tables."""
+        """Return the path of a file with the paper's own numbers, such as ``numbers``, the numbers of its tables."""
         return f"{self.paper}/{name}.csv"

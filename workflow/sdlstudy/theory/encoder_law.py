@@ -26,9 +26,9 @@ Derivation
 6. Without noise m = 1 / (1 - g) and m' = 1 / (1 - g)^3 for n > n_p: **cos^2 = 1 - n_p / n**. For n <= n_p the row is
    the component of w_d outside the span of the others, and cos^2 = 1 - n / n_p.
 
-The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. In a sparse code, a row has to be
-right only for samples in which its feature is active. In these samples the feature's second moment is 1 / P(active)
-times as large, and the others' stay the same. By step 2 this changes the length of r but not its direction: the inner
+The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. In a sparse code, a row must be
+right only for samples that activate its feature. In these samples the feature's second moment is 1 / P(active) times
+as large, and the others' stay the same. By step 2 this changes the length of r but not its direction: the inner
 product becomes q / (q + P(active)), which is nearly 1.
 
 A regression on N samples adds an error to the row, which changes its direction. With the residual variance v / (1 + q),

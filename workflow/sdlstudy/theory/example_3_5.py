@@ -1,7 +1,7 @@
 """Example 3.5: a spurious partial minimum.
 
 Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for both features, and
-a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
+a dead latent, are a partial minimum with L~ = 1, where training is stuck.
 """
 
 import numpy as np

@@ -119,7 +119,7 @@ def partial_minimum(groups: Groups, problem: Problem) -> tuple[Weights, bool] | 
 
     Returns
     -------
-    None if a group has no such point, or no encoder row has its activations.
+    None if there is no such point for a group, or no encoder row with its activations.
     """
     rows, columns, local = [], [], True
     for members in groups:

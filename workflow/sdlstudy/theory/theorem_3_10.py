@@ -22,7 +22,7 @@ from sdlstudy.theory.theorem_3_3 import interference
 
 
 class Absorption(NamedTuple):
-    """A dictionary in which one member of a group got a latent of its own."""
+    """A dictionary with a latent of its own for one member of a group."""
 
     W_enc: np.ndarray
     """(n_q + 1) x n_p, the new latent last."""
@@ -77,7 +77,7 @@ def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: n
 
 
 def wrong_entries(absorption: Absorption, W_enc: np.ndarray, problem: Problem, latent: int) -> np.ndarray:
-    """Return a mask of the entries in which a construction's pattern differs from P' of eq. (20), (n_q + 1) x n."""
+    """Return a mask of the entries where a construction's pattern differs from P' of eq. (20), (n_q + 1) x n."""
     expected = np.vstack([pattern(W_enc, problem), np.arange(problem.n) == absorption.absorbed])
     expected[latent, absorption.absorbed] = False
     return pattern(absorption.W_enc, autoencoder(problem.W_p, threshold=absorption.threshold)) != expected
@@ -86,8 +86,8 @@ def wrong_entries(absorption: Absorption, W_enc: np.ndarray, problem: Problem, l
 def separating_row(W_p: np.ndarray, members: list[int]) -> np.ndarray | None:
     """Return an encoder row (n_p) that exactly the members activate under ReLU; None if there is none.
 
-    By a linear program, which also proves that there is none: the largest t with <u, w_p^d> >= t for members and <= 0
-    for all others is then zero.
+    A linear program finds the row, or proves that no row exists: the largest t with <u, w_p^d> >= t for members and
+    <= 0 for other features is then zero.
     """
     n_p, n = W_p.shape
     others = [d for d in range(n) if d not in set(members)]

@@ -1,7 +1,7 @@
 """Theorem 3.7 (3.6 of the later revision): spurious partial minima.
 
 If n >= 2 and n_q >= n, every realizable polysemantic pattern that is a partition of the features has a partial minimum
-with positive loss, in which gradient descent can become trapped.
+with positive loss, where gradient descent can become trapped.
 
 It is true under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an eigenvector with a
 positive inner product with every member (`partial_minima`).

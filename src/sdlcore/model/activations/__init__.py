@@ -1,1 +1,1 @@
-"""The built-in activation functions; each module has the activation's name in configurations (`registry.py`)."""
+"""The built-in activation functions; each module is named like its activation in configurations (`registry.py`)."""

@@ -30,8 +30,8 @@ class MatchingPursuit(Encoder, Selecting):
     """k steps of matching pursuit with one matrix for encoder and decoder (Costa et al. 2025, arXiv 2506.03093).
 
     From r = x - b_D, each step takes the latent i of the largest product w_i . r, adds relu(w_i . r) to it and takes
-    that times d_i from r. w_i is an encoder row and d_i the decoder row, which are equal (``tied``) and of norm one
-    until normalisation is folded into them. A latent may be chosen again. Gradients pass through all steps; the choice
+    that times d_i from r. The encoder row w_i and the decoder row d_i are equal (``tied``) and of norm one until
+    normalisation is folded into them. A latent may be chosen again. Gradients pass through all steps; the choice
     passes none. Products that rounding may have made add nothing (`LEAST`, which is ours). The number of steps is
     fixed, whereas SAELens also stops at a small residual, and at a step that chooses no new latent.
     """

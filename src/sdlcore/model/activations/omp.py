@@ -23,17 +23,17 @@ LEAST = 1e-5
 of a code in the residual, and rounding must not decide whether a copy of an active row becomes active, too."""
 
 Update = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Returns the codes of the chosen latents (B x s), given their codes so far, their products with the samples and with
-the residual (B x s), and the inner products of their rows (B x s x s). The last latent is new; its product
-with the residual is 0 if no latent is left that lowers the error."""
+"""Returns the codes of the chosen latents (B x s). Its arguments are their codes so far, their products with the
+samples and with the residual (B x s), and the inner products of their rows (B x s x s). The last latent is new; its
+product with the residual is 0 if no latent is left that lowers the error."""
 
 
 class OMP(Encoder, Selecting):
     """k steps of orthogonal matching pursuit (Pati et al. 1993), for latents that are never negative.
 
     From r = x - b_D, each step chooses the latent whose decoder row, scaled to norm 1, has the largest positive product
-    with r. It then sets the codes of all chosen latents by least squares. Latents whose codes would be negative leave,
-    and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
+    with r. It then sets the codes of all chosen latents by least squares. Latents with negative codes are removed, and
+    the remaining codes are solved again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
     latents are active. No gradient passes.
 
     A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples, or the share

@@ -26,7 +26,7 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     Raises
     ------
     PluginError
-        If the name is taken or missing; or if a setting has the name of a built-in setting or of a method, or a type
+        If the name is taken or missing; or if a setting is named like a built-in setting or a method, or has a type
         that configurations cannot hold.
     TypeError
         If the class is not a subclass of `Activation`.

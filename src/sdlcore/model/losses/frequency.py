@@ -12,10 +12,10 @@ TOO_OFTEN = 0.1
 def frequency(inputs: TermInputs) -> Tensor:
     """Return sum_i p_i^2 / `TOO_OFTEN`, where p_i is the share of a batch's samples that activate latent i.
 
-    With the same weight as the L0 penalty, both add up to the quadratic-frequency penalty sum_i p_i (1 + p_i / p_0) of
-    JumpReLU (Smith, Rajamanoharan et al. 2025, progress update 2 of Google DeepMind's interpretability team; Gemma
-    Scope 2 trains with such a penalty), with p_0 = `TOO_OFTEN`. For another p_0, multiply the weight by `TOO_OFTEN` /
-    p_0. The gradient goes through JumpReLU's smoothed step.
+    With the same weight as the L0 penalty, both add up to JumpReLU's quadratic-frequency penalty, the sum over latents
+    of p_i (1 + p_i / p_0) with p_0 = `TOO_OFTEN`. The penalty is from Smith, Rajamanoharan et al. (2025, progress
+    update 2 of Google DeepMind's interpretability team), and Gemma Scope 2 trains with a similar one. For another p_0,
+    multiply the weight by `TOO_OFTEN` / p_0. The gradient goes through JumpReLU's smoothed step.
     """
     model, out = inputs.model, inputs.out
     samples = model.processes.samples

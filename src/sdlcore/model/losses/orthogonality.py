@@ -37,7 +37,7 @@ def orthogonality(W_dec_QR: Tensor, chunk: int, step: int = 0, kernels: Kernels 
 
 
 class _MeanSquare(torch.autograd.Function):
-    """The penalty for given chunks. Its gradient is a sparse matrix times W_D, because a row has few neighbours."""
+    """The penalty for given chunks. Its gradient is a sparse matrix times W_D, because rows have few neighbours."""
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, chunks: tuple[Tensor, ...], kernels: Kernels) -> Tensor:

@@ -79,7 +79,7 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
+        If the name is taken, or a setting is named like a built-in one or has a type that configurations cannot hold.
     """
     ours, taken = (*TERMS.values(), *COLUMNS), [*Config.model_fields, *TAKEN]
     weight = {name: (Weight, 0.0)}

@@ -52,7 +52,7 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has a built-in setting's name or a type that configurations cannot express.
+        If the name is taken, or a setting is named like a built-in one or has a type that configurations cannot hold.
     """
     taken = [*PluginSource.model_fields, "run", "like", "class_means"]
     return extension("source", name, (), taken, {"target": target, "labels": labels}, takes=2)

@@ -1,6 +1,6 @@
 """Sparse kernels on the CPU for many entries: sums stay in vector registers, and their operands in a near cache.
 
-Results equal those of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of `PIECE`
+The results equal `sdlcore.sparse.kernels.cpu`'s, up to the order of additions. Rows are cut into pieces of `PIECE`
 bytes. A tile contains the pieces of all rows at one position, one after the other. The tile stays in a near cache while
 everything at that position is summed. An ordinary numba loop loads and stores a sum for every few rows that it adds;
 here a piece of a sum stays in registers for any number of rows. numba has no vector type, so the innermost loop is
@@ -352,8 +352,9 @@ def nested_errors(
     """Sum |x - p_g|^2 over samples x and groups g, where p_g decodes the entries of all groups up to g.
 
     ``residual`` is x - p_g of the last group. From there, the loop takes the entries out of p_g again, last group
-    first. The sum S of the residuals so far determines all gradients, which are written without their factor 2: -S . w
-    for the code of an entry with the row w of W, minus the code times S for that row, and S of all groups for x.
+    first. The sum S of the residuals so far determines all gradients, which are written without their factor 2. For
+    an entry with the row w of W, the code's gradient is -S . w, and the row's minus the code times S. The gradient of x
+    is S of all groups.
 
     A task computes one piece position of all rows. ``errors`` (positions) and ``to_values`` (positions x N) are to be
     summed over positions.

@@ -29,7 +29,7 @@ class Product(NamedTuple):
     b: Tensor
     """n_q."""
     dtype: torch.dtype
-    """Type in which the product is computed."""
+    """Type of the product."""
     upper: float | None = None
     """Set only if an int8 product on a CPU must give upper bounds of float32 entries (`sdlcore.sparse.screening`): the
     norm of the vector that was subtracted from every row of x and added to b."""

@@ -33,7 +33,7 @@ def largest(product: Product, k: int, workspace: Workspace, least: Tensor | None
     If ``least`` is given, entries must exceed their row's element of it.
 
     If several entries equal the k-th largest, the first columns win. If the product is computed in int8,
-    the search ignores entries below a bound that the previous search left in the workspace; rows with fewer than k
+    the search ignores entries below a bound that the previous search left in the workspace. Rows with fewer than k
     entries above the bound are searched again without it. Integer products are exact, so the bound changes no bit.
     """
     if least is not None:
