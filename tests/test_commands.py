@@ -239,6 +239,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         ("fit nowhere.npy --out run", "No such file or directory: 'nowhere.npy'"),
         ("fit x.npy --out run --activation topk", "activation topk needs k"),
         ("fit x.npy --out run --activation topkk", "no activation is called topkk; did you mean topk?"),
+        ("fit x.npy --out run --device gpu:1", "device: .*, found 'gpu'; did you mean cuda"),
         ("fit x.npy --out run --learning-rate 8", "fit has no option --learning-rate; here it is called lr"),
         (
             "fit x.npy --out run --k 0 --lr nan",

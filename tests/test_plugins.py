@@ -154,16 +154,17 @@ def subclass_of_topk(**body):
     return activation("own")(own_topk(**body))
 
 
-NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
+NO_NAME = r'^expected the name of the .*, found {}; write @sdl.{}\("name"\)$'
 
 
 @pytest.mark.parametrize(
     ("register", "message"),
     [
         *(
-            (lambda decorator=decorator: getattr(sdl, decorator)(soft), NO_NAME.format(decorator))
+            (lambda decorator=decorator: getattr(sdl, decorator)(soft), NO_NAME.format("<function soft.*>", decorator))
             for decorator in ("activation", "loss_term", "solver", "source")
         ),
+        (lambda: sdl.activation(3), NO_NAME.format("3", "activation")),
         (lambda: activation("topk")(own_topk()), r"test_plugins: activation topk: sdlcore has one of this name"),
         (lambda: activation("My Own")(own_topk()), "expected lower-case letters"),
         (

@@ -1,5 +1,6 @@
 """Advice on methods from short trainings."""
 
+import re
 import shlex
 from dataclasses import replace
 
@@ -130,9 +131,13 @@ def test_batches_give_their_first_samples(samples):
     assert len(advised(lambda step: batches[step % 20], methods=["topk"]).rows) == 3
 
 
-def test_a_bad_call_names_the_argument(samples):
-    with pytest.raises(ValueError, match="there is no top; expected some of topk, batchtopk"):
-        advised(samples, methods=["topk", "top"])
+def test_a_bad_call_names_the_argument(samples, tmp_path):
+    for methods in (["topk", "top"], []):
+        with pytest.raises(ValueError, match=f"methods is {re.escape(str(methods))}, expected some of topk, batchtopk"):
+            advised(samples, methods=methods)
+    (tmp_path / "pilots.csv").touch()
+    with pytest.raises(ValueError, match=r"already contains advice .*; choose another folder, or delete it"):
+        advised(samples, methods=["topk"], out=tmp_path)
     with pytest.raises(FileExistsError, match="test_suggest"):
         advised(samples, methods=["topk"], out=__file__)
     with pytest.raises(ValueError, match="x contains 50 samples, expected at least 100"):

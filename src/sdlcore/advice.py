@@ -28,6 +28,8 @@ SHARES = (0.2, 0.3)
 """Share of the remaining time for the first and the second round. The last round gets the rest."""
 FINALISTS = 3
 """Methods of the last round, besides TopK."""
+PILOTS = "pilots.csv"
+"""File of the scores of all pilots."""
 Row = Mapping[str, Any]
 
 
@@ -115,7 +117,7 @@ class Advice:
     def save(self, folder: Path) -> None:
         """Write the advice as it prints (advice.txt), its picture (advice.png) and every pilot (pilots.csv)."""
         write_text(folder / "advice.txt", f"{self}\n")
-        write_rows(folder / "pilots.csv", [[*self.pilots[0]], *([*map(str, row.values())] for row in self.pilots)])
+        write_rows(folder / PILOTS, [[*self.pilots[0]], *([*map(str, row.values())] for row in self.pilots)])
         figure = self.plot().get_figure(root=True)
         assert figure is not None
         figure.savefig(folder / "advice.png", bbox_inches="tight")
@@ -170,12 +172,14 @@ def suggest(
     Raises
     ------
     ValueError
-        If x has under 100 samples, or a method is unknown.
+        If x has under 100 samples, a method is unknown, or ``out`` already contains advice.
     """
-    if unknown := set(methods) - set(METHODS):
-        raise ValueError(f"methods: there is no {min(unknown)}; expected some of {', '.join(METHODS)}")
+    if not methods or set(methods) - set(METHODS):
+        raise ValueError(f"methods is {list(methods)}, expected some of {', '.join(METHODS)}")
     folder = None if out is None else user_path(out, "out")
     if folder is not None:
+        if (folder / PILOTS).exists():
+            raise ValueError(f"{folder} already contains advice ({PILOTS}); choose another folder, or delete it")
         with extra("plot"):
             import matplotlib as _  # noqa: F401, for the picture after the pilots
         folder.mkdir(parents=True, exist_ok=True)  # an error now, not after the pilots

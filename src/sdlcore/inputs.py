@@ -13,7 +13,7 @@ from sdlcore.data.conversion import activations
 from sdlcore.data.loaders import given_batches, is_stream
 from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model
-from sdlcore.device import device_of
+from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.storage.files import sha256_of
 
@@ -42,7 +42,7 @@ def open_batches(x: Any, target: Any = None, folder: Path | None = None, device:
         elif is_stream(x):
             yield given_batches(x, target)
         elif _is_recipe(x):
-            yield _recipe_batches(Path(x), folder or Path(x).parent, device_of(device), opened)
+            yield _recipe_batches(Path(x), folder or Path(x).parent, choose_device(device), opened)
         else:
             yield stored_batches(opened.enter_context(activations(x, target)))
 

@@ -49,7 +49,7 @@ def test_each_thread_of_a_sweep_makes_the_gpu_its_current_one(x, monkeypatch):
         threads.add(get_ident())
         return torch.device("cpu")
 
-    monkeypatch.setattr("sdlcore.fitting.sweep.device_of", chosen)
+    monkeypatch.setattr("sdlcore.fitting.sweep.choose_device", chosen)
     sdl.fit_many(x, {0: {}, 1: {}}, at_once=1, **TOPK, **QUIET | {"device": "cuda:1"})
     assert len(threads) == 2  # the caller's, and that of the runs
 

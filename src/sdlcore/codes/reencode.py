@@ -20,7 +20,7 @@ from sdlcore.codes.opening import (
 )
 from sdlcore.codes.posterior import on_unit_rows, warn_of_worse_codes, with_posterior_codes
 from sdlcore.config import Searched
-from sdlcore.device import Device, device_of
+from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches
@@ -73,7 +73,7 @@ def reencode(
     seed
         Seed of the order of samples.
     device
-        auto, cpu or cuda. Posterior codes are searched on the CPU in any case.
+        auto, cpu, cuda, or a numbered GPU such as cuda:1. Posterior codes are searched on the CPU in any case.
     progress
         Show a progress bar.
     out
@@ -89,7 +89,7 @@ def reencode(
         If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions or ends early, or
         if ``l0`` is missing, or not a whole number for topk and batchtopk.
     """
-    start, where = open_dictionary(dictionary), device_of(device)
+    start, where = open_dictionary(dictionary), choose_device(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
     l0 = None if l0 is None else checked_l0(start.n_q, l0)

@@ -28,7 +28,7 @@ from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
 from sdlcore.fitting.start import opened_start, with_architecture
-from sdlcore.settings import Split
+from sdlcore.settings import Latents, Split, checked
 from sdlcore.storage.files import user_path, write_json, write_text
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import number as number_text
@@ -83,7 +83,8 @@ def fit(
         classes = None if labels is None else array(labels, "labels")
         means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
     if anchors == DISCOVER:
-        directions = sdl.discover(given["x"], n_anchors, given.get("target"), seed=seed)  # type: ignore[arg-type]
+        number = checked("n_anchors", Latents | None, n_anchors)
+        directions = sdl.discover(given["x"], number, given.get("target"), seed=seed)
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors is not None:

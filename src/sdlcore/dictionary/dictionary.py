@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.device import device_of
+from sdlcore.device import choose_device
 from sdlcore.dictionary.card import card_of, config_of, fitted_place
 from sdlcore.dictionary.run_folder import (
     ANCHORS,
@@ -140,7 +140,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             such as `torch.float64`.
 
         """
-        self.coder.to(device if isinstance(device, torch.dtype) else device_of(device))
+        self.coder.to(device if isinstance(device, torch.dtype) else choose_device(device))
         return self
 
     @overload

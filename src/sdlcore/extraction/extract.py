@@ -17,8 +17,7 @@ from sdlcore.data.conversion import STORES
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import resume_store
-from sdlcore.device import Device
-from sdlcore.device import device_of as named_device
+from sdlcore.device import Device, choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, fitting_length
 from sdlcore.extraction.engine import (
@@ -295,7 +294,7 @@ def _model_of(model: Any, kind: str, dtype: Any, device: Device) -> Any:
         if not isinstance(model, nn.Module):
             raise ValueError(f"model is a {type(model).__name__}, expected a torch.nn.Module or a name")
         return model
-    where = named_device(device)
+    where = choose_device(device)
     if kind == "images":
         return load_vision(str(model), dtype or "float32", str(where))
     return load_any(str(model), dtype or "float32", "AutoModel").to(where)

@@ -18,7 +18,7 @@ from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
 from sdlcore.data.conversion import is_store, pair_of
 from sdlcore.data.references import References, as_anchors, as_references
-from sdlcore.device import Device, device_of
+from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.card import fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import open_or_make
@@ -49,7 +49,7 @@ def fit(
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
-    device: Device | str = "auto",
+    device: Device = "auto",
     split: Split = "samples",
     progress: bool = True,
     out: str | Path | None = None,
@@ -150,7 +150,7 @@ def opened_fit(
     anchors: Any,
     start: Dictionary | str | Path | None,
     watch: Any,
-    device: Device | str,
+    device: Device,
     folder: Path | None,
     settings: dict[str, Any],
 ) -> Iterator[tuple[Batches, "Fit"]]:
@@ -172,7 +172,7 @@ def opened_fit(
                 if "batch_size" in settings:
                     raise ValueError("batch_size is the size of the batches that x gives; leave it out")
                 settings["batch_size"] = given.batch_size
-        training = Fit.of(settings, seed, anchors, start, watch, device_of(device))
+        training = Fit.of(settings, seed, anchors, start, watch, choose_device(device))
         batches = given or opened.enter_context(open_batches(x, target))
         if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
             warn_at_call(

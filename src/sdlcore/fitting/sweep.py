@@ -17,7 +17,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import stored_batches
 from sdlcore.data.conversion import activations, is_store, pair_of
 from sdlcore.data.references import References
-from sdlcore.device import Device, device_of
+from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import is_finished, run_folder
 from sdlcore.errors import FitManyError
@@ -43,7 +43,7 @@ def fit_many(
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
-    device: Device | str = "auto",
+    device: Device = "auto",
     progress: bool = True,
     **settings: Any,
 ) -> dict[Name, Dictionary]:
@@ -82,7 +82,7 @@ def fit_many(
         If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
     folder = None if out is None else user_path(out, "out")
-    where, start = device_of(device), opened_start(start)
+    where, start = choose_device(device), opened_start(start)
     if start is not None and is_store(x):
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
@@ -106,7 +106,7 @@ def fit_many(
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            device_of(where)  # the current GPU, which each thread has of its own
+            choose_device(where)  # the current GPU, which each thread has of its own
             return fits[name].find(batches, facts[name], shown_on(bar, only=len(fits) == 1), folders[name], stop)
 
         try:

@@ -85,8 +85,9 @@ def extension(
     """
     given: Any = name
     if not isinstance(given, str):
-        where = f"{given.__module__}: {given.__name__}"
-        raise PluginError(f'{where} has no name; write @sdl.{kind.replace(" ", "_")}("name")')
+        raise PluginError(
+            f'expected the name of the {kind}, found {given}; write @sdl.{kind.replace(" ", "_")}("name")'
+        )
 
     def register(implementation: Implementation) -> Implementation:
         what = f"{implementation.__module__}: {kind} {name}"
