@@ -1,4 +1,4 @@
-"""Open data of any kind that trainings take: arrays, stores, loaders, and recipes of computed samples."""
+"""Open the data of a training: arrays, stores, loaders, and recipes of computed samples."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from sdlcore.storage.files import sha256_of
 
 @contextmanager
 def open_batches(x: Any, target: Any = None, folder: Path | None = None, device: str = "auto") -> Iterator[Batches]:
-    """Open data of any kind that `sdlcore.fit` takes.
+    """Open the data that is given to `sdlcore.fit`.
 
     Parameters
     ----------

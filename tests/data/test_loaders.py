@@ -137,15 +137,14 @@ def test_batches_may_differ_in_size_and_share_memory():
 def test_provenance_describes_batches_without_their_content(tmp_path):
     sdl.fit(pairs(), out=tmp_path / "run", **SETTINGS)
     facts = json.loads((tmp_path / "run" / CONFIG).read_text())
-    inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
-    inputs |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
+    inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataset.TensorDataset", "batches": 10}
+    inputs |= {"widths": [8, 6], "content": "not recorded"}
     assert facts["identity"]["inputs"]["store"] == inputs
     assert "batch_size" not in {**facts["settings"], **facts["identity"]["settings"]}
     assert sdl.fit(of_step, **SETTINGS).provenance["identity"]["inputs"]["store"] == {
         "kind": "function of the step",
         "type": f"{of_step.__module__}.of_step",
-        "n_p": 8,
-        "n_r": None,
+        "widths": [8],
         "first_batch": digest_of_arrays(of_step(0)),
     }
 

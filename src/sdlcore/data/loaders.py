@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Batches, Request, TrainingRows, read_pair
 from sdlcore.data.conversion import floats, is_pair
-from sdlcore.data.pairs import input_target_more, site_column, site_columns
+from sdlcore.data.pairs import site_columns
 from sdlcore.data.reading import ActivationStore
 from sdlcore.settings import Json
 
@@ -80,15 +80,10 @@ def given_batches(x: Any, target: Any = None) -> Batches:
 
 def _described(x: Any, kind: str, first: Arrays, recorded: bool) -> Json:
     """Return what identifies batches in provenance."""
-    n_p, n_r, more = input_target_more(first.widths)
-    entry: dict[str, Json] = {"kind": kind, "type": _qualified_name(x)}
-    if isinstance(x, torch.utils.data.DataLoader):
-        entry["dataset"] = _qualified_name(x.dataset)
-    with suppress(TypeError, NotImplementedError):  # without a length, as a DataLoader of a dataset without one
-        entry["batches"] = len(x)
-    widths = {"n_p": n_p, "n_r": n_r, **{site_column(site): width for site, width in enumerate(more, start=2)}}
+    named = x.dataset if isinstance(x, torch.utils.data.DataLoader) else x
+    length = {"batches": batches} if (batches := length_hint(x)) else {}  # of a function, and of some loaders, unknown
     content = {"first_batch": first.digest()} if recorded else {"content": "not recorded"}
-    return {**entry, **widths, **content}
+    return {"kind": kind, "type": _qualified_name(named), "widths": list(first.widths), **length, **content}
 
 
 class _Reader:

@@ -119,7 +119,5 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
 
 def empty_model(description: Mapping[str, Any]) -> SparseCoder:
     """Build the model of a file's description, to be filled by weights, in evaluation mode."""
-    # files of earlier versions hold a setting that is gone, which was 0 in all but a few
-    settings = {name: value for name, value in description["model"].items() if name != "pursuit" or value}
-    config = ModelConfig.from_dict(settings)
+    config = ModelConfig.from_dict(description["model"])
     return SparseCoder.from_config(config, tuple(description["input_sites"]), tuple(description["target_sites"])).eval()
