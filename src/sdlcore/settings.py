@@ -224,7 +224,8 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
     try:
         return _adapter(annotation).validate_python(plain(value))
     except ValidationError as error:
-        raise ValueError("; ".join(explained(error, argument=name))) from None
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else BaseModel
+        raise ValueError("; ".join(explained(error, model, name))) from None
 
 
 def explained(error: ValidationError, model: type[BaseModel] = BaseModel, argument: str = "") -> list[str]:

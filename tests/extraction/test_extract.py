@@ -188,6 +188,8 @@ def test_pooled_rows_and_a_processor_of_transformers(images: Path, tmp_path: Pat
             np.testing.assert_allclose(store.read("input"), model(**x).pooler_output.numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(SourceError, match=r"1 of 8 images could not be read, more than max_unreadable \(0\.01\)"):
         sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", processor=processor, progress=False)
+    with pytest.raises(SourceError, match="inputs: ends after 7 of 99 rows; give more inputs, or lower max_tokens"):
+        sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", max_tokens=99, **call)
     with pytest.raises(SourceError, match="ViTModel does not say how to turn pictures into tensors; give processor"):
         sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", progress=False)
 
@@ -278,7 +280,7 @@ def test_chats_give_rows_of_the_chosen_roles(lm: Any, tmp_path: Path):
     call = {"at": "resid_post.1", "tokenizer": tokenizer, **READING, "drop": ()}
     with (
         sdl.extract(lm, chats, out=tmp_path / "all.h5", **call) as every,
-        sdl.extract(lm, chats, out=tmp_path / "some.h5", roles=["assistant"], **call) as some,
+        sdl.extract(lm, chats, out=tmp_path / "some.h5", roles="assistant", **call) as some,
     ):
         kinds = some.provenance["rows_by_kind"]
         assert kinds["kept"] == some.rows < every.rows == sum(kinds.values())
@@ -287,6 +289,14 @@ def test_chats_give_rows_of_the_chosen_roles(lm: Any, tmp_path: Path):
         begin = len(tokenizer(text[: text.index("<|endoftext|>assistant")])["input_ids"])
         positions = some.read("position")[some.read("document") == 0].tolist()
         assert positions == [at for document, at in sorted(where) if document == 0 and at >= begin]
+    with sdl.extract(lm, chats, out=tmp_path / "some.h5", roles=["assistant"], **call) as again:
+        assert again.rows == some.rows
+    for options, message in [
+        ({"roles": ["asistant"]}, "the texts: no message has the role asistant, only assistant, user; correct roles"),
+        ({"roles": "user", "tokens": "last"}, "roles chooses tokens, but tokens is last, a row for each document"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            sdl.extract(lm, chats, out=tmp_path / "other.h5", **options, **call)
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     options = {"column": "messages"}
     with sdl.extract(lm, tmp_path / "chats.jsonl", out=tmp_path / "file.h5", text_options=options, **call) as store:
@@ -432,7 +442,8 @@ def test_rows_are_written_before_further_inputs_are_read(tmp_path: Path, monkeyp
         ({"drop": ("first_positon",)}, "did you mean first_position"),
         ({"at": "model.rotary_emb"}, "activations of shape .*, expected a row for each of"),
         ({"inputs": 3}, "inputs is a int, expected text, a folder of images, or batches of tensors"),
-        ({"max_tokens": 10**6}, "inputs: ends after [0-9]+ rows"),
+        ({"max_tokens": 10**6}, "inputs: ends after [0-9]+ of 1000000 rows; give more text, lower context_length, or"),
+        ({"text_options": {"colum": "body"}}, "text_options.colum: unknown setting; did you mean column"),
         ({"dtype": "bfloat16"}, "dtype is bfloat16, but model is a loaded model, which has its own"),
     ],
 )

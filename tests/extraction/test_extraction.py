@@ -191,7 +191,7 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
 @pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
 def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path):
     source = SOURCE.changed(train_samples=train, test_samples=test)
-    with pytest.raises(SourceError, match=r"words\.json: ends after \d+ rows\. Give more or longer inputs"):
+    with pytest.raises(SourceError, match=r"words\.json: ends after \d+ of \d+ rows; give more text"):
         write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
     assert not (tmp_path / "test.h5").exists()

@@ -141,7 +141,7 @@ def write_image_stores(
             calls = partial(image_calls, visual, folder, order, transform, source.batch_size, workers)
             fill(visual, [filling], calls, rows_by(source.tokens, prefix_of(visual)), "float32")
             check_unreadable(folder, filling.progress, source.max_unreadable)
-            filling.finish(str(folder.root))
+            filling.finish(str(folder.root), "give more images")
             rows += [[split, *entry] for entry in filling.progress.skipped]
         write_rows(skipped_path, [["split", "path", "reason"], *rows])
 

@@ -264,13 +264,11 @@ class Filling:
         if self.max_rows and before * 10 // self.max_rows < self.writer.rows * 10 // self.max_rows:
             log.info("%d of %d rows", self.writer.rows, self.max_rows)
 
-    def finish(self, inputs: str) -> None:
-        """Add counts to the provenance. SourceError if ``inputs``, a name, gave too few rows, or none."""
+    def finish(self, inputs: str, remedy: str) -> None:
+        """Add counts to the provenance. SourceError with a remedy if ``inputs``, a name, gave too few rows, or none."""
         if not (self.writer.rows if self.max_rows is None else self.is_full):
-            raise SourceError(
-                f"{inputs}: ends after {self.writer.rows} rows. Give more or longer inputs (stores share no document), "
-                "or lower the number of rows (max_tokens, train_samples, test_samples) or context_length"
-            )
+            wanted = "" if self.max_rows is None else f" of {self.max_rows}"
+            raise SourceError(f"{inputs}: ends after {self.writer.rows}{wanted} rows; {remedy}")
         self.writer.provenance |= self.progress.facts()
 
 

@@ -61,7 +61,7 @@ def extract(
     processor: Any = None,
     context_length: int | None = None,
     bos: bool | None = None,
-    roles: Sequence[str] | None = None,
+    roles: str | Sequence[str] | None = None,
     drop: tuple[str, ...] = DROP,
     outlier_norm: float = OUTLIER_NORM,
     text_options: TextOptions | Mapping[str, Any] | None = None,
@@ -114,7 +114,7 @@ def extract(
     bos
         Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
     roles
-        Roles in chats, such as ``["assistant"]``, whose tokens become rows; None for all.
+        A role in chats, such as ``"assistant"``, or several, whose tokens become rows; None for all.
     drop
         Tokens of contexts that get no row: ``first_position``, ``separator`` (between documents) and ``outlier``.
     outlier_norm
@@ -233,6 +233,8 @@ class _Work(NamedTuple):
     """Number of items, if it is known."""
     check: Callable[[Any], None] = lambda progress: None
     """Called with the progress of each store at the end."""
+    remedy: str = "give more inputs"
+    """Advice if the inputs give too few rows."""
 
 
 def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
@@ -254,7 +256,7 @@ def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool
             fill(call.model, fillings, work.calls, work.rows, call.store_dtype, show)
             for filling in fillings:
                 work.check(filling.progress)
-                filling.finish("inputs")
+                filling.finish("inputs", f"{work.remedy}, or lower max_tokens")
     return [store or ActivationStore(path) for store, path in zip(finished, files, strict=True)]
 
 
@@ -305,6 +307,8 @@ def _text(call: _Call, text: TokenisedText, drop: tuple[str, ...], outlier_norm:
         raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a streamed data set")
     if call.tokens == "patches":
         raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
+    if call.tokens != "all" and text.roles is not None:
+        raise ValueError(f"roles chooses tokens, but tokens is {call.tokens}, a row for each document; leave roles out")
     roles = None if text.roles is None else list(text.roles)
     settings: dict[str, Json] = {"context_length": text.context_length, "opening": text.opening, "roles": roles}
     inputs = {"text": text.text.facts, "tokenizer": text.vocabulary}
@@ -313,7 +317,8 @@ def _text(call: _Call, text: TokenisedText, drop: tuple[str, ...], outlier_norm:
         facts = call.facts(inputs, settings)
         stores = token_stores(call.model, text, call.points, facts, drop, outlier_norm, call.store_dtype)
         choose, calls = [store.choose for store in stores], partial(token_calls, call.model, text)
-        return _Work([store.facts for store in stores], calls, token_rows, choose, stores[0].begin())
+        store_facts, remedy = [store.facts for store in stores], "give more text, lower context_length"
+        return _Work(store_facts, calls, token_rows, choose, stores[0].begin(), remedy=remedy)
     document = text.text.facts.get("document", "number of the document in the list")
     facts = call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}")
     calls = partial(_document_calls, call.model, text)

@@ -49,6 +49,7 @@ from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import AsList, FromList, Json, Settings
 
 REFERENCES = ("document", "position", "token")
+TOO_SHORT = "give more text (stores share no document), or lower train_samples, test_samples or context_length"
 
 
 class Progress(Settings):
@@ -173,7 +174,7 @@ def write_token_stores(
         for split, (_, rows) in files.items():
             filling = Filling(writers[split], store.points, rows, store.begin(place), store.choose)
             fill(model, [filling], partial(token_calls, model, text), token_rows, "float16")
-            filling.finish(text.name)
+            filling.finish(text.name, TOO_SHORT)
             place = 1 + filling.progress.last_place
     return place
 

@@ -243,7 +243,7 @@ def stream(
     context_length: int | None = None,
     contexts_per_batch: int = 16,
     bos: bool | None = None,
-    roles: Sequence[str] | None = None,
+    roles: str | Sequence[str] | None = None,
     drop: tuple[str, ...] = ("first_position", "separator"),
     text_options: TextOptions | Mapping[str, Any] | None = None,
     seed: int = 0,

@@ -25,7 +25,7 @@ from sdlcore.extraction.config import DATASET, TextOptions, is_hub_text
 from sdlcore.extraction.folders import files_below
 from sdlcore.extras import extra
 from sdlcore.random_streams import stream
-from sdlcore.settings import Json
+from sdlcore.settings import Json, checked
 from sdlcore.storage.files import sha256_of, user_path
 from sdlcore.storage.parsing import parsing
 
@@ -89,26 +89,26 @@ def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = No
     ``options`` say how to read a file or a data set. SourceError if the text does not exist or cannot be read;
     ValueError if a document from Python is neither a string nor a chat.
     """
-    options = TextOptions.from_dict(options) if isinstance(options, Mapping) else options or TextOptions()
+    how: TextOptions = checked("text_options", TextOptions, options or {})
     if not isinstance(texts, str | Path):
-        return _given_documents(texts, options.column)
+        return _given_documents(texts, how.column)
     if is_hub_text(str(texts)):
-        return _dataset(str(texts).removeprefix(DATASET), options)
+        return _dataset(str(texts).removeprefix(DATASET), how)
     path = user_path(texts, "texts")
     files = list_texts(path)
-    facts: dict[str, Json] = {"files": _checksums(files, path), "column": options.column}
+    facts: dict[str, Json] = {"files": _checksums(files, path), "column": how.column}
     facts["document"] = "number of the document in the text, in file order"
     if sum(file.stat().st_size for file in files) <= WHOLE_BYTES or files[0].suffix == ".json":
-        documents = list(read_documents(path, options.column))
+        documents = list(read_documents(path, how.column))
         # texts are often sorted by topic or alphabet, so in file order a small store would only see the beginning
         order = stream(0, "documents").permutation(len(documents))
         facts["order"] = "shuffled once"
         return Text(str(texts), facts, lambda: ((int(index), documents[index]) for index in order))
-    facts["order"] = f"file order, shuffled by a buffer of {options.shuffle_buffer}"
+    facts["order"] = f"file order, shuffled by a buffer of {how.shuffle_buffer}"
 
     def read() -> Iterator[tuple[int, Content]]:
-        numbered = enumerate(read_documents(path, options.column))
-        return shuffled(numbered, options.shuffle_buffer, stream(0, "documents", "buffer"))
+        numbered = enumerate(read_documents(path, how.column))
+        return shuffled(numbered, how.shuffle_buffer, stream(0, "documents", "buffer"))
 
     return Text(str(texts), facts, read)
 

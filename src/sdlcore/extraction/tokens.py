@@ -95,7 +95,8 @@ class TokenisedText:
     bos
         Whether contexts begin with the bos token, as for `opening_of`. Its id is then ``opening``.
     roles
-        Roles in chats, such as assistant, whose tokens become rows; None for all. A message begins with its header.
+        A role in chats, such as assistant, or several, whose tokens become rows; None for all. A message begins with
+        its header.
     share
         The documents to read.
     """
@@ -107,12 +108,12 @@ class TokenisedText:
         context_length: int,
         contexts_per_batch: int = 16,
         bos: bool | None = None,
-        roles: Sequence[str] | None = None,
+        roles: str | Sequence[str] | None = None,
         share: Share = WHOLE,
     ) -> None:
         self.text, self.tokenizer, self.name, self._share = text, tokenizer, text.name, share
         self.context_length, self.contexts_per_batch = context_length, contexts_per_batch
-        self.roles = None if roles is None else tuple(roles)
+        self.roles = None if roles is None else (roles,) if isinstance(roles, str) else tuple(roles)
         self.separator, self.opening = separator_of(tokenizer), opening_of(tokenizer, bos)
 
     @property
@@ -129,10 +130,22 @@ class TokenisedText:
         return stack_batches(self.contexts(place, position), self.contexts_per_batch)
 
     def documents(self, place: int = 0, share: Share | None = None) -> Iterator[TokenisedDocument]:
-        """Yield the documents, from ``place`` on, without special tokens."""
+        """Yield the documents, from ``place`` on, without special tokens.
+
+        At the end of the text, SourceError if its chats have none of the chosen roles.
+        """
+        found: set[str] = set()
         for at, number, content in self.text.documents(place, share or self._share):
-            ids, chosen = self._chat(content) if isinstance(content, list) else (self._ids(content), None)
-            yield TokenisedDocument(at, number, ids, chosen)
+            if isinstance(content, str):
+                yield TokenisedDocument(at, number, self._ids(content))
+            else:
+                found |= {message["role"] for message in content}
+                yield TokenisedDocument(at, number, *self._chat(content))
+        if self.roles is not None and found and not place and found.isdisjoint(self.roles):
+            raise SourceError(
+                f"{self.name}: no message has the role {' or '.join(self.roles)}, only {', '.join(sorted(found))}; "
+                "correct roles"
+            )
 
     def _ids(self, text: str) -> np.ndarray:
         return np.concatenate([np.asarray(self._tokenised(one)["input_ids"], dtype=np.int32) for one in pieces(text)])
