@@ -166,6 +166,7 @@ NO_NAME = r'^expected the name of the .*, found {}; write @sdl.{}\("name"\)$'
         ),
         (lambda: sdl.activation(3), NO_NAME.format("3", "activation")),
         (lambda: activation("topk")(own_topk()), r"test_plugins: activation topk: sdlcore has one of this name"),
+        (lambda: sdl.metric("seconds", "s", "seconds")(no_warning), "metric seconds: sdlcore has one of this name"),
         (lambda: activation("My Own")(own_topk()), "expected lower-case letters"),
         (
             lambda: activation("own")(dict),

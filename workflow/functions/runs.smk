@@ -140,6 +140,8 @@ def run_memory(wildcards):
     weights = 4000 + 32 * latents * ((n_p or 1024) + n_r) // 10**6
     # other libraries keep several copies of a batch's latents
     batch = (40 if isinstance(run_of(wildcards), PeerConfig) else 8) * latents * batch_size // 10**6
+    if isinstance(run_of(wildcards), CodesConfig):
+        batch += 8 * latents**2 // 10**6  # inner products of rows, in the search and in the refit
     model = language_memory(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0
     return study.processes * weights + batch + model
 

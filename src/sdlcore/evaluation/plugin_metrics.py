@@ -7,7 +7,12 @@ from sdlcore.errors import PluginError
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
 from sdlcore.plugins.registry import Extension, digests, extension, extensions
 
-_OURS = tuple(METRICS)
+_COLUMNS = (
+    *("source", "ground", "method", "paper_method", "protocol", "anchoring", "seed", "row", "parameter", "value"),
+    *("paper_value", "latents", "samples", "seconds"),
+)
+"""Other columns of the pipeline's tables, and of the frames that they are made from."""
+_OURS = (*METRICS, *_COLUMNS)
 
 AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., float | None])
 

@@ -125,6 +125,14 @@ def test_what_the_configuration_names_itself_stays():
     assert runs(mine | {"own": None})[0].tables == {}
 
 
+def test_seeds_of_a_configuration_replace_the_seeds_of_the_defaults_products():
+    asked = {"anchoring_map": {"runs": {"lrb": {"methods": ["topk"]}}}, "tables": {"table4": {"seeds": [9]}}}
+    config = configure({"name": "mine", "seeds": [7, 8], **asked}, BASE)
+    assert {cell.seed for cell in config.anchoring_map.cells(config)} == {7, 8}
+    assert [config.tables[name].seeds_of(config) for name in ("table4", "table5")] == [[9], [7, 8]]
+    assert configure({"name": "mine", **asked}, BASE).tables["table5"].seeds == [0]
+
+
 def test_means_of_classes_are_centred_where_runs_are():
     assert not configure({}, BASE).class_means("fashion_clip").centred  # Table 2: raw activations
     tree = {"name": "mine", "sources": {"file": {"mine": MINE}}}

@@ -52,6 +52,7 @@ BAD = [
     ({"methods.topk.warm_start": "kmean"}, "methods.topk.warm_start: kmean is not a key of methods"),
     ({"methods.theirs": {"peer": "saelens", "warm_start": "topk"}}, "methods.theirs.warm_start: trainings of other"),
     ({"methods.codes": {"search": "posterior"}}, "methods.codes.warm_start: missing"),
+    ({"methods.codes": {"search": "posterior", "warm_start": "acs"}}, "codes.warm_start: acs is none of the trainings"),
     ({"methods.a.like": "matrioshka"}, "methods.a.like: matrioshka is not a key of methods"),
     ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
     ({"anchorings.discovered.discover.method": "topk"}, "topk is not a method that is a solver (acs,"),

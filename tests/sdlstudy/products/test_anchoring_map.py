@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdlcore.data.anchors import Anchors, save_anchors
-from sdlstudy.configuration.loading import configure, load_yaml
 from sdlstudy.products.anchoring_map import RUN_COLUMNS
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
@@ -104,8 +103,3 @@ def test_it_accepts_every_source_with_true_features():
         CHANGE | synth | {"anchoring_map": CHANGE["anchoring_map"] | {"runs": {"small": {"methods": ["topk"]}}}}
     )
     assert {cell.source for cell in config.anchoring_map.cells(config)} == {"small"}
-
-
-def test_the_study_of_anchoring_runs_its_own_seeds_and_not_the_defaults():
-    study = configure(load_yaml("config/studies/anchoring.yaml"), load_yaml("config/config.yaml"))
-    assert {cell.seed for cell in study.anchoring_map.cells(study)} == {20, 21, 22, 23, 24}

@@ -99,6 +99,13 @@ def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path):
     assert words(config, "figure10", rows, tmp_path)[0] == "ReLU SAE, not anchored, on pictures, seed 5"
 
 
+def test_a_source_without_anchored_runs_is_refused():
+    config = configuration(images="train")
+    alone = config.model_copy(update={"figures": config.figures.model_copy(update={"figure9": None})})
+    with pytest.raises(ValueError, match=r"figures\.figure10: no run on pictures has anchors"):
+        alone.products()["figure10"].inputs(alone.files())
+
+
 def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_path):
     config = configuration(images="train")
     write_runs(tmp_path, config, "train")

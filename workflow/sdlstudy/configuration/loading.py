@@ -19,7 +19,7 @@ from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.registry import registered
 from sdlstudy.products.tables import OWN, Compared
 from sdlstudy.settings.sources import Sources
-from sdlstudy.settings.trees import Tree, branch, merge
+from sdlstudy.settings.trees import Tree, branch, merge, nested
 
 __all__ = ["ConfigError", "configure", "load_yaml", "over_default", "read_given", "validate"]
 
@@ -113,7 +113,13 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
     If ``config`` adds its own activations (a source of one of `OWN_KINDS` that the default lacks), the result contains
     only the tables, figures and other products that ``config`` names. Each new source that no product uses gets the
     table that ``own`` describes. The first of these sources also gets the figure of resampling.
+
+    ``seeds`` of ``config`` also replace the seeds of the default's tables and other products.
     """
+    if "seeds" in config:
+        for path in _product_paths(default):
+            if "seeds" in branch(default, *path):
+                default = merge(default, nested({"seeds": None}, *path))
     merged = merge(default, config)
     study = _typed(merged)
     new_sources = [
@@ -140,11 +146,16 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
 
 def _used_sources(config: Tree) -> Iterator[str]:
     """Yield the sources that tables and figures name."""
-    places = [(group, name) for group in ("tables", "figures") for name in branch(config, group)]
-    for place in [*places, *((key,) for key in registered() if "." not in key)]:
-        spec = branch(config, *place)
+    for path in _product_paths(config):
+        spec = branch(config, *path)
         source = spec.get("source")
         yield from [source] if isinstance(source, str) else branch(spec, "runs")
+
+
+def _product_paths(config: Tree) -> list[tuple[str, ...]]:
+    """Return the paths of the tables and figures of a configuration, and of all other products."""
+    paths = [(group, name) for group in ("tables", "figures") for name in branch(config, group)]
+    return [*paths, *((key,) for key in registered() if "." not in key)]
 
 
 def _own_table(study: Configuration, own: Compared, source: str) -> dict[str, Json]:

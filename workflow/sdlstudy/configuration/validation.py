@@ -52,6 +52,9 @@ def unknown_names(study: Configuration) -> Iterator[str]:
             yield f"{path}: {KINDS[method.settings]} start from no other dictionary; leave it out"
         else:
             yield from unknown(path, [method.warm_start], study.methods, METHOD)
+            start = study.methods.get(method.warm_start)
+            if method.settings is CodesConfig and start and start.settings is not Config:
+                yield f"{path}: {method.warm_start} is none of the trainings, whose batches a search for codes reads"
     for path, product in study.products_by_path().items():
         yield from product.unknown_names(path, study)
     solvers = [name for name, method in study.methods.items() if method.settings is SolverConfig]

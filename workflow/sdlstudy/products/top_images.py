@@ -76,9 +76,13 @@ class TopImages(Product):
 
     def inputs(self, files: Files) -> list[str]:
         cell = self.cell(files.study)
+        references, anchors = files.references(cell.source, cell.seed), files.judging_anchors(cell)
+        if references is None or anchors is None:
+            hint = "anchor some, or set the figure to null"
+            raise ValueError(f"figures.{self.name}: no run on {cell.source} has anchors to show; {hint}")
         prepared = files.prepared_images(cell.source)
-        given = files.references(cell.source, cell.seed), files.judging_anchors(cell), prepared
-        return [files.model(cell), files.store(cell.source, cell.seed, "test"), *filter(None, given)]
+        paths = [files.model(cell), files.store(cell.source, cell.seed, "test"), references, anchors]
+        return [*paths, prepared] if prepared else paths
 
     def shown(self, files: Files, number: int) -> "list[tuple[str, float, Feature]]":
         """Return class, cosine and top images of each latent that is shown.

@@ -69,7 +69,7 @@ class Study(Settings):
     """Name of the configuration. Results go to results/<name>, logs to logs/<name>."""
     seeds: Seeds
     """Seeds. A seed determines matrices, samples, initialisation, order and anchors, by an independent random stream
-    for each."""
+    for each. Seeds of a configuration also replace the seeds of the default's tables and figures."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of trainings. auto uses a GPU if torch finds one. Not tracked: a change retrains nothing."""
     processes: Annotated[int, Ge(1), Le(1000)] = 1

@@ -15,6 +15,12 @@ def branch(tree: Tree, *path: str) -> dict[str, Json]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def nested(value: Json, *path: str) -> dict[str, Json]:
+    """Return a mapping with a value at a path of at least one key."""
+    key, *below = path
+    return {key: nested(value, *below) if below else value}
+
+
 def merge(base: Tree, over: Tree) -> dict[str, Json]:
     """Return ``base`` merged with ``over``. Mappings merge key by key; any other value of ``over`` replaces."""
     merged = dict(base)
