@@ -1,11 +1,13 @@
 """The report, from the tables and pictures of products."""
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from sdlstudy.configuration.whole import Figures
 from sdlstudy.rendering.labels import label_method
@@ -58,12 +60,16 @@ def frames():
 
 
 def test_the_page_has_three_sentences_a_picture_and_every_table_and_loads_nothing(frames):
-    text = report(studies.configuration(), frames, {"table1": b"picture", "figure6": b"losses"})
+    picture = io.BytesIO()
+    Image.new("1", (400, 10)).save(picture, format="png")
+    images = dict.fromkeys(["table1", "figure6"], picture.getvalue())
+    text = report(studies.configuration(), frames, images)
     page = Page(text)
     header = text.partition("<header>")[2].partition("</header>")[0]
     assert header.count("<li>") == 3
     assert header.count("<img") == 1
-    assert page.images[0] == f"data:image/png;base64,{base64.b64encode(b'picture').decode()}"
+    assert page.images[0] == f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    assert text.count('width="200"') == 2, "half of 400 dots, since pictures have twice the dots of the page"
     assert [name for name in page.ids if name not in ("overview", "found")] == ["table1", "figure6", "reading", "made"]
     assert {link.removeprefix("#") for link in page.links} <= {*page.ids}
     assert not re.search(r"https?://|<script|@import|url\(", text)

@@ -37,13 +37,26 @@ PROTOCOL = "paper"
 DECODER = f"{recovery_name('decoder')}_mean"
 
 
+class Picture(NamedTuple):
+    """A picture for the page."""
+
+    data: str
+    """PNG, in base 64."""
+    width: int
+    """In pixels of the page. Figures have 200 dots per inch and the page 100, so that all letters have one size."""
+
+    @classmethod
+    def read(cls, png: bytes) -> "Picture":
+        """Encode the content of a PNG file, whose header holds the width."""
+        return cls(b64encode(png).decode(), int.from_bytes(png[16:20]) // 2)
+
+
 class Section(NamedTuple):
     """A section of the page: a picture with its caption, and tables."""
 
     name: str
     title: str
-    image: str | None = None
-    """The picture: PNG, in base 64."""
+    image: Picture | None = None
     caption: str = ""
     tables: Mapping[str, TextTable] = {}
     """Tables by title; the first is open."""
@@ -64,7 +77,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
 
     A product without a table and without a picture gets no section in the report.
     """
-    encoded = {name: b64encode(image).decode() for name, image in images.items()}
+    encoded = {name: Picture.read(image) for name, image in images.items()}
     pictured = next((name for name, table in _run_tables(config) if table.is_overview(config)), "")
     overview = encoded.pop(pictured, None)  # at the top of the page, and not in a section
     stored = None
@@ -103,7 +116,7 @@ def _run_tables(config: Configuration) -> list[tuple[str, Table]]:
 
 
 def _sections(
-    config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, str]
+    config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, Picture]
 ) -> Iterator[Section]:
     """Yield the sections of the page: tables of runs, then all other products."""
     for name, product in (dict[str, Product](_run_tables(config)) | config.products()).items():
