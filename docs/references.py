@@ -10,7 +10,7 @@ from pathlib import Path
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.config import Config
-from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS, RECOVERY
 from sdlcore.solvers.settings import SolverConfig
 
 DOCS = Path(__file__).parent
@@ -28,11 +28,6 @@ ROOMS = {
     "errors": "Errors",
 }
 """Folder or module below `sdlcore` -> title of its section."""
-COMPOSED = re.compile(
-    r"(anchors_only_)?(gt_recovery|mip)_(encoder|decoder)"
-    r"(_raw|_pattern)?(_site\d+)?(_anchored|_unanchored)?(_tau95)?"
-)
-"""Names of recovery and MIP, whose parts the page explains; all other metrics have one row each."""
 METRICS_PAGE = """# Which metrics are there?
 
 `print(scores)` shows these metrics, `scores.to_frame()` all metrics of a dictionary. Beside each value are `chance` and
@@ -58,6 +53,7 @@ the table, in this order. Not every combination exists.
 | `_pattern` | [patterns](solvers.md#what-rows-respond-to) of encoder rows instead of the rows |
 | `_site0`, `_site1`, ... | one site of a crosscoder alone, over the features that occur there |
 | `_anchored`, `_unanchored` | features with or without an [anchor](paper.md), in this or the compared run |
+| `_rarest` | the quarter of features that are least often active |
 | `_tau95` | threshold .95 instead of .9 |
 
 ## All other metrics
@@ -109,7 +105,8 @@ def _help_of(*arguments: str) -> str:
 def metrics_page() -> str:
     """Return the page of metrics."""
     heads = ["| metric | meaning | better | runs |", "|---|---|---|---|"]
-    others = [m for m in METRICS.values() if not COMPOSED.fullmatch(m.name) and m.name not in EXPLAINED]
+    # the page explains the parts of the names of recovery and MIP; all other metrics have one row each
+    others = [m for m in METRICS.values() if not RECOVERY.fullmatch(m.name) and m.name not in EXPLAINED]
     explained = [*heads, *(_row(name, text) for name, text in EXPLAINED.items())]
     rows = [*heads, *(_row(metric.name, metric.caption) for metric in others)]
     return METRICS_PAGE.format(explained="\n".join(explained), others="\n".join(rows))

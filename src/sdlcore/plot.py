@@ -7,7 +7,6 @@ import numpy as np
 
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.evaluation.score import Scores
 from sdlcore.extras import extra
 from sdlcore.text import in_figure
@@ -42,7 +41,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
         curves = {side: _features(scores)[side] for side in COLOURS}
         for side, colour in COLOURS.items():
             label = "chance" if side == "encoder" else None
-            ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1, label=label)
+            ax.axvline(scores.chance[f"mip_{side}"], color=colour, linestyle=":", linewidth=1, label=label)
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=in_figure(name))

@@ -1,5 +1,3 @@
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
 from sdlcore.model.coder import SparseCoder
@@ -224,9 +221,8 @@ def test_best_matches_feature_by_feature_give_the_metrics(store):
         model.W_enc += 0.1 * torch.randn(model.W_enc.shape, generator=torch_stream(0, "noise"))
     metrics, _, features = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     anchored = np.array(features["anchored"])
-    for side, how in product(SIDES, (Similarity.COSINE, Similarity.INNER)):
-        matched = Matched(side, how)
-        again = recovery_metrics(matched, np.array(features[matched.directions]), anchored)
+    for directions in ("encoder", "decoder", "encoder_raw", "decoder_raw"):
+        again = recovery_metrics(directions, np.array(features[directions]), anchored)
         assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
     again = metrics_by_anchors(features, anchored)
     assert len(again) == 2 * 2 * 2 * 3  # sides, similarities, feature sets; two recoveries and an MIP

@@ -1,45 +1,34 @@
-"""The names in the list of metrics."""
+"""The list of metrics."""
 
 import pytest
 
-from sdlcore.data.recovery_rule import TAU_STRICT
-from sdlcore.evaluation.metric_names import (
-    MIP,
-    Baseline,
-    FeatureSet,
-    Matched,
-    Similarity,
-    mip_name,
-    part_name,
-    recovery_name,
-)
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, declared
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "caption"),
     [
-        (recovery_name("encoder"), "gt_recovery_encoder"),
         (
-            recovery_name("encoder", Similarity.INNER, FeatureSet.UNANCHORED, tau=TAU_STRICT),
             "gt_recovery_encoder_raw_unanchored_tau95",
+            "the share of features that are no anchors whose best absolute inner product exceeds τ = 0.95: rows of the "
+            "encoder",
         ),
-        (recovery_name("encoder", Similarity.PATTERN), "gt_recovery_encoder_pattern"),
-        (recovery_name("decoder", site=1), "gt_recovery_decoder_site1"),
         (
-            mip_name("encoder", features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY),
-            "anchors_only_mip_encoder_unanchored",
+            "anchors_only_mip_decoder",
+            "the mean of the best absolute cosines, over all features: anchors instead of columns of the decoder",
         ),
-        (mip_name("decoder", Similarity.INNER, FeatureSet.ANCHORED), "mip_decoder_raw_anchored"),
-        (part_name("top_classes", FeatureSet.UNANCHORED), "top_classes_unanchored"),
+        (
+            "mip_encoder_pattern_anchored",
+            "the mean of the best absolute cosines, over features that anchors give away: patterns of rows of the "
+            "encoder",
+        ),
     ],
 )
-def test_names_are_those_of_metrics_files(name, expected):
-    assert name == expected
-    assert METRICS[name].name == name
+def test_a_caption_follows_from_the_name(name, caption):
+    assert METRICS[name].caption == caption
 
 
-def test_a_metrics_name_is_that_of_its_match():
-    for name, metric in METRICS.items():
-        assert metric.matched is None or metric.matched.name == name
-    assert METRICS["mip_encoder_raw"].matched == Matched("encoder", Similarity.INNER, measure=MIP)
+def test_a_crosscoder_may_have_any_number_of_sites():
+    metric = declared("mip_decoder_site12")
+    assert metric.caption == METRICS["mip_decoder_site1"].caption.replace("site 1", "site 12")
+    assert declared("own_site12") is declared("own") is None

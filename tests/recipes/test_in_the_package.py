@@ -96,7 +96,7 @@ INSERTED = [
     (
         "evaluation/metrics.py",
         '    Metric("dead_fraction"',
-        '    Metric("alive", "Alive", "number of latents that fire", Better.HIGHER, EVERY_RUN, effect=True),\n',
+        '    Metric("alive", "Alive", "number of latents that fire", "higher", EVERY_RUN, effect=True),\n',
     ),
 ]
 """Module, a text that it contains once, and the text to insert before."""

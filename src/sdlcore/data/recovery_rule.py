@@ -9,7 +9,6 @@ TAU = 0.9
 """The smaller of the paper's two recovery thresholds, .9."""
 TAU_STRICT = 0.95
 """The larger recovery threshold, .95, which the paper's later revision uses for Table 1."""
-TAUS = (TAU, TAU_STRICT)
 
 
 def recovered(similarity: Any, tau: float = TAU) -> Any:

@@ -12,16 +12,7 @@ from sdlcore.data.arrays import Activations
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import (
-    Baseline,
-    FeatureSet,
-    Matched,
-    Similarity,
-    baseline_name,
-    mip_name,
-    recovery_name,
-)
-from sdlcore.evaluation.metrics import NORM_QUANTILES, declared, norm_name
+from sdlcore.evaluation.metrics import NORM_QUANTILES
 from sdlcore.evaluation.plugin_metrics import metrics_of_plugins
 from sdlcore.evaluation.recovery import (
     best_match,
@@ -43,7 +34,6 @@ from sdlcore.model.coder import SparseCoder
 
 DIGITS = 6
 """Decimals of the best matches stored for each feature."""
-ENCODER_PATTERN = Matched("encoder", Similarity.PATTERN)
 
 
 class Judged(NamedTuple):
@@ -92,26 +82,25 @@ def evaluate_coder(
         If ``store`` lacks the true coefficients that a bench's metrics need, or a plugin's metric is not finite.
     """
     if truth is None:
-        metrics = on_samples(model, store) | _of_plugins(Judged(model, store, None))
-        return Evaluation(_declared(metrics), {}, {})
+        return Evaluation(on_samples(model, store) | _of_plugins(Judged(model, store, None)), {}, {})
     assert chance is not None
     true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in truth.references.sites))
     W_enc, W_dec = model.W_enc.numpy(), model.W_dec.numpy()
     decoder = best_match(normalise_rows(W_dec), true_r)
     best = {
-        Matched("encoder"): best_match(normalise_rows(W_enc), true_p).similarity,
-        Matched("decoder"): decoder.similarity,
-        Matched("encoder", Similarity.INNER): best_match(W_enc, true_p).similarity,
-        Matched("decoder", Similarity.INNER): best_match(W_dec, true_r).similarity,
+        "encoder": best_match(normalise_rows(W_enc), true_p).similarity,
+        "decoder": decoder.similarity,
+        "encoder_raw": best_match(W_enc, true_p).similarity,
+        "decoder_raw": best_match(W_dec, true_r).similarity,
     }
     latents = Latents(model, store, truth, decoder.latent)
     metrics = on_samples(model, store, latents) | _of_plugins(Judged(model, store, truth))
-    for matched, similarity in best.items():
-        metrics |= recovery_metrics(matched, similarity, truth.anchored)
+    for directions, similarity in best.items():
+        metrics |= recovery_metrics(directions, similarity, truth.anchored)
     metrics |= _norms("encoder", W_enc) | _norms("decoder", W_dec)
     spread = covariance(x_p for x_p, _ in batches(store, model.config.pair))
     pattern = best_match(normalise_rows(ordinary_rows(patterns(W_enc, spread)).astype(np.float32)), true_p)
-    metrics |= recovery_metrics(ENCODER_PATTERN, pattern.similarity, truth.anchored)
+    metrics |= recovery_metrics("encoder_pattern", pattern.similarity, truth.anchored)
     assigned = hungarian(W_dec, true_r)
     metrics |= {"hungarian_encoder": hungarian(W_enc, true_p), "hungarian_decoder": assigned}
     if len(model.target_sites) > 1:
@@ -122,13 +111,11 @@ def evaluate_coder(
         # the same assignment, averaged over its pairs instead of over all features
         metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
         rarest = decoder.similarity[latents.rarest()]
-        metrics[recovery_name("decoder", features=FeatureSet.RAREST)] = float(recovered(rarest).mean())
+        metrics["gt_recovery_decoder_rarest"] = float(recovered(rarest).mean())
     metrics |= latents.sharing_metrics()
-    features = {
-        what.directions: [round(float(value), DIGITS) for value in similarities] for what, similarities in best.items()
-    }
+    features = {name: [round(float(value), DIGITS) for value in similarities] for name, similarities in best.items()}
     levels = _chance_levels(model.config.n_q, true_p, true_r, spread, chance)
-    return Evaluation(_declared(metrics), levels, {"anchored": [int(index) for index in truth.anchored], **features})
+    return Evaluation(metrics, levels, {"anchored": [int(index) for index in truth.anchored], **features})
 
 
 def _chance_levels(
@@ -136,13 +123,13 @@ def _chance_levels(
 ) -> dict[str, float]:
     """Return recovery and MIP of n_q random directions, and of the patterns of n_q random rows."""
     random = {
-        Matched("encoder"): simulated_chance(n_q, true_p, rng),
-        Matched("decoder"): simulated_chance(n_q, true_r, rng),
-        ENCODER_PATTERN: simulated_chance(n_q, true_p, rng, spread),
+        "encoder": simulated_chance(n_q, true_p, rng),
+        "decoder": simulated_chance(n_q, true_r, rng),
+        "encoder_pattern": simulated_chance(n_q, true_p, rng, spread),
     }
     levels: dict[str, float] = {}
-    for matched, match in random.items():
-        levels |= match_metrics(matched, match.similarity)
+    for directions, match in random.items():
+        levels |= match_metrics(directions, match.similarity)
     return levels
 
 
@@ -159,17 +146,10 @@ def _of_plugins(judged: Judged) -> dict[str, float | None]:
     return metrics
 
 
-def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
-    """Return the metrics unchanged, or fail on an undeclared metric, which tables would silently omit."""
-    if unknown := [name for name in metrics if declared(name) is None]:
-        raise ValueError(f"metric {unknown[0]} is not declared, expected an entry in sdlcore/evaluation/metrics.py")
-    return metrics
-
-
 def _norms(side: str, W: np.ndarray) -> dict[str, float]:
     """Return quantiles of the norms of the rows of ``W``."""
     norms = np.linalg.norm(W.astype(np.float64), axis=1)
-    return {norm_name(side, name): float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
+    return {f"norm_{side}_{name}": float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
 
 
 def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float | None]:
@@ -184,11 +164,10 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
     if not len(anchors_p):
         return metrics
     # no row for the anchored features: anchors recover all of them by definition
-    parts = (FeatureSet.ALL, FeatureSet.UNANCHORED)
     for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
-        matched = Matched(side, baseline=Baseline.ANCHORS_ONLY)
-        metrics |= recovery_metrics(matched, best_match(anchors, true).similarity, truth.anchored, parts)
-    return metrics
+        best = best_match(anchors, true).similarity
+        metrics |= recovery_metrics(side, best, truth.anchored, ("", "_unanchored"))
+    return {f"anchors_only_{name}": value for name, value in metrics.items()}
 
 
 def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
@@ -204,8 +183,8 @@ def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
             # a crosscoder reads and writes the same sites
             part = weights.split(list(model.target_sites), dim=1)[site].numpy()
             match = best_match(normalise_rows(part), W.T)
-            metrics[recovery_name(side, site=site)] = gt_recovery(match)
-            metrics[mip_name(side, site=site)] = mip(match)
+            metrics[f"gt_recovery_{side}_site{site}"] = gt_recovery(match)
+            metrics[f"mip_{side}_site{site}"] = mip(match)
     return metrics
 
 
@@ -248,6 +227,6 @@ def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: n
         error += float(np.square(x_r - codes @ true_r).sum())
         spread.add(x_r)
     return {
-        baseline_name(Baseline.ORACLE, "l0"): active / store.rows,
-        baseline_name(Baseline.ORACLE, "fvu"): error / spread.total if spread.total else None,
+        "oracle_l0": active / store.rows,
+        "oracle_fvu": error / spread.total if spread.total else None,
     }

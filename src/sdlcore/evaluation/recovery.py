@@ -11,17 +11,14 @@ feature d that is uncorrelated with others, the pattern is w_d.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
 import scipy.special
 
-from sdlcore.data.recovery_rule import TAU, TAUS, recovered
-from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, Matched, Similarity
-from sdlcore.evaluation.metrics import WHOSE
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT, recovered
+from sdlcore.evaluation.metrics import SIDES
 
 
 class Match(NamedTuple):
@@ -66,50 +63,46 @@ def mip(match: Match) -> float:
     return float(match.similarity.mean())
 
 
-def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
+def match_metrics(directions: str, best: np.ndarray) -> dict[str, float]:
     """Return recovery at both thresholds and MIP, by name, from the best match of each feature; at least one."""
-    shares = {replace(matched, measure=GT_RECOVERY, tau=tau).name: float(recovered(best, tau).mean()) for tau in TAUS}
-    return shares | {replace(matched, measure=MIP).name: float(best.mean())}
+    return {
+        f"gt_recovery_{directions}": float(recovered(best).mean()),
+        f"gt_recovery_{directions}_tau95": float(recovered(best, TAU_STRICT).mean()),
+        f"mip_{directions}": float(best.mean()),
+    }
 
 
 def recovery_metrics(
-    matched: Matched, best: np.ndarray, anchored: np.ndarray, parts: Iterable[str] = WHOSE
+    directions: str,
+    best: np.ndarray,
+    anchored: np.ndarray,
+    parts: Iterable[str] = ("", "_anchored", "_unanchored"),
 ) -> dict[str, float | None]:
     """Return recovery and MIP over all features, over anchored features, and over the others; None for an empty set.
 
-    ``best`` is the best match of each of n features. ``anchored`` are the indices of features that anchors reveal.
+    ``directions``, such as encoder or decoder_raw, are a part of the metrics' names. ``best`` is the best match of each
+    of n features. ``anchored`` are the indices of features that anchors reveal.
     """
-    subsets, metrics = _subsets(best, anchored), dict[str, float | None]()
+    is_anchored = np.isin(np.arange(len(best)), anchored)
+    subsets = {"": best, "_anchored": best[is_anchored], "_unanchored": best[~is_anchored]}
+    metrics: dict[str, float | None] = {}
     for part in parts:
         chosen = subsets[part]
-        part_metrics = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
+        part_metrics = match_metrics(f"{directions}{part}", chosen if len(chosen) else np.zeros(1))
         metrics |= part_metrics if len(chosen) else dict.fromkeys(part_metrics)
     return metrics
-
-
-def _subsets(values: np.ndarray, anchored: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the values of all features, of anchored ones and of the others."""
-    is_anchored = np.isin(np.arange(len(values)), anchored)
-    anchored_values, others = values[is_anchored], values[~is_anchored]
-    return {FeatureSet.ALL: values, FeatureSet.ANCHORED: anchored_values, FeatureSet.UNANCHORED: others}
-
-
-_BY_DIRECTIONS = {
-    matched.directions: matched
-    for matched in (Matched(side, how) for how, side in product((Similarity.COSINE, Similarity.INNER), SIDES))
-}
 
 
 def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray) -> dict[str, float | None]:
     """Return recovery and MIP over anchored features and over the others, from the best matches in a metrics file.
 
-    These are keyed by `Matched.directions`, such as ``encoder`` or ``decoder_raw``. Other keys are ignored.
+    These are keyed by directions: ``encoder``, ``decoder``, ``encoder_raw`` and ``decoder_raw``. Other keys are
+    ignored.
     """
-    parts = (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
     metrics: dict[str, float | None] = {}
     for name, similarity in best.items():
-        if name in _BY_DIRECTIONS:
-            metrics |= recovery_metrics(_BY_DIRECTIONS[name], np.array(similarity), anchored, parts)
+        if name.removesuffix("_raw") in SIDES:
+            metrics |= recovery_metrics(name, np.array(similarity), anchored, ("_anchored", "_unanchored"))
     return metrics
 
 

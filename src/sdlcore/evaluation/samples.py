@@ -14,7 +14,6 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.absorption import Absorption
 from sdlcore.evaluation.coefficient_scores import Detection, Splitting
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import FeatureSet, part_name
 from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
 from sdlcore.model.coder import SparseCoder
 
@@ -215,14 +214,10 @@ def sharing_metrics(
         _, counts = np.unique(sample_labels[sample_labels >= 0], return_counts=True)
         if counts.sum() >= fewest:
             classes[latent], purity[latent] = len(counts), counts.max() / counts.sum()
-    groups = {
-        FeatureSet.ALL: slice(None),
-        FeatureSet.ANCHORED: matched[anchored],
-        FeatureSet.UNANCHORED: matched[~anchored],
-    }
+    groups = {"": slice(None), "_anchored": matched[anchored], "_unanchored": matched[~anchored]}
     metrics: dict[str, float | None] = {}
     for part, latents in groups.items():
         for name, values in (("top_classes", classes[latents]), ("top_purity", purity[latents])):
             finite = values[~np.isnan(values)]
-            metrics[part_name(name, part)] = float(finite.mean()) if len(finite) else None
+            metrics[f"{name}{part}"] = float(finite.mean()) if len(finite) else None
     return metrics

@@ -21,7 +21,6 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import ONLY, coders_of
 from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
@@ -95,8 +94,8 @@ class Scores(Mapping[str, float | None]):
         names: list[str] = []
         for name in EXPLAINED:
             names.append(name)
-            if self.features.get("anchored") and name in _RECOVERY:
-                names.append(recovery_name(_RECOVERY[name], features=FeatureSet.UNANCHORED))
+            if self.features.get("anchored") and name.startswith("gt_recovery"):
+                names.append(f"{name}_unanchored")
         return [name for name in (*names, *extensions("metric")) if name in self.metrics]
 
     def __repr__(self) -> str:
@@ -118,9 +117,6 @@ class Scores(Mapping[str, float | None]):
         if self.nulls:
             lines.append("directions, samples: untrained dictionaries; fvu > 1 is worse than predicting the mean")
         return "\n".join([*lines, *([f"({more} more metrics in to_frame())"] if more else [])])
-
-
-_RECOVERY = {recovery_name(side): side for side in SIDES}
 
 
 def _anchors_of(dictionary: Dictionary) -> Anchors | None:

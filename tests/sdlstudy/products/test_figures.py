@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 from matplotlib.text import Text
 
-from sdlcore.evaluation.metric_names import SIDES
+from sdlcore.evaluation.metrics import SIDES
 from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
 from sdlstudy.results.tables import chance_metrics, read_csv, table_columns
 from tests.conftest import REPOSITORY

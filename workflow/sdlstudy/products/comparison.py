@@ -9,8 +9,7 @@ from annotated_types import MinLen
 from matplotlib.figure import Figure
 
 from sdlcore import paired_interval
-from sdlcore.evaluation.metric_names import mip_name, recovery_name
-from sdlcore.evaluation.metrics import METRICS, Better
+from sdlcore.evaluation.metrics import METRICS
 from sdlcore.settings import Positive
 from sdlstudy.products.bench_table import BenchTable, OnSource
 from sdlstudy.rendering.figures import GREY, PALETTE
@@ -47,8 +46,8 @@ class Comparison(BenchTable):
     title = "Methods at equal L0"
     parts = ("", "runs")
     columns = {
-        recovery_name("decoder"): "recovery: decoder",
-        mip_name("decoder"): "MIP: decoder",
+        "gt_recovery_decoder": "recovery: decoder",
+        "mip_decoder": "MIP: decoder",
         "detection_f1": "F1",
         "mcc": "MCC",
         **{name: METRICS[name].symbol for name in ("detection_precision", "detection_recall", "uniqueness")},
@@ -97,7 +96,7 @@ class Comparison(BenchTable):
             ground: files.study.source(entry.source or ground).n_features is not None
             for ground, entry in entries.items()
         }
-        usual = {True: mip_name("decoder"), False: "fvu"}
+        usual = {True: "mip_decoder", False: "fvu"}
         scores = {ground: entry.score or usual[known[ground]] for ground, entry in entries.items()}
         return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}
 
@@ -166,7 +165,7 @@ def ranking(
     table[["rank", "best_rank", "worst_rank"]] = np.nan
     for ground, cells in table[table["fits"]].groupby("ground"):
         errors = runs[runs["ground"] == ground].pivot_table(index="seed", columns="method", values=scores[str(ground)])
-        errors = errors[cells["method"]] * (1 if METRICS[scores[str(ground)]].better == Better.LOWER else -1)
+        errors = errors[cells["method"]] * (1 if METRICS[scores[str(ground)]].better == "lower" else -1)
         table.loc[cells.index, "rank"] = errors.mean().rank(method="min").to_numpy()
         beats = _beats(errors.to_numpy())
         table.loc[cells.index, "best_rank"] = 1 + beats.sum(0)

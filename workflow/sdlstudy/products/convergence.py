@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from sdlcore.evaluation.metric_names import recovery_name
 from sdlstudy.products.product import Product
 from sdlstudy.rendering.figures import draw_lines
 from sdlstudy.rendering.labels import label_method
@@ -18,7 +17,7 @@ from sdlstudy.settings.files import Files
 from sdlstudy.settings.names import BENCH
 from sdlstudy.settings.study import Study
 
-DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
+DECODER, ENCODER = "gt_recovery_decoder", "gt_recovery_encoder"
 COLUMNS = ["method", "protocol", "seed", "step", "seconds", "fvu", DECODER, ENCODER]
 MEASURES = {
     "fvu": "variance unexplained (training batches)",

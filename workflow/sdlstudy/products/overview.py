@@ -7,16 +7,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metric_names import SIDES, Baseline, baseline_name, recovery_name
+from sdlcore.evaluation.metrics import SIDES
 from sdlstudy.rendering.figures import GREY, PALETTE
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.results.tables import PAPER_METHODS
 
 PAPER = "the paper"
+CHANCE = "chance"
 NEAREST = "nearest protocol"
 """The way of training nearest to the paper's Table 1 that we know: the first author's recipe at ten times his learning
 rate (docs/paper.md). Matryoshka and JumpReLU were not trained with it, so they have no such mark."""
-LOOKS = {PAPER: ("black", "D"), NEAREST: ("black", "s"), Baseline.CHANCE: (GREY, "v")}
+LOOKS = {PAPER: ("black", "D"), NEAREST: ("black", "s"), CHANCE: (GREY, "v")}
 """Quantity with a single mark for each method -> colour and marker."""
 CAPTION = (
     "Recovery by cosines above .9, without anchors; means over seeds. The paper and the nearest protocol are at the "
@@ -52,9 +53,8 @@ def overview_rows(table: pd.DataFrame, nearest: pd.DataFrame, methods: Sequence[
         rows.append((method, NEAREST, near.get(PAPER_METHODS.get(method))))
         for run in runs:
             protocol = f" (protocol {run['protocol']})" if several else ""
-            rows += [(method, f"our {side}{protocol}", run[f"{recovery_name(side)}_mean"]) for side in SIDES]
-        chance = baseline_name(Baseline.CHANCE, recovery_name("decoder"))
-        rows.append((method, Baseline.CHANCE, runs[0][f"{chance}_mean"]))
+            rows += [(method, f"our {side}{protocol}", run[f"gt_recovery_{side}_mean"]) for side in SIDES]
+        rows.append((method, CHANCE, runs[0]["chance_gt_recovery_decoder_mean"]))
     return pd.DataFrame(rows, columns=["method", "mark", "recovery"])
 
 
@@ -90,7 +90,7 @@ def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, floa
     None if no null baseline ran.
     """
     rows = table[table["anchoring"].eq("none") & table["method"].isin(list(nulls))]
-    recovered = rows[[f"{recovery_name(side)}_mean" for side in SIDES]].max(axis="columns")
+    recovered = rows[[f"gt_recovery_{side}_mean" for side in SIDES]].max(axis="columns")
     if recovered.isna().all():
         return None
     best = int(recovered.argmax())

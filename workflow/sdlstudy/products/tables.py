@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.evaluation.metric_names import SIDES, recovery_name
-from sdlcore.evaluation.metrics import FEWEST_SAMPLES, TOP_SAMPLES
+from sdlcore.evaluation.metrics import FEWEST_SAMPLES, SIDES, TOP_SAMPLES
 from sdlstudy.products.overview import draw_overview, overview_rows, strongest_null
 from sdlstudy.products.product import AnyStudy, Product
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
@@ -322,7 +321,7 @@ class Table(Compared):
 
 def _side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
     """Return the means and deviations of one side, and the paper's numbers beside the encoder's."""
-    mean, std = (rows[f"{recovery_name(side)}_{statistic}"] for statistic in ("mean", "std"))
+    mean, std = (rows[f"gt_recovery_{side}_{statistic}"] for statistic in ("mean", "std"))
     paper = rows["paper_gt_recovery"] if side == "encoder" else np.nan
     return rows.assign(side=side, mean=mean, std=std.fillna(0), paper=paper, method=rows["method"].map(label_method))
 

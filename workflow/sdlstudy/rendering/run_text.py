@@ -6,16 +6,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.evaluation.metric_names import (
-    GT_RECOVERY,
-    MIP,
-    Baseline,
-    FeatureSet,
-    baseline_name,
-    mip_name,
-    part_name,
-    recovery_name,
-)
 from sdlcore.evaluation.metrics import METRICS
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value, symbol
 from sdlstudy.rendering.text_table import TextTable, number
@@ -37,25 +27,25 @@ def _ours(heading: str, name: str) -> Column:
 
 
 COLUMNS = [
-    Column(f"{GT_RECOVERY.symbol}: ours (paper)", RECOVERY_NUMBER, 3),
-    _ours("encoder", recovery_name("encoder")),
-    _ours("encoder, not given", recovery_name("encoder", features=FeatureSet.UNANCHORED)),
-    _ours("decoder", recovery_name("decoder")),
-    _ours("decoder, not given", recovery_name("decoder", features=FeatureSet.UNANCHORED)),
-    Column(f"{MIP.symbol}: ours (paper)", MIP_NUMBER, 3),
-    _ours("encoder", mip_name("encoder")),
-    _ours("decoder", mip_name("decoder")),
+    Column("GT recovery: ours (paper)", RECOVERY_NUMBER, 3),
+    _ours("encoder", "gt_recovery_encoder"),
+    _ours("encoder, not given", "gt_recovery_encoder_unanchored"),
+    _ours("decoder", "gt_recovery_decoder"),
+    _ours("decoder, not given", "gt_recovery_decoder_unanchored"),
+    Column("MIP: ours (paper)", MIP_NUMBER, 3),
+    _ours("encoder", "mip_encoder"),
+    _ours("decoder", "mip_decoder"),
     _ours("", "l0"),
     _ours("", "fvu"),
     _ours("", "dead_fraction"),
     # for samples with classes
     _ours("all latents", "top_classes"),
-    _ours("not given", part_name("top_classes", FeatureSet.UNANCHORED)),
+    _ours("not given", "top_classes_unanchored"),
 ]
 LEVELS = {
-    Baseline.CHANCE: ("Chance", mip_name("decoder")),
-    Baseline.ANCHORS_ONLY: ("Anchors only", mip_name("decoder")),
-    Baseline.ORACLE: ("Oracle", "fvu"),
+    "chance": ("Chance", "mip_decoder"),
+    "anchors_only": ("Anchors only", "mip_decoder"),
+    "oracle": ("Oracle", "fvu"),
 }
 """Level without training -> its name, and a metric that a table with this level has."""
 Judged = Mapping[tuple[str, ...], Mapping[Any, Any]]
@@ -80,7 +70,7 @@ def text_table(table: pd.DataFrame, caption: str, verdicts: pd.DataFrame | None 
             names["Protocol"] = row["protocol"]
         rows.append([*names.values(), *(_cell(row, column, judged) for column in columns)])
     for level, (name, metric) in LEVELS.items():
-        if has_values(table, f"{baseline_name(level, metric)}_mean"):
+        if has_values(table, f"{level}_{metric}_mean"):
             rows.append([name, *[""] * (len(names) - 1), *(_level(table, column, level) for column in columns)])
     return TextTable(caption, pd.DataFrame(rows, columns=[*names, *(column.heading for column in columns)]), len(names))
 
@@ -128,7 +118,7 @@ def _paper_text(verdict: Mapping[Any, Any], digits: int) -> str:
 
 def _level(table: pd.DataFrame, column: Column, kind: str) -> str:
     """Return a level as one number, or as a range if rows differ, for example in their number of dimensions."""
-    name = f"{baseline_name(kind, column.name)}_mean"
+    name = f"{kind}_{column.name}_mean"
     if not has_values(table, name):
         return "–"
     low, high = number(table[name].min(), column.digits), number(table[name].max(), column.digits)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metric_names import Baseline, FeatureSet, baseline_name, recovery_name
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, RECOVERY
 from sdlcore.extras import templates
 from sdlcore.identity import provenance
 from sdlstudy.configuration.whole import Configuration
@@ -31,10 +30,10 @@ TITLES = {
     "table6": "Table 6: recovery under varying sparsity",
     "table7": "Table 7: recovery under varying k of TopK",
 }
-FEATURES: dict[str, str] = {FeatureSet.ALL: "all", FeatureSet.ANCHORED: "given", FeatureSet.UNANCHORED: "not given"}
+FEATURES = {"": "all", "_anchored": "given", "_unanchored": "not given"}
 PROTOCOL = "paper"
 """The protocol that follows the paper's text."""
-DECODER = f"{recovery_name('decoder')}_mean"
+DECODER = "gt_recovery_decoder_mean"
 
 
 class Picture(NamedTuple):
@@ -163,10 +162,8 @@ def effect_table(effects: pd.DataFrame) -> TextTable:
 
 def _metric_head(name: str) -> str:
     """Return the heading of a metric's column: its symbol, the side, and which features."""
-    metric = METRICS[name]
-    if metric.matched is None:
-        return metric.symbol
-    return f"{metric.symbol}, {metric.matched.side}: {FEATURES[metric.matched.features]}"
+    symbol, parts = METRICS[name].symbol, RECOVERY.fullmatch(name)
+    return symbol if parts is None else f"{symbol}, {parts['side']}: {FEATURES[parts['features']]}"
 
 
 def _effect(mean: float, low: float, high: float) -> str:
@@ -213,7 +210,7 @@ def null_sentence(table: pd.DataFrame, nulls: Sequence[str]) -> str:
         return f"Reconstructions leave {_span(table['fvu_mean'])} of the held-out variance unexplained."
     null = strongest_null(table, nulls)
     if null is None:
-        level = _span(trained[f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"])
+        level = _span(trained["chance_gt_recovery_decoder_mean"])
         return f"Random directions recover {level}, and decoders of trained methods {_span(trained[DECODER])}."
     name, recovered = label_method(null[0]), percent(null[1])
     return (
@@ -229,7 +226,7 @@ def anchoring_sentence(effects: pd.DataFrame | None) -> str:
     """
     if effects is None:
         return ""
-    metric = recovery_name("decoder", features=FeatureSet.UNANCHORED)
+    metric = "gt_recovery_decoder_unanchored"
     rows = effects[effects["metric"] == metric].dropna(subset=["difference_mean"])
     if rows.empty:
         return ""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.metrics import METRICS
 from sdlcore.evaluation.recovery import metrics_by_anchors
 from sdlcore.storage.checksums import with_checksum
@@ -105,7 +104,7 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
             metrics |= dict.fromkeys(name for name in metrics if name in METRICS and METRICS[name].by_anchors)
             if anchored is not None:
                 metrics |= metrics_by_anchors(features, np.array(anchored, dtype=np.int64))
-        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in chance.items()}
+        values = metrics | {f"chance_{name}": value for name, value in chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sdlcore import paired_interval
-from sdlcore.evaluation.metric_names import Baseline, baseline_name
-from sdlcore.evaluation.metrics import METRICS, Metric
+from sdlcore.evaluation.metrics import METRICS, RECOVERY, Metric
 from sdlcore.storage.files import atomic_path
 from sdlstudy.results.runs import KEY
 
@@ -35,7 +34,8 @@ def effect_metrics() -> list[str]:
     symbols = list(dict.fromkeys(metric.symbol for metric in METRICS.values()))
 
     def place(metric: Metric) -> tuple[int, str]:
-        return symbols.index(metric.symbol), metric.matched.side if metric.matched else ""
+        parts = RECOVERY.fullmatch(metric.name)
+        return symbols.index(metric.symbol), parts["side"] if parts else ""
 
     return [metric.name for metric in sorted(METRICS.values(), key=place) if metric.effect]
 
@@ -48,7 +48,7 @@ def table_columns() -> list[str]:
         "protocol",
         "seeds",
         *(f"{name}_{part}" for name in table_metrics() for part in ("mean", "std")),
-        *(f"{baseline_name(Baseline.CHANCE, name)}_mean" for name in chance_metrics()),
+        *(f"chance_{name}_mean" for name in chance_metrics()),
         "paper_gt_recovery",
         "paper_mip",
         "paper_l0",
@@ -151,7 +151,7 @@ def table_over(runs: pd.DataFrame, paper: Paper) -> pd.DataFrame:
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
+        levels = [f"chance_{name}" for name in chance_metrics()]
         row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         printed = None if pd.isna(place["paper_value"]) else place["paper_value"]
         papers = paper.get((cell["paper_method"].iloc[0], PAPER_ANCHORINGS.get(place["anchoring"], ""), printed))

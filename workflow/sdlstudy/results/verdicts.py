@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
-from sdlcore.data.recovery_rule import TAU_STRICT
-from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, FeatureSet, Matched, Similarity
 from sdlstudy.results.runs import KEY
 from sdlstudy.results.tables import LEVEL, PAPER_ANCHORINGS
 from sdlstudy.settings.cells import Cell, run_settings
@@ -28,7 +26,6 @@ TOLERANCE = {RECOVERY_NUMBER: 2.0, MIP_NUMBER: 0.02, L0_NUMBER: 0.05}
 """Smallest half-width of an interval, in the paper's unit; for L0 as a share of our mean."""
 UNITS = {RECOVERY_NUMBER: 100.0, MIP_NUMBER: 1.0, L0_NUMBER: 1.0}
 """Factors from our values to the paper's."""
-MEASURED = {RECOVERY_NUMBER: GT_RECOVERY, MIP_NUMBER: MIP}
 
 SWEPT = {"table4": "n", "table5": "max_interference", "table6": "sparsity", "table7": "k"}
 """Table -> the parameter that it varies."""
@@ -80,9 +77,10 @@ def metrics_of(table: str, anchoring: str, number: str) -> tuple[str, str | None
     if number == L0_NUMBER:
         return "l0", None
     others = table == "table1" and anchoring != "none"
-    features, measure = FeatureSet.UNANCHORED if others else FeatureSet.ALL, MEASURED[number]
-    ours = Matched("encoder", Similarity.INNER, features, measure=measure, tau=TAU_STRICT)
-    return ours.name, Matched("decoder", features=features, measure=measure).name
+    features = "_unanchored" if others else ""
+    if number == MIP_NUMBER:
+        return f"mip_encoder_raw{features}", f"mip_decoder{features}"
+    return f"gt_recovery_encoder_raw{features}_tau95", f"gt_recovery_decoder{features}"
 
 
 def judge(table: str, numbers: pd.DataFrame, runs: pd.DataFrame, study: Study | None = None) -> pd.DataFrame:
