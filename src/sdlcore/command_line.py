@@ -12,7 +12,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -20,7 +19,7 @@ from typing import Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sdlcore.errors import SourceError
+from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Settings
 from sdlcore.text import printable_lines
@@ -38,21 +37,18 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     Raises
     ------
     SystemExit
-        With tyro's message if an argument is wrong, with one line for SourceError, and with status 130 after an
-        interruption. Other errors pass.
+        With tyro's message if an argument is wrong, with one line for SourceError and PluginError, and with status 130
+        after an interruption. Other errors pass.
     """
-    program = Path(sys.argv[0]).name
-    with reported(program, ImportError):
-        load_for_jobs()
-    text = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
-    call = tyro.cli(called_later(main, text), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable(log))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    with reported(program, SourceError):
-        call()
+    with reported(Path(sys.argv[0]).name, SourceError, PluginError):
+        load_for_jobs()
+        main.__doc__ = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
+        tyro.cli(main, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
 
 
 class _Printable(logging.Formatter):
@@ -74,25 +70,6 @@ def reported(program: str, *errors: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print(f"{program}: {printable_lines(str(interrupt) or 'interrupted')}", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-def called_later(function: Callable[..., None], text: str | None, **options: Any) -> Callable[..., partial[None]]:
-    """Return a function that only collects the arguments of ``function``, so that tyro does not catch its errors.
-
-    ``text`` is the help; its section ``Args:`` describes the options. ``options`` are other types of some parameters.
-    """
-
-    def collect(**arguments: Any) -> partial[None]:
-        return partial(function, **arguments)
-
-    signature = inspect.signature(function)
-    parameters = [
-        one.replace(annotation=options.get(one.name, one.annotation)) for one in signature.parameters.values()
-    ]
-    collect.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    collect.__annotations__ = {one.name: one.annotation for one in parameters}
-    collect.__doc__ = text
-    return collect
 
 
 RULES = ConstructorRegistry()

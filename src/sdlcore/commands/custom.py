@@ -21,7 +21,7 @@ from sdlcore.commands.signatures import (
     open_dictionary,
 )
 from sdlcore.config import Config, is_centred
-from sdlcore.data.anchors import Anchors, load_anchors
+from sdlcore.data.anchors import load_anchors
 from sdlcore.data.conversion import activations, array, is_store
 from sdlcore.data.references import as_anchors, load_references, save_references
 from sdlcore.device import Device
@@ -78,10 +78,10 @@ def fit(
     if labels is not None or anchors == CLASS_MEANS:
         if labels is None and not is_store(x):
             raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
-        scaled = settings if opened is None else with_architecture(opened, settings)
-        scaled = {name: scaled.get(name, Config.model_fields[name].default) for name in ("normalise", "whiten")}
+        completed = settings if opened is None else with_architecture(opened, settings)
+        centred = is_centred({"normalise": Config.model_fields["normalise"].default, **completed})
         classes = None if labels is None else array(labels, "labels")
-        means = sdl.class_means(given["x"], classes, given.get("target"), centred=is_centred(scaled))
+        means = sdl.class_means(given["x"], classes, given.get("target"), centred=centred)
     if anchors == DISCOVER:
         number = checked("n_anchors", Latents | None, n_anchors)
         directions = sdl.discover(given["x"], number, given.get("target"), seed=seed)
@@ -92,18 +92,13 @@ def fit(
         if not path.is_file():
             hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
             raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
-        directions = read_anchors(path)
+        directions = load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
     options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device, "split": split}
     dictionary = sdl.fit(**given, out=out, **options, **settings)
     if is_first_process():
         if means is not None:
             save_references(out / REFERENCES, means, {})
         print(f"{dictionary}: {out}")
-
-
-def read_anchors(path: Path) -> Anchors:
-    """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
-    return load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
 
 
 def evaluate(
@@ -113,7 +108,6 @@ def evaluate(
     target: Path | None = None,
     labels: Path | None = None,
     references: Path | None = None,
-    anchors: Path | None = None,
     nulls: bool = True,
     seed: int = 0,
     out: Path | None = None,
@@ -129,7 +123,6 @@ def evaluate(
         labels: class numbers or names of these samples, as an .npy file. The means of these classes judge the
             dictionary, unless the run's folder contains means
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
-        anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
         nulls: also score untrained dictionaries of the same size
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
@@ -138,7 +131,6 @@ def evaluate(
         raise ValueError("evaluate on --bench, or on --x with its --target, --labels or --references")
     opened, alone = open_dictionaries(dictionaries), len(dictionaries) == 1  # before the first is evaluated
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
-    options["anchors"] = None if anchors is None else read_anchors(anchors)
     drawn_bench = None if bench is None else sdl.standard_bench(bench)
     classes = None if labels is None else array(labels, "labels")
     scores = dict[str, sdl.Scores]()

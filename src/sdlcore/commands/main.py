@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import sdlcore as sdl
-from sdlcore.command_line import called_later, reported
+from sdlcore.command_line import reported
 from sdlcore.commands import custom
-from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, command, help_text, settings_of
+from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, collector, command
 from sdlcore.extraction.engine import TokensOf
 from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
@@ -122,13 +122,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
         number=Annotated[int | None, arg(help="contexts of each latent; 20 if left out")],
     ),
 }
-PYTHON: dict[str, Callable[..., Any]] = {
-    "fit": sdl.fit,
-    "fit-many": sdl.fit,
-    "bench": sdl.judged_bench,
-    "probe": sdl.probe,
-}
-"""Functions whose docstrings describe further options of these commands."""
 REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyError)
 """Errors that the user can mend, which are printed without a traceback."""
 
@@ -160,18 +153,18 @@ def _run(name: str, arguments: list[str]) -> None:
         raise ValueError(f"no such command {name}{advice}")
     load_for_jobs()
     function = COMMANDS[name]
-    parameters, options = inspect.signature(function).parameters, dict[str, Any]()
-    if "settings" in parameters:
-        options["settings"] = settings_of(parameters)
+    in_python: dict[str, Callable[..., Any]] = {"bench": sdl.judged_bench, "probe": sdl.probe}
+    collect = collector(function, in_python.get(name, sdl.fit))
     call, unknown = tyro.cli(
-        called_later(function, help_text(function, PYTHON.get(name)), **options),
+        collect,
         prog=f"{PROGRAM} {name}",
         args=arguments,
         return_unknown_args=True,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if unknown:
-        names = {*parameters, *(setting for each in options.values() for setting in each.__annotations__)}
+        types = collect.__annotations__
+        names = {*types, *getattr(types.get("settings"), "__annotations__", ())}
         hint = did_you_mean(unknown[0].lstrip("-").replace("-", "_"), names)
         raise ValueError(f"{name} has no option {unknown[0]}{hint}")
     call()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, Union, get_args
 
@@ -11,9 +12,8 @@ import tyro
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
-from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, refuse_other_formats, run_folder
+from sdlcore.dictionary.run_folder import run_folder
 from sdlcore.inside.hooks import Place
-from sdlcore.interop.formats import OURS
 from sdlcore.interop.tensors import UnsaidError
 from sdlcore.plugins.registry import Kind, own_settings
 from sdlcore.settings import Settings, type_of
@@ -98,11 +98,10 @@ READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def new_folder(out: Path) -> Path:
-    """Return a folder for a new dictionary; ValueError if it already contains a run or a dictionary."""
+    """Return a folder for a new dictionary; ValueError if it is not empty."""
     folder = run_folder(out)
-    if taken := [name for name in (CONFIG, CHECKPOINT, OURS) if (folder / name).exists()]:
-        raise ValueError(f"{folder} already contains a dictionary or a run ({taken[0]}); choose another folder")
-    refuse_other_formats(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; choose another folder")
     return folder
 
 
@@ -166,23 +165,36 @@ def command(
     return call
 
 
-def help_text(function: Callable[..., Any], other: Callable[..., Any] | None = None) -> str:
-    """Return the help of a command: the beginning of its docstring, then its options.
+def collector(function: Callable[..., None], other: Callable[..., Any]) -> Callable[..., partial[None]]:
+    """Return a function that collects the options of a command, so that a wrong option stops it before it runs.
 
-    Options that its docstring does not describe have the text of the ``other`` function.
+    Its help is the beginning of the command's docstring, then its options. Options that the docstring does not describe
+    have the text of the function ``other``. The settings of a training or a solver are options, too.
     """
-    docs = [docstring_parser.parse(inspect.getdoc(each) or "") for each in (function, other) if each is not None]
+
+    def collect(**options: Any) -> partial[None]:
+        return partial(function, **options)
+
+    parameters = inspect.signature(function).parameters
+    types = {name: parameter.annotation for name, parameter in parameters.items()}
+    if "settings" in types:
+        types["settings"] = _options_of(types, *get_args(types["settings"])[1:])
+    typed = [parameter.replace(annotation=types[name]) for name, parameter in parameters.items()]
+    collect.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
+    collect.__annotations__ = types
+    docs = [docstring_parser.parse(inspect.getdoc(each) or "") for each in (function, other)]
     texts = {
-        name: " ".join((option.description or "").replace("``", "").split())
+        name: " ".join((option.description or "").split())
         for doc in reversed(docs)
         for option in doc.params
         for name in option.arg_name.split(", ")
     }
     lines = [docs[0].short_description or "", "", docs[0].long_description or "", "", "Args:"]
-    return "\n".join([*lines, *(f"    {name}: {text}" for name, text in texts.items())]).replace("``", "")
+    collect.__doc__ = "\n".join([*lines, *(f"    {name}: {text}" for name, text in texts.items())]).replace("``", "")
+    return collect
 
 
-def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
+def _options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
     """Return a TypedDict with the settings of a class and of plugins.
 
     No option is required. The command receives only the given options; a start and the defaults determine the others.
@@ -198,11 +210,6 @@ def options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any
             text = "; ".join(f"{plugin.text_of(name)} (of {plugin.kind} {plugin.name})".strip() for plugin in plugins)
             options[name] = _option(types, text, plugins[0].settings.model_fields[name].default)
     return TypedDict("Options", options, total=False)  # type: ignore[operator]
-
-
-def settings_of(parameters: Any) -> Any:
-    """Return the TypedDict that a command's ``settings`` are, from the class and the kinds in its annotation."""
-    return options_of(parameters, *get_args(parameters["settings"].annotation)[1:])
 
 
 def _option(annotation: Any, text: str, default: Any) -> Any:
