@@ -73,7 +73,7 @@ CALLS = [
     (lambda: sdl.fit("a/x.pt"), "x.pt: expected an .npy file of np.save, or an activation store"),
     (lambda: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, X)), "infinity in row 7; leave such rows"),
     (lambda: sdl.fit(X, X[:5]), "^target has 5 rows, but x has 200"),
-    (lambda: sdl.fit(X[:0]), r"x is float\d+ of shape \(0, 8\), expected a matrix"),
+    (lambda: sdl.fit(X[:0]), "x contains no samples, expected one or more"),
     (lambda: sdl.fit(X, pair="transcoder"), r"call fit\(x, target\)"),
     (lambda: sdl.discover(DataLoader(X)), "x is a DataLoader, expected an array, a tensor or a path"),
     (lambda: sdl.fit(X, **SMALL, watch=np.eye(6)), "watch has 6 dimensions, but x has 8"),

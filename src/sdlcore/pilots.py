@@ -5,23 +5,20 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from sdlcore.codes.search import search
 from sdlcore.config import is_centred
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.samples import samples_of
 from sdlcore.errors import DivergedError
 from sdlcore.evaluation.intervals import paired_interval
 from sdlcore.evaluation.score import evaluate, null_dictionaries
 from sdlcore.fitting.fit import fit
-from sdlcore.inputs import gives_batches, open_batches
+from sdlcore.inputs import open_batches
 
 METHODS: dict[str, dict[str, Any]] = {
     "topk": {"activation": "topk", "lambda_aux": 1 / 32},
@@ -168,18 +165,13 @@ class Pilots:
 
 def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return samples to train on and to test on."""
-    if gives_batches(x):
-        with open_batches(x) as batches:  # at most 65,536 samples of as many batches as that takes
-            sample = batches.begin(Request("sae", 0, 0, steps=10**6)).sample()
-            return _parts(sample.rows, partial(sample.read, "input"))
-    with samples_of(x, "sae") as samples:
-        return _parts(samples.shape[0], samples.read)
-
-
-def _parts(number: int, read: Any) -> tuple[np.ndarray, np.ndarray]:
-    if number < 100:
-        raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
-    held_out = min(TEST_ROWS, number // 10)
-    parts = read(0, min(TRAIN_ROWS, number - held_out)), read(number - held_out, number)
-    train, test = (part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part for part in parts)
+    with open_batches(x) as batches:
+        # of batches, at most 65,536 samples of as many batches as that takes
+        samples = batches.samples or batches.begin(Request("sae", 0, 0, steps=10**6)).sample()
+        number = samples.rows
+        if number < 100:
+            raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
+        held_out = min(TEST_ROWS, number // 10)
+        train = samples.read("input", 0, min(TRAIN_ROWS, number - held_out))
+        test = samples.read("input", number - held_out, number)
     return np.ascontiguousarray(train, np.float32), np.ascontiguousarray(test, np.float32)

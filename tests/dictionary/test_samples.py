@@ -1,6 +1,7 @@
 """Sparse codes equal the matrix of latents, and are encoded and decoded without it."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
+from sdlcore.dictionary import samples
 from sdlcore.dictionary.samples import Samples, encode_sparse
 from sdlcore.model.coder import SparseCoder
 from tests.stores import write_store
@@ -123,10 +125,10 @@ def changed(codes, part, value):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda sae, _: sae.encode(with_nan(), sparse=True), "row 200 contains NaN, infinity or a number"),
+        (lambda sae, _: sae.encode(with_nan(), sparse=True), "x contains NaN or infinity in row 200"),
         (
             lambda *_: dictionary("crosscoder", activation="relu").encode("one.h5", sparse=True),
-            r"one.h5: contains no target, which a crosscoder needs besides the input",
+            "expected 11 numbers in the last dimension, found 300 x 6",
         ),
         (lambda sae, _: sae.encode(TARGET, sparse=True), "expected 6 numbers in the last dimension, found 300 x 5"),
         (lambda sae, codes: sae.decode(codes[:, :8]), "codes have 8 latents, but the dictionary has 20"),
@@ -144,18 +146,22 @@ def test_samples_and_codes_of_another_dictionary_are_refused(call, message, tmp_
 
 
 @pytest.mark.parametrize("case", ["topk", "batchtopk"])
-def test_encoding_reads_blocks_of_samples_and_makes_no_dense_matrix(case):
+def test_encoding_reads_blocks_of_samples_and_makes_no_dense_matrix(case, monkeypatch):
     n, n_q, rows, sizes = 2000, 1000, 40, []
     sae = dictionary(n_q=n_q, **CASES[case])
     sae.coder.W_enc.data[N_Q:] = 0  # most latents are never active
 
-    def read(start, stop):
+    def read(column, start, stop):
         sizes.append(stop - start)
         return np.resize(X, (rows, N_P))
 
-    encode_sparse(sae.coder, Samples((rows,), N_P, read), rows)  # kernels may be compiled at their first use
+    def stored(number):
+        return Samples((number,), SimpleNamespace(rows=number, widths=(N_P,), read=read), ("input",))
+
+    monkeypatch.setattr(samples, "ROWS_AT_ONCE", rows)
+    encode_sparse(sae.coder, stored(rows))  # kernels may be compiled at their first use
     tracemalloc.start()
-    codes = encode_sparse(sae.coder, Samples((n,), N_P, read), rows)
+    codes = encode_sparse(sae.coder, stored(n))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert codes.shape == (n, n_q)

@@ -75,9 +75,9 @@ class Arrays:
         names: Sequence[str] | None = None,
     ) -> None:
         names = names or ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
-        self.path, self.rows = Path("x"), len(sites[0])
         for name, values in zip(names, sites, strict=False):
             _check_matrix(name, values)
+        self.path, self.rows = Path("x"), len(sites[0])
         self.widths: tuple[int, ...] = tuple(values.shape[1] for values in sites)
         self.chunk_rows = chunk_rows(4 * max(self.widths))
         self._columns = dict(zip(site_columns(len(sites)), sites, strict=True))
@@ -181,7 +181,7 @@ def digest_of_arrays(*arrays: np.ndarray) -> str:
 
 
 def _check_matrix(name: str, values: np.ndarray) -> None:
-    if values.ndim != 2 or 0 in values.shape or values.dtype not in (np.float16, np.float32, np.float64):
+    if values.ndim != 2 or 0 in values.shape[1:] or values.dtype not in (np.float16, np.float32, np.float64):
         how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample" if values.ndim > 2 else ""
         raise ValueError(
             f"{name} is {values.dtype} of shape {values.shape}, expected a matrix of floating-point numbers (float16, "

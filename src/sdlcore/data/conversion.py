@@ -72,7 +72,10 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
         parts += [] if target is None else [target]
         numbers, class_names = class_numbers(labels)
         sites = [floats(part, name) for part, name in zip(parts, names, strict=False)]
-        yield Arrays(*sites, labels=numbers, class_names=class_names, names=names)
+        arrays = Arrays(*sites, labels=numbers, class_names=class_names, names=names)
+        if not arrays.rows:
+            raise ValueError("x contains no samples, expected one or more")
+        yield arrays
         return
     path = getattr(parts[0], "path", parts[0])
     for name, value in (("target", target), ("labels", labels)):

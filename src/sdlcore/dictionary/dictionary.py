@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
+from sdlcore.data.conversion import is_pair
 from sdlcore.device import choose_device
 from sdlcore.dictionary.card import card_of, config_of, fitted_place
 from sdlcore.dictionary.run_folder import (
@@ -23,11 +24,10 @@ from sdlcore.dictionary.run_folder import (
     run_folder,
 )
 from sdlcore.dictionary.samples import (
-    Samples,
     decode_sparse,
     encode_sparse,
-    join_sites,
     require_finite,
+    require_width,
     samples_of,
 )
 from sdlcore.extraction.places import described
@@ -39,7 +39,6 @@ from sdlcore.storage.files import user_path, write_json
 from sdlcore.training.history import read_history, write_history
 from sdlcore.user_warnings import warn_at_call
 
-ROWS_AT_ONCE = 1024
 OUTSIDE = "trained outside sdl.fit"
 
 
@@ -174,11 +173,12 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If samples are not floating-point numbers, do not have n_p numbers in their last dimension, or contain NaN
             or infinity, which would activate no latent.
         """
+        n_p = self.coder.W_enc.shape[1]
+        if not sparse:
+            return self._mapped(self.coder.encode, x, n_p)
         with samples_of(x, self.pair) as samples:
-            samples.check_width(self.coder.W_enc.shape[1])
-            if sparse:
-                return encode_sparse(self.coder, samples, ROWS_AT_ONCE)
-            return self._mapped(self.coder.encode, samples)
+            require_width(samples.shape, n_p)
+            return encode_sparse(self.coder, samples)
 
     @overload
     def decode(self, latents: Tensor) -> Tensor: ...
@@ -200,9 +200,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """
         if scipy.sparse.issparse(latents):
             return decode_sparse(self.coder, scipy.sparse.csr_array(latents))
-        samples = join_sites([latents], "latents")
-        samples.check_width(self.n_q)
-        return self._mapped(self.coder.decode, samples)
+        return self._mapped(self.coder.decode, latents, self.n_q, "latents")
 
     @overload
     def reconstruct(self, x: Tensor) -> Tensor: ...
@@ -218,23 +216,24 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         ValueError
             For samples that `encode` refuses.
         """
-        with samples_of(x, self.pair) as samples:
-            samples.check_width(self.coder.W_enc.shape[1])
-            return self._mapped(lambda part: self.coder(part).x_hat, samples)
+        return self._mapped(lambda block: self.coder(block).x_hat, x, self.coder.W_enc.shape[1])
 
     __call__ = reconstruct
     """A call reconstructs x_r from x_p, as a call of SAELens' dictionaries does."""
 
-    def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
+    def _mapped(self, function: Callable[[Tensor], Tensor], x: Any, width: int, name: str = "x") -> Any:
         """Apply a function to samples: to a tensor at once, with gradients; to other samples in batches, without."""
-        weights = self.coder.W_enc
-        if samples.tensors:
-            x = torch.as_tensor(samples.read(0, samples.shape[0])).to(weights.dtype)
-            require_finite(x)
-            rows: Any = function(x)
-        else:
-            with torch.no_grad():
-                rows = np.concatenate([function(x).cpu().numpy() for x in samples.blocks(ROWS_AT_ONCE, weights)])
+        weights, parts = self.coder.W_enc, x if is_pair(x) else [x]
+        if parts and all(isinstance(part, Tensor) and part.is_floating_point() for part in parts):
+            joined = torch.cat(tuple(parts), dim=-1)
+            require_width(joined.shape, width)
+            samples_NW = joined.reshape(-1, width).to(weights.dtype)
+            require_finite(samples_NW)
+            rows: Any = function(samples_NW)
+            return rows.reshape(*joined.shape[:-1], rows.shape[-1])
+        with torch.no_grad(), samples_of(x, self.pair, name) as samples:
+            require_width(samples.shape, width)
+            rows = np.concatenate([function(block).cpu().numpy() for block in samples.blocks(weights)])
         return rows.reshape(*samples.leading, rows.shape[-1])
 
     def save(self, path: str | Path) -> None:

@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.dictionary.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import check_sample_shape, coders_of
 from sdlcore.dictionary.samples import encode_sparse, samples_of
 from sdlcore.extras import data_frame
@@ -124,7 +124,7 @@ def compare(
 def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
     with samples_of(x, coder.config.pair) as samples:
         check_sample_shape(name, coder, samples.shape)
-        codes = encode_sparse(coder, samples, ROWS_AT_ONCE).tocsc()
+        codes = encode_sparse(coder, samples).tocsc()
     codes.eliminate_zeros()
     return codes
 
