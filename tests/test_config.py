@@ -49,17 +49,14 @@ def test_resampling_is_given_always_since_its_default_hangs_on_other_settings():
 
 
 @pytest.mark.parametrize(
-    ("processes", "split", "problem"),
+    ("processes", "contrast", "problem"),
     [
-        (1, "latents", None),
-        (4, "samples", None),
-        (5, "latents", None),
-        (8, "samples", "batch_size = 40 must be a multiple of 8 processes x accumulate = 2 that divide samples"),
-        (4, "latents", "n_q = 15 must be a multiple of 4 processes that divide latents"),
-        (2, "samples", "contrast compares all samples of a batch, but processes divide them; divide latents instead"),
+        (4, 0.0, None),
+        (8, 0.0, "batch_size = 40 must be a multiple of 8 processes x accumulate = 2 that divide samples"),
+        (1, 0.1, None),
+        (2, 0.1, "contrast compares all samples of a batch, but processes divide them; train with one process"),
     ],
 )
-def test_only_equal_parts_are_divided(processes, split, problem):
-    contrast = 0.1 if processes == 2 else 0.0
+def test_only_equal_parts_of_independent_samples_are_divided(processes, contrast, problem):
     config = Config.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2, "contrast": contrast})
-    assert check_division(config, processes, split) == problem
+    assert check_division(config, processes) == problem

@@ -20,7 +20,6 @@ from sdlcore.settings import (
     Positive,
     Share,
     Sizes,
-    Split,
     Total,
     Weight,
 )
@@ -45,7 +44,7 @@ AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.model.losses.anchor`)."""
 L0Form = Literal["step", "tanh", "quadratic"]
 """How JumpReLU's penalty counts active latents (`sdlcore.model.losses.l0`)."""
-FIT = ("x", "target", "config", "seed", "anchors", "start", "watch", "device", "split", "progress", "out", "callbacks")
+FIT = ("x", "target", "config", "seed", "anchors", "start", "watch", "device", "progress", "out", "callbacks")
 """Arguments of `sdl.fit` that are not settings."""
 TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "training")
 """Names that are refused for settings of plugins, as the names of runs' settings are: they already mean something."""
@@ -461,18 +460,11 @@ def is_centred(settings: Mapping[str, Json]) -> bool:
     return bool(settings.get("normalise") or settings.get("whiten"))
 
 
-def check_division(config: Config, processes: int, split: Split) -> str | None:
-    """Return why processes cannot divide a training's samples or latents (``split``), or None.
-
-    For one process, only the size of batches is checked.
-    """
-    if processes > 1 and split == "latents" and config.reorder_every:
-        return "reorder_every sorts all latents, but processes divide them; divide samples instead"
-    if processes > 1 and split == "samples" and config.contrast:
-        return "contrast compares all samples of a batch, but processes divide them; divide latents instead"
-    if split == "latents" and config.n_q % processes:
-        return f"n_q = {config.n_q} must be a multiple of {processes} processes that divide latents"
-    if split == "samples" and config.batch_size % (config.accumulate * processes):
+def check_division(config: Config, processes: int) -> str | None:
+    """Return why processes cannot divide the batches of a training, or None."""
+    if processes > 1 and config.contrast:
+        return "contrast compares all samples of a batch, but processes divide them; train with one process"
+    if config.batch_size % (config.accumulate * processes):
         parts = f"{processes} processes" + (f" x accumulate = {config.accumulate}" if config.accumulate > 1 else "")
         return f"batch_size = {config.batch_size} must be a multiple of {parts} that divide samples"
     return None

@@ -64,8 +64,6 @@ Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
-Split = Literal["samples", "latents"]
-"""How processes share a training: each takes some samples of a batch, or some latents."""
 Latents = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
 Sizes = Annotated[tuple[Latents, ...], FromList, AsList, Unique]

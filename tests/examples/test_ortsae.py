@@ -10,7 +10,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.orthogonality import drawn_chunks, orthogonality
 from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import total_loss
-from sdlcore.parallel.groups import Group, Processes
 from tests.conftest import REPOSITORY
 
 CHUNK = 7
@@ -53,15 +52,3 @@ def test_orthogonal_and_single_columns_cost_nothing():
     assert orthogonality(torch.eye(6), 3) == 0
     assert orthogonality(torch.ones(3, 2), 1) == 0
     assert orthogonality(torch.ones(3, 2), 3) == pytest.approx(1.0)
-
-
-def test_latents_that_are_divided_are_refused():
-    class Half(Group):
-        size = 2
-
-    config = Config.from_dict({"n_q": 4, "orthogonality": 1.0})
-    model = SparseCoder.from_config(config.model, (3,), (3,), torch.Generator().manual_seed(0))
-    out = model(torch.eye(3))
-    model.processes = Processes(latents=Half())
-    with pytest.raises(ValueError, match="orthogonality compares the latents of all processes; divide samples instead"):
-        total_loss(TermInputs(model, torch.eye(3), out, config))

@@ -34,26 +34,25 @@ def folder(tmp_path_factory):
 
 
 def test_each_of_two_processes_returns_the_dictionary_of_one(folder):
-    start = sdl.load(folder / "samples0")
+    start = sdl.load(folder / "start0")
     assert_close(start, sdl.fit(X, **TOPK, **QUIET))
     early = {"callbacks": [lambda row: row["step"] == 20], "normalise": True}
     expected = sdl.fit(X, **early, **all_inputs(start), **TOPK, **QUIET)
-    dictionary = sdl.load(folder / "latents0")
+    dictionary = sdl.load(folder / "resumed0")
     assert_close(dictionary, expected)
-    for name in ("samples", "latents"):
+    for name in ("start", "resumed"):
         assert same(sdl.load(folder / f"{name}1"), sdl.load(folder / f"{name}0"))
     recovered = [[row["gt_recovery_decoder"] for row in one.history] for one in (dictionary, expected)]
     assert recovered[0] == recovered[1]
-    assert sdl.load(folder / "latents1").provenance["stopped"]["by"] == dictionary.provenance["stopped"]["by"] != []
-    splits = [sdl.load(folder / f"{name}0").provenance for name in ("samples", "latents")]
-    assert [(facts["processes"], facts["split"]) for facts in splits] == [(2, "samples"), (2, "latents")]
+    assert sdl.load(folder / "resumed1").provenance["stopped"]["by"] == dictionary.provenance["stopped"]["by"] != []
+    assert start.provenance["processes"] == dictionary.provenance["processes"] == 2
 
 
 def test_an_interruption_of_one_process_stops_both_and_the_same_call_resumes(folder):
     message = f"interrupted after step 11 of 30; the same call resumes from the checkpoint of step 11 in {folder}"
     for rank in range(2):
         assert message in (folder / f"interrupted{rank}").read_text()
-        assert same(sdl.load(folder / f"opened{rank}"), sdl.load(folder / "latents0"))
+        assert same(sdl.load(folder / f"opened{rank}"), sdl.load(folder / "resumed0"))
     assert json.loads((folder / "rows0.json").read_text()) == [10, 10, 20]
     assert json.loads((folder / "rows1.json").read_text()) == []
 
@@ -63,18 +62,11 @@ def test_the_first_process_alone_warns_and_shows_its_progress(folder):
     assert log.count(" 0/30 [") == 4  # three calls; the bar of the last, which opens the run, ends at 0
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (SMALL, "batch_size = 50 must be a multiple of 3 processes that divide"),
-        ({**SMALL, "split": "latents"}, "n_q = 4 must be a multiple of 3 processes"),
-    ],
-)
 @pytest.mark.filterwarnings("ignore:activation relu")
-def test_what_cannot_be_divided_is_refused(settings, message, monkeypatch):
+def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ValueError, match=message):
-        sdl.fit(X[:200], **settings)
+    with pytest.raises(ValueError, match="batch_size = 50 must be a multiple of 3 processes that divide"):
+        sdl.fit(X[:200], **SMALL)
 
 
 @pytest.mark.slow

@@ -18,11 +18,11 @@ def all_inputs(start: sdl.Dictionary) -> dict:
 
 
 def main(folder: Path) -> None:
-    """Train with divided samples, then with divided latents; save what each process returns."""
+    """Train twice, the second time with an interruption; save what each process returns."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     rank, rows = os.environ["RANK"], []
     start = sdl.fit(X, checkpoint_every=5, **TOPK, **QUIET)
-    start.save(folder / f"samples{rank}")
+    start.save(folder / f"start{rank}")
 
     def interrupt(row: dict) -> bool:
         rows.append(row["step"])
@@ -30,13 +30,13 @@ def main(folder: Path) -> None:
             signal.raise_signal(signal.SIGINT)
         return row["step"] == 20
 
-    several = {"split": "latents", "out": folder / "run", "callbacks": [interrupt], "normalise": True}
+    several = {"out": folder / "run", "callbacks": [interrupt], "normalise": True}
     several |= {**all_inputs(start), **TOPK, "device": "cpu"}
     try:
         sdl.fit(X, **several)
     except KeyboardInterrupt as error:
         (folder / f"interrupted{rank}").write_text(str(error))
-    sdl.fit(X, **several).save(folder / f"latents{rank}")
+    sdl.fit(X, **several).save(folder / f"resumed{rank}")
     (folder / f"rows{rank}.json").write_text(json.dumps(rows))
     sdl.fit(X, **several).save(folder / f"opened{rank}")
 

@@ -1,10 +1,9 @@
 """Every method's fast path computes the same latents, reconstructions and gradients as its dense definition.
 
 `sdl.check_method` compares them on the CPU, with training, saving, resuming and export. The tests below compare the
-same cases on other kernels and on several processes.
+same cases on other kernels.
 """
 
-import copy
 from typing import get_args
 
 import pytest
@@ -15,12 +14,9 @@ from sdlcore.config import SELECTING, Activation, Config
 from sdlcore.fitting import method_checks as checks
 from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
 from sdlcore.model.encoding import Scales
-from sdlcore.parallel.groups import Processes
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.sparse.kernels.interface import Kernels
-from sdlcore.training.distributed import divide
 from tests.conftest import REPOSITORY, registering
-from tests.parallel.threads import together
 
 OURS = get_args(Activation)
 PLUGINS = {
@@ -39,8 +35,6 @@ SETTINGS = {
     "matching_pursuit": {"tied": True, "decoder_norm": "unit"},
 }
 """Settings that methods need beside the defaults of `check_method`."""
-WHOLE = ("near_largest", "lista", "matching_pursuit")
-"""Methods that compare or decode the latents of a sample, of which a process would have a part."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,31 +68,6 @@ def test_torchs_operators_compute_the_definition(name, batch):
     assert_close(
         forward_and_backward(model, x, target, config, Kernels()), forward_and_backward(dense, x, target, config)
     )
-
-
-# Of equal entries in a batch, BatchTopK keeps the first process's.
-@pytest.mark.parametrize(
-    ("name", "batch"),
-    [
-        (name, batch)
-        for name in SEARCHED
-        for batch in BATCHES
-        if name not in WHOLE and (name, batch) != ("batchtopk", "ties")
-    ],
-)
-def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name, batch):
-    model, x, target, config = example_model(name, batch)
-    expected = forward_and_backward(without_search(model), x, target, config)
-
-    def work(group):
-        mine = copy.deepcopy(model)
-        divide(mine, Processes(latents=group))
-        return forward_and_backward(mine, x, target, config)
-
-    first, second = together(2, work)
-    for key in [*model.latent_names, "latents"]:
-        first[key] = torch.cat([first[key], second[key]], dim=1 if key == "latents" else 0)
-    assert_close(first, expected)
 
 
 @pytest.mark.parametrize("name", ["topk_ista", "squared_topk"])

@@ -57,7 +57,7 @@ from sdlcore.model.losses.term import Term, TermInputs
 
 def l2(inputs: TermInputs) -> Tensor:
     """E sum_i x_q,i^2."""
-    return inputs.model.processes.latents.sum(inputs.out.values.square().sum()) / inputs.out.support.n_samples
+    return inputs.out.values.square().sum() / inputs.out.support.n_samples
 
 
 TERM = Term("l2", l2, "l2")

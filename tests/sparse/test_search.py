@@ -1,12 +1,17 @@
-"""Searches find the entries of their masks."""
+"""Searches find the entries of their masks, also if several processes share a batch."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.processes import Processes
+from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.search import Above, LargestPerBatch, LargestPerSample
-from sdlcore.sparse.support import subset
+from sdlcore.sparse.support import Entries, full_support, subset
 from tests.preactivations import drawn, given_as
 
 seeds = st.integers(0, 10_000)
@@ -58,3 +63,48 @@ def test_ranks_say_what_a_smaller_k_would_keep(kind, seed, k):
     assert torch.equal(part.offsets, expected.offsets)
     assert torch.equal(part.columns, expected.columns)
     assert torch.equal(support.columns[places], part.columns)
+
+
+class Threads(Processes):
+    """One of several threads, which exchange tensors through memory."""
+
+    def __init__(self, rank, shared, barrier):
+        self.rank, self.size, self.shared, self.barrier = rank, len(shared), shared, barrier
+
+    def exchange(self, x):
+        self.shared[self.rank] = x
+        self.barrier.wait(60)
+        parts = list(self.shared)
+        self.barrier.wait(60)
+        return parts
+
+    def counts(self, n):
+        return self.exchange(n)
+
+    def gather(self, x_N):
+        parts = self.exchange(x_N)
+        longest = max(map(len, parts))
+        return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=-torch.inf) for x in parts])
+
+
+def narrowed_and_ranked(search, values_BQ):
+    support = full_support(*values_BQ.shape, kernels_for(values_BQ.device), values_BQ.device)
+    narrowed, pre_N = search.narrow(Entries(support, values_BQ.flatten()))
+    return narrowed.dense(pre_N), search.ranks(values_BQ.flatten(), support)
+
+
+@given(seed=seeds, k=st.integers(1, 8), size=st.sampled_from([2, 3]))
+def test_processes_find_the_largest_of_a_batch_whose_samples_they_divide(seed, k, size):
+    # few distinct numbers, so that many are equal; positive, as entries are
+    values_BQ = torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).float()
+    shared, barrier = [None] * size, threading.Barrier(size)
+
+    def work(rank):
+        search = LargestPerBatch(k).among(Threads(rank, shared, barrier))
+        return narrowed_and_ranked(search, values_BQ.split(6 // size)[rank])
+
+    with ThreadPoolExecutor(size) as pool:
+        mask, ranks = (torch.cat(each) for each in zip(*pool.map(work, range(size)), strict=True))
+    expected, expected_ranks = narrowed_and_ranked(LargestPerBatch(k), values_BQ)
+    assert torch.equal(mask, expected)
+    assert torch.equal(ranks, expected_ranks)

@@ -13,14 +13,14 @@ import torch
 from safetensors import safe_open
 
 from sdlcore.model.saving import load_model
-from sdlcore.parallel.groups import Group, Processes
+from sdlcore.processes import Processes
 from sdlcore.sparse.kernels import int8
 from sdlcore.training.history import read_history
 from tests.forking import Forking
 from tests.int8 import with_int8
 from tests.stores import write_store
 from tests.training.test_loop import without_seconds
-from tests.training.together import BASE, SCRIPT, X, splits_of, training
+from tests.training.together import BASE, SCRIPT, X, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
 CASES = {
@@ -55,8 +55,6 @@ CASES = {
     "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, **RESAMPLED},
     "tied crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "tied": True, "lambda_anchor": 0.5},
     "frozen": {"activation": "topk", "k": 4, "frozen": "encoder"},
-    "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [30, 48], "contrast": 0.3},
-    "contrast of the first process": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48], "contrast": 0.3},
     "archetypes": {"activation": "topk", "k": 4, "archetypes": 10, "relaxation": 0.5},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
@@ -94,7 +92,7 @@ def kernels(request):
 
 @pytest.fixture(scope="module")
 def trained(together, kernels, tmp_path_factory):
-    """Return the folder of all cases, trained by two processes that divide samples or latents."""
+    """Return the folder of all cases, trained by two processes."""
     folder = tmp_path_factory.mktemp("together")
     cases = {name: case for name, case in CASES.items() if int8.is_exact() or case.get("precision") != "int8"}
     (folder / "cases.json").write_text(json.dumps(cases))
@@ -118,16 +116,15 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
         assert history[-1]["aux"] > 0, "it tests what it is there for"
     double = model.W_enc.dtype == torch.float64
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if double else {"rtol": 1e-3, "atol": 1e-4}
-    for split in splits_of(settings):
-        whole, rows = tensors_and_history(trained / f"{case}.{split}.0.safetensors")
-        torch.testing.assert_close(whole, dict(model.state_dict()), **tolerance)
-        second, _ = tensors_and_history(trained / f"{case}.{split}.1.safetensors")
-        torch.testing.assert_close(second, whole, rtol=0, atol=0)
-        for row, expected in zip(rows, history, strict=True):
-            assert row.keys() == expected.keys()
-            names = row.keys() - {"seconds"}
-            values = [[float(each[name]) for name in names] for each in (row, expected)]
-            np.testing.assert_allclose(*values, rtol=1e-6 if double else 1e-3)
+    first, rows = tensors_and_history(trained / f"{case}.0.safetensors")
+    torch.testing.assert_close(first, dict(model.state_dict()), **tolerance)
+    second, _ = tensors_and_history(trained / f"{case}.1.safetensors")
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+    for row, expected in zip(rows, history, strict=True):
+        assert row.keys() == expected.keys()
+        names = row.keys() - {"seconds"}
+        values = [[float(each[name]) for name in names] for each in (row, expected)]
+        np.testing.assert_allclose(*values, rtol=1e-6 if double else 1e-3)
 
 
 RUN = {**BASE, "activation": "batchtopk", "k": 4, "normalise": True, "steps": 60, "checkpoint_every": 10, **RESAMPLED}
@@ -140,9 +137,9 @@ def store(tmp_path_factory):
     return path
 
 
-def command(store: Path, folder: Path, split: str, **settings) -> list[str]:
+def command(store: Path, folder: Path, **settings) -> list[str]:
     words = ["--settings", json.dumps({**RUN, **settings}), "--seed", "3", "--device", "cpu", "--store", str(store)]
-    return [str(SCRIPT), *words, "--out", str(folder), "--split", split, "--threads", "2"]
+    return [str(SCRIPT), *words, "--out", str(folder), "--threads", "2"]
 
 
 def history(folder: Path) -> list[dict]:
@@ -160,13 +157,12 @@ def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, w
     assert (folder / "checkpoint.safetensors").exists()
 
 
-@pytest.mark.parametrize("split", [pytest.param("samples", marks=pytest.mark.slow), "latents"])
-def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_path, split):
+def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_path):
     whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
-    together.train(log, command=command(store, whole, split))
+    together.train(log, command=command(store, whole))
     assert together.end() == [0, 0], log.read_text()
-    kill_after_a_checkpoint(together, log, killed, 2, command(store, killed, split))
-    together.train(log, command=command(store, killed, split))
+    kill_after_a_checkpoint(together, log, killed, 2, command(store, killed))
+    together.train(log, command=command(store, killed))
     assert together.end() == [0, 0], log.read_text()
     assert log.read_text().count("resuming from step") == 1, "the first process says so, of the one that was killed"
     for name in ("model.safetensors", "config.json"):
@@ -174,8 +170,8 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     assert history(killed) == history(whole)
     assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}
     facts = json.loads((whole / "config.json").read_text())
-    assert (facts["processes"], facts["split"]) == (2, split)
-    together.train(log, command=command(store, killed, split))  # finished: all processes open it
+    assert facts["processes"] == 2
+    together.train(log, command=command(store, killed))  # finished: all processes open it
     assert together.end() == [0, 0], log.read_text()
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
@@ -183,10 +179,10 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
 @pytest.mark.slow
 def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, tmp_path):
     alone, moved, log = tmp_path / "alone", tmp_path / "moved", tmp_path / "log"
-    together.train(log, 1, command=command(store, alone, "samples"))
+    together.train(log, 1, command=command(store, alone))
     assert together.end() == [0], log.read_text()
-    kill_after_a_checkpoint(together, log, moved, 1, command(store, moved, "samples"))
-    together.train(log, command=command(store, moved, "latents"))
+    kill_after_a_checkpoint(together, log, moved, 1, command(store, moved))
+    together.train(log, command=command(store, moved))
     assert together.end() == [0, 0], log.read_text()
     assert "resuming from step" in log.read_text()
     expected, state = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
@@ -201,11 +197,11 @@ def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, t
     ],
 )
 def test_processes_that_read_different_files_are_refused(other, message):
-    class Apart(Group):
+    class Apart(Processes):
         size = 2
 
         def counts(self, n):
             return [n, other(n)]
 
     with pytest.raises(ValueError, match=message):
-        training(CASES["topk"], Processes(samples=Apart()))
+        training(CASES["topk"], Apart())

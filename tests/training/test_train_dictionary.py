@@ -8,7 +8,6 @@ import sdlcore as sdl
 from sdlcore.config import Config, ModelConfig
 from sdlcore.data.anchors import Anchors
 from sdlcore.model.coder import SparseCoder
-from sdlcore.parallel.groups import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.train_dictionary import ANCHOR_WEIGHTS, anchored_share, choose_weight
 
@@ -46,20 +45,6 @@ def test_the_anchored_share_counts_columns_near_an_anchor_with_its_sign():
         model.W_dec[:3] = torch.tensor([[0.2, 0.01, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]])
     assert anchored_share(model, anchors, 0.95) == pytest.approx(1 / 3)
     assert anchored_share(model, anchors, 0.5) == pytest.approx(2 / 3)
-
-
-def test_processes_that_divide_latents_count_together():
-    class Second(Group):
-        rank, size = 1, 2
-
-        def sum(self, x):
-            return x + 2  # the first process's value
-
-    model = SparseCoder.from_config(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
-    model.processes = Processes(latents=Second())
-    with torch.no_grad():
-        model.W_dec[:2] = torch.tensor([[0.0, 0.0, 0.5], [1.0, 0.0, 0.0]])
-    assert anchored_share(model, torch.eye(3), 0.95) == 1.0
 
 
 def test_a_training_takes_the_chosen_weight_and_says_so():

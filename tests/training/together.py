@@ -9,23 +9,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
 
 import numba
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.config import Config, check_division
+from sdlcore.config import Config
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import no_scaling
-from sdlcore.parallel.groups import ALONE, Processes
+from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.settings import Split
 from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
 from sdlcore.sparse.kernels.interface import Descent, Kernels
-from sdlcore.training.distributed import divide, processes_of, unite
+from sdlcore.training.distributed import processes_of, share
 from sdlcore.training.loop import train
 from tests.conftest import REPOSITORY
 from tests.forking import serve
@@ -75,7 +73,7 @@ def computing_with(kernels: str) -> Iterator[None]:
 
 
 def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba") -> tuple[SparseCoder, list]:
-    """Train; return the dictionary with the latents of all processes, and the history.
+    """Train; return the dictionary and the history.
 
     ``kernels`` compute in double precision, for which numba would have to compile all of its kernels. Otherwise numba's
     kernels are used.
@@ -96,31 +94,22 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
         centroids = torch.from_numpy(x[: config.archetypes].copy())
         model.archetypes = Archetypes(centroids, config.n_q, config.relaxation)
         model.constrain()
-    if processes.all.size > 1:
-        divide(model, processes)
+    if processes.size > 1:
+        share(model, processes)
     anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.lambda_anchor else None
     generator = torch_stream(1, "resampling")
     with computing_with(kernels if dtype == torch.float64 else "numba"):
         history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
-    unite(model)
     return model, history
 
 
-def splits_of(settings: dict) -> list[Split]:
-    """Return the ways in which two processes can divide a training."""
-    config = Config.from_dict({**BASE, **settings})
-    return [split for split in get_args(Split) if check_division(config, 2, split) is None]
-
-
 def train_cases(folder: Path, kernels: str) -> None:
-    """Train every case of ``cases.json``, divided both ways, and write ``CASE.SPLIT.RANK.safetensors``."""
-    with processes_of("samples", Config.from_dict(BASE)) as (several, _):
+    """Train every case of ``cases.json``, and write ``CASE.RANK.safetensors``."""
+    with processes_of(Config.from_dict(BASE)) as several:
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
-            for split in splits_of(settings):
-                model, history = training(settings, Processes(**{split: several}), kernels)
-                tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-                path = folder / f"{case}.{split}.{several.rank}.safetensors"
-                save_file(tensors, path, {"history": json.dumps(history)})
+            model, history = training(settings, several, kernels)
+            tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            save_file(tensors, folder / f"{case}.{several.rank}.safetensors", {"history": json.dumps(history)})
 
 
 def answer(request: dict) -> None:

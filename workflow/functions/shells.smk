@@ -11,7 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 # Environment variables of every job. PYTHONPATH makes sdlcore and sdlstudy importable, so environments of rules need not
 # have them.
 # OMP_WAIT_POLICY=PASSIVE keeps jobs that share cores from spinning against each other, and costs nothing on idle cores.
-# DEVICE, TENSORBOARD, WANDB and SPLIT are variables instead of params, so that changing them does not train again.
+# DEVICE, TENSORBOARD and WANDB are variables instead of params, so that changing them does not train again.
 # FINISHED matches the folders of finished runs of all configurations: a run that is the same is copied from there.
 variables = {
     "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow")),
@@ -19,7 +19,6 @@ variables = {
     "DEVICE": study.device,
     "TENSORBOARD": "tensorboard" if study.tensorboard else "",
     "WANDB": study.wandb or "",
-    "SPLIT": study.split,
     "FINISHED": "results/*/runs/*/*/*/*/*",
     "CACHE": CACHE,
     "PAPER": FILES.paper,

@@ -33,7 +33,7 @@ rule train:
         plugins=lambda wildcards: as_json(plugins_of(wildcards)),
     shell:
         '{params.python} "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed}'
-        " --device $DEVICE --split $SPLIT --threads {threads} --store {input.store}"
+        " --device $DEVICE --threads {threads} --store {input.store}"
         " --anchors {input.anchors} --start {input.start} --watch {input.watch}"
         ' --finished "$FINISHED" --out "$(dirname {output.model:q})"'
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'

@@ -30,7 +30,7 @@ from sdlcore.fitting.solve import identity_of_solve
 from sdlcore.identity import ENTRY, finished_files, identity, provenance
 from sdlcore.inputs import open_batches
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.settings import Settings, Split
+from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import sha256_of
 from sdlcore.training.checkpoint import describe_checkpoint
@@ -59,8 +59,6 @@ class Run:
     watch: Path | None = None
     """references; the history counts how many of these directions the dictionary recovers"""
     device: Device = "auto"
-    split: Split = "samples"
-    """whether processes started by torchrun divide samples or latents"""
     finished: str = ""
     """pattern of the folders of finished runs: results/*/runs/*/*/*/*/*; the same run is taken from there"""
     tensorboard: Path | None = None
@@ -97,10 +95,10 @@ def train(run: Run, config: Config) -> None:
         "device": run.device,
     }
     with (
-        processes_of(run.split, config) as processes,
+        processes_of(config) as processes,
         open_batches(run.store, folder=run.out, device=run.device) as batches,
     ):
-        if processes.all.rank:  # the first process alone writes
+        if processes.rank:  # the first process alone writes
             logging.getLogger().setLevel(logging.WARNING)
             fit(batches, out=run.out, progress=False, **arguments)
             return

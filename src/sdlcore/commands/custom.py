@@ -28,7 +28,7 @@ from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
 from sdlcore.fitting.start import opened_start, with_architecture
-from sdlcore.settings import Latents, Split, checked
+from sdlcore.settings import Latents, checked
 from sdlcore.storage.files import user_path, write_json, write_text
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import number as number_text
@@ -60,7 +60,6 @@ def fit(
     start: Path | None = None,
     seed: int = 0,
     device: Device = "auto",
-    split: Split = "samples",
     *,
     settings: Annotated[dict[str, Any], *TRAINING],
 ) -> None:
@@ -93,7 +92,7 @@ def fit(
             hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
             raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
         directions = load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
-    options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device, "split": split}
+    options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device}
     dictionary = sdl.fit(**given, out=out, **options, **settings)
     if is_first_process():
         if means is not None:

@@ -15,7 +15,7 @@ from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.parallel.groups import current_processes
+from sdlcore.processes import current_processes
 from sdlcore.storage.files import user_path, write_text
 from sdlcore.training.history import Sink
 from sdlcore.training.loop import Checkpointing
@@ -89,7 +89,7 @@ def open_or_make(
     """
     if folder is None:
         return make(None, [])
-    processes = current_processes().all
+    processes = current_processes()
     leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
     if processes.counts(int(leads and is_finished(folder, facts, recorded)))[0]:
         return Dictionary.load(folder)

@@ -29,8 +29,8 @@ from sdlcore.fitting.checks import check_inputs, warn_of_a_mean, warn_of_error, 
 from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.identity import ENTRY, identity, provenance
 from sdlcore.inputs import gives_batches, open_batches
-from sdlcore.parallel.groups import current_processes
-from sdlcore.settings import Pair, Seed, Split, checked
+from sdlcore.processes import current_processes
+from sdlcore.settings import Pair, Seed, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import Sink
@@ -50,7 +50,6 @@ def fit(
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
-    split: Split = "samples",
     progress: bool = True,
     out: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -94,10 +93,8 @@ def fit(
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
-        auto, cpu, cuda, or a numbered GPU such as cuda:1.
-    split
-        Of several processes that torchrun started, each trains on some samples of every batch (data parallel), or on
-        some latents, for a dictionary larger than one GPU. All of them call this function with the same arguments.
+        auto, cpu, cuda, or a numbered GPU such as cuda:1. If torchrun starts several processes, each gets its own GPU,
+        and trains on a part of every batch; all of them call this function with the same arguments.
     progress
         Show a progress bar.
     out
@@ -129,15 +126,15 @@ def fit(
     RuntimeError
         From torch.distributed, if another of several processes does not respond, or has ended.
     """
-    split, callbacks = checked("split", Split, split), tuple(callbacks)
+    callbacks = tuple(callbacks)
     settings = ({} if config is None else config.named()) | settings
     folder = None if out is None else run_folder(out)
     with opened_fit(x, target, seed, anchors, start, watch, device, folder, settings) as (batches, training):
         training = replace(training, callbacks=callbacks)
         facts = training.facts(batches)
         with (
-            processes_of(split, training.config) as processes,
-            progress_bar(training.config.steps, progress and processes.all.rank == 0) as bar,
+            processes_of(training.config) as processes,
+            progress_bar(training.config.steps, progress and processes.rank == 0) as bar,
         ):
             return training.find(batches, facts, shown_on(bar), folder)
 
@@ -273,11 +270,8 @@ class Fit:
                 callbacks=self.callbacks,
             )
             made, steps = dict(facts), int(history[-1]["step"])
-            if processes.all.size > 1:
-                made |= {
-                    "processes": processes.all.size,
-                    "split": "samples" if processes.samples.size > 1 else "latents",
-                }
+            if processes.size > 1:
+                made["processes"] = processes.size
             if steps < config.steps:
                 made["stopped"] = {"step": steps, "by": "a callback"}
             warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)

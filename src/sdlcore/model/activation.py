@@ -141,8 +141,8 @@ class Encoder(Activation):
     """An encoder that needs more than the pre-activations, such as the decoder.
 
     A subclass writes `encode` instead of `forward`, and no gates. It is then computed densely. A subclass that also
-    returns a `search` is computed by `encode_at`. Prefixes and auxiliary latents work as usual; processes that divide
-    the latents raise an error, and so does ``multi_k`` without a search.
+    returns a `search` is computed by `encode_at`. Prefixes and auxiliary latents work as usual; ``multi_k`` needs a
+    search.
     """
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:

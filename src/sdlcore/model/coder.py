@@ -23,8 +23,8 @@ from sdlcore.model.forward import Forward
 from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model.scaling import Scaling, mean_and_scale, no_scaling
-from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.plugins.registry import extensions
+from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.settings import Latents, Seed, Total, checked, default_of
 from sdlcore.sparse.kernels.choice import kernels_for
@@ -100,8 +100,7 @@ class SparseCoder(nn.Module):
     archetypes
         Parameters that training changes instead of `W_dec`, with ``archetypes``; otherwise, and after `untie`, None.
     processes
-        The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
-        latents.
+        The processes that train the model together, each on a part of every batch.
 
     Raises
     ------
@@ -269,8 +268,7 @@ class SparseCoder(nn.Module):
 
     def _needs_search(self, x_BP: Tensor) -> bool:
         """Return whether `Encoding` encodes these samples, instead of the activation's definition alone."""
-        is_more = isinstance(self.sigma, Encoder) or self.processes.all.size > 1
-        return is_more or len(x_BP) > FEW
+        return isinstance(self.sigma, Encoder) or len(x_BP) > FEW
 
     def _encoding(self, kernels: Kernels) -> Encoding:
         return Encoding(self.config, self.sigma, self.weights, self.processes, kernels)
@@ -320,7 +318,6 @@ class SparseCoder(nn.Module):
             )
         else:
             decoded_BSR = self.archetypes.decode_at(code.decoded, code.support, scales.number, scales.detached)
-        decoded_BSR = self.processes.latents.sum(decoded_BSR)
         aux_BR = None
         if code.has_auxiliary:
             decoded_BSR, aux_BR = decoded_BSR.split([scales.number, 1], dim=1)

@@ -14,9 +14,8 @@ from torch import Tensor
 from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
-from sdlcore.parallel.groups import Processes
-from sdlcore.parallel.search import divided, ranks_among
 from sdlcore.plugins.registry import in_words
+from sdlcore.processes import Processes
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import Preactivations, check_type
 from sdlcore.sparse.products import encode_at
@@ -89,7 +88,7 @@ class Encoding:
     sigma: Activation
     weights: Weights
     processes: Processes
-    """The processes that share the latents, or the samples of a batch."""
+    """The processes that train the model together, each on a part of every batch."""
     kernels: Kernels
 
     def __call__(
@@ -102,7 +101,7 @@ class Encoding:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
         search = self.sigma.search()
-        search = None if search is None else divided(search, self.processes)
+        search = None if search is None else search.among(self.processes)
         if search is None:
             code, pre_aux_N = self.densely(x_BP, scales, aux, precision)
         elif isinstance(self.sigma, Encoder):
@@ -143,12 +142,7 @@ class Encoding:
             both, order = sorted_support(sample_N, latent_N, like=support)
             pre_N = torch.empty_like(order, dtype=pre_N.dtype).index_copy(0, order, encode_at(x_BP, W_enc, b_enc, both))
             pre_N, pre_aux_N = pre_N.split([len(support), len(aux[0])])
-        return SparseCode(support, pre_N, self.values(pre_N, support)), pre_aux_N
-
-    def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        """Return the latents at the entries. Activations that need the minimum of a batch get it over all processes."""
-        support.least_of_all = self.processes.all.least
-        return self.checked(self.sigma.values(pre_N, support), pre_N)
+        return SparseCode(support, pre_N, self.checked(self.sigma.values(pre_N, support), pre_N)), pre_aux_N
 
     def checked(self, latents: Tensor, pre: Tensor) -> Tensor:
         """Return the latents; ValueError if shape or type differ from ``pre``, or a plugin's latents are negative."""
@@ -165,13 +159,10 @@ class Encoding:
         self, sigma: Encoder, x_BP: Tensor, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
     ) -> tuple[SparseCode, Tensor | None]:
         """Return the latents that an encoder computes, and the pre-activations of auxiliary latents."""
-        if self.processes.latents.size > 1:
-            name = self.config.activation
-            raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
         check_type(self.weights.W_enc)
 
         def find(search: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
-            return self.find(divided(search, self.processes), x, W, b, precision)
+            return self.find(search.among(self.processes), x, W, b, precision)
 
         W_enc, b_enc, *_ = self.weights
         code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.kernels, find))
@@ -206,7 +197,6 @@ class Encoding:
         of auxiliary latents."""
         W_enc, b_enc, *_ = self.weights
         for setting, is_set in {
-            "split latents": self.processes.latents.size > 1,
             "precision": precision is not None and precision != W_enc.dtype,
             "multi_k": scales.multi_k,
         }.items():
@@ -224,19 +214,15 @@ class Encoding:
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
         """Return the sample and the latent of each auxiliary latent, as two vectors; None if no latent is dead."""
         W_enc, b_enc, *_ = self.weights
-        latents, (dead, k) = self.processes.latents, auxiliary
-        if not sum(latents.counts(len(dead))):
+        dead, k = auxiliary
+        if not len(dead):
             return None
         dead_BD = torch.addmm(b_enc[dead], x_BP, W_enc[dead].T)
         size_BD = dead_BD.abs() if self.sigma.signed else dead_BD
-        values_BK, places_BK = size_BD.topk(min(k, len(dead)), sorted=False)
-        places_BK, order = places_BK.sort(dim=1)  # the entries of a row of a support are sorted by latent
-        values_BK = values_BK.gather(1, order)
+        places_BK = size_BD.topk(min(k, len(dead)), sorted=False).indices
+        places_BK = places_BK.sort(dim=1).values  # the entries of a row of a support are sorted by latent
         sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
-        if latents.size == 1:
-            return sample_BK.flatten(), dead[places_BK].flatten()
-        kept_BK = ranks_among(values_BK, latents, self.kernels) < k
-        return sample_BK[kept_BK], dead[places_BK[kept_BK]]
+        return sample_BK.flatten(), dead[places_BK].flatten()
 
     def split(
         self,
@@ -257,8 +243,7 @@ class Encoding:
             edges = torch.tensor(scales.multi_k[:-1], device=pre_N.device)
             group_N = torch.bucketize(search.ranks(pre_N, support), edges, right=True)
         elif scales.prefixes:
-            before = self.processes.latents.rank * support.n_q
-            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device) - before
+            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device)
             group_N = torch.bucketize(latent_N, edges, right=True)
         groups = scales.number
         if aux is not None:

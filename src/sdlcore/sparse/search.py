@@ -1,15 +1,16 @@
 """Searches: the rules that select an activation's pre-activations on the fast path.
 
 `Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and finds them without
-keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes share the latents
-or the batch.
+keeping the matrix (`find`). Processes that share a batch find the same entries as a single process.
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from sdlcore.processes import ALONE, Processes
 from sdlcore.sparse.kernels.interface import SparseRows
 from sdlcore.sparse.preactivations import Entries, Preactivations
 from sdlcore.sparse.support import Support, select_entries, sorted_support
@@ -17,6 +18,14 @@ from sdlcore.sparse.support import Support, select_entries, sorted_support
 
 class Search:
     """The pre-activations that may make a latent positive or pass a gradient on."""
+
+    processes: Processes = ALONE
+    """The processes that share a batch. `LargestPerBatch` selects among the samples of all of them."""
+
+    def among(self, processes: Processes) -> Self:
+        """Set the processes that share a batch, and return the search."""
+        self.processes = processes
+        return self
 
     def mask(self, pre: Tensor) -> Tensor:
         """Return the selected pre-activations as a boolean mask (B x n_q)."""
@@ -120,10 +129,6 @@ class LargestPerBatch(Search):
         Number of entries per sample, on average over the batch.
     """
 
-    processes = 1
-    """Number of processes that share the batch's entries."""
-    sample_groups = 1
-    """Number of parts that the batch's samples are divided into."""
     _SAMPLES = 64
     """Number of samples that the first bound is guessed from."""
     _MARGIN = 0.9
@@ -139,10 +144,11 @@ class LargestPerBatch(Search):
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         B, n_q = pre_BQ.shape
-        n_entries = min(round(slack * self.k * B * self.sample_groups), B * n_q * self.processes)
+        size = self.processes.size
+        n_entries = min(round(slack * self.k * B * size), B * n_q * size)
         for bound in self._bounds(pre_BQ, n_entries):
             entries = pre_BQ.above(bound.expand(n_q))
-            number = self._total(len(entries.pre))
+            number = sum(self.processes.counts(len(entries.pre)))
             if number >= n_entries:
                 break
         self.edge = None
@@ -152,14 +158,16 @@ class LargestPerBatch(Search):
         return select_entries(entries, mask_N)
 
     def narrow(self, entries: Entries) -> Entries:
-        batch = entries.support.n_samples * self.sample_groups
-        n_entries = min(self.k * batch, self._total(len(entries.pre)))
+        batch = entries.support.n_samples * self.processes.size
+        n_entries = min(self.k * batch, sum(self.processes.counts(len(entries.pre))))
         return select_entries(entries, self._largest(entries.pre, n_entries)[1]) if n_entries else entries
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        order = torch.argsort(pre_N, descending=True, stable=True)
-        places = torch.arange(len(order), device=order.device) // support.n_samples
-        return torch.empty_like(order).scatter_(0, order, places)
+        every = self.processes.gather(pre_N)
+        order = torch.argsort(every.flatten(), descending=True, stable=True)
+        places = torch.arange(len(order), device=order.device) // (support.n_samples * self.processes.size)
+        ranks = torch.empty_like(order).scatter_(0, order, places)
+        return ranks.view(every.shape)[self.processes.rank, : len(pre_N)]
 
     def _bounds(self, pre_BQ: Preactivations, n_entries: int) -> Iterator[Tensor]:
         """Yield bounds that should let the ``n_entries`` largest pass, ever lower, down to zero."""
@@ -167,26 +175,24 @@ class LargestPerBatch(Search):
         if self.edge is not None:
             yield self._MARGIN * self.edge
         sample = pre_BQ.sample_rows(max(1, B // self._SAMPLES))
-        place = min(sample.numel(), int(1.5 * n_entries / self.processes * len(sample) / B) + 4)
-        guess = self._least(sample.flatten().topk(place).values[-1])
+        place = min(sample.numel(), int(1.5 * n_entries / self.processes.size * len(sample) / B) + 4)
+        guess = self.processes.least(sample.flatten().topk(place).values[-1])
         if guess > 0:
             yield guess
         yield pre_BQ.product.b.new_zeros(())
 
-    def _total(self, n: int) -> int:
-        """Return the sum of ``n`` over processes."""
-        return n
-
-    def _least(self, x: Tensor) -> Tensor:
-        """Return the minimum of a 0-d tensor over processes."""
-        return x
-
     def _largest(self, values_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return the smallest of the ``number`` largest values, and a mask of these; of equal values, the first."""
-        edge = values_N.kthvalue(len(values_N) - number + 1).values
+        """Return the smallest of the ``number`` largest values of all processes, and a mask of this process's among
+        them; of equal values, the first, in the order of processes."""
+        rank, few_N = self.processes.rank, values_N
+        if self.processes.size > 1 and len(values_N) > number:
+            few_N = values_N.topk(number, sorted=False).values
+        every = self.processes.gather(few_N)
+        edge = every.flatten().kthvalue(every.numel() - number + 1).values
         mask = values_N > edge
         at_edge = (values_N == edge).nonzero().squeeze(1)
-        mask[at_edge[: max(0, number - int(mask.sum()))]] = True
+        room = number - int((every > edge).sum()) - int((every[:rank] == edge).sum())
+        mask[at_edge[: max(0, room)]] = True
         return edge, mask
 
 

@@ -1,6 +1,5 @@
 """The support of a batch's codes: the entries that may be nonzero."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -44,8 +43,6 @@ class Support:
         self.n_q = n_q
         self.kernels = kernels
         self.groups = groups
-        self.least_of_all: Callable[[Tensor], Tensor] = lambda x: x
-        """Takes the minimum of a 0-d tensor over processes that hold other entries of the batch."""
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -75,7 +72,7 @@ class Support:
     def smallest_positive(self, values_N: Tensor) -> Tensor:
         """Return the smallest positive value of the batch (0-d), or infinity if there is none."""
         infinity = values_N.new_full((1,), torch.inf)
-        return self.least_of_all(torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min())
+        return torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min()
 
     def dense(self, values_N: Tensor) -> Tensor:
         """Return the values as B x n_q, with zeros elsewhere; groups of a sample are added."""

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.memory import in_large_pages
-from sdlcore.parallel.groups import Group
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Descent, Kernels
 
@@ -30,10 +29,6 @@ class Adam:
         Largest norm of the whole gradient; None for no limit.
     on_sphere
         Parameters (matrices) whose rows have norm one.
-    group
-        Processes that train other parameters of the same model.
-    shared
-        Parameters that all of these processes have. The norm of the whole gradient counts them once.
     kernels
         Kernels to compute with; None for the default of the parameters' device (`kernels_for`).
     weight_decay
@@ -52,8 +47,6 @@ class Adam:
         parameters: Iterable[nn.Parameter],
         clip: float | None = None,
         on_sphere: Iterable[Tensor] = (),
-        group: Group | None = None,
-        shared: Iterable[Tensor] = (),
         kernels: Kernels | None = None,
         weight_decay: float = 0.0,
     ) -> None:
@@ -64,8 +57,6 @@ class Adam:
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.gradient_norm = torch.zeros((), dtype=torch.float32)
         self._on_sphere = {id(p) for p in on_sphere}
-        self._group = group or Group()
-        self._counted_elsewhere = {id(p) for p in shared} if self._group.rank else set()
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -99,11 +90,9 @@ class Adam:
             if self.weight_decay and p.ndim > 1 and id(p) not in self._on_sphere:
                 p.mul_(1 - lr * self.weight_decay)
             descents.append(Descent(p, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"], along))
-            if id(p) in self._counted_elsewhere:
-                squares[-1].zero_()
         if not trained:
             self.gradient_norm = torch.zeros((), dtype=torch.float32)
             return
-        self.gradient_norm = self._group.sum(torch.stack(squares).sum()).sqrt()
+        self.gradient_norm = torch.stack(squares).sum().sqrt()
         scale = None if self.clip is None else (self.gradient_norm / self.clip).clamp(min=1.0)
         self.kernels.adam(descents, lr, BETAS, EPS, scale)

@@ -15,7 +15,6 @@ from sdlcore.extras import extra
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling, scale_latents
-from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 
 
@@ -61,16 +60,14 @@ def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
     """
     if model.config.init_l0 is not None:
         pre_BQ = x_BP @ model.W_enc.T + model.b_enc
-        threshold = _threshold(pre_BQ, model.config.init_l0, model.processes.latents)
+        threshold = _threshold(pre_BQ, model.config.init_l0)
         model.sigma.start_at(threshold, model.b_enc)
 
 
-def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
+def _threshold(pre_BQ: Tensor, l0: float) -> Tensor:
     """Return the value that ``l0`` pre-activations of a sample exceed on average."""
-    n_active = min(round(l0 * len(pre_BQ)), pre_BQ.numel() * latents.size)
-    largest = pre_BQ.flatten().topk(max(1, min(n_active, pre_BQ.numel()))).values
-    if latents.size > 1:
-        largest = latents.gather(largest).flatten().topk(max(1, n_active)).values
+    n_active = min(round(l0 * len(pre_BQ)), pre_BQ.numel())
+    largest = pre_BQ.flatten().topk(max(1, n_active)).values
     if not largest[-1] > 0:
         raise ValueError(f"init_l0 = {l0} is more than the mean number of positive pre-activations; lower it")
     return largest[-1]

@@ -9,7 +9,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
-from sdlcore.parallel.groups import Group
+from sdlcore.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +26,19 @@ class Interruption:
     ----------
     stop
         An event that ends trainings in other threads; signals reach only the main thread.
-    group
+    processes
         The processes that train together. A signal to any of them ends the whole training.
     """
 
-    def __init__(self, stop: Event | None, group: Group) -> None:
-        self._stop, self._group = stop, group
+    def __init__(self, stop: Event | None, processes: Processes) -> None:
+        self._stop, self._processes = stop, processes
         self.signal: int | None = None
         """The signal received, or None."""
 
     def ends(self) -> bool:
-        """Return whether the training must end. All processes of the group must call this method after each step."""
+        """Return whether the training must end. All processes must call this method after each step."""
         ends = self.signal is not None or (self._stop is not None and self._stop.is_set())
-        return any(self._group.counts(int(ends)))
+        return any(self._processes.counts(int(ends)))
 
     def error(self, message: str) -> BaseException:
         """Return the exception that ends the training: SystemExit with a shell's status for SIGTERM, else
@@ -50,13 +50,13 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(take_signals: bool, stop: Event | None, group: Group) -> Iterator[Interruption]:
+def interruptible(take_signals: bool, stop: Event | None, processes: Processes) -> Iterator[Interruption]:
     """Yield an `Interruption`, which records requests to end the training.
 
     If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first
     one does outside this context.
     """
-    interruption = Interruption(stop, group)
+    interruption = Interruption(stop, processes)
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:

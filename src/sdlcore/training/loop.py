@@ -74,8 +74,7 @@ def train(
     ----------
     model
         A freshly initialised model. It is trained on normalised activations; `normalisation.fold` then adapts it to raw
-        ones. If several processes train it, each calls this function with its part
-        (`sdlcore.training.distributed.divide`).
+        ones. If several processes train it, each calls this function (`sdlcore.training.distributed.share`).
     batches
         A function of the step, counted from 0, that returns x_p (B x n_p) and x_r (B x n_r) in float32. It is called in
         a background thread.
@@ -129,7 +128,7 @@ def train(
     training.resume()
     if not training.done:
         ((_, x_p, x_r),) = read_ahead(batches, 0, 1, device)
-        if len(set(model.processes.all.counts(zlib.crc32(x_p.cpu().numpy().tobytes())))) > 1:
+        if len(set(model.processes.counts(zlib.crc32(x_p.cpu().numpy().tobytes())))) > 1:
             raise ValueError(
                 "processes read different first batches; give all of them the same x, and a DataLoader that shuffles a "
                 "generator with a seed"
@@ -139,7 +138,7 @@ def train(
     training.history.show()
     with (
         closing(read_ahead(batches, training.done, settings.steps, device, AHEAD)) as ahead,
-        interruptible(checkpointing is not None, stop, model.processes.all) as interruption,
+        interruptible(checkpointing is not None, stop, model.processes) as interruption,
     ):
         for row in training.history.rows:
             training.call_back(row)
@@ -193,7 +192,7 @@ class _Training:
         """Restore the checkpoint of this training, if it exists."""
         if self.checkpointing and (checkpoint := load_checkpoint(self.checkpointing.path)):
             self._restore(checkpoint, self.checkpointing.path)
-        if len(steps := set(self.processes.all.counts(self.done))) > 1:
+        if len(steps := set(self.processes.counts(self.done))) > 1:
             raise ValueError(
                 f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run "
                 "folder"
@@ -248,34 +247,33 @@ class _Training:
         broken = {name: f"{name} is {mean}" for name, mean in means.items() if not math.isfinite(mean)}
         if broken.keys() - {"fvu"}:
             raise self.diverged(", ".join(broken.values()), self.done)
-        if (weight := self._broken_weight()) is not None:
+        # the losses do not show a weight that is not finite, since NaN activates no latent
+        if (weight := not_finite(self.model.state_dict())) is not None:
             raise self.diverged(weight, self.done)
         del means["input_norm"]
-        dead = self.processes.latents.mean(self.take_step.dead.mask().float().mean())
+        dead = self.take_step.dead.mask().float().mean()
         row = {"step": self.done, "samples": self.samples, **means, "dead_fraction": float(dead)}
         row |= self.take_step.columns()
         row |= {"resampled": self.window.resampled, "seconds": round(self.seconds(), 3)}
         if self.watch:
             began = time.perf_counter()
             self.model.write_rows()
-            rows_of = self.normalisation.raw_rows(self.model)
-            rows_of = {side: self.processes.latents.whole(W) for side, W in rows_of.items()}
-            row |= self.watch(rows_of)  # only the first process's numbers are used
+            row |= self.watch(self.normalisation.raw_rows(self.model))
             self.started += time.perf_counter() - began
         return row
 
     def call_back(self, row: Row) -> bool:
         """Call the user's callbacks in the first process; return whether any of them stops the training."""
-        callbacks = () if self.processes.all.rank else self.callbacks  # rows of other processes lack the watch
+        callbacks = () if self.processes.rank else self.callbacks
         stopping = [stops(callback(dict(row))) for callback in callbacks]  # calls all of them
-        return any(self.processes.all.counts(sum(stopping)))
+        return any(self.processes.counts(sum(stopping)))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         assert self.checkpointing is not None
         counters = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
         tensors = self.take_step.state() | counters | self.window.state()
-        if self.processes.all.rank == 0:
+        if self.processes.rank == 0:
             checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
             save_checkpoint(path, checkpoint, self.checkpointing.facts)
         self.saved, self._next_checkpoint = self.done, self.done + self.settings.checkpoint_every
@@ -283,7 +281,7 @@ class _Training:
     def interrupted(self, interruption: Interruption) -> BaseException:
         """Write a checkpoint, and return the exception that ends the training."""
         # keep the previous checkpoint if weights are no longer finite
-        if self.checkpointing and self.window.is_finite() and self._broken_weight() is None:
+        if self.checkpointing and self.window.is_finite() and not_finite(self.model.state_dict()) is None:
             self.save(self.checkpointing.path)
         checkpoint = self._last_checkpoint()
         remedy = f"the same call resumes from the checkpoint {checkpoint}" if checkpoint else "there is no checkpoint"
@@ -299,12 +297,6 @@ class _Training:
 
     def _last_checkpoint(self) -> str | None:
         return f"of step {self.saved} in {self.checkpointing.path}" if self.checkpointing and self.saved else None
-
-    def _broken_weight(self) -> str | None:
-        """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
-        weight = not_finite(self.model.state_dict())
-        elsewhere = any(self.processes.all.counts(int(weight is not None)))
-        return weight or ("a weight of another process is not finite" if elsewhere else None)
 
 
 class _Window:

@@ -61,12 +61,10 @@ def resample(
     FloatingPointError
         If the loss of a sample is not finite.
     """
-    latents = model.processes.latents
     mask_Q = dead.mask()
-    mask_Q[: max(0, spare - latents.rank * len(mask_Q))] = False
+    mask_Q[:spare] = False
     index = mask_Q.nonzero().squeeze(1)
-    counts = latents.counts(len(index))
-    if not sum(counts):
+    if not len(index):
         return 0
     training = model.training
     model.eval()
@@ -74,22 +72,20 @@ def resample(
     loss_B = (x_BR - out.x_hat).square().sum(-1)
     model.train(training)
     # every process draws by the losses of the first one: rounded differently, its own might lead to other samples
-    weights_B = model.processes.all.first(loss_B).square().cpu().double()
+    weights_B = model.processes.first(loss_B).square().cpu().double()
     if not weights_B.isfinite().all():
         raise FloatingPointError("the loss of samples to resample from is not finite")
     # without replacement, because two latents at one sample would be clones; samples without loss need no latent
-    number = min(sum(counts), int((weights_B > 0).sum()))
+    number = min(len(index), int((weights_B > 0).sum()))
     if not number:
         return 0
     chosen = torch.multinomial(weights_B, number, generator=generator).to(x_BP.device)
-    before = sum(counts[: latents.rank])
-    chosen = chosen[before : before + len(index)]
-    index = index[: len(chosen)]
-    living = sum(latents.counts(int((~mask_Q).sum())))
+    index = index[:number]
+    living = int((~mask_Q).sum())
     norm, decoder_norm = x_BP.new_ones(2)
     if living:
-        norm = latents.sum(model.W_enc[~mask_Q].norm(dim=1).sum()) / living
-        decoder_norm = latents.sum(model.W_dec[~mask_Q].norm(dim=1).sum()) / living
+        norm = model.W_enc[~mask_Q].norm(dim=1).sum() / living
+        decoder_norm = model.W_dec[~mask_Q].norm(dim=1).sum() / living
     left_BR = x_BR if out.linear is None else x_BR - out.linear
     model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(left_BR[chosen] - model.b_dec)
     share = 1.0 if model.config.selects else ENCODER_SHARE

@@ -43,17 +43,13 @@ class TrainingStep:
         self.model = model
         self.config = config
         self.processes = model.processes
-        here = self.processes.latents.part(model.config.n_q)
-        self.anchors = None if anchors is None else (anchors[0][here], anchors[1][here])
+        self.anchors = anchors
         self.trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
-        of_all = [p for p, name in self.trained.items() if name not in model.latent_names]
-        clip, latents = config.gradient_clip, self.processes.latents
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """Kernels of all steps, which keep large buffers for the next step."""
-        decay = config.weight_decay
-        self.optimizer = Adam(self.trained, clip, on_sphere, latents, of_all, self.kernels, decay)
+        self.optimizer = Adam(self.trained, config.gradient_clip, on_sphere, self.kernels, config.weight_decay)
         self.now = scheduled(config, 0)
         """Scheduled values of the last step."""
         keep_freed_memory()
@@ -92,19 +88,16 @@ class TrainingStep:
         """
         self._schedule(step)
         metrics, firings_Q = self._gradients(x_BP, x_BR, step)
-        sample_group = self.processes.samples
-        if len(self.firings):
-            self.firings += sample_group.sum(firings_Q.float())
-        fired_Q = firings_Q > 0
-        if sample_group.size > 1:
-            sample_group.add([p.grad for p in self.trained if p.grad is not None])
+        if self.processes.size > 1:
+            self.processes.add([firings_Q, *(p.grad for p in self.trained if p.grad is not None)])
             self.kernels.gradient_norms.clear()  # the known norms cover only this process's part
-            over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
+            over_all = self.processes.mean(torch.stack([value.double() for value in metrics.values()]))
             metrics = dict(zip(metrics, over_all, strict=True))
-            fired_Q = sample_group.any(fired_Q)
+        if len(self.firings):
+            self.firings += firings_Q
         self._descend()
         metrics["gradient_norm"] = self.optimizer.gradient_norm
-        self.dead.update(fired_Q, len(x_BP))
+        self.dead.update(firings_Q > 0, len(x_BP))
         self.penalty.adjust(metrics)
         return metrics
 
@@ -122,29 +115,29 @@ class TrainingStep:
 
         Return the loss and its terms (means over the parts), and how many samples activated each latent.
         """
-        now, group, n_parts = self.now, self.processes.samples, self.config.accumulate
+        now, processes, n_parts = self.now, self.processes, self.config.accumulate
         if len(x_BP) % n_parts:
             raise ValueError(f"batch {step} of x has {len(x_BP)} samples, which accumulate = {n_parts} must divide")
         part_length = len(x_BP) // n_parts
-        share_length = part_length // group.size
+        share_length = part_length // processes.size
         penalty, anchored_rows = self.penalty.use(now.penalty), self._anchored_rows()
         self.kernels.gradient_norms.clear()
         metrics: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
-        for start in range(group.rank * share_length, len(x_BP), part_length):
+        for start in range(processes.rank * share_length, len(x_BP), part_length):
             share_p = x_BP[start : start + share_length]
             share_r = share_p if x_BR is x_BP else x_BR[start : start + share_length]
             out = self.model(share_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels)
             inputs = TermInputs(self.model, share_r, out, self.config, self.anchors, anchored_rows, step, now.exponent)
             terms = total_loss(inputs, penalty, now.anchoring)
             if self.trained:  # a frozen model may have no parameter left to train
-                (terms["loss"] / (n_parts * group.size)).backward()
+                (terms["loss"] / (n_parts * processes.size)).backward()
             with torch.no_grad():
                 if now.next_exponent != now.exponent:
                     terms[NEXT_L1] = term_of("l1").compute(inputs._replace(exponent=now.next_exponent))
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
-                terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(share_p.dtype) / share_length
+                terms["l0"] = fires_N.sum().to(share_p.dtype) / share_length
                 for name, value in terms.items():
                     metrics[name] = metrics.get(name, 0.0) + value.detach() / n_parts
         if anchored_rows is not None:
@@ -220,7 +213,7 @@ class TrainingStep:
         self.model.sigma.constrain()  # the optimiser normalises unit rows
 
     def state(self) -> dict[str, Tensor]:
-        """Return all tensors that the next step depends on. Only the first process gets them for all latents."""
+        """Return all tensors that the next step depends on."""
         self.model.write_rows()
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
@@ -230,21 +223,13 @@ class TrainingStep:
         if len(self.firings):
             tensors["firings"] = self.firings
         tensors |= {"silent": self.dead.silent, "log_penalty": self.penalty.log}
-        chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
-        if self._auxiliary is not None:
-            chosen_Q[self._auxiliary.dead] = True
-        tensors["auxiliary"] = chosen_Q
-        latents = self.processes.latents
-        tensors = {name: latents.whole(value) if self._is_by_latent(name) else value for name, value in tensors.items()}
-        return tensors | {"auxiliary": tensors["auxiliary"].nonzero().squeeze(1)}
+        no_latent = torch.zeros(0, dtype=torch.int64)
+        tensors["auxiliary"] = no_latent if self._auxiliary is None else self._auxiliary.dead
+        return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore a state that `state` returned."""
-        device, part = self.model.W_enc.device, self.processes.latents.part(self.model.config.n_q)
-        chosen_Q = torch.zeros(self.model.config.n_q, dtype=torch.bool)
-        chosen_Q[tensors["auxiliary"]] = True
-        tensors = tensors | {"auxiliary": chosen_Q}
-        tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
+        device = self.model.W_enc.device
         weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
         for p, name in self.trained.items():
@@ -257,10 +242,4 @@ class TrainingStep:
         if len(self.firings):
             self.firings = tensors["firings"].to(device)
         if self.config.lambda_aux:
-            dead = tensors["auxiliary"].nonzero().squeeze(1)
-            self._auxiliary = Auxiliary(dead.to(device), self.config.k_aux)
-
-    def _is_by_latent(self, name: str) -> bool:
-        """Whether a tensor of the state has one row per latent."""
-        name, _, key = name.removeprefix("model/").partition("/")
-        return name in ("silent", "auxiliary", "firings") or (name in self.model.latent_names and key != "step")
+            self._auxiliary = Auxiliary(tensors["auxiliary"].to(device), self.config.k_aux)

@@ -14,10 +14,10 @@ from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.scaling import Scaling, no_scaling
 from sdlcore.model.scaling import directions as scaled_directions
-from sdlcore.parallel.groups import ALONE, Processes
+from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.training import normalisation
-from sdlcore.training.distributed import divide, unite
+from sdlcore.training.distributed import share
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Callback, Checkpointing, train
@@ -90,8 +90,8 @@ def train_dictionary(
         model = initial_model(config.model, rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
-        if processes.all.size > 1:
-            divide(model, processes)
+        if processes.size > 1:
+            share(model, processes)
         return model.to(device)
 
     directions = None
@@ -125,7 +125,7 @@ def train_dictionary(
         stop=stop,
         callbacks=callbacks,
     )
-    unite(model)
+    model.processes = ALONE
     scaling.to(model.W_enc.device).fold(model)
     return model, history
 
@@ -176,13 +176,11 @@ def anchored_share(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
     Parameters
     ----------
     model
-        If processes divide its latents, each of them must call this function.
+        A trained model.
     w_r_KR
         k unit directions in the model's (normalised) units.
     cosine
         Threshold of the signed cosine; the sign matters because latents are never negative.
     """
-    latents = model.processes.latents
-    w_own_KR = w_r_KR[latents.part(model.config.n_q)].to(model.W_dec.device)
-    near = torch.nn.functional.cosine_similarity(model.W_dec[: len(w_own_KR)], w_own_KR) > cosine
-    return float(latents.sum(near.sum())) / len(w_r_KR)
+    near = torch.nn.functional.cosine_similarity(model.W_dec[: len(w_r_KR)], w_r_KR.to(model.W_dec.device)) > cosine
+    return float(near.sum()) / len(w_r_KR)

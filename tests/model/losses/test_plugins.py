@@ -24,7 +24,7 @@ def power(registry):
     def power(inputs: TermInputs, *, exponent: Annotated[float, Gt(0)] = 2.0) -> torch.Tensor:
         """E sum_i x_q,i^p."""
         assert inputs.out.norms is not None
-        return inputs.model.processes.latents.sum((inputs.out.values**exponent).sum()) / inputs.out.support.n_samples
+        return (inputs.out.values**exponent).sum() / inputs.out.support.n_samples
 
 
 def test_a_loss_term_is_weighted_and_reported_by_its_name():

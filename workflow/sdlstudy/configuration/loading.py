@@ -23,7 +23,7 @@ from sdlstudy.settings.trees import Tree, branch, merge, nested
 
 __all__ = ["ConfigError", "configure", "load_yaml", "over_default", "read_given", "validate"]
 
-UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python", "plugins")
+UNTRACKED = ("device", "processes", "tensorboard", "wandb", "cache", "peers_python", "plugins")
 """Keys that do not affect results: device, parallelism, logging, caches and plugins' code."""
 OWN_KINDS = tuple(kind for kind in Sources.model_fields if kind not in ("bench", "synth"))
 """Kinds of sources that contain the user's own activations. A new bench is only a variant of the default's."""

@@ -103,7 +103,7 @@ def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
             yield f"{path}: {KINDS[type(run)]} take no anchors; use anchorings: [none]"
         if source.is_streamed and not isinstance(run, CodesConfig):
             yield f"{path}: {KINDS[type(run)]} read stores; set sources.{source.kind}.{cell.source}.stream to false"
-    elif problem := check_division(run, study.processes, study.split):
+    elif problem := check_division(run, study.processes):
         yield f"{path}: {problem}"
     elif run.contrast and source.kind != "language":
         yield f"{path}: contrast compares neighbouring tokens, which only sources of kind language have"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.config import LAMBDA_ANCHOR, AnchorForm
-from sdlcore.settings import Positive, Split, Text
+from sdlcore.settings import Positive, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlstudy.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlstudy.settings.runs import OF_ANCHORINGS, Method, Protocol
@@ -73,11 +73,8 @@ class Study(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of trainings. auto uses a GPU if torch finds one. Not tracked: a change retrains nothing."""
     processes: Annotated[int, Ge(1), Le(1000)] = 1
-    """Number of processes that train each dictionary together, each on its own GPU if there are GPUs. Not tracked: a
-    change retrains nothing."""
-    split: Split = "samples"
-    """How these processes divide the work: by the samples of each batch (data parallel), or by the latents of a
-    dictionary that is too large for one GPU (tensor parallel). Not tracked."""
+    """Number of processes that train each dictionary together, each on a part of every batch, and on its own GPU if
+    there are GPUs. Not tracked: a change retrains nothing."""
     tensorboard: bool = True
     """Also write the history of each run as TensorBoard event files, to tensorboard/ beside the model. Not tracked."""
     wandb: Text | None = None

@@ -43,7 +43,8 @@ class BatchTopK(Selecting):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         latents = torch.relu(pre)
         if self.training:
-            self._follow(support.smallest_positive(latents.detach()))
+            smallest = support.smallest_positive(latents.detach())
+            self._follow(self.batch_search.processes.least(smallest))
         return latents
 
     def _learned(self) -> Tensor:

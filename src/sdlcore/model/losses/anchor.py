@@ -31,7 +31,7 @@ def _compute(inputs: TermInputs) -> Tensor:
     assert inputs.anchors is not None, "lambda_anchor needs anchors"
     model = inputs.model
     W_enc, W_dec = inputs.anchored_rows or (model.W_enc, model.W_dec)
-    return model.processes.latents.sum(anchor(W_enc, W_dec, *inputs.anchors, inputs.config.anchor_form))
+    return anchor(W_enc, W_dec, *inputs.anchors, inputs.config.anchor_form)
 
 
 TERM = Term("anchor", _compute, "lambda_anchor", falls=True)

@@ -1,6 +1,6 @@
 """The contrast of T-SAE: neighbouring tokens have similar high-level latents, and other tokens have different ones."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,16 +9,11 @@ from torch.nn.functional import cross_entropy
 from sdlcore.model.forward import Forward
 from sdlcore.model.losses.term import Term, TermInputs
 
-if TYPE_CHECKING:
-    from sdlcore.model.coder import SparseCoder
-
 SMALLEST = 1e-12
 """Squared norm below which latents have no direction."""
 
 
-def contrast(
-    model: "SparseCoder", out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine"
-) -> Tensor:
+def contrast(out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine") -> Tensor:
     """(H(S) + H(S^T)) / 2, where S_ij compares token i of the batch with the neighbour of token j.
 
     S_ij is the cosine, or the inner product, of the first latents of both tokens. H is the cross-entropy of the rows'
@@ -37,23 +32,21 @@ def contrast(
 
     Parameters
     ----------
-    model, out
-        The model, and its pass over a batch. Row 2 i + 1 is the neighbour of row 2 i.
+    out
+        A model's pass over a batch. Row 2 i + 1 is the neighbour of row 2 i.
     first
         How many latents are compared.
     similarity
         cosine or product.
     """
-    latents = model.processes.latents
     support = out.support
-    here = min(max(first - latents.rank * support.n_q, 0), support.n_q)
-    inside_N = support.columns < here
-    place_N = support.rows // support.groups * here + support.columns
-    codes = out.values.new_zeros(support.n_samples * here).index_add(0, place_N[inside_N], out.values[inside_N])
-    tokens_CQ, neighbours_CQ = codes.view(support.n_samples // 2, 2, here).unbind(1)
-    similarity_CC = latents.sum(tokens_CQ @ neighbours_CQ.T)
+    inside_N = support.columns < first
+    place_N = support.rows // support.groups * first + support.columns
+    codes = out.values.new_zeros(support.n_samples * first).index_add(0, place_N[inside_N], out.values[inside_N])
+    tokens_CQ, neighbours_CQ = codes.view(support.n_samples // 2, 2, first).unbind(1)
+    similarity_CC = tokens_CQ @ neighbours_CQ.T
     if similarity == "cosine":
-        token_C, neighbour_C = (_norms(latents.sum(part.square().sum(1))) for part in (tokens_CQ, neighbours_CQ))
+        token_C, neighbour_C = (_norms(part.square().sum(1)) for part in (tokens_CQ, neighbours_CQ))
         similarity_CC = similarity_CC / (token_C[:, None] * neighbour_C)
     diagonal = torch.arange(len(similarity_CC), device=similarity_CC.device)
     return (cross_entropy(similarity_CC, diagonal) + cross_entropy(similarity_CC.T, diagonal)) / 2
@@ -67,7 +60,7 @@ def _norms(squares_C: Tensor) -> Tensor:
 def _compute(inputs: TermInputs) -> Tensor:
     model, config = inputs.model, inputs.config
     first = config.prefixes[0] if config.prefixes else model.config.n_q
-    return contrast(model, inputs.out, first, config.contrast_similarity)
+    return contrast(inputs.out, first, config.contrast_similarity)
 
 
 TERM = Term("contrast", _compute, "contrast")

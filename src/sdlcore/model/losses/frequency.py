@@ -18,12 +18,11 @@ def frequency(inputs: TermInputs) -> Tensor:
     multiply the weight by `TOO_OFTEN` / p_0. The gradient goes through JumpReLU's smoothed step.
     """
     model, out = inputs.model, inputs.out
-    samples = model.processes.samples
     active_N = smoothed(model, out, "frequency")
     here_Q = active_N.new_zeros(out.support.n_q).index_add(0, out.support.columns, active_N) / out.support.n_samples
     # averaged over processes, this is the square of the mean; each process has the gradient for its own samples
-    all_Q = samples.mean(here_Q.detach())
-    return model.processes.latents.sum((2 * all_Q * here_Q - all_Q.square()).sum()) / TOO_OFTEN
+    all_Q = model.processes.mean(here_Q.detach())
+    return (2 * all_Q * here_Q - all_Q.square()).sum() / TOO_OFTEN
 
 
 TERM = Term("frequency", frequency, "frequency", rises=True)

@@ -8,7 +8,6 @@ from torch.autograd.function import once_differentiable
 
 from sdlcore.model.losses.multi_scale import multi_scale
 from sdlcore.model.losses.term import Term, TermInputs
-from sdlcore.parallel.search import divided
 from sdlcore.sparse.kernels.calling import array, loops
 from sdlcore.sparse.support import Support, assemble
 
@@ -27,7 +26,7 @@ def hierarchical(inputs: TermInputs) -> Tensor:
     if search is None:
         name = model.config.activation
         raise ValueError(f"activation {name} declares no search, which hierarchical needs; leave hierarchical out")
-    ranks_N = divided(search, model.processes).ranks(out.pre.detach(), out.support)
+    ranks_N = search.among(model.processes).ranks(out.pre.detach(), out.support)
     # values of auxiliary latents are zero here, so their groups do not matter; there may be more than k of them
     group_N = ranks_N.clamp(max=k - 1)
     sample_N = out.support.rows // out.support.groups

@@ -32,14 +32,13 @@ def l0(model: "SparseCoder", out: Forward, form: L0Form = "step", target: float 
     TypeError
         If step or quadratic is used with an activation other than JumpReLU.
     """
-    sum_over_latents = model.processes.latents.sum
     if form == "tanh":
-        return sum_over_latents(torch.tanh(TANH_SCALE * weighted_by_decoder(model, out)).sum()) / out.support.n_samples
+        return torch.tanh(TANH_SCALE * weighted_by_decoder(model, out)).sum() / out.support.n_samples
     active_N = smoothed(model, out, "l0")
     if form == "step":
-        return sum_over_latents(active_N.sum()) / out.support.n_samples
+        return active_N.sum() / out.support.n_samples
     assert target is not None, "LossConfig needs target_l0"
-    active_B = sum_over_latents(out.support.sum_by_sample(active_N))
+    active_B = out.support.sum_by_sample(active_N)
     return (active_B / target - 1).square().mean()
 
 

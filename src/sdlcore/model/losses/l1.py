@@ -34,7 +34,7 @@ def l1(model: "SparseCoder", out: Forward, scale: str = "decoder", exponent: flo
         # an inactive latent gets no gradient: the power has an infinite one at zero
         active_N = penalised_N > 0
         penalised_N = torch.where(active_N, torch.where(active_N, penalised_N, 1.0) ** exponent, 0.0)
-    return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
+    return penalised_N.sum() / out.support.n_samples
 
 
 def _compute(inputs: TermInputs) -> Tensor:

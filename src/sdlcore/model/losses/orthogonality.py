@@ -80,8 +80,6 @@ def drawn_chunks(n_q: int, chunk: int, step: int) -> tuple[Tensor, ...]:
 
 
 def _compute(inputs: TermInputs) -> Tensor:
-    if inputs.model.processes.latents.size > 1:
-        raise ValueError("orthogonality compares the latents of all processes; divide samples instead")
     return orthogonality(inputs.model.W_dec, inputs.config.orthogonality_chunk, inputs.step, inputs.out.support.kernels)
 
 

@@ -23,9 +23,9 @@ def needs_norms(config: LossConfig) -> bool:
 def scales_of(config: LossConfig, model: "SparseCoder") -> Scales:
     """Return the parts of each code whose reconstructions the terms need.
 
-    HierarchicalTopK's loss needs none of its k on a CPU, if all latents are in one process.
+    HierarchicalTopK's loss needs none of its k on a CPU.
     """
-    walks = config.hierarchical and model.W_dec.device.type == "cpu" and model.processes.latents.size == 1
+    walks = config.hierarchical and model.W_dec.device.type == "cpu"
     return Scales() if walks else Scales.of(config, model.config)
 
 
@@ -98,5 +98,5 @@ def gate(model: "SparseCoder", x_BR: Tensor, out: Forward, gates_N: Tensor) -> T
     """
     # each scale's entries form a row, which holds only the increment to the scale before, so rows are summed
     decoded_BR = decode_at(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
-    x_hat_BR = model.processes.latents.sum(decoded_BR) + model.b_dec.detach()
+    x_hat_BR = decoded_BR + model.b_dec.detach()
     return reconstruction(x_BR, x_hat_BR)

@@ -1,1 +1,0 @@
-"""Divide samples or latents among processes."""
