@@ -9,7 +9,6 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import GENERATED, pages
 
-"""Environment of code that imports the study."""
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
 
 

@@ -104,15 +104,6 @@ def test_paths_of_sources_are_one_word_each(checkout):
     assert not list(checkout.path.glob("**/pwned"))
 
 
-def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
-    output = refused(checkout, b"seeds: [0]\n")
-    assert "name: results would replace the default's in results/quick" in output
-    (checkout.path / "part.yaml").write_text("device: cpu\n")
-    plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
-    for files in (["part.yaml"], ["config/config.yaml", "part.yaml"]):
-        snakemake(plan, "-n", "--configfile", *files, where=checkout.path)
-
-
 @pytest.mark.parametrize(("page", "trainings"), [("README.md", 15), ("docs/tutorials/new-method.md", 21)])
 def test_a_configuration_with_its_own_array_trains_on_this_source_alone(checkout, page, trainings):
     """Laid over the default, the pages' configurations would plan 366 jobs, none of which touches it."""

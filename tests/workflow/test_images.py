@@ -92,25 +92,8 @@ def test_the_store_knows_classes_and_pictures(pictures):
 
 
 @pytest.mark.slow
-def test_images_of_figure_9_are_of_the_test_folder_by_descending_activation(pictures):
-    with (pictures.path / "results/tiny/tables/figure9.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert rows
-    for row in rows:
-        assert (pictures.path / "pictures/test" / row["path"]).is_file()
-        assert row["path"].startswith(row["class"].replace(" ", "_"))
-    for latent in {row["latent"] for row in rows}:
-        activations = [float(row["activation"]) for row in rows if row["latent"] == latent]
-        assert activations == sorted(activations, reverse=True)
-
-
-@pytest.mark.slow
-def test_a_second_run_has_no_jobs(pictures):
+def test_a_second_run_has_no_jobs_and_a_lost_part_is_embedded_alone(pictures):
     assert pictures.plan(change=CHANGE).jobs == []
-
-
-@pytest.mark.slow
-def test_a_lost_part_of_a_store_is_embedded_again_alone(pictures):
     part = pictures.path / "results/tiny/activations/shapes/train/part-00001.h5"
     saved = part.read_bytes()
     part.unlink()

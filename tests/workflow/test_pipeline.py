@@ -17,7 +17,6 @@ from tests.conftest import REPOSITORY
 from tests.workflow.conftest import read_plan, snakemake
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
-ANOTHER_LR = {"methods": {"topk": {"lr": 0.001}}}
 
 
 @contextmanager
@@ -65,16 +64,6 @@ def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finishe
         assert "makes this file and everything that it reads" in described
 
 
-@pytest.fixture(scope="module")
-def everything(finished):
-    """The plan of a run from scratch."""
-    return finished.plan("all", "--forceall")
-
-
-def test_it_fits_the_size_that_tests_and_clusters_count_on(everything):
-    assert len(everything.jobs) <= 25
-
-
 def test_every_file_says_where_it_came_from(finished):
     results = finished.path / "results/tiny"
     with ActivationStore(results / "activations/lrb/seed0/train.h5") as store:
@@ -109,12 +98,6 @@ def test_touching_every_file_or_editing_code_reruns_nothing(finished):
         plan = finished.plan()
     assert plan.jobs == []
     assert "Nothing to be done" in plan.text
-
-
-@pytest.fixture(scope="module")
-def another_lr(finished):
-    """The jobs that another hyperparameter of one method causes."""
-    return finished.plan(change=ANOTHER_LR)
 
 
 def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, tmp_path):
@@ -156,7 +139,8 @@ def test_two_processes_train_one_dictionary(checkout):
     load_model(checkout.path / RUN / "model.safetensors")
 
 
-def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(another_lr):
+def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
+    another_lr = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
     assert another_lr.rules() == {"train", "evaluate", "make_table1", "report"}
     for rule in ("train", "evaluate"):
         assert len(another_lr.of(rule)) == 2

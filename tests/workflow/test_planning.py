@@ -22,4 +22,4 @@ def test_a_plan_loads_neither_torch_nor_hdf5():
         text=True,
         check=True,
     )
-    assert not {"torch", "h5py"} & set(done.stdout.split())
+    assert not {"torch", "h5py", "seaborn", "matplotlib.pyplot"} & set(done.stdout.split())

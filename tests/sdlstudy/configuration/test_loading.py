@@ -86,16 +86,6 @@ def test_imported_dictionaries_and_codes_take_nothing_of_protocols_and_sources()
     assert start_cell(codes, cell) == replace(cell, method="topk")
 
 
-def test_a_source_of_several_layers_is_a_source_for_each():
-    each = {"like": "smollm2", "each_layer": [4, 8], "site": "residual_middle", "run": {"n_q": 64}}
-    sources = changed({"sources": {"language": {"each": each}}}).sources.language
-    assert "each" not in sources
-    assert "each_layer4" in sources
-    first = sources["each_layer8"]
-    assert (first.layer, first.site, first.run["n_q"]) == (8, "residual_middle", 64)
-    assert first.model == sources["smollm2"].model
-
-
 @pytest.mark.parametrize(
     ("sources", "anchorings"),
     [

@@ -95,11 +95,3 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
     differences = table.set_index(["method", "measure", "anchoring"])["difference"]
     assert differences["topk", "recovery", "ground_truth"] == pytest.approx(20)  # points
     assert differences["topk_few", "absorption", "chosen"] == pytest.approx(-50)
-
-
-def test_it_accepts_every_source_with_true_features():
-    synth = {"sources": {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}}}
-    config = studies.alone(
-        CHANGE | synth | {"anchoring_map": CHANGE["anchoring_map"] | {"runs": {"small": {"methods": ["topk"]}}}}
-    )
-    assert {cell.source for cell in config.anchoring_map.cells(config)} == {"small"}

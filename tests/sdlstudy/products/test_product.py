@@ -1,8 +1,6 @@
 """Common properties of all products in the repository's configurations."""
 
 import json
-import subprocess
-import sys
 from functools import cache
 
 import pytest
@@ -63,14 +61,3 @@ def test_a_change_elsewhere_changes_nothing_that_a_product_hangs_on():
         != changed.products()[name].used(changed).model_dump(include=SHARED)
     }
     assert differ == {"harder", "table2", "figure9", "figure10", "anchoring_map"}
-
-
-def test_a_plan_loads_nothing_that_only_jobs_need():
-    code = (
-        "import sys\n"
-        "from sdlstudy.products.registry import registered\n"
-        "assert registered()\n"
-        "print(*({'torch', 'h5py', 'seaborn', 'matplotlib.pyplot'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []

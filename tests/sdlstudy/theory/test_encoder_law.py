@@ -5,14 +5,10 @@ from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
 from sdlstudy.theory.encoder_law import gain, law, own_cosines, own_products, read_outs
+from sdlstudy.theory.landscape import unit_columns
 
 N_P = 160
 noises = st.floats(1e-6, 100)
-
-
-def unit_columns(dimension, n, rng):
-    W = rng.standard_normal((dimension, n))
-    return W / np.linalg.norm(W, axis=0)
 
 
 def random_features(n, n_p=N_P):

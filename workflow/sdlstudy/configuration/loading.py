@@ -14,7 +14,7 @@ from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.settings import Json, explained
 from sdlcore.storage.yaml_files import ConfigError, load_yaml
 from sdlstudy.configuration.validation import inconsistent_runs, unknown_names, unsafe_text
-from sdlstudy.configuration.variants import with_each_layer, without_like
+from sdlstudy.configuration.variants import without_like
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.products.registry import registered
 from sdlstudy.products.tables import OWN, Compared
@@ -94,7 +94,7 @@ def _typed(config: Tree) -> Configuration:
     plugins = config.get("plugins")
     try:
         load_plugins(name for name in (plugins if isinstance(plugins, list) else []) if isinstance(name, str))
-        return Configuration.model_validate(without_like(with_each_layer(config)))
+        return Configuration.model_validate(without_like(config))
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Write out sources and methods that are ``like`` others, and sources of several layers."""
+"""Write out sources and methods that are ``like`` others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,21 +35,6 @@ def without_like(config: Tree) -> dict[str, Json]:
     }
     written = {"sources": sources, "methods": _written(methods, "methods"), "protocols": protocols}
     return dict(config) | {key: part for key, part in written.items() if isinstance(config.get(key), Mapping)}
-
-
-def with_each_layer(config: Tree) -> dict[str, Json]:
-    """Expand each language model's source with ``each_layer`` into one source for each layer."""
-    sources: dict[str, Json] = {}
-    for name, settings in branch(config, "sources", "language").items():
-        layers = settings.get("each_layer") if isinstance(settings, Mapping) else None
-        if not isinstance(settings, Mapping) or not (isinstance(layers, list) and layers):  # else refused later
-            sources[name] = settings
-            continue
-        common = {key: value for key, value in settings.items() if key not in ("each_layer", "layer")}
-        sources |= {f"{name}_layer{layer}": {**common, "layer": layer} for layer in layers}
-    if not sources:
-        return dict(config)
-    return {**config, "sources": {**branch(config, "sources"), "language": sources}}
 
 
 def _written(group: Group, path: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar
 
 import pydantic
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Le
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -13,7 +13,7 @@ from offline.settings import OfflineClip
 from offline.wheels import wheel_path
 from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.settings import Batch, Positive, Total, Unique
+from sdlcore.settings import Batch, Positive, Total
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
 from sdlstudy.settings.fields import Identifier, Settings, left_out
@@ -167,8 +167,6 @@ class Language(Source, LanguageSource):
     used."""
     buffer_rows: Batch = 65536
     """Rows of a streamed source in memory; batches are drawn from them. More rows mix better."""
-    each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
-    """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on."""
     samples_per_second: Positive | None = None
     """Tokens that your machine extracts in a second. A plan then estimates the time."""
 
