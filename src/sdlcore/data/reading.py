@@ -97,7 +97,7 @@ class ActivationStore:
     ------
     StoreError
         If the file, or a shard of an index, is missing, damaged or not a store of this version. A read also raises it
-        if HDF5 finds damage in the rows; `verify` reads all of them.
+        if HDF5 finds damage in the rows.
     SourceError
         By a read, if the file or a shard was written to or replaced since it was opened.
     """
@@ -201,14 +201,6 @@ class ActivationStore:
     def provenance_of_rows(self) -> dict[str, Json]:
         """Return the provenance of the rows; an index returns the provenance of its first shard."""
         return self.shards[0].provenance if self.shards else self.provenance
-
-    def verify(self) -> None:
-        """Read the whole store, or all shards of an index; StoreError if a checksum of HDF5 finds damage."""
-        for column in self._names:
-            for start in range(0, self.rows, self.chunk_rows):
-                self.read(column, start, start + self.chunk_rows)
-        self.class_names()
-        self.features()
 
     def __repr__(self) -> str:
         """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""

@@ -18,7 +18,6 @@ from sdlcore.dictionary.run_folder import (
     ANCHORS,
     CONFIG,
     HISTORY,
-    PROVENANCE,
     finished_run,
     refuse_other_formats,
     run_folder,
@@ -256,23 +255,20 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
                 finished_run(path.parent, self.provenance)  # the folder of another run
             save_model(path, self.coder, self.provenance)
             return
-        self._write(path, {CONFIG: self.provenance})
+        self._write(path, self.provenance)
 
-    def _write(self, path: Path, last: Mapping[str, Json]) -> None:
-        """Write the files of a folder, then ``last`` (JSON by name), whose final file makes the folder whole."""
+    def _write(self, path: Path, config: Mapping[str, Json]) -> None:
+        """Write the files of a folder, then ``config``, which makes the folder a finished run."""
         refuse_other_formats(run_folder(path))
         path.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, PROVENANCE):  # first, since a folder without them does not count as a finished run
+        for name in (CONFIG, HISTORY, ANCHORS):
             (path / name).unlink(missing_ok=True)
         save_model(path / OURS, self.coder, self.provenance)
-        (path / HISTORY).unlink(missing_ok=True)
         if self.history:
             write_history(path / HISTORY, self.history)
-        (path / ANCHORS).unlink(missing_ok=True)
         if self.anchors is not None:
             save_anchors(path / ANCHORS, self.anchors, {})
-        for name, content in last.items():
-            write_json(path / name, content)
+        write_json(path / CONFIG, config)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -299,10 +295,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         config: None = None,
         model_card_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Save to a folder in the form of the Hugging Face hub, with a model card.
+        """Save to a folder as `save` does, with a model card for the Hugging Face hub.
 
-        ``config.json`` states the architecture in the field's words: architecture, d_in, d_sae, model and hook name.
-        ``provenance.json`` contains how the dictionary was made. `load` and `from_pretrained` read the folder.
+        ``config.json`` also states the architecture in the field's words: architecture, d_in, d_sae, model and hook
+        name. `load` and `from_pretrained` read the folder.
 
         Parameters
         ----------
@@ -316,11 +312,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
+            If weights are not finite.
         """
         folder = user_path(save_directory, "save_directory")
-        if (folder / CONFIG).exists() and not (folder / PROVENANCE).exists():
-            raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
         check_finite(folder, self.coder.state_dict())  # before an existing file is removed
         if (folder / "README.md").exists():
             warn_at_call(f"{folder}/README.md is kept, and may describe another dictionary; delete it for a new card")
@@ -341,8 +335,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return super().push_to_hub(repo_id, model_card_kwargs={"scores": scores}, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        config = config_of(self.coder, self.provenance)
-        self._write(save_directory, {PROVENANCE: self.provenance, CONFIG: config})
+        self._write(save_directory, {**config_of(self.coder, self.provenance), **self.provenance})
 
     # not _from_pretrained: before calling that, the mixin reads config.json, and passes unknown arguments on unchecked
     @classmethod

@@ -16,8 +16,6 @@ from sdlcore.user_warnings import warn_at_call
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model. The configuration is written last."""
-PROVENANCE = "provenance.json"
-"""The provenance in a folder of `Dictionary.save_pretrained`, whose config.json describes the architecture."""
 CHECKPOINT, HISTORY_PART = "checkpoint.safetensors", "history.part.csv"
 """Files of an unfinished run."""
 REPLACED = "replaced"

@@ -24,7 +24,7 @@ READ = ("saelens", "dictionary_learning", "sparsify")
 """Formats of other libraries that can be loaded."""
 OURS = "model.safetensors"
 """File name of the dictionary in a run's folder."""
-BESIDE = ("provenance.json", "history.csv", "anchors.safetensors")
+BESIDE = ("config.json", "history.csv", "anchors.safetensors")
 """Further files of a folder that `Dictionary.save_pretrained` wrote."""
 PLAIN = (".safetensors", ".npz")
 """Suffixes of files of plain tensors."""
