@@ -23,7 +23,7 @@ from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import ResumableWriter, unite
 from sdlcore.errors import SourceError
-from sdlcore.extraction import engine
+from sdlcore.extraction import filling
 from sdlcore.extraction.clip import image_tower, write_image_stores
 from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.models import load_clip
@@ -158,7 +158,7 @@ SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
 
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_a_killed_run_resumes_with_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(engine, "COMMIT_BATCHES", 2)
+    monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
     run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
     append, left = ResumableWriter.append, iter(range(blocks))
 
@@ -177,7 +177,7 @@ def test_a_killed_run_resumes_with_the_same_stores(blocks, damaged, clip_files, 
     assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
     with caplog.at_level(logging.INFO):
         run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
-    assert ("resuming at image" in caplog.text) == (blocks > 1)
+    assert ("resuming from row" in caplog.text) == (blocks > 1)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     assert (tmp_path / "cut/skipped.csv").read_text() == (tmp_path / "whole/skipped.csv").read_text()
 
@@ -187,7 +187,7 @@ def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, cli
         run(damaged, clip_files, tmp_path, **SETTINGS | {"max_unreadable": 0})
     with caplog.at_level(logging.INFO):
         run(damaged, clip_files, tmp_path, **SETTINGS)
-    assert "train: resuming at image 8 of 8" in caplog.text
+    assert "train.h5: resuming from row 6" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
 
 

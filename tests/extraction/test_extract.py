@@ -30,7 +30,7 @@ from transformers import (
 import sdlcore as sdl
 from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
-from sdlcore.extraction import engine as store_module
+from sdlcore.extraction import filling
 from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.engine import prefix_of
 from sdlcore.extraction.models import load_any, load_tokenizer
@@ -188,7 +188,7 @@ def test_pooled_rows_and_a_processor_of_transformers(images: Path, tmp_path: Pat
             np.testing.assert_allclose(store.read("input"), model(**x).pooler_output.numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(SourceError, match=r"1 of 8 images could not be read, more than max_unreadable \(0\.01\)"):
         sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", processor=processor, progress=False)
-    with pytest.raises(SourceError, match="inputs: ends after 7 of 99 rows; give more inputs, or lower max_tokens"):
+    with pytest.raises(SourceError, match=r"images\d+: ends after 7 of 99 rows; give more images, or lower max_tokens"):
         sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", max_tokens=99, **call)
     with pytest.raises(SourceError, match="ViTModel does not say how to turn pictures into tensors; give processor"):
         sdl.extract(model, images, at="pooler", out=tmp_path / "b.h5", progress=False)
@@ -388,8 +388,8 @@ def test_a_call_that_was_cut_off_resumes_with_the_same_bits(kind, out, lm, image
         return read
 
     expected = contents("whole")
-    monkeypatch.setattr(store_module, "COMMIT_BATCHES", 2)
-    take = store_module.Filling.take
+    monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
+    take = filling.Filling.take
     for batches in (3, 4):
         left = iter(range(batches))
 
@@ -399,7 +399,7 @@ def test_a_call_that_was_cut_off_resumes_with_the_same_bits(kind, out, lm, image
             take(self, values)
 
         with monkeypatch.context() as patch:
-            patch.setattr(store_module.Filling, "take", cut)
+            patch.setattr(filling.Filling, "take", cut)
             with pytest.raises(CutOffError):
                 contents("cut")
     assert contents("cut") == expected
@@ -442,7 +442,7 @@ def test_rows_are_written_before_further_inputs_are_read(tmp_path: Path, monkeyp
         ({"drop": ("first_positon",)}, "did you mean first_position"),
         ({"at": "model.rotary_emb"}, "activations of shape .*, expected a row for each of"),
         ({"inputs": 3}, "inputs is a int, expected text, a folder of images, or batches of tensors"),
-        ({"max_tokens": 10**6}, "inputs: ends after [0-9]+ of 1000000 rows; give more text, lower context_length, or"),
+        ({"max_tokens": 10**6}, "the texts: ends after [0-9]+ of 1000000 rows; give more text"),
         ({"text_options": {"colum": "body"}}, "text_options.colum: unknown setting; did you mean column"),
         ({"dtype": "bfloat16"}, "dtype is bfloat16, but model is a loaded model, which has its own"),
     ],

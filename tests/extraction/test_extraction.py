@@ -18,7 +18,7 @@ from sdlcore.extraction import text as corpus
 from sdlcore.extraction.config import LanguageSource, Site
 from sdlcore.extraction.engine import Call, activations
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.language import open_source, write_language_shard, write_language_stores
+from sdlcore.extraction.language import open_source, write_language_stores
 from sdlcore.extraction.models import load_any, load_tokenizer
 from sdlcore.extraction.text import read_documents
 from sdlcore.extraction.tokens import opening_of, separator_of
@@ -111,7 +111,9 @@ OFTEN = ("residual", "two layers", "separators and outliers kept")
 )
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(**CHOICES[choice])
-    write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)
+    write_language_stores(
+        source, folder, text, {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"}, threads=2
+    )
     by_hand, start = ByHand(folder), 0
     for part, samples in (("train", source.train_samples), ("test", source.test_samples)):
         columns, facts = read(tmp_path / f"{part}.h5")
@@ -140,7 +142,9 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
 def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
     for size in (1, 7):
         source = SOURCE.changed(contexts_per_batch=size)
-        write_language_stores(source, folder, text, tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")
+        write_language_stores(
+            source, folder, text, {"train": tmp_path / f"train{size}.h5", "test": tmp_path / f"test{size}.h5"}
+        )
     for part in ("train", "test"):
         (one, facts), (seven, other) = read(tmp_path / f"{part}1.h5"), read(tmp_path / f"{part}7.h5")
         assert facts["rows_by_kind"] == other["rows_by_kind"]
@@ -163,7 +167,9 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, f
             table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
             pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
     source = SOURCE.changed(text_column="body", shuffle_buffer=10)
-    write_language_stores(source, folder, tmp_path / f"words.{form}", tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores(
+        source, folder, tmp_path / f"words.{form}", {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"}
+    )
     (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
     assert len(train["input"]) == 500
     assert not set(train["document"]) & set(test["document"])
@@ -176,7 +182,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, f
 
 
 def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: Path, tmp_path: Path):
-    write_language_stores(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores(SOURCE, folder, text, {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"})
     with ActivationStore(tmp_path / "test.h5") as store:
         assert store.read("input").dtype == np.float16
         facts = store.provenance
@@ -192,7 +198,7 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
 def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path):
     source = SOURCE.changed(train_samples=train, test_samples=test)
     with pytest.raises(SourceError, match=r"words\.json: ends after \d+ of \d+ rows; give more text"):
-        write_language_stores(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores(source, folder, text, {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"})
     assert not (tmp_path / "train.h5").exists()
     assert not (tmp_path / "test.h5").exists()
 
@@ -206,7 +212,8 @@ def test_parts_are_separate_files_of_separate_documents(whole, folder, text, tmp
     source = SOURCE.changed(shuffle_buffer=10, train_samples=301)
     stores = []
     for number in range(4):
-        write_language_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
+        split, part = ("train", (number, 3)) if number < 3 else ("test", (0, 3))
+        write_language_stores(source, folder, text, {split: tmp_path / f"{number}.h5"}, part)
         stores.append(read(tmp_path / f"{number}.h5"))
     assert [len(columns["input"]) for columns, _ in stores] == [100, 100, 101, 100]
     assert [facts["split"] for _, facts in stores] == ["train", "train", "train", "test"]

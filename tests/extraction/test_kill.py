@@ -30,10 +30,10 @@ FORKING = """
 import runpy, sys
 import numba
 from sdlcore.extraction import text as corpus
-from sdlcore.extraction import engine
+from sdlcore.extraction import filling
 import transformers.models.llama.modeling_llama
 from tests.forking import serve
-engine.COMMIT_BATCHES = 1
+filling.COMMIT_BATCHES = 1
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="warm-up")
 import sdlcore.sparse.kernels.cpu

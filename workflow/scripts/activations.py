@@ -6,7 +6,7 @@ from typing import Literal
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.extraction.language import write_language_shard, write_language_stores
+from sdlcore.extraction.language import write_language_stores
 from sdlcore.extraction.stream import write_language_recipe
 
 
@@ -31,15 +31,12 @@ def main(
         buffer_rows: rows in memory that streamed batches are drawn from
     """
     where, place = (source, model, text), choose_device(device)
-    if part:
-        split, number, parts = part
-        job = number if split == "train" else parts
-        return write_language_shard(*where, outputs[0], job, parts, threads=threads, device=place)
-    first, test = outputs
-    if first.suffix == ".json":
-        write_language_recipe(*where, first, test, buffer_rows, threads=threads, device=place)
+    if outputs[0].suffix == ".json":
+        recipe, test = outputs
+        write_language_recipe(*where, recipe, test, buffer_rows, threads=threads, device=place)
     else:
-        write_language_stores(*where, first, test, threads=threads, device=place)
+        stores = dict(zip([part[0]] if part else ["train", "test"], outputs, strict=True))
+        write_language_stores(*where, stores, part and part[1:], threads=threads, device=place)
 
 
 if __name__ == "__main__":

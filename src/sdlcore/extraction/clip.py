@@ -4,30 +4,25 @@ Every readable image of a folder becomes a row of an activation store, in a fixe
 path. With ``tokens: patches``, every patch becomes a row. Unreadable images are skipped, counted and listed.
 """
 
-import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from sdlcore.data.writing import resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import ClipSource
-from sdlcore.extraction.engine import WITHIN, Filling, ItemProgress, fill, item_rows, prefix_of, rows_by
+from sdlcore.extraction.filling import fill_stores, item_plans
 from sdlcore.extraction.hooks import point_at
-from sdlcore.extraction.images import ImageFolder, check_unreadable, image_calls, list_images, transform_of
+from sdlcore.extraction.images import ImageFolder, image_inputs, list_images, transform_of
 from sdlcore.extraction.models import load_clip, load_vision, model_facts, open_clip, register_architecture
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import write_rows
-
-log = logging.getLogger(__name__)
 
 KEYS = "(of a source under sources.clip)"
 CONVENTIONS = {
@@ -119,31 +114,25 @@ def write_image_stores(
         device=device,
         threads=threads,
     )
-    rows = []
-    with ExitStack() as stack:
-        # all stores appear at the end; the parts of the first one survive a kill during the second
-        writers = {}
+    skipped = []
+    with ExitStack() as stack:  # all stores appear at the end, so that a kill during the second keeps the first
         for split, path in stores.items():
-            if part is not None:
-                whole = splits[split]
-                splits[split] = whole._replace(order=np.array_split(whole.order, part[1])[part[0]])
-            own = facts | _facts(splits[split], split) | ({} if part is None else {"shard": list(part)})
-            names = splits["train"].folder.class_names
-            writers[split] = stack.enter_context(resume_store(path, own, source.store_dtype, names))
-        for split, writer in writers.items():
             folder, labels, order = splits[split]
-            choose = item_rows(
-                "path", np.array(folder.paths, dtype=object), WITHIN.get(source.tokens) if source.at else None, labels
+            order = order if part is None else np.array_split(order, part[1])[part[0]]
+            own = (
+                facts
+                | _facts(splits[split]._replace(order=order), split)
+                | ({} if part is None else {"shard": list(part)})
             )
-            filling = Filling(writer, {"input": point}, None, ItemProgress(), choose)
-            if filling.progress.next:
-                log.info("%s: resuming at image %d of %d", split, filling.progress.next, len(order))
-            calls = partial(image_calls, visual, folder, order, transform, source.batch_size, workers)
-            fill(visual, [filling], calls, rows_by(source.tokens, prefix_of(visual)), "float32")
-            check_unreadable(folder, filling.progress, source.max_unreadable)
-            filling.finish(str(folder.root), "give more images")
-            rows += [[split, *entry] for entry in filling.progress.skipped]
-        write_rows(skipped_path, [["split", "path", "reason"], *rows])
+            inputs = image_inputs(
+                visual, folder, order, transform, source.tokens, source.batch_size, workers, source.max_unreadable
+            )
+            paths, class_names = np.array(folder.paths, dtype=object), splits["train"].folder.class_names
+            tokens = source.tokens if source.at else "cls"  # an embedding is one row
+            (plan,) = item_plans(own, "path", tokens, [{"input": point}], paths, labels, class_names)
+            (progress,) = fill_stores(stack, visual, inputs, {path: plan}, None, source.store_dtype)
+            skipped += [[split, *entry] for entry in progress.skipped]
+        write_rows(skipped_path, [["split", "path", "reason"], *skipped])
 
 
 def _facts(part: Split, split: str) -> dict[str, Any]:

@@ -1,32 +1,30 @@
-"""Run a model over batches of inputs, and write the activations at several places as rows of stores.
+"""Run a model over batches of inputs, and turn the activations at several places into rows.
 
 A `Call` contains the inputs of one pass: packed contexts, or items such as images. `activations` runs the model in
-evaluation mode, up to the deepest place, and turns the activations at each place into rows. `fill` gives these rows to
-the stores, and a `Filling` chooses the rows that its store takes.
+evaluation mode, up to the deepest place.
 """
 
-import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from itertools import islice
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdlcore.data.pairs import in_order, input_target_more
-from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
 from sdlcore.extraction.hooks import Point, ids_for, is_transformers, without_dropout
-from sdlcore.extraction.tokens import Tokens, stack_batches
-from sdlcore.settings import FromList, Json, Settings
+from sdlcore.extraction.text import WHOLE
+from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens, stack_batches
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-COMMIT_BATCHES = 16
-"""Number of batches between commits, which survive a kill."""
 TokensOf = Literal["all", "last", "mean", "cls", "patches"]
+MEDIAN_ROWS = 2048
+"""Tokens that the median norm is measured on: enough for a steady median, few enough to run twice."""
 WITHIN = {"all": "position", "patches": "patch"}
 """Reference for the index of a row in its item, by `TokensOf`; the others give one row for each item."""
 PREFIXES = ("cls_token", "class_token", "class_embedding", "register_tokens", "reg_token", "dist_token")
@@ -206,136 +204,25 @@ def read_contexts(
     return activations(model, points, context_calls(model, stack_batches(contexts, contexts_per_batch)), token_rows)
 
 
+def median_norms(model: nn.Module, text: TokenisedText, points: Mapping[T, Point]) -> dict[T, float] | None:
+    """Return the median norm at each place, over the first contexts of a text, for any share of its documents.
+
+    These have about `MEDIAN_ROWS` tokens; those at position 0 and separators do not count. None if no token counts.
+    """
+    ordinary = RowKinds(text.separator, {}, ("first_position", "separator"))
+    contexts = islice(text.contexts(share=WHOLE), math.ceil(MEDIAN_ROWS / text.context_length))
+    norms: dict[T, list[np.ndarray]] = {name: [] for name in points}
+    for batch in read_contexts(model, points, contexts, text.contexts_per_batch):
+        mask = ordinary.of(batch.tokens, batch.norms) == KEPT
+        for name, values in batch.norms.items():
+            norms[name].append(values[mask])
+    if not any(len(part) for parts in norms.values() for part in parts):
+        return None
+    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
+
+
 def context_calls(model: nn.Module, batches: Iterable[Tokens]) -> Iterator[Call]:
     """Yield a call for each batch of packed contexts (B x T)."""
     keywords = {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
     for tokens in batches:
         yield Call(token_inputs(model, tokens.token, **keywords), tokens)
-
-
-class Chosen(NamedTuple):
-    """The rows of a batch that a store takes."""
-
-    progress: Settings
-    """Progress after the batch."""
-    indices: np.ndarray
-    references: Mapping[str, np.ndarray]
-    """Name -> where each of these rows comes from."""
-    labels: np.ndarray | None = None
-
-
-Choose = Callable[[Any, Batch, int | None], Chosen]
-"""Chooses rows of a batch, given the progress before it and the largest number of rows."""
-
-
-class Filling:
-    """A store that is filled with rows of batches, from its last commit on.
-
-    ``points`` are the places of its columns. ``max_rows`` is the number of rows, or None for all. ``begin`` is the
-    progress of a store without rows. Progress is saved with each commit. Its ``next`` is where the next batch begins,
-    as in `Call.origin`, and its ``facts()`` are counts for the provenance of the finished store.
-    """
-
-    progress: Any
-
-    def __init__(
-        self, writer: ResumableWriter, points: Mapping[str, Point], max_rows: int | None, begin: Any, choose: Choose
-    ) -> None:
-        self.writer, self.points, self.max_rows = writer, points, max_rows
-        self.progress = writer.state(begin)
-        self._choose, self._batches = choose, 0
-
-    @property
-    def is_full(self) -> bool:
-        return self.max_rows is not None and self.writer.rows >= self.max_rows
-
-    def take(self, batch: Batch) -> None:
-        """Append the rows of a batch that the store takes, and commit now and then."""
-        before = self.writer.rows
-        left = None if self.max_rows is None else self.max_rows - before
-        self.progress, indices, references, labels = self._choose(self.progress, batch, left)
-        if len(indices):
-            values = {name: x[indices] for name, x in batch.values.items()}
-            x, target, more = input_target_more(in_order(values))
-            self.writer.append(x, target, labels=labels, references=references, more=more)
-        self._batches += 1
-        if self._batches % COMMIT_BATCHES == 0 or self.is_full:
-            self.writer.commit(self.progress)
-        if self.max_rows and before * 10 // self.max_rows < self.writer.rows * 10 // self.max_rows:
-            log.info("%d of %d rows", self.writer.rows, self.max_rows)
-
-    def finish(self, inputs: str, remedy: str) -> None:
-        """Add counts to the provenance. SourceError with a remedy if ``inputs``, a name, gave too few rows, or none."""
-        if not (self.writer.rows if self.max_rows is None else self.is_full):
-            wanted = "" if self.max_rows is None else f" of {self.max_rows}"
-            raise SourceError(f"{inputs}: ends after {self.writer.rows}{wanted} rows; {remedy}")
-        self.writer.provenance |= self.progress.facts()
-
-
-def fill(
-    model: nn.Module,
-    fillings: Sequence[Filling],
-    calls: Callable[[Any], Iterator[Call]],
-    rows: Rows,
-    dtype: str,
-    show: Callable[[Any], None] = lambda origin: None,
-) -> None:
-    """Fill stores in one pass of the model over its inputs, which begins at the store that continues first.
-
-    ``calls`` returns the inputs after a store's progress. Each store takes the batches from its ``progress.next`` on,
-    as rows of precision ``dtype``. ``show`` is called with `Call.origin` after each batch.
-    """
-    unfinished = [filling for filling in fillings if not filling.is_full]
-    if not unfinished:
-        return
-    progress = min((filling.progress for filling in unfinished), key=lambda progress: progress.next)
-    at = progress.next
-    points = {(key, name): point for key, each in enumerate(fillings) for name, point in each.points.items()}
-    with closing(activations(model, points, calls(progress), rows, dtype)) as batches:
-        for origin, *parts in batches:
-            for key, filling in enumerate(fillings):
-                if filling.progress.next == at and not filling.is_full:
-                    own = [{name: x for (store, name), x in part.items() if store == key} for part in parts]
-                    filling.take(Batch(origin, *own))
-            at = origin.next
-            show(origin)
-            if all(filling.is_full for filling in fillings):
-                break
-    for filling in unfinished:
-        filling.writer.commit(filling.progress)
-
-
-class ItemProgress(Settings):
-    """Progress of filling a store with items."""
-
-    next: int = 0
-    """Number of the item that the next pass begins with."""
-    skipped: Annotated[tuple[Annotated[tuple[str, str], FromList], ...], FromList] = ()
-    """Path and reason of each item that could not be read so far."""
-
-    def facts(self) -> dict[str, Json]:
-        return {"skipped": [{"path": path, "reason": reason} for path, reason in self.skipped]}
-
-
-def item_rows(
-    name: str, names: np.ndarray | None = None, within: str | None = None, labels: np.ndarray | None = None
-) -> Choose:
-    """Return the function that chooses the rows of all items.
-
-    ``name`` is the reference that names the item of a row, and ``names`` its value for each item, or None for the
-    item's number. ``within`` is the reference for the index of a row in its item, such as patch, or None where an item
-    has one row. ``labels`` are the classes of the items.
-    """
-
-    def choose(_: ItemProgress, batch: Batch, max_rows: int | None) -> Chosen:
-        items: Items = batch.tokens
-        rows = len(next(iter(batch.values.values()), ()))
-        each = rows // max(1, len(items.indices))
-        item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:max_rows]
-        references = {name: item_N.astype(np.int32) if names is None else names[item_N]}
-        if within is not None:
-            references[within] = np.tile(np.arange(each, dtype=np.int32), len(items.indices))[:max_rows]
-        progress = ItemProgress(next=items.next, skipped=items.skipped)
-        return Chosen(progress, np.arange(len(item_N)), references, None if labels is None else labels[item_N])
-
-    return choose

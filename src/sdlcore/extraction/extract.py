@@ -16,35 +16,19 @@ from tqdm.auto import tqdm
 from sdlcore.data.conversion import STORES
 from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import resume_store
 from sdlcore.device import Device, choose_device
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, fitting_length
-from sdlcore.extraction.engine import (
-    WITHIN,
-    Call,
-    Choose,
-    Filling,
-    ItemProgress,
-    Items,
-    Rows,
-    TokensOf,
-    device_of,
-    fill,
-    item_rows,
-    prefix_of,
-    rows_by,
-    token_inputs,
-    token_rows,
-)
+from sdlcore.extraction.engine import Call, Items, TokensOf, device_of, prefix_of, rows_by, token_inputs
+from sdlcore.extraction.filling import Inputs, ItemProgress, StorePlan, fill_stores, item_plans
 from sdlcore.extraction.hooks import Point, is_transformers, point_at
-from sdlcore.extraction.language import token_calls, token_stores
+from sdlcore.extraction.language import TOO_SHORT, text_inputs, text_plans
 from sdlcore.extraction.models import load_any, load_vision, model_facts, precision_of, tokenizer_of
 from sdlcore.extraction.places import place_of
 from sdlcore.extraction.text import SUFFIXES, opened_text
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
-from sdlcore.settings import Batch, Json, Precision, Settings, Total, checked
+from sdlcore.settings import Batch, Json, Precision, Total, checked
 from sdlcore.storage.files import user_path
 
 
@@ -162,102 +146,65 @@ def extract(
     kind = _kind_of(inputs, tokenizer, processor)
     model = _model_of(model, kind, dtype, device)
     points = [{site_column(site): point_at(model, place) for site, place in enumerate(group)} for group in groups]
-    call = _Call(model, groups, points, tokens, max_rows, batch_size, store_dtype)
     if kind == "images":
-        work = _images(call, inputs, processor, workers, max_unreadable)
+        reading = _images(model, inputs, tokens, processor, batch_size, workers, max_unreadable)
     elif kind == "text":
         bos, drop = checked("bos", bool | None, bos), checked("drop", Drop, drop)
         length = fitting_length(context_length, getattr(model, "config", None))
         tokenizer = tokenizer or tokenizer_of(model)
         text = TokenisedText(opened_text(inputs, text_options), tokenizer, length, batch_size, bos, roles)
-        work = _text(call, text, drop, checked("outlier_norm", float, outlier_norm))
+        reading = _text(model, text, tokens, drop, checked("outlier_norm", float, outlier_norm))
+        if max_rows is None and text.name.startswith(DATASET):
+            raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a data set")
     else:
-        work = _ready(call, inputs)
-    stores = _open_stores(call, files, work, progress)
+        reading = _ready(model, inputs, tokens)
+    settings = {"rows": tokens, "max_tokens": max_rows, "batch_size": batch_size, **reading.settings}
+    digests = {"model": model_facts(model), **reading.digests}
+    facts = [_facts(model, digests, group, settings, store_dtype) for group in groups]
+    stores = [_open_finished(path, own) for path, own in zip(files, facts, strict=True)]
+    if missing := [number for number, store in enumerate(stores) if store is None]:
+        plans = zip(missing, reading.plans([points[number] for number in missing]), strict=True)
+        planned = {files[number]: plan._replace(facts={**facts[number], **plan.facts}) for number, plan in plans}
+        with ExitStack() as stack:
+            bar = stack.enter_context(tqdm(total=max_rows or reading.items, disable=None if progress else True))
+
+            def show(origin: Any, rows: int) -> None:
+                bar.update((origin.next if reading.items and not max_rows else rows) - bar.n)
+
+            fill_stores(stack, model, reading.inputs, planned, max_rows, store_dtype, show)
+    stores = [store or ActivationStore(path) for store, path in zip(stores, files, strict=True)]
     return stores[0] if files == [where] else stores
 
 
-class _Call(NamedTuple):
-    """The settings of a call of `extract` that apply to all kinds of inputs."""
+class _Reading(NamedTuple):
+    """How a model reads one kind of inputs."""
 
-    model: Any
-    groups: list[tuple[str, ...]]
-    """The places of each store."""
-    points: list[dict[str, Point]]
-    """Column -> place, for each store."""
-    tokens: TokensOf
-    max_rows: int | None
-    batch_size: int
-    store_dtype: str
-
-    def facts(self, inputs: Mapping[str, Any], settings: Mapping[str, Any], **more: Any) -> list[dict[str, Json]]:
-        """Return the provenance of each store, with its identity.
-
-        ``inputs`` are digests of the inputs, ``settings`` apply to their kind only, and ``more`` is further provenance.
-        """
-        inputs = {"model": model_facts(self.model), **inputs}
-        facts = []
-        for group in self.groups:
-            source = {"at": list(group), "rows": self.tokens, "max_tokens": self.max_rows}
-            source |= {"batch_size": self.batch_size, **settings}
-            run = identity("activations", source | {"store_dtype": self.store_dtype}, inputs=inputs)
-            entries = {
-                "source": source,
-                "where": place_of(group) if is_transformers(self.model) else None,
-                "tokens": self.max_rows,
-                "model": inputs["model"],
-                ENTRY: run,
-                **more,
-                "device": device_of(self.model).type,
-                "threads": torch.get_num_threads(),
-                "precision": {"forward": precision_of(self.model), "stored": self.store_dtype},
-            }
-            facts.append(provenance(**entries))
-        return facts
-
-
-class _Work(NamedTuple):
-    """How to fill the stores of a call."""
-
-    facts: Sequence[Mapping[str, Json]]
-    """Provenance of each store."""
-    calls: Callable[[Any], Iterator[Call]]
-    """Returns the inputs after a store's progress."""
-    rows: Rows
-    choose: Sequence[Choose]
-    """Chooses the rows of each store."""
-    begin: Settings = ItemProgress()
-    """Progress of a store without rows."""
-    class_names: list[str] | None = None
+    inputs: Inputs
+    digests: Mapping[str, Any]
+    """What identifies the inputs."""
+    plans: Callable[[Sequence[Mapping[str, Point]]], list[StorePlan]]
+    """Returns the plan of a store for each group of places (column -> place)."""
+    settings: Mapping[str, Json] = {}
+    """Settings that apply to this kind only."""
     items: int | None = None
     """Number of items, if it is known."""
-    check: Callable[[Any], None] = lambda progress: None
-    """Called with the progress of each store at the end."""
-    remedy: str = "give more inputs"
-    """Advice if the inputs give too few rows."""
 
 
-def _open_stores(call: _Call, files: Sequence[Path], work: _Work, progress: bool) -> list[ActivationStore]:
-    """Open the stores at these paths; one pass over the inputs fills the missing ones."""
-    finished = [_open_finished(path, facts) for path, facts in zip(files, work.facts, strict=True)]
-    missing = [number for number, store in enumerate(finished) if store is None]
-    if missing:
-        with ExitStack() as stack:
-            bar = stack.enter_context(tqdm(total=call.max_rows or work.items, disable=None if progress else True))
-            fillings = []
-            for number in missing:
-                opened = resume_store(files[number], work.facts[number], call.store_dtype, work.class_names)
-                writer, points = stack.enter_context(opened), call.points[number]
-                fillings.append(Filling(writer, points, call.max_rows, work.begin, work.choose[number]))
-
-            def show(origin: Any) -> None:
-                bar.update((origin.next if work.items and not call.max_rows else fillings[0].writer.rows) - bar.n)
-
-            fill(call.model, fillings, work.calls, work.rows, call.store_dtype, show)
-            for filling in fillings:
-                work.check(filling.progress)
-                filling.finish("inputs", f"{work.remedy}, or lower max_tokens")
-    return [store or ActivationStore(path) for store, path in zip(finished, files, strict=True)]
+def _facts(
+    model: Any, digests: Mapping[str, Any], at: Sequence[str], settings: Mapping[str, Json], store_dtype: str
+) -> dict[str, Json]:
+    """Return the provenance of a store of the places ``at``, with its identity."""
+    source = {"at": list(at), **settings}
+    return provenance(
+        source=source,
+        where=place_of(at) if is_transformers(model) else None,
+        tokens=settings["max_tokens"],
+        model=digests["model"],
+        **{ENTRY: identity("activations", {**source, "store_dtype": store_dtype}, inputs=digests)},
+        device=device_of(model).type,
+        threads=torch.get_num_threads(),
+        precision={"forward": precision_of(model), "stored": store_dtype},
+    )
 
 
 def _open_finished(path: Path, facts: Mapping[str, Any]) -> ActivationStore | None:
@@ -302,27 +249,22 @@ def _model_of(model: Any, kind: str, dtype: Any, device: Device) -> Any:
     return load_any(str(model), dtype or "float32", "AutoModel").to(where)
 
 
-def _text(call: _Call, text: TokenisedText, drop: tuple[str, ...], outlier_norm: float) -> _Work:
-    if call.max_rows is None and text.name.startswith(DATASET):
-        raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a streamed data set")
-    if call.tokens == "patches":
+def _text(model: Any, text: TokenisedText, tokens: TokensOf, drop: tuple[str, ...], outlier_norm: float) -> _Reading:
+    if tokens == "patches":
         raise ValueError("tokens is patches, but inputs are text; take all, last, mean or cls")
-    if call.tokens != "all" and text.roles is not None:
-        raise ValueError(f"roles chooses tokens, but tokens is {call.tokens}, a row for each document; leave roles out")
+    if tokens != "all" and text.roles is not None:
+        raise ValueError(f"roles chooses tokens, but tokens is {tokens}, a row for each document; leave roles out")
+    digests = {"text": text.text.facts, "tokenizer": text.vocabulary}
     roles = None if text.roles is None else list(text.roles)
     settings: dict[str, Json] = {"context_length": text.context_length, "opening": text.opening, "roles": roles}
-    inputs = {"text": text.text.facts, "tokenizer": text.vocabulary}
-    if call.tokens == "all":
+    if tokens == "all":
         settings |= {"drop": list(drop), "outlier_norm": outlier_norm}
-        facts = call.facts(inputs, settings)
-        stores = token_stores(call.model, text, call.points, facts, drop, outlier_norm, call.store_dtype)
-        choose, calls = [store.choose for store in stores], partial(token_calls, call.model, text)
-        store_facts, remedy = [store.facts for store in stores], "give more text, lower context_length"
-        return _Work(store_facts, calls, token_rows, choose, stores[0].begin(), remedy=remedy)
+        inputs, plans = text_inputs(model, text), partial(text_plans, model, text, drop, outlier_norm)
+        return _Reading(inputs, digests, plans, settings)
     document = text.text.facts.get("document", "number of the document in the list")
-    facts = call.facts(inputs, settings, text=text.text.facts, references=f"document: {document}")
-    calls = partial(_document_calls, call.model, text)
-    return _Work(facts, calls, rows_by(call.tokens), [item_rows("document")] * len(facts))
+    facts: dict[str, Json] = {"text": text.text.facts, "references": f"document: {document}"}
+    inputs = Inputs(text.name, partial(_document_calls, model, text), rows_by(tokens), TOO_SHORT)
+    return _Reading(inputs, digests, partial(item_plans, facts, "document", tokens), settings)
 
 
 def _document_calls(model: nn.Module, text: TokenisedText, progress: ItemProgress) -> Iterator[Call]:
@@ -341,33 +283,30 @@ def _document_calls(model: nn.Module, text: TokenisedText, progress: ItemProgres
         yield Call(token_inputs(model, token, attention_mask=mask), items)
 
 
-def _images(call: _Call, folder: Any, processor: Any, workers: int, max_unreadable: float) -> _Work:
-    from sdlcore.extraction.images import check_unreadable, image_calls, list_images, transform_of
+def _images(
+    model: Any, folder: Any, tokens: TokensOf, processor: Any, batch_size: int, workers: int, max_unreadable: float
+) -> _Reading:
+    from sdlcore.extraction.images import image_inputs, list_images, transform_of
 
     listing = list_images(user_path(folder, "inputs"), "inputs", by_class=False)
-    transform = transform_of(call.model, processor)
+    transform = transform_of(model, processor)
     # text that changes with the preprocessing
     settings = processor.to_dict() if hasattr(processor, "to_dict") else processor or transform
-    described = getattr(settings, "__qualname__", None) or str(settings)
-    facts = call.facts(
-        {"images": listing.digest, "processor": described},
-        {},
-        image_folder=str(listing.root),
-        references="path: of the image, relative to the folder; patch: index of the row among its patches",
+    digests = {"images": listing.digest, "processor": getattr(settings, "__qualname__", None) or str(settings)}
+    facts = {
+        "image_folder": str(listing.root),
+        "references": "path: of the image, relative to the folder; patch: index of the row among its patches",
+    }
+    order = np.arange(len(listing.paths))
+    inputs = image_inputs(model, listing, order, transform, tokens, batch_size, workers, max_unreadable)
+    paths, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
+    plans = partial(
+        item_plans, facts, "path", tokens, names=paths, labels=labels, class_names=listing.class_names or None
     )
-    names, labels = np.array(listing.paths, dtype=object), listing.labels if listing.classes else None
-    return _Work(
-        facts,
-        partial(image_calls, call.model, listing, np.arange(len(names)), transform, call.batch_size, workers),
-        rows_by(call.tokens, prefix_of(call.model)),
-        [item_rows("path", names, WITHIN.get(call.tokens), labels)] * len(facts),
-        class_names=listing.class_names or None,
-        items=len(names),
-        check=lambda progress: check_unreadable(listing, progress, max_unreadable),
-    )
+    return _Reading(inputs, digests, plans, items=len(order))
 
 
-def _ready(call: _Call, inputs: Any) -> _Work:
+def _ready(model: Any, inputs: Any, tokens: TokensOf) -> _Reading:
     if not isinstance(inputs, Iterable):
         raise ValueError(
             f"inputs is a {type(inputs).__name__}, expected text, a folder of images, or batches of tensors"
@@ -377,10 +316,10 @@ def _ready(call: _Call, inputs: Any) -> _Work:
     if first is None:
         raise ValueError("inputs gives no batch")
     batches = chain([first], coming) if coming is inputs else inputs  # an iterator can be read once
-    references = "item: number of the input; position or patch: index of the row in it"
-    facts = call.facts({"first_batch": _digest(first)}, {}, references=references)
-    rows, choose = rows_by(call.tokens, prefix_of(call.model)), item_rows("item", within=WITHIN.get(call.tokens))
-    return _Work(facts, partial(_ready_calls, batches), rows, [choose] * len(facts))
+    facts = {"references": "item: number of the input; position or patch: index of the row in it"}
+    rows = rows_by(tokens, prefix_of(model))
+    read = Inputs("inputs", partial(_ready_calls, batches), rows, "give more batches, or lower max_tokens")
+    return _Reading(read, {"first_batch": _digest(first)}, partial(item_plans, facts, "item", tokens))
 
 
 def _ready_calls(inputs: Iterable[Any], progress: ItemProgress) -> Iterator[Call]:

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import Call, ItemProgress, Items
+from sdlcore.extraction.engine import Call, Items, TokensOf, prefix_of, rows_by
+from sdlcore.extraction.filling import Inputs, ItemProgress
 from sdlcore.extraction.folders import files_below
 from sdlcore.extraction.hooks import is_transformers
 from sdlcore.extras import extra
@@ -141,70 +143,71 @@ def decoded_images(
     An image counts as unreadable if Pillow or ``transform`` raises. ``workers`` processes decode; 0 for this process.
     Starting at a multiple of ``batch_size`` yields the same batches as starting at 0.
     """
+    parts = [order[first : first + batch_size] for first in range(start, len(order), batch_size)]
     yield from DataLoader(
-        _Images(folder, transform),
-        batch_sampler=[order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)],
+        _Batches(folder, parts, transform),
+        batch_size=None,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=Batch._make,  # leaves a batch as it is
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
 
 
-_Item = tuple[int, str, Tensor | None, str]
-"""Index, path, picture or None, reason for None."""
+class _Batches(Dataset[Batch]):
+    """Batches of images, decoded by the process that asks for them."""
 
-
-class _Images(Dataset[_Item]):
-    def __init__(self, folder: ImageFolder, transform: Transform) -> None:
-        self._root, self._paths, self._transform = folder.root, folder.paths, transform
+    def __init__(self, folder: ImageFolder, batches: list[np.ndarray], transform: Transform) -> None:
+        self._folder, self._batches, self._transform = folder, batches, transform
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._batches)
 
-    def __getitem__(self, index: int) -> _Item:
-        path = self._root / self._paths[index]
-        try:
-            return index, self._paths[index], self._transform(open_picture(path)), ""
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise nearly any exception for a broken file
-            return index, self._paths[index], None, describe_error(error, path)
-
-
-def _collate(items: list[_Item]) -> Batch:
-    images = [image for _, _, image, _ in items if image is not None]
-    return Batch(
-        torch.stack(images) if images else None,
-        [index for index, _, image, _ in items if image is not None],
-        [(path, reason) for _, path, image, reason in items if image is None],
-    )
+    def __getitem__(self, number: int) -> Batch:
+        images, indices, skipped = [], [], []
+        for index in self._batches[number].tolist():
+            name = self._folder.paths[index]
+            path = self._folder.root / name
+            try:
+                images.append(self._transform(open_picture(path)))
+                indices.append(index)
+            except MemoryError:
+                raise
+            except Exception as error:  # decoders raise nearly any exception for a broken file
+                skipped.append((name, describe_error(error, path)))
+        return Batch(torch.stack(images) if images else None, indices, skipped)
 
 
-def image_calls(
+def image_inputs(
     model: nn.Module,
     folder: ImageFolder,
     order: np.ndarray,
     transform: Transform,
+    tokens: TokensOf,
     batch_size: int,
     workers: int,
-    progress: ItemProgress,
-) -> Iterator[Call]:
-    """Yield a call for each batch of images ``order`` of a folder, after the images of an earlier attempt."""
-    skipped, start = list(progress.skipped), progress.next
+    max_unreadable: float,
+) -> Inputs:
+    """Return the images ``order`` of a folder as the inputs of a model."""
     parameters = list(model.parameters())
     # in bfloat16, models of open_clip keep some parameters in float32
-    first = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0])
-    for images, indices, unreadable in decoded_images(folder, order, transform, batch_size, start, workers):
-        for entry in unreadable:
-            log.warning("%s: skipped %s: %s", folder.root, *entry)
-        skipped += unreadable
-        start = min(start + batch_size, len(order))
-        x = None if images is None else images.to(first.dtype)
-        inputs = {"pixel_values": x} if x is not None and is_transformers(model) else x
-        yield Call(inputs, Items(indices, start, tuple(skipped)))
+    dtype = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0]).dtype
+
+    def calls(progress: ItemProgress) -> Iterator[Call]:
+        skipped, start = list(progress.skipped), progress.next
+        for images, indices, unreadable in decoded_images(folder, order, transform, batch_size, start, workers):
+            for entry in unreadable:
+                log.warning("%s: skipped %s: %s", folder.root, *entry)
+            skipped += unreadable
+            start = min(start + batch_size, len(order))
+            x = None if images is None else images.to(dtype)
+            inputs = {"pixel_values": x} if x is not None and is_transformers(model) else x
+            yield Call(inputs, Items(indices, start, tuple(skipped)))
+
+    rows, check = rows_by(tokens, prefix_of(model)), partial(check_unreadable, folder, max_unreadable)
+    return Inputs(str(folder.root), calls, rows, "give more images, or lower max_tokens", check)
 
 
-def check_unreadable(folder: ImageFolder, progress: ItemProgress, largest_share: float) -> None:
+def check_unreadable(folder: ImageFolder, largest_share: float, progress: ItemProgress) -> None:
     """Raise `SourceError` if more than this share of the images that were tried, or all, could not be read."""
     skipped, tried = progress.skipped, progress.next
     if len(skipped) > largest_share * tried or len(skipped) == tried:

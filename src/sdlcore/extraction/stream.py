@@ -37,7 +37,7 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.config import Drop, LanguageSource, TextOptions, fitting_length
 from sdlcore.extraction.engine import Batch, activations, context_calls, token_rows
 from sdlcore.extraction.hooks import Point, point_at
-from sdlcore.extraction.language import open_source, write_token_stores
+from sdlcore.extraction.language import open_source, write_splits
 from sdlcore.extraction.models import tokenizer_of
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens
@@ -57,11 +57,11 @@ Columns = dict[str, np.ndarray]
 
 
 class _Mark(NamedTuple):
-    """The beginning of a buffer: a token of a document, and the number of rows after it that are used up."""
+    """Where a batch of contexts begins: the number of rows before it, and a token of a document."""
 
+    row: int
     place: int
     position: int
-    used: int
 
 
 class TextStream:
@@ -115,9 +115,8 @@ class TextStream:
         self._buffer, self._shuffled = -1, np.zeros(0, dtype=np.int64)
         self._coming: Iterator[Columns] = iter(())
         self._left: Columns = {}
-        self._begin = _Mark(first_place, 0, 0)
-        self._identity = f"{identity} {self.rows}{' in pairs' if in_pairs else ''}"
-        self._marks = self._read_marks()
+        self._identity = f"{identity}{' in pairs' if in_pairs else ''}"
+        self._first_place, self._marks = first_place, {_Mark(0, first_place, 0), *self._read_marks()}
 
     def __call__(self, step: int) -> list[np.ndarray]:
         """Return the batch of a step, counted from 0: batch_size x D of each place, float32."""
@@ -158,19 +157,18 @@ class TextStream:
 
     def _rows_from(self, buffer: int) -> Iterator[Columns]:
         """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
-        start = max((at for at in self._marks if at <= buffer), default=0)
-        mark, row, wanted = self._marks.get(start, self._begin), start * self.rows, buffer * self.rows
+        wanted = buffer * self.rows
+        row, place, position = max(mark for mark in self._marks if mark.row <= wanted)
         while True:
-            before, is_whole, place, position = row, mark == self._begin, mark.place, mark.position
+            before, is_whole = row, (place, position) == (self._first_place, 0)
             for tokens, batch in self._passes(place, position):
-                indices = self._kept(tokens, {} if batch is None else batch.norms)[mark.used :]
-                for at in range(-(-row // self.rows), -(-(row + len(indices)) // self.rows)):
-                    self._remember(at, _Mark(place, position, mark.used + at * self.rows - row))
+                indices = self._kept(tokens, {} if batch is None else batch.norms)
+                if -row % self.rows < len(indices):  # a buffer begins with one of these rows
+                    self._remember(_Mark(row, place, position))
                 if row + len(indices) > wanted:
                     taken = indices[max(0, wanted - row) :]
                     yield {name: values[taken] for name, values in (batch or self._run(tokens)).values.items()}
                 row += len(indices)
-                mark = self._begin
                 place, position = tokens.next
             if is_whole and row == before:
                 raise SourceError(
@@ -178,7 +176,7 @@ class TextStream:
                     "context_length (in a pipeline, also test_samples)"
                 )
             log.info("the text ended; it begins anew")
-            mark = self._begin
+            place, position = self._first_place, 0
 
     def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Batch | None]]:
         """Yield batches of contexts, with their activations or None if the tokens alone determine the rows.
@@ -214,22 +212,20 @@ class TextStream:
             indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
         return indices
 
-    def _remember(self, buffer: int, mark: _Mark) -> None:
-        """Record the beginning of a buffer."""
-        if self._marks.get(buffer) == mark:
+    def _remember(self, mark: _Mark) -> None:
+        """Record where the model may continue."""
+        if mark in self._marks:
             return
-        self._marks[buffer] = mark
+        self._marks.add(mark)
         if self._marks_path is not None and (self._group is None or not dist.get_rank()):  # the first writes for all
-            marks = {str(at): list(mark) for at, mark in self._marks.items()}
-            write_json(self._marks_path, {"stream": self._identity, "marks": marks})
+            write_json(self._marks_path, {"stream": self._identity, "marks": sorted(self._marks)})
 
-    def _read_marks(self) -> dict[int, _Mark]:
+    def _read_marks(self) -> list[_Mark]:
         if self._marks_path is None or not self._marks_path.exists():
-            return {}
+            return []
         with parsing(self._marks_path, "marks of a stream", "remove it"):
             content = json.loads(self._marks_path.read_text())
-            is_same = content["stream"] == self._identity
-            return {int(at): _Mark(*mark) for at, mark in content["marks"].items()} if is_same else {}
+            return [_Mark(*mark) for mark in content["marks"]] if content["stream"] == self._identity else []
 
 
 def stream(
@@ -315,13 +311,13 @@ def write_language_recipe(
     ``buffer_rows`` is the number of rows in memory at once; batches take them in random order. ``train_samples`` is
     ignored. See `sdlcore.extraction.language.write_language_stores` for the other parameters and the errors.
     """
-    lm, tokenised, content = open_source(source, model, text, threads=threads, device=device)
-    first_place = write_token_stores(lm, tokenised, content, {"test": (test_path, source.test_samples)})
+    lm, tokenised, plan = open_source(source, model, text, threads=threads, device=device)
+    first_place = write_splits(lm, tokenised, plan, {"test": (test_path, source.test_samples)})
     with ActivationStore(test_path) as store:
         n_p, n_r, more = input_target_more(store.widths)
     recipe = {"model": str(model), "text": str(text), "first_place": first_place, "buffer_rows": buffer_rows}
     widths = {"n_p": n_p, "n_r": n_r, **({"more": more} if more else {})}
-    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **recipe, "provenance": content.facts})
+    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **recipe, "provenance": plan.facts})
 
 
 @contextmanager
@@ -338,19 +334,19 @@ def open_language_stream(
         raise SourceError(f"{path}: expected {FORMAT} of version {VERSION}; make the recipe anew")
     facts = recipe["provenance"]
     source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
-    lm, text, content = open_source(source, recipe["model"], recipe["text"], threads=threads, device=device)
+    lm, text, plan = open_source(source, recipe["model"], recipe["text"], threads=threads, device=device)
     for what in ("model", "text"):
         was = facts[what]
-        if json.loads(json.dumps(content.facts[what])) != was:
+        if json.loads(json.dumps(plan.facts[what])) != was:
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
     several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     # a separate group: a thread reads batches while the training uses its own
     group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None  # torch 2.15 returns a union
     marks = folder / "stream.json"
     rows = TextStream(
-        [(lm, content.points)],
+        [(lm, plan.points)],
         text,
-        content.kinds._replace(largest_norm=facts["largest_norm"]),  # outliers are recognised by the recipe's medians
+        RowKinds(text.separator, facts["largest_norm"], source.drop),
         request.batch_size,
         recipe["buffer_rows"],
         request.order,

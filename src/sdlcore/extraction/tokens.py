@@ -4,22 +4,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.text import WHOLE, Content, Share, Text
 
-T = TypeVar("T")
 SEPARATOR = "<|endoftext|>"
 CHARACTERS_AT_ONCE = 2**18
 """Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
 is tokenised in pieces that end before a space."""
 KINDS = ("kept", "first_position", "separator", "outlier", "role")
 KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
-MEDIAN_ROWS = 2048
-"""Tokens that the median norm is measured on: enough for a steady median, few enough to run twice."""
 
 
 class Tokens(NamedTuple):
@@ -256,16 +253,3 @@ class RowKinds(NamedTuple):
         if self.by_role and tokens.chosen is not None:
             kind_N[(tokens.chosen.ravel() == 0) & (kind_N == KEPT)] = ROLE
         return kind_N
-
-
-def median_norms(batches: Iterable[Any], separator: int, columns: Iterable[T]) -> dict[T, float] | None:
-    """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
-    ordinary = RowKinds(separator, {}, ("first_position", "separator"))
-    norms: dict[T, list[np.ndarray]] = {name: [] for name in columns}
-    for batch in batches:
-        mask = ordinary.of(batch.tokens, batch.norms) == KEPT
-        for name, values in batch.norms.items():
-            norms[name].append(values[mask])
-    if not any(len(part) for parts in norms.values() for part in parts):
-        return None
-    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}

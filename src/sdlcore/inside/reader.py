@@ -1,6 +1,5 @@
 """Load a language model and a text, pack contexts, and choose the rows to leave out."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -10,11 +9,11 @@ import torch
 
 from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, fitting_length
-from sdlcore.extraction.engine import read_contexts
+from sdlcore.extraction.engine import median_norms
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import loaded
 from sdlcore.extraction.text import opened_text
-from sdlcore.extraction.tokens import MEDIAN_ROWS, RowKinds, TokenisedText, Tokens, median_norms
+from sdlcore.extraction.tokens import RowKinds, TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Batch, checked, default_of
 
@@ -71,10 +70,7 @@ class Reader:
         """Return the kinds of rows to leave out. Outliers are found by median norms over the text's first contexts."""
         medians: dict[str, float] = {}
         if "outlier" in self.drop:
-            first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
-            points = self.stack.points(sites)
-            batches = read_contexts(self.stack.model, points, first, self.text.contexts_per_batch)
-            medians = median_norms(batches, self.text.separator, points) or {}
+            medians = median_norms(self.stack.model, self.text, self.stack.points(sites)) or {}
         largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
         return RowKinds(self.text.separator, largest, self.drop)
 
