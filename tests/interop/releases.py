@@ -33,7 +33,6 @@ def main() -> None:
             "outputs": float((ours(x) - theirs(x)).abs().max()),
             "active": float((ours.encode(x) > 0).sum(1).float().mean()),
             "repr": repr(ours),
-            "repository": ours.provenance["imported"]["repository"],
         }
     for release, dictionary in UNKNOWN:
         try:

@@ -24,28 +24,20 @@ NAME, DICTIONARY = "some-release-res", "blocks.2.hook_resid_post"
 
 @pytest.fixture
 def saelens(monkeypatch):
-    """A stand-in of SAELens with a release, whose loader returns what ``loaded`` holds, or raises it."""
-    release = SimpleNamespace(saes_map={DICTIONARY: "layer_2"})
+    """A stand-in of SAELens with a release, whose ``from_pretrained`` returns what ``loaded`` holds, or raises it."""
     modules = {name: ModuleType(name) for name in ("sae_lens", "sae_lens.loading")}
+    directory = modules["sae_lens.loading.pretrained_saes_directory"] = ModuleType("pretrained_saes_directory")
     modules["sae_lens"].__spec__ = ModuleSpec("sae_lens", None)
-    loaders, directory = SimpleNamespace(), SimpleNamespace()
-    modules["sae_lens.loading"].pretrained_sae_loaders = loaders
-    modules["sae_lens.loading"].pretrained_saes_directory = directory
-    here = SimpleNamespace(loaded=None, factor=None, calls=[])
+    here = SimpleNamespace(loaded=None)
 
-    def load(**options):
-        here.calls.append(options)
+    def load(release, dictionary, device):
         if isinstance(here.loaded, Exception):
             raise here.loaded
-        return *here.loaded, None
+        cfg, state = here.loaded
+        return SimpleNamespace(cfg=SimpleNamespace(to_dict=lambda: {"metadata": {}} | cfg), state_dict=lambda: state)
 
-    loaders.NAMED_PRETRAINED_SAE_LOADERS = {"plain": load}
-    loaders.get_conversion_loader_name = lambda name: "plain"
-    loaders.handle_config_defaulting = lambda cfg: cfg
-    directory.get_pretrained_saes_directory = lambda: {NAME: release}
-    directory.get_repo_id_and_folder_name = lambda name, dictionary: ("owner/saes", release.saes_map[dictionary])
-    directory.get_config_overrides = lambda name, dictionary: {}
-    directory.get_norm_scaling_factor = lambda name, dictionary: here.factor
+    modules["sae_lens"].SAE = SimpleNamespace(from_pretrained=load)
+    directory.get_pretrained_saes_directory = lambda: {NAME: None}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return here
@@ -66,26 +58,9 @@ def test_a_release_opens_by_name_with_its_place(saelens, tmp_path):
     saelens.loaded = files_of(model, tmp_path)
     dictionary = sdl.load(NAME, subfolder=DICTIONARY)
     assert torch.equal(dictionary(x), model(x).x_hat)
-    assert dictionary.provenance["imported"] == {
-        **{"release": NAME, "dictionary": DICTIONARY, "repository": "owner/saes", "folder": "layer_2"},
-        **{"model_name": "gpt2", "hook_name": DICTIONARY, "neuronpedia_id": None},
-    }
+    facts = {"release": NAME, "dictionary": DICTIONARY, "model_name": "gpt2", "hook_name": DICTIONARY}
+    assert dictionary.provenance["imported"] == facts
     assert "layer 3 (blocks.2.hook_resid_post)" in repr(dictionary)
-    (call,) = saelens.calls
-    assert (call["repo_id"], call["folder_name"], call["cfg_overrides"]["dtype"]) == (
-        "owner/saes",
-        "layer_2",
-        "float32",
-    )
-
-
-def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
-    model, x = model_of("relu"), samples("relu")
-    cfg, state = files_of(model, tmp_path)
-    saelens.loaded, saelens.factor = (cfg | {"normalize_activations": "expected_average_only_in"}, state), 2.5
-    dictionary, expected = sdl.load(NAME, subfolder=DICTIONARY), model(2.5 * x)
-    torch.testing.assert_close(dictionary.encode(x), expected.latents(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(dictionary(x), expected.x_hat / 2.5, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +72,13 @@ def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
             None,
             "OWNER/NAME at the hub, nor a release that SAELens lists; did you mean",
         ),
-        (NAME, "", None, f"subfolder must be a dictionary of this release .{DICTIONARY}., found nothing"),
-        (NAME, DICTIONARY, LocalEntryNotFoundError("no"), f"{NAME} .owner/saes.: .*LocalEntryNotFoundError"),
+        (
+            NAME,
+            "",
+            ValueError("ID  not found. Valid IDs are ..."),
+            f"{NAME}: .*; give an id of SAELens' list as subfolder",
+        ),
+        (NAME, DICTIONARY, LocalEntryNotFoundError("no"), f"{NAME}: .*LocalEntryNotFoundError"),
         (
             NAME,
             DICTIONARY,
@@ -135,5 +115,5 @@ def test_releases_compute_here_what_they_do_in_saelens(tmp_path):
     assert "blocks.1.hook_mlp_out" in output["dictionaries"]["gpt2-small-mlp-tm"]["repr"]
     unknown, dictionary, missing = output["errors"]
     assert "nor a release that SAELens lists; did you mean gpt2-small-res-jb?" in unknown
-    assert "subfolder must be a dictionary of this release (blocks.0.hook_resid_pre, " in dictionary
-    assert missing.startswith("gpt2-small-attn-out-v5-32k: subfolder must be")
+    assert "Valid IDs are ['blocks.0.hook_resid_pre', " in dictionary
+    assert missing.startswith("gpt2-small-attn-out-v5-32k: ")
