@@ -6,7 +6,8 @@
     sae = SAE.load_from_disk("exported")
 
 `sdlcore.export` writes SAELens' own classes where they compute the same latents. It writes this class for posterior
-codes, LISTA, activations of plugins, and transcoders whose activation has no class. The module needs sae-lens.
+codes, LISTA, matching pursuit, activations of plugins, and transcoders whose activation has no class. The module needs
+sae-lens.
 """
 
 from dataclasses import dataclass, field

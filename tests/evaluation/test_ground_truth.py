@@ -2,8 +2,7 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.evaluation.ground_truth import anchored_features, best_cosines, near_anchors
-from tests.coders import coder
+from sdlcore.evaluation.ground_truth import anchored_features, near_anchors
 
 REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3)
 
@@ -27,10 +26,3 @@ def test_anchored_features_are_those_near_an_anchor_at_either_site():
     assert anchored_features(anchors(1, feature=np.array([4])), twins).tolist() == [1]
     other_side = np.eye(5, dtype=np.float32)[[3]]
     assert anchored_features(anchors(0, w_r=other_side), REFERENCES).tolist() == [0, 3]
-
-
-def test_best_cosines_compare_rows_of_any_length_with_each_direction():
-    model = coder(3 * np.eye(6)[[5] * 6], np.eye(6)[[0, 1, 2, 3, 3, 3]])
-    best = best_cosines(model, References(REFERENCES.W_p))
-    assert best.encoder.tolist() == [0, 0, 0, 0, 0, 1]
-    assert best.decoder.tolist() == [1, 1, 1, 1, 0, 0]

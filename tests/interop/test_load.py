@@ -42,6 +42,18 @@ def test_files_and_runs_of_sdlcore_are_opened(tmp_path):
     assert_same(model_of("posterior codes"), load(tmp_path / "mine.safetensors"), "posterior codes")
 
 
+def test_a_matching_pursuit_of_saelens_is_opened_unless_it_stops_early(tmp_path):
+    model = model_of("matching pursuit")
+    early = {"architecture": "matching_pursuit", "d_in": model.W_dec.shape[1], "max_iterations": model.config.k}
+    cfg = early | {"residual_threshold": 0.0, "stop_on_duplicate_support": False}
+    save_file({"W_dec": model.W_dec.detach(), "b_dec": model.b_dec.detach()}, tmp_path / "sae_weights.safetensors")
+    (tmp_path / "cfg.json").write_text(json.dumps(cfg))
+    assert_same(model, load(tmp_path), "matching pursuit")
+    (tmp_path / "cfg.json").write_text(json.dumps(early))
+    with pytest.raises(ValueError, match="its matching pursuit stops early"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("name", READ)
 def test_a_file_of_a_folder_stands_for_the_folder(name, tmp_path):
     folder = export(model_of("topk"), name, tmp_path / "out")

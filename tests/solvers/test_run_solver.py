@@ -1,7 +1,6 @@
 import csv
 import json
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model
-from sdlcore.solvers.settings import Encoder
 from tests.stores import write_store
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
@@ -45,19 +43,6 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
     assert int(rows[-1]["atoms"]) == model.config.n_q
     assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) > 0
     assert fvu(model, store) < 0.15
-
-
-@pytest.mark.parametrize("pair", ["sae", "crosscoder"])
-def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(bench, store, tmp_path, pair):
-    rows, errors, decoders = {}, {}, []
-    for encoder in get_args(Encoder):
-        model = solve(store, tmp_path / encoder, {"encoder": encoder, "pair": pair, "normalise": True})
-        decoders.append(model.W_dec.detach())
-        rows[encoder] = bench.recovery(torch.nn.functional.normalize(model.W_enc.detach()[:, :32]))
-        errors[encoder] = fvu(model, store)
-    assert all(torch.equal(other, decoders[0]) for other in decoders[1:])
-    assert rows["tied"] == 1.0
-    assert errors["regression"] < errors["tied"]
 
 
 @pytest.mark.parametrize("solver", ["acs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ksvd", "odl"))])

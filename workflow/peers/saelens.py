@@ -6,6 +6,7 @@ BatchTopK uses a threshold that is updated during training.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from torch import Tensor
 
 from peers.settings import PeerConfig
 from peers.trainer import Note, pace
-from sdlcore.interop.saelens import from_saelens
+from sdlcore.interop.saelens import read_state
 
 _CLASSES = {
     "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),
@@ -107,4 +108,4 @@ class _Noted(SAETrainer):
 
 def convert(sae: Any, config: PeerConfig) -> Any:
     """Convert a ``TrainingSAE`` to a model, as `load_model` returns it, as SAELens would save it for inference."""
-    return from_saelens({name: tensor.detach() for name, tensor in sae.state_dict().items()}, sae.cfg.to_dict())
+    return read_state(Path("SAELens' training"), sae.cfg.to_dict(), sae.state_dict())

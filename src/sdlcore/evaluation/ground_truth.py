@@ -9,11 +9,9 @@ import numpy as np
 
 from sdlcore.benches.config import Hierarchy
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.data.references import References
-from sdlcore.evaluation.recovery import best_match, normalise_rows
-from sdlcore.model.coder import SparseCoder
+from sdlcore.evaluation.recovery import best_match
 
 
 class GroundTruth(NamedTuple):
@@ -44,13 +42,6 @@ class GroundTruth(NamedTuple):
         return cls(references, anchored, hierarchy, anchors, coefficients)
 
 
-class Best(NamedTuple):
-    """Best absolute cosine of each of n reference directions with a row of the encoder or a column of the decoder."""
-
-    encoder: np.ndarray
-    decoder: np.ndarray
-
-
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
     """Mark the reference directions whose absolute cosine with some anchor exceeds ``tau``, at some site (n bools)."""
     sites = zip(anchors.sites, references.sites, strict=False)  # anchors or references may lack the further sites
@@ -66,10 +57,3 @@ def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
     if feature is not None and feature.max() < n and np.array_equal(references.W_p.T[feature], anchors.w_p):
         return feature
     return np.flatnonzero(near_anchors(anchors, references))
-
-
-def best_cosines(model: SparseCoder, references: References) -> Best:
-    """Return each reference direction's best cosine with an encoder row, and with a decoder column."""
-    true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in references.sites))
-    sides = ((model.W_enc, true_p), (model.W_dec, true_r))
-    return Best(*(best_match(normalise_rows(W.detach().numpy()), true).similarity for W, true in sides))

@@ -40,7 +40,6 @@ _WRITTEN = {
     ("sae", "jumprelu"): "jumprelu",
     ("sae", "gated"): "gated",
     ("sae", "abstopk"): "abstopk",
-    ("sae", "matching_pursuit"): "matching_pursuit",
     ("transcoder", "relu"): "transcoder",
     ("transcoder", "batchtopk"): "jumprelu_transcoder",
     ("transcoder", "jumprelu"): "jumprelu_transcoder",
@@ -60,8 +59,6 @@ _READ: dict[str, Activation] = {
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
 }
-_ROUNDING = 1e-6
-"""Largest difference, as a share of the largest weight, between two copies of a matrix that were scaled in float32."""
 _SCALE = "scaling_factor"
 """Tensor with a factor for each latent, saved by releases before 4.0; all ones unless it was fitted afterwards."""
 _FOLDS = {
@@ -101,19 +98,10 @@ def refusal(model: SparseCoder) -> str | None:
 
 def _native(model: SparseCoder) -> str | None:
     """Return the architecture of SAELens that computes a dictionary's latents; None if there is none."""
-    config = model.config
-    if config.activation == "matching_pursuit" and _tied_scale(model) is None:
-        return None
-    architecture = _WRITTEN.get((config.pair, config.activation))
-    return architecture and (architecture.replace("transcoder", "skip_transcoder") if config.skip else architecture)
-
-
-def _tied_scale(model: SparseCoder) -> float | None:
-    """Return the s with s W_enc = W_dec / s, which normalisation folds into a tied matrix; None if there is none."""
-    W_enc, W_dec = model.W_enc.detach().double(), model.W_dec.detach().double()
-    scale = float((W_dec.norm() / W_enc.norm()).sqrt())
-    error = (W_enc * scale - W_dec / scale).abs().max()
-    return scale if error < _ROUNDING * W_dec.abs().max() / scale else None
+    architecture = _WRITTEN.get((model.config.pair, model.config.activation))
+    return architecture and (
+        architecture.replace("transcoder", "skip_transcoder") if model.config.skip else architecture
+    )
 
 
 def write(
@@ -125,26 +113,17 @@ def write(
     metadata: Mapping[str, Any] | None = None,
 ) -> Files:
     """Return the files for a dictionary: for a class of SAELens if one computes its latents, otherwise for the class of
-    `sdlcore.saelens`, which has to be imported before SAELens opens the folder.
-
-    SAELens' matching pursuit has one matrix, of unit rows. If the training normalised activations, sdlcore's encoder
-    and decoder are this matrix in different units. SAELens' latents are then sdlcore's times the number
-    ``latent_scale`` in the metadata. Active latents and outputs are the same.
-
-    Options as in `sdl.export`.
+    `sdlcore.saelens`, which has to be imported before SAELens opens the folder. Options as in `sdl.export`.
     """
     config, architecture = model.config, _native(model)
     facts = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
-    if architecture == "matching_pursuit":
-        facts["latent_scale"] = _tied_scale(model)
     cfg: dict[str, Json] = {
         "architecture": architecture or ARCHITECTURE,
         "d_in": model.W_enc.shape[1],
         "d_sae": config.n_q,
         "dtype": "float32",
         "device": "cpu",
-        # sdlcore's encoder does not subtract the decoder bias, except in matching pursuit
-        "apply_b_dec_to_input": architecture == "matching_pursuit",
+        "apply_b_dec_to_input": False,
         "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {
@@ -157,18 +136,13 @@ def write(
     }
     if architecture in ("topk", "abstopk"):
         cfg |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
-    if architecture == "matching_pursuit":
-        cfg |= {"max_iterations": config.k, "residual_threshold": 0.0, "stop_on_duplicate_support": False}
     if config.pair == "transcoder":
         cfg["d_out"] = len(model.b_dec)
     if architecture is None:
         cfg[_DESCRIPTION] = description_of(model)
         tensors = {_PREFIX + name: tensor for name, tensor in tensors_of(model).items()}
     else:
-        weights = weights_of(model)
-        if architecture == "matching_pursuit":
-            weights = replace(weights, W_dec=(weights.W_dec.double() / facts["latent_scale"]).float())
-        tensors = to_file(weights, _layout(architecture))
+        tensors = to_file(weights_of(model), _layout(architecture))
     return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
 
 
@@ -240,36 +214,24 @@ def read_state(where: Path, cfg: Mapping[str, Any], state: Mapping[str, Tensor])
         fold = _FOLDS.get(normalises)
         remedy = f"; fold it into the weights in SAELens (sae.{fold}) and save it again" if fold else ""
         raise ValueError(f"normalize_activations is {normalises!r}, which is not in the weights{remedy}")
-    given = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out}
-    if "transcoder" not in settings.architecture:
-        given["n_r"] = settings.d_in
+    activation, transcoder = _READ[settings.architecture], "transcoder" in settings.architecture
+    given = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out if transcoder else settings.d_in}
     sizes = {name: size for name, size in given.items() if size is not None}
     check_tensors(where, state, _layout(settings.architecture), sizes, {_SCALE})
     if _SCALE in state and not (state[_SCALE] == 1).all():
         raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
-    return _built(state, settings)
-
-
-def from_saelens(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
-    """Build a dictionary from SAELens weights by name and a configuration, which may be a training's."""
-    return _built(state, SaelensSettings.of(cfg))
-
-
-def _built(state: Mapping[str, Tensor], cfg: SaelensSettings) -> SparseCoder:
-    activation = _READ[cfg.architecture]
     if activation == "matching_pursuit":
         W_dec, b_dec = state["W_dec"], state["b_dec"]
-        if not cfg.apply_b_dec_to_input:  # SAELens then does not add it to outputs, either
+        if not settings.apply_b_dec_to_input:  # SAELens then does not add it to outputs, either
             b_dec = torch.zeros_like(b_dec)
         tied = Weights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
-        return sparse_coder(tied, activation, cfg.max_iterations or W_dec.shape[1])
-    transcoder = "transcoder" in cfg.architecture
-    weights = from_file(state, _layout(cfg.architecture))
-    if cfg.apply_b_dec_to_input and not transcoder:
+        return sparse_coder(tied, activation, settings.max_iterations or W_dec.shape[1])
+    weights = from_file(state, _layout(settings.architecture))
+    if settings.apply_b_dec_to_input and not transcoder:
         weights = replace(weights, shift=weights.b_dec)
-    if cfg.rescale_acts_by_decoder_norm:
+    if settings.rescale_acts_by_decoder_norm:
         weights = weights.by_decoder_norms()
-    k = cfg.k if activation in SELECTING else None
+    k = settings.k if activation in SELECTING else None
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
 
 

@@ -2,9 +2,8 @@
 
 No single layer computes the codes of a sample exactly. The best linear read-out of code i is the ridge (Wiener) row
 Sigma^-1 cov(x, c_i), not the atom itself: if atoms are not orthogonal, the correlation with an atom mixes in the others
-(docs/solvers.md). Two other kinds of rows stay closer to the dictionary: the atoms themselves (tied), or Sigma^-1 times
-the atoms (covariance). A threshold then decides when a code is active. Above the threshold, a regression of the code on
-the read-out undoes the shrinkage caused by silent samples. The result is one affine map and JumpReLU, which any
+(docs/solvers.md). A threshold then decides when a code is active. Above the threshold, a regression of the code on the
+read-out undoes the shrinkage caused by silent samples. The result is one affine map and JumpReLU, which any
 `SparseCoder` computes.
 """
 
@@ -57,18 +56,8 @@ class EncoderFit:
         support = codes.support
         self._cx += support.kernels.scatter_sum(*support.by_latent, codes.values, x_BP)[0]
 
-    def solve(self, kind: str = "regression", atoms_KP: Tensor | None = None) -> Encoder:
-        """Return the encoder.
-
-        Parameters
-        ----------
-        kind
-            The rows: ``regression`` of codes on inputs; ``tied``, the atoms; ``covariance``, the inverse covariance of
-            inputs times the atoms. The latter two are scaled by the regression of each code on its read-out.
-        atoms_KP
-            Atoms; required for ``tied`` and ``covariance``.
-
-        """
+    def solve(self) -> Encoder:
+        """Return the encoder."""
         assert self._last is not None
         assert self._centre is not None
         n = self._samples
@@ -79,15 +68,7 @@ class EncoderFit:
         ridge = max(self._ridge * float(covariance.diagonal().mean()), rounding) or 1.0
         covariance.diagonal().add_(ridge)
         common = (self._cx / n - torch.outer(mean_c, mean_x)).double()
-        if kind == "regression":
-            W = torch.linalg.solve(covariance, common.T).T
-        else:
-            assert atoms_KP is not None
-            W = atoms_KP.double()
-            if kind == "covariance":
-                W = torch.linalg.solve(covariance, W.T).T
-            W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1))[:, None]
-        W = W.float().contiguous()
+        W = torch.linalg.solve(covariance, common.T).T.float().contiguous()
         # subtract the centre first: a large common mean would cost most of float32's digits
         b = (mean_c.double() - W.double() @ mean_x.double()).float()
         x, codes = self._last

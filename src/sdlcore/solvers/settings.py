@@ -19,7 +19,6 @@ AnySolver = Annotated[
 """Name of a built-in solver or of a plugin's."""
 MIN_COSINE = 0.9
 """Default of the smallest cosine at which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
-Encoder = Literal["regression", "tied", "covariance"]
 
 
 class SolverConfig(Pluggable):
@@ -66,22 +65,15 @@ class SolverConfig(Pluggable):
     """Type of the product that selects supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
-    encoder: Encoder = "regression"
-    """Rows of the encoder. regression: codes regressed on inputs; tied: the atoms; covariance: the inverse covariance
-    of inputs times the atoms, so that the pattern of a row is its atom."""
     encoder_ridge: Positive = 1e-3
-    """Ridge of regression and covariance rows, as a share of the mean variance of an input dimension. It turns rows as
-    much as noise of that variance would (docs/inside-a-model.md)."""
+    """Ridge of the regression of codes on inputs, as a share of the mean variance of an input dimension. It turns
+    encoder rows as much as noise of that variance would (docs/inside-a-model.md)."""
 
     def conflicts(self) -> Conflicts:
         yield self.support > self.n_atoms, f"support must be at most n_atoms = {self.n_atoms}, found {self.support}"
         yield (
             self.solver == "acs" and self.max_support < self.support,
             f"max_support must be at least support = {self.support}, found {self.max_support}",
-        )
-        yield (
-            self.encoder != "regression" and self.pair == "transcoder",
-            f"encoder {self.encoder} needs atoms in the input space, which those of a transcoder are not",
         )
 
     def used_plugins(self) -> list[Extension]:

@@ -119,7 +119,7 @@ def solve_dictionary(
         fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
-    encoder = fit.solve(config.encoder, atoms)
+    encoder = fit.solve()
     model_config = ModelConfig(pair=config.pair, activation="jumprelu", n_q=len(atoms))
     model = SparseCoder.from_config(model_config, *sites).eval()
     weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold, "W_dec": atoms}
