@@ -11,8 +11,8 @@ import pytest
 
 import sdlcore as sdl
 from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG
-from sdlcore.fitting.fit import identity_of_fit
-from sdlcore.fitting.solve import identity_of_solve
+from sdlcore.fitting.fit import opened_fit
+from sdlcore.fitting.solve import opened_solve
 from sdlcore.identity import NUMBERS
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
@@ -189,8 +189,9 @@ def test_the_identity_is_known_before_the_run(x, tmp_path):
     quiet = {name: value for name, value in SETTINGS.items() if name != "progress"}
     sdl.fit(x, seed=3, out=tmp_path / "fit", **SETTINGS)
     sdl.solve(x, seed=3, out=tmp_path / "solve", progress=False, **SOLVED)
-    for name, made in (("fit", identity_of_fit(x, seed=3, **quiet)), ("solve", identity_of_solve(x, seed=3, **SOLVED))):
-        assert made == json.loads((tmp_path / name / CONFIG).read_text())["identity"]
+    with opened_fit(x, seed=3, **quiet) as (*_, fit_facts), opened_solve(x, seed=3, **SOLVED) as (_, solve_facts, _):
+        for name, facts in (("fit", fit_facts), ("solve", solve_facts)):
+            assert facts["identity"] == json.loads((tmp_path / name / CONFIG).read_text())["identity"]
 
 
 def test_a_folder_of_another_library_is_refused_before_the_training(x, tmp_path):

@@ -25,8 +25,8 @@ from sdlcore.data.references import load_references
 from sdlcore.device import Device
 from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, unfinished_run
 from sdlcore.extras import extra
-from sdlcore.fitting.fit import identity_of_fit
-from sdlcore.fitting.solve import identity_of_solve
+from sdlcore.fitting.fit import opened_fit
+from sdlcore.fitting.solve import opened_solve
 from sdlcore.identity import ENTRY, finished_files, identity, provenance
 from sdlcore.inputs import open_batches
 from sdlcore.interop.settings import ImportConfig
@@ -102,7 +102,8 @@ def train(run: Run, config: Config) -> None:
             logging.getLogger().setLevel(logging.WARNING)
             fit(batches, out=run.out, progress=False, **arguments)
             return
-        made, checkpoint = identity_of_fit(batches, **arguments), run.out / CHECKPOINT
+        with opened_fit(batches, **arguments) as (*_, facts):
+            made, checkpoint = facts[ENTRY], run.out / CHECKPOINT
         taken = take_finished(run, made)  # which fit opens, without calling back
         described = describe_checkpoint(checkpoint)
         if described is not None and described.facts.get(ENTRY) != made:  # the folder belongs to the run of its name
@@ -123,7 +124,9 @@ def solve_run(run: Run, config: SolverConfig) -> None:
         "watch": load_references(run.watch) if run.watch else None,
     }
     with ActivationStore(run.store) as store:
-        if not take_finished(run, identity_of_solve(store, **arguments)):
+        with opened_solve(store, **arguments) as (_, facts, _):
+            taken = take_finished(run, facts[ENTRY])
+        if not taken:
             solve(store, out=run.out, progress=False, **arguments)
 
 

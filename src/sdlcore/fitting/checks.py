@@ -76,8 +76,8 @@ def warn_of_penalties(config: Config) -> None:
         )
 
 
-def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: Config, name: str = "") -> None:
-    """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
+def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: Config) -> None:
+    """Warn if samples have a large mean and no normalisation removes it.
 
     The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
     does not help (resources/kept/dead_by_mean.csv).
@@ -90,27 +90,20 @@ def warn_of_a_mean(batches: Batches, rows: TrainingRows, config: Config, name: s
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > LARGEST_MEAN * spread > 0:
         warn_at_call(
-            f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread, so many "
-            "latents may die; set normalise, which subtracts it"
+            f"the mean of the samples is {mean / spread:.2f} times as large as their spread, so many latents may die; "
+            "set normalise, which subtracts it"
         )
 
 
-def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None:
-    """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several.
-
-    ``centred``: whether the run normalises or whitens activations.
-    """
-    where = _in_run(name)
+def warn_of_error(fvu: float, steps: int, run: str) -> None:
+    """Warn about a training that failed although its loss is finite; ``run`` is its name among several, or empty."""
+    where = f"run {run}: " if run else ""
     if math.isnan(fvu):
-        message = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
-        advice = "" if centred else "; if samples differ by less than 1e-19, set normalise"
-        warn_at_call(message + advice)
+        warn_at_call(
+            f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
+        )
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
-        message = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
-        advice = "lower lr, or train for more steps" if centred else "lower lr, train for more steps, or set normalise"
-        warn_at_call(f"{message}; {advice}")
-
-
-def _in_run(name: str) -> str:
-    """Return the beginning of a warning: the run's name, or nothing for a single run."""
-    return f"run {name}: " if name else ""
+        warn_at_call(
+            f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1; lower "
+            "lr, train for more steps, or set normalise"
+        )

@@ -1,6 +1,5 @@
 """`fit`: train a dictionary of activations in memory, in a store or in batches."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.config import LAMBDA_ANCHOR, Config, is_centred
+from sdlcore.config import LAMBDA_ANCHOR, Config
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import digest_of_arrays
 from sdlcore.data.batches import Batches, Request
@@ -129,9 +128,10 @@ def fit(
     callbacks = tuple(callbacks)
     settings = ({} if config is None else config.named()) | settings
     folder = None if out is None else run_folder(out)
-    with opened_fit(x, target, seed, anchors, start, watch, device, folder, settings) as (batches, training):
+    with opened_fit(
+        x, target, seed=seed, anchors=anchors, start=start, watch=watch, device=device, folder=folder, **settings
+    ) as (batches, training, facts):
         training = replace(training, callbacks=callbacks)
-        facts = training.facts(batches)
         with (
             processes_of(training.config) as processes,
             progress_bar(training.config.steps, progress and processes.rank == 0) as bar,
@@ -142,18 +142,19 @@ def fit(
 @contextmanager
 def opened_fit(
     x: Any,
-    target: Any,
-    seed: int,
-    anchors: Any,
-    start: Dictionary | str | Path | None,
-    watch: Any,
-    device: Device,
-    folder: Path | None,
-    settings: dict[str, Any],
-) -> Iterator[tuple[Batches, "Fit"]]:
-    """Check arguments of `fit`, open its data, and yield both. ``pair`` and ``batch_size`` are added to ``settings``.
+    target: Any = None,
+    *,
+    seed: int = 0,
+    anchors: Any = None,
+    start: Dictionary | str | Path | None = None,
+    watch: Any = None,
+    device: Device = "auto",
+    folder: Path | None = None,
+    **settings: Any,
+) -> Iterator[tuple[Batches, "Fit", dict[str, Any]]]:
+    """Check arguments of `fit`, settings first, and open its data; yield the data, the training and its provenance.
 
-    Settings are checked before arrays and stores are read.
+    The provenance has the run's identity, so a caller can look for the finished run elsewhere.
     """
     start = opened_start(start)
     with ExitStack() as opened:
@@ -176,28 +177,7 @@ def opened_fit(
                 f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
                 "set pair to sae, transcoder or crosscoder"
             )
-        yield batches, training
-
-
-def identity_of_fit(
-    x: Any,
-    *,
-    seed: int = 0,
-    anchors: Anchors | None = None,
-    start: Dictionary | None = None,
-    watch: References | None = None,
-    device: Device = "auto",
-    **settings: Any,
-) -> dict[str, Any]:
-    """Return the identity of the run that `fit` makes of the same arguments (`sdlcore.identity`).
-
-    It is known before the training, so a caller can look for the finished run elsewhere. Only `fit` gives the warnings.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with opened_fit(x, None, seed, anchors, start, watch, device, None, settings) as (batches, training):
-            run: dict[str, Any] = training.facts(batches)[ENTRY]
-    return run
+        yield batches, training, training.facts(batches)
 
 
 @dataclass(frozen=True)
@@ -229,7 +209,6 @@ class Fit:
             settings = {"lambda_anchor": LAMBDA_ANCHOR, **settings}
         start = opened_start(start)
         config = Config.from_dict(settings if start is None else with_architecture(start, settings))
-        warn_of_penalties(config)
         directions = None if anchors is None else as_anchors(anchors)
         return cls(config, checked("seed", Seed, seed), directions, start, opened_watch(watch), where)
 
@@ -254,7 +233,8 @@ class Fit:
 
         def make(checkpoints: Checkpointing | None, history_files: Sequence[Sink]) -> Dictionary:
             rows = batches.begin(Request.of(config, self.seed))
-            warn_of_a_mean(batches, rows, config, self.name)
+            warn_of_penalties(config)
+            warn_of_a_mean(batches, rows, config)
             model, history = train_dictionary(
                 rows,
                 config,
@@ -274,7 +254,7 @@ class Fit:
                 made["processes"] = processes.size
             if steps < config.steps:
                 made["stopped"] = {"step": steps, "by": "a callback"}
-            warn_of_error(history[-1]["fvu"], steps, is_centred(config.to_dict()), self.name)
+            warn_of_error(history[-1]["fvu"], steps, self.name)
             return Dictionary(model, made, history, self.anchors)
 
         dictionary = open_or_make(folder, facts, make, batches.recorded).to(self.device)

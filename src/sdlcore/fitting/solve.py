@@ -1,6 +1,6 @@
 """`solve`: find a dictionary without gradient descent, by alternating convex search or a classical solver."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.data.arrays import Activations
 from sdlcore.data.batches import stored_batches
 from sdlcore.data.conversion import activations, pair_of
 from sdlcore.data.pairs import pair_sites
@@ -21,7 +20,7 @@ from sdlcore.fitting.bars import progress_bar, shown_on
 from sdlcore.fitting.checks import check_sites
 from sdlcore.fitting.fit import opened_watch, provenance_of
 from sdlcore.fitting.start import check_finite_start, opened_start
-from sdlcore.identity import ENTRY
+from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve_dictionary
@@ -78,53 +77,39 @@ def solve(
     """
     folder = None if out is None else run_folder(out)
     with (
-        _opened(x, solver, target, seed, start, watch, settings) as (samples, config, given_start, directions, facts),
+        opened_solve(x, solver, target, seed=seed, start=start, watch=watch, **settings) as (config, facts, find),
         progress_bar(config.max_steps, progress) as bar,
     ):
 
         def make(_: Any, rows: Sequence[Sink]) -> Dictionary:
             history = History(sinks=[shown_on(bar), *rows])
             history.show()
-            atoms = None if given_start is None else given_start.W_dec.cpu()
-            counted = None if directions is None else watch_directions(directions.sites, config.pair)
-            model = solve_dictionary(samples, config, seed, history, atoms, counted)
-            return Dictionary(model, facts, history.rows)
+            return Dictionary(find(history), facts, history.rows)
 
         return open_or_make(folder, facts, make)
 
 
-def identity_of_solve(
-    x: Any,
-    solver: str,
-    *,
-    seed: int = 0,
-    start: Dictionary | None = None,
-    watch: References | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Return the identity of the run that `solve` makes of the same arguments (`sdlcore.identity`)."""
-    with _opened(x, solver, None, seed, start, watch, settings) as (*_, facts):
-        run: dict[str, Any] = facts[ENTRY]
-    return run
-
-
 @contextmanager
-def _opened(
-    x: Any, solver: str, target: Any, seed: int, start: Any, watch: Any, settings: Mapping[str, Any]
-) -> Iterator[tuple[Activations, SolverConfig, Dictionary | None, References | None, dict[str, Any]]]:
-    """Check the arguments of `solve`; yield the samples, the settings, the start, the watch and the provenance."""
-    settings = {**settings, "pair": pair_of(x, target, settings.get("pair"))}
+def opened_solve(
+    x: Any, solver: str, target: Any = None, *, seed: int = 0, start: Any = None, watch: Any = None, **settings: Any
+) -> Iterator[tuple[SolverConfig, dict[str, Any], Callable[[History], SparseCoder]]]:
+    """Check the arguments of `solve`, and open its data; yield the settings, the provenance and the search.
+
+    The provenance has the run's identity, so a caller can look for the finished run elsewhere.
+    """
+    settings["pair"] = pair_of(x, target, settings.get("pair"))
     config, seed = SolverConfig.from_dict({"solver": solver, **settings}), checked("seed", Seed, seed)
-    given_start, directions = opened_start(start), opened_watch(watch)
+    first, directions = opened_start(start), opened_watch(watch)
     with activations(x, target) as samples:
         batches = stored_batches(samples)
         if directions is not None:
             check_sites("watch", tuple(map(len, directions.sites)), batches, config.pair)
-        if given_start is not None:
-            check_finite_start(given_start.coder)
+        if first is not None:
+            check_finite_start(first.coder)
             n_r = sum(pair_sites(config.pair, *batches.widths)[1])
-            if given_start.W_dec.shape[1] != n_r:
-                raise ValueError(f"start writes {given_start.W_dec.shape[1]} dimensions, but the inputs have {n_r}")
-        device = torch.device("cpu")
-        facts = provenance_of("solve", config, seed, device, batches, given_start, directions)
-        yield samples, config, given_start, directions, facts
+            if first.W_dec.shape[1] != n_r:
+                raise ValueError(f"start writes {first.W_dec.shape[1]} dimensions, but the inputs have {n_r}")
+        facts = provenance_of("solve", config, seed, torch.device("cpu"), batches, first, directions)
+        atoms = None if first is None else first.W_dec.cpu()
+        watched = None if directions is None else watch_directions(directions.sites, config.pair)
+        yield config, facts, lambda history: solve_dictionary(samples, config, seed, history, atoms, watched)
