@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 
 import sdlcore as sdl
@@ -183,26 +182,6 @@ def test_a_training_that_diverged_is_one_line(folder, capsys, tmp_path):
     message = refusal(capsys, command, *TOPK, "--steps", "20", "--lr", "1e30")
     assert "sdlcore: training diverged in steps 1 to 20" in message
     assert "Traceback" not in message
-    (tmp_path / "runs.yaml").write_text("good: {}\nwild: {lr: 1.0e+30}\n")
-    message = refusal(capsys, f"fit-many {folder}/train.h5 --runs {tmp_path}/runs.yaml --out {tmp_path}/many", *TOPK)
-    assert "sdlcore: 1 of 2 runs failed: wild" in message
-    assert "sdlcore: training diverged in steps 1 to 20" in message
-    assert "Traceback" not in message
-
-
-def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
-    np.save(tmp_path / "rows.npy", np.eye(16)[:2])
-    runs = {"as_ever": {}, 2: {"k": 2, "seed": 1}, "anchored": {"anchors": str(tmp_path / "rows.npy")}}
-    (tmp_path / "runs.yaml").write_text(yaml.safe_dump(runs))
-    call = f"fit-many {folder}/train.h5 --runs {tmp_path}/runs.yaml --out {tmp_path}/sweep"
-    main([*call.split(), *TOPK])
-    assert torch.equal(sdl.load(tmp_path / "sweep/as_ever").W_dec, sdl.load(folder / "run").W_dec)
-    assert sdl.load(tmp_path / "sweep/2").settings["k"] == 2
-    assert sdl.load(tmp_path / "sweep/anchored").settings["lambda_anchor"] == 0.1
-    assert str(tmp_path / "sweep/2") in capsys.readouterr().out
-    for text, message in (("[k, 2]", "runs.yaml: expected names of runs"), ("wide: k: 2", "not readable as YAML")):
-        (tmp_path / "runs.yaml").write_text(text)
-        assert message in refusal(capsys, call, *TOPK)
 
 
 def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):

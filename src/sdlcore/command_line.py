@@ -64,8 +64,7 @@ def reported(program: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        for each in (error, *(error.exceptions if isinstance(error, ExceptionGroup) else ())):
-            print(f"{program}: {printable_lines(each)}", file=sys.stderr)
+        print(f"{program}: {printable_lines(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:
         print(f"{program}: {printable_lines(str(interrupt) or 'interrupted')}", file=sys.stderr)

@@ -3,8 +3,8 @@
 Messages repeat names from files. The command line escapes their control characters (`sdlcore.command_line`).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 
 class StoreError(ValueError):
@@ -32,8 +32,3 @@ class FitManyError(ExceptionGroup[Exception]):
     """Some runs of `fit_many` failed. ``dictionaries`` maps the other runs to their results, by name."""
 
     dictionaries: Mapping[Any, Any]
-
-    def __new__(cls, message: str, errors: Sequence[Exception], dictionaries: Mapping[Any, Any]) -> Self:
-        self = super().__new__(cls, message, errors)
-        self.dictionaries = dictionaries
-        return self

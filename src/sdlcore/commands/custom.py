@@ -1,4 +1,4 @@
-"""Commands that need more code than `sdlcore.commands.signatures` derives from a function."""
+"""Commands that take settings, or need more code than `sdlcore.commands.signatures` derives from a function."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,6 @@ from sdlcore.commands.signatures import (
     InputPath,
     TargetPath,
     arg,
-    inputs,
     open_dictionaries,
     open_dictionary,
 )
@@ -29,6 +28,7 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.extraction.text import read_labels
 from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.settings import Latents, checked
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import user_path, write_json, write_text
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import number as number_text
@@ -38,8 +38,6 @@ from sdlcore.user_warnings import is_first_process
 REFERENCES = "references.safetensors"
 """Means of classes in a run's folder."""
 CLASS_MEANS, DISCOVER = "class-means", "discover"
-TRAINING = (Config, "activation", "loss term")
-"""The settings of a training: their class, and the kinds of plugins that add some."""
 LABELS = "class numbers or names, a sample each, as an .npy file. Their means are centred with --normalise or --whiten"
 ANCHORS = (
     "class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy). Their "
@@ -61,7 +59,7 @@ def fit(
     seed: int = 0,
     device: Device = "auto",
     *,
-    settings: Annotated[dict[str, Any], *TRAINING],
+    settings: Annotated[dict[str, Any], Config, "activation", "loss term"],
 ) -> None:
     """Train a dictionary on activations.
 
@@ -72,7 +70,7 @@ def fit(
     if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
         raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
     opened = opened_start(start)
-    given = inputs(x, target, settings.get("pair", None if opened is None else opened.pair))
+    given = _inputs(x, target, settings.get("pair", None if opened is None else opened.pair))
     means, directions = None, None
     if labels is not None or anchors == CLASS_MEANS:
         if labels is None and not is_store(x):
@@ -98,6 +96,25 @@ def fit(
         if means is not None:
             save_references(out / REFERENCES, means, {})
         print(f"{dictionary}: {out}")
+
+
+def solve(
+    x: InputPath,
+    out: OUT,
+    target: TargetPath = None,
+    start: Path | None = None,
+    seed: int = 0,
+    *,
+    settings: Annotated[dict[str, Any], SolverConfig, "solver"],
+) -> None:
+    """Find a dictionary of activations without gradient descent, on the CPU. It encodes raw activations."""
+    given = _inputs(x, target, settings.get("pair"))
+    print(f"{sdl.solve(**given, out=out, start=start, seed=seed, **settings)}: {out}")
+
+
+def _inputs(x: Path, target: Path | None, pair: str | None) -> dict[str, Any]:
+    """Return x and target as `sdlcore.fit` takes them: a crosscoder reads both as its sites."""
+    return {"x": [x, target]} if pair == "crosscoder" and target is not None else {"x": x, "target": target}
 
 
 def evaluate(

@@ -18,7 +18,6 @@ from sdlcore.extraction.engine import TokensOf
 from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Precision
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable_lines
 from sdlcore.user_warnings import is_first_process
@@ -34,10 +33,6 @@ EXTRACT = (
 MODEL = (
     "a folder with a model of transformers, its name at the hub, a .gguf file, open_clip:ARCHITECTURE:PRETRAINED (its "
     "image tower), or timm:MODEL"
-)
-RUNS = (
-    'a YAML file with each run\'s name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run may name files as '
-    "its anchors and start"
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "extract": command(
@@ -59,15 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         n_q=tuple[int, ...] | None,
     ),
     "fit": custom.fit,
-    "fit-many": command(
-        sdl.fit_many,
-        "x runs out target start at_once seed device",
-        custom.TRAINING,
-        x=InputPath,
-        runs=Annotated[Path, arg(help=RUNS)],
-        start=Path | None,
-    ),
-    "solve": command(sdl.solve, "x out target start seed", (SolverConfig, "solver"), x=InputPath, start=Path | None),
+    "solve": custom.solve,
     "search": command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
     "refine": command(sdl.refine, "dictionary x out rounds n_samples seed"),
     "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
@@ -122,7 +109,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         number=Annotated[int | None, arg(help="contexts of each latent; 20 if left out")],
     ),
 }
-REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError, sdl.FitManyError)
+REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError)
 """Errors that the user can mend, which are printed without a traceback."""
 
 
@@ -153,7 +140,7 @@ def _run(name: str, arguments: list[str]) -> None:
         raise ValueError(f"no such command {name}{advice}")
     load_for_jobs()
     function = COMMANDS[name]
-    in_python: dict[str, Callable[..., Any]] = {"bench": sdl.judged_bench, "probe": sdl.probe}
+    in_python: dict[str, Callable[..., Any]] = {"bench": sdl.judged_bench, "probe": sdl.probe, "solve": sdl.solve}
     collect = collector(function, in_python.get(name, sdl.fit))
     call, unknown = tyro.cli(
         collect,

@@ -18,7 +18,6 @@ from sdlcore.interop.tensors import UnsaidError
 from sdlcore.plugins.registry import Kind, own_settings
 from sdlcore.settings import Settings, type_of
 from sdlcore.storage.files import write_text
-from sdlcore.storage.yaml_files import load_yaml
 
 DICTIONARY = "a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify"
 SAMPLES = "activations: a store (.h5) or an .npy file"
@@ -81,18 +80,9 @@ def open_dictionaries(paths: Path | Sequence[Path]) -> Any:
     return {str(path): open_dictionary(path) for path in paths}
 
 
-def read_runs(path: Path) -> dict[Any, dict[str, Any]]:
-    """Read the settings of several runs by name from a YAML file."""
-    runs = load_yaml(path)
-    if not isinstance(runs, dict) or not all(isinstance(one, dict) for one in runs.values()):
-        raise ValueError(f"{path}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
-    return runs
-
-
 READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), open_dictionaries),
     "text_options": lambda column: {"column": column},
-    "runs": read_runs,
 }
 """How the value of an option becomes the object that the function takes."""
 
@@ -105,38 +95,24 @@ def new_folder(out: Path) -> Path:
     return folder
 
 
-def inputs(x: Any, target: Any, pair: Any) -> dict[str, Any]:
-    """Return x and target as `sdlcore.fit` takes them: a crosscoder reads both as its sites."""
-    return {"x": [x, target]} if pair == "crosscoder" and target is not None else {"x": x, "target": target}
-
-
-def command(
-    function: Callable[..., Any], names: str, settings: tuple[Any, ...] | None = None, **types: Any
-) -> Callable[..., None]:
+def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[..., None]:
     """Return a command that calls a function of Python, prints its result, and writes it to ``--out``.
 
-    ``names`` are the function's parameters that the command has. A class of ``settings``, with the kinds of plugins
-    that add some, gives further options. ``types`` replace types in the signature or in `TYPES`. A dictionary is
-    written to a new folder, pages as HTML, and a table as CSV, unless the function itself takes ``out``. Options that
-    are left out are not passed on, so the function's defaults hold.
+    ``names`` are the function's parameters that the command has. ``types`` replace types in the signature or in
+    `TYPES`. A dictionary is written to a new folder, pages as HTML, and a table as CSV, unless the function itself
+    takes ``out``. Options that are left out are not passed on, so the function's defaults hold.
     """
     parameters = inspect.signature(function).parameters
     makes_dictionary = inspect.signature(function).return_annotation is Dictionary and "out" not in parameters
 
-    def call(settings: dict[str, Any] | None = None, **values: Any) -> None:
+    def call(**values: Any) -> None:
         out = values["out"] if "out" in parameters else values.pop("out", None)
         folder = new_folder(out) if makes_dictionary else None  # refused before anything is computed
         arguments = {name: value for name, value in values.items() if value not in (None, ())}
         for name, read in READERS.items():
             if name in arguments:
                 arguments[name] = read(arguments[name])
-        arguments |= settings or {}
-        if "target" in arguments:
-            arguments |= inputs(arguments["x"], arguments.pop("target"), arguments.get("pair"))
         result = function(**arguments)
-        if type(result) is dict:
-            print("\n".join(f"{dictionary}: {out / str(name)}" for name, dictionary in result.items()))
-            return
         for each in result if type(result) is list else [result]:
             print(f"{each}: {out}" if isinstance(each, Dictionary) else each)
             if isinstance(each, ActivationStore):
@@ -155,12 +131,7 @@ def command(
         default = inspect.Parameter.empty if name == "out" and annotation is not CSV else known.default
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    options = [parameter(name) for name in names.split()]
-    if settings is not None:
-        options.append(
-            inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[dict, *settings])
-        )
-    call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature([parameter(name) for name in names.split()])  # type: ignore[attr-defined]
     call.__doc__ = function.__doc__
     return call
 

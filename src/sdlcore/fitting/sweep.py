@@ -112,18 +112,18 @@ def fit_many(
         try:
             with nullcontext() if out is None else terminable():
                 results, errors = _in_threads(find, fits, side_by_side)
-        except KeyboardInterrupt:
-            remedy = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
-            raise KeyboardInterrupt(f"interrupted; {remedy}") from None
-        except SystemExit:
-            log.warning("interrupted; the same call resumes every run in %s", out)
+        except (KeyboardInterrupt, SystemExit):
+            if out is not None:
+                log.warning("interrupted; the same call resumes every run in %s", out)
             raise
         finally:
             torch.set_num_threads(cores)
     dictionaries = {name: results[name] for name in fits if name in results}
     if errors:
         failed = ", ".join(str(name) for name in fits if name not in dictionaries)
-        raise FitManyError(f"{len(errors)} of {len(fits)} runs failed: {failed}", errors, dictionaries)
+        error = FitManyError(f"{len(errors)} of {len(fits)} runs failed: {failed}", errors)
+        error.dictionaries = dictionaries
+        raise error
     return dictionaries
 
 
