@@ -36,12 +36,13 @@ BY_HAND: dict[str, tuple[Any, ...]] = {
     "phi": ("layers", ("self_attn", 1), None, ("mlp", 0), ("mlp", 1)),
     "gpt2": ("h", ("attn", 1), ("ln_2", 0), ("mlp", 0), ("mlp", 1)),
     "gpt_neox": ("layers", ("attention", 1), None, ("mlp", 0), ("mlp", 1)),
-    "gpt_neox in sequence": ("layers", ("attention", 1), ("post_attention_layernorm", 0), ("mlp", 0), ("mlp", 1)),
-    "opt": ("decoder.layers", ("self_attn", 1), ("final_layer_norm", 0), ("fc1", 0), ("fc2", 1)),
-    "opt with norms behind": ("decoder.layers", ("self_attn", 1), ("self_attn_layer_norm", 1), ("fc1", 0), ("fc2", 1)),
-    "falcon": ("h", ("self_attention", 1), None, ("mlp", 0), ("mlp", 1)),
-    "falcon in sequence": ("h", ("self_attention", 1), ("post_attention_layernorm", 0), ("mlp", 0), ("mlp", 1)),
-    "falcon, new": ("h", ("self_attention", 1), None, ("mlp", 0), ("mlp", 1)),
+    "gpt_neox in sequence": ("layers", ("attention", 1), None, ("mlp", 0), ("mlp", 1)),
+    **dict.fromkeys(
+        ["opt", "opt with norms behind"], ("decoder.layers", ("self_attn", 1), None, ("fc1", 0), ("fc2", 1))
+    ),
+    **dict.fromkeys(
+        ["falcon", "falcon in sequence", "falcon, new"], ("h", ("self_attention", 1), None, ("mlp", 0), ("mlp", 1))
+    ),
 }
 NAMES = ("attention_output", "residual_middle", "mlp_input", "mlp_output")
 
@@ -93,8 +94,7 @@ def test_the_page_shows_the_sites_of_every_architecture():
         sites |= {kind: dict(zip(rows[start][1:], row[1:], strict=True)) for kind in row[0].split(", ")}
     expected = {}
     for kind in ARCHITECTURES:
-        sites_there = paths_of({"model_type": kind}, kind).sites
-        expected[kind] = {part: "yes" if part in sites_there else "not there" for part in SITES}
+        expected[kind] = {part: "yes" if part in ARCHITECTURES[kind].sites else "not there" for part in SITES}
     assert sites == expected
 
 
@@ -118,7 +118,7 @@ def test_every_site_is_what_the_model_computes_to_the_bit(name: str, dtype: torc
             assert torch.equal(activations[Site(block, "residual_before")], states[block - 1])
             if block < DEPTH:  # the last one is behind the final norm
                 assert torch.equal(activations[Site(block, "residual")], states[block])
-            if "residual_middle" in parts_of_stack and name != "opt with norms behind":
+            if "residual_middle" in parts_of_stack:
                 parts = activations[Site(block, "residual_before")] + activations[Site(block, "attention_output")]
                 assert torch.equal(activations[Site(block, "residual_middle")], parts)
 
@@ -178,7 +178,7 @@ def test_blocks_behind_the_deepest_place_are_not_needed(name: str):
     assert torch.equal(rows_at(stack.model, {"input": point})["input"], expected[site].flatten(0, -2))
 
 
-@pytest.mark.parametrize("name", ["phi", "gpt_neox", "falcon", "falcon, new"])
+@pytest.mark.parametrize("name", ["phi", "gpt_neox"])
 def test_a_site_that_an_architecture_does_not_have_is_refused_in_a_sentence(name: str):
     with pytest.raises(
         SourceError, match=r"residual_middle: the blocks .* in parallel, .*; take one of residual_before"
@@ -188,4 +188,4 @@ def test_a_site_that_an_architecture_does_not_have_is_refused_in_a_sentence(name
 
 def test_an_unknown_architecture_is_refused_in_a_sentence():
     with pytest.raises(SourceError, match=r"^m: the model's architecture is 'mamba', but .* gpt_oss, .*set paths"):
-        paths_of({"model_type": "mamba"}, "m")
+        paths_of("mamba", "m")

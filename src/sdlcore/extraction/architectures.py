@@ -3,8 +3,7 @@
 The module does not import torch, so that checking a configuration is fast.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from sdlcore.errors import SourceError
 from sdlcore.settings import Settings, Text
@@ -66,60 +65,22 @@ PHI = Paths(blocks="layers", attention_output="self_attn", mlp_input="mlp", mlp_
 
 
 def _below(prefix: str, paths: Paths) -> Paths:
-    return Paths(**{**dict(paths), "blocks": f"{prefix}.{paths.blocks}", "norm": f"{prefix}.{paths.norm}"})
+    return paths.changed(blocks=f"{prefix}.{paths.blocks}", norm=f"{prefix}.{paths.norm}")
 
 
-def _gpt_neox(config: Mapping[str, Any]) -> Paths:
-    middle = None if config.get("use_parallel_residual", True) else "post_attention_layernorm"
-    return Paths(
-        blocks="layers",
-        attention_output="attention",
-        middle=middle,
-        mlp_input="mlp",
-        mlp_output="mlp",
-        norm="final_layer_norm",
-    )
-
-
-def _opt(config: Mapping[str, Any]) -> Paths:
-    if not config.get("do_layer_norm_before", True):  # OPT-350m: each norm comes after the sum, so it makes the stream
-        return Paths(
-            blocks="decoder.layers", attention_output="self_attn", middle="fc1", mlp_input="fc1", mlp_output="fc2"
-        )
-    return Paths(
-        blocks="decoder.layers",
-        attention_output="self_attn",
-        middle="final_layer_norm",
-        mlp_input="fc1",
-        mlp_output="fc2",
-        norm="decoder.final_layer_norm",
-    )
-
-
-def _falcon(config: Mapping[str, Any]) -> Paths:
-    parallel = config.get("new_decoder_architecture", False) or config.get("parallel_attn", True)
-    return Paths(
-        blocks="h",
-        attention_output="self_attention",
-        middle=None if parallel else "post_attention_layernorm",
-        mlp_input="mlp",
-        mlp_output="mlp",
-        norm="ln_f",
-    )
-
-
-ARCHITECTURES: dict[str, Paths | Callable[[Mapping[str, Any]], Paths]] = {
+ARCHITECTURES: dict[str, Paths] = {
     **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gpt_oss"), LLAMA),
     **dict.fromkeys(("gemma2", "gemma3_text", "gemma4_text"), GEMMA),
     **dict.fromkeys(("gemma3", "gemma4"), _below("language_model", GEMMA)),
     "phi": PHI,
     "gpt2": GPT2,
-    "gpt_neox": _gpt_neox,
-    "opt": _opt,
-    "falcon": _falcon,
+    "gpt_neox": PHI.changed(attention_output="attention", norm="final_layer_norm"),
+    # attention and MLP may be parallel or not, by the model's configuration
+    "falcon": PHI.changed(blocks="h", attention_output="self_attention", norm="ln_f"),
+    # norms may come before or after the sums
+    "opt": PHI.changed(blocks="decoder.layers", mlp_input="fc1", mlp_output="fc2", norm="decoder.final_layer_norm"),
 }
-"""Paths, or a function of the model's configuration, by transformers' ``model_type``. Each is tested against
-transformers' hidden states and against hooks."""
+"""Paths by transformers' ``model_type``. Each is tested against transformers' hidden states and against hooks."""
 
 SITES = {
     "residual_before": "the residual stream before block",
@@ -134,16 +95,14 @@ BLOCK = "block."
 """Prefix of module paths that start at a block; other paths start at the model."""
 
 
-def paths_of(config: Mapping[str, Any], name: str) -> Paths:
-    """Return the paths of a model's modules, by its config.json; SourceError if the architecture is unknown."""
-    kind = config.get("model_type")
-    architecture = ARCHITECTURES.get(str(kind))
-    if architecture is None:
-        raise SourceError(
-            f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say "
-            "where its modules are: set paths (docs/language-models.md, Other architectures)"
-        )
-    return architecture if isinstance(architecture, Paths) else architecture(config)
+def paths_of(kind: str | None, name: str) -> Paths:
+    """Return the paths of a model's modules, by its ``model_type``; SourceError if the architecture is unknown."""
+    if kind in ARCHITECTURES:
+        return ARCHITECTURES[kind]
+    raise SourceError(
+        f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say where "
+        "its modules are: set paths (docs/language-models.md, Other architectures)"
+    )
 
 
 def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:

@@ -12,13 +12,13 @@ from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, WithJsonSchema
 
 from sdlcore.data.pairs import site_column
-from sdlcore.errors import SourceError
 from sdlcore.extraction.architectures import BLOCK, SITES, Paths
 from sdlcore.extraction.places import hook_names
 from sdlcore.settings import (
     AsGiven,
     AsList,
     Batch,
+    Conflicts,
     FromList,
     Precision,
     Settings,
@@ -168,28 +168,20 @@ class LanguageSource(Settings):
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
 
-    def check_together(self) -> None:
-        for key, problem in self.inconsistencies():
-            raise SourceError(f"{key}: {problem}")
+    def conflicts(self) -> Conflicts:
+        two = "layers" if self.layers else "site: mlp"
+        yield self.layers is not None and self.site == "mlp", "layers: takes one site, but mlp is two; leave one out"
+        yield (
+            self.target_site is not None and (self.layers is not None or self.site == "mlp"),
+            f"target_site: is a second site, but {two} has two; leave one out",
+        )
+        yield self.target_site == "mlp", f"target_site: mlp is two sites; take one of {', '.join(SITES)}"
+        yield self.target_site == self.site, f"target_site: is {self.site}, as site is; choose another site"
 
     @property
     def files(self) -> list[str]:
         """Local files and folders of the user, without downloads from the hub."""
         return [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
-
-    def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that contradicts others."""
-        if self.layers is not None and self.site == "mlp":
-            yield "layers", "takes one site of several blocks, but mlp is two sites; leave one out"
-        if self.target_site is not None and (self.layers is not None or self.site == "mlp"):
-            yield (
-                "target_site",
-                f"is a second site, but {'layers' if self.layers else 'site: mlp'} has two; leave one out",
-            )
-        if self.target_site == "mlp":
-            yield "target_site", f"is mlp, which is two sites; take one of {', '.join(SITES)}"
-        if self.target_site == self.site:
-            yield "target_site", f"is {self.site}, as site is; choose another site"
 
     @property
     def sites(self) -> dict[str, Site]:

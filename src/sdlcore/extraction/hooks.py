@@ -82,7 +82,7 @@ def point_at(model: nn.Module, name: str) -> Point:
         site = Site(*read_name(name))
     except ValueError:
         site = None
-    if site is None or not is_transformers(lm) or lm.config.to_dict().get("model_type") not in ARCHITECTURES:
+    if site is None or not is_transformers(lm) or getattr(lm.config, "model_type", None) not in ARCHITECTURES:
         raise SourceError(f"at: {type(model).__name__} has no module {path}, but {_like(model, path)}")
     return Stack.of(model).point(site)
 
@@ -125,7 +125,9 @@ class Stack(NamedTuple):
         if not is_transformers(lm):
             raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
         name = lm.name_or_path or type(lm).__name__
-        stack = cls(getattr(lm, "base_model", lm), paths or paths_of(lm.config.to_dict(), name), name)
+        stack = cls(
+            getattr(lm, "base_model", lm), paths or paths_of(getattr(lm.config, "model_type", None), name), name
+        )
         if not isinstance(stack.blocks, nn.ModuleList):
             raise SourceError(f"{name}: paths.blocks is {stack.paths.blocks}, expected the path of a list of blocks")
         return stack

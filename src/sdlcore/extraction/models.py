@@ -4,7 +4,6 @@ Weights are safetensors, GGUF, or tensors that torch reads with ``weights_only``
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,11 @@ from sdlcore.extraction.hooks import is_transformers
 from sdlcore.extras import extra
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of, user_path
-from sdlcore.storage.parsing import NO_CODE, describe_error, parsing, read_object
+from sdlcore.storage.parsing import NO_CODE, parsing, read_object
+from sdlcore.suggestions import did_you_mean
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 HUB = "hf-hub:"
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
@@ -184,49 +183,24 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     SourceError if the architecture or the weights do not exist or do not match. Refused are also weights that were
     trained with QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
     """
-    library, weights = open_clip(), pretrained
-    name = register_architecture(model)
-    expected: dict[str, Any] = library.get_model_config(name)
-    keys = ["quick_gelu"]
-    if pretrained.startswith(HUB):
-        trained, keys = _hub_architecture(pretrained), ["embed_dim", "vision_cfg", "quick_gelu"]
-        name, weights = pretrained, ""
-    elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
-        # checkpoints from the hub come with this file; weights alone do not name the activation function
-        beside = Path(pretrained).with_name("open_clip_config.json")
-        trained = json.loads(beside.read_text()).get("model_cfg", {}) if beside.is_file() else expected
-    else:
-        trained = library.get_pretrained_cfg(name, pretrained)
-        if not trained:
-            tags = ", ".join(library.list_pretrained_tags_by_model(name)) or "none"
-            raise SourceError(f"pretrained {pretrained!r} is neither a file nor a tag of {name}; its tags are {tags}")
-    for key in keys:
-        found, needed = trained.get(key, False), expected.get(key, False)
-        if found != needed:
-            raise SourceError(
-                f"{pretrained} was trained with {key} {found}, but model {model} has {needed}; set model to the "
-                "architecture of the weights, whose name ends in -quickgelu if quick_gelu is True"
-            )
-    try:
-        clip, _, _ = library.create_model_and_transforms(
-            name, weights or None, precision=PRECISIONS[dtype], device=device, weights_only=True
-        )
-    except Exception as error:  # pickle, safetensors, torch and the hub's client raise many kinds
-        raise SourceError(
-            f"weights {pretrained!r} of {name} do not load ({describe_error(error)}); without access to a hub, copy "
-            "the file here and give its path; a TorchScript archive must be saved as a state dict first"
-        ) from error
+    library, name = open_clip(), register_architecture(model)
+    is_at_hub, expected = pretrained.startswith(HUB), library.get_model_config(name)
+    with parsing(
+        pretrained, f"weights of {name}", "without access to a hub, give the path of a file with a state dict"
+    ):
+        # a file does not say how its weights were trained
+        trained = library.get_model_config(pretrained) if is_at_hub else library.get_pretrained_cfg(name, pretrained)
+        for key in ("embed_dim", "vision_cfg", "quick_gelu") if is_at_hub else ("quick_gelu",) if trained else ():
+            found, needed = trained.get(key, False), expected.get(key, False)
+            if found != needed:
+                raise SourceError(
+                    f"{pretrained} was trained with {key} {found}, but model {model} has {needed}; set model to the "
+                    "architecture of the weights, whose name ends in -quickgelu if quick_gelu is True"
+                )
+        source = (pretrained, None) if is_at_hub else (name, pretrained)
+        options = {"precision": PRECISIONS[dtype], "device": device, "weights_only": True}
+        clip, _, _ = library.create_model_and_transforms(*source, **options)
     return clip.eval()
-
-
-def _hub_architecture(pretrained: str) -> dict[str, Any]:
-    """Return the architecture of a model of open_clip at the hub."""
-    from huggingface_hub import hf_hub_download
-
-    repository, _, revision = pretrained.removeprefix(HUB).partition("@")
-    with parsing(pretrained, "a model of open_clip at the hub"):
-        path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
-        return json.loads(Path(path).read_text())["model_cfg"]
 
 
 def register_architecture(model: str) -> str:
@@ -237,10 +211,7 @@ def register_architecture(model: str) -> str:
     library = open_clip()
     if not model.endswith(".json"):
         if library.get_model_config(model) is None:
-            alike = [name for name in library.list_models() if name.lower().startswith(model.lower()[:5])]
-            raise SourceError(
-                f"model {model!r} is unknown to open_clip; similar names are {', '.join(alike) or 'none'}"
-            )
+            raise SourceError(f"model {model} is unknown to open_clip{did_you_mean(model, library.list_models())}")
         return model
     path = Path(model)
     with parsing(path, "an architecture in JSON"):

@@ -24,15 +24,8 @@ _MODULE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:layers|h)\.(\d{1,4})(?:\.([A-Za-z_]
 _HOOK = re.compile(r"blocks\.(\d{1,4})\.(.+)")
 _SHORT = re.compile(r"([a-z]+_[a-z]+)\.(\d{1,4})")
 _PLACES = {hook: site for site, hook in HOOKS.items()}
-SHORT = {
-    "resid_pre": "residual_before",
-    "attn_out": "attention_output",
-    "resid_mid": "residual_middle",
-    "mlp_in": "mlp_input",
-    "mlp_out": "mlp_output",
-    "resid_post": "residual",
-}
-"""First part of a short name, such as ``resid_post.11`` -> site."""
+SHORT = {hook.replace(".hook_", "_").removeprefix("hook_"): site for site, hook in HOOKS.items()}
+"""First part of a short name, such as ``resid_post.11`` or ``mlp_in.11`` -> site."""
 
 
 def read_name(name: str) -> tuple[int, str]:
