@@ -118,7 +118,8 @@ class Table(Compared):
 
     def describe(self) -> str:
         swept = f" over {self.sweep.parameter}" if self.sweep else ""
-        return f"{' and '.join(self.protocols)} runs on {self.source}{swept}: ours beside the paper's numbers"
+        beside = "" if self.is_own else ": ours beside the paper's numbers"
+        return f"{' and '.join(self.protocols)} runs on {self.source}{swept}{beside}"
 
     @property
     def is_own(self) -> bool:
