@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 import sdlcore as sdl
-from docs.references import COMPOSED, PAGES
+from docs.references import PAGES
 from sdlcore.commands.main import COMMANDS
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, RECOVERY
 from sdlstudy.configuration.loading import configure, load_yaml
 from tests.pages.blocks import GENERATED, NEEDS, NOT_EXECUTED, all_blocks, blocks, pages
 from tests.pages.execution import configuration
@@ -61,4 +61,4 @@ def test_the_references_have_every_name_command_and_metric():
     assert all(pkgutil.resolve_name(entry) for entry in entries)
     assert all(f"\n## {command}\n" in commands for command in COMMANDS)
     assert "--activation" in commands
-    assert all(f"| `{name}` |" in metrics for name in METRICS if not COMPOSED.fullmatch(name))
+    assert all(f"| `{name}` |" in metrics for name in METRICS if not RECOVERY.fullmatch(name))
