@@ -5,16 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from annotated_types import MinLen
 
 from sdlcore import paired_interval
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import METRICS
+from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.products.product import Product
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable, interval
-from sdlstudy.results.runs import last_row, latents_of, read_metrics, read_runs
+from sdlstudy.results.runs import costs, read_runs
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.fields import Identifier, Names, Seeds, Settings
 from sdlstudy.settings.files import Files
@@ -135,39 +137,16 @@ class Solvers(BenchTable):
     def inputs(self, files: Files) -> list[str]:
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
-    def rows(self, files: Files) -> pd.DataFrame:
-        """Return features found, recovery, reconstruction and seconds, one row for each run.
+    def read(self, cells: Sequence[Cell], files: Files) -> pd.DataFrame:
+        """Return a row for each run, with its metrics, the last seconds of its history, and features found.
 
-        Recovery is NaN if the source has no reference directions; only benches have n and an activation probability.
-        ``seconds`` come from the history: they include reading, solving or training, and the encoder, but not
-        evaluation or the start of the process. ``features_found`` counts the atoms of a solver, or the latents of a
-        trained dictionary that are not dead.
+        ``seconds`` include reading, solving or training, and the encoder, but not evaluation or the start of the
+        process. ``features_found`` counts the atoms of a solver, or the latents of a dictionary that are not dead.
         """
-        rows, runs = [], [(name, cell) for name in self.entries() for cell in self.cells_on(name, files.study)]
-        for name, cell in runs:
-            folder, metrics = Path(files.run(cell)), read_metrics(files.metrics(cell)).metrics
-            history, bench = last_row(folder), files.study.sources.bench.get(cell.source)
-            alive = latents_of(folder) * (1 - (metrics["dead_fraction"] or 0))
-            rows.append(
-                {
-                    "solver": cell.method,
-                    "n": bench.n if bench else None,
-                    "activation_probability": round(1 - bench.sparsity, 12) if bench else None,
-                    "seed": cell.seed,
-                    "seconds": history["seconds"],
-                    DECODER: metrics.get(DECODER),
-                    ENCODER: metrics.get(ENCODER),
-                    "features_found": round(history.get("atoms", alive)),
-                    "fvu": metrics["fvu"],
-                    "source": name,
-                    "train_samples": files.study.source(cell.source).rows[0],
-                    "l0": metrics["l0"],
-                }
-            )
-        return pd.DataFrame(rows).astype({"n": "Int64", DECODER: float, ENCODER: float})
-
-    def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:
-        return super().text({"": frames[""].rename(columns={"solver": "method"})}, study)
+        runs = super().read(cells, files).assign(**costs(files.run(cell) for cell in cells))
+        solved = np.array([files.study.methods[cell.method].settings is SolverConfig for cell in cells])
+        dead = runs["dead_fraction"].astype(float).fillna(0).mask(solved, 0)
+        return runs.assign(features_found=(runs["latents"] * (1 - dead)).round().astype(int))
 
 
 class Harder(BenchTable):

@@ -88,7 +88,7 @@ class Comparison(BenchTable):
         return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def read(self, cells: Sequence[Cell], files: Files) -> pd.DataFrame:
-        return super().read(cells, files).join(costs(files.run(cell) for cell in cells))
+        return super().read(cells, files).assign(**costs(files.run(cell) for cell in cells))
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         entries, runs = self.entries(), self.rows(files).rename(columns={"source": "ground"})

@@ -116,21 +116,11 @@ def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
-def last_row(folder: str | Path) -> dict[str, float]:
-    """Return the last row of a run's history.csv."""
-    last = pd.read_csv(Path(folder) / "history.csv").iloc[-1]
-    return {str(name): value for name, value in last.items()}
-
-
-def latents_of(folder: str | Path) -> int:
-    """Return the number of latents of a trained run; 0 for a solver's run."""
-    return int(json.loads((Path(folder) / "config.json").read_text())["settings"].get("n_q", 0))
-
-
 def costs(folders: Iterable[str]) -> pd.DataFrame:
     """Return the costs of runs, one row each: ``latents`` (for a solver: atoms), ``samples`` used, and ``seconds``."""
     rows = []
-    for folder in folders:
-        last = last_row(folder)
-        rows.append((last.get("atoms", latents_of(folder)), last["samples"], last["seconds"]))
+    for folder in map(Path, folders):
+        settings = json.loads((folder / "config.json").read_text())["settings"]
+        last = pd.read_csv(folder / "history.csv").iloc[-1]
+        rows.append((last.get("atoms", settings.get("n_q", 0)), last["samples"], last["seconds"]))
     return pd.DataFrame(rows, columns=["latents", "samples", "seconds"])
