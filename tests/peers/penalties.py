@@ -55,8 +55,20 @@ def compare(form: str) -> dict[str, float]:
     }
 
 
+@torch.no_grad()
+def compare_reconstructions(model: SparseCoder, theirs: Any, generator: torch.Generator) -> dict[str, float]:
+    """Compare latents, and mean squared norms of the reconstructions."""
+    x = torch.randn(100, N, generator=generator)
+    out, latents = model(x), theirs.encode(x)
+    return {
+        "ours": float(out.x_hat.square().sum(1).mean()),
+        "theirs": float(theirs.decode(latents).square().sum(1).mean()),
+        "latents": float((out.latents() - latents).abs().max()),
+        "least": float(latents.min()),
+    }
+
+
 def compare_pursuit(k: int = 6) -> dict[str, float]:
-    """Compare matching pursuit: ours and theirs are mean squared norms of the reconstructions."""
     config = ModelConfig(activation="matching_pursuit", k=k, n_q=N_Q, tied=True, decoder_norm="unit")
     model = SparseCoder.from_config(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
     shape = {"d_in": N, "d_sae": N_Q, "apply_b_dec_to_input": False}
@@ -64,18 +76,10 @@ def compare_pursuit(k: int = 6) -> dict[str, float]:
     theirs = MatchingPursuitSAE(cfg)
     with torch.no_grad():
         theirs.W_dec.copy_(model.W_dec)
-        x = torch.randn(100, N, generator=torch.Generator().manual_seed(1))
-        out, latents = model(x), theirs.encode(x)
-        x_hat = theirs.decode(latents)
-    return {
-        "ours": float(out.x_hat.square().sum(1).mean()),
-        "theirs": float(x_hat.square().sum(1).mean()),
-        "latents": float((out.latents() - latents).abs().max()),
-    }
+    return compare_reconstructions(model, theirs, torch.Generator().manual_seed(1))
 
 
 def compare_abstopk(k: int = 6) -> dict[str, float]:
-    """Compare AbsTopK: ours and theirs are mean squared norms of the reconstructions."""
     config = ModelConfig(activation="abstopk", k=k, n_q=N_Q, bias=True)
     model = SparseCoder.from_config(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
     theirs = AbsTopKSAE(AbsTopKSAEConfig(d_in=N, d_sae=N_Q, k=k, apply_b_dec_to_input=False))
@@ -87,15 +91,9 @@ def compare_abstopk(k: int = 6) -> dict[str, float]:
         theirs.W_dec.copy_(model.W_dec)
         theirs.b_enc.copy_(model.b_enc)
         theirs.b_dec.copy_(model.b_dec)
-        x = torch.randn(100, N, generator=generator)
-        out, latents = model(x), theirs.encode(x)
-        x_hat = theirs.decode(latents)
-    assert float(latents.min()) < 0
-    return {
-        "ours": float(out.x_hat.square().sum(1).mean()),
-        "theirs": float(x_hat.square().sum(1).mean()),
-        "latents": float((out.latents() - latents).abs().max()),
-    }
+    compared = compare_reconstructions(model, theirs, generator)
+    assert compared["least"] < 0
+    return compared
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +12,8 @@ from safetensors.numpy import load_file
 from sdlcore.data.references import References, save_references
 from tests.conftest import REPOSITORY
 from tests.stores import write_store
+from tests.workflow.conftest import Checkout
 
-SCRIPTS = REPOSITORY / "workflow/scripts"
 NEW = {
     "model/activations/cut.py": '''"""Cut: the latents are the pre-activations above a threshold that is given."""
 
@@ -123,62 +119,45 @@ print(metrics_page())
 """
 
 
-class Copy:
-    """A copy of the package, and processes that import it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        # with compiled files, which saves seconds, except files that another process is compiling
-        ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
-        for package in ("src/sdlcore", *(f"workflow/{name}" for name in ("sdlstudy", "offline", "peers"))):
-            shutil.copytree(REPOSITORY / package, path / package, ignore=ignored)
-        (path / "config/schema").mkdir(parents=True)
-
-    def run(self, *arguments: object) -> str:
-        """Run Python with arguments in the copy, and return its output."""
-        folders = [self.path / "src", self.path / "workflow", SCRIPTS, REPOSITORY]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-        command = [sys.executable, *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+class Copy(Checkout):
+    """A copy of the package, and runs by its scripts."""
 
     def leave_run(self, name: str, settings: dict) -> tuple[Path, dict]:
         """Run the workflow's scripts that find a dictionary and evaluate it; return its folder and metrics."""
         folder = self.path / name
         settings_option = ["--settings", json.dumps(settings)]
-        self.run(SCRIPTS / "train.py", *settings_option, "--seed", 0, "--store", "train.h5", "--out", folder)
+        self.python("workflow/scripts/train.py", *settings_option, "--seed", 0, "--store", "train.h5", "--out", folder)
         judged = ["--cell", "trial", name, "best", "none", 0, "--model", folder / "model.safetensors"]
         judged += ["--trained-on", "train.h5", "--store", "test.h5", "--references", "references.safetensors"]
-        self.run(SCRIPTS / "evaluate.py", *settings_option, *judged, "--output", folder / "metrics.json")
+        self.python("workflow/scripts/evaluate.py", *settings_option, *judged, "--output", folder / "metrics.json")
         return folder, json.loads((folder / "metrics.json").read_text())["metrics"]
 
 
 @pytest.mark.slow
 def test_new_modules_and_their_settings_are_trained_with_and_evaluated_and_make_no_run_anew(tmp_path):
-    copy = Copy(tmp_path)
-    before = copy.run("-c", SETTINGS_OF_RUNS)
+    copy = Copy(tmp_path / "copy")
+    before = copy.python("-c", SETTINGS_OF_RUNS)
     for name, text in NEW.items():
-        assert not (tmp_path / "src/sdlcore" / name).exists()
-        (tmp_path / "src/sdlcore" / name).write_text(text)
+        assert not (copy.path / "src/sdlcore" / name).exists()
+        (copy.path / "src/sdlcore" / name).write_text(text)
     for name, place, text in INSERTED:
-        module = tmp_path / "src/sdlcore" / name
+        module = copy.path / "src/sdlcore" / name
         source = module.read_text()
         assert source.count(place) == 1, f"{name} has changed: the recipe no longer fits"
         module.write_text(source.replace(place, text + place))
-    assert copy.run("-c", SETTINGS_OF_RUNS) == before
-    copy.run("-m", "sdlstudy.configuration.schema")
-    schema = (tmp_path / "config/schema/config.schema.yaml").read_text()
+    assert copy.python("-c", SETTINGS_OF_RUNS) == before
+    copy.python("-m", "sdlstudy.configuration.schema")
+    schema = (copy.path / "config/schema/config.schema.yaml").read_text()
     for described in ("Threshold of cut.", "Weight of the L2 penalty.", "The batch that samples are taken from."):
         assert described in schema
-    assert "| `alive` | number of latents that fire | higher | every run |" in copy.run("-c", METRICS)
-    copy.run("-c", "import sdlcore as sdl; sdl.check_method('cut', cut=0.4)")
+    assert "| `alive` | number of latents that fire | higher | every run |" in copy.python("-c", METRICS)
+    copy.python("-c", "import sdlcore as sdl; sdl.check_method('cut', cut=0.4)")
 
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         x = rng.random((200, 6)) * (rng.random((200, 6)) < 0.3)
-        write_store(tmp_path / f"{part}.h5", x.astype(np.float32), features=scipy.sparse.csr_array(x))
-    save_references(tmp_path / "references.safetensors", References(np.eye(6, dtype=np.float32)), {})
+        write_store(copy.path / f"{part}.h5", x.astype(np.float32), features=scipy.sparse.csr_array(x))
+    save_references(copy.path / "references.safetensors", References(np.eye(6, dtype=np.float32)), {})
     training = {"activation": "cut", "cut": 0.4, "l2": 0.5, "n_q": 8, "steps": 30, "batch_size": 64}
     folder, metrics = copy.leave_run("trained", training)
     with (folder / "history.csv").open() as file:

@@ -1,9 +1,6 @@
 """Recipes of docs/extending.md in a copy of the pipeline: a source of four files, and a table of one."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -173,11 +170,7 @@ def test_a_table_of_one_file_is_planned_written_and_reported(checkout):
     plan = checkout.plan("rare", base="trial")
     assert sorted({job.partition("method=")[2].partition(",")[0] for job in plan.of("evaluate")}) == ["acs", "topk"]
     assert len(plan.of("evaluate")) == 4
-    folders = [str(checkout.path / folder) for folder in ("src", "workflow")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-    command = [sys.executable, "-c", MAKE]
-    done = subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    checkout.python("-c", MAKE)
     rows = pd.read_csv(checkout.path / "results/trial/tables/rare.csv")
     assert list(rows) == ["source", "method", "seed", "fvu", "dead_fraction"]
     assert rows["fvu"].tolist() == [0.25, 0.75] * 2

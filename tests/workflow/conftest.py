@@ -100,6 +100,15 @@ class Checkout:
         """Return the jobs that Snakemake plans."""
         return read_plan(self.snakemake(*arguments, "-n", change=change, base=base, where=where).stdout)
 
+    def python(self, *arguments: object) -> str:
+        """Run Python with the packages and scripts of the checkout, and return its output."""
+        folders = [*(self.path / name for name in ("src", "workflow", "workflow/scripts")), REPOSITORY]
+        path = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=self.path, env=os.environ | path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
 
 def read_plan(text: str) -> Plan:
     """Parse the output of a dry run."""

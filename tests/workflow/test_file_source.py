@@ -105,23 +105,20 @@ def test_results_do_not_stand_for_those_of_missing_files(checkout):
     assert "rule " not in done.stdout
 
 
-def test_a_missing_file_or_array_is_refused_in_a_sentence(files):
-    missing = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
-    done = files.snakemake(RUN, change=missing, check=False)
-    assert done.returncode != 0
-    assert f"sources.file.mine: no such file: {DATA}/gone.npy" in done.stdout
-    keyless = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/x.safetensors#layer7"}}}}
-    done = files.snakemake(RUN, change=keyless, check=False)
-    assert done.returncode != 0
-    assert "x.safetensors#layer7: the file has no array of that name, found layer5, layer6" in done.stdout
-
-
-def test_what_can_be_counted_is_checked_before_any_job(files):
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"input": "gone.npy"}, f"sources.file.mine: no such file: {DATA}/gone.npy"),
+        ({"input": "x.safetensors#layer7"}, "#layer7: the file has no array of that name, found layer5, layer6"),
+        ({"labels": "short.npy"}, "sources.file.mine: arrays of the same samples differ in rows"),
+    ],
+)
+def test_files_are_checked_before_any_job(files, change, sentence):
     np.save(files.path / DATA / "short.npy", np.zeros(700, dtype=int))
-    short = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/short.npy"}}}}
-    done = files.snakemake(RUN, "-n", change=short, check=False)
+    source = SOURCE | {key: f"{DATA}/{name}" for key, name in change.items()}
+    done = files.snakemake(RUN, "-n", change={"sources": {"file": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
+    assert sentence in done.stdout
 
 
 def test_a_plan_names_the_missing_files(files):

@@ -79,19 +79,6 @@ def test_table_2_and_figures_9_and_10_have_their_files(pictures):
 
 
 @pytest.mark.slow
-def test_the_store_knows_classes_and_pictures(pictures):
-    with ActivationStore(pictures.path / "results/tiny/activations/shapes/train.h5") as store:
-        assert store.class_names() == ["blue square", "green square", "red square", "white square"]
-        assert store.rows == 4 * 50
-        paths = store.read("references/path")
-        names = [store.class_names()[label] for label in store.read("labels")]
-    assert all(path.startswith(name.replace(" ", "_")) for path, name in zip(paths, names, strict=True))
-    with (pictures.path / "results/tiny/tables/shapes_classes.csv").open() as file:
-        classes = list(csv.DictReader(file))
-    assert [row["samples"] for row in classes] == ["50"] * 4
-
-
-@pytest.mark.slow
 def test_a_second_run_has_no_jobs_and_a_lost_part_is_embedded_alone(pictures):
     assert pictures.plan(change=CHANGE).jobs == []
     part = pictures.path / "results/tiny/activations/shapes/train/part-00001.h5"

@@ -7,19 +7,13 @@ import pytest
 
 from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore
-from sdlstudy.configuration.loading import load_yaml
 from tests.conftest import REPOSITORY, script
 
-BASE = load_yaml(REPOSITORY / "config/config.yaml")
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 
 
-@pytest.fixture(scope="module")
-def default(checkout):
-    return checkout.plan(base="config")
-
-
-def test_the_default_plans_the_real_model_from_its_wheels(default):
+def test_the_default_plans_the_real_model_from_its_wheels(checkout):
+    default = checkout.plan(base="config")
     counts = {rule: len(default.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
     sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
     assert counts == {
@@ -43,16 +37,16 @@ def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(chec
     assert len(plan.jobs) == 3
 
 
-@pytest.fixture(scope="module")
-def papers(checkout):
-    """A plan of one table, one figure and one source at the paper's scale."""
+def test_the_papers_configuration_plans_table_1_images_before_their_download_and_a_model_of_the_hub(checkout):
     stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
-    return checkout.plan("table1", "figure6", *stores, base="paper")
-
-
-def test_the_papers_images_are_planned_before_their_download(papers):
-    assert len(papers.of("clip_shard")) == 16 + 1
-    assert len(papers.of("unite_shards")) == 2  # training and test samples
+    plan = checkout.plan("table1", "figure6", *stores, base="paper")
+    for rule in ("train", "evaluate"):
+        assert sum("source=lrb," in wildcards for wildcards in plan.of(rule)) == (7 * 2 * 2 + 5) * 3
+    assert len(plan.of("samples")) == 3
+    assert len(plan.of("clip_shard")) == 16 + 1
+    assert len(plan.of("unite_shards")) == 2  # training and test samples
+    assert len(plan.of("stream_recipe")) == 1
+    assert sum("source=llama," in wildcards for wildcards in plan.of("train")) == 6
 
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
@@ -79,13 +73,6 @@ def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
     assert "rule " not in done.stdout
 
 
-def test_the_papers_configuration_plans_table_1(papers):
-    for rule in ("train", "evaluate"):
-        on_bench = [wildcards for wildcards in papers.of(rule) if "source=lrb," in wildcards]
-        assert len(on_bench) == (7 * 2 * 2 + 5) * 3
-    assert len(papers.of("samples")) == 3
-
-
 @pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "workflow/scripts").glob("*.py"))])
 def test_scripts_say_what_they_take(name, capsys):
     main = script(name)
@@ -97,11 +84,6 @@ def test_scripts_say_what_they_take(name, capsys):
     # a misspelt name in the docstring would be ignored
     for line in (inspect.getdoc(main) or "").splitlines()[1:]:
         assert line.partition(": ")[2] in help_text
-
-
-def test_the_papers_language_model_and_text_are_planned_from_the_hub(papers):
-    assert len(papers.of("stream_recipe")) == 1
-    assert len([wildcards for wildcards in papers.of("train") if "source=llama," in wildcards]) == 6
 
 
 @pytest.mark.slow

@@ -59,21 +59,10 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
     assert "0.910 ± 0.025" in report(config, frames, {})
 
 
-def test_a_ground_may_name_the_score_that_ranks_its_methods(tmp_path):
-    config = studies.alone(
-        {"seeds": [0, 1], "comparison": {"runs": {"lrb": {"methods": ["topk", "relu"], "score": "fvu"}}}}
-    )
-    for cell in config.comparison.cells(config):
-        write_run(tmp_path, config.files(), cell)
-    files = studies.make(config, "comparison", tmp_path)
-    table = read_csv(tmp_path / files.table("comparison"))
-    assert table["score"].tolist() == ["fvu", "fvu"]
-    assert table.set_index("method")["rank"].to_dict() == {"topk": 2, "relu": 1}
-
-
-def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
-    few, many = ({"source": "lrb", "protocol": way, "methods": ["topk", "relu"]} for way in ("best", "paper"))
-    config = studies.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})
+def test_grounds_that_share_a_source_are_ranked_apart_and_may_name_their_score(tmp_path):
+    grounds = {"few": {"protocol": "best"}, "many": {"protocol": "paper", "l0": 32}, "fitted": {"score": "fvu"}}
+    runs = {name: {"source": "lrb", "methods": ["topk", "relu"], **settings} for name, settings in grounds.items()}
+    config = studies.alone({"seeds": [0, 1], "comparison": {"runs": runs}})
     assert {(cell.source, cell.protocol) for cell in config.comparison.cells(config)} == {
         ("lrb", "best"),
         ("lrb", "paper"),
@@ -81,13 +70,12 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
     files = studies.make(config, "comparison", tmp_path)
-    table = studies.pictured(tmp_path, files, "comparison", width=800)
-    assert list(zip(table["ground"], table["method"], strict=True)) == [
-        ("few", "topk"),
-        ("few", "relu"),
-        ("many", "topk"),
-        ("many", "relu"),
-    ]
+    table = studies.pictured(tmp_path, files, "comparison", width=800).set_index(["ground", "method"])
+    assert table["score"].unique().tolist() == ["mip_decoder", "fvu"]
     # the runs have an L0 of 16
-    assert table["rank"].tolist()[:2] == [1, 2]
-    assert table["rank"][2:].isna().all()
+    assert table["rank"].dropna().to_dict() == {
+        ("few", "topk"): 1,
+        ("few", "relu"): 2,
+        ("fitted", "topk"): 2,
+        ("fitted", "relu"): 1,
+    }

@@ -15,8 +15,6 @@ import yaml
 HOLDS = "holds"
 CONDITIONAL = "holds with a condition that the paper states elsewhere"
 FAILS = "contradicted as stated"
-VERDICTS = (HOLDS, CONDITIONAL, FAILS)
-VERSIONS = {"3": "version 3 alone", "later": "the later revision alone", "both": "both versions"}
 
 CAPTION = (
     "The claims of the paper's theorems and examples, and statements of this project that go beyond them, each checked "
@@ -44,7 +42,7 @@ class Result:
     """One value per instance that meets the condition: True if the claim is false even then."""
 
     def verdict(self, condition_source: str) -> str:
-        """Return one of `VERDICTS`; ``condition_source`` is empty if the paper states no condition."""
+        """Return `HOLDS`, `CONDITIONAL` or `FAILS`; ``condition_source`` is empty if the paper states no condition."""
         if not any(self.false):
             return HOLDS
         repaired = len(self.false_then) and not any(self.false_then)
@@ -94,22 +92,11 @@ def share(flags: Sequence[bool]) -> str:
     return f"{sum(flags)} of {len(flags)} ({100 * sum(flags) / len(flags):.0f} %)"
 
 
-def counts_sentence(table: pd.DataFrame) -> str:
-    """Return sentences with the numbers of claims by origin and verdict, and by version of the paper."""
-    counted = []
-    for origin, whose in (("paper", "the paper"), ("project", "this project")):
-        rows = table[table["origin"] == origin]
-        counts = [f"{(rows['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
-        counted.append(f"{len(rows)} claims of {whose}: {', '.join(counts)}.")
-    versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in VERSIONS.items()]
-    return f"{' '.join(counted)} Of all {len(table)}, {', '.join(versions)}."
-
-
 def page(table: pd.DataFrame) -> str:
     """Return the table of claims as Markdown: a summary, then a section per claim."""
     columns = ["statement", "version", "origin", "later_statement", "claim", "verdict", "instances", "violations"]
     summary = table[columns].replace(r"\|", r"\\|", regex=True).to_markdown(index=False, disable_numparse=True)
-    parts = ["# The theorems, checked", CAPTION, counts_sentence(table), summary]
+    parts = ["# The theorems, checked", CAPTION, summary]
     for row in table.to_dict("records"):
         texts = {name: row[name] for name in ("checked", "observed", "counterexample", "condition") if row[name]}
         lines = [f"- {name.capitalize()}: {text}" for name, text in texts.items()]
