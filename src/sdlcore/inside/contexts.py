@@ -13,8 +13,7 @@ from sdlcore.extraction.engine import read_contexts
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.text import Text
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, rendered
-from sdlcore.inside.features import column_of, encode_rows, token_text
-from sdlcore.model.activation import refuse_signed
+from sdlcore.inside.features import encode_rows, token_text
 from sdlcore.model.coder import SparseCoder
 
 WHERE = ("document", "position", "token")
@@ -59,22 +58,6 @@ class Context(NamedTuple):
         return " ".join(f"{before[-60:]}«{token}»{self.after[:40]}".split())
 
 
-class Firings(NamedTuple):
-    """The T tokens of documents, by document and position, and the activations of M latents at them."""
-
-    tokens: int
-    """Number of tokens read, also outside of documents, without those left out."""
-    values: scipy.sparse.csc_array
-    """Activations above zero, T x M."""
-    where: np.ndarray
-    """References, T x 3: the columns `WHERE`."""
-
-    def of(self, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the N activations of one of the latents, and the references of their tokens (N x 3)."""
-        rows, values = column_of(self.values, column)
-        return values, self.where[rows]
-
-
 def tokens_of_model(
     coder: SparseCoder,
     stack: Stack,
@@ -93,12 +76,13 @@ def tokens_of_model(
         yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)
 
 
-def firings(coder: SparseCoder, batches: Iterable[Codes], latents: Sequence[int]) -> Firings:
-    """Collect the tokens at which ``latents`` are active. Tokens outside of documents only count.
+def codes_in_documents(
+    batches: Iterable[Codes], latents: Sequence[int]
+) -> tuple[int, scipy.sparse.csc_array, np.ndarray]:
+    """Return the number of all tokens, and codes (T x M) and references (T x 3) of the T tokens in documents.
 
-    ValueError if latents are signed, since contexts are ranked by the largest activations.
+    The T tokens are ordered by document and position.
     """
-    refuse_signed(coder.sigma, "the ranking of contexts by a latent")
     tokens, parts = 0, [scipy.sparse.csr_array((0, len(latents)), dtype=np.float32)]
     references = [np.empty((0, len(WHERE)), dtype=np.int64)]
     for codes, where in batches:
@@ -109,7 +93,7 @@ def firings(coder: SparseCoder, batches: Iterable[Codes], latents: Sequence[int]
     values, where = scipy.sparse.vstack(parts, format="csr"), np.concatenate(references)
     values.eliminate_zeros()
     order = np.lexsort((where[:, 1], where[:, 0]))
-    return Firings(tokens, values[order].tocsc(), where[order])
+    return tokens, values[order].tocsc(), where[order]
 
 
 def read_pieces(text: Text, numbers: Collection[int], tokenizer: Any) -> dict[int, list[str]]:
@@ -124,16 +108,20 @@ def read_pieces(text: Text, numbers: Collection[int], tokenizer: Any) -> dict[in
 
 
 def context_at(
-    values: np.ndarray, where: np.ndarray, entry: int, pieces: Mapping[int, Sequence[str]], width: int
+    row: int, values: np.ndarray, where: np.ndarray, pieces: Mapping[int, Sequence[str]], width: int
 ) -> Context:
-    """Return the context of one of a latent's activations (`Firings.of`), with ``width`` tokens on either side."""
-    document, position, token = where[entry].tolist()
+    """Return the context of a row, with ``width`` tokens on either side.
+
+    ``values`` are a latent's activations at the T tokens of documents, in order, and ``where`` their references.
+    """
+    document, position, token = where[row].tolist()
     texts = pieces[document]
-    near = (where[:, 0] == document) & (abs(where[:, 1] - position) <= width)
+    near = np.arange(max(0, row - width), min(row + width + 1, len(where)))
+    near = near[where[near, 0] == document]
     strengths = dict(zip(where[near, 1].tolist(), values[near].tolist(), strict=True))
     start, stop = max(0, position - width), min(position + 1 + width, len(texts))
     around = tuple(texts[start:stop]), tuple(strengths.get(place, 0.0) for place in range(start, stop))
-    return Context(float(values[entry]), document, position, token, *around, position - start)
+    return Context(float(values[row]), document, position, token, *around, position - start)
 
 
 def pieces_of(text: str, tokenizer: Any) -> list[str]:

@@ -1,10 +1,10 @@
 """Statistics of single latents, and their HTML: examples, histograms, logits and nearest latents."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
@@ -68,6 +68,16 @@ class Feature(NamedTuple):
     """None if the dictionary does not write to the residual stream, or the model has no unembedding."""
     nearest: list[tuple[int, float]]
     """Other latents with the largest cosines between decoder rows."""
+
+    @property
+    def examples(self) -> list[Any]:
+        """All contexts, or images."""
+        return [*self.contexts, *(context for part in self.intervals for context in part.contexts)]
+
+    def shown(self, show: Callable[[Any], Any]) -> Self:
+        """Return the latent with ``show`` applied to each context."""
+        intervals = [part._replace(contexts=[*map(show, part.contexts)]) for part in self.intervals]
+        return self._replace(contexts=[*map(show, self.contexts)], intervals=intervals)
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,16 +182,34 @@ def latents_to_show(codes: Iterable[scipy.sparse.csr_array], number: int) -> lis
     return evenly_spaced(order[: np.count_nonzero(fired)], number).tolist()
 
 
-def column_of(activations: scipy.sparse.csc_array, column: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows where a latent is active, ascending, and its activations there."""
-    entries = slice(*activations.indptr[column : column + 2])
-    return activations.indices[entries], activations.data[entries]
+def features_of(
+    coder: SparseCoder,
+    latents: Sequence[int],
+    codes: scipy.sparse.csc_array,
+    groups: np.ndarray,
+    rows: int,
+    number: int,
+    in_interval: int,
+    once: bool,
+) -> list[Feature]:
+    """Return the statistics of M latents from their codes (N x M), with indices of rows in the place of contexts.
 
-
-def histogram_of(values: np.ndarray) -> tuple[float, list[int]]:
-    """Return the largest of a latent's activations above zero, and their histogram (`Feature.counts`)."""
-    largest = float(values.max(initial=0))
-    return largest, np.histogram(values, bins=BINS, range=(0, largest))[0].tolist() if len(values) else []
+    ``groups`` are the documents or images of the N rows, and ``rows`` counts all rows that were read. Up to ``number``
+    rows have the largest activations, each of another group; `lower_fifths` describes the others.
+    """
+    nearest, features = nearest_latents(coder, latents), []
+    for column, latent in enumerate(latents):
+        entries = slice(*codes.indptr[column : column + 2])
+        where, values = codes.indices[entries], codes.data[entries]
+        largest = float(values.max(initial=0))
+        counts = np.histogram(values, bins=BINS, range=(0, largest))[0].tolist() if len(values) else []
+        top = where[largest_of_groups(values, groups[where])[:number]].tolist()
+        intervals = [
+            part._replace(contexts=where[part.contexts].tolist())
+            for part in lower_fifths(values, groups[where], in_interval, once)
+        ]
+        features.append(Feature(latent, len(values) / rows, largest, counts, top, intervals, None, nearest[latent]))
+    return features
 
 
 def largest_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -10,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.arrays import Activations
-from sdlcore.data.batches import StorePart
 from sdlcore.data.conversion import activations
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.dictionary import Dictionary
@@ -20,18 +19,7 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.images import Transform, open_picture, transform_of
 from sdlcore.extraction.models import load_vision
 from sdlcore.extras import extra
-from sdlcore.inside.features import (
-    SHOWN,
-    Feature,
-    Pages,
-    codes_of_store,
-    column_of,
-    histogram_of,
-    largest_of_groups,
-    latents_to_show,
-    lower_fifths,
-    nearest_latents,
-)
+from sdlcore.inside.features import SHOWN, Pages, codes_of_store, features_of, latents_to_show
 from sdlcore.inside.splice import latent_numbers
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
@@ -93,9 +81,9 @@ class ImageExample(NamedTuple):
 class ImageRows:
     """The images of a store, and the rows of each.
 
-    ``within`` is the reference for the index of a row in its image, patch or position; None if each image is one row
-    of the store. ``index`` is this index of each row, and ``patches`` the largest number of rows of an image. An image
-    begins at each of ``bounds``, which end with the number of rows.
+    ``within`` is the reference for the index of a row in its image, patch or position; None if the store has a row for
+    each image. ``index`` is this index of each row, and ``image`` the number of its image. ``patches`` is the largest
+    number of rows of an image.
     """
 
     def __init__(self, store: ActivationStore) -> None:
@@ -104,17 +92,9 @@ class ImageRows:
                 f"{store.path}: has no paths of images; expected a store that sdl.extract made from images"
             )
         self.within = next((name for name in ("patch", "position") if store.has(f"references/{name}")), None)
-        if self.within is None:
-            self.index, starts = np.zeros(store.rows, dtype=np.int64), np.arange(store.rows)
-        else:
-            self.index = store.read(f"references/{self.within}")
-            starts = np.flatnonzero(self.index == 0)
-        self.bounds = np.append(starts, store.rows)
+        self.index = np.zeros(store.rows, np.int64) if self.within is None else store.read(f"references/{self.within}")
+        self.image = np.cumsum(self.index == 0) - 1
         self.patches = int(self.index.max(initial=0)) + 1
-
-    def images(self, rows: np.ndarray) -> np.ndarray:
-        """Return the number of each row's image."""
-        return np.searchsorted(self.bounds, rows, side="right") - 1
 
 
 def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
@@ -123,18 +103,6 @@ def heat_map(activations: np.ndarray, picture: Image.Image) -> np.ndarray:
     if len(activations) % height:
         raise ValueError(f"{len(activations)} patches are no grid over {picture.width} x {picture.height} pixels")
     return activations.reshape(height, -1)
-
-
-def activations_of(
-    coder: SparseCoder, store: Activations | StorePart, latents: Sequence[int] | np.ndarray, progress: bool = False
-) -> scipy.sparse.csc_array:
-    """Return the activations of M latents at the rows of a store, N x M; ValueError if latents are signed."""
-    refuse_signed(coder.sigma, "the ranking of images by a latent")
-    parts = [codes[:, list(latents)] for codes in codes_of_store(coder, store, progress)]
-    activations = scipy.sparse.vstack(parts, format="csc")
-    activations.eliminate_zeros()
-    activations.sort_indices()
-    return activations
 
 
 def preprocessing(store: ActivationStore, model: Any, processor: Any) -> Transform | None:
@@ -222,6 +190,7 @@ def top_images(
     """
     coder = coder_of(dictionary)
     several = None if latents is None else latent_numbers(latents, coder.config.n_q)
+    refuse_signed(coder.sigma, "the ranking of images by a latent")
     with activations(x) as store:
         if not isinstance(store, ActivationStore):
             raise ValueError(f"x is a {type(x).__name__}, expected a store of images, as sdl.extract writes it")
@@ -233,23 +202,16 @@ def top_images(
         root = user_path(folder, "folder") if folder else Path(str(store.provenance.get("image_folder", ".")))
         if several is None:
             several = latents_to_show(codes_of_store(coder, store), SHOWN)
-        codes, class_names = activations_of(coder, store, several, progress), store.class_names()
-        nearest, features = nearest_latents(coder, several), []
-
-        def examples(column: int, entries: Iterable[int]) -> list[ImageExample]:
-            rows, values = column_of(codes, column)
-            return [_example(store, images, rows, values, entry, transform, root, class_names) for entry in entries]
-
-        for column, latent in enumerate(several):
-            rows, values = column_of(codes, column)
-            groups = images.images(rows)
-            top = examples(column, largest_of_groups(values, groups)[:number])
-            intervals = [
-                part._replace(contexts=examples(column, part.contexts))
-                for part in lower_fifths(values, groups, IN_INTERVAL, once=True)
-            ]
-            facts = latent, len(values) / store.rows, *histogram_of(values)
-            features.append(Feature(*facts, top, intervals, None, nearest[latent]))
+        parts = [codes[:, several] for codes in codes_of_store(coder, store, progress)]
+        codes = scipy.sparse.vstack(parts, format="csc")
+        codes.eliminate_zeros()
+        codes.sort_indices()
+        features = features_of(coder, several, codes, images.image, store.rows, number, IN_INTERVAL, once=True)
+        for column, feature in enumerate(features):
+            values = codes[:, [column]].toarray()[:, 0]
+            features[column] = feature.shown(
+                partial(_example, store=store, images=images, values=values, transform=transform, folder=root)
+            )
         units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]
         skipped: Any = store.provenance.get("skipped") or []
         without = f", without {len(skipped)} unreadable image{'s' if len(skipped) > 1 else ''}" if skipped else ""
@@ -257,26 +219,19 @@ def top_images(
 
 
 def _example(
-    store: ActivationStore,
-    images: ImageRows,
-    rows: np.ndarray,
-    values: np.ndarray,
-    entry: int,
-    transform: Transform | None,
-    folder: Path,
-    class_names: Sequence[str] | None,
+    row: int, store: ActivationStore, images: ImageRows, values: np.ndarray, transform: Transform | None, folder: Path
 ) -> ImageExample:
-    """Return the image of one of a latent's activations, which are ``values`` at ``rows`` of the store."""
-    row = int(rows[entry])
+    """Return the image of a row, from a latent's activations at all N rows."""
     path = str(store.read("references/path", row, row + 1)[0])
     picture = read_picture(folder / path, transform)
     patch = heat = class_name = None
     if images.within == "patch":
-        same = images.images(rows) == images.images(rows[entry])
+        rows = slice(*np.searchsorted(images.image, images.image[row] + np.arange(2)))
         at_patches = np.zeros(images.patches)
-        at_patches[images.index[rows[same]]] = values[same]
+        at_patches[images.index[rows]] = values[rows]
         patch, heat = int(images.index[row]), heat_map(at_patches, picture)
+    class_names = store.class_names()
     if class_names and (label := int(store.read("labels", row, row + 1)[0])) >= 0:
         class_name = class_names[label]
     picture.thumbnail((SIDE, SIDE))
-    return ImageExample(float(values[entry]), path, class_name, patch, heat, picture)
+    return ImageExample(float(values[row]), path, class_name, patch, heat, picture)

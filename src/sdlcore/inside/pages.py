@@ -13,22 +13,13 @@ from tqdm.auto import tqdm
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.architectures import SITES, Paths, read_paths
-from sdlcore.extraction.config import Site, TextOptions
-from sdlcore.inside.contexts import Codes, Firings, context_at, firings, read_pieces, tokens_of_model
-from sdlcore.inside.features import (
-    SHOWN,
-    Feature,
-    Pages,
-    histogram_of,
-    largest_of_groups,
-    latents_to_show,
-    logits_up_and_down,
-    lower_fifths,
-    nearest_latents,
-)
+from sdlcore.extraction.config import TextOptions
+from sdlcore.inside.contexts import Codes, codes_in_documents, context_at, read_pieces, tokens_of_model
+from sdlcore.inside.features import SHOWN, Logits, Pages, features_of, latents_to_show, logits_up_and_down
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
 from sdlcore.inside.reader import DROP, Reader
 from sdlcore.inside.splice import latent_numbers
+from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
 IN_INTERVAL = 3
@@ -106,6 +97,7 @@ def contexts(
     """
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
     several = None if latents is None else latent_numbers(latents, coder.config.n_q)
+    refuse_signed(coder.sigma, "the ranking of contexts by a latent")
     device, paths = coder.W_enc.device, read_paths(paths)
     reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, **where)
@@ -120,37 +112,20 @@ def contexts(
             if first and not several:
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
             batches = chain(first, read)
-        latent_firings = firings(coder, batches, several)
-    if not latent_firings.tokens:
+        rows, codes, references = codes_in_documents(batches, several)
+    if not rows:
         raise reader.too_short()
-    return _pages(coder, latent_firings, several, reader, list(sites.values())[-1], number, width)
-
-
-def _pages(
-    coder: SparseCoder, firings: Firings, latents: list[int], reader: Reader, written: Site, number: int, width: int
-) -> Pages:
-    tops, intervals, documents = {}, {}, set[int]()
-    for column, latent in enumerate(latents):
-        values, where = firings.of(column)
-        tops[latent] = largest_of_groups(values, where[:, 0])[:number].tolist()
-        intervals[latent] = lower_fifths(values, where[:, 0], IN_INTERVAL, once=False)
-        shown = [*tops[latent], *(entry for part in intervals[latent] for entry in part.contexts)]
-        documents.update(where[shown, 0].tolist())
-    tokenizer, lm = reader.text.tokenizer, reader.lm
-    pieces = read_pieces(reader.text.text, documents, tokenizer)
+    features = features_of(coder, several, codes, references[:, 0], rows, number, IN_INTERVAL, once=False)
+    documents = {int(references[row, 0]) for feature in features for row in feature.examples}
+    pieces = read_pieces(reader.text.text, documents, reader.text.tokenizer)
+    written, logits = list(sites.values())[-1], dict[int, Logits]()
     # the unembedding reads the residual stream only
-    in_stream = written.part in SITES and written.part != "mlp_input"
-    reads = in_stream and lm.get_output_embeddings() is not None
-    logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
-    nearest, features = nearest_latents(coder, latents), []
-    for column, latent in enumerate(latents):
-        values, where = firings.of(column)
-        show = partial(context_at, values, where, pieces=pieces, width=width)
-        parts = [part._replace(contexts=[*map(show, part.contexts)]) for part in intervals[latent]]
-        facts = latent, len(values) / firings.tokens, *histogram_of(values)
-        features.append(Feature(*facts, [*map(show, tops[latent])], parts, logits.get(latent), nearest[latent]))
-    return Pages(f"{reader.name}, {_named(written)}", coder.config.n_q, firings.tokens, features, block=written.block)
-
-
-def _named(site: Site) -> str:
-    return site.describe().removeprefix("the ")
+    if written.part in SITES and written.part != "mlp_input" and reader.lm.get_output_embeddings() is not None:
+        readout = readout_of(reader.lm, reader.stack.paths)
+        logits = logits_up_and_down(coder, several, readout, reader.text.tokenizer)
+    for column, feature in enumerate(features):
+        values = codes[:, [column]].toarray()[:, 0]
+        show = partial(context_at, values=values, where=references, pieces=pieces, width=width)
+        features[column] = feature.shown(show)._replace(logits=logits.get(feature.latent))
+    title = f"{reader.name}, {written.describe().removeprefix('the ')}"
+    return Pages(title, coder.config.n_q, rows, features, block=written.block)
