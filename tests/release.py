@@ -41,7 +41,7 @@ assert codes.shape == (512, 32) and (codes != 0).any() and ((codes != 0).sum(axi
 assert np.array_equal(codes, fitted.encode(x))
 sdl.export(loaded, "saelens", "exported", model_name="gpt2", hook_name="blocks.5.hook_resid_post")
 assert json.loads(Path("exported/cfg.json").read_text())["d_sae"] == 32
-sdl.plot.loss(fitted).figure.savefig("loss.png")
+sdl.plot.recovery(sdl.evaluate(fitted, np.eye(16), x)).figure.savefig("recovery.png")
 command = [Path(sysconfig.get_path("scripts")) / "sdlcore", "--version"]
 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 assert said == f"sdlcore {sdl.__version__}\\n", said

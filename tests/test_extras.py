@@ -36,7 +36,7 @@ for arguments in (["evaluate", "run", "run", "--x", "x.npy"], ["evaluate", "run"
 
 tasks = {
     "tables": sdl.evaluate(fitted, bench).to_frame,
-    "plot": lambda: sdl.plot.loss(fitted),
+    "plot": lambda: sdl.plot.recovery(sdl.evaluate(fitted, bench)),
     "sklearn": lambda: sdl.solve(x, "kmeans", n_atoms=20, progress=False),
 }
 for name, task in tasks.items():

@@ -19,13 +19,6 @@ def closed():
     pyplot.close("all")
 
 
-@pytest.fixture(scope="module")
-def sae():
-    x = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
-    settings = {"activation": "topk", "k": 3, "n_q": 12, "batch_size": 50, "steps": 20, "log_every": 5}
-    return sdl.fit(x, progress=False, device="cpu", **settings), x
-
-
 def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
     ax = sdl.plot.recovery(SCORES)
     lines = {line.get_label(): line for line in ax.lines}
@@ -35,27 +28,12 @@ def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
     assert sorted(line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":") == [0.3, 0.35]
 
 
-def test_features_are_dots_on_the_axes_of_the_caller_and_anchored_ones_have_a_colour():
+def test_several_results_are_drawn_on_the_axes_of_the_caller_by_their_decoders():
     ax = Figure().subplots()
-    assert sdl.plot.features(SCORES, ax=ax) is ax
-    assert sorted(len(dots.get_offsets()) for dots in ax.collections) == [1, 3]
+    assert sdl.plot.recovery({"a": SCORES, "b": SCORES}, ax=ax) is ax
+    assert {"a", "b"} <= {line.get_label() for line in ax.lines}
 
 
-def test_a_history_is_drawn_over_its_steps(sae):
-    ax = sdl.plot.loss(sae[0], "fvu")
-    assert list(ax.lines[0].get_xdata()) == [5, 10, 15, 20]
-    assert ax.get_ylabel() == "fvu"
-    both = sdl.plot.loss({"a": sae[0], "b": sae[0]})
-    assert len(both.lines) == 2
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda plot, d, x: plot.recovery(Scores({})), "no ground truth"),
-        (lambda plot, d, x: plot.loss(d, "mip"), "the history has no column mip"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(call, message, sae):
-    with pytest.raises(ValueError, match=message):
-        call(sdl.plot, *sae)
+def test_scores_without_ground_truth_are_refused():
+    with pytest.raises(ValueError, match="no ground truth"):
+        sdl.plot.recovery(Scores({}))
