@@ -294,8 +294,7 @@ def test_latents_are_read_in_a_language_model(tmp_path, capsys):
 def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     save_tiny_llama(tmp_path / "lm")
     texts = documents(60)
-    lines = [{"body": text, "length": "long" if len(text) > 120 else "short"} for text in texts]
-    (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"body": text}) for text in texts))
     runs = [str(tmp_path / f"seed{seed}") for seed in (0, 1)]
     settings = {"n_q": 32, "activation": "topk", "k": 4, "steps": 5, "batch_size": 64, "device": "cpu"}
     words = ["--at", "layers.1", "--context-length", "16", "--text-column", "body", "--out", str(tmp_path / "x.h5")]
@@ -326,14 +325,13 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     expected = sdl.language_scores(sdl.load(runs[1]), str(tmp_path / "lm"), tmp_path / "text.jsonl", **call)
     assert scores.loc[runs[1]].to_dict() == expected._asdict()
 
-    options = ["--labels", str(tmp_path / "text.jsonl"), "--label-column", "length", "--k", "1", "all"]
+    labels = ["long" if len(text) > 120 else "short" for text in texts]
+    np.save(tmp_path / "labels.npy", np.array(labels))
+    options = ["--labels", str(tmp_path / "labels.npy"), "--k", "1", "None"]
     main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *options, "--no-nulls", "--out", str(tmp_path / "probes.csv")])
     coders = {run: sdl.load(run) for run in runs}
-    labels = [line["length"] for line in lines]
     probes = sdl.probe(coders, tmp_path / "x.h5", labels, k=[1, None], nulls=False)
     assert (tmp_path / "probes.csv").read_text() == probes.to_frame().to_csv(index=False)
-    np.save(tmp_path / "labels.npy", np.array(labels))
-    main(["probe", *runs, "--x", str(tmp_path / "x.h5"), "--labels", str(tmp_path / "labels.npy"), "--no-nulls"])
 
     main(["stability", *runs, "--out", str(tmp_path / "pairs.csv")])
     assert "decoder_0.9" in capsys.readouterr().out

@@ -9,15 +9,12 @@ import tyro
 
 import sdlcore as sdl
 from sdlcore.commands.signatures import (
-    CSV,
     OUT,
-    DictionaryPath,
     DictionaryPaths,
     InputPath,
     TargetPath,
     arg,
     open_dictionaries,
-    open_dictionary,
 )
 from sdlcore.config import Config, is_centred
 from sdlcore.data.anchors import load_anchors
@@ -25,11 +22,10 @@ from sdlcore.data.conversion import activations, array, is_store
 from sdlcore.data.references import as_anchors, load_references, save_references
 from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.extraction.text import read_labels
 from sdlcore.fitting.start import opened_start, with_architecture
 from sdlcore.settings import Latents, checked
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.files import user_path, write_json, write_text
+from sdlcore.storage.files import user_path, write_json
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import number as number_text
 from sdlcore.text import table
@@ -197,56 +193,3 @@ def bench(bench: Annotated[Literal["lrb", "synthsaebench"], tyro.conf.Positional
     world = sdl.judged_bench(bench, seed)
     np.save(path, world.sample())
     print(f"{world}: {path}")
-
-
-def probe(
-    dictionaries: DictionaryPaths,
-    x: Annotated[Path, arg(help="a language model's store (.h5), or an .npy file with a row for each document")],
-    labels: Path,
-    label_column: str = "label",
-    k: tuple[int | Literal["all"], ...] = (1, 4, 16, "all"),
-    held_out: float = 0.3,
-    nulls: bool = True,
-    seed: int = 0,
-    out: CSV = None,
-) -> None:
-    """Probe classes of documents by few latents, beside activations, their principal components and null baselines.
-
-    Each probe is a logistic regression that separates one class from all others. Held-out documents judge it.
-
-    Args:
-        labels: the text that the store was extracted from (.json, .jsonl, .parquet, or a folder of these), which names
-            a class for each document; or an .npy file with the class of each document of the text
-        label_column: key or column of the text that names the class; null there means no class
-        k: how many features a probe reads, or all
-    """
-    classes = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
-    several = [None if one == "all" else one for one in k]
-    opened = open_dictionaries(dictionaries)
-    probes = sdl.probe(opened, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
-    print(probes)
-    if out is not None:
-        write_text(out, probes.to_frame().to_csv(index=False, lineterminator="\n"))
-
-
-def top_images(
-    dictionary: DictionaryPath,
-    x: Annotated[Path, arg(help="a store (.h5) that `sdlcore extract` made from images")],
-    out: Annotated[Path, arg(help="file to write (.html)")],
-    latents: tuple[int, ...] = (),
-    model: str | None = None,
-    folder: Path | None = None,
-    number: int = 12,
-) -> None:
-    """Show the images where latents are most active, with a heat map over their patches, in one HTML file.
-
-    Args:
-        latents: their numbers, such as 724 31; 20 latents if left out
-        model: as for `sdlcore extract`; its preprocessing places the heat map
-        folder: folder of the images; the store's if left out
-        number: images of each latent
-    """
-    # sdl.top_images is imported here, since it needs Pillow
-    pages = sdl.top_images(open_dictionary(dictionary), x, latents or None, model=model, folder=folder, number=number)
-    print(pages)
-    print(pages.to_html(out))

@@ -5,6 +5,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,8 +35,8 @@ MODEL = (
     "a folder with a model of transformers, its name at the hub, a .gguf file, open_clip:ARCHITECTURE:PRETRAINED (its "
     "image tower), or timm:MODEL"
 )
-COMMANDS: dict[str, Callable[..., None]] = {
-    "extract": command(
+COMMANDS: dict[str, Callable[[], Callable[..., None]]] = {
+    "extract": lambda: command(
         sdl.extract,
         EXTRACT,
         model=Annotated[str, tyro.conf.Positional, arg(help=MODEL)],
@@ -46,31 +47,38 @@ COMMANDS: dict[str, Callable[..., None]] = {
         roles=tuple[str, ...] | None,
         dtype=Precision | None,
     ),
-    "suggest": command(
+    "suggest": lambda: command(
         sdl.suggest,
         "x out minutes l0 n_q steps batch_size seed",
         x=InputPath,
         l0=tuple[int, ...] | int,
         n_q=tuple[int, ...] | None,
     ),
-    "fit": custom.fit,
-    "solve": custom.solve,
-    "search": command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
-    "refine": command(sdl.refine, "dictionary x out rounds n_samples seed"),
-    "reencode": command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
-    "evaluate": custom.evaluate,
-    "judge": command(sdl.judge, "dictionary bench seed"),
-    "bench": custom.bench,
-    "language-scores": command(
+    "fit": lambda: custom.fit,
+    "solve": lambda: custom.solve,
+    "search": lambda: command(sdl.search, "dictionary out x method k l0 n_samples", x=Path | None),
+    "refine": lambda: command(sdl.refine, "dictionary x out rounds n_samples seed"),
+    "reencode": lambda: command(sdl.reencode, "dictionary x out activation l0 steps seed device"),
+    "evaluate": lambda: custom.evaluate,
+    "judge": lambda: command(sdl.judge, "dictionary bench seed"),
+    "bench": lambda: custom.bench,
+    "language-scores": lambda: command(
         sdl.language_scores,
         "dictionary lm texts layer place contexts context_length contexts_per_batch text_options out",
         dictionary=DictionaryPaths,
         out=CSV,
     ),
-    "probe": custom.probe,
-    "stability": command(sdl.stability, "dictionaries out", out=CSV),
-    "compare": command(sdl.compare, "before after x beside out", out=CSV),
-    "export": command(
+    "probe": lambda: command(
+        sdl.probe,
+        "dictionaries x labels k held_out nulls seed out",
+        x=Annotated[Path, arg(help="a language model's store (.h5), or an .npy file with a row for each document")],
+        labels=Annotated[Path, arg(help="class of each document of the text, as an .npy file")],
+        k=Annotated[tuple[int | None, ...], arg(help="how many features a probe reads; None for all")],
+        out=CSV,
+    ),
+    "stability": lambda: command(sdl.stability, "dictionaries out", out=CSV),
+    "compare": lambda: command(sdl.compare, "before after x beside out", out=CSV),
+    "export": lambda: command(
         sdl.export,
         EXPORT,
         to=Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"],
@@ -82,7 +90,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         layer=Annotated[int | None, arg(help="its layer, counted from 0 as that library counts (dictionary_learning)")],
         submodule_name=Annotated[str | None, arg(help="where in the layer (dictionary_learning)")],
     ),
-    "import": command(
+    "import": lambda: command(
         sdl.load,
         IMPORT,
         path=Annotated[str, tyro.conf.Positional],
@@ -100,8 +108,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
         ],
         apply_b_dec_to_input=Annotated[bool | None, arg(help="of plain tensors: b_dec is subtracted from inputs")],
     ),
-    "top-images": custom.top_images,
-    "contexts": command(
+    "top-images": lambda: command(
+        sdl.top_images,
+        "dictionary x out latents model folder number",
+        x=Annotated[Path, arg(help="a store (.h5) that `sdlcore extract` made from images")],
+        out=Annotated[Path, arg(help="file to write (.html)")],
+        folder=Path | None,
+        model=Annotated[str | None, arg(help="as for `sdlcore extract`; its preprocessing places the heat map")],
+    ),
+    "contexts": lambda: command(
         sdl.contexts,
         PLACES,
         out=Annotated[Path, arg(help="folder to write: index.html, and a page for each latent")],
@@ -109,6 +124,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         number=Annotated[int | None, arg(help="contexts of each latent; 20 if left out")],
     ),
 }
+"""Each is made when it is called, since some need packages of an extra."""
 REPORTED = (ValueError, OSError, ImportError, sdl.DivergedError)
 """Errors that the user can mend, which are printed without a traceback."""
 
@@ -125,7 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     elif name in ("-h", "--help"):
         print(f"usage: {PROGRAM} COMMAND [OPTIONS]; {PROGRAM} COMMAND --help lists the options\n")
         for each, function in COMMANDS.items():
-            print(f"    {each:<17}{(inspect.getdoc(function) or '').partition(chr(10))[0]}")
+            with suppress(ModuleNotFoundError):  # an extra that is not installed
+                print(f"    {each:<17}{(inspect.getdoc(function()) or '').partition(chr(10))[0]}")
     else:
         if not is_first_process():
             logging.disable(logging.WARNING)
@@ -139,8 +156,8 @@ def _run(name: str, arguments: list[str]) -> None:
         advice = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
         raise ValueError(f"no such command {name}{advice}")
     load_for_jobs()
-    function = COMMANDS[name]
-    in_python: dict[str, Callable[..., Any]] = {"bench": sdl.judged_bench, "probe": sdl.probe, "solve": sdl.solve}
+    function = COMMANDS[name]()
+    in_python: dict[str, Callable[..., Any]] = {"bench": sdl.judged_bench, "solve": sdl.solve}
     collect = collector(function, in_python.get(name, sdl.fit))
     call, unknown = tyro.cli(
         collect,

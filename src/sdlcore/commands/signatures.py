@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict, Union, get_args
 import docstring_parser
 import tyro
 
+from sdlcore.data.conversion import array
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import load
@@ -82,6 +83,7 @@ def open_dictionaries(paths: Path | Sequence[Path]) -> Any:
 
 READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("dictionary", "dictionaries", "before", "after", "beside"), open_dictionaries),
+    "labels": lambda path: array(path, "labels").tolist(),
     "text_options": lambda column: {"column": column},
 }
 """How the value of an option becomes the object that the function takes."""
