@@ -30,10 +30,12 @@ def contents(path: Path) -> dict[str, Any]:
     return items
 
 
-def write_store(path: Path, *columns: Any, dtype: str = "float32", class_names: Any = None, **more: Any) -> None:
+def write_store(
+    path: Path, input: Any, target: Any = None, *, dtype: str = "float32", class_names: Any = None, **more: Any
+) -> None:
     """Write a store with one block of samples and without provenance."""
     with resume_store(path, {}, dtype, class_names) as writer:
-        writer.append(*columns, **more)
+        writer.append(input, target, **more)
 
 
 def verify(path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from sdlcore.data.batches import Batches, Request, TrainingRows, stored_batches
 from sdlcore.data.conversion import activations
 from sdlcore.data.loaders import given_batches, is_stream
-from sdlcore.data.pairs import all_sites
 from sdlcore.data.reading import is_of_language_model
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
@@ -60,8 +59,7 @@ def _recipe_batches(path: Path, folder: Path, device: torch.device, opened: Exit
     """Return samples that are computed during a training, as a recipe describes. Streams are closed by ``opened``."""
     try:
         recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
-        kind, provenance = recipe["format"], recipe["provenance"]
+        widths, kind, provenance = tuple(recipe["widths"]), recipe["format"], recipe["provenance"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise SourceError(f"{path}: expected a recipe of samples ({error})") from error
 

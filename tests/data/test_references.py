@@ -31,7 +31,7 @@ def store(request, tmp_path_factory):
     target = x[:, :3] ** 2 if request.param else None
     with resume_store(path, {}, "float32", class_names=NAMES) as writer:
         for part in (slice(0, 200), slice(200, 300)):
-            writer.append(x[part], None if target is None else target[part], labels[part])
+            writer.append(x[part], None if target is None else target[part], labels=labels[part])
     with ActivationStore(path) as opened:
         yield opened
 
@@ -45,7 +45,7 @@ def test_they_are_the_normalised_means_however_the_store_is_read(store, centred,
     classes = pd.DataFrame(columns)
     labels = store.read("labels")
     assert list(means.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
-    assert (means.W_r is None) == (store.n_r is None)
+    assert (means.W_r is None) == (len(store.widths) == 1)
     for column, W in (("input", means.W_p), ("target", means.W_r)):
         if W is None:
             continue

@@ -26,7 +26,8 @@ def columns(start, stop):
 
 def write(path, start, stop, dtype="float32", class_names=("a", "ç"), **changes):
     with resume_store(path, {"start": start}, dtype, class_names) as writer:
-        writer.append(**{**columns(start, stop), **changes})
+        block = {**columns(start, stop), **changes}
+        writer.append(block.pop("input"), block.pop("target"), **block)
     return path
 
 
@@ -52,7 +53,7 @@ def copied(folder, tmp_path):
 
 def assert_equal_to_one(index, one):
     with ActivationStore(index) as united, ActivationStore(one) as single:
-        assert (united.rows, united.n_p, united.n_r) == (single.rows, single.n_p, single.n_r)
+        assert (united.rows, united.widths) == (single.rows, single.widths)
         assert united.class_names() == single.class_names()
         assert united.chunk_rows == single.chunk_rows
         assert united.columns() == single.columns()

@@ -15,7 +15,7 @@ def written(path, widths, tokens=range(ROWS), **more):
     tokens = np.array(tokens)
     with resume_store(path, {}, "float32") as writer:
         references = {"document": np.zeros_like(tokens), "position": tokens, "token": tokens}
-        writer.append(sites[0], sites[1] if len(sites) > 1 else None, references=references, more=sites[2:], **more)
+        writer.append(*sites, references=references, **more)
     return path
 
 

@@ -31,6 +31,10 @@ def block(rows, seed=0):
     }
 
 
+def append(writer, input, target=None, **columns):
+    writer.append(input, target, **columns)
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4), dtype=st.sampled_from(["float16", "float32"]))
 def test_what_is_written_block_by_block_is_read_back(tmp_path, sizes, dtype):
@@ -38,9 +42,9 @@ def test_what_is_written_block_by_block_is_read_back(tmp_path, sizes, dtype):
     path = tmp_path / "store.h5"
     with resume_store(path, {"seed": 1}, dtype, class_names=["a", "b", "ç"]) as writer:
         for part in blocks:
-            writer.append(**part)
+            append(writer, **part)
     with ActivationStore(path) as store:
-        assert (store.rows, store.n_p, store.n_r) == (sum(sizes), 6, 4)
+        assert (store.rows, store.widths) == (sum(sizes), (6, 4))
         assert store.provenance == {"seed": 1}
         assert store.class_names() == ["a", "b", "ç"]
         assert list(store.columns()) == ["input", "target", "labels", "references/path", "references/position"]
@@ -61,8 +65,7 @@ def test_a_store_may_have_any_number_of_sites(tmp_path, dtype):
     sites = [np.random.default_rng(site).standard_normal((5, 2 + site)) for site in range(4)]
     with resume_store(tmp_path / "s.h5", {}, dtype) as writer:
         for rows in (slice(0, 2), slice(2, 5)):
-            x, target, *more = (values[rows] for values in sites)
-            writer.append(x, target, more=more)
+            writer.append(*(values[rows] for values in sites))
     verify(tmp_path / "s.h5")
     with ActivationStore(tmp_path / "s.h5") as store:
         assert store.widths == (2, 3, 4, 5)
@@ -100,8 +103,8 @@ def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):
 def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path, second, message):
     def write():
         with resume_store(tmp_path / "store.h5", {}, "float16") as writer:
-            writer.append(**block(2))
-            writer.append(**second)
+            append(writer, **block(2))
+            append(writer, **second)
 
     with pytest.raises(ValueError, match=message):
         write()
@@ -162,7 +165,7 @@ def test_a_row_that_vanishes_is_refused_and_rows_of_zeros_stay(tmp_path, dtype, 
     def write():
         with resume_store(tmp_path / "s.h5", {}, dtype) as writer:
             for start in range(0, 500, 100):
-                writer.append(**{name: values[start : start + 100] for name, values in columns.items()})
+                append(writer, **{name: values[start : start + 100] for name, values in columns.items()})
 
     with pytest.raises(StoreError, match=message):
         write()

@@ -46,7 +46,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with ActivationStore(path) as store:
         columns = {name: store.read(name) for name in ("document", "position", "token")}
-        columns |= {"target": store.read("target")} if store.n_r is not None else {}
+        columns |= {"target": store.read("target")} if len(store.widths) > 1 else {}
         return columns | {"input": store.read("input")}, store.provenance
 
 

@@ -73,7 +73,7 @@ def test_the_papers_model_and_text_are_loaded_by_name_at_their_commits(hub: tupl
     done = run(["-c", BRISK + EXTRACTING, *command], address, home)
     assert done.returncode == 0, done.stderr
     with ActivationStore(tmp_path / "train.h5") as store:
-        assert (store.rows, store.n_p) == (400, 24)
+        assert (store.rows, store.widths) == (400, (24,))
         facts = store.provenance
     assert facts["model"] == {"name": MODEL, "commit": commit_of(MODEL)}
     assert facts["text"]["dataset"] == DATASET

@@ -39,7 +39,7 @@ def stores(tmp_path, **settings):
 
 def test_stores_have_the_configured_number_of_samples(noise, tmp_path):
     train, test = stores(tmp_path, source="noise", train_samples=100, scale=3.0)
-    assert (train.rows, test.rows, train.n_p) == (100, 300, 4)
+    assert (train.rows, test.rows, train.widths) == (100, 300, (4,))
     assert 2 < train.read("input").std() < 4
     assert not np.isin(test.read("input")[:, 0], train.read("input")[:, 0]).any()
     provenance = json.loads(h5py.File(tmp_path / "train.h5").attrs["provenance"])

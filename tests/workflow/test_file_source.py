@@ -58,7 +58,7 @@ def test_a_run_is_requested_by_path(checkout):
     metrics = json.loads((checkout.path / RUN).read_text())["metrics"]
     assert 0 < metrics["fvu"] < 1
     with ActivationStore(checkout.path / "results/tiny/activations/mine/train.h5") as store:
-        assert (store.rows, store.n_p, store.n_r, store.class_names()) == (900, 8, 5, ["a", "b"])
+        assert (store.rows, store.widths, store.class_names()) == (900, (8, 5), ["a", "b"])
     assert not list(checkout.path.glob("**/pwned"))
 
 

@@ -22,7 +22,7 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
         with resume_store(path, provenance(bench=bench.to_dict(), seed=seed, part=part), "float32") as store:
             for block in draw_samples(bench, features.W_p, features.W_r, seed, part, rows):
-                store.append(block.input, target=block.target, features=block.features)
+                store.append(block.input, block.target, features=block.features)
         logging.info("%s: %d samples", part, rows)
 
 

@@ -327,7 +327,7 @@ class SynthBench(KnownFeatures):
 
 def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
     """Write the recipe of a bench's training samples to a file, or replace the file."""
-    recipe = {"format": FORMAT, "source": source.to_dict(), "seed": seed, "n_p": source.n_p, "n_r": None}
+    recipe = {"format": FORMAT, "source": source.to_dict(), "seed": seed, "widths": [source.n_p]}
     write_json(path, recipe | {"provenance": dict(provenance)})
 
 

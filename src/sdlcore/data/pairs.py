@@ -93,17 +93,6 @@ def in_order(columns: Mapping[str, T]) -> list[T]:
     return [columns[name] for name in site_columns(sum(map(is_site, columns)))]
 
 
-def all_sites(input: T, target: T | None, more: Iterable[T]) -> tuple[T, ...]:
-    """Return the sites in one tuple, from the input, the target if there is one, and the sites from 2 on."""
-    return (input, *more) if target is None else (input, target, *more)
-
-
-def input_target_more(sites: Iterable[T]) -> tuple[T, T | None, tuple[T, ...]]:
-    """Return the input, the target or None, and the sites from 2 on: the inverse of `all_sites`."""
-    input, *rest = sites
-    return input, rest[0] if rest else None, tuple(rest[1:])
-
-
 def site_tensors(prefix: str, sites: Iterable[T]) -> dict[str, T]:
     """Name an array for each site as in files: PREFIXp, PREFIXr, PREFIXsite2, and so on."""
     return {_tensor(prefix, site): values for site, values in enumerate(sites)}

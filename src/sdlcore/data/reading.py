@@ -80,8 +80,6 @@ class ActivationStore:
         The file.
     rows
         Number of samples, N.
-    n_p, n_r
-        Dimensions of input and target; ``n_r`` is None without a target.
     widths
         Dimensions of all sites: input, target and further ones.
     chunk_rows
@@ -132,8 +130,6 @@ class ActivationStore:
             self._names += [REFERENCES + name for name in first["references"]]
         self.rows: int = sum(shard.rows for shard in self.shards) or first["input"].shape[0]
         self.widths: tuple[int, ...] = tuple(first[name].shape[1] for name in sites)
-        self.n_p: int = self.widths[0]
-        self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
         self.chunk_rows = int(first["input"].chunks[0])
 
     def _open_shards(self, group: h5py.Group) -> None:
@@ -148,7 +144,8 @@ class ActivationStore:
 
     def columns(self) -> dict[str, str]:
         """Return the precision of each column by name."""
-        return {name: dtype_of(self._first[name]) for name in self._names}
+        with hdf5_errors(self.path):
+            return {name: dtype_of(self._first[name]) for name in self._names}
 
     def has(self, column: str) -> bool:
         """Return whether the column exists. A reference may be named without the folder of references."""

@@ -1,8 +1,8 @@
 """Write activation stores that survive interruptions, or an index of shards.
 
-An unfinished store is a hidden folder. It contains a growing file of raw bytes for each column, and
-progress.json with the sizes of these files at the last commit. The next attempt cuts the files to these sizes. At the
-end, the columns are copied to an HDF5 file.
+An unfinished store is a hidden folder. It contains a file for each block of rows, and progress.json, which counts the
+blocks at the last commit. The next attempt writes the blocks after these again. At the end, all blocks are copied to an
+HDF5 file.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.pairs import all_sites, is_site, site_column
+from sdlcore.data.pairs import is_site, site_column
 from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, chunk_rows, decode
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
@@ -29,14 +30,12 @@ from sdlcore.storage.parsing import parsing
 
 log = logging.getLogger(__name__)
 
-Kinds = dict[str, list[Any]]
-"""Type (a name of NumPy, or text) and shape of a row of each column, as JSON."""
 State = TypeVar("State", bound=Settings)
 LOCK_SECONDS = 10.0
 PROGRESS = "progress.json"
-KEYS = ("identity", "rows", "kinds", "sizes", "state")
-"""Keys of progress.json."""
 TEXT = "text"
+FEATURES = ("features/data", "features/indices", "features/indptr")
+"""The parts of a CSR matrix."""
 
 
 def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
@@ -111,9 +110,9 @@ class ResumableWriter:
         # what determines the rows of the store; rows of another store are not used
         self._identity = json.dumps([VERSION, NUMBERS["activations"], dtype, class_names, facts], sort_keys=True)
         self._state: Any = None  # at the last commit
-        self._kinds: Kinds = {}
-        self._sizes: dict[str, int] = {}
-        self._is_committed = True
+        self._kinds: dict[str, Any] = {}
+        """Type and shape of a row of each column, as JSON."""
+        self._blocks, self._committed = 0, 0
         self._take_over()
 
     def state(self, begin: State) -> State:
@@ -128,28 +127,24 @@ class ResumableWriter:
 
     def append(
         self,
-        input: np.ndarray,
-        target: np.ndarray | None = None,
+        *sites: np.ndarray | None,
         labels: np.ndarray | None = None,
         references: Mapping[str, np.ndarray | Sequence[str]] | None = None,
         features: scipy.sparse.csr_array | None = None,
-        *,
-        more: Sequence[np.ndarray] = (),
     ) -> None:
         """Append B samples. Every block must contain the same columns as the first.
 
         Parameters
         ----------
-        input, target
-            B x n_p and B x n_r, finite numbers.
+        sites
+            B x width finite numbers: the input, the target and further representations of the same samples. A site that
+            is None is left out.
         labels
             B integers, -1 for a sample without a class.
         references
             Columns of B numbers or strings.
         features
             Ground-truth coefficients (B x n).
-        more
-            B x width arrays of further sites, from site 2 on.
 
         Raises
         ------
@@ -158,7 +153,7 @@ class ResumableWriter:
             activations are not finite in the store's precision, or a nonzero row becomes zero in it.
         """
         columns: dict[str, np.ndarray] = {}
-        for site, values in enumerate(all_sites(input, target, more)):
+        for site, values in enumerate(values for values in sites if values is not None):
             name = site_column(site)
             if np.ndim(values) != 2:
                 raise ValueError(f"{name} has shape {np.shape(values)}, expected samples x dimension")
@@ -167,81 +162,68 @@ class ResumableWriter:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, column in (references or {}).items():
             values = np.asarray(column)
-            kind, _ = self._kinds.get(REFERENCES + name, _kind_of(values))
+            kind = self._kinds.get(REFERENCES + name, _kind_of(values))[0]
             columns[REFERENCES + name] = _as_stored(name, values, np.dtype(object if kind == TEXT else kind))
-        kinds: Kinds = {name: _kind_of(values) for name, values in columns.items()}
+        kinds = {name: _kind_of(values) for name, values in columns.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if features is not None:
             features = scipy.sparse.csr_array(features, dtype=np.float32)
             index = self._kinds.get("features", _kind_of(features.indices))[0]
             kinds["features"], lengths["features"] = [index, [features.shape[1]]], features.shape[0]
-            columns |= {
-                "features/data": features.data,
-                "features/indices": features.indices.astype(index),
-                "features/entries": np.diff(features.indptr).astype(np.int64),
-            }
+            parts = features.data, features.indices.astype(index), features.indptr.astype(np.int64)
+            columns |= dict(zip(FEATURES, parts, strict=True))
         if len(set(lengths.values())) != 1:
             raise ValueError(f"{self._path}: columns of one block differ in length: {lengths}")
-        self._kinds = self._kinds or kinds
-        if kinds != self._kinds:
+        if kinds != (self._kinds or kinds):
             raise ValueError(f"{self._path}: block has columns {kinds}, expected {self._kinds} as in the first block")
-        sizes = {}
         for name, values in columns.items():
-            content: Any = np.ascontiguousarray(values).data
             if values.dtype == object:
-                # without escapes, so that a text that UTF-8 cannot encode is refused here and not at the end
-                content = "".join(json.dumps(str(text), ensure_ascii=False) + "\n" for text in values).encode()
-            with self._file_of(name).open("ab") as file:
-                sizes[name] = self._sizes.get(name, 0) + file.write(content)
-        self._sizes = sizes  # of whole blocks only, so that `finish` finds the rest of a failed write
-        self.rows += len(input)
-        self._is_committed = False
+                texts = json.dumps([str(text) for text in values], ensure_ascii=False)
+                columns[name] = np.frombuffer(texts.encode(), np.uint8)
+        with self._block(self._blocks).open("wb") as file:
+            np.savez(file, **columns)  # type: ignore[arg-type]
+        self._kinds = kinds
+        self._blocks += 1
+        self.rows += len(columns["input"])
 
     def commit(self, state: Settings) -> None:
         """Save all rows appended so far, and the source's progress, which the next attempt gets from `state`.
 
         Without new rows, nothing is saved.
         """
-        if self._is_committed:
+        if self._committed == self._blocks:
             return
-        for name in self._sizes:
-            with self._file_of(name).open("rb+") as file:
+        for number in range(self._committed, self._blocks):
+            with self._block(number).open("rb+") as file:
                 os.fsync(file.fileno())
-        progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "sizes": self._sizes}
+        progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "blocks": self._blocks}
         write_json(self.folder / PROGRESS, {**progress, "state": state.to_dict()})
-        self._is_committed = True
+        self._committed = self._blocks
 
     def _take_over(self) -> None:
         """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
-        found = self.folder / PROGRESS
-        with self._reading_progress():
-            content: dict[str, Any] = dict.fromkeys(KEYS) | {"sizes": {}}
-            if found.exists():
-                content = json.loads(found.read_text("utf-8"))
-            identity, rows, kinds, sizes, state = (content[key] for key in KEYS)
-        files = [(self._file_of(name), size) for name, size in sizes.items()]
-        # a file is missing if a kill interrupted the removal of the folder
-        is_whole = all(file.exists() and file.stat().st_size >= size for file, size in files)
-        if identity != self._identity or not is_whole:
-            if found.exists():
-                why = "is damaged" if not is_whole else "was written with other settings or inputs"
-                log.warning("%s: %s; it is removed, and writing starts from row 0", self.folder, why)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
-            return
-        for name, size in sizes.items():
-            os.truncate(self._file_of(name), size)
-        self._sizes, self.rows, self._state, self._kinds = sizes, rows, state, kinds
-        log.info("%s: resuming from row %d", self._path, self.rows)
+        if (self.folder / PROGRESS).exists():
+            with self._reading_progress():
+                content = json.loads((self.folder / PROGRESS).read_text("utf-8"))
+                identity, rows, kinds, blocks, state = (
+                    content[key] for key in ("identity", "rows", "kinds", "blocks", "state")
+                )
+            # a block is missing if a kill interrupted the removal of the folder
+            is_whole = all(zipfile.is_zipfile(self._block(number)) for number in range(blocks))
+            if is_whole and identity == self._identity:
+                self.rows, self._kinds, self._state = rows, kinds, state
+                self._blocks = self._committed = blocks
+                log.info("%s: resuming from row %d", self._path, self.rows)
+                return
+            why = "is damaged" if not is_whole else "was written with other settings or inputs"
+            log.warning("%s: %s; it is removed, and writing starts from row 0", self.folder, why)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
 
     def finish(self) -> None:
-        """Copy the columns to the store; `close` then removes them."""
+        """Copy the blocks to the store; `close` then removes them."""
         if not self.rows:
             raise StoreError(f"{self._path}: a store needs at least one sample")
-        for name, size in self._sizes.items():
-            if (found := self._file_of(name).stat().st_size) != size:
-                problem = f"{self._file_of(name)} has {found} bytes, expected {size}"
-                raise StoreError(f"{problem}, since a write failed or the file was changed; repeat the command")
         check_writable(self._path.parent)  # HDF5 crashes if it cannot write the beginning of a file
         with atomic_path(self._path) as part:
             store = _new_file(part)
@@ -255,51 +237,56 @@ class ResumableWriter:
 
     def _copy(self, file: h5py.File) -> None:
         """Write all columns, the names of the classes and the attributes that make a file a store."""
-        checksum = Checksum()
-        for name, (kind, shape) in self._kinds.items():
-            if kind == TEXT:
-                texts = [json.loads(line) for line in self._file_of(name).read_bytes().splitlines()]
-                checksum.update(name, np.array(texts, dtype=object))
-                _write_texts(file, name, texts)
-            elif name == "features":
-                data, indices = self._stored("features/data", np.float32), self._stored("features/indices", kind)
-                indptr = np.concatenate([[0], np.cumsum(self._stored("features/entries", np.int64))])
-                parts = data, indices, indptr.astype(kind if len(data) <= np.iinfo(kind).max else np.int64)
-                matrix = scipy.sparse.csr_array(parts, shape=(self.rows, *shape))
-                group = file.create_group("features")
-                group.attrs["shape"] = matrix.shape
-                checksum.update("features", np.array(matrix.shape))
-                for part in ("data", "indices", "indptr"):
-                    group.create_dataset(part, data=getattr(matrix, part), maxshape=(None,), fletcher32=True)
-                    checksum.update(f"features/{part}", getattr(matrix, part))
-            else:
-                values = self._stored(name, kind, *shape)
-                rows = chunk_rows(values[:1].nbytes)
-                options: Any = {"chunks": (rows, *shape), "maxshape": (None, *shape), "fletcher32": True}
-                dataset = file.create_dataset(name, values.shape, values.dtype, **options)
-                if is_site(name) and self._dtype == "bfloat16":
-                    dataset.attrs["dtype"] = self._dtype
-                for start in range(0, len(values), rows):
-                    dataset[start : start + rows] = values[start : start + rows]
-                    checksum.update(name, values[start : start + rows])
+        checksum, first = Checksum(), 0
+        numbers = {name: kind for name, kind in self._kinds.items() if name != "features" and kind[0] != TEXT}
+        datasets = {}
+        for name, (kind, shape) in numbers.items():
+            rows = chunk_rows(np.empty((1, *shape), kind).nbytes)
+            options: Any = {"chunks": (rows, *shape), "maxshape": (None, *shape), "fletcher32": True}
+            datasets[name] = file.create_dataset(name, (self.rows, *shape), kind, **options)
+            if is_site(name) and self._dtype == "bfloat16":
+                datasets[name].attrs["dtype"] = self._dtype
+        texts: dict[str, list[str]] = {name: [] for name, (kind, _) in self._kinds.items() if kind == TEXT}
+        features = []
+        for number in range(self._blocks):
+            with np.load(self._block(number)) as block:
+                for name, dataset in datasets.items():
+                    values = block[name]
+                    dataset[first : first + len(values)] = values
+                    checksum.update(name, values)
+                first += len(values)
+                for name, column in texts.items():
+                    column += json.loads(block[name].tobytes())
+                if "features" in self._kinds:
+                    parts = [block[part] for part in FEATURES]
+                    features.append(scipy.sparse.csr_array(tuple(parts), (len(values), *self._kinds["features"][1])))
+        for name, column in texts.items():
+            checksum.update(name, np.array(column, dtype=object))
+            _write_texts(file, name, column)
+        if features:
+            self._write_features(file, checksum, scipy.sparse.vstack(features, format="csr"))
         if self.class_names is not None:
             _write_texts(file, "class_names", self.class_names)
             checksum.update("class_names", np.array(self.class_names, dtype=object))
         _write_header(file, self.provenance, checksum.hexdigest())
 
-    def _stored(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
-        """Return a column of numbers, mapped into memory."""
-        path = self._file_of(name)
-        values = np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
-        return values.reshape(-1, *shape)
+    def _write_features(self, file: h5py.File, checksum: Checksum, matrix: scipy.sparse.csr_array) -> None:
+        index = self._kinds["features"][0]
+        pointer = index if matrix.nnz <= np.iinfo(index).max else np.int64
+        parts = matrix.data, matrix.indices.astype(index), matrix.indptr.astype(pointer)
+        file.create_group("features").attrs["shape"] = matrix.shape
+        checksum.update("features", np.array(matrix.shape))
+        for name, part in zip(FEATURES, parts, strict=True):
+            file.create_dataset(name, data=part, maxshape=(None,), fletcher32=True)
+            checksum.update(name, part)
 
     def close(self) -> None:
-        """Remove the files of the columns if there is no commit to resume from."""
+        """Remove the blocks if there is no commit to resume from."""
         if not (self.folder / PROGRESS).exists():
             shutil.rmtree(self.folder)
 
-    def _file_of(self, name: str) -> Path:
-        return self.folder / name.replace("/", ".")
+    def _block(self, number: int) -> Path:
+        return self.folder / f"{number}.npz"
 
 
 def _abandon(file: h5py.File) -> None:
@@ -433,7 +420,7 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
 
 
 def _kind_of(values: Any) -> list[Any]:
-    """Return the entry of a column in `Kinds`."""
+    """Return the type of a column (a name of NumPy, or text) and the shape of a row."""
     return [TEXT if values.dtype.kind in "USO" else values.dtype.str, list(values.shape[1:])]
 
 

@@ -14,7 +14,6 @@ from sdlcore.config import ModelConfig, is_centred
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.arrays import Activations, Arrays
 from sdlcore.data.conversion import activations, is_pair
-from sdlcore.data.pairs import all_sites
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, as_anchors, as_references
 from sdlcore.dictionary.dictionary import Dictionary
@@ -210,7 +209,8 @@ def evaluate(
         if x is not None:
             raise ValueError("a bench draws its own samples; leave x out, or pass bench.references as truth")
         drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
-        samples = Arrays(*all_sites(drawn.input, drawn.target, ()), features=drawn.features)
+        sites = [drawn.input] if drawn.target is None else [drawn.input, drawn.target]
+        samples = Arrays(*sites, features=drawn.features)
         return scored(samples, truth.references, truth.hierarchy)
     if x is None:
         raise ValueError(

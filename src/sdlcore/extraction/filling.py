@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from sdlcore.data.pairs import in_order, input_target_more
+from sdlcore.data.pairs import in_order
 from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extraction.engine import WITHIN, Batch, Call, Items, Rows, TokensOf, activations
@@ -83,8 +83,7 @@ class Filling:
         self.progress, indices, references, labels = self.plan.choose(self.progress, batch, left)
         if len(indices):
             values = {name: x[indices] for name, x in batch.values.items()}
-            x, target, more = input_target_more(in_order(values))
-            self.writer.append(x, target, labels=labels, references=references, more=more)
+            self.writer.append(*in_order(values), labels=labels, references=references)
         self._batches += 1
         if self._batches % COMMIT_BATCHES == 0 or self.is_full:
             self.writer.commit(self.progress)

@@ -31,7 +31,7 @@ from torch import nn
 
 from sdlcore.data.arrays import Arrays
 from sdlcore.data.batches import Request, TrainingRows, starts_of_pairs
-from sdlcore.data.pairs import all_sites, in_order, input_target_more, make_pair, site_column
+from sdlcore.data.pairs import in_order, make_pair, site_column
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import Drop, LanguageSource, TextOptions, fitting_length
@@ -314,10 +314,10 @@ def write_language_recipe(
     lm, tokenised, plan = open_source(source, model, text, threads=threads, device=device)
     first_place = write_splits(lm, tokenised, plan, {"test": (test_path, source.test_samples)})
     with ActivationStore(test_path) as store:
-        n_p, n_r, more = input_target_more(store.widths)
+        widths = store.widths
     recipe = {"model": str(model), "text": str(text), "first_place": first_place, "buffer_rows": buffer_rows}
-    widths = {"n_p": n_p, "n_r": n_r, **({"more": more} if more else {})}
-    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **widths, **recipe, "provenance": plan.facts})
+    recipe |= {"format": FORMAT, "version": VERSION, "widths": widths, "provenance": plan.facts}
+    write_json(recipe_path, recipe)
 
 
 @contextmanager
@@ -356,7 +356,6 @@ def open_language_stream(
         sha256_of(path),
         group,
     )
-    widths = all_sites(recipe["n_p"], recipe["n_r"], recipe.get("more", ()))
-    yield TrainingRows(widths, lambda step: make_pair(request.pair, *rows(step)), rows.first_rows)
+    yield TrainingRows(tuple(recipe["widths"]), lambda step: make_pair(request.pair, *rows(step)), rows.first_rows)
     if group is None or not dist.get_rank():
         marks.unlink(missing_ok=True)

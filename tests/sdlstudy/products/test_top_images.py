@@ -39,7 +39,7 @@ def write_runs(folder, config, images):
         Image.fromarray(np.full((4, 4, 3), 40 * i, dtype=np.uint8)).save(folder / images / path)
     x = MEANS.T[labels] * np.arange(1, 7)[:, None] + 0.5 * MEANS.T[[1]]
     write_store(
-        folder / files.store("pictures", 5, "test"), x, None, labels, {"path": np.array(paths)}, class_names=NAMES
+        folder / files.store("pictures", 5, "test"), x, labels=labels, references={"path": paths}, class_names=NAMES
     )
     save_references(folder / files.references("pictures", 5), References(MEANS, classes=np.arange(3)), {})
     anchors = Anchors(MEANS.T[[1, 0]], feature=np.array([1, 0]))
@@ -116,7 +116,7 @@ def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_pat
     x[[3, 9, 10], 0] = 1, 5, 4  # a cat at the last patch of picture 0, and at two patches of picture 2
     references = {"path": paths, "patch": np.tile(np.arange(4, dtype=np.int32), 6)}
     with resume_store(store, {"preprocessing": {"size": 4}}, "float32", NAMES) as writer:
-        writer.append(x, None, np.repeat([0, 0, 1, 1, 2, 2], 4), references)
+        writer.append(x, labels=np.repeat([0, 0, 1, 1, 2, 2], 4), references=references)
     rows = studies.pictured(tmp_path, studies.make(config, "figure9", tmp_path), "figure9", width=900)
     cats = rows[rows["reference"] == "cat"]
     assert cats[["activation", "path"]].to_numpy().tolist() == [[5, "2.png"], [1, "0.png"]]

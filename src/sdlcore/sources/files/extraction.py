@@ -77,7 +77,8 @@ def _write(
             places = np.flatnonzero(chosen(start, stop))
             if len(places):
                 columns = {column: values[places] for column, values in block.items()}
-                writer.append(columns["input"], columns.get("target"), columns.get("labels"), {"row": start + places})
+                sites = columns["input"], columns.get("target")
+                writer.append(*sites, labels=columns.get("labels"), references={"row": start + places})
             writer.commit(Progress(next=stop))
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)

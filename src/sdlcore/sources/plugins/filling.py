@@ -58,7 +58,7 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
                 left = None if samples is None else samples - store.rows
                 x, target, labels = (None if column is None else np.asarray(column)[:left] for column in block)
                 assert x is not None, "blocks have an input"
-                store.append(x, target, labels)
+                store.append(x, target, labels=labels)
                 most = most if labels is None else max(most, int(labels.max(initial=-1)))
                 if store.rows == samples:
                     break
