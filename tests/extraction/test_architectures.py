@@ -38,9 +38,6 @@ BY_HAND: dict[str, tuple[Any, ...]] = {
     "gpt_neox": ("layers", ("attention", 1), None, ("mlp", 0), ("mlp", 1)),
     "gpt_neox in sequence": ("layers", ("attention", 1), None, ("mlp", 0), ("mlp", 1)),
     **dict.fromkeys(
-        ["opt", "opt with norms behind"], ("decoder.layers", ("self_attn", 1), None, ("fc1", 0), ("fc2", 1))
-    ),
-    **dict.fromkeys(
         ["falcon", "falcon in sequence", "falcon, new"], ("h", ("self_attention", 1), None, ("mlp", 0), ("mlp", 1))
     ),
 }

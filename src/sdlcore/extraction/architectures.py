@@ -77,8 +77,6 @@ ARCHITECTURES: dict[str, Paths] = {
     "gpt_neox": PHI.changed(attention_output="attention", norm="final_layer_norm"),
     # attention and MLP may be parallel or not, by the model's configuration
     "falcon": PHI.changed(blocks="h", attention_output="self_attention", norm="ln_f"),
-    # norms may come before or after the sums
-    "opt": PHI.changed(blocks="decoder.layers", mlp_input="fc1", mlp_output="fc2", norm="decoder.final_layer_norm"),
 }
 """Paths by transformers' ``model_type``. Each is tested against transformers' hidden states and against hooks."""
 

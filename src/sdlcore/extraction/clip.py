@@ -119,11 +119,16 @@ def write_image_stores(
         for split, path in stores.items():
             folder, labels, order = splits[split]
             order = order if part is None else np.array_split(order, part[1])[part[0]]
-            own = (
-                facts
-                | _facts(splits[split]._replace(order=order), split)
-                | ({} if part is None else {"shard": list(part)})
-            )
+            counts = np.bincount(labels[order], minlength=len(folder.classes))
+            own = facts | {
+                "split": split,
+                "image_folder": str(folder.root),
+                "images_sha256": folder.digest,
+                "images": len(order),
+                "classes_without_images": int((counts == 0).sum()),
+            }
+            if part is not None:
+                own["shard"] = list(part)
             inputs = image_inputs(
                 visual, folder, order, transform, source.tokens, source.batch_size, workers, source.max_unreadable
             )
@@ -133,18 +138,6 @@ def write_image_stores(
             (progress,) = fill_stores(stack, visual, inputs, {path: plan}, None, source.store_dtype)
             skipped += [[split, *entry] for entry in progress.skipped]
         write_rows(skipped_path, [["split", "path", "reason"], *skipped])
-
-
-def _facts(part: Split, split: str) -> dict[str, Any]:
-    """Return the provenance of a store's images."""
-    counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
-    return {
-        "split": split,
-        "image_folder": str(part.folder.root),
-        "images_sha256": part.folder.digest,
-        "images": len(part.order),
-        "classes_without_images": int((counts == 0).sum()),
-    }
 
 
 def image_tower(model: Any, embedding: str) -> Any:

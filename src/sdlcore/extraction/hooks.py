@@ -157,31 +157,18 @@ class Stack(NamedTuple):
         return {name: self.point(site) for name, site in sites.items()}
 
     def watch(self, site: Site, see: See) -> ExitStack:
-        """Call ``see`` with the activations at a site in every pass, until the returned stack is closed.
-
-        Some modules flatten their activations from B x T x D to N x D. ``see`` always receives B x T x D.
-        """
-        hooks = ExitStack()
-        shape: list[int] = []
-        point = self.point(site)
-
-        def note(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-            shape[:] = first_tensor(arguments, keywords)[1].shape[:2]
+        """Call ``see`` with the activations (B x T x D) at a site in every pass, until the returned stack is closed."""
 
         def see_BTD(x: Tensor) -> Tensor | None:
-            if x.ndim == 3 and shape in ([], list(x.shape[:2])):
-                return see(x)
-            if not shape or x.ndim != 2 or len(x) != shape[0] * shape[1]:
+            if x.ndim != 3:
                 raise SourceError(
-                    f"{self.name}: {site.part} has the shape {tuple(x.shape)}, expected one row for each token; take "
-                    "another module"
+                    f"{self.name}: {site.part} has the shape {tuple(x.shape)}, expected contexts x tokens x dimension; "
+                    "take another module"
                 )
-            replaced = see(x.unflatten(0, shape))
-            return None if replaced is None else replaced.flatten(0, 1)
+            return see(x)
 
-        root = self.blocks[site.block - 1] if site.block else self.model
-        hooks.callback(root.register_forward_pre_hook(note, with_kwargs=True).remove)
-        hooks.callback(point.watch(see_BTD).remove)
+        hooks = ExitStack()
+        hooks.callback(self.point(site).watch(see_BTD).remove)
         return hooks
 
     def watch_all(self, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> ExitStack:

@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
@@ -265,16 +265,10 @@ def _entries(path: str | Path, column: str) -> Iterator[tuple[Path, int, Any, st
 
 
 def _paragraphs(path: Path) -> Iterator[str]:
-    lines: list[str] = []
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                lines.append(line)
-            elif lines:
+        for is_blank, lines in groupby(file, str.isspace):
+            if not is_blank:
                 yield "".join(lines).removesuffix("\n")
-                lines = []
-    if lines:
-        yield "".join(lines).removesuffix("\n")
 
 
 def _lines(path: Path) -> Iterator[Any]:

@@ -241,15 +241,8 @@ class RowKinds(NamedTuple):
         is_outlier_N = np.zeros(is_first_BT.size, dtype=bool)
         for site, limit in self.largest_norm.items():
             is_outlier_N |= norms[site] > limit
-        tests = [
-            (FIRST, is_first_BT.ravel()),
-            (SEPARATED, (tokens.token == self.separator).ravel()),
-            (OUTLIER, is_outlier_N),
-        ]
-        kind_N = np.full(is_first_BT.size, KEPT)
-        for kind, is_of_it_N in tests:
-            if KINDS[kind] in self.drop:
-                kind_N[is_of_it_N & (kind_N == KEPT)] = kind
+        masks = {FIRST: is_first_BT, SEPARATED: tokens.token == self.separator, OUTLIER: is_outlier_N}
+        masks = {kind: mask.ravel() for kind, mask in masks.items() if KINDS[kind] in self.drop}
         if self.by_role and tokens.chosen is not None:
-            kind_N[(tokens.chosen.ravel() == 0) & (kind_N == KEPT)] = ROLE
-        return kind_N
+            masks[ROLE] = tokens.chosen.ravel() == 0
+        return np.select([*masks.values(), np.ones(is_first_BT.size, dtype=bool)], [*masks, KEPT])
