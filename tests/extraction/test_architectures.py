@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction import engine
-from sdlcore.extraction.architectures import ARCHITECTURES, SITES, paths_of
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.engine import Call
 from sdlcore.extraction.hooks import Stack
+from sdlcore.extraction.places import ARCHITECTURES, SITES, paths_of
 from tests.conftest import REPOSITORY
 from tests.extraction.tiny_models import CONFIGURATIONS, DEPTH, VOCABULARY, make
 

@@ -9,9 +9,9 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import load_any, load_tokenizer
+from sdlcore.extraction.places import Paths
 from tests.extraction.tiny_llama import save_tiny_llama
 
 

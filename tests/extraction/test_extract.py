@@ -259,7 +259,7 @@ def test_an_encoder_that_no_table_knows(folder: Path, tmp_path: Path):
     torch.manual_seed(0)
     sizes = {name: SIZES[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads")}
     model = BertModel(BertConfig(vocab_size=400, num_hidden_layers=2, **sizes)).eval()
-    call = {**READING, "tokenizer": load_tokenizer(folder), "tokens": "mean"}
+    call = {**READING, "tokenizer": str(folder), "tokens": "mean"}
     with sdl.extract(model, documents(9), at="encoder.layer.1", out=tmp_path / "a.h5", **call) as store:
         assert store.rows == 8  # without the empty one
     with pytest.raises(SourceError, match=r"BertModel has no module encoder\.layers\.1, but encoder\.layer\.1"):

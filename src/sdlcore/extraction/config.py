@@ -12,8 +12,7 @@ from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, WithJsonSchema
 
 from sdlcore.data.pairs import site_column
-from sdlcore.extraction.architectures import BLOCK, SITES, Paths
-from sdlcore.extraction.places import hook_names
+from sdlcore.extraction.places import BLOCK, SITES, Paths, hook_names
 from sdlcore.settings import (
     AsGiven,
     AsList,

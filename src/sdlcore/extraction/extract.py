@@ -89,7 +89,7 @@ def extract(
     batch_size
         Contexts, documents or images in a pass.
     tokenizer
-        A tokenizer of transformers, for text; None for the model's own.
+        A tokenizer of transformers for text, or its name; None for the model's own.
     processor
         A function from a picture to a tensor (torchvision's transforms) or an image processor of transformers, for
         images; None for the preprocessing that a model of transformers, open_clip or timm was trained with.
@@ -151,7 +151,7 @@ def extract(
     elif kind == "text":
         bos, drop = checked("bos", bool | None, bos), checked("drop", Drop, drop)
         length = fitting_length(context_length, getattr(model, "config", None))
-        tokenizer = tokenizer or tokenizer_of(model)
+        tokenizer = tokenizer_of(model, tokenizer)
         text = TokenisedText(opened_text(inputs, text_options), tokenizer, length, batch_size, bos, roles)
         reading = _text(model, text, tokens, drop, checked("outlier_norm", float, outlier_norm))
         if max_rows is None and text.name.startswith(DATASET):

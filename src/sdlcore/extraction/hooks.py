@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import ARCHITECTURES, Paths, paths_of
 from sdlcore.extraction.config import Site
-from sdlcore.extraction.places import read_name
+from sdlcore.extraction.places import ARCHITECTURES, Paths, paths_of, read_name
 
 See = Callable[[Tensor], Tensor | None]
 """A function of activations. It returns their replacement, or None to leave them unchanged."""

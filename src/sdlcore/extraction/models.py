@@ -92,29 +92,29 @@ def load_tokenizer(name: str | Path) -> Any:
         return _transformers().AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
 
-def tokenizer_of(model: Any) -> Any:
-    """Return the tokenizer of a loaded model; ValueError if the model does not record where it was loaded from."""
-    if (own := getattr(model, "tokenizer", None)) is not None:  # of TransformerLens
-        return own
-    if not getattr(model, "name_or_path", ""):
+def tokenizer_of(model: Any, tokenizer: Any = None) -> Any:
+    """Return ``tokenizer``, or load it by its name; None for that of a loaded model.
+
+    ValueError if the model does not record where it was loaded from.
+    """
+    if isinstance(tokenizer, str | Path):
+        return load_tokenizer(tokenizer)
+    if tokenizer is None:
+        tokenizer = getattr(model, "tokenizer", None)  # of TransformerLens
+    if tokenizer is None and not getattr(model, "name_or_path", ""):
         raise ValueError(
             f"{type(model).__name__}: the model does not record where it was loaded from; give its tokenizer"
         )
-    return load_tokenizer(model.name_or_path)
+    return tokenizer or load_tokenizer(model.name_or_path)
 
 
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     """Return a causal language model and its tokenizer. Load each of them that is given by name or missing."""
-    if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
-        kind = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
-        raise ValueError(
-            f"tokenizer is {kind}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
-        )
     if isinstance(lm, str | Path):
         lm = load_any(lm).to(device)
     if not is_transformers(lm):
         raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
-    return lm, tokenizer or tokenizer_of(lm)
+    return lm, tokenizer_of(lm, tokenizer)
 
 
 def model_facts(model: Any) -> dict[str, Json]:

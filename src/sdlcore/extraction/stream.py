@@ -290,7 +290,7 @@ def stream(
     for site, (model, place) in enumerate(zip(several, at, strict=True)):
         groups.setdefault(id(model), (model, {}))[1][site_column(site)] = point_at(model, place)
     first = several[0]
-    length, tokenizer = fitting_length(context_length, getattr(first, "config", None)), tokenizer or tokenizer_of(first)
+    length, tokenizer = fitting_length(context_length, getattr(first, "config", None)), tokenizer_of(first, tokenizer)
     text = TokenisedText(opened_text(texts, text_options), tokenizer, length, contexts_per_batch, bos, roles)
     kinds, order = RowKinds(text.separator, {}, drop, roles is not None), partial(random_stream, seed, "order")
     return TextStream(list(groups.values()), text, kinds, batch_size, buffer_rows, order)

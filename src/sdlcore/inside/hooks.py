@@ -16,10 +16,9 @@ from sdlcore.data.pairs import site_column
 from sdlcore.dictionary.card import ARROW, fitted_place
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
-from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Site, check_site, site_at
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.places import described, located
+from sdlcore.extraction.places import Paths, described, located
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.user_warnings import warn_at_call

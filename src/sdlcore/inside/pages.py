@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
-from sdlcore.extraction.architectures import SITES, Paths, read_paths
 from sdlcore.extraction.config import TextOptions
+from sdlcore.extraction.places import SITES, Paths, read_paths
 from sdlcore.inside.contexts import Codes, codes_in_documents, context_at, read_pieces, tokens_of_model
 from sdlcore.inside.features import SHOWN, Logits, Pages, features_of, latents_to_show, logits_up_and_down
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in

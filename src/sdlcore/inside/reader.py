@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from sdlcore.extraction.architectures import Paths
 from sdlcore.extraction.config import Drop, LanguageSource, Site, TextOptions, fitting_length
 from sdlcore.extraction.engine import median_norms
 from sdlcore.extraction.hooks import Stack
 from sdlcore.extraction.models import loaded
+from sdlcore.extraction.places import Paths
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import RowKinds, TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory

@@ -27,10 +27,10 @@ from tqdm.auto import tqdm
 from sdlcore.data.reading import ActivationStore
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
-from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.extraction.engine import norms_of, read_contexts
 from sdlcore.extraction.hooks import Stack, ids_for, without_dropout
+from sdlcore.extraction.places import Paths, read_paths
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, stack_batches
 from sdlcore.extras import data_frame
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in

@@ -17,10 +17,10 @@ from torch import Tensor
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.errors import SourceError
-from sdlcore.extraction.architectures import Paths, read_paths
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.hooks import Stack, first_tensor
 from sdlcore.extraction.models import loaded
+from sdlcore.extraction.places import Paths, read_paths
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.model.coder import SparseCoder
 
@@ -121,7 +121,7 @@ def splice(
         Change the first token of a context, too. By default it stays unchanged. Its activations are an attention sink,
         a hundred times as large as others, and dictionaries are not trained on them.
     paths
-        Where the modules of an unknown architecture are (`sdlcore.extraction.architectures.Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.extraction.places.Paths`).
 
     Raises
     ------
