@@ -1,4 +1,4 @@
-"""Wheel and source distribution: their version and content, and that they work outside the checkout."""
+"""The version of the package, and the content of its source distribution. tests/release.py uses both distributions."""
 
 import os
 import runpy
@@ -54,29 +54,6 @@ def test_the_source_distribution_has_what_git_tracks(built):
     generated = {"PKG-INFO", "setup.cfg", *(name for name in names if ".egg-info/" in name)}
     expected = {name for name in tracked() if name != "profiles"}
     assert names - generated == expected
-
-
-TRAIN = """
-import sdlcore as sdl
-bench = sdl.Bench.draw(n=8, n_p=8, sparsity=0.8, seed=0)
-model = sdl.fit(bench.sample(500), activation="topk", k=2, n_q=16, steps=20, batch_size=64, seed=0, progress=False)
-model.save("mine.safetensors")
-print(sdl.__file__)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.registry
-def test_the_wheel_trains_outside_of_the_checkout(built, tmp_path):
-    wheel = built / f"{RELEASE}-py3-none-any.whl"
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site", wheel, where=tmp_path)
-    site = tmp_path / "site"
-    assert list((site / "sdlcore").rglob("*.j2"))
-    assert sorted(path.name for path in site.iterdir() if path.suffix != ".dist-info") == ["bin", "sdlcore"]
-    output = run(sys.executable, "-c", TRAIN, where=tmp_path, PYTHONPATH=str(site))
-    assert output.splitlines()[-1] == str(site / "sdlcore/__init__.py")
-    help_text = run(sys.executable, site / "bin/sdlcore", "--help", where=tmp_path, PYTHONPATH=str(site))
-    assert "evaluate" in help_text
 
 
 def test_a_checkout_on_the_path_has_the_version_of_the_project_whatever_is_installed(tmp_path):

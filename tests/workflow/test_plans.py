@@ -6,7 +6,6 @@ import re
 import pytest
 
 from sdlcore.command_line import cli
-from sdlcore.data.reading import ActivationStore
 from tests.conftest import REPOSITORY, script
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
@@ -102,12 +101,6 @@ def test_products_of_small_benches_are_trained_and_made(checkout):
     tables = [f"tables/harder.{ending}" for ending in ("csv", "md", "tex")]
     for file in ("figures/figure4.png", "figures/figure4.pdf", "tables/figure4.csv", *tables):
         assert (results / file).stat().st_size > 100, file
-    with ActivationStore(results / "activations/lrb_hierarchy/seed0/test.h5") as store:
-        active = store.features().toarray() > 0
-        assert store.provenance["bench"]["hierarchy"] == {"parents": 8, "children": 4}
-    families = active[:, 8:40].reshape(-1, 8, 4)
-    assert (active[:, :8] == families.any(axis=2)).all()
-    assert active[:, :8].any()
     # a change of the methods does not draw the bench again, but another hierarchy does
     made = {"train", "evaluate", "make_harder", "harder"}
     change["harder"]["runs"]["lrb_hierarchy"]["methods"] = ["topk_nested"]

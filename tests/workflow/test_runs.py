@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -205,6 +206,18 @@ def record(folder, earlier=(), new=ROWS, dies=False, **places):
             write(row)
         if dies:
             raise Died
+
+
+def test_tensorboard_shows_no_row_twice_after_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record(tmp_path, [], ROWS[:5], dies=True, tensorboard=tmp_path / "events")
+    time.sleep(1)  # TensorBoard orders files by name, which contains the second of creation
+    record(tmp_path, ROWS[:3], ROWS[3:], tensorboard=tmp_path / "events")
+    events = EventAccumulator(str(tmp_path / "events")).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in events] == [
+        (row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in ROWS
+    ]
 
 
 class Service:

@@ -19,6 +19,7 @@ from sdlstudy.products.comparison import ranking
         ([100, 100, 100], [100, 100, 100], "no power"),
         ([100, 100, 100], [100, 100, 99], "cannot tell"),
         ([0, 0, 0], [100, 100, 100], "harms"),
+        ([0, 0, np.nan], [0, 0, 0], "cannot tell"),
     ],
 )
 def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_, without, expected):

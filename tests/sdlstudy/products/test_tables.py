@@ -1,5 +1,7 @@
 """Tables of runs, made from files on disk."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -112,11 +114,15 @@ def test_beside_a_table_of_images_stands_what_its_source_leaves():
     ]
 
 
-def test_a_run_that_is_missing_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"metrics": None}, "not the metrics of a run"), ({"crc32": 1}, "is damaged, its checksum does not match")],
+)
+def test_metrics_that_are_incomplete_or_damaged_are_named(tmp_path, change, message):
     config = studies.alone({"tables": {"own_more": TABLE}})
     write_runs(tmp_path, config, "own_more")
-    cell = config.tables["own_more"].cells(config)[1]
-    path = tmp_path / config.files().metrics(cell)
-    path.write_text("{}")
-    with pytest.raises(RunsError, match=r"seed1/metrics\.json: not the metrics of a run"):
+    path = tmp_path / config.files().metrics(config.tables["own_more"].cells(config)[1])
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    with pytest.raises(RunsError, match=rf"seed1/metrics\.json: {message}"):
         studies.make(config, "own_more", tmp_path)

@@ -91,7 +91,8 @@ class AnchoringMap(BySource):
         yield from super().unknown_names(path, study)
         for source, entry in self.entries().items():
             if entry.anchorings is not None and len(entry.anchorings) != len(self.anchorings):
-                yield f"{path}.runs.{source}.anchorings: expected {len(self.anchorings)}, one for each column"
+                hint = f"set {path}.runs.{source} to null to leave the source out"
+                yield f"{path}.runs.{source}.anchorings: expected {len(self.anchorings)}, one for each column; {hint}"
 
     def inputs(self, files: Files) -> list[str]:
         paths = []
