@@ -24,7 +24,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import ResumableWriter, unite
 from sdlcore.errors import SourceError
 from sdlcore.extraction import filling
-from sdlcore.extraction.clip import image_tower, write_image_stores
+from sdlcore.extraction.clip import remove_projection, write_image_stores
 from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.models import load_clip
 from tests.conftest import REPOSITORY
@@ -270,9 +270,10 @@ def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
     model = open_clip.create_model("ViT-B-32-quickgelu").eval()
     image = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
-        joint = image_tower(model, "joint")(image)
+        joint = model.visual(image)
         proj = model.visual.proj
-        pooled = image_tower(model, "pooled")(image)
+        remove_projection(model.visual)
+        pooled = model.visual(image)
     assert (pooled.shape, joint.shape) == ((1, 768), (1, 512))
     torch.testing.assert_close(pooled @ proj.detach(), joint)
 

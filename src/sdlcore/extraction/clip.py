@@ -18,7 +18,7 @@ from sdlcore.extraction.config import ClipSource
 from sdlcore.extraction.filling import fill_stores, item_plans
 from sdlcore.extraction.hooks import point_at
 from sdlcore.extraction.images import ImageFolder, image_inputs, list_images, transform_of
-from sdlcore.extraction.models import load_clip, load_vision, model_facts, open_clip, register_architecture
+from sdlcore.extraction.models import load_vision, model_facts, open_clip, register_architecture
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
 from sdlcore.random_streams import stream
@@ -91,16 +91,14 @@ def write_image_stores(
     device = choose_device(device).type
     splits = splits_of(source, images, test_images)
     model, pretrained = model or source.model, pretrained or source.pretrained
-    architecture: Any = model
-    if ":" not in model:
-        architecture = open_clip().get_model_config(register_architecture(model))
-        clip = load_clip(model, pretrained, source.dtype, device)
-        weights, visual = model_facts(clip.visual), clip.visual if source.at else image_tower(clip, source.embedding)
-    elif source.at is None:
+    is_clip = ":" not in model
+    if source.at is None and not is_clip:
         raise SourceError(f"{model}: only models of open_clip have an embedding; set at to the path of a module")
-    else:
-        visual = load_vision(model, source.dtype, device)
-        weights = model_facts(visual)
+    visual = load_vision(f"open_clip:{model}:{pretrained}" if is_clip else model, source.dtype, device)
+    weights = model_facts(visual)["sha256"]
+    if source.at is None and source.embedding == "pooled":
+        remove_projection(visual)
+    architecture: Any = open_clip().get_model_config(register_architecture(model)) if is_clip else model
     transform, point = transform_of(visual), point_at(visual, source.at or "")
     preprocessing: Any = getattr(visual, "preprocess_cfg", None) or str(transform)
     facts = provenance(
@@ -108,7 +106,7 @@ def write_image_stores(
         input=CONVENTIONS[source.embedding] if source.at is None else f"{source.tokens} of {source.at}",
         references="path: of the image, relative to the image folder",
         architecture=architecture,
-        weights_sha256=weights["sha256"],
+        weights_sha256=weights,
         preprocessing=preprocessing,
         precision={"forward": source.dtype, "stored": source.store_dtype},
         device=device,
@@ -140,20 +138,14 @@ def write_image_stores(
         write_rows(skipped_path, [["split", "path", "reason"], *skipped])
 
 
-def image_tower(model: Any, embedding: str) -> Any:
-    """Return the module whose output is the embedding of an image (`CONVENTIONS`; B x 3 x height x width -> B x n_p).
-
-    For ``pooled``, the projection is removed from the model; SourceError if there is none.
-    """
-    visual = model.visual
-    if embedding == "pooled":
-        if getattr(visual, "proj", None) is None:
-            raise SourceError(
-                "embedding: pooled needs an open_clip vision transformer with a projection, but the image tower is a "
-                f"{type(visual).__name__} without one; set embedding to joint, or at to the path of a module"
-            )
-        visual.proj = None
-    return visual
+def remove_projection(visual: Any) -> None:
+    """Remove the projection into the joint space from an image tower of open_clip; SourceError if there is none."""
+    if getattr(visual, "proj", None) is None:
+        raise SourceError(
+            "embedding: pooled needs an open_clip vision transformer with a projection, but the image tower is a "
+            f"{type(visual).__name__} without one; set embedding to joint, or at to the path of a module"
+        )
+    visual.proj = None
 
 
 def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:

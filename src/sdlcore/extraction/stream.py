@@ -113,8 +113,7 @@ class TextStream:
         self.columns: Columns = {}
         """Rows of the buffer that was read last, in their order."""
         self._buffer, self._shuffled = -1, np.zeros(0, dtype=np.int64)
-        self._coming: Iterator[Columns] = iter(())
-        self._left: Columns = {}
+        self._coming: Iterator[None] = iter(())
         self._identity = f"{identity}{' in pairs' if in_pairs else ''}"
         self._first_place, self._marks = first_place, {_Mark(0, first_place, 0), *self._read_marks()}
 
@@ -136,24 +135,30 @@ class TextStream:
         if buffer == self._buffer:
             return
         if buffer == 0 or buffer != self._buffer + 1:
-            self._coming, self._left = self._rows_from(buffer), {}
-        filled = 0
-        while filled < self.rows:
-            part = self._left or next(self._coming)
-            few = min(self.rows - filled, len(next(iter(part.values()))))
-            for name, values in part.items():
-                if name not in self.columns:
-                    self.columns[name] = np.empty((self.rows, values.shape[1]), dtype=values.dtype)
-                self.columns[name][filled : filled + few] = values[:few]
-            filled += few
-            rest = {name: values[few:] for name, values in part.items()}
-            self._left = rest if len(next(iter(rest.values()))) else {}
+            self._coming = self._buffers_from(buffer)
+        next(self._coming)
         if self._in_pairs:
             first = 2 * self._order(buffer).permutation(self.rows // 2)
             self._shuffled = np.stack([first, first + 1], axis=1).ravel()
         else:
             self._shuffled = self._order(buffer).permutation(self.rows)
         self._buffer = buffer
+
+    def _buffers_from(self, buffer: int) -> Iterator[None]:
+        """Fill ``columns`` with the rows of a buffer, then of each later one; yield when they are full."""
+        filled = 0
+        for part in self._rows_from(buffer):
+            count, start = len(next(iter(part.values()))), 0
+            while start < count:
+                few = min(self.rows - filled, count - start)
+                for name, values in part.items():
+                    if name not in self.columns:
+                        self.columns[name] = np.empty((self.rows, values.shape[1]), dtype=values.dtype)
+                    self.columns[name][filled : filled + few] = values[start : start + few]
+                filled, start = filled + few, start + few
+                if filled == self.rows:
+                    yield
+                    filled = 0
 
     def _rows_from(self, buffer: int) -> Iterator[Columns]:
         """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
