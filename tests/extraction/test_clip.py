@@ -35,7 +35,7 @@ NAMES = ("train.h5", "test.h5", "skipped.csv")
 
 def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = None, **changes: Any) -> None:
     settings = {"test_samples": 3} | changes
-    options = {key: settings.pop(key) for key in ("workers", "threads") if key in settings}
+    options = {"workers": settings.pop("workers", 0)}
     source = ClipSource("images", files.architecture, files.weights, **settings)
     stores = {"train": out / "train.h5", "test": out / "test.h5"}
     write_image_stores(source, folder, test_folder, stores, out / "skipped.csv", **options)

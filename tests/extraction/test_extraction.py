@@ -111,9 +111,7 @@ OFTEN = ("residual", "two layers", "separators and outliers kept")
 )
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(**CHOICES[choice])
-    write_language_stores(
-        source, folder, text, {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"}, threads=2
-    )
+    write_language_stores(source, folder, text, {"train": tmp_path / "train.h5", "test": tmp_path / "test.h5"})
     by_hand, start = ByHand(folder), 0
     for part, samples in (("train", source.train_samples), ("test", source.test_samples)):
         columns, facts = read(tmp_path / f"{part}.h5")

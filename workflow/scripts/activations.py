@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
 from sdlcore.extraction.config import LanguageSource
@@ -30,13 +32,14 @@ def main(
         part: split, number of the part, and number of training parts
         buffer_rows: rows in memory that streamed batches are drawn from
     """
+    torch.set_num_threads(threads)
     where, place = (source, model, text), choose_device(device)
     if outputs[0].suffix == ".json":
         recipe, test = outputs
-        write_language_recipe(*where, recipe, test, buffer_rows, threads=threads, device=place)
+        write_language_recipe(*where, recipe, test, buffer_rows, place)
     else:
         stores = dict(zip([part[0]] if part else ["train", "test"], outputs, strict=True))
-        write_language_stores(*where, stores, part and part[1:], threads=threads, device=place)
+        write_language_stores(*where, stores, part and part[1:], place)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from sdlcore.command_line import cli
 from sdlcore.device import Device
 from sdlcore.extraction.clip import write_image_stores
@@ -35,6 +37,7 @@ def main(
         skipped: CSV file to write: images that could not be read
         workers: processes that decode images
     """
+    torch.set_num_threads(threads)
     splits = dict(zip([part[0]] if part else ["train", "test"], stores, strict=True))
     write_image_stores(
         source,
@@ -47,7 +50,6 @@ def main(
         pretrained=pretrained,
         workers=workers,
         device=device,
-        threads=threads,
     )
 
 

@@ -55,7 +55,6 @@ def write_image_stores(
     pretrained: str | None = None,
     workers: int = 0,
     device: str = "cpu",
-    threads: int = 1,
 ) -> None:
     """Write the training and the evaluation store of a source, and a CSV file of skipped images: split, path, reason.
 
@@ -78,15 +77,12 @@ def write_image_stores(
         Number of processes that decode images; 0 to decode in this process.
     device
         cpu, cuda, or auto for a GPU if torch sees one.
-    threads
-        Number of torch threads, from now on for the whole process.
 
     Raises
     ------
     SourceError
         If the folders or the model cannot be used, or more than ``max_unreadable`` of a store's images are unreadable.
     """
-    torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(device).type
     splits = splits_of(source, images, test_images)
@@ -110,7 +106,7 @@ def write_image_stores(
         preprocessing=preprocessing,
         precision={"forward": source.dtype, "stored": source.store_dtype},
         device=device,
-        threads=threads,
+        threads=torch.get_num_threads(),
     )
     skipped = []
     with ExitStack() as stack:  # all stores appear at the end, so that a kill during the second keeps the first

@@ -124,7 +124,6 @@ def open_source(
     model: str | Path,
     text: str | Path,
     share: Share = WHOLE,
-    threads: int = 1,
     device: torch.device | None = None,
 ) -> tuple[nn.Module, TokenisedText, StorePlan]:
     """Load the model of a pipeline's source, open the documents of its text that ``share`` names, and measure norms.
@@ -132,7 +131,6 @@ def open_source(
     Blocks behind the deepest site are not kept in memory, unless ``source.paths`` describes the model.
     `write_language_stores` describes the other parameters and the errors.
     """
-    torch.set_num_threads(threads)
     folder = find_checkpoint(model, source.revision)
     stack = Stack.of(load_any(folder, source.dtype, "AutoModel"), source.paths)
     points = stack.points(source.sites)
@@ -156,7 +154,7 @@ def open_source(
         **plan.facts,
         precision={"forward": source.dtype, "stored": "float16"},
         device=device_of(stack.model).type,
-        threads=threads,
+        threads=torch.get_num_threads(),
     )
     return stack.model, tokenised, plan._replace(facts=facts)
 
@@ -187,7 +185,6 @@ def write_language_stores(
     text: str | Path,
     stores: Mapping[str, str | Path],
     part: tuple[int, int] | None = None,
-    threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
     """Write a language model's activations on a text to a training and an evaluation store.
@@ -196,7 +193,7 @@ def write_language_stores(
     ``document``, ``position`` (in the document) and ``token``. Documents are read in the order of `opened_text`.
     Evaluation begins with the first document that no training context contains. If anything fails, no file appears. If
     the process is killed, the next call with equal settings continues from the last `filling.COMMIT_BATCHES` batches.
-    With the same number of threads, it writes the same stores.
+    With the same number of torch's threads, it writes the same stores.
 
     Parameters
     ----------
@@ -213,8 +210,6 @@ def write_language_stores(
         jobs write the n training parts and the evaluation store. Job i reads documents i, i + n + 1 and so on, so no
         document is in two files, and packs its own contexts. Every job reads a streamed text completely, but tokenises
         only its own documents. `sdlcore.data.writing.unite` joins the parts.
-    threads
-        Number of torch threads, from now on for the whole process.
     device
         Device of the model; None for the CPU.
 
@@ -228,7 +223,7 @@ def write_language_stores(
         number, parts = part
         share = Share(number if "train" in stores else parts, parts + 1)
         rows["train"] = (number + 1) * source.train_samples // parts - number * source.train_samples // parts
-    lm, tokenised, plan = open_source(source, model, text, share, threads, device)
+    lm, tokenised, plan = open_source(source, model, text, share, device)
     if part is not None:
         plan = plan._replace(facts={**plan.facts, "share": list(share)})
     write_splits(lm, tokenised, plan, {split: (path, rows[split]) for split, path in stores.items()})

@@ -308,7 +308,6 @@ def write_language_recipe(
     recipe_path: str | Path,
     test_path: str | Path,
     buffer_rows: int = 2**16,
-    threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
     """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
@@ -316,7 +315,7 @@ def write_language_recipe(
     ``buffer_rows`` is the number of rows in memory at once; batches take them in random order. ``train_samples`` is
     ignored. See `sdlcore.extraction.language.write_language_stores` for the other parameters and the errors.
     """
-    lm, tokenised, plan = open_source(source, model, text, threads=threads, device=device)
+    lm, tokenised, plan = open_source(source, model, text, device=device)
     first_place = write_splits(lm, tokenised, plan, {"test": (test_path, source.test_samples)})
     with ActivationStore(test_path) as store:
         widths = store.widths
@@ -338,8 +337,8 @@ def open_language_stream(
     if (recipe["format"], recipe.get("version")) != (FORMAT, VERSION):
         raise SourceError(f"{path}: expected {FORMAT} of version {VERSION}; make the recipe anew")
     facts = recipe["provenance"]
-    source, threads = LanguageSource.from_dict(facts["source"]), torch.get_num_threads()
-    lm, text, plan = open_source(source, recipe["model"], recipe["text"], threads=threads, device=device)
+    source = LanguageSource.from_dict(facts["source"])
+    lm, text, plan = open_source(source, recipe["model"], recipe["text"], device=device)
     for what in ("model", "text"):
         was = facts[what]
         if json.loads(json.dumps(plan.facts[what])) != was:
