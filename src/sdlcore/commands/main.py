@@ -15,7 +15,7 @@ import sdlcore as sdl
 from sdlcore.command_line import reported
 from sdlcore.commands import custom
 from sdlcore.commands.signatures import CSV, TEXT, DictionaryPaths, InputPath, arg, collector, command
-from sdlcore.extraction.engine import TokensOf
+from sdlcore.extraction.config import TokensOf
 from sdlcore.interop.tensors import Orientation
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Precision

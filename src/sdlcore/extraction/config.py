@@ -62,6 +62,7 @@ def check_site(value: str) -> str:
 ContextLength = Annotated[int, Ge(2), Le(10**9)]
 Block = Annotated[int, Ge(1), Le(1000)]
 Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
+TokensOf = Literal["all", "last", "mean", "cls", "patches"]
 DROP: Drop = ("first_position", "separator", "outlier")
 SiteName = Annotated[
     str,
@@ -245,7 +246,7 @@ class ClipSource(Settings):
     normalised."""
     at: Text | None = None
     """Path of a module in the image tower whose output is read, such as transformer.resblocks.6; null for embedding."""
-    tokens: Literal["all", "last", "mean", "cls", "patches"] = "all"
+    tokens: TokensOf = "all"
     """Rows of an image at this module: patches gives one for each patch; cls, last and mean one for each image."""
     dtype: Precision = "float32"
     """Precision of the forward pass."""

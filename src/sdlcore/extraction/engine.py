@@ -9,20 +9,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdlcore.errors import SourceError
+from sdlcore.extraction.config import TokensOf
 from sdlcore.extraction.hooks import Point, ids_for, is_transformers, without_dropout
 from sdlcore.extraction.text import WHOLE
 from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens, stack_batches
 
 T = TypeVar("T")
 
-TokensOf = Literal["all", "last", "mean", "cls", "patches"]
 MEDIAN_ROWS = 2048
 """Tokens that the median norm is measured on: enough for a steady median, few enough to run twice."""
 WITHIN = {"all": "position", "patches": "patch"}

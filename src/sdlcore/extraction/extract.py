@@ -18,8 +18,8 @@ from sdlcore.data.pairs import site_column
 from sdlcore.data.reading import ActivationStore
 from sdlcore.device import Device, choose_device
 from sdlcore.errors import SourceError
-from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, fitting_length
-from sdlcore.extraction.engine import Call, Items, TokensOf, device_of, prefix_of, rows_by, token_inputs
+from sdlcore.extraction.config import DATASET, DROP, OUTLIER_NORM, Drop, TextOptions, TokensOf, fitting_length
+from sdlcore.extraction.engine import Call, Items, device_of, prefix_of, rows_by, token_inputs
 from sdlcore.extraction.filling import Inputs, ItemProgress, StorePlan, fill_stores, item_plans
 from sdlcore.extraction.hooks import Point, is_transformers, point_at
 from sdlcore.extraction.language import TOO_SHORT, text_inputs, text_plans

@@ -15,7 +15,8 @@ from torch import nn
 from sdlcore.data.pairs import in_order
 from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import WITHIN, Batch, Call, Items, Rows, TokensOf, activations
+from sdlcore.extraction.config import TokensOf
+from sdlcore.extraction.engine import WITHIN, Batch, Call, Items, Rows, activations
 from sdlcore.extraction.hooks import Point
 from sdlcore.settings import FromList, Json, Settings
 

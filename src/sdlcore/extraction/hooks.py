@@ -119,8 +119,9 @@ class Stack(NamedTuple):
         return _submodule(self.model, self.paths.blocks)
 
     @classmethod
-    def of(cls, lm: Any, paths: Paths | None = None) -> "Stack":
+    def of(cls, lm: Any, paths: Paths | Mapping[str, str] | None = None) -> "Stack":
         """Return the stack of a model. SourceError if its architecture is unknown and no paths are given."""
+        paths = Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
         if not is_transformers(lm):
             raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
         name = lm.name_or_path or type(lm).__name__

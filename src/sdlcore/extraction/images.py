@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.engine import Call, Items, TokensOf, prefix_of, rows_by
+from sdlcore.extraction.config import TokensOf
+from sdlcore.extraction.engine import Call, Items, prefix_of, rows_by
 from sdlcore.extraction.filling import Inputs, ItemProgress
 from sdlcore.extraction.folders import files_below
 from sdlcore.extraction.hooks import is_transformers
@@ -63,7 +64,7 @@ class ImageFolder(NamedTuple):
     """SHA-256 of the paths and sizes."""
 
 
-class Batch(NamedTuple):
+class Decoded(NamedTuple):
     """A batch of decoded images."""
 
     images: Tensor | None
@@ -137,7 +138,7 @@ def decoded_images(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[Decoded]:
     """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
 
     An image counts as unreadable if Pillow or ``transform`` raises. ``workers`` processes decode; 0 for this process.
@@ -148,12 +149,12 @@ def decoded_images(
         _Batches(folder, parts, transform),
         batch_size=None,
         num_workers=workers,
-        collate_fn=Batch._make,  # leaves a batch as it is
+        collate_fn=Decoded._make,  # leaves a batch as it is
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
 
 
-class _Batches(Dataset[Batch]):
+class _Batches(Dataset[Decoded]):
     """Batches of images, decoded by the process that asks for them."""
 
     def __init__(self, folder: ImageFolder, batches: list[np.ndarray], transform: Transform) -> None:
@@ -162,7 +163,7 @@ class _Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> Decoded:
         images, indices, skipped = [], [], []
         for index in self._batches[number].tolist():
             name = self._folder.paths[index]
@@ -174,7 +175,7 @@ class _Batches(Dataset[Batch]):
                 raise
             except Exception as error:  # decoders raise nearly any exception for a broken file
                 skipped.append((name, describe_error(error, path)))
-        return Batch(torch.stack(images) if images else None, indices, skipped)
+        return Decoded(torch.stack(images) if images else None, indices, skipped)
 
 
 def image_inputs(

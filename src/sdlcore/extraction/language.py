@@ -36,7 +36,7 @@ TOO_SHORT = (
 )
 
 
-class Progress(Settings):
+class TokenProgress(Settings):
     """Progress of filling a store with tokens."""
 
     first_place: int
@@ -95,12 +95,12 @@ def text_plans(
             "largest_norm": largest,
         }
         counts = dict.fromkeys(KINDS if kinds.by_role else KINDS[:-1], 0)
-        begin = Progress(first_place=0, next=(0, 0), last_place=-1, rows_by_kind=counts)
+        begin = TokenProgress(first_place=0, next=(0, 0), last_place=-1, rows_by_kind=counts)
         plans.append(StorePlan(group, facts, partial(_choose_tokens, kinds), begin))
     return plans
 
 
-def _choose_tokens(kinds: RowKinds, last: Progress, batch: Batch, max_rows: int | None) -> Chosen:
+def _choose_tokens(kinds: RowKinds, last: TokenProgress, batch: Batch, max_rows: int | None) -> Chosen:
     """Choose the kept tokens of a batch of contexts."""
     tokens: Tokens = batch.tokens
     kind_N = kinds.of(tokens, batch.norms)

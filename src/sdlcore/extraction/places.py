@@ -6,7 +6,7 @@ indices begin at 0. The module does not import torch, so that checking a configu
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sdlcore.errors import SourceError
@@ -105,11 +105,6 @@ def paths_of(kind: str | None, name: str) -> Paths:
         f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say where "
         "its modules are: set paths (docs/language-models.md, Other architectures)"
     )
-
-
-def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
-    """Validate paths from the user. Raise ValueError with the name of an invalid key."""
-    return Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
 
 
 HOOKS = {

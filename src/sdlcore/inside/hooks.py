@@ -49,7 +49,7 @@ class Readout(NamedTuple):
     """Vocabulary x D."""
 
 
-def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
+def readout_of(lm: Any, paths: Paths | Mapping[str, str] | None = None) -> Readout:
     """Return the final norm and the unembedding of a causal language model; TypeError for other models."""
     stack = Stack.of(lm, paths)
     head = lm.get_output_embeddings()

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.config import TextOptions
-from sdlcore.extraction.places import SITES, Paths, read_paths
+from sdlcore.extraction.places import SITES, Paths
 from sdlcore.inside.contexts import Codes, codes_in_documents, context_at, read_pieces, tokens_of_model
 from sdlcore.inside.features import SHOWN, Logits, Pages, features_of, latents_to_show, logits_up_and_down
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
@@ -98,7 +98,7 @@ def contexts(
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
     several = None if latents is None else latent_numbers(latents, coder.config.n_q)
     refuse_signed(coder.sigma, "the ranking of contexts by a latent")
-    device, paths = coder.W_enc.device, read_paths(paths)
+    device = coder.W_enc.device
     reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, **where)
     most = None if tokens is None else math.ceil(tokens / reader.context_length)

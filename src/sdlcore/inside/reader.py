@@ -45,7 +45,7 @@ class Reader:
         contexts_per_batch: int = 16,
         drop: tuple[str, ...] = DROP,
         text_options: TextOptions | Mapping[str, Any] | None = None,
-        paths: Paths | None = None,
+        paths: Paths | Mapping[str, str] | None = None,
         bos: bool | None = None,
     ) -> None:
         at_once = checked("contexts_per_batch", Batch, contexts_per_batch)

@@ -30,7 +30,7 @@ from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.config import Site, TextOptions
 from sdlcore.extraction.engine import norms_of, read_contexts
 from sdlcore.extraction.hooks import Stack, ids_for, without_dropout
-from sdlcore.extraction.places import Paths, read_paths
+from sdlcore.extraction.places import Paths
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, stack_batches
 from sdlcore.extras import data_frame
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
@@ -147,7 +147,7 @@ def losses_recovered(
     pair: str,
     kinds: RowKinds,
     mean_R: Tensor,
-    paths: Paths | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
 ) -> dict[Name, LossRecovered]:
     """Return the losses of a whole language model on contexts, in evaluation mode, with and without each dictionary.
 
@@ -295,7 +295,7 @@ def language_scores(
     by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
     if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
-    coders, paths = {name: coder_of(each) for name, each in by_name.items()}, read_paths(paths)
+    coders = {name: coder_of(each) for name, each in by_name.items()}
     where = {name: where_in(each, layer, place) for name, each in by_name.items()}  # before the model is loaded
     device = next(iter(coders.values())).W_enc.device
     reader = Reader(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)

@@ -20,7 +20,7 @@ from sdlcore.errors import SourceError
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.hooks import Stack, first_tensor
 from sdlcore.extraction.models import loaded
-from sdlcore.extraction.places import Paths, read_paths
+from sdlcore.extraction.places import Paths
 from sdlcore.inside.hooks import Layer, Place, read_and_write, require_width, sites_of, where_in
 from sdlcore.model.coder import SparseCoder
 
@@ -137,7 +137,7 @@ def splice(
     coder, where = coder_of(dictionary), where_in(dictionary, layer, place)
     if isinstance(lm, str | Path):
         lm, _ = loaded(lm, None, coder.W_enc.device)
-    stack = Stack.of(lm, read_paths(paths))
+    stack = Stack.of(lm, paths)
     read, write = read_and_write(sites_of(coder, stack, **where), coder.config.pair)
     keep = edit is not None if keep_error is None else keep_error
 
