@@ -125,10 +125,9 @@ class ModelConfig(Pluggable):
             f"k has no meaning for activation {name}; k latents are kept by {', '.join(SELECTING)}{plugin}",
         )
         yield (self.k or 0) > self.n_q, f"k must be at most n_q = {self.n_q}, found {self.k}"
-        yield self.init_l0 and self.selects, f"init_l0 has no meaning for activation {name}, which keeps k"
         yield (
-            self.init_l0 and name != "jumprelu" and not self.bias,
-            f"init_l0 sets encoder biases with activation {name}, but bias is False",
+            self.init_l0 and (self.selects or (name != "jumprelu" and not self.bias)),
+            "init_l0 sets thresholds of jumprelu, or biases of relu and gated; leave it out",
         )
         yield self.skip and not transcodes, f"skip needs pair transcoder, found {self.pair}, which would copy its input"
         yield name == "lista" and transcodes, "activation lista reads the residual of its input, so pair must be sae"
@@ -394,15 +393,14 @@ class Config(LossConfig, ModelConfig):
     def conflicts(self) -> Conflicts:
         yield from ModelConfig.conflicts(self)
         yield from LossConfig.conflicts(self)
-        name, n_q, with_k = (
-            self.activation,
-            self.n_q,
-            f"needs an activation with k, such as topk, found {self.activation}",
-        )
+        name, n_q = self.activation, self.n_q
         searches = name in get_args(Searched)
         yield searches, f"activation {name} searches on known rows; train with another, and call sdl.search"
         for setting in ("multi_k", "hierarchical", "k_start"):
-            yield getattr(self, setting) and not self.selects, f"{setting} {with_k}"
+            yield (
+                getattr(self, setting) and not self.selects,
+                f"{setting} needs an activation with k, such as topk, found {name}",
+            )
         yield (
             self.multi_k and max(self.multi_k) != self.k,
             f"the largest of multi_k {list(self.multi_k)} must be k = {self.k}",

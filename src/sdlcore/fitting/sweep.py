@@ -1,7 +1,7 @@
 """`fit_many`: train several dictionaries on the same activations in parallel."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -9,14 +9,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
-from sdlcore.benches.known_features import KnownFeatures
-from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import stored_batches
 from sdlcore.data.conversion import activations, is_store, pair_of
-from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.run_folder import is_finished, run_folder
@@ -39,10 +35,6 @@ def fit_many(
     *,
     out: str | Path | None = None,
     at_once: int | None = None,
-    seed: int = 0,
-    anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
-    start: Dictionary | str | Path | None = None,
-    watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
     **settings: Any,
@@ -58,8 +50,7 @@ def fit_many(
     x, target
         As in `fit`, but an array, a path or a store, which is read and checked once.
     runs
-        Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
-        ``start``.
+        Name of each run, a text or a number, and its own settings, with ``seed``, ``anchors``, ``start`` and ``watch``.
     out
         Folder that gets a folder for each run, by its name. Ctrl-C and SIGTERM leave a checkpoint of each run's last
         step there. The same call resumes interrupted runs and opens finished runs, as `fit` does. A different run is
@@ -67,8 +58,10 @@ def fit_many(
     at_once
         Number of runs in parallel, all in memory; None for one per core, or for one on a GPU. One run trains at a time
         if numba has neither OpenMP nor TBB.
-    seed, anchors, start, watch, device, progress, settings
-        As in `fit`; a run's own values take precedence.
+    device, progress
+        As in `fit`.
+    settings
+        Settings of all runs, with ``seed``, ``anchors``, ``start`` and ``watch``; a run's own values take precedence.
 
     Returns
     -------
@@ -82,14 +75,13 @@ def fit_many(
         If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
     folder = None if out is None else user_path(out, "out")
-    where, start = choose_device(device), opened_start(start)
-    if start is not None and is_store(x):
-        settings.setdefault("pair", start.pair)
+    where, settings["start"] = choose_device(device), opened_start(settings.get("start"))
+    if settings["start"] is not None and is_store(x):
+        settings.setdefault("pair", settings["start"].pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    settings |= {"seed": seed, "anchors": anchors, "start": start}
     if len({str(name) for name in runs}) < len(runs):
         raise ValueError(f"two of the runs {', '.join(map(repr, runs))} have the same name as text; rename one")
-    fits = {name: _checked_run(name, {**settings, **own}, settings["pair"], watch, where) for name, own in runs.items()}
+    fits = {name: _checked_run(name, {**settings, **own}, settings["pair"], where) for name, own in runs.items()}
     folders = {name: None if folder is None else folder / str(name) for name in runs}
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))
@@ -164,14 +156,15 @@ def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
     return 1 if numba.threading_layer() == "workqueue" else at_once or cores
 
 
-def _checked_run(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
+def _checked_run(name: Hashable, settings: dict[str, Any], pair: str, where: torch.device) -> Fit:
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that is valid for a folder")
         run_folder(str(name))
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for pair {pair}")
-        seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
+        seed = settings.pop("seed", 0)
+        anchors, start, watch = (settings.pop(key, None) for key in ("anchors", "start", "watch"))
         return replace(Fit.of(settings, seed, anchors, start, watch, where), name=str(name))
 
 

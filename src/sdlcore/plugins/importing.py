@@ -33,16 +33,14 @@ def load_plugins(plugins: Iterable[str]) -> None:
     for plugin in plugins:
         try:
             _import(plugin)
-        except ModuleNotFoundError as error:
-            if error.name != plugin.partition(".")[0]:
-                raise PluginError(f"{plugin} cannot be imported ({error_text(error)})") from error
-            raise PluginError(
-                f"{plugin}: no such module beside the configuration file, in {Path.cwd()} or among installed packages"
-            ) from error
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{plugin} cannot be imported ({error_text(error)})") from error
+            problem = f"{plugin} cannot be imported ({error_text(error)})"
+            if isinstance(error, ModuleNotFoundError) and error.name == plugin.partition(".")[0]:
+                places = f"beside the configuration file, in {Path.cwd()} or among installed packages"
+                problem = f"{plugin}: no such module {places}"
+            raise PluginError(problem) from error
 
 
 def load_for_jobs() -> None:

@@ -229,12 +229,12 @@ def settings_class(
         if not is_class:
             inspect.signature(implementation).bind_partial(*range(takes))
         declared = {**(more or {}), **(_of_class(implementation) if is_class else _of_function(implementation))}
-        fields = {
+        fields: dict[str, Any] = {
             name: (_as_setting(kind), ... if default is MISSING else default)
             for name, (kind, default) in declared.items()
             if name not in built_in
         }
-        model: type[Settings] = create_model("Settings", __base__=Settings, **fields)  # type: ignore[call-overload]
+        model = create_model("Settings", __base__=Settings, **fields)
         model.model_rebuild()
     except (TypeError, NameError, RuntimeError) as error:
         raise PluginError(f"{called}: {error}") from error
