@@ -1,7 +1,7 @@
 """Evaluate a model on samples, block by block: reconstruction error, active latents, and the top samples of latents."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse
@@ -27,41 +27,6 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
         yield x_p.astype(np.float32), x_r.astype(np.float32)
 
 
-class TopSamples(NamedTuple):
-    """The samples that most activate each of M latents, in descending order; equal values keep the store's order."""
-
-    values: np.ndarray
-    """M x top; zero where a latent responds to fewer samples."""
-    samples: np.ndarray
-    """M x top row numbers in the store; -1 where a latent responds to fewer samples."""
-
-    @classmethod
-    def none(cls, n_latents: int, top: int = TOP_SAMPLES) -> "TopSamples":
-        """Return the empty result, before any sample is added."""
-        return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
-
-    def with_batch(self, latents: scipy.sparse.csr_array, start: int) -> "TopSamples":
-        """Merge in the latents of B more samples (B x M), the store's rows from ``start`` on."""
-        entries = latents.tocoo()
-        latent, value, sample = entries.col, entries.data, start + entries.row.astype(np.int64)
-        # strictly greater: a later sample that only ties with the smallest kept value does not enter
-        enters = value > self.values[latent, -1]
-        order = np.lexsort((sample[enters], -value[enters], latent[enters]))
-        latent, value, sample = (part[enters][order] for part in (latent, value, sample))
-        changed, firsts, line = np.unique(latent, return_index=True, return_inverse=True)
-        place, top = np.arange(len(latent)) - firsts[line], self.values.shape[1]
-        values, samples = np.zeros((len(changed), top), value.dtype), np.full((len(changed), top), -1)
-        in_top = place < top
-        values[line[in_top], place[in_top]], samples[line[in_top], place[in_top]] = value[in_top], sample[in_top]
-        values = np.concatenate([self.values[changed], values], axis=1)
-        samples = np.concatenate([self.samples[changed], samples], axis=1)
-        best = np.argsort(-values, axis=1, kind="stable")[:, :top]
-        result = TopSamples(self.values.copy(), self.samples.copy())
-        result.values[changed] = np.take_along_axis(values, best, 1)
-        result.samples[changed] = np.take_along_axis(samples, best, 1)
-        return result
-
-
 class Latents:
     """Metrics of latents by the features that samples contain. Samples are added batch by batch, in the store's order.
 
@@ -71,7 +36,7 @@ class Latents:
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
         self._rows, self._store, self._truth, self._detectors = 0, store, truth, detectors
-        self._signed, self._top = model.sigma.signed, TopSamples.none(model.config.n_q)
+        self._signed, self._codes = model.sigma.signed, [scipy.sparse.csr_array((0, model.config.n_q))]
         self._x: scipy.sparse.csr_array | None = None
         """True coefficients, or a one for the class of each sample (N x n); None if they are unknown."""
         self.on_bench = truth.coefficients and truth.references.classes is None
@@ -91,7 +56,7 @@ class Latents:
         """Add the latents (B x n_q) of the next B samples."""
         # a signed latent has two ends, which may respond to two classes
         if self._truth.references.classes is not None and not self._signed:
-            self._top = self._top.with_batch(latents, self._rows)
+            self._codes.append(latents)
         if self._x is not None:
             x = self._x[self._rows : self._rows + latents.shape[0]]
             self._matched.add(latents, x)
@@ -135,7 +100,8 @@ class Latents:
         if self._truth.references.classes is None:
             return {}
         anchored = np.isin(np.arange(len(self._detectors)), self._truth.anchored)
-        return sharing_metrics(self._top, self._store.read("labels"), self._detectors, anchored)
+        codes = scipy.sparse.vstack(self._codes, format="csc")
+        return sharing_metrics(codes, self._store.read("labels"), self._detectors, anchored)
 
 
 def on_samples(model: SparseCoder, store: Activations, latents: Latents | None = None) -> dict[str, float | None]:
@@ -200,17 +166,24 @@ class Spread:
 
 
 def sharing_metrics(
-    top: TopSamples, labels: np.ndarray, matched: np.ndarray, anchored: np.ndarray, fewest: int = FEWEST_SAMPLES
+    codes: scipy.sparse.csc_array,
+    labels: np.ndarray,
+    matched: np.ndarray,
+    anchored: np.ndarray,
+    fewest: int = FEWEST_SAMPLES,
 ) -> dict[str, float | None]:
     """Return how many classes share the top samples of a latent, and the share of the most frequent one.
 
     Both are means over all latents, over latents matched to anchored references, and over latents of other references.
-    ``labels`` are the store's N labels, -1 for none. ``matched`` is the latent of each of n references, ``anchored``
-    whether it is anchored (n booleans). Latents with fewer than ``fewest`` labelled samples are left out.
+    ``codes`` (N x n_q) are the latents of all samples, and ``labels`` the store's N labels, -1 for none. Of equal
+    codes, the earlier samples count. ``matched`` is the latent of each of n references, ``anchored`` whether it is
+    anchored (n booleans). Latents with fewer than ``fewest`` labelled samples are left out.
     """
-    classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
-    for latent, samples in enumerate(top.samples):
-        sample_labels = labels[samples[samples >= 0]]
+    codes.eliminate_zeros()
+    classes, purity = np.full(codes.shape[1], np.nan), np.full(codes.shape[1], np.nan)
+    for latent, (start, stop) in enumerate(pairwise(codes.indptr)):
+        largest = np.argsort(-codes.data[start:stop], kind="stable")[:TOP_SAMPLES]
+        sample_labels = labels[codes.indices[start:stop][largest]]
         _, counts = np.unique(sample_labels[sample_labels >= 0], return_counts=True)
         if counts.sum() >= fewest:
             classes[latent], purity[latent] = len(counts), counts.max() / counts.sum()
