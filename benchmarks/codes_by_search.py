@@ -40,7 +40,7 @@ from sdlstudy.results.tables import write_csv
 
 BENCHES = {256: (192, 8), 4096: (768, 128)}
 """Dimensions and trees for each number of latents of a bench."""
-METHODS = ("topk", "posterior", "omp", "gradient_pursuit")
+METHODS = ("topk", "posterior", "omp")
 K, NOISE, SEED = 25, 0.3, 100
 
 

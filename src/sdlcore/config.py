@@ -26,7 +26,7 @@ from sdlcore.settings import (
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
-Searched = Literal["posterior", "omp", "gradient_pursuit"]
+Searched = Literal["posterior", "omp"]
 """Searches for codes, given decoder rows (`sdl.search`); also modules in `sdlcore.model.activations`. They are not
 trained."""
 BUILT_IN = (*get_args(Activation), *get_args(Searched))
@@ -38,8 +38,6 @@ AnyActivation = Annotated[
 """Name of an activation or a search, built in or from a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Built-in activations that keep a given number of latents, and so need k."""
-PURSUITS: tuple[Searched, ...] = ("omp", "gradient_pursuit")
-"""Searches that need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.model.losses.anchor`)."""
 L0Form = Literal["step", "tanh", "quadratic"]
@@ -156,7 +154,7 @@ class ModelConfig(Pluggable):
 def selects(activation: str) -> bool:
     """Return whether an activation keeps a given number of latents."""
     plugin = registered("activation", activation)
-    return activation in (*SELECTING, *PURSUITS) if plugin is None else bool(plugin.facts["selects"])
+    return activation in (*SELECTING, "omp") if plugin is None else bool(plugin.facts["selects"])
 
 
 class LossConfig(Pluggable):

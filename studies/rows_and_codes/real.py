@@ -128,9 +128,7 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl
         lambda: sdl.reencode(posterior, rows.train, l0=l0, steps=ENCODER_STEPS, progress=False),
     )
     yield "OMP with a threshold", lambda: sdl.search(posterior, x, "omp", l0=l0, progress=False)
-    pursuits: dict[str, Any] = {"OMP": "omp", "gradient pursuit": "gradient_pursuit"}
-    for title, method in pursuits.items():
-        yield f"{title}, fixed k", partial(sdl.search, posterior, method=method, k=round(l0))
+    yield "OMP, fixed k", partial(sdl.search, posterior, method="omp", k=round(l0))
 
 
 def at_l0(dictionary: sdl.Dictionary, x: torch.Tensor, l0: float) -> sdl.Dictionary:

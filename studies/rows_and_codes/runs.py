@@ -192,17 +192,13 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded]]]:
     def logistic(steps: int) -> Coded:
         return Coded.from_dictionary(sdl.reencode(posterior, rows.samples(3), l0=l0, steps=steps, progress=False))
 
-    def pursuit(method: Any) -> Coded:
-        return Coded.from_dictionary(sdl.search(posterior, method=method, k=round(l0)))
-
     for title, steps in LOGISTIC.items():
         yield title, partial(logistic, steps)
     yield (
         "OMP with a threshold",
         lambda: Coded.from_dictionary(sdl.search(posterior, x, "omp", l0=l0, progress=False)),
     )
-    for method, title in (("omp", "OMP"), ("gradient_pursuit", "gradient pursuit")):
-        yield f"{title}, fixed k", partial(pursuit, method)
+    yield "OMP, fixed k", lambda: Coded.from_dictionary(sdl.search(posterior, method="omp", k=round(l0)))
 
 
 def plain_encoder(rows: Rows, posterior: sdl.Dictionary, x: Tensor, l0: float) -> Coded:

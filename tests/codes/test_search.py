@@ -69,11 +69,10 @@ def test_batches_and_stores_have_the_codes_of_arrays(trained, x, unseen, tmp_pat
         np.testing.assert_array_equal(sdl.search(trained, samples, n_samples=5000, **QUIET).encode(unseen), expected)
 
 
-@pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
-def test_searches_reconstruct_better_than_an_encoder_and_are_saved(method, x, unseen, tmp_path):
+def test_omp_reconstructs_better_than_an_encoder_and_is_saved(x, unseen, tmp_path):
     trained = sdl.fit(x, **SETTINGS | {"activation": "topk"}, **QUIET)
     before = fvu(trained, unseen)
-    dictionary = sdl.search(trained, method=method)
+    dictionary = sdl.search(trained, method="omp")
     assert fvu(dictionary, unseen) < before
     assert (dictionary.encode(unseen) >= 0).all()
     assert fvu(trained, unseen) == before  # the dictionary itself does not change
@@ -89,9 +88,8 @@ def test_omp_keeps_at_most_k_latents_and_lowers_the_error_with_each(trained, uns
     assert (sdl.search(trained, method="omp", k=4).encode(unseen) > 0).sum(1).max() <= 4
 
 
-@pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
-def test_pursuits_reach_a_mean_l0_and_beat_a_fixed_k_on_samples_that_differ(method, trained, x, unseen, tmp_path):
-    fixed, thresholded = sdl.search(trained, method=method, k=3), sdl.search(trained, x, method, l0=3)
+def test_omp_reaches_a_mean_l0_and_beats_a_fixed_k_on_samples_that_differ(trained, x, unseen, tmp_path):
+    fixed, thresholded = sdl.search(trained, method="omp", k=3), sdl.search(trained, x, "omp", l0=3)
     active = (thresholded.encode(unseen) > 0).sum(1)
     assert active.mean() == pytest.approx(3, rel=0.05)
     assert active.std() > 0.5
@@ -237,14 +235,13 @@ def test_posterior_codes_warn_where_the_user_calls_if_they_are_worse_than_the_en
     assert {warning.filename for warning in caught} == {__file__}
 
 
-@pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
-def test_a_search_warns_of_an_l0_that_no_threshold_reaches(method, trained, x):
+def test_a_search_warns_of_an_l0_that_no_threshold_reaches(trained, x):
     repeated, zeros = np.repeat(x[:1], 500, axis=0), np.concatenate([x[:500], np.zeros((1500, 64), np.float32)])
     for samples, asked in ((repeated, 1.5), (zeros, 2.5)):
         with pytest.warns(
             UserWarning, match=f"l0 is {asked}, but the search activates .* latents on average: no thr"
         ) as caught:
-            dictionary = sdl.search(trained, samples, method, l0=asked, **QUIET)
+            dictionary = sdl.search(trained, samples, "omp", l0=asked, **QUIET)
         assert {warning.filename for warning in caught} == {__file__}
         reached = l0(dictionary, samples)
         assert f"activates {reached:.3g} latents" in str(caught[0].message)

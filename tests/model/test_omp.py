@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit and gradient pursuit, beside plain references."""
+"""Orthogonal matching pursuit, beside a plain reference."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sdlcore.config import ModelConfig
 from sdlcore.model.activation import Weights
 from sdlcore.model.activations import omp
-from sdlcore.model.activations.gradient_pursuit import GradientPursuit
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
@@ -27,16 +26,16 @@ def planted():
     return (active * sizes) @ rows + 0.05 * torch.randn(100, N_R, generator=generator), rows
 
 
-def model(rows, activation="omp", k=K):
+def model(rows, k=K):
     n_q, n_r = rows.shape
-    coder = SparseCoder.from_config(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
+    coder = SparseCoder.from_config(ModelConfig(activation="omp", n_q=n_q, k=k), (n_r,), (n_r,)).eval()
     coder.load_state_dict(coder.state_dict() | {"W_enc": rows, "W_dec": rows})
     return coder
 
 
-def codes(x, rows, activation="omp", k=K):
+def codes(x, rows, k=K):
     with torch.no_grad():
-        return model(rows, activation, k).encode(x).numpy()
+        return model(rows, k).encode(x).numpy()
 
 
 def plain_omp(x, rows, k, threshold=0.0):
@@ -55,30 +54,13 @@ def plain_omp(x, rows, k, threshold=0.0):
     return coefficients
 
 
-def plain_gradient_pursuit(x, rows, k, threshold=0.0):
-    coefficients = np.zeros(len(rows))
-    for _ in range(k):
-        products = rows @ (x - coefficients @ rows)
-        chosen = int(np.where(coefficients > 0, 0, products).argmax())
-        is_new = (np.arange(len(rows)) == chosen) & (products > threshold)
-        slope = np.where((coefficients > 0) | is_new, products, 0)
-        if not slope.any():
-            break
-        coefficients = np.maximum(coefficients + slope @ slope / ((slope @ rows) ** 2).sum() * slope, 0)
-    return coefficients
-
-
-PLAIN = {"omp": plain_omp, "gradient_pursuit": plain_gradient_pursuit}
-
-
 @pytest.mark.parametrize("threshold", [0.0, 0.6])
 @pytest.mark.parametrize("most", [omp.MOST, 0])
-@pytest.mark.parametrize("activation", PLAIN)
-def test_codes_are_those_of_a_plain_loop(activation, most, threshold, planted, monkeypatch):
+def test_codes_are_those_of_a_plain_loop(most, threshold, planted, monkeypatch):
     monkeypatch.setattr(omp, "MOST", most)  # with and without the inner products of all latents
     x, rows = planted
-    expected = [PLAIN[activation](one, rows.double().numpy(), K, threshold) for one in x.double().numpy()]
-    coder = model(rows, activation)
+    expected = [plain_omp(one, rows.double().numpy(), K, threshold) for one in x.double().numpy()]
+    coder = model(rows)
     coder.sigma.threshold.fill_(threshold)
     with torch.no_grad():
         actual = coder.encode(x).numpy()
@@ -87,8 +69,7 @@ def test_codes_are_those_of_a_plain_loop(activation, most, threshold, planted, m
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("encoder", [omp.OMP, GradientPursuit])
-def test_compiled_steps_are_those_of_torch(encoder):
+def test_compiled_steps_are_those_of_torch():
     """Rows have a common direction, so many codes become negative, and few latents are left in many samples."""
     generator = torch.Generator().manual_seed(3)
     rows = torch.nn.functional.normalize(torch.randn(203, 12, generator=generator) + 1.0)
@@ -96,7 +77,7 @@ def test_compiled_steps_are_those_of_torch(encoder):
     x[3], x[5, 0], x[6, 1] = 0.0, torch.nan, torch.inf
     weights, k = Weights(rows, torch.zeros(203), rows, torch.zeros(12)), 9
     compiled, expected = (
-        torch.zeros(300, 203).scatter_add(1, *encoder(k).greedy(x, weights, kernels))
+        torch.zeros(300, 203).scatter_add(1, *omp.OMP(k).greedy(x, weights, kernels))
         for kernels in (NumbaKernels(), Kernels())
     )
     assert ((expected > 0).sum(1) < k).sum() > 200
@@ -115,23 +96,21 @@ def test_codes_of_many_latents_are_those_of_a_plain_loop(most, monkeypatch):
     np.testing.assert_allclose(codes(x, rows, k=k)[:10], expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("activation", PLAIN)
-def test_rows_of_other_norms_have_the_same_reconstructions(activation, planted):
+def test_rows_of_other_norms_have_the_same_reconstructions(planted):
     x, rows = planted
     scales = 2.0 ** torch.arange(N_Q).remainder(7).sub(3)[:, None]
-    expected = codes(x, rows, activation)
-    np.testing.assert_allclose(codes(x, scales * rows, activation) * scales[:, 0].numpy(), expected, rtol=0, atol=1e-4)
+    expected = codes(x, rows)
+    np.testing.assert_allclose(codes(x, scales * rows) * scales[:, 0].numpy(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("most", [omp.MOST, 0])
-@pytest.mark.parametrize("activation", PLAIN)
-def test_a_copy_of_a_row_never_joins_the_row(activation, most, planted, monkeypatch):
+def test_a_copy_of_a_row_never_joins_the_row(most, planted, monkeypatch):
     """The ridge of least squares leaves a millionth of a code in the residual."""
     monkeypatch.setattr(omp, "MOST", most)
     rows = torch.cat([planted[1], planted[1][:1]])
     x = torch.linspace(0.5, 5, 300)[:, None] * rows[0]
     for size in (300, 1):  # products are rounded in another way
-        latents = np.concatenate([codes(part, rows, activation) for part in x.split(size)])
+        latents = np.concatenate([codes(part, rows) for part in x.split(size)])
         assert ((latents > 0).sum(1) == 1).all()
         np.testing.assert_allclose(latents.max(1), torch.linspace(0.5, 5, 300), rtol=1e-5)
 

@@ -22,10 +22,10 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Latents, Total, checked
 from sdlcore.user_warnings import warn_at_call
 
-Method = Literal["posterior", "omp", "gradient_pursuit"]
+Method = Literal["posterior", "omp"]
 """Ways to find codes of known rows."""
 STEPS_PER_L0 = 4
-"""Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
+"""Steps of OMP with a threshold, as a multiple of the mean number of active latents."""
 TUNED_ON, HALVINGS, L0_WITHIN, L0_MISSED = 8192, 40, 0.002, 0.02
 """Limits of the search for a threshold: samples that it reads, halvings of the threshold's interval, and relative
 differences from the requested L0 at which it stops, and above which it warns."""
@@ -60,13 +60,12 @@ def search(
     method
         posterior: the most probable latents, given how often and how strongly each is active
         (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the
-        dictionary's encoder. omp: orthogonal matching pursuit. gradient_pursuit: the same with a gradient step instead
-        of least squares. Rows are scaled to norm 1. Codes are never negative.
+        dictionary's encoder. omp: orthogonal matching pursuit. Rows are scaled to norm 1. Codes are never negative.
     k
-        Number of steps of omp and gradient_pursuit, and so the largest number of active latents of a sample; None for
+        Number of steps of omp, and so the largest number of active latents of a sample; None for
         four times ``l0``, or the dictionary's k without ``l0``.
     l0
-        Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
+        Mean number of active latents of a sample, for omp. A search then ends when no latent's
         product with the residual exceeds a threshold, which suits samples that differ in their number of features. A
         warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, which
         end early only where no latent's product with the residual exceeds a hundred-thousandth of the sample's norm.
@@ -92,7 +91,7 @@ def search(
     checked("method", Method, method)
     if method == "posterior" and (k is not None or l0 is not None):
         raise ValueError(
-            "posterior codes choose their own L0; k and l0 are for omp and gradient_pursuit. For an encoder with a "
+            "posterior codes choose their own L0; k and l0 are for omp. For an encoder with a "
             "given l0, use sdl.reencode"
         )
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
@@ -125,7 +124,7 @@ def search(
 
 @torch.no_grad()
 def _with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: float) -> SparseCoder:
-    """Set the threshold of OMP or gradient pursuit by bisection, so that samples activate ``l0`` latents on average.
+    """Set the threshold of OMP by bisection, so that samples activate ``l0`` latents on average.
 
     Returns the model. Warns if no threshold reaches ``l0``, as in repeated samples, whose latents become active
     together. ValueError if the k steps do not reach ``l0``.

@@ -1,7 +1,5 @@
 """Orthogonal matching pursuit on known decoder rows, with codes that are never negative."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -22,11 +20,6 @@ LEAST = 1e-5
 """Smallest product of a new latent, as a share of the norm of x - b_D. It is above `RIDGE`: the ridge leaves that share
 of a code in the residual, and rounding must not decide whether a copy of an active row becomes active, too."""
 
-Update = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Returns the codes of the chosen latents (B x s). Its arguments are their codes so far, their products with the
-samples and with the residual (B x s), and the inner products of their rows (B x s x s). The last latent is new; its
-product with the residual is 0 if no latent is left that lowers the error."""
-
 
 class OMP(Encoder, Selecting):
     """k steps of orthogonal matching pursuit (Pati et al. 1993), for latents that are never negative.
@@ -45,9 +38,6 @@ class OMP(Encoder, Selecting):
     residuals by all rows instead. Products with samples take `AT_ONCE` numbers, 16 MiB.
     """
 
-    by_gradient = False
-    """Whether the codes move by gradient steps instead of least squares."""
-
     def __init__(self, k: int | None) -> None:
         super().__init__(k)
         self.register_buffer("threshold", torch.zeros((), dtype=torch.float32))
@@ -59,8 +49,7 @@ class OMP(Encoder, Selecting):
 
     def greedy(self, x: Tensor, weights: Weights, kernels: Kernels) -> tuple[Tensor, Tensor]:
         """Return the latents that the steps choose, and their codes, as the function `greedy` does."""
-        centred, way = x - weights.b_dec, (self.update, self.by_gradient)
-        return greedy(centred, weights.W_dec, self.k, float(self.threshold), *way, kernels, self._gram)
+        return greedy(x - weights.b_dec, weights.W_dec, self.k, float(self.threshold), kernels, self._gram)
 
     def search(self) -> Search:
         return LargestPerSample(self.k)
@@ -71,15 +60,24 @@ class OMP(Encoder, Selecting):
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(latents)[active]
         return tools.code(sample, latents[active], codes[active], len(x))
 
-    @staticmethod
-    def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:
-        active = codes > 0
-        active[:, -1] = residual[:, -1] > 0
-        solved = _least_squares(active, products, inner)
-        while (rows := (solved < 0).any(1)).any():
-            active[rows] &= solved[rows] >= 0
-            solved[rows] = _least_squares(active[rows], products[rows], inner[rows])
-        return solved
+
+def _solve(active: Tensor, products: Tensor, inner: Tensor) -> Tensor:
+    """Return the least-squares codes of the chosen latents (B x s), after removing latents with negative codes.
+
+    Parameters
+    ----------
+    active
+        Whether each latent may be active; modified in place.
+    products
+        Products of the latents' rows with the samples.
+    inner
+        Inner products of the latents' rows (B x s x s).
+    """
+    solved = _least_squares(active, products, inner)
+    while (rows := (solved < 0).any(1)).any():
+        active[rows] &= solved[rows] >= 0
+        solved[rows] = _least_squares(active[rows], products[rows], inner[rows])
+    return solved
 
 
 def _least_squares(active: Tensor, products: Tensor, inner: Tensor) -> Tensor:
@@ -95,8 +93,6 @@ def greedy(
     W_dec_QR: Tensor,
     k: int,
     threshold: float,
-    update: Update,
-    by_gradient: bool,
     kernels: Kernels,
     gram: Gram,
 ) -> tuple[Tensor, Tensor]:
@@ -114,8 +110,6 @@ def greedy(
         Number of steps. Each chooses a latent that is not yet active.
     threshold
         A step adds no latent if no product with the residual exceeds this number, or `LEAST` of the sample's norm.
-    update, by_gradient
-        Sets the codes after each choice, and whether it does so by gradient steps.
     kernels
         Kernels of the samples' device.
     gram
@@ -131,8 +125,8 @@ def greedy(
 
     def steps(part_BR: Tensor, least_B: Tensor) -> tuple[Tensor, Tensor]:
         if compiled and gram_QQ is not None:
-            return _compiled(part_BR, rows_QR, gram_QQ, k, least_B, by_gradient)
-        return _greedy(part_BR, rows_QR, gram_QQ, k, least_B, update, kernels)
+            return _compiled(part_BR, rows_QR, gram_QQ, k, least_B)
+        return _greedy(part_BR, rows_QR, gram_QQ, k, least_B, kernels)
 
     at_once = max(1, AT_ONCE // n_q)
     parts = [steps(*part) for part in zip(x_BR.split(at_once), least_B.split(at_once), strict=True)]
@@ -140,18 +134,16 @@ def greedy(
     return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
 
 
-def _compiled(
-    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, least_B: Tensor, by_gradient: bool
-) -> tuple[Tensor, Tensor]:
+def _compiled(x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, least_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return what `_greedy` returns, in a compiled loop; latents that are not active are 0."""
     latents_BK, codes_BK = torch.zeros(len(x_BR), k, dtype=torch.int64), x_BR.new_zeros(len(x_BR), k)
     inputs = array(x_BR @ rows_QR.T), array(gram_QQ), array(least_B)
-    loops("cpu_pursuit").pursue_orthogonally(*inputs, RIDGE, by_gradient, array(latents_BK), array(codes_BK))
+    loops("cpu_pursuit").pursue_orthogonally(*inputs, RIDGE, array(latents_BK), array(codes_BK))
     return latents_BK, codes_BK
 
 
 def _greedy(
-    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, least_B: Tensor, update: Update, kernels: Kernels
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, least_B: Tensor, kernels: Kernels
 ) -> tuple[Tensor, Tensor]:
     B = len(x_BR)
     products_BQ = x_BR @ rows_QR.T
@@ -169,10 +161,10 @@ def _greedy(
         else:
             inner = (rows_QR[latents] @ rows_QR[chosen_B][:, :, None]).squeeze(2)
         inner_BKK[:, step, : step + 1] = inner_BKK[:, : step + 1, step] = inner
-        residual = residual_BQ.gather(1, latents)
-        residual[:, -1] = torch.where(product_B > least_B, product_B, 0.0)
         part = slice(0, step + 1)
-        codes = update(codes_BK[:, part], products_BQ.gather(1, latents), residual, inner_BKK[:, part, part])
+        active = codes_BK[:, part] > 0
+        active[:, -1] = product_B > least_B
+        codes = _solve(active, products_BQ.gather(1, latents), inner_BKK[:, part, part])
         codes_BK[:, part] = codes
         if step + 1 == k:
             break

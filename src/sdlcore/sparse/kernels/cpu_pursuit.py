@@ -1,4 +1,4 @@
-"""The steps of matching pursuit and of its variants on the CPU, compiled by numba."""
+"""The steps of matching pursuit and of orthogonal matching pursuit on the CPU, compiled by numba."""
 
 from typing import Any
 
@@ -130,7 +130,6 @@ def pursue_orthogonally(
     gram: np.ndarray,
     least: np.ndarray,
     ridge: float,
-    by_gradient: bool,
     chosen: np.ndarray,
     codes: np.ndarray,
 ) -> None:
@@ -149,54 +148,27 @@ def pursue_orthogonally(
         Smallest product of a new latent (B).
     ridge
         Added to the squared norms of rows in least squares.
-    by_gradient
-        Move the codes along the gradient (gradient pursuit), instead of solving least squares.
     chosen, codes
         Outputs, zero before the call (B x k).
     """
     k = chosen.shape[1]
     for r in prange(len(products)):
         residual, n = products[r].copy(), 0
-        active, z, slope = chosen[r], codes[r], np.empty(k, products.dtype)
+        active, z = chosen[r], codes[r]
         factor, solved = np.empty((k, k)), np.empty(k)
         for step in range(k):
             for j in range(n):
-                slope[j], residual[active[j]] = residual[active[j]], 0
+                residual[active[j]] = 0
             new = find_largest(residual, least[r])
-            if new >= 0:
-                active[n], z[n], slope[n] = new, 0, residual[new]
-                n += 1
-            elif n == 0 or not by_gradient:
+            if new < 0:
                 break
-            if by_gradient:
-                n = _move(gram, active, z, slope, n)
-            else:
-                n = _solve(products[r], gram, ridge, active, z, factor, solved, n)
+            active[n], z[n] = new, 0
+            n = _solve(products[r], gram, ridge, active, z, factor, solved, n + 1)
             if step + 1 < k:
                 residual[:] = products[r]
                 add_entries(residual, active[:n], -z[:n], gram)
         active[n:] = 0
         z[n:] = 0
-
-
-@serial
-def _move(gram: np.ndarray, active: np.ndarray, z: np.ndarray, slope: np.ndarray, n: int) -> Any:
-    """Move the codes of n latents along their slopes by the step that lowers the error most.
-
-    Drop latents whose codes are not positive, and return the number of the others.
-    """
-    squares = curvature = 0.0
-    for i in range(n):
-        squares += slope[i] * slope[i]
-        for j in range(n):
-            curvature += slope[i] * gram[active[i], active[j]] * slope[j]
-    remaining, step = 0, squares / curvature if curvature > 0 else 0.0
-    for j in range(n):
-        code = z[j] + step * slope[j]
-        if code > 0:
-            active[remaining], z[remaining] = active[j], code
-            remaining += 1
-    return remaining
 
 
 @serial
