@@ -11,9 +11,10 @@ import json
 import torch
 
 import peers.dictionary_learning  # noqa: F401, lets the library import without nnsight
-from sdlcore.config import ModelConfig
+from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.l1 import l1
+from sdlcore.model.losses.term import TermInputs
 
 N, N_Q, STEPS = 12, 40, 20
 
@@ -52,11 +53,12 @@ def compare() -> dict[str, dict[str, float]]:
         with torch.no_grad():
             _, _, latents, log = trainer.loss(x, step, logging=True)
             out = model(x)
-            here = float(l1(model, out, "none", p))
+            inputs = TermInputs(model, x, out, LossConfig(l1=1.0, l1_scale="none"), exponent=p)
+            here = float(l1(inputs))
         apart = float((out.latents() - latents).abs().max())
         losses[f"exponent {p:.3f}"] = {"ours": here, "theirs": log["lp_loss"], "latents": apart}
         if trainer.p != p:  # the weight keeps the penalty of the batch as large
-            ratio = here / float(l1(model, out, "none", trainer.p).detach())
+            ratio = here / float(l1(inputs._replace(exponent=trainer.p)).detach())
             theirs = trainer.sparsity_coeff / before
             losses[f"weight from {p:.3f} to {trainer.p:.3f}"] = {"ours": ratio, "theirs": theirs, "latents": apart}
     return losses

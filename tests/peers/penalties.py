@@ -16,9 +16,10 @@ from sae_lens.saes.abstopk_sae import AbsTopKSAE, AbsTopKSAEConfig
 from sae_lens.saes.matching_pursuit_sae import MatchingPursuitSAE, MatchingPursuitSAEConfig
 from sae_lens.saes.sae import TrainStepInput
 
-from sdlcore.config import ModelConfig
+from sdlcore.config import LossConfig, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.losses.l0 import l0
+from sdlcore.model.losses.term import TermInputs
 
 N, N_Q, TARGET = 12, 40, 5.0
 
@@ -48,8 +49,9 @@ def compare(form: str) -> dict[str, float]:
     auxiliary = theirs.calculate_aux_loss(inputs, acts, pre, theirs.decode(acts))
     # they divide the square by target / 2, we by the target's square
     scale = 2 * TARGET if form == "quadratic" else 1.0
+    ours = l0(TermInputs(model, x, out, LossConfig(l0=1.0, l0_form=form, target_l0=TARGET)))
     return {
-        "ours": scale * float(l0(model, out, form, TARGET)),
+        "ours": scale * float(ours),
         "theirs": float(auxiliary["l0_loss"]),
         "latents": float((out.latents() - acts).abs().max()),
     }

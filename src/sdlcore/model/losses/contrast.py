@@ -1,20 +1,20 @@
 """The contrast of T-SAE: neighbouring tokens have similar high-level latents, and other tokens have different ones."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sdlcore.model.forward import Forward
 from sdlcore.model.losses.term import Term, TermInputs
 
 SMALLEST = 1e-12
 """Squared norm below which latents have no direction."""
 
 
-def contrast(out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine") -> Tensor:
+def contrast(inputs: TermInputs) -> Tensor:
     """(H(S) + H(S^T)) / 2, where S_ij compares token i of the batch with the neighbour of token j.
+
+    Row 2 i + 1 of the batch is the neighbour of row 2 i. The latents of the first prefix are compared, or all latents
+    without prefixes.
 
     S_ij is the cosine, or the inner product, of the first latents of both tokens. H is the cross-entropy of the rows'
     softmax with the identity (Bhalla et al. 2025, arXiv 2511.05541; InfoNCE). So each token should find its own
@@ -29,23 +29,15 @@ def contrast(out: Forward, first: int, similarity: Literal["cosine", "product"] 
     - The code reconstructs only the later token, and lets BatchTopK choose latents in each half of the batch. Here both
       tokens are rows of one batch, and no token is in two pairs of an epoch.
     - The code weighs the prefixes' errors by .2 and .8 and averages them. Here `multi_scale` adds them.
-
-    Parameters
-    ----------
-    out
-        A model's pass over a batch. Row 2 i + 1 is the neighbour of row 2 i.
-    first
-        How many latents are compared.
-    similarity
-        cosine or product.
     """
-    support = out.support
+    out, config = inputs.out, inputs.config
+    support, first = out.support, config.prefixes[0] if config.prefixes else out.support.n_q
     inside_N = support.columns < first
     place_N = support.rows // support.groups * first + support.columns
     codes = out.values.new_zeros(support.n_samples * first).index_add(0, place_N[inside_N], out.values[inside_N])
     tokens_CQ, neighbours_CQ = codes.view(support.n_samples // 2, 2, first).unbind(1)
     similarity_CC = tokens_CQ @ neighbours_CQ.T
-    if similarity == "cosine":
+    if config.contrast_similarity == "cosine":
         token_C, neighbour_C = (_norms(part.square().sum(1)) for part in (tokens_CQ, neighbours_CQ))
         similarity_CC = similarity_CC / (token_C[:, None] * neighbour_C)
     diagonal = torch.arange(len(similarity_CC), device=similarity_CC.device)
@@ -57,10 +49,4 @@ def _norms(squares_C: Tensor) -> Tensor:
     return torch.where(squares_C > SMALLEST, squares_C, 1.0).sqrt()
 
 
-def _compute(inputs: TermInputs) -> Tensor:
-    model, config = inputs.model, inputs.config
-    first = config.prefixes[0] if config.prefixes else model.config.n_q
-    return contrast(inputs.out, first, config.contrast_similarity)
-
-
-TERM = Term("contrast", _compute, "contrast")
+TERM = Term("contrast", contrast, "contrast")

@@ -17,11 +17,11 @@ def frequency(inputs: TermInputs) -> Tensor:
     update 2 of Google DeepMind's interpretability team), and Gemma Scope 2 trains with a similar one. For another p_0,
     multiply the weight by `TOO_OFTEN` / p_0. The gradient goes through JumpReLU's smoothed step.
     """
-    model, out = inputs.model, inputs.out
-    active_N = smoothed(model, out, "frequency")
+    out = inputs.out
+    active_N = smoothed(inputs, "frequency")
     here_Q = active_N.new_zeros(out.support.n_q).index_add(0, out.support.columns, active_N) / out.support.n_samples
     # averaged over processes, this is the square of the mean; each process has the gradient for its own samples
-    all_Q = model.processes.mean(here_Q.detach())
+    all_Q = inputs.model.processes.mean(here_Q.detach())
     return (2 * all_Q * here_Q - all_Q.square()).sum() / TOO_OFTEN
 
 

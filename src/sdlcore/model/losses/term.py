@@ -101,6 +101,14 @@ def term_of(name: str) -> Term:
     return term
 
 
+def weighted_by_decoder(values_N: Tensor, inputs: TermInputs) -> Tensor:
+    """Return values at the entries of the pass times the norms of their decoder rows."""
+    if inputs.model.decoder_is_unit:
+        return values_N
+    assert inputs.out.norms is not None, "the term needs a pass with norms=True"
+    return values_N * inputs.out.support.per_latent(inputs.out.norms)
+
+
 def _compute_plugin(plugin: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
     names = [name for name in plugin.settings.model_fields if name != plugin.name]
