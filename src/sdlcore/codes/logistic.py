@@ -16,7 +16,6 @@ from tqdm import trange
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.forward import Forward
-from sdlcore.model.scaling import SMALLEST
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
 
@@ -123,7 +122,7 @@ def _whitening(x_BR: Tensor) -> tuple[Tensor, Tensor]:
     wide = x_BR.double()
     mean = wide.mean(0)
     covariance = (wide.T @ wide) / len(wide) - torch.outer(mean, mean)
-    covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), SMALLEST**2))
+    covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), 1e-68))  # more than zero
     values, vectors = torch.linalg.eigh(covariance)
     return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
 

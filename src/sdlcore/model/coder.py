@@ -412,7 +412,7 @@ class SparseCoder(nn.Module):
         statistics: list[Tensor] = []
         for x, widths in sides:
             blocks = [site.detach().double().cpu() for site in x.split(widths, 1)]
-            parts = [mean_and_scale(partial(iter, [site]), len(x), "x") for site in blocks]
+            parts = [mean_and_scale(partial(iter, [site]), len(x)) for site in blocks]
             statistics += map(torch.cat, zip(*parts, strict=True))
         for buffer, value in zip(self._scaling()[:4], (statistics * 2)[:4], strict=True):
             buffer.copy_(value)

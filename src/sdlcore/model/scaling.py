@@ -9,9 +9,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from sdlcore.model.coder import SparseCoder
 
-SMALLEST = 1e-34
-"""Smallest mean distance from the mean that can be normalised: float32 ends at 1e38, and the weights for raw
-activations grow as the distance shrinks."""
 IN_UNITS_OF_LATENTS = ("threshold", "start", "offset")
 """Parameters and buffers of built-in activations that are compared with, or added to, pre-activations."""
 
@@ -120,7 +117,7 @@ def no_scaling(n_p: int, n_r: int) -> Scaling:
     return Scaling(*p, *r, torch.ones(()))
 
 
-def mean_and_scale(blocks: Callable[[], Iterable[Tensor]], rows: int, column: str) -> tuple[Tensor, Tensor]:
+def mean_and_scale(blocks: Callable[[], Iterable[Tensor]], rows: int) -> tuple[Tensor, Tensor]:
     """Return the mean of a site's samples, and for each dimension the scale that gives a mean norm of sqrt(dimension).
 
     Parameters
@@ -129,26 +126,9 @@ def mean_and_scale(blocks: Callable[[], Iterable[Tensor]], rows: int, column: st
         Returns the samples in blocks (float64); called twice.
     rows
         Number of samples.
-    column
-        Name of the site, for errors.
-
-    Raises
-    ------
-    ValueError
-        If the samples are so close to their mean that float32 cannot scale them (`SMALLEST`).
     """
     total = sum(x.sum(0) for x in blocks())
     mean = torch.as_tensor(total / rows)
     norms = sum(float((x - mean).norm(dim=1).sum()) for x in blocks())
     scale = len(mean) ** 0.5 * rows / norms if norms else 1.0
-    check_size(column, norms / rows)
     return mean.float(), torch.full((len(mean),), scale, dtype=torch.float32)
-
-
-def check_size(column: str, size: float) -> None:
-    """Raise `ValueError` for activations that are too close to their mean to be scaled in float32."""
-    if 0 < size < SMALLEST:
-        raise ValueError(
-            f"activations ({column}) are on average {size:.2g} from their mean, too little to normalise in float32; "
-            f"multiply them by a constant so that this distance is at least {SMALLEST:.0e}"
-        )

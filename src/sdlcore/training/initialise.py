@@ -58,19 +58,15 @@ def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
     ValueError
         If the samples have fewer than ``init_l0`` positive pre-activations on average.
     """
-    if model.config.init_l0 is not None:
-        pre_BQ = x_BP @ model.W_enc.T + model.b_enc
-        threshold = _threshold(pre_BQ, model.config.init_l0)
-        model.sigma.start_at(threshold, model.b_enc)
-
-
-def _threshold(pre_BQ: Tensor, l0: float) -> Tensor:
-    """Return the value that ``l0`` pre-activations of a sample exceed on average."""
+    l0 = model.config.init_l0
+    if l0 is None:
+        return
+    pre_BQ = x_BP @ model.W_enc.T + model.b_enc
     n_active = min(round(l0 * len(pre_BQ)), pre_BQ.numel())
-    largest = pre_BQ.flatten().topk(max(1, n_active)).values
-    if not largest[-1] > 0:
+    threshold = pre_BQ.flatten().topk(max(1, n_active)).values[-1]
+    if not threshold > 0:
         raise ValueError(f"init_l0 = {l0} is more than the mean number of positive pre-activations; lower it")
-    return largest[-1]
+    model.sigma.start_at(threshold, model.b_enc)
 
 
 PER_CENTROID = 32

@@ -8,7 +8,7 @@ from torch import Tensor
 from sdlcore.data.arrays import ROWS_AT_ONCE, Readable
 from sdlcore.data.pairs import reads_and_writes, site_column
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.scaling import Scaling, check_size, mean_and_scale
+from sdlcore.model.scaling import Scaling, mean_and_scale
 
 RIDGE = 1e-3
 """Share of the mean variance that whitening adds to every direction's variance. Without it, directions that contain
@@ -35,18 +35,12 @@ def with_latents_of(scaling: Scaling, start: SparseCoder) -> Scaling:
 
 
 def fit_normalisation(store: Readable, pair: str) -> Scaling:
-    """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension).
-
-    Raises
-    ------
-    ValueError
-        If activations are so close to their mean that float32 cannot scale them (`sdlcore.model.scaling.SMALLEST`).
-    """
+    """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
     return _of_pair(store, pair, _scale)
 
 
 def fit_whitening(store: Readable, pair: str) -> Scaling:
-    """Return the whitening of a pair. Sites of a crosscoder are whitened separately. Errors: `fit_normalisation`."""
+    """Return the whitening of a pair. Sites of a crosscoder are whitened separately."""
     return _of_pair(store, pair, _whiten)
 
 
@@ -68,7 +62,7 @@ def _of_pair(store: Readable, pair: str, measure: Callable[[Readable, str], tupl
 def _scale(store: Readable, column: str) -> tuple[Tensor, Tensor]:
     """Return the mean and the scale of a column."""
     starts = range(0, store.rows, ROWS_AT_ONCE)
-    return mean_and_scale(lambda: (_read(store, column, start) for start in starts), store.rows, column)
+    return mean_and_scale(lambda: (_read(store, column, start) for start in starts), store.rows)
 
 
 def _whiten(store: Readable, column: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +77,6 @@ def _whiten(store: Readable, column: str) -> tuple[Tensor, Tensor, Tensor]:
     # equal activations have no variance: the ridge is at least float32's rounding error, or 1 if all are zero
     rounding = torch.finfo(torch.float32).eps ** 2 * float(products.diagonal().mean()) / store.rows
     roots = (values + (max(RIDGE * float(values.mean()), rounding) or 1.0)).sqrt()
-    check_size(column, float(values.sum()) ** 0.5)
     return mean.float(), (vectors / roots @ vectors.T).float(), (vectors * roots @ vectors.T).float()
 
 
