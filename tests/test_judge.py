@@ -71,5 +71,5 @@ def test_an_unknown_bench_is_refused():
 
 
 def test_a_dictionary_of_another_bench_is_refused():
-    with pytest.raises(ValueError, match="the dictionary reads 4 dimensions, but lrb has 96; judge scores"):
+    with pytest.raises(ValueError, match=r"x has sites of \(96,\) dimensions, but the sae \(4,\)"):
         sdl.judge(topk_with(np.eye(4, dtype=np.float32), 2), "lrb")

@@ -123,11 +123,6 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
     """
     world = judged_bench(bench, seed)
     found = dictionary if isinstance(dictionary, Dictionary) else load(dictionary)
-    if (n_p := found.coder.W_enc.shape[1]) != len(world.W_p):
-        raise ValueError(
-            f"the dictionary reads {n_p} dimensions, but {bench} has {len(world.W_p)}; judge scores dictionaries "
-            "that were trained on the samples of sdlcore bench, and evaluate scores others"
-        )
     scores = evaluate(found, world)
     value, l0 = scores[BENCHES[bench].score], scores["l0"]
     rows = [] if value is None or l0 is None else compared(value, l0, _kept(bench))

@@ -155,7 +155,6 @@ def test_numba_without_openmp_and_tbb_trains_one_run_at_a_time(x, monkeypatch):
         ({"a.pt": {}}, "run 'a.pt': a.pt: expected a folder"),
         ({"..": {}}, "run '..': expected a name that is valid for a folder"),
         ({"a": {"pair": "transcoder"}}, "run 'a': pair is transcoder, but the inputs of all runs are for pair sae"),
-        ({1: {}, "1": {"k": 2}}, "two of the runs 1, '1' have the same name as text; rename one"),
         ({"a": {"batch_size": 4000}}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),
     ],
 )

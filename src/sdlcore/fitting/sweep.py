@@ -79,8 +79,6 @@ def fit_many(
     if settings["start"] is not None and is_store(x):
         settings.setdefault("pair", settings["start"].pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    if len({str(name) for name in runs}) < len(runs):
-        raise ValueError(f"two of the runs {', '.join(map(repr, runs))} have the same name as text; rename one")
     fits = {name: _checked_run(name, {**settings, **own}, settings["pair"], where) for name, own in runs.items()}
     folders = {name: None if folder is None else folder / str(name) for name in runs}
     cores = torch.get_num_threads()
