@@ -12,7 +12,7 @@ from sdlcore.extraction.places import located
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.formats import OURS, canonical, format_at, locate
 from sdlcore.interop.load import load as load_coder
-from sdlcore.interop.releases import Release, load_release, may_be_release
+from sdlcore.interop.releases import load_release, may_be_release
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.processes import current_processes
@@ -58,8 +58,8 @@ def load(
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
         raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
     if format is None and not options and may_be_release(path):
-        release = load_release(str(path), subfolder)
-        return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
+        coder, facts = load_release(str(path), subfolder)
+        return Dictionary(coder, {"imported": facts, **_where_of(facts["hook_name"])})
     if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
         local_path = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(local_path) == "sdlcore":
@@ -101,10 +101,10 @@ def open_or_make(
     return dictionary
 
 
-def _where_of(release: Release) -> dict[str, Any]:
+def _where_of(hook: Any) -> dict[str, Any]:
     """Return the provenance of a released dictionary's place, if sdlcore reads that place."""
     try:
-        layer, place = located(release.facts["hook_name"], None)
+        layer, place = located(hook, None)
     except ValueError:
         return {}
     return {"activations": {"where": {"layer": layer, "place": place}}} if layer else {}

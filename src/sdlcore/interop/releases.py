@@ -5,7 +5,6 @@ SAELens (sae-lens) downloads and converts the files; its import takes ten second
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.interop.formats import PLAIN
@@ -19,22 +18,14 @@ _FILES = (*PLAIN, ".pt", ".json", ".h5")
 """Suffixes of files, which are no part of a release's name, as .5-7b is."""
 
 
-class Release(NamedTuple):
-    """A released dictionary."""
-
-    coder: SparseCoder
-    facts: dict[str, Json]
-    """Release, dictionary, model and hook."""
-
-
 def may_be_release(path: str | Path) -> bool:
     """Return whether a path has the form of a release's name and does not exist on this machine."""
     name = str(path)
     return name != "" and "/" not in name and Path(name).suffix not in _FILES and not Path(name).exists()
 
 
-def load_release(name: str, dictionary: str) -> Release:
-    """Load a dictionary of a release on the CPU.
+def load_release(name: str, dictionary: str) -> tuple[SparseCoder, dict[str, Json]]:
+    """Load a dictionary of a release on the CPU; return it with its release, id, model and hook.
 
     ``name`` is the release in SAELens' list, and ``dictionary`` an id in it, such as ``blocks.8.hook_resid_pre``.
 
@@ -65,4 +56,4 @@ def load_release(name: str, dictionary: str) -> Release:
     with parsing(where, "a SAELens dictionary"):
         coder = read_state(Path(where), cfg, sae.state_dict())
     facts: dict[str, Json] = {"release": name, "dictionary": dictionary}
-    return Release(coder, facts | {key: cfg["metadata"].get(key) for key in ("model_name", "hook_name")})
+    return coder, facts | {key: cfg["metadata"].get(key) for key in ("model_name", "hook_name")}
