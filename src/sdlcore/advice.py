@@ -149,9 +149,10 @@ def suggest(
     minutes
         Time for all pilots on this machine. The shortest pilots of all methods run in any case.
     l0
-        Number of active latents of a sample, or several. Methods are chosen at the first.
+        Number of active latents of a sample, or several. Methods compete at the first; the best also train at the
+        others.
     n_q
-        Number of latents, or several; eight times n_p if left out. Methods are chosen at the first.
+        Number of latents, or several, as for ``l0``; eight times n_p if left out.
     methods
         Names of the methods to try, from `METHODS`.
     steps

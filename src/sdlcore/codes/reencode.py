@@ -53,14 +53,14 @@ def reencode(
     """Fit an ordinary encoder to the decoder rows of an autoencoder, at a chosen L0. Other libraries load the result.
 
     jumprelu imitates codes by search: logistic regression on their supports, then a threshold and a line for each
-    latent (`sdlcore.codes.logistic`). For an autoencoder with another encoder, these are posterior codes. topk and
-    batchtopk train the encoder by `fit` with a frozen decoder, from the autoencoder's own weights if its encoder is
-    linear, and otherwise from the decoder rows. Rows have norm 1.
+    latent (`sdlcore.codes.logistic`). If the autoencoder has no codes by search, jumprelu imitates posterior
+    codes. topk and batchtopk train the encoder by `fit` with a frozen decoder. They start from the autoencoder's own
+    encoder if it is linear, and otherwise from the decoder rows.
 
     Parameters
     ----------
     dictionary
-        An autoencoder, or its path in any format of `load`, best the result of `search` or `refine`. It is not changed.
+        An autoencoder, preferably from `search` or `refine`, or its path in any format of `load`. It is not changed.
     x
         Activations or batches, as in `fit`. Thresholds of jumprelu are chosen on samples that no step reads: a fifth of
         an array or a store, or the first batches, and at most 32,768 samples.
@@ -69,7 +69,8 @@ def reencode(
     l0
         Mean number of active latents of a sample. None for the L0 of the codes (jumprelu), or the dictionary's k.
     steps
-        Number of steps. Each reads one batch; from an array or a store, 1,024 samples, or a fifth of fewer than 5,120.
+        Number of steps. Each reads one batch. Of an array or a store, a batch is 1,024 samples, or a fifth of them if
+        there are fewer than 5,120.
     seed
         Seed of the order of samples.
     device

@@ -58,17 +58,17 @@ def search(
         Activations or batches, as in `fit`. ``posterior`` estimates the statistics of latents on them, and ``l0`` sets
         the threshold of a search on them. A search of k steps does not read them.
     method
-        posterior: the most probable latents, given how often and how strongly each is active
-        (`sdlcore.model.activations.posterior`); it chooses its own L0, and warns if it explains less than the
-        dictionary's encoder. omp: orthogonal matching pursuit. Rows are scaled to norm 1. Codes are never negative.
+        posterior finds the most probable latents, given how often and how strongly each is active
+        (`sdlcore.model.activations.posterior`). It chooses its own L0, and warns if it explains less than the
+        dictionary's encoder. omp is orthogonal matching pursuit. Rows are scaled to norm 1. Codes are never negative.
     k
-        Number of steps of omp, and so the largest number of active latents of a sample; None for
-        four times ``l0``, or the dictionary's k without ``l0``.
+        Number of steps of omp, and so the largest number of active latents of a sample; None for four times ``l0``, or
+        the dictionary's k without ``l0``.
     l0
         Mean number of active latents of a sample, for omp. A search then ends when no latent's
         product with the residual exceeds a threshold, which suits samples that differ in their number of features. A
-        warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, which
-        end early only where no latent's product with the residual exceeds a hundred-thousandth of the sample's norm.
+        warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, or
+        fewer for a sample whose residual has no product above a hundred-thousandth of the sample's norm.
     n_samples
         Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
         ``l0`` uses at most 8,192.

@@ -137,7 +137,7 @@ def evaluate(
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         nulls: also score untrained dictionaries of the same size
         seed: of everything random
-        out: JSON file to write all metrics to, of several by their paths
+        out: JSON file to write all metrics to, with a key for each path if there are several dictionaries
     """
     if (bench is None) == (x is None) or (bench is not None and (target or labels or references)):
         raise ValueError("evaluate on --bench, or on --x with its --target, --labels or --references")

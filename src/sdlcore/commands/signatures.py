@@ -100,7 +100,7 @@ def new_folder(out: Path) -> Path:
 def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[..., None]:
     """Return a command that calls a function of Python, prints its result, and writes it to ``--out``.
 
-    ``names`` are the function's parameters that the command has. ``types`` replace types in the signature or in
+    ``names`` are the function's parameters that become options. ``types`` replace types in the signature or in
     `TYPES`. A dictionary is written to a new folder, pages as HTML, and a table as CSV, unless the function itself
     takes ``out``. Options that are left out are not passed on, so the function's defaults hold.
     """
@@ -142,7 +142,7 @@ def collector(function: Callable[..., None], other: Callable[..., Any]) -> Calla
     """Return a function that collects the options of a command, so that a wrong option stops it before it runs.
 
     Its help is the beginning of the command's docstring, then its options. Options that the docstring does not describe
-    have the text of the function ``other``. The settings of a training or a solver are options, too.
+    take their text from the function ``other``. The settings of a training or a solver are options, too.
     """
 
     def collect(**options: Any) -> partial[None]:

@@ -94,8 +94,8 @@ def compare(
     rank_correlation
         Spearman's correlation of their values over the samples in A or B; NaN if one latent is constant there.
     top_overlap
-        Share of the 20 samples with the largest absolute values that both have; fewer, if neither latent is active in
-        20.
+        Share of common samples among the 20 largest absolute values of each latent. Fewer than 20 are compared if
+        neither latent is active in 20.
     cosine
         Cosine of their decoder columns.
     kept

@@ -101,7 +101,7 @@ def _recovery(name: str, **flags: bool) -> Metric:
 
 
 def _both_sides(name: str, **flags: bool) -> list[Metric]:
-    """Declare a metric for each side, which takes the place of ``*`` in the name."""
+    """Declare a metric for encoder rows and one for decoder columns: the side replaces ``*`` in the name."""
     return [_recovery(name.replace("*", side), **flags) for side in SIDES]
 
 

@@ -80,7 +80,7 @@ def recovery_metrics(
 ) -> dict[str, float | None]:
     """Return recovery and MIP over all features, over anchored features, and over the others; None for an empty set.
 
-    ``directions``, such as encoder or decoder_raw, are a part of the metrics' names. ``best`` is the best match of each
+    The metrics' names contain ``directions``, such as encoder or decoder_raw. ``best`` is the best match of each
     of n features. ``anchored`` are the indices of features that anchors reveal.
     """
     is_anchored = np.isin(np.arange(len(best)), anchored)

@@ -205,9 +205,10 @@ def read_contexts(
 
 
 def median_norms(model: nn.Module, text: TokenisedText, points: Mapping[T, Point]) -> dict[T, float] | None:
-    """Return the median norm at each place, over the first contexts of a text, for any share of its documents.
+    """Return the median norm at each place, over the first contexts of a text, or None if they have no token to count.
 
-    These have about `MEDIAN_ROWS` tokens; those at position 0 and separators do not count. None if no token counts.
+    The contexts have about `MEDIAN_ROWS` tokens; position 0 and separators do not count. All shares of a text have
+    the same medians.
     """
     ordinary = RowKinds(text.separator, {}, ("first_position", "separator"))
     contexts = islice(text.contexts(share=WHOLE), math.ceil(MEDIAN_ROWS / text.context_length))

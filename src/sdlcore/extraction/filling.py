@@ -103,9 +103,9 @@ def fill_stores(
 ) -> list[Any]:
     """Fill stores in one pass of the model over its inputs, and return the progress of each.
 
-    The files, the keys of ``stores``, appear when ``stack`` is closed. The pass begins at the store that continues
-    first. ``show`` is called after each batch, with `Call.origin` and the number of rows of the first store.
-    SourceError if the inputs give fewer than ``max_rows`` rows, or none.
+    The files, the keys of ``stores``, appear when ``stack`` is closed. The pass begins at the
+    earliest progress of the stores. ``show`` is called after each batch, with `Call.origin` and the number of rows of
+    the first store. SourceError if the inputs give fewer than ``max_rows`` rows, or none.
     """
     fillings = []
     for path, plan in stores.items():

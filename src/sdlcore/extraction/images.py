@@ -188,7 +188,7 @@ def image_inputs(
     workers: int,
     max_unreadable: float,
 ) -> Inputs:
-    """Return the images ``order`` of a folder as the inputs of a model."""
+    """Return images of a folder, by their indices ``order``, as the inputs of a model."""
     parameters = list(model.parameters())
     # in bfloat16, models of open_clip keep some parameters in float32
     dtype = next((parameter for parameter in parameters if parameter.ndim == 4), parameters[0]).dtype

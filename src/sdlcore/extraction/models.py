@@ -93,7 +93,7 @@ def load_tokenizer(name: str | Path) -> Any:
 
 
 def tokenizer_of(model: Any, tokenizer: Any = None) -> Any:
-    """Return ``tokenizer``, or load it by its name; None for that of a loaded model.
+    """Return ``tokenizer``, or load it by its name; None for the tokenizer of the model's checkpoint.
 
     ValueError if the model does not record where it was loaded from.
     """

@@ -101,7 +101,7 @@ def fit(
         and the same call resumes it. A finished run is opened if settings, seed, data and plugins agree; other versions
         of sdlcore and its packages, and another device, are logged. Another run is never overwritten. Batches are
         compared by kind, type and number, and a function's also by the first batch; a warning appears if their content
-        was not compared. A training on an iterator keeps no checkpoint.
+        was not compared.
     callbacks
         Functions that receive each row of the history as a dictionary, every ``log_every`` steps. A function that
         returns True stops the training, and the run is finished. After an interruption, they first receive the rows
