@@ -6,7 +6,8 @@ import pytest
 import scipy.sparse
 
 from sdlcore.data.reading import ActivationStore, content_digest
-from sdlcore.data.writing import resume_store, unite
+from sdlcore.data.shards import unite
+from sdlcore.data.writing import resume_store
 from sdlcore.errors import StoreError
 from tests.stores import verify
 

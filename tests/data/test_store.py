@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.reading import ActivationStore, content_digest
-from sdlcore.data.writing import Progress, resume_store, unite
+from sdlcore.data.shards import unite
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError, StoreError
 from sdlcore.storage.files import sha256_of
 from tests.refusals import no_warning

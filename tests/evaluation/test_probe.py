@@ -79,7 +79,7 @@ def test_labels_are_read_as_elsewhere(x, coder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": np.ones((300, 7))}, "x has the shape 300 x 7, but the dictionary reads N x 8"),
+        ({"x": np.ones((300, 7))}, "expected 8 numbers in the last dimension, found 300 x 7"),
         ({"labels": ["sea"] * DOCUMENTS}, "have 1 classes, of which 1 have 10 documents; expected two classes"),
         ({"labels": ["sea", "land"] * 200, "documents": None}, "labels has 400 entries, but x has documents up to"),
         ({"name": "raw"}, "dictionaries has the name 'raw'"),

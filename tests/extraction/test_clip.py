@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import ResumableWriter, unite
+from sdlcore.data.shards import unite
+from sdlcore.data.writing import ResumableWriter
 from sdlcore.errors import SourceError
 from sdlcore.extraction import filling
 from sdlcore.extraction.clip import remove_projection, write_image_stores

@@ -20,7 +20,7 @@ from sdlcore.command_line import cli
 from sdlcore.config import Config
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.batches import Request
-from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model, provenance_of_rows
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import load_references
 from sdlcore.device import Device
 from sdlcore.dictionary.run_folder import CHECKPOINT, CONFIG, unfinished_run
@@ -199,11 +199,12 @@ def describe(stage: str, run: Run, settings: Settings, files: Mapping[str, str] 
 
     ``files`` has digests of input files beside the store and ``run.watch``, by name.
     """
-    inputs = {"store": content_digest(run.store), "watch": sha256_of(run.watch) if run.watch else None, **(files or {})}
+    with open_batches(run.store) as batches:
+        store, origin = batches.digest(), batches.origin
+    inputs = {"store": store, "watch": sha256_of(run.watch) if run.watch else None, **(files or {})}
     made = identity(stage, settings.given(), run.seed, inputs)
     facts = provenance(identity=made, settings=settings.to_dict(), seed=run.seed, device="cpu")
-    origin = provenance_of_rows(run.store)
-    return facts | ({"activations": dict(origin)} if is_of_language_model(origin) else {})
+    return facts if origin is None else facts | {"activations": origin}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from sdlcore.command_line import cli
-from sdlcore.data.writing import unite
+from sdlcore.data.shards import unite
 from sdlcore.identity import provenance
 
 

@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -236,12 +235,3 @@ def content_digest(path: str | Path) -> str:
 def is_of_language_model(provenance: Mapping[str, Json]) -> bool:
     """Return whether rows with this provenance are activations from a language model."""
     return "separator" in provenance
-
-
-def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
-    """Return the provenance of a store's rows, or of the rows of a stream whose recipe (JSON) is at ``path``."""
-    if not h5py.is_hdf5(path):
-        recipe: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        return dict(recipe["provenance"])
-    with ActivationStore(path) as store:
-        return store.provenance_of_rows()

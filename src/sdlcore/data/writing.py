@@ -1,18 +1,17 @@
-"""Write activation stores that survive interruptions, or an index of shards.
+"""Write activation stores that survive interruptions.
 
 An unfinished store is a hidden folder. It contains a file for each block of rows, and progress.json, which counts the
 blocks at the last commit. The next attempt writes the blocks after these again. At the end, all blocks are copied to an
 HDF5 file.
 """
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +19,9 @@ import h5py
 import numpy as np
 import scipy.sparse
 
+from sdlcore.data.encoding import Checksum, abandon, encode, new_file, write_header, write_texts
 from sdlcore.data.pairs import is_site, site_column
-from sdlcore.data.reading import FORMAT, REFERENCES, VERSION, ActivationStore, chunk_rows, decode
+from sdlcore.data.reading import REFERENCES, VERSION, chunk_rows
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings, StoredPrecision, checked
@@ -36,57 +36,6 @@ PROGRESS = "progress.json"
 TEXT = "text"
 FEATURES = ("features/data", "features/indices", "features/indptr")
 """The parts of a CSR matrix."""
-
-
-def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
-    """Convert rows of a site (B x dimension) to their stored form; bfloat16 is the uint16 of its bits.
-
-    `StoreError` if a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as
-    numbers below 3e-8 do in float16. The message names ``name`` and the row, counted from ``first``.
-    """
-    with np.errstate(over="ignore"):  # infinity is refused below
-        stored = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)
-    if dtype == "bfloat16":
-        import torch  # imported here, since stages that store other precisions do not need it
-
-        stored = torch.tensor(stored, dtype=torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
-    read = decode(stored, dtype)
-    finite, lost = np.isfinite(read).all(axis=1), ~(read != 0).any(axis=1)
-    lost[lost] = (values[lost] != 0).any(axis=1)
-    if finite.all() and not lost.any():
-        return stored
-    row = int(np.argmax(~finite | lost))
-    largest = float(np.abs(values[row].astype(np.float64)).max())
-    remedy = "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
-    if not np.isfinite(largest):
-        problem, remedy = "contains NaN or infinity", "leave such rows out"
-    elif lost[row]:
-        problem = f"has a largest magnitude of {largest:.3g}, which is zero in {dtype}"
-    else:
-        problem = f"contains {largest:.3g}, too large for {dtype}"
-    raise StoreError(f"{name}: row {first + row} {problem}; {remedy}")
-
-
-class Checksum:
-    """SHA-256 of the datasets of a store. Equal rows give equal checksums, however many are added at once."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, Any] = {}
-
-    def update(self, name: str, values: np.ndarray) -> None:
-        """Add rows of a dataset, in their stored form; texts are objects."""
-        if name not in self._columns:
-            self._columns[name] = hashlib.sha256(f"{name} {values.dtype} {values.shape[1:]}".encode())
-        if values.dtype.kind == "O":
-            texts = [str(text).encode() for text in values]
-            self._columns[name].update(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
-        else:
-            self._columns[name].update(np.ascontiguousarray(values))
-
-    def hexdigest(self) -> str:
-        """Return the checksum of all datasets."""
-        digests = [column.hexdigest() for _, column in sorted(self._columns.items())]
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class ResumableWriter:
@@ -226,13 +175,13 @@ class ResumableWriter:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         check_writable(self._path.parent)  # HDF5 crashes if it cannot write the beginning of a file
         with atomic_path(self._path) as part:
-            store = _new_file(part)
+            store = new_file(part)
             try:
                 self._copy(store)
                 store.flush()  # an error leaves the file open
                 store.close()
             finally:
-                _abandon(store)
+                abandon(store)
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
     def _copy(self, file: h5py.File) -> None:
@@ -262,13 +211,13 @@ class ResumableWriter:
                     features.append(scipy.sparse.csr_array(tuple(parts), (len(values), *self._kinds["features"][1])))
         for name, column in texts.items():
             checksum.update(name, np.array(column, dtype=object))
-            _write_texts(file, name, column)
+            write_texts(file, name, column)
         if features:
             self._write_features(file, checksum, scipy.sparse.vstack(features, format="csr"))
         if self.class_names is not None:
-            _write_texts(file, "class_names", self.class_names)
+            write_texts(file, "class_names", self.class_names)
             checksum.update("class_names", np.array(self.class_names, dtype=object))
-        _write_header(file, self.provenance, checksum.hexdigest())
+        write_header(file, self.provenance, checksum.hexdigest())
 
     def _write_features(self, file: h5py.File, checksum: Checksum, matrix: scipy.sparse.csr_array) -> None:
         index = self._kinds["features"][0]
@@ -287,14 +236,6 @@ class ResumableWriter:
 
     def _block(self, number: int) -> Path:
         return self.folder / f"{number}.npz"
-
-
-def _abandon(file: h5py.File) -> None:
-    """Close an unfinished file without writing it. HDF5 would write its caches to a full disk again, and crash."""
-    if file:
-        with Path(os.devnull).open("r+b") as nothing:
-            os.dup2(nothing.fileno(), file.id.get_vfd_handle())
-        file.close()
 
 
 class Progress(Settings):
@@ -351,72 +292,6 @@ def resume_store(
             writer.finish()
         finally:
             writer.close()
-
-
-def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
-    """Write an index file that reads as one store with the samples of all shards, in order.
-
-    No samples are copied. The index refers to the shards by relative paths, so a folder with the index and its shards
-    can be moved. The index stores the shards' checksums, and its own checksum is computed from theirs.
-
-    Parameters
-    ----------
-    paths
-        At least one finished shard; none may be an index, or contain ground-truth features.
-    index_path
-        File to make or replace.
-    provenance
-        Facts about how the index was created, by name; stored as JSON.
-
-    Raises
-    ------
-    StoreError
-        If a shard is missing, is an index, contains features, or disagrees with the first shard in columns, precisions,
-        dimensions or class names.
-    """
-    index_path = Path(index_path)
-    with ExitStack() as stack:
-        shards = [stack.enter_context(ActivationStore(path)) for path in paths]
-        for shard in shards:
-            if shard.shards or shard.features() is not None:
-                raise StoreError(f"{shard.path}: is an index itself or contains ground-truth features")
-            for what, value, expected in (
-                ("columns", shard.columns(), shards[0].columns()),
-                ("dimensions", shard.widths, shards[0].widths),
-                ("class names", shard.class_names(), shards[0].class_names()),
-            ):
-                if value != expected:
-                    raise StoreError(f"{shard.path}: its {what} are {value}, expected {expected} as in {paths[0]}")
-        checksums = [shard.checksum for shard in shards]
-        with atomic_path(index_path) as part, _new_file(part) as file:
-            _write_header(file, provenance, hashlib.sha256("\n".join(checksums).encode()).hexdigest())
-            _write_texts(file, "shards/file", [os.path.relpath(shard.path, index_path.parent) for shard in shards])
-            _write_texts(file, "shards/checksum", checksums)
-
-
-def _new_file(path: Path) -> h5py.File:
-    """Create an HDF5 file in the latest format, whose tables have checksums."""
-    return h5py.File(path, "w", libver="latest")
-
-
-def _write_header(file: h5py.File, provenance: Mapping[str, Json], checksum: str) -> None:
-    """Write the attributes that mark a file as a store."""
-    file.attrs["version"] = VERSION
-    for name, text in (
-        ("format", FORMAT),
-        ("provenance", json.dumps(dict(provenance), sort_keys=True)),
-        ("checksum", checksum),
-    ):
-        file.attrs[name] = np.bytes_(text)
-
-
-def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
-    """Write texts as a dataset of one length. HDF5 has no checksums for texts of variable length."""
-    encoded = [str(text).encode() for text in texts]
-    width = max(1, *map(len, encoded))
-    dtype = h5py.string_dtype("utf-8", width)
-    chunks = (chunk_rows(width),)
-    file.create_dataset(name, data=np.array(encoded, dtype), maxshape=(None,), chunks=chunks, fletcher32=True)
 
 
 def _kind_of(values: Any) -> list[Any]:

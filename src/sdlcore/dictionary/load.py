@@ -200,20 +200,6 @@ def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
     coders = {name: coder_of(dictionary) for name, dictionary in by_name(dictionaries).items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):
-            raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")
+            called = "the dictionary" if name == ONLY else f"dictionary {name}"
+            raise ValueError(f"{called}: {broken}; train it again, with a lower lr if training diverged")
     return coders
-
-
-def check_sample_shape(name: Any, coder: SparseCoder, shape: Sequence[int]) -> None:
-    """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
-    n_p = coder.W_enc.shape[1]
-    if len(shape) != 2 or shape[1] != n_p:
-        dimensions = " x ".join(map(str, shape))
-        sites = ", its sites side by side" if len(coder.input_sites) > 1 else ""
-        raise ValueError(f"x has the shape {dimensions}, but {_called(name)} reads N x {n_p}{sites}")
-    if not shape[0]:
-        raise ValueError("x contains no samples, expected one or more")
-
-
-def _called(name: Any) -> str:
-    return "the dictionary" if name == ONLY else f"dictionary {name}"

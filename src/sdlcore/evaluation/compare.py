@@ -12,8 +12,8 @@ import torch
 
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.load import check_sample_shape, coders_of
-from sdlcore.dictionary.samples import encode_sparse, samples_of
+from sdlcore.dictionary.load import coders_of
+from sdlcore.dictionary.samples import encode_sparse, require_width, samples_of
 from sdlcore.extras import data_frame
 from sdlcore.model.coder import SparseCoder
 from sdlcore.text import number, table
@@ -108,7 +108,7 @@ def compare(
         If a dictionary contains NaN, or its dimensions do not fit ``x`` or ``before``.
     """
     coders = coders_of({"before": before, "after": after, **(beside or {})})
-    codes = {name: _codes(name, coder, x) for name, coder in coders.items()}
+    codes = {name: _codes(coder, x) for name, coder in coders.items()}
     first, W_dec = codes.pop("before"), coders["before"].W_dec
     comparison = Comparison()
     for name, other in codes.items():
@@ -121,9 +121,9 @@ def compare(
     return comparison
 
 
-def _codes(name: str, coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
+def _codes(coder: SparseCoder, x: Any) -> scipy.sparse.csc_array:
     with samples_of(x, coder.config.pair) as samples:
-        check_sample_shape(name, coder, samples.shape)
+        require_width(samples.shape, coder.W_enc.shape[1])
         codes = encode_sparse(coder, samples).tocsc()
     codes.eliminate_zeros()
     return codes

@@ -11,7 +11,8 @@ import torch
 from sdlcore.data.arrays import Activations
 from sdlcore.data.conversion import activations, class_numbers
 from sdlcore.dictionary.dictionary import Dictionary
-from sdlcore.dictionary.load import ONLY, check_sample_shape, coders_of
+from sdlcore.dictionary.load import ONLY, coders_of
+from sdlcore.dictionary.samples import require_width
 from sdlcore.evaluation.score import null_dictionaries
 from sdlcore.extras import data_frame, extra
 from sdlcore.model.coder import SparseCoder
@@ -112,8 +113,8 @@ def probe(
     if reserved := coders.keys() & {RAW, PCA}:
         raise ValueError(f"dictionaries has the name {reserved.pop()!r}, which the results use; choose another name")
     with activations(x) as samples:
-        for name, coder in coders.items():
-            check_sample_shape(name, coder, (samples.rows, samples.widths[0]))
+        for coder in coders.values():
+            require_width((samples.rows, samples.widths[0]), coder.W_enc.shape[1])
         document_of_row = _documents(samples, documents)
         by_number = _classes(labels, document_of_row)
         numbers = [number for number in np.unique(document_of_row).tolist() if number in by_number]

@@ -72,7 +72,7 @@ def write_image_stores(
         Arguments of `load_clip`, or of `load_vision` if ``model`` contains a colon; None for the names in ``source``.
     part
         Number of a part of the stores, from 0, and number of parts; None for whole stores. The parts in order
-        (`sdlcore.data.writing.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
+        (`sdlcore.data.shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
     workers
         Number of processes that decode images; 0 to decode in this process.
     device

@@ -209,7 +209,7 @@ def write_language_stores(
         Number of this part, from 0, and the number n of parts of the training store; None for whole stores. Independent
         jobs write the n training parts and the evaluation store. Job i reads documents i, i + n + 1 and so on, so no
         document is in two files, and packs its own contexts. Every job reads a streamed text completely, but tokenises
-        only its own documents. `sdlcore.data.writing.unite` joins the parts.
+        only its own documents. `sdlcore.data.shards.unite` joins the parts.
     device
         Device of the model; None for the CPU.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.writing import Progress, encode, resume_store
+from sdlcore.data.encoding import encode
+from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
 from sdlcore.random_streams import stream
