@@ -16,6 +16,7 @@ from tqdm import trange
 from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.forward import Forward
+from sdlcore.solvers.encoder import dense_columns
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.loop import Checkpointing
 
@@ -108,7 +109,7 @@ def linear_encoder(
     thresholds = torch.empty(n_q, device=device)
     for start in range(0, n_q, LATENTS):
         part = slice(start, start + LATENTS)
-        codes = _columns(targets, start, len(b[part]))
+        codes = dense_columns(targets.support, targets.values, start, len(b[part]))
         W[part], b[part], thresholds[part] = _magnitudes(held_out, W[part], b[part], codes, numbers[part])
     config = ModelConfig(activation="jumprelu", n_q=n_q)
     model = SparseCoder.from_config(config, teacher.input_sites, teacher.target_sites).to(device).eval()
@@ -163,15 +164,6 @@ def _take_step(state: _State, z_BR: Tensor, active: tuple[Tensor, Tensor], step:
         second.lerp_(gradient.square(), 1 - BETAS[1])
         root = (second / (1 - BETAS[1] ** (step + 1))).sqrt_().add_(EPSILON)
         weight.addcdiv_(first, root, value=-rate / (1 - BETAS[0] ** (step + 1)))
-
-
-def _columns(out: Forward, start: int, width: int) -> Tensor:
-    """Return the codes of ``width`` latents from ``start`` on (B x width)."""
-    latents = out.support.columns.long() - start
-    inside = (latents >= 0) & (latents < width)
-    codes = out.values.new_zeros(len(out.x_hat), width)
-    codes[out.support.rows.long()[inside], latents[inside]] = out.values[inside]
-    return codes
 
 
 def _bounds(ordered_HK: Tensor, numbers_K: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers.codes import Codes
+from sdlcore.sparse.support import Support
 
 AT_ONCE = 256
 """Atoms whose read-outs are sorted in one call."""
@@ -76,7 +77,7 @@ class EncoderFit:
         threshold = torch.empty_like(b)
         for start in range(0, len(b), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            dense = _columns(codes, start, len(b[part]))
+            dense = dense_columns(codes.support, codes.values, start, len(b[part]))
             gain, offset, threshold[part] = _gate(x @ W[part].T + b[part], dense)
             W[part] *= gain[:, None]
             b[part] = gain * b[part] + offset
@@ -84,12 +85,13 @@ class EncoderFit:
         return Encoder(W, (b.double() - W.double() @ self._centre.double()).float(), threshold)
 
 
-def _columns(codes: Codes, start: int, width: int) -> Tensor:
-    """Return the dense codes of ``width`` atoms from ``start`` on (B x width)."""
-    inside = (codes.support.columns >= start) & (codes.support.columns < start + width)
-    dense = codes.values.new_zeros(codes.support.n_samples, width)
-    dense[codes.support.rows[inside], codes.support.columns[inside] - start] = codes.values[inside]
-    return dense
+def dense_columns(support: Support, values: Tensor, start: int, width: int) -> Tensor:
+    """Return the dense codes of ``width`` latents from ``start`` on (B x width)."""
+    latents = support.columns.long() - start
+    inside = (latents >= 0) & (latents < width)
+    codes = values.new_zeros(support.n_samples, width)
+    codes[support.rows.long()[inside], latents[inside]] = values[inside]
+    return codes
 
 
 def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
