@@ -1,8 +1,8 @@
-"""When two runs are the same run: the one place that decides it, for the library and for the pipeline.
+"""Decide whether two runs are the same run, for the library and for the pipeline.
 
-A run is its stage, its settings that differ from the defaults, its seed, the digests of its inputs and of its plugins'
-files, and the number of its stage (`NUMBERS`). Versions, device and a digest of this package are recorded beside it.
-They can change a result by rounding, so a difference is logged, and makes no other run.
+An identity consists of the stage, the settings that were changed from their defaults, the seed, the digests of the
+inputs and of the plugins' files, and the number of the stage (`NUMBERS`). Versions, device and a digest of this package
+are recorded beside it. They can change a result by rounding, so a difference is only logged.
 """
 
 import glob

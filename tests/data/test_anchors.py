@@ -48,7 +48,7 @@ def test_files_keep_them(tmp_path, sites):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"w_p": None}, "expected anchors"),
+        ({"w_p": None}, "expected a tensor w_p, found feature, w_r"),
         ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, expected a unit vector"),
         ({"w_r": np.where(np.arange(3)[:, None] == 2, np.nan, W_r.T[:3])}, "row 2 of w_r has norm nan"),
         ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected a unit vector"),

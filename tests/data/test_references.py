@@ -107,7 +107,7 @@ def test_labels_that_name_no_single_class_are_refused_by_name(name, found):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"W_p": None}, "expected references"),
+        ({"W_p": None}, "expected a tensor W_p, found W_r, classes"),
         ({"W_p": 2 * W, "W_r": None}, "column 0 of W_p has norm 2, expected a unit vector"),
         (dict.fromkeys(("W_p", "W_r"), np.where(np.arange(4) == 1, 0, W)), "column 1 is zero at every site, expected"),
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),

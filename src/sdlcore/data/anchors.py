@@ -58,12 +58,17 @@ def load_anchors(path: str | Path) -> Anchors:
 
     ValueError, which names the file, if it is damaged, is not an anchor file, or its anchors are not unit vectors.
     """
+    tensors = read_directions(path, "w_")
+    return Anchors(*sites_in(tensors, "w_"), feature=tensors.get("feature"))
+
+
+def read_directions(path: str | Path, prefix: str) -> dict[str, np.ndarray]:
+    """Read the tensors of a file whose sites (`sites_in`) are unit directions: in rows for w_, in columns for W_."""
     _, tensors = read_with_checksum(path)
-    if "w_p" not in tensors:
-        raise ValueError(f"{path}: expected anchors (a tensor w_p), found {', '.join(sorted(tensors))}")
-    anchors = Anchors(*sites_in(tensors, "w_"), feature=tensors.get("feature"))
-    check_unit(path, site_tensors("w_", anchors.sites))
-    return anchors
+    if f"{prefix}p" not in tensors:
+        raise ValueError(f"{path}: expected a tensor {prefix}p, found {', '.join(sorted(tensors))}")
+    check_unit(path, site_tensors(prefix, sites_in(tensors, prefix)), "row" if prefix == "w_" else "column")
+    return tensors
 
 
 def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "row") -> None:
@@ -74,21 +79,22 @@ def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "
     where
         File or argument, for the message.
     sites
-        k x width numbers of each site, by the name of its array.
+        Numbers of each site, by the name of its array: k x width, or width x k.
     line
-        Whether the named arrays have each vector as a "row" or a "column", for the message.
+        Whether each vector is a "row" or a "column".
     """
+    axis = 0 if line == "row" else 1
     first, *_ = sites.values()
-    for name, rows in sites.items():
-        if rows.dtype.kind != "f" or rows.ndim != 2 or not rows.size or len(rows) != len(first):
-            shape = rows.shape if line == "row" else rows.T.shape
-            raise ValueError(f"{where}: {name} is {rows.dtype} of shape {shape}, expected a unit vector in each {line}")
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    for name, values in sites.items():
+        if values.dtype.kind != "f" or values.ndim != 2 or not values.size or values.shape[axis] != first.shape[axis]:
+            found = f"{name} is {values.dtype} of shape {values.shape}"
+            raise ValueError(f"{where}: {found}, expected a unit vector in each {line}")
+        norms = np.linalg.norm(values.astype(np.float64), axis=1 - axis)
         wrong = ~(np.abs(norms - 1) < TOLERANCE) & ~((norms == 0) & (len(sites) > 1))  # also true for NaN
         if wrong.any():
             number = int(np.argmax(wrong))
             raise ValueError(f"{where}: {line} {number} of {name} has norm {norms[number]:.4g}, expected a unit vector")
-    absent = ~np.any([rows.any(axis=1) for rows in sites.values()], axis=0)
+    absent = ~np.any([values.any(axis=1 - axis) for values in sites.values()], axis=0)
     if absent.any():
         number = int(np.argmax(absent))
         raise ValueError(f"{where}: {line} {number} is zero at every site, expected a unit vector at one or more")

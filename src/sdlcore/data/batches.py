@@ -1,11 +1,11 @@
-"""Batches: the samples of a training's steps, from data of any kind.
+"""The batches of a training, and `BatchReader`, which reads those of stored samples in random order.
 
 Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
 decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number of its
 step, the seed and the data. So an interrupted training resumes with the same bits, and another call can read the steps
 after the training's last.
 
-`sdlcore.inputs.open_batches` makes `Batches` of every kind of data:
+`sdlcore.inputs.open_batches` returns the `Batches` of each input that `sdlcore.fit` takes:
 
 - arrays, .npy files and stores, in the random order of `BatchReader`;
 - a user's DataLoader, iterable or function of the step, in their own order (`sdlcore.data.loaders`);

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.data.anchors import Anchors, check_unit
+from sdlcore.data.anchors import Anchors, check_unit, read_directions
 from sdlcore.data.arrays import ROWS_AT_ONCE, Activations
 from sdlcore.data.pairs import site_columns, site_tensors, sites_in
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
-from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.text import listed, short_text
 from sdlcore.user_warnings import warn_at_call
 
@@ -266,13 +266,10 @@ def load_references(path: str | Path) -> References:
 
     ValueError, which names the file, if it is damaged, contains no references, or its columns are not unit vectors.
     """
-    _, tensors = read_with_checksum(path)
-    if "W_p" not in tensors:
-        raise ValueError(f"{path}: expected references (a tensor W_p), found {', '.join(sorted(tensors))}")
+    tensors = read_directions(path, "W_")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
     sites = sites_in(tensors, "W_")
-    check_unit(path, site_tensors("W_", [W.T for W in sites]), "column")
     return References(*sites, classes=tensors.get("classes"), class_names=names, centred=centred)
 
 
@@ -290,7 +287,7 @@ def as_references(values: Any, name: str) -> References:
     ``name`` is the argument's name in messages.
     """
     if isinstance(values, References):
-        check_unit(name, site_tensors("W_", [W.T for W in values.sites]), "column")
+        check_unit(name, site_tensors("W_", values.sites), "column")
         return values
     return References(*(w.T for w in _unit_rows(values, name)))
 
