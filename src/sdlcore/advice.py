@@ -109,7 +109,7 @@ class Advice:
         cost = self.cost(1e6)
         text = (
             f"This takes {self.settings['steps'] * self.seconds_per_step:.2g} s on this machine, and a million samples "
-            f"{cost['hours'] * 60:.2g} minutes and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
+            f"{cost['hours'] * 3600:.2g} s and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
             f"{cost['memory_gb']:.2g} GB of memory."
         )
         return "\n\n".join([table(cells), self.sentence, f"import sdlcore as sdl\n{self.call}", self.command, text])

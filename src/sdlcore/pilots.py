@@ -97,7 +97,8 @@ class Pilots:
             kind = dict(zip(("method", "lr", "n_q", "target", "steps", "seed"), key, strict=False))
             self.done[key] = kind | scores | {"seconds": time.monotonic() - began}
             if self.progress:
-                print(f"{name}, lr {lr:g}, {steps} steps: FVU {scores['fvu']:.3f}, L0 {scores['l0']:.1f}", flush=True)
+                measured = f"FVU {scores['fvu']:.3f}, L0 {scores['l0']:.1f}"
+                print(f"{name}, lr {lr:g}, {steps} steps, seed {seed}: {measured}", flush=True)
         return self.done[key]
 
     def extrapolated(self, row: dict[str, Any], size: Size, first: int, last: int, steps: int) -> dict[float, float]:

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import sdlcore as sdl
 from sdlcore.commands.main import main
@@ -140,9 +139,6 @@ def test_options_that_the_command_line_does_not_name_come_from_the_start(x, tmp_
     common = ["--steps", "1", "--batch-size", "128"]
     main(["fit", "x.npy", "--out", "same", "--start", "start", *common])
     main(["fit", "x.npy", "--out", "more", "--start=start", "--k", "8", "--no-bias", *common])
-    (tmp_path / "runs.yaml").write_text(yaml.safe_dump({"one": {"start": "start"}, "two": {"start": "start", "k": 2}}))
-    main(["fit-many", "x.npy", "--runs", "runs.yaml", "--out", "many", *common])
-    same, more, one, two = (sdl.load(name).coder.config for name in ("same", "more", "many/one", "many/two"))
+    same, more = (sdl.load(name).coder.config for name in ("same", "more"))
     assert (same.activation, same.k, same.n_q, same.bias) == ("topk", 4, 40, True)
     assert (more.activation, more.k, more.n_q, more.bias) == ("topk", 8, 40, False)
-    assert (one.k, one.n_q, two.k, two.n_q) == (4, 40, 2, 40)
