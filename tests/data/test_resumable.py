@@ -292,12 +292,14 @@ def test_columns_and_their_types_are_those_of_the_first_block_whatever_part_they
         assert store.read("references/small").dtype == np.int64
 
 
-def test_copying_blocks_takes_memory_for_a_few_of_them(tmp_path):
-    rows = np.ones((10_000, 512), np.float16)
+def test_writing_and_copying_rows_take_memory_for_a_few_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "MOST_BYTES", 2**20)
+    rows = np.ones((30_000, 512), np.float16)
+    tracemalloc.start()
     with resume_store(tmp_path / "s.h5", {}) as writer:
-        for block in np.split(rows, 10):
+        for block in np.split(rows, 60):
             writer.append(block)
-        tracemalloc.start()
+        assert len(list(writer.folder.glob("*.npz"))) == 20, "three blocks in each"
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 8 * 2**20 < rows.nbytes

@@ -1,8 +1,7 @@
 """Write activation stores that survive interruptions.
 
-An unfinished store is a hidden folder. It contains a file for each block of rows, and progress.json, which counts the
-blocks at the last commit. The next attempt writes the blocks after these again. At the end, all blocks are copied to an
-HDF5 file.
+An unfinished store is a hidden folder. It contains files of rows, and progress.json, which counts the files at the last
+commit. The next attempt writes the rows after these again. At the end, all files are copied to an HDF5 file.
 """
 
 import json
@@ -34,8 +33,10 @@ State = TypeVar("State", bound=Settings)
 LOCK_SECONDS = 10.0
 PROGRESS = "progress.json"
 TEXT = "text"
+MOST_BYTES = 2**24
+"""Rows that wait in memory for a commit are written once they take this much."""
 FEATURES = ("features/data", "features/indices", "features/indptr")
-"""The parts of a CSR matrix."""
+"""The parts of a CSR matrix. Unfinished stores have the lengths of rows instead of the bounds, so that blocks join."""
 
 
 class ResumableWriter:
@@ -61,7 +62,9 @@ class ResumableWriter:
         self._state: Any = None  # at the last commit
         self._kinds: dict[str, Any] = {}
         """Type and shape of a row of each column, as JSON."""
-        self._blocks, self._committed = 0, 0
+        self._waiting: list[dict[str, np.ndarray]] = []
+        """Columns of blocks that are in no file yet."""
+        self._files, self._committed = 0, 0
         self._take_over()
 
     def state(self, begin: State) -> State:
@@ -119,7 +122,8 @@ class ResumableWriter:
             features = scipy.sparse.csr_array(features, dtype=np.float32)
             index = self._kinds.get("features", _kind_of(features.indices))[0]
             kinds["features"], lengths["features"] = [index, [features.shape[1]]], features.shape[0]
-            parts = features.data, features.indices.astype(index), features.indptr.astype(np.int64)
+            data, indices = (part[: features.nnz] for part in (features.data, features.indices))
+            parts = data, indices.astype(index), np.diff(features.indptr).astype(np.int64)
             columns |= dict(zip(FEATURES, parts, strict=True))
         if len(set(lengths.values())) != 1:
             raise ValueError(f"{self._path}: columns of one block differ in length: {lengths}")
@@ -127,41 +131,52 @@ class ResumableWriter:
             raise ValueError(f"{self._path}: block has columns {kinds}, expected {self._kinds} as in the first block")
         for name, values in columns.items():
             if values.dtype == object:
-                texts = json.dumps([str(text) for text in values], ensure_ascii=False)
-                columns[name] = np.frombuffer(texts.encode(), np.uint8)
-        with self._block(self._blocks).open("wb") as file:
-            np.savez(file, **columns)  # type: ignore[arg-type]
+                lines = "".join(json.dumps(str(text), ensure_ascii=False) + "\n" for text in values)
+                columns[name] = np.frombuffer(lines.encode(), np.uint8)
+        # copied, since the caller may use the memory of a block for the next one
+        self._waiting.append({name: values.copy() for name, values in columns.items()})
         self._kinds = kinds
-        self._blocks += 1
-        self.rows += len(columns["input"])
+        self.rows += lengths["input"]
+        if sum(values.nbytes for block in self._waiting for values in block.values()) >= MOST_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the waiting blocks to a file."""
+        if self._waiting:
+            with self._file(self._files).open("wb") as file:
+                columns = {name: np.concatenate([block[name] for block in self._waiting]) for name in self._waiting[0]}
+                np.savez(file, **columns)  # type: ignore[arg-type]
+            self._files += 1
+            self._waiting = []
 
     def commit(self, state: Settings) -> None:
         """Save all rows appended so far, and the source's progress, which the next attempt gets from `state`.
 
         Without new rows, nothing is saved.
         """
-        if self._committed == self._blocks:
+        self._write()
+        if self._committed == self._files:
             return
-        for number in range(self._committed, self._blocks):
-            with self._block(number).open("rb+") as file:
+        for number in range(self._committed, self._files):
+            with self._file(number).open("rb+") as file:
                 os.fsync(file.fileno())
-        progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "blocks": self._blocks}
+        progress = {"identity": self._identity, "rows": self.rows, "kinds": self._kinds, "files": self._files}
         write_json(self.folder / PROGRESS, {**progress, "state": state.to_dict()})
-        self._committed = self._blocks
+        self._committed = self._files
 
     def _take_over(self) -> None:
         """Continue from the last commit of an earlier attempt at the same store, or start in an empty folder."""
         if (self.folder / PROGRESS).exists():
             with self._reading_progress():
                 content = json.loads((self.folder / PROGRESS).read_text("utf-8"))
-                identity, rows, kinds, blocks, state = (
-                    content[key] for key in ("identity", "rows", "kinds", "blocks", "state")
+                identity, rows, kinds, files, state = (
+                    content[key] for key in ("identity", "rows", "kinds", "files", "state")
                 )
-            # a block is missing if a kill interrupted the removal of the folder
-            is_whole = all(zipfile.is_zipfile(self._block(number)) for number in range(blocks))
+            # a file is missing if a kill interrupted the removal of the folder
+            is_whole = all(zipfile.is_zipfile(self._file(number)) for number in range(files))
             if is_whole and identity == self._identity:
                 self.rows, self._kinds, self._state = rows, kinds, state
-                self._blocks = self._committed = blocks
+                self._files = self._committed = files
                 log.info("%s: resuming from row %d", self._path, self.rows)
                 return
             why = "is damaged" if not is_whole else "was written with other settings or inputs"
@@ -170,7 +185,8 @@ class ResumableWriter:
         self.folder.mkdir()
 
     def finish(self) -> None:
-        """Copy the blocks to the store; `close` then removes them."""
+        """Copy the rows to the store; `close` then removes their files."""
+        self._write()
         if not self.rows:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         check_writable(self._path.parent)  # HDF5 crashes if it cannot write the beginning of a file
@@ -197,18 +213,19 @@ class ResumableWriter:
                 datasets[name].attrs["dtype"] = self._dtype
         texts: dict[str, list[str]] = {name: [] for name, (kind, _) in self._kinds.items() if kind == TEXT}
         features = []
-        for number in range(self._blocks):
-            with np.load(self._block(number)) as block:
+        for number in range(self._files):
+            with np.load(self._file(number)) as block:
                 for name, dataset in datasets.items():
                     values = block[name]
                     dataset[first : first + len(values)] = values
                     checksum.update(name, values)
                 first += len(values)
                 for name, column in texts.items():
-                    column += json.loads(block[name].tobytes())
+                    column += [json.loads(line) for line in block[name].tobytes().splitlines()]
                 if "features" in self._kinds:
-                    parts = [block[part] for part in FEATURES]
-                    features.append(scipy.sparse.csr_array(tuple(parts), (len(values), *self._kinds["features"][1])))
+                    data, indices, lengths = (block[part] for part in FEATURES)
+                    bounds, shape = np.concatenate([[0], lengths.cumsum()]), (len(lengths), *self._kinds["features"][1])
+                    features.append(scipy.sparse.csr_array((data, indices, bounds), shape))
         for name, column in texts.items():
             checksum.update(name, np.array(column, dtype=object))
             write_texts(file, name, column)
@@ -230,11 +247,11 @@ class ResumableWriter:
             checksum.update(name, part)
 
     def close(self) -> None:
-        """Remove the blocks if there is no commit to resume from."""
+        """Remove the files if there is no commit to resume from."""
         if not (self.folder / PROGRESS).exists():
             shutil.rmtree(self.folder)
 
-    def _block(self, number: int) -> Path:
+    def _file(self, number: int) -> Path:
         return self.folder / f"{number}.npz"
 
 
