@@ -108,8 +108,8 @@ class Advice:
             cells.append([row["method"], lr, str(row["n_q"]), f"{row['l0']:.1f}", fvu, interval, *others])
         cost = self.cost(1e6)
         text = (
-            f"This takes {self.settings['steps'] * self.seconds_per_step:.2g} s on this machine, and a million samples "
-            f"{cost['hours'] * 3600:.2g} s and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
+            f"This takes {self.settings['steps'] * self.seconds_per_step:.1f} s on this machine, and a million samples "
+            f"{cost['hours'] * 3600:.1f} s and {cost['disk_gb']:.2g} GB on disk. Weights, gradients and Adam take "
             f"{cost['memory_gb']:.2g} GB of memory."
         )
         return "\n\n".join([table(cells), self.sentence, f"import sdlcore as sdl\n{self.call}", self.command, text])
@@ -175,8 +175,9 @@ def suggest(
     ValueError
         If x has under 100 samples, a method is unknown, or ``out`` already contains advice.
     """
-    if not methods or set(methods) - set(METHODS):
-        raise ValueError(f"methods is {list(methods)}, expected some of {', '.join(METHODS)}")
+    if not methods or (unknown := set(methods) - set(METHODS)):
+        found = f"there is no {min(unknown)}" if methods else "none is given"
+        raise ValueError(f"methods: {found}; expected some of {', '.join(METHODS)}")
     folder = None if out is None else user_path(out, "out")
     if folder is not None:
         if (folder / PILOTS).exists():

@@ -292,7 +292,10 @@ def test_chats_give_rows_of_the_chosen_roles(lm: Any, tmp_path: Path):
     with sdl.extract(lm, chats, out=tmp_path / "some.h5", roles=["assistant"], **call) as again:
         assert again.rows == some.rows
     for options, message in [
-        ({"roles": ["asistant"]}, "the texts: no message has the role asistant, only assistant, user; correct roles"),
+        (
+            {"roles": ["asistant"]},
+            "no message has the role asistant, only assistant, user; set roles to some of these",
+        ),
         ({"roles": "user", "tokens": "last"}, "roles chooses tokens, but tokens is last, a row for each document"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -69,8 +69,8 @@ def reencode(
     l0
         Mean number of active latents of a sample. None for the L0 of the codes (jumprelu), or the dictionary's k.
     steps
-        Number of steps. Each reads one batch. Of an array or a store, a batch is 1,024 samples, or a fifth of them if
-        there are fewer than 5,120.
+        Number of steps. Each reads one batch. Batches of an array or a store have 1,024 samples, or a fifth of the
+        samples if there are fewer than 5,120.
     seed
         Seed of the order of samples.
     device

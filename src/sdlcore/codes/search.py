@@ -65,10 +65,10 @@ def search(
         Number of steps of omp, and so the largest number of active latents of a sample; None for four times ``l0``, or
         the dictionary's k without ``l0``.
     l0
-        Mean number of active latents of a sample, for omp. A search then ends when no latent's
-        product with the residual exceeds a threshold, which suits samples that differ in their number of features. A
-        warning names the L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps, or
-        fewer for a sample whose residual has no product above a hundred-thousandth of the sample's norm.
+        Mean number of active latents of a sample, for omp. A search then ends when no latent's product with the
+        residual exceeds a threshold, which suits samples that differ in their number of features. A warning names the
+        L0 reached if no threshold reaches ``l0``, as with repeated samples. None for k steps; a sample stops earlier if
+        no product exceeds 1e-5 of its norm.
     n_samples
         Number of samples to use, from the first of ``x`` on; None for 65,536. Batches give no more than that, and
         ``l0`` uses at most 8,192.

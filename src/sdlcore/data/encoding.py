@@ -18,8 +18,8 @@ from sdlcore.settings import Json
 def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
     """Convert rows of a site (B x dimension) to their stored form; bfloat16 is the uint16 of its bits.
 
-    `StoreError` if a row contains NaN or infinity, or numbers that overflow; or if it is not zero and becomes zero, as
-    numbers below 3e-8 do in float16. The message names ``name`` and the row, counted from ``first``.
+    `StoreError` if a row contains NaN, infinity or numbers that overflow, or if a nonzero row becomes zero, as numbers
+    below 3e-8 do in float16. The message names ``name`` and the row, counted from ``first``.
     """
     with np.errstate(over="ignore"):  # infinity is refused below
         stored = np.ascontiguousarray(values, dtype=np.float32 if dtype == "bfloat16" else dtype)

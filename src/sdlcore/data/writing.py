@@ -64,6 +64,8 @@ class ResumableWriter:
         """Type and shape of a row of each column, as JSON."""
         self._waiting: list[dict[str, np.ndarray]] = []
         """Columns of blocks that are in no file yet."""
+        self._bytes = 0
+        """Bytes of the waiting blocks."""
         self._files, self._committed = 0, 0
         self._take_over()
 
@@ -137,7 +139,8 @@ class ResumableWriter:
         self._waiting.append({name: values.copy() for name, values in columns.items()})
         self._kinds = kinds
         self.rows += lengths["input"]
-        if sum(values.nbytes for block in self._waiting for values in block.values()) >= MOST_BYTES:
+        self._bytes += sum(values.nbytes for values in columns.values())
+        if self._bytes >= MOST_BYTES:
             self._write()
 
     def _write(self) -> None:
@@ -147,7 +150,7 @@ class ResumableWriter:
                 columns = {name: np.concatenate([block[name] for block in self._waiting]) for name in self._waiting[0]}
                 np.savez(file, **columns)  # type: ignore[arg-type]
             self._files += 1
-            self._waiting = []
+            self._waiting, self._bytes = [], 0
 
     def commit(self, state: Settings) -> None:
         """Save all rows appended so far, and the source's progress, which the next attempt gets from `state`.

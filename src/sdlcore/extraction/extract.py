@@ -155,7 +155,7 @@ def extract(
         text = TokenisedText(opened_text(inputs, text_options), tokenizer, length, batch_size, bos, roles)
         reading = _text(model, text, tokens, drop, checked("outlier_norm", float, outlier_norm))
         if max_rows is None and text.name.startswith(DATASET):
-            raise ValueError(f"{text.name}: max_tokens is missing, the number of rows to extract from a data set")
+            raise ValueError(f"{text.name}: set max_tokens, the number of rows to extract from a data set")
     else:
         reading = _ready(model, inputs, tokens)
     settings = {"rows": tokens, "max_tokens": max_rows, "batch_size": batch_size, **reading.settings}

@@ -103,8 +103,8 @@ def fill_stores(
 ) -> list[Any]:
     """Fill stores in one pass of the model over its inputs, and return the progress of each.
 
-    The files, the keys of ``stores``, appear when ``stack`` is closed. The pass begins at the
-    earliest progress of the stores. ``show`` is called after each batch, with `Call.origin` and the number of rows of
+    ``stores`` maps files to plans. The files appear when ``stack`` is closed. The pass begins at the earliest progress
+    of the stores. ``show`` is called after each batch, with `Call.origin` and the number of rows of
     the first store. SourceError if the inputs give fewer than ``max_rows`` rows, or none.
     """
     fillings = []
@@ -169,10 +169,10 @@ def item_plans(
     labels: np.ndarray | None = None,
     class_names: list[str] | None = None,
 ) -> list[StorePlan]:
-    """Return the plan of a store with the rows of all items, for each group of places (column -> place).
+    """Return a plan for each group of places (column -> place). Its store has the rows of all items.
 
     ``name`` is the reference that names the item of a row, and ``names`` its value for each item, or None for the
-    item's number. If an item has several rows, by ``tokens``, another reference is the index of the row in it.
+    item's number. If an item has several rows, another reference is the index of the row in it.
     ``labels`` are the classes of the items.
     """
 

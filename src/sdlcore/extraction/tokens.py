@@ -141,7 +141,7 @@ class TokenisedText:
         if self.roles is not None and found and not place and found.isdisjoint(self.roles):
             raise SourceError(
                 f"{self.name}: no message has the role {' or '.join(self.roles)}, only {', '.join(sorted(found))}; "
-                "correct roles"
+                "set roles to some of these"
             )
 
     def _ids(self, text: str) -> np.ndarray:

@@ -19,7 +19,7 @@ def contrast(inputs: TermInputs) -> Tensor:
     S_ij is the cosine, or the inner product, of the first latents of both tokens. H is the cross-entropy of the rows'
     softmax with the identity (Bhalla et al. 2025, arXiv 2511.05541; InfoNCE). So each token should find its own
     neighbour in the batch, and each neighbour its token. The paper trains a Matryoshka BatchTopK with the prefixes n_q
-    / 5 and n_q, and compares the first prefix. Here is what differs from the authors' code
+    / 5 and n_q, and compares the first prefix. Differences from the authors' code
     (AI4LIFE-GROUP/temporal-saes):
 
     - The code compares by inner products. Descriptions of the paper name cosines, the default here. Neither has a
