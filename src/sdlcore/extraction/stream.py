@@ -43,7 +43,7 @@ from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import KEPT, RowKinds, TokenisedText, Tokens
 from sdlcore.random_streams import stream as random_stream
 from sdlcore.settings import checked
-from sdlcore.storage.files import sha256_of, write_json
+from sdlcore.storage.files import remove_leftovers, sha256_of, write_json
 from sdlcore.storage.parsing import parsing
 
 log = logging.getLogger(__name__)
@@ -363,3 +363,4 @@ def open_language_stream(
     yield TrainingRows(tuple(recipe["widths"]), lambda step: make_pair(request.pair, *rows(step)), rows.first_rows)
     if group is None or not dist.get_rank():
         marks.unlink(missing_ok=True)
+        remove_leftovers(marks, days=0)  # of a process that was killed while it wrote them
