@@ -14,7 +14,7 @@ Device: TypeAlias = str
 def choose_device(device: Device | torch.device) -> torch.device:
     """Return the torch device: ``cpu``, ``cuda``, ``auto`` (CUDA if torch sees a GPU, else the CPU), ``cuda:1``, ...
 
-    If torchrun started several processes on this machine, each gets its own GPU. A numbered GPU, and the GPU of a
+    Under torchrun, each process gets a GPU of its own. A numbered GPU, and the GPU of a
     process, become the current one of this thread, on which kernels run.
 
     Raises
@@ -36,7 +36,7 @@ def choose_device(device: Device | torch.device) -> torch.device:
     if own and own not in map(str, range(torch.cuda.device_count())):
         raise ValueError(
             f"device: there is no cuda:{own}, since torch sees {torch.cuda.device_count()} GPUs, counted from cuda:0; "
-            "choose another, start one process for each GPU, or set device to cpu"
+            + ("choose another" if number else "start one process for each GPU")
         )
     if own:
         torch.cuda.set_device(int(own))

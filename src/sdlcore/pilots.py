@@ -171,7 +171,7 @@ def pilot_samples(x: Any) -> tuple[np.ndarray, np.ndarray]:
         samples = batches.samples or batches.begin(Request("sae", 0, 0, steps=10**6)).sample()
         number = samples.rows
         if number < 100:
-            raise ValueError(f"x contains {number} samples, expected at least 100, of which a tenth is held out")
+            raise ValueError(f"x contains {number} samples, expected at least 100; a tenth of them is held out")
         held_out = min(TEST_ROWS, number // 10)
         train = samples.read("input", 0, min(TRAIN_ROWS, number - held_out))
         test = samples.read("input", number - held_out, number)

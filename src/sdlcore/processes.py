@@ -17,17 +17,17 @@ class Processes:
     size = 1
 
     def counts(self, n: int) -> list[int]:
-        """Return the numbers ``n`` of all processes."""
+        """Return a whole number from each process, where this one gives ``n``."""
         return [n]
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean over processes, without gradients."""
         return x
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over processes."""
 
-    def least(self, x: Tensor) -> Tensor:
+    def minimum(self, x: Tensor) -> Tensor:
         """Return the minimum over processes, element by element."""
         return x
 

@@ -31,7 +31,11 @@ def test_numbers_keep_their_meaning(layer):
 @pytest.mark.parametrize(
     ("layer", "place", "message"),
     [
-        ("12", None, "layer is '12', expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with"),
+        (
+            "12",
+            None,
+            "layer is '12', expected a block, counted from 1, or a name such as model.layers.11, blocks.11",
+        ),
         ("blocks.3.attn.hook_z", None, "layer is 'blocks.3.attn.hook_z', expected"),
         ("blocks.3.hook_mlp_out", "residual", "names the place mlp_output, but the place is residual; name it once"),
         (("blocks.1.hook_mlp_out", "model.layers.2"), None, "names different places in different blocks"),

@@ -88,7 +88,7 @@ def check_unit(where: str | Path, sites: Mapping[str, np.ndarray], line: str = "
     for name, values in sites.items():
         if values.dtype.kind != "f" or values.ndim != 2 or not values.size or values.shape[axis] != first.shape[axis]:
             found = f"{name} is {values.dtype} of shape {values.shape}"
-            raise ValueError(f"{where}: {found}, expected a unit vector in each {line}")
+            raise ValueError(f"{where}: {found}, expected a unit vector in each {line}, and as many at every site")
         norms = np.linalg.norm(values.astype(np.float64), axis=1 - axis)
         wrong = ~(np.abs(norms - 1) < TOLERANCE) & ~((norms == 0) & (len(sites) > 1))  # also true for NaN
         if wrong.any():

@@ -1,4 +1,4 @@
-"""The batches of a training, and `BatchReader`, which reads those of stored samples in random order.
+"""The batches of a training, and `BatchReader`, which reads batches of stored samples in random order.
 
 Step s of a training reads a batch of B samples: x_p (B x n_p), which the encoder reads, and x_r (B x n_r), which the
 decoder writes. `sdlcore.data.pairs` makes both from the sites of the samples. A batch depends only on the number of its

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sdlcore.data.encoding import new_file, write_header, write_texts
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.stored_form import new_file, write_header, write_texts
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
@@ -38,8 +38,10 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     with ExitStack() as stack:
         shards = [stack.enter_context(ActivationStore(path)) for path in paths]
         for shard in shards:
-            if shard.shards or shard.features() is not None:
-                raise StoreError(f"{shard.path}: is an index itself or contains ground-truth features")
+            if shard.shards:
+                raise StoreError(f"{shard.path}: is an index; give the paths of its shards")
+            if shard.features() is not None:
+                raise StoreError(f"{shard.path}: contains ground-truth features, which an index cannot join")
             for what, value, expected in (
                 ("columns", shard.columns(), shards[0].columns()),
                 ("dimensions", shard.widths, shards[0].widths),

@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.encoding import Checksum, abandon, encode, new_file, write_header, write_texts
 from sdlcore.data.pairs import is_site, site_column
 from sdlcore.data.reading import REFERENCES, VERSION, chunk_rows
+from sdlcore.data.stored_form import Checksum, abandon, new_file, to_stored, write_header, write_texts
 from sdlcore.errors import StoreError
 from sdlcore.identity import NUMBERS, RECORDED
 from sdlcore.settings import Json, Settings, StoredPrecision, checked
@@ -111,7 +111,7 @@ class ResumableWriter:
             name = site_column(site)
             if np.ndim(values) != 2:
                 raise ValueError(f"{name} has shape {np.shape(values)}, expected samples x dimension")
-            columns[name] = encode(f"{self._path}: {name}", np.asarray(values), self._dtype, self.rows)
+            columns[name] = to_stored(f"{self._path}: {name}", np.asarray(values), self._dtype, self.rows)
         if labels is not None:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, column in (references or {}).items():

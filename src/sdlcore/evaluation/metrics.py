@@ -33,7 +33,7 @@ RECOVERY = re.compile(
     r"(?P<alone>anchors_only_)?(?P<measure>gt_recovery|mip)_(?P<side>encoder|decoder)(?P<match>_raw|_pattern)?"
     r"(_site(?P<site>\d+))?(?P<features>_anchored|_unanchored|_rarest|)(?P<strict>_tau95)?"
 )
-"""Names of recovery and MIP: they list what is compared with which features, and how."""
+"""Form of the names of recovery and MIP, such as gt_recovery_encoder_site1_unanchored_tau95."""
 
 
 @dataclass(frozen=True)

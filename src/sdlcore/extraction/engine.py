@@ -56,7 +56,7 @@ class Items(NamedTuple):
 class Batch(NamedTuple):
     """The activations from one pass."""
 
-    tokens: Any
+    origin: Any
     """`Call.origin`."""
     values: dict[Any, np.ndarray]
     """N x D activations at each place."""
@@ -85,7 +85,7 @@ def activations(
     batch: Batch
 
     def see(name: Any, x: Tensor) -> None:
-        x_ND = rows(x, batch.tokens)
+        x_ND = rows(x, batch.origin)
         # copied, since the model may change its activations in place
         batch.values[name] = x_ND.to(precision, copy=True).cpu().numpy()
         batch.norms[name] = norms_of(x_ND).cpu().numpy()
@@ -214,7 +214,7 @@ def median_norms(model: nn.Module, text: TokenisedText, points: Mapping[T, Point
     contexts = islice(text.contexts(share=WHOLE), math.ceil(MEDIAN_ROWS / text.context_length))
     norms: dict[T, list[np.ndarray]] = {name: [] for name in points}
     for batch in read_contexts(model, points, contexts, text.contexts_per_batch):
-        mask = ordinary.of(batch.tokens, batch.norms) == KEPT
+        mask = ordinary.of(batch.origin, batch.norms) == KEPT
         for name, values in batch.norms.items():
             norms[name].append(values[mask])
     if not any(len(part) for parts in norms.values() for part in parts):

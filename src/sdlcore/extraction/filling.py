@@ -169,7 +169,7 @@ def item_plans(
     labels: np.ndarray | None = None,
     class_names: list[str] | None = None,
 ) -> list[StorePlan]:
-    """Return a plan for each group of places (column -> place). Its store has the rows of all items.
+    """Return the plan of a store with the rows of all items, for each group of places (column -> place).
 
     ``name`` is the reference that names the item of a row, and ``names`` its value for each item, or None for the
     item's number. If an item has several rows, another reference is the index of the row in it.
@@ -177,7 +177,7 @@ def item_plans(
     """
 
     def choose(_: ItemProgress, batch: Batch, max_rows: int | None) -> Chosen:
-        items: Items = batch.tokens
+        items: Items = batch.origin
         rows = len(next(iter(batch.values.values()), ()))
         each = rows // max(1, len(items.indices))
         item_N = np.repeat(np.asarray(items.indices, dtype=np.int64), each)[:max_rows]

@@ -102,7 +102,7 @@ def text_plans(
 
 def _choose_tokens(kinds: RowKinds, last: TokenProgress, batch: Batch, max_rows: int | None) -> Chosen:
     """Choose the kept tokens of a batch of contexts."""
-    tokens: Tokens = batch.tokens
+    tokens: Tokens = batch.origin
     kind_N = kinds.of(tokens, batch.norms)
     indices = np.flatnonzero(kind_N == KEPT)[:max_rows]
     if max_rows == len(indices):  # tokens after the last row are neither used nor counted
@@ -204,7 +204,7 @@ def write_language_stores(
     text
         A text, as for `opened_text`.
     stores
-        train and test, or one of them if ``part`` is given -> file to write.
+        Split (train or test) -> file to write. With ``part``, only one split.
     part
         Number of this part, from 0, and the number n of parts of the training store; None for whole stores. Independent
         jobs write the n training parts and the evaluation store. Job i reads documents i, i + n + 1 and so on, so no

@@ -135,8 +135,8 @@ def read_name(name: str) -> tuple[int, str]:
     if match := _MODULE.fullmatch(name):
         return int(match[1]) + 1, "residual" if match[2] is None else f"block.{match[2]}:output"
     raise ValueError(
-        f"layer is {name!r}, expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with one of "
-        f"{', '.join(_SITES)}; {', '.join(SHORT)} with .INDEX; or a module of transformers, such as model.layers.11"
+        f"layer is {name!r}, expected a block, counted from 1, or a name such as model.layers.11, "
+        f"blocks.11.hook_resid_post or resid_post.11 (also {', '.join(name for name in SHORT if name != 'resid_post')})"
     )
 
 

@@ -168,7 +168,7 @@ class TextStream:
             before, is_whole = row, (place, position) == (self._first_place, 0)
             for tokens, batch in self._passes(place, position):
                 indices = self._kept(tokens, {} if batch is None else batch.norms)
-                if -row % self.rows < len(indices):  # a buffer begins with one of these rows
+                if -row % self.rows < len(indices):  # a buffer begins within this batch
                     self._remember(_Mark(row, place, position))
                 if row + len(indices) > wanted:
                     taken = indices[max(0, wanted - row) :]

@@ -108,7 +108,9 @@ def opened_solve(
             check_finite_start(first.coder)
             n_r = sum(pair_sites(config.pair, *batches.widths)[1])
             if first.W_dec.shape[1] != n_r:
-                raise ValueError(f"start writes {first.W_dec.shape[1]} dimensions, but the inputs have {n_r}")
+                raise ValueError(
+                    f"start writes {first.W_dec.shape[1]} dimensions, but the inputs have {n_r}; give another start"
+                )
         facts = provenance_of("solve", config, seed, torch.device("cpu"), batches, first, directions)
         atoms = None if first is None else first.W_dec.cpu()
         watched = None if directions is None else watch_directions(directions.sites, config.pair)

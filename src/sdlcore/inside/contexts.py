@@ -71,9 +71,9 @@ def tokens_of_model(
     Close the generator, since its hooks stay in the model until it ends.
     """
     for batch in read_contexts(stack.model, stack.points(sites), contexts, contexts_per_batch):
-        mask = kinds.of(batch.tokens, batch.norms) == KEPT
+        mask = kinds.of(batch.origin, batch.norms) == KEPT
         x_p, _ = make_pair(coder.config.pair, *in_order({name: x[mask] for name, x in batch.values.items()}))
-        yield encode_rows(coder, x_p), np.stack([getattr(batch.tokens, name).ravel()[mask] for name in WHERE], axis=1)
+        yield encode_rows(coder, x_p), np.stack([getattr(batch.origin, name).ravel()[mask] for name in WHERE], axis=1)
 
 
 def codes_in_documents(

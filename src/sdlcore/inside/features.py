@@ -192,7 +192,7 @@ def features_of(
     in_interval: int,
     once: bool,
 ) -> list[Feature]:
-    """Return the statistics of M latents from their codes (N x M), with indices of rows in the place of contexts.
+    """Return the statistics of M latents from their codes (N x M). Their examples are indices of rows.
 
     ``groups`` are the documents or images of the N rows, and ``rows`` counts all rows that were read. Up to ``number``
     rows have the largest activations, each of another group; `lower_fifths` describes the others.

@@ -335,7 +335,7 @@ def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens],
     points = reader.stack.points(sites)
     with closing(read_contexts(reader.stack.model, points, contexts, reader.text.contexts_per_batch)) as batches:
         for batch in batches:
-            rows_BR = batch.values[column][kinds.of(batch.tokens, batch.norms) == KEPT]
+            rows_BR = batch.values[column][kinds.of(batch.origin, batch.norms) == KEPT]
             total_R = total_R + torch.from_numpy(rows_BR).double().sum(0)
             rows += len(rows_BR)
     return (total_R / max(rows, 1)).float()

@@ -176,7 +176,7 @@ class LargestPerBatch(Search):
             yield self._MARGIN * self.edge
         sample = pre_BQ.sample_rows(max(1, B // self._SAMPLES))
         place = min(sample.numel(), int(1.5 * n_entries / self.processes.size * len(sample) / B) + 4)
-        guess = self.processes.least(sample.flatten().topk(place).values[-1])
+        guess = self.processes.minimum(sample.flatten().topk(place).values[-1])
         if guess > 0:
             yield guess
         yield pre_BQ.product.b.new_zeros(())

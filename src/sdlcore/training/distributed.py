@@ -37,11 +37,11 @@ class Several(Processes):
         dist.all_reduce(summed)
         return summed / self.size
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
             dist.all_reduce(tensor)
 
-    def least(self, x: Tensor) -> Tensor:
+    def minimum(self, x: Tensor) -> Tensor:
         least = x.clone()
         dist.all_reduce(least, dist.ReduceOp.MIN)
         return least

@@ -89,7 +89,7 @@ class TrainingStep:
         self._schedule(step)
         metrics, firings_Q = self._gradients(x_BP, x_BR, step)
         if self.processes.size > 1:
-            self.processes.add([firings_Q, *(p.grad for p in self.trained if p.grad is not None)])
+            self.processes.sum_in_place([firings_Q, *(p.grad for p in self.trained if p.grad is not None)])
             self.kernels.gradient_norms.clear()  # the known norms cover only this process's part
             over_all = self.processes.mean(torch.stack([value.double() for value in metrics.values()]))
             metrics = dict(zip(metrics, over_all, strict=True))

@@ -44,7 +44,7 @@ class BatchTopK(Selecting):
         latents = torch.relu(pre)
         if self.training:
             smallest = support.smallest_positive(latents.detach())
-            self._follow(self.batch_search.processes.least(smallest))
+            self._follow(self.batch_search.processes.minimum(smallest))
         return latents
 
     def _learned(self) -> Tensor:

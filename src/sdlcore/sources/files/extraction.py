@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.data.encoding import encode
+from sdlcore.data.stored_form import to_stored
 from sdlcore.data.writing import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.identity import provenance
@@ -74,7 +74,7 @@ def _write(
             stop = min(start + BLOCK_ROWS, rows)
             block = {column: array.read(start, stop) for column, array in arrays.items()}
             for column in block.keys() - {"labels"}:
-                encode(arrays[column].name, block[column], dtype, start)  # an error names the row in its file
+                to_stored(arrays[column].name, block[column], dtype, start)  # an error names the row in its file
             places = np.flatnonzero(chosen(start, stop))
             if len(places):
                 columns = {column: values[places] for column, values in block.items()}

@@ -15,7 +15,7 @@ from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 
 
-def encode(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
+def to_stored(name: str, values: np.ndarray, dtype: str, first: int) -> np.ndarray:
     """Convert rows of a site (B x dimension) to their stored form; bfloat16 is the uint16 of its bits.
 
     `StoreError` if a row contains NaN, infinity or numbers that overflow, or if a nonzero row becomes zero, as numbers
