@@ -38,14 +38,14 @@ def test_only_activations_with_k_and_rows_that_can_be_redrawn_are_resampled_by_d
     ],
 )
 def test_given_settings_are_those_that_differ_from_the_defaults(settings):
-    given = Config.from_dict(settings).given()
+    given = Config.from_dict(settings).non_defaults()
     assert given == settings | {"resample_every": 50 if "k" in settings else None}
     assert Config.from_dict(given) == Config.from_dict(settings)
 
 
 def test_resampling_is_given_always_since_its_default_hangs_on_other_settings():
     config = Config.from_dict({"activation": "relu", "resample_every": 50})
-    assert Config.from_dict(config.given()) == config
+    assert Config.from_dict(config.non_defaults()) == config
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation(
     soft()
     config = Config.from_dict({"activation": "soft", "k": 3, "n_q": 8, "shrink": 1, "sizes": [4]})
     assert config.model_extra == {"shrink": 1, "sizes": (4,), "mode": "fast", "most": None}
-    assert config.given()["shrink"] == config.to_dict()["shrink"] == 1
+    assert config.non_defaults()["shrink"] == config.to_dict()["shrink"] == 1
     assert Config.from_dict(config.to_dict()) == config
     assert config.selects
     sigma = make_sigma(config.model)
@@ -134,7 +134,7 @@ def test_a_class_has_the_settings_of_its_base_with_its_own_defaults_and_no_const
 def test_a_run_has_the_settings_of_the_built_in_activation_that_a_plugin_extends():
     activation("own_jump")(type("OwnJump", (JumpReLU,), {"__module__": __name__}))
     narrow, wide = (Config.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5))
-    assert narrow.given() != wide.given()
+    assert narrow.non_defaults() != wide.non_defaults()
     assert make_sigma(narrow.model).relative_bandwidth == 0.3
 
 
@@ -142,7 +142,7 @@ def test_a_run_without_the_plugin_has_none_of_its_settings():
     before = Config.from_dict({"activation": "topk", "k": 3})
     soft()
     assert Config.from_dict({"activation": "topk", "k": 3}) == before
-    assert Config.from_dict({"activation": "topk", "k": 3, "shrink": 2}).given() == before.given()
+    assert Config.from_dict({"activation": "topk", "k": 3, "shrink": 2}).non_defaults() == before.non_defaults()
     assert before.to_dict().keys() == Config().to_dict().keys()
 
 

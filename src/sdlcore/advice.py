@@ -200,7 +200,7 @@ def suggest(
     ranked = trial.ranked(kinds, size, first)
     half = ranked[: math.ceil(len(ranked) / 2)]
     half += [next(kind for kind in ranked if kind[0] == name) for name in methods if name not in dict(half)]
-    share = SHARES[1] * trial.left(budget)
+    share = SHARES[1] * trial.remaining(budget)
     second = min(plan(share, sum(trial.seconds_per_step(name) for name, _ in half)), 3 * first)
     ranked = trial.ranked(half, size, second)
     rates = dict(reversed(ranked))  # the best of each method, which comes last
@@ -208,7 +208,7 @@ def suggest(
     names = list(dict.fromkeys([*order[:FINALISTS], *(["topk"] if "topk" in order else [])]))
     relative_cost = sum(n_q for n_q, _ in sizes) / size[0]
     pace = len(SEEDS) * relative_cost * sum(map(trial.seconds_per_step, names)) + trial.seconds_per_step(names[0])
-    last = plan(trial.left(budget), pace)
+    last = plan(trial.remaining(budget), pace)
 
     rows = [trial.row(name, rates[name], each, last) for each in sizes for name in names]
     best = min(rows[: len(names)], key=lambda row: (row["l0"] > NEAR * row["target"], row["fvu"]))

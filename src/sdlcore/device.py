@@ -30,14 +30,14 @@ def choose_device(device: Device | torch.device) -> torch.device:
         raise ValueError("device is cuda, but torch sees no GPU; set device to cpu or auto")
     if kind == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    own = os.environ.get("LOCAL_RANK", number)
-    if number and number != own:
-        raise ValueError(f"device is {device}, but torchrun gives this process cuda:{own}; set device to cuda")
-    if own and own not in map(str, range(torch.cuda.device_count())):
+    index = os.environ.get("LOCAL_RANK", number)
+    if number and number != index:
+        raise ValueError(f"device is {device}, but torchrun gives this process cuda:{index}; set device to cuda")
+    if index and index not in map(str, range(torch.cuda.device_count())):
         raise ValueError(
-            f"device: there is no cuda:{own}, since torch sees {torch.cuda.device_count()} GPUs, counted from cuda:0; "
+            f"device: there is no cuda:{index}: torch sees {torch.cuda.device_count()} GPUs, counted from cuda:0; "
             + ("choose another" if number else "start one process for each GPU")
         )
-    if own:
-        torch.cuda.set_device(int(own))
+    if index:
+        torch.cuda.set_device(int(index))
     return torch.device(f"cuda:{number}" if number else "cuda")

@@ -64,12 +64,12 @@ def identity(
 ) -> dict[str, Any]:
     """Return the identity of a run, as JSON holds it.
 
-    ``settings`` are the settings that differ from their defaults (`sdlcore.settings.Settings.given`). ``inputs``
+    ``settings`` are the settings that differ from their defaults (`sdlcore.settings.Settings.non_defaults`). ``inputs``
     contains a digest or a description of each input by name, None for an input that the run lacks; ``plugins``
     contains digests of the plugins' files.
     """
-    given = {name: digest for name, digest in (inputs or {}).items() if digest is not None}
-    parts = {"settings": settings, "seed": seed, "inputs": given, "plugins": plugins}
+    digests = {name: digest for name, digest in (inputs or {}).items() if digest is not None}
+    parts = {"settings": settings, "seed": seed, "inputs": digests, "plugins": plugins}
     parts = {name: part for name, part in parts.items() if part not in (None, {})}
     run: dict[str, Any] = json.loads(json.dumps({"stage": stage, "number": NUMBERS[stage], **parts}))
     return run
@@ -80,21 +80,23 @@ def provenance(**facts: Any) -> dict[str, Any]:
     return {**facts, "versions": dict(_versions()), "package": _digest_of_package()}
 
 
-def require_same(place: str | Path, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise `SourceError` if the provenance ``made`` of a file or a folder has another identity than the one ``asked``.
+def require_same(place: str | Path, recorded: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a file or a folder ``recorded`` another identity than the one ``requested``.
 
-    The message names the first difference, with both values. The value of a setting at its default comes from the
-    provenance, which contains all settings.
+    Both arguments are provenances. The message names the first difference, with both values. The value of a setting at
+    its default comes from the provenance, which contains all settings.
     """
-    runs = [_leaves(facts.get(ENTRY, {})) for facts in (made, asked)]
+    runs = [_leaves(facts.get(ENTRY, {})) for facts in (recorded, requested)]
     missing = object()  # None is the value of some settings
     paths = {**runs[1], **runs[0]}
     path = next((path for path in paths if runs[0].get(path, missing) != runs[1].get(path, missing)), None)
     if path is None:
         return
-    values = [{**_leaves(facts), **run}.get(path, "missing") for run, facts in zip(runs, (made, asked), strict=True)]
+    values = [
+        {**_leaves(facts), **run}.get(path, "missing") for run, facts in zip(runs, (recorded, requested), strict=True)
+    ]
     was, now = map(short_text, values)
-    key = f"NUMBERS[{asked[ENTRY]['stage']!r}]" if path == ("number",) else ".".join(path).removeprefix("settings.")
+    key = f"NUMBERS[{requested[ENTRY]['stage']!r}]" if path == ("number",) else ".".join(path).removeprefix("settings.")
     kind = "file" if Path(place).is_file() else "folder"
     difference = f"{key} is {was}, here {now}"
     raise SourceError(f"{place} belongs to another run: {difference}. Delete it, or choose another {kind}.")
@@ -107,18 +109,18 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
     return {place: leaf for key, part in value.items() for place, leaf in _leaves(part, (*path, key)).items()}
 
 
-def log_other_computer(place: str | Path, made: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def log_other_computer(place: str | Path, recorded_facts: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Log the versions, the device and the code that computed a run, where they differ from those here."""
-    recorded = made.get("versions")
+    recorded = recorded_facts.get("versions")
     versions = recorded if isinstance(recorded, dict) else {}
     others = [
         f"{name} {versions[name]} (here {now})"
         for name, now in here["versions"].items()
         if versions.get(name, now) != now
     ]
-    if made.get("device") != here.get("device"):
-        others.append(f"device {made.get('device')} (here {here.get('device')})")
-    if made.get("package") != here["package"]:
+    if recorded_facts.get("device") != here.get("device"):
+        others.append(f"device {recorded_facts.get('device')} (here {here.get('device')})")
+    if recorded_facts.get("package") != here["package"]:
         others.append("other code of sdlcore")
     if others:
         log.warning(

@@ -63,19 +63,22 @@ class Judgement:
         """Return both tables with a legend."""
         nulls, score = self.scores.nulls, BENCHES[self.bench].score
         columns = {"value": self.scores.metrics, **nulls}
-        shown = [[name, *(number(column[name]) for column in columns.values())] for name in SHOWN]
-        lines = [f"{self.bench}, seed {self.seed}, {TEST_SAMPLES} test samples", table([["score", *columns], *shown])]
+        score_rows = [[name, *(number(column[name]) for column in columns.values())] for name in SHOWN]
+        lines = [
+            f"{self.bench}, seed {self.seed}, {TEST_SAMPLES} test samples",
+            table([["score", *columns], *score_rows]),
+        ]
         lines += ["directions, samples: untrained dictionaries", ""]
         if (self.scores[score] or 0) <= (nulls["directions"][score] or 0):
             lines.append(f"It is no better than random directions: was it trained on the samples of seed {self.seed}?")
         if not self.rows:
-            l0s = [row["l0"] for row in _kept(self.bench)]
+            l0s = [row["l0"] for row in _kept_scores(self.bench)]
             return "\n".join([*lines, f"No kept method is near this L0: theirs are {min(l0s):.3g} to {max(l0s):.3g}."])
-        kept = [["kept method", score, "L0", "seeds", "difference", "95 % interval", "this dictionary is"]]
+        comparison = [["kept method", score, "L0", "seeds", "difference", "95 % interval", "this dictionary is"]]
         for row in self.rows:
             numbers = [f"{row['mean']:.3f}", f"{row['l0']:.1f}", str(row["seeds"]), f"{row['difference']:+.3f}"]
-            kept.append([row["method"], *numbers, f"{row['low']:+.3f} to {row['high']:+.3f}", row["verdict"]])
-        return "\n".join([*lines, table(kept), f"verdicts are by {score} alone; about one in twenty is wrong"])
+            comparison.append([row["method"], *numbers, f"{row['low']:+.3f} to {row['high']:+.3f}", row["verdict"]])
+        return "\n".join([*lines, table(comparison), f"verdicts are by {score} alone; about one in twenty is wrong"])
 
 
 def judged_bench(bench: str, seed: int = 0) -> Bench | SynthBench:
@@ -125,15 +128,15 @@ def judge(dictionary: Dictionary | str | Path, bench: str = "synthsaebench", see
     found = dictionary if isinstance(dictionary, Dictionary) else load(dictionary)
     scores = evaluate(found, world)
     value, l0 = scores[BENCHES[bench].score], scores["l0"]
-    rows = [] if value is None or l0 is None else compared(value, l0, _kept(bench))
+    rows = [] if value is None or l0 is None else compared(value, l0, _kept_scores(bench))
     return Judgement(bench, seed, scores, rows)
 
 
-def compared(value: float, l0: float, kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compare a score with kept methods near an L0, the highest mean first; ``kept`` has a row for each seed."""
+def compared(value: float, l0: float, kept_scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compare a score with kept methods near an L0, the highest mean first; ``kept_scores`` has a row for each seed."""
     rows = []
-    for method in dict.fromkeys(row["method"] for row in kept):
-        of_method = [row for row in kept if row["method"] == method]
+    for method in dict.fromkeys(row["method"] for row in kept_scores):
+        of_method = [row for row in kept_scores if row["method"] == method]
         scores = np.array([row["score"] for row in of_method])
         n, mean, mean_l0 = len(scores), float(scores.mean()), float(np.mean([row["l0"] for row in of_method]))
         if not 1 / NEAR <= l0 / mean_l0 <= NEAR:
@@ -147,7 +150,7 @@ def compared(value: float, l0: float, kept: Sequence[dict[str, Any]]) -> list[di
 
 
 @cache
-def _kept(bench: str) -> list[dict[str, Any]]:
+def _kept_scores(bench: str) -> list[dict[str, Any]]:
     """Return the kept results of a bench: method, score and L0 of each seed."""
     text = (files("sdlcore") / "kept_scores.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row["bench"] == bench]

@@ -70,7 +70,7 @@ class Pilots:
         self._fit(name, RATES[0], size, TIMED_STEPS, 0)
         return self._fit(name, RATES[0], size, TIMED_STEPS, 0).history[-1]["seconds"] / TIMED_STEPS
 
-    def left(self, budget: float) -> float:
+    def remaining(self, budget: float) -> float:
         """Return the seconds of a budget that finished pilots have not used."""
         return max(0.0, budget - sum(pilot["seconds"] for pilot in self.done.values()))
 
@@ -141,12 +141,12 @@ class Pilots:
         values = held_out @ components.T
         smallest = np.argsort(-np.abs(values), axis=1)[:, target:]
         np.put_along_axis(values, smallest, 0, axis=1)
-        left = float(((held_out - values @ components) ** 2).sum() / (held_out**2).sum())
+        unexplained = float(((held_out - values @ components) ** 2).sum() / (held_out**2).sum())
         null: dict[str, Any] = {"null": True, "n_q": n_q, "target": target, "low": math.nan, "high": math.nan}
         null |= dict.fromkeys(("lr", "omp", "dead", "step"))
         return [
             null | {"method": "random samples"} | self._scores(start) | {"omp": self._omp(start, target)},
-            null | {"method": "principal components", "n_q": len(components), "fvu": left, "l0": float(target)},
+            null | {"method": "principal components", "n_q": len(components), "fvu": unexplained, "l0": float(target)},
         ]
 
     def _fit(self, name: str, lr: float, size: Size, steps: int, seed: int) -> Dictionary:

@@ -174,7 +174,7 @@ class Settings(BaseModel):
         """Return all settings by name, defaults included, as `from_dict` and JSON take them."""
         return {name: _as_json(value) for name, value in self}
 
-    def given(self) -> dict[str, Json]:
+    def non_defaults(self) -> dict[str, Json]:
         """Return the settings that differ from the defaults, which identify a run. `from_dict` completes them again."""
         return self.differing(self.to_dict())
 

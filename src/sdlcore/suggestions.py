@@ -54,7 +54,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     include ``n_q``, because clauses are about training. If a solver is named, a setting of trainings brings the
     solver's setting. Otherwise the message suggests the candidate with the most similar letters.
     """
-    names = {one.lower(): one for one in candidates}
+    names = {candidate.lower(): candidate for candidate in candidates}
     advice = ANSWERS.get(name, "")
     if " " in advice and "n_q" in names:
         return f"; {advice.replace('`', '')}"

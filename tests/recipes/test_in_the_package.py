@@ -106,7 +106,7 @@ from sdlstudy.settings.cells import run_settings
 folder = Path({str(REPOSITORY / "config")!r})
 default = load_yaml(folder / "config.yaml")
 studies = [configure({{}}, default), configure(load_yaml(folder / "paper.yaml"), default)]
-print(json.dumps([run_settings(study, cell).given() for study in studies for cell in study.all_cells()]))
+print(json.dumps([run_settings(study, cell).non_defaults() for study in studies for cell in study.all_cells()]))
 """
 """Prints the settings that identify each run of the default and the paper's configuration."""
 METRICS = """

@@ -59,7 +59,7 @@ def resolve(study: Configuration) -> Groups:
     groups: Groups = {"sources": {}, "anchorings": {}, **{kind: {} for kind in KINDS}}
     for cell in sorted(cells, key=lambda cell: (*_names(cell), cell.seed)):
         run = run_settings(study, cell)
-        kind, settings = next(kind for kind, setting in KINDS.items() if setting in run.to_dict()), run.given()
+        kind, settings = next(kind for kind, setting in KINDS.items() if setting in run.to_dict()), run.non_defaults()
         if (start := start_cell(study, cell)) is not None:
             settings = settings | {"start": "/".join(_names(start))}
         groups[kind].setdefault("/".join(_names(cell)), {"seeds": [], **settings})["seeds"].append(cell.seed)

@@ -34,7 +34,7 @@ def run_of(wildcards):
 
 def run_settings_given(wildcards):
     """Return the settings of a run that differ from the defaults as JSON."""
-    return as_json(run_of(wildcards).given())
+    return as_json(run_of(wildcards).non_defaults())
 
 
 def run_number(wildcards):
@@ -73,7 +73,7 @@ def discovering(wildcards):
 def discover_settings(wildcards):
     """Return the settings for finding anchors as JSON, solver settings without defaults."""
     min_cosine = study.anchorings[wildcards.anchoring].discover.min_cosine
-    return as_json({"solver": discovering(wildcards).given(), "min_cosine": min_cosine})
+    return as_json({"solver": discovering(wildcards).non_defaults(), "min_cosine": min_cosine})
 
 
 def streamed_files(wildcards):

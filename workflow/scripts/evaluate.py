@@ -49,7 +49,7 @@ def main(
     """
     torch.set_num_threads(1)
     seed = cell[-1]
-    _require_run(model, kind_of_run(settings).from_dict(settings).given(), seed, trained_on)
+    _require_run(model, kind_of_run(settings).from_dict(settings).non_defaults(), seed, trained_on)
     run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))
     given_files = {"model": model, "store": store, "references": references, "anchors": anchors}
     inputs = {name: content_digest(path) for name, path in given_files.items() if path}
@@ -57,8 +57,8 @@ def main(
     coder = load_model(model)
     metrics = plugins_of_metrics(judges is not None, judges is not None and judges.classes is None)
     judged_by = {} if hierarchy is None else {"hierarchy": hierarchy.to_dict()}
-    made = identity("evaluate", judged_by, seed, inputs, coder.config.plugins | metrics)
-    for path in finished_files(f"{finished}/{output.name}", made) if finished else ():
+    run_identity = identity("evaluate", judged_by, seed, inputs, coder.config.plugins | metrics)
+    for path in finished_files(f"{finished}/{output.name}", run_identity) if finished else ():
         content = json.loads(path.read_text())
         if content == with_checksum(content):
             logging.info("%s evaluates the same dictionary and is finished; its metrics are reused", path)
@@ -72,7 +72,7 @@ def main(
         "metrics": evaluation.metrics,
         "chance": evaluation.chance,
         "features": evaluation.features,
-        "provenance": provenance(identity=made),
+        "provenance": provenance(identity=run_identity),
     }
     write_json(output, with_checksum(content))
     for name, value in evaluation.metrics.items():
@@ -81,11 +81,11 @@ def main(
 
 def _require_run(model: Path, settings: dict[str, Json], seed: int, trained_on: Path) -> None:
     """Raise `ValueError` if a model has other settings, another seed or another training store than its run."""
-    made = load_provenance(model)
-    run: Any = made.get(ENTRY, {})
+    recorded = load_provenance(model)
+    run: Any = recorded.get(ENTRY, {})
     inputs = run.get("inputs", {}) | ({"store": content_digest(trained_on)} if trained_on.is_file() else {})
-    asked = identity(run.get("stage", "train"), settings, seed, inputs, run.get("plugins"))
-    require_same(model, made, {**made, ENTRY: asked})
+    requested = identity(run.get("stage", "train"), settings, seed, inputs, run.get("plugins"))
+    require_same(model, recorded, {**recorded, ENTRY: requested})
 
 
 if __name__ == "__main__":

@@ -103,15 +103,16 @@ def train(run: Run, config: Config) -> None:
             fit(batches, out=run.out, progress=False, **arguments)
             return
         with opened_fit(batches, **arguments) as (*_, facts):
-            made, checkpoint = facts[ENTRY], run.out / CHECKPOINT
-        taken = take_finished(run, made)  # which fit opens, without calling back
+            run_identity, checkpoint = facts[ENTRY], run.out / CHECKPOINT
+        is_finished = take_finished(run, run_identity)  # which fit opens, without calling back
         described = describe_checkpoint(checkpoint)
-        if described is not None and described.facts.get(ENTRY) != made:  # the folder belongs to the run of its name
+        # the folder belongs to the run of its name
+        if described is not None and described.facts.get(ENTRY) != run_identity:
             log.warning("%s belongs to a run with other settings or data; starting afresh", checkpoint)
             checkpoint.unlink()
-        with recorder(run, config.to_dict() | {"seed": run.seed}, made) as record:
+        with recorder(run, config.to_dict() | {"seed": run.seed}, run_identity) as record:
             dictionary = fit(batches, out=run.out, progress=False, callbacks=[record], **arguments)
-            for row in dictionary.history if taken else ():
+            for row in dictionary.history if is_finished else ():
                 record(row)
 
 
@@ -125,8 +126,8 @@ def solve_run(run: Run, config: SolverConfig) -> None:
     }
     with ActivationStore(run.store) as store:
         with opened_solve(store, **arguments) as (_, facts, _):
-            taken = take_finished(run, facts[ENTRY])
-        if not taken:
+            is_finished = take_finished(run, facts[ENTRY])
+        if not is_finished:
             solve(store, out=run.out, progress=False, **arguments)
 
 
@@ -153,8 +154,8 @@ def search_codes(run: Run, config: CodesConfig) -> None:
             found = refine(
                 found, after_training, config.rounds, n_samples=config.samples, seed=run.seed, progress=False
             )
-        made = {**found.provenance, **facts, "settings": training.to_dict() | config.to_dict()}
-        Dictionary(found.coder, made, trained.history).save(run.out)
+        record = {**found.provenance, **facts, "settings": training.to_dict() | config.to_dict()}
+        Dictionary(found.coder, record, trained.history).save(run.out)
 
 
 def import_run(run: Run, config: ImportConfig) -> None:
@@ -179,15 +180,15 @@ def train_elsewhere(run: Run, config: PeerConfig) -> None:
         Dictionary(coder, facts, rows).save(run.out)
 
 
-def take_finished(run: Run, made: Mapping[str, Any]) -> bool:
+def take_finished(run: Run, run_identity: Mapping[str, Any]) -> bool:
     """Save a finished run with this identity in the run's folder, such as one of another configuration.
 
     Return whether there was one. Runs with missing or damaged files are skipped.
     """
-    for config in finished_files(f"{run.finished}/{CONFIG}", made) if run.finished else ():
+    for config in finished_files(f"{run.finished}/{CONFIG}", run_identity) if run.finished else ():
         with suppress(OSError, ValueError):
             dictionary = load(config.parent)
-            if dictionary.history and dictionary.provenance.get(ENTRY) == made:
+            if dictionary.history and dictionary.provenance.get(ENTRY) == run_identity:
                 dictionary.save(run.out)
                 log.info("%s is a finished run with the same inputs; its files are copied", config.parent)
                 return True
@@ -202,19 +203,20 @@ def describe(stage: str, run: Run, settings: Settings, files: Mapping[str, str] 
     with open_batches(run.store) as batches:
         store, origin = batches.digest(), batches.origin
     inputs = {"store": store, "watch": sha256_of(run.watch) if run.watch else None, **(files or {})}
-    made = identity(stage, settings.given(), run.seed, inputs)
-    facts = provenance(identity=made, settings=settings.to_dict(), seed=run.seed, device="cpu")
+    run_identity = identity(stage, settings.non_defaults(), run.seed, inputs)
+    facts = provenance(identity=run_identity, settings=settings.to_dict(), seed=run.seed, device="cpu")
     return facts if origin is None else facts | {"activations": origin}
 
 
 @contextmanager
 def recorder(
-    run: Run, settings: Mapping[str, Any], made: Mapping[str, Any]
+    run: Run, settings: Mapping[str, Any], run_identity: Mapping[str, Any]
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Yield a callback of `sdlcore.fit` that logs each row of the history, and sends it to TensorBoard and to W&B.
 
     A resumed training passes the rows of earlier processes again. TensorBoard replaces its rows by them; Weights &
-    Biases takes each step once, and already has these numbers. ``made``, the run's identity, names the run there.
+    Biases takes each step once, and already has these numbers. ``run_identity`` names the
+    run there.
     """
     with ExitStack() as opened:
         writer, remote = None, None
@@ -225,14 +227,14 @@ def recorder(
         if run.wandb:
             with extra("wandb"):
                 import wandb
-            name = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:32]
+            name = hashlib.sha256(json.dumps(run_identity, sort_keys=True).encode()).hexdigest()[:32]
             facts = {"project": run.wandb, "id": name, "dir": str(run.out), "config": dict(settings)}
             remote = opened.enter_context(wandb.init(resume="allow", **facts))
             first = remote.step
 
         def record(row: dict[str, float]) -> None:
-            shown = "  ".join(f"{key} {row[key]:.4g}" for key in ("loss", "fvu", "l0", "dead_fraction", "seconds"))
-            log.info("step %.0f  %s", row["step"], shown)
+            values = "  ".join(f"{key} {row[key]:.4g}" for key in ("loss", "fvu", "l0", "dead_fraction", "seconds"))
+            log.info("step %.0f  %s", row["step"], values)
             if writer:
                 for key, value in row.items():
                     writer.add_scalar(key, value, int(row["step"]))

@@ -58,8 +58,8 @@ def read_synthetic_config(source: SaelensSource) -> dict[str, Any]:
     return config
 
 
-def _check_keys(values: dict[str, Any], known: set[str]) -> None:
-    if unknown := values.keys() - known:
+def _check_keys(values: dict[str, Any], allowed: set[str]) -> None:
+    if unknown := values.keys() - allowed:
         raise ValueError(f"{min(unknown)}: unknown setting")
 
 

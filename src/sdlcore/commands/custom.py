@@ -66,7 +66,7 @@ def fit(
     if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
         raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
     opened = opened_start(start)
-    given = _inputs(x, target, settings.get("pair", None if opened is None else opened.pair))
+    inputs = _inputs(x, target, settings.get("pair", None if opened is None else opened.pair))
     means, directions = None, None
     if labels is not None or anchors == CLASS_MEANS:
         if labels is None and not is_store(x):
@@ -74,10 +74,10 @@ def fit(
         completed = settings if opened is None else with_architecture(opened, settings)
         centred = is_centred({"normalise": Config.model_fields["normalise"].default, **completed})
         classes = None if labels is None else array(labels, "labels")
-        means = sdl.class_means(given["x"], classes, given.get("target"), centred=centred)
+        means = sdl.class_means(inputs["x"], classes, inputs.get("target"), centred=centred)
     if anchors == DISCOVER:
         number = checked("n_anchors", Latents | None, n_anchors)
-        directions = sdl.discover(given["x"], number, given.get("target"), seed=seed)
+        directions = sdl.discover(inputs["x"], number, inputs.get("target"), seed=seed)
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors is not None:
@@ -87,7 +87,7 @@ def fit(
             raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
         directions = load_anchors(path) if path.suffix == ".safetensors" else as_anchors(array(path, "anchors"))
     options: dict[str, Any] = {"anchors": directions, "start": opened, "seed": seed, "device": device}
-    dictionary = sdl.fit(**given, out=out, **options, **settings)
+    dictionary = sdl.fit(**inputs, out=out, **options, **settings)
     if is_first_process():
         if means is not None:
             save_references(out / REFERENCES, means, {})
@@ -104,8 +104,8 @@ def solve(
     settings: Annotated[dict[str, Any], SolverConfig, "solver"],
 ) -> None:
     """Find a dictionary of activations without gradient descent, on the CPU. It encodes raw activations."""
-    given = _inputs(x, target, settings.get("pair"))
-    print(f"{sdl.solve(**given, out=out, start=start, seed=seed, **settings)}: {out}")
+    inputs = _inputs(x, target, settings.get("pair"))
+    print(f"{sdl.solve(**inputs, out=out, start=start, seed=seed, **settings)}: {out}")
 
 
 def _inputs(x: Path, target: Path | None, pair: str | None) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _side_by_side(scores: Mapping[str, sdl.Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
     listed = sorted((result.main_metrics() for result in scores.values()), key=len, reverse=True)
     metrics = list(dict.fromkeys(name for names in listed for name in names))
-    rows = [[path, *(number_text(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
+    rows = [[path, *(number_text(score.metrics.get(name)) for name in metrics)] for path, score in scores.items()]
     return table([["", *metrics], *rows])
 
 

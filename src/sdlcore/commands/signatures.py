@@ -128,9 +128,9 @@ def command(function: Callable[..., Any], names: str, **types: Any) -> Callable[
             write_text(out, frame.to_csv(index=type(frame.index).__name__ != "RangeIndex", lineterminator="\n"))
 
     def parameter(name: str) -> inspect.Parameter:
-        known = parameters.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None))
-        annotation = types.get(name, TYPES.get(name, known.annotation))
-        default = inspect.Parameter.empty if name == "out" and annotation is not CSV else known.default
+        template = parameters.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None))
+        annotation = types.get(name, TYPES.get(name, template.annotation))
+        default = inspect.Parameter.empty if name == "out" and annotation is not CSV else template.default
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     call.__signature__ = inspect.Signature([parameter(name) for name in names.split()])  # type: ignore[attr-defined]
@@ -167,18 +167,18 @@ def collector(function: Callable[..., None], other: Callable[..., Any]) -> Calla
     return collect
 
 
-def _options_of(taken: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
+def _options_of(parameters: Collection[str], cls: type[Settings], *kinds: Kind) -> Any:
     """Return a TypedDict with the settings of a class and of plugins.
 
     No option is required. The command receives only the given options; a start and the defaults determine the others.
-    A plugin's setting whose name is ``taken`` by a parameter of the command has no option.
+    A plugin's setting whose name is ``parameters`` by a parameter of the command has no option.
     """
     options = {
         name: _option(type_of(field), cls.text_of(name), field.get_default())
         for name, field in cls.model_fields.items()
     }
     for name, plugins in own_settings(*kinds).items():
-        if name not in taken:
+        if name not in parameters:
             types: Any = Union[*(type_of(plugin.settings.model_fields[name]) for plugin in plugins)]
             text = "; ".join(f"{plugin.text_of(name)} (of {plugin.kind} {plugin.name})".strip() for plugin in plugins)
             options[name] = _option(types, text, plugins[0].settings.model_fields[name].default)

@@ -91,7 +91,7 @@ class _Reader:
 
     def __init__(self, x: Any) -> None:
         self._x, self.kind = x, _kind(x)
-        self._kept: dict[int, Arrays] = {}
+        self._recent: dict[int, Arrays] = {}
         self._passes = 0
         """Number of finished passes over an iterable."""
         self._next = 0
@@ -100,15 +100,15 @@ class _Reader:
 
     def read(self, step: int) -> Arrays:
         """Return the samples of a batch."""
-        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
-            self._kept.clear()
-        if step not in self._kept:
-            self._kept[step] = self._checked(self._x(step) if self.kind == FUNCTION else self._of_pass(step), step)
-        return self._kept[step]
+        if self._recent and step < min(self._recent):  # begun anew, perhaps in another order
+            self._recent.clear()
+        if step not in self._recent:
+            self._recent[step] = self._checked(self._x(step) if self.kind == FUNCTION else self._of_pass(step), step)
+        return self._recent[step]
 
     def forget(self, step: int) -> None:
         """Forget the batches before a step."""
-        self._kept = {kept: batch for kept, batch in self._kept.items() if kept >= step}
+        self._recent = {number: batch for number, batch in self._recent.items() if number >= step}
 
     def sample(self, steps: int) -> Arrays:
         """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""

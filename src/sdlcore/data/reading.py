@@ -160,7 +160,7 @@ class ActivationStore:
         with self._unchanged, hdf5_errors(self.path):
             name = REFERENCES + column if REFERENCES + column in self._names else column
             if name not in self._names:
-                names = ", ".join(known.removeprefix(REFERENCES) for known in self._names)
+                names = ", ".join(column_name.removeprefix(REFERENCES) for column_name in self._names)
                 raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
             dataset = self._file[name]
             if h5py.check_string_dtype(dataset.dtype):

@@ -107,13 +107,13 @@ class References:
             # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
             return labels
         assert self.classes is not None, "only class means have labels"
-        known, names = _names(self.class_names, self.classes), _names(store_names, labels)
+        expected, names = _names(self.class_names, self.classes), _names(store_names, labels)
         numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
         for label in np.unique(labels[labels >= 0]):
-            if (found := known.count(names[label])) != 1:
+            if (found := expected.count(names[label])) != 1:
                 problem = f"label {short_text(names[label])} is the name of {found} reference classes, expected one"
-                raise ValueError(f"{store.path}: {problem} of {listed(known)}")
-            numbers[label] = known.index(names[label])
+                raise ValueError(f"{store.path}: {problem} of {listed(expected)}")
+            numbers[label] = expected.index(names[label])
         return numbers[labels]
 
     def __repr__(self) -> str:

@@ -86,8 +86,8 @@ def card_of(
         f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written.",
         "```python\nimport sdlcore as sdl\n\nsae = sdl.load('owner/name')\n```",
     ]
-    known = [name for name in EXPLAINED if (metrics or {}).get(name) is not None]
-    captions = {name: METRICS[name].caption.replace("|", "\\|") for name in known}
+    measured = [name for name in EXPLAINED if (metrics or {}).get(name) is not None]
+    captions = {name: METRICS[name].caption.replace("|", "\\|") for name in measured}
     facts = {**provenance.get(ENTRY, {}), **provenance}
     tables = {
         "## Metrics": [

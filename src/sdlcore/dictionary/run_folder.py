@@ -46,15 +46,15 @@ def is_finished(folder: Path, facts: dict[str, Any], recorded: bool = True) -> b
     The files of an unfinished run beside a finished one are removed: an earlier call may have been killed before it
     removed them. If the run's batches cannot be compared (not ``recorded``), a warning appears.
     """
-    made = finished_run(folder, facts)
-    finished = made is not None
+    run_facts = finished_run(folder, facts)
+    finished = run_facts is not None
     # the training reports a damaged checkpoint
-    if made is None and (checkpoint := describe_checkpoint(folder / CHECKPOINT)) is not None:
+    if run_facts is None and (checkpoint := describe_checkpoint(folder / CHECKPOINT)) is not None:
         require_same(folder, checkpoint.facts, facts)
-        made = checkpoint.facts
-    if made is None:
+        run_facts = checkpoint.facts
+    if run_facts is None:
         return False
-    log_other_computer(folder, made, facts)
+    log_other_computer(folder, run_facts, facts)
     if not recorded:
         does = "opened the finished run" if finished else "resumed the unfinished run"
         warn_at_call(f"{folder}: {does}; its batches were not compared with these, since no run records them")

@@ -51,8 +51,8 @@ class Comparison(dict[str, dict[str, np.ndarray]]):
         """
         columns = self[name] | {"cosine_0.9": recovered(self[name]["cosine"], 0.9)}
         alive = ~np.isnan(columns["jaccard"])
-        known = {key: columns[key][alive & ~np.isnan(columns[key])] for key in SUMMARY}
-        means = {key: float(values.mean()) if len(values) else np.nan for key, values in known.items()}
+        measured = {key: columns[key][alive & ~np.isnan(columns[key])] for key in SUMMARY}
+        means = {key: float(values.mean()) if len(values) else np.nan for key, values in measured.items()}
         return {"latents": int(alive.sum()), **means}
 
     def __repr__(self) -> str:
@@ -116,8 +116,8 @@ def compare(
         columns = [_measured(_column(first, i), _column(other, j)) for i, j in zip(latents, partners, strict=True)]
         jaccard, ranks, top_overlap = np.array(columns).reshape(-1, 3).T
         found = dict(zip(MEASURES, (jaccard, ranks, top_overlap, cosines), strict=True))
-        kept = (jaccard >= KEPT) & (top_overlap >= KEPT)
-        comparison[name] = {"latent": latents, "partner": partners, **found, "kept": kept}
+        keeps_meaning = (jaccard >= KEPT) & (top_overlap >= KEPT)
+        comparison[name] = {"latent": latents, "partner": partners, **found, "kept": keeps_meaning}
     return comparison
 
 

@@ -91,7 +91,7 @@ def shared_and_dedicated(
     largest_Q = norms_QS.max(axis=1)
     relative_QS = norms_QS / np.where(largest_Q > 0, largest_Q, 1.0)[:, None]
     present_QS: np.ndarray = relative_QS > threshold
-    columns: dict[str, Any] = {"class": [_class(*one) for one in zip(present_QS, alive_Q, strict=True)]}
+    columns: dict[str, Any] = {"class": [_class(*latent) for latent in zip(present_QS, alive_Q, strict=True)]}
     for name, values_QS in (("norm", norms_QS), ("relative_norm", relative_QS)):
         columns |= {f"{name}_site{site}": values_Q for site, values_Q in enumerate(values_QS.T)}
     return data_frame(columns | measured).rename_axis("latent")

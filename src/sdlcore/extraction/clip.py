@@ -114,7 +114,7 @@ def write_image_stores(
             folder, labels, order = splits[split]
             order = order if part is None else np.array_split(order, part[1])[part[0]]
             counts = np.bincount(labels[order], minlength=len(folder.classes))
-            own = facts | {
+            split_facts = facts | {
                 "split": split,
                 "image_folder": str(folder.root),
                 "images_sha256": folder.digest,
@@ -122,13 +122,13 @@ def write_image_stores(
                 "classes_without_images": int((counts == 0).sum()),
             }
             if part is not None:
-                own["shard"] = list(part)
+                split_facts["shard"] = list(part)
             inputs = image_inputs(
                 visual, folder, order, transform, source.tokens, source.batch_size, workers, source.max_unreadable
             )
             paths, class_names = np.array(folder.paths, dtype=object), splits["train"].folder.class_names
             tokens = source.tokens if source.at else "cls"  # an embedding is one row
-            (plan,) = item_plans(own, "path", tokens, [{"input": point}], paths, labels, class_names)
+            (plan,) = item_plans(split_facts, "path", tokens, [{"input": point}], paths, labels, class_names)
             (progress,) = fill_stores(stack, visual, inputs, {path: plan}, None, source.store_dtype)
             skipped += [[split, *entry] for entry in progress.skipped]
         write_rows(skipped_path, [["split", "path", "reason"], *skipped])

@@ -161,7 +161,7 @@ def extract(
     settings = {"rows": tokens, "max_tokens": max_rows, "batch_size": batch_size, **reading.settings}
     digests = {"model": model_facts(model), **reading.digests}
     facts = [_facts(model, digests, group, settings, store_dtype) for group in groups]
-    stores = [_open_finished(path, own) for path, own in zip(files, facts, strict=True)]
+    stores = [_open_finished(path, store_facts) for path, store_facts in zip(files, facts, strict=True)]
     if missing := [number for number, store in enumerate(stores) if store is None]:
         plans = zip(missing, reading.plans([points[number] for number in missing]), strict=True)
         planned = {files[number]: plan._replace(facts={**facts[number], **plan.facts}) for number, plan in plans}
@@ -324,15 +324,15 @@ def _ready(model: Any, inputs: Any, tokens: TokensOf) -> _Reading:
 
 def _ready_calls(inputs: Iterable[Any], progress: ItemProgress) -> Iterator[Call]:
     """Yield the calls of ready inputs: a tensor, a tuple of arguments, or keywords each."""
-    seen = 0
+    items_before = 0
     for batch in inputs:
         first = next(iter(batch.values())) if isinstance(batch, Mapping) else batch
         first = first[0] if isinstance(first, tuple | list) else first
         if not isinstance(first, torch.Tensor):
             raise SourceError(f"inputs gives {type(first).__name__}, expected batches of tensors, as a DataLoader does")
-        if seen >= progress.next:
-            yield Call(batch, Items(list(range(seen, seen + len(first))), seen + len(first)))
-        seen += len(first)
+        if items_before >= progress.next:
+            yield Call(batch, Items(list(range(items_before, items_before + len(first))), items_before + len(first)))
+        items_before += len(first)
 
 
 def _digest(batch: Any) -> str:

@@ -80,8 +80,8 @@ class Filling:
     def take(self, batch: Batch) -> None:
         """Append the rows of a batch that the store takes, and commit now and then."""
         before = self.writer.rows
-        left = None if self.max_rows is None else self.max_rows - before
-        self.progress, indices, references, labels = self.plan.choose(self.progress, batch, left)
+        rows_left = None if self.max_rows is None else self.max_rows - before
+        self.progress, indices, references, labels = self.plan.choose(self.progress, batch, rows_left)
         if len(indices):
             values = {name: x[indices] for name, x in batch.values.items()}
             self.writer.append(*in_order(values), labels=labels, references=references)
@@ -117,8 +117,8 @@ def fill_stores(
         inputs.check(filling.progress)
         rows = filling.writer.rows
         if not (rows if max_rows is None else filling.is_full):
-            wanted = "" if max_rows is None else f" of {max_rows}"
-            raise SourceError(f"{inputs.name}: ends after {rows}{wanted} rows; {inputs.remedy}")
+            goal = "" if max_rows is None else f" of {max_rows}"
+            raise SourceError(f"{inputs.name}: ends after {rows}{goal} rows; {inputs.remedy}")
         filling.writer.provenance |= filling.progress.facts()
     return [filling.progress for filling in fillings]
 
@@ -138,8 +138,8 @@ def _fill(
         for origin, *parts in batches:
             for key, filling in enumerate(fillings):
                 if filling.progress.next == at and not filling.is_full:
-                    own = [{name: x for (store, name), x in part.items() if store == key} for part in parts]
-                    filling.take(Batch(origin, *own))
+                    store_parts = [{name: x for (store, name), x in part.items() if store == key} for part in parts]
+                    filling.take(Batch(origin, *store_parts))
             at = origin.next
             show(origin, fillings[0].writer.rows)
             if all(filling.is_full for filling in fillings):

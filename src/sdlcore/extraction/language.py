@@ -173,8 +173,8 @@ def write_splits(
     with ExitStack() as stack:
         for split, (path, rows) in stores.items():
             begin = plan.begin.changed(first_place=place, next=(place, 0), last_place=place - 1)
-            own = plan._replace(facts={**plan.facts, "split": split}, begin=begin)
-            (progress,) = fill_stores(stack, model, inputs, {path: own}, rows)
+            split_plan = plan._replace(facts={**plan.facts, "split": split}, begin=begin)
+            (progress,) = fill_stores(stack, model, inputs, {path: split_plan}, rows)
             place = 1 + progress.last_place
     return place
 

@@ -147,9 +147,9 @@ def located(layer: Any, place: str | None) -> tuple[Any, Any]:
     name is unknown, names another place than ``place``, or several name different places in different blocks.
     """
     several = list(layer) if isinstance(layer, Iterable) and not isinstance(layer, str) else [layer]
-    if not any(isinstance(one, str) for one in several):
+    if not any(isinstance(name, str) for name in several):
         return layer, place
-    read = [read_name(one) if isinstance(one, str) else (one, "residual") for one in several]
+    read = [read_name(name) if isinstance(name, str) else (name, "residual") for name in several]
     blocks, places = [block for block, _ in read], list(dict.fromkeys(part for _, part in read))
     if len(places) == 2 == len(read) and len(set(blocks)) == 1:  # a transcoder's
         named, blocks = "mlp" if places == ["mlp_input", "mlp_output"] else "->".join(places), blocks[:1]

@@ -162,17 +162,17 @@ class TextStream:
 
     def _rows_from(self, buffer: int) -> Iterator[Columns]:
         """Yield the rows from the first row of a buffer on. After the end of the text, continue at its beginning."""
-        wanted = buffer * self.rows
-        row, place, position = max(mark for mark in self._marks if mark.row <= wanted)
+        first_row = buffer * self.rows
+        row, place, position = max(mark for mark in self._marks if mark.row <= first_row)
         while True:
             before, is_whole = row, (place, position) == (self._first_place, 0)
             for tokens, batch in self._passes(place, position):
-                indices = self._kept(tokens, {} if batch is None else batch.norms)
+                indices = self._row_indices(tokens, {} if batch is None else batch.norms)
                 if -row % self.rows < len(indices):  # a buffer begins within this batch
                     self._remember(_Mark(row, place, position))
-                if row + len(indices) > wanted:
-                    taken = indices[max(0, wanted - row) :]
-                    yield {name: values[taken] for name, values in (batch or self._run(tokens)).values.items()}
+                if row + len(indices) > first_row:
+                    chosen = indices[max(0, first_row - row) :]
+                    yield {name: values[chosen] for name, values in (batch or self._run(tokens)).values.items()}
                 row += len(indices)
                 place, position = tokens.next
             if is_whole and row == before:
@@ -209,7 +209,7 @@ class TextStream:
             batch.norms.update(part.norms)
         return batch
 
-    def _kept(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _row_indices(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the indices of the rows of a batch that the stream contains."""
         indices = np.flatnonzero(self._kinds.of(tokens, norms) == KEPT)
         if self._in_pairs:

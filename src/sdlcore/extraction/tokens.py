@@ -145,7 +145,9 @@ class TokenisedText:
             )
 
     def _ids(self, text: str) -> np.ndarray:
-        return np.concatenate([np.asarray(self._tokenised(one)["input_ids"], dtype=np.int32) for one in pieces(text)])
+        return np.concatenate(
+            [np.asarray(self._tokenised(piece)["input_ids"], dtype=np.int32) for piece in pieces(text)]
+        )
 
     def _tokenised(self, text: str, **options: Any) -> Any:
         return self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, **options)
@@ -161,7 +163,7 @@ class TokenisedText:
         encoding = self._tokenised(text, return_offsets_mapping=True)
         starts = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
         message = np.searchsorted([len(part) for part in parts], starts, side="right")
-        is_chosen = np.array([self.roles is None or one["role"] in self.roles for one in chat])
+        is_chosen = np.array([self.roles is None or turn["role"] in self.roles for turn in chat])
         return np.asarray(encoding["input_ids"], dtype=np.int32), is_chosen[message]
 
 

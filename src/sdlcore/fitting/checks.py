@@ -43,8 +43,8 @@ def check_inputs(
         )
     if (anchors is not None) != config.anchors:
         name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"
-        given = "no anchors are given" if anchors is None else "anchors are given"
-        raise ValueError(f"{name} is {getattr(config, name)}, but {given}; give both or neither")
+        state = "no anchors are given" if anchors is None else "anchors are given"
+        raise ValueError(f"{name} is {getattr(config, name)}, but {state}; give both or neither")
     if anchors is not None:
         check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), batches, config.pair)
         if len(anchors.w_p) > config.n_q:

@@ -158,20 +158,20 @@ def opened_fit(
     """
     start = opened_start(start)
     with ExitStack() as opened:
-        given = opened.enter_context(open_batches(x, target, folder, device)) if gives_batches(x) else None
-        if start is not None and (is_store(x) or given is not None):  # they may have a target for another pair
+        own_batches = opened.enter_context(open_batches(x, target, folder, device)) if gives_batches(x) else None
+        if start is not None and (is_store(x) or own_batches is not None):  # they may have a target for another pair
             settings.setdefault("pair", start.pair)
         is_chosen = "pair" in settings
-        if given is None:
+        if own_batches is None:
             settings["pair"] = pair_of(x, target, settings.get("pair"))
         else:
-            settings["pair"] = checked("pair", Pair, settings.get("pair") or given.pair)
-            if given.batch_size is not None:
+            settings["pair"] = checked("pair", Pair, settings.get("pair") or own_batches.pair)
+            if own_batches.batch_size is not None:
                 if "batch_size" in settings:
                     raise ValueError("batch_size is the size of the batches that x gives; leave it out")
-                settings["batch_size"] = given.batch_size
+                settings["batch_size"] = own_batches.batch_size
         training = Fit.of(settings, seed, anchors, start, watch, choose_device(device))
-        batches = given or opened.enter_context(open_batches(x, target))
+        batches = own_batches or opened.enter_context(open_batches(x, target))
         if not is_chosen and settings["pair"] == "sae" and len(batches.widths) > 1:
             warn_at_call(
                 f"{batches.path} has {len(batches.widths)} sites, and an autoencoder of the first is trained; "
@@ -249,13 +249,13 @@ class Fit:
                 stop=stop,
                 callbacks=self.callbacks,
             )
-            made, steps = dict(facts), int(history[-1]["step"])
+            record, steps = dict(facts), int(history[-1]["step"])
             if processes.size > 1:
-                made["processes"] = processes.size
+                record["processes"] = processes.size
             if steps < config.steps:
-                made["stopped"] = {"step": steps, "by": "a callback"}
+                record["stopped"] = {"step": steps, "by": "a callback"}
             warn_of_error(history[-1]["fvu"], steps, self.name)
-            return Dictionary(model, made, history, self.anchors)
+            return Dictionary(model, record, history, self.anchors)
 
         dictionary = open_or_make(folder, facts, make, batches.recorded).to(self.device)
         stopped = dictionary.provenance.get("stopped")
@@ -291,7 +291,7 @@ def provenance_of(
         inputs["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
     if watch is not None:  # the history has columns for it
         inputs["watch"] = digest_of_arrays(*watch.sites)
-    run = identity(stage, config.given(), seed, inputs, config.plugins)
+    run = identity(stage, config.non_defaults(), seed, inputs, config.plugins)
     facts = provenance(identity=run, settings=config.to_dict(), seed=seed, device=device.type)
     if start is not None and REPLACED in start.provenance:
         facts[REPLACED] = start.provenance[REPLACED]

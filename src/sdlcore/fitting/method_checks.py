@@ -68,13 +68,13 @@ def check_method(name: str, **settings: Any) -> dict[str, str]:
     ValueError
         If the settings are invalid, or a method returns tensors of a wrong shape or type.
     """
-    given = {"activation": name, "n_q": N_Q, "bias": True} | ({"k": K} if selects(name) else {}) | settings
-    config = Config.from_dict(given)
+    method = {"activation": name, "n_q": N_Q, "bias": True} | ({"k": K} if selects(name) else {}) | settings
+    config = Config.from_dict(method)
     _check_definition(config)
     _check_encoding(config)
     x = np.random.default_rng(0).standard_normal((512, 8)).astype(np.float32)
     with TemporaryDirectory() as folder:
-        exports = _check_trained(x, given, Path(folder))
+        exports = _check_trained(x, method, Path(folder))
     return dict.fromkeys(("definition", "encoding", "training", "saving", "resuming"), "passed") | exports
 
 
@@ -167,9 +167,9 @@ def _check_encoding(config: Config) -> None:
             assert matrix.nnz == int((actual != 0).sum()), f"encoding: {where}: encode_csr differs from encode"
 
 
-def _check_trained(x: np.ndarray, given: dict[str, Any], folder: Path) -> dict[str, str]:
+def _check_trained(x: np.ndarray, method: dict[str, Any], folder: Path) -> dict[str, str]:
     """Check training, saving and resuming; return the results of exports."""
-    name, how = given["activation"], TRAINING | given
+    name, how = method["activation"], TRAINING | method
     trained = fit(x, **how)
     weights = trained.coder.state_dict()
     untrained = fit(x, **how | {"steps": 1, "lr": 1e-30}).coder.state_dict()

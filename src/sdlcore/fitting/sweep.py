@@ -79,7 +79,10 @@ def fit_many(
     if settings["start"] is not None and is_store(x):
         settings.setdefault("pair", settings["start"].pair)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    fits = {name: _checked_run(name, {**settings, **own}, settings["pair"], where) for name, own in runs.items()}
+    fits = {
+        name: _checked_run(name, {**settings, **run_settings}, settings["pair"], where)
+        for name, run_settings in runs.items()
+    }
     folders = {name: None if folder is None else folder / str(name) for name in runs}
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(fits))

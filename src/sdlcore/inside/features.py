@@ -74,7 +74,7 @@ class Feature(NamedTuple):
         """All contexts, or images."""
         return [*self.contexts, *(context for part in self.intervals for context in part.contexts)]
 
-    def shown(self, show: Callable[[Any], Any]) -> Self:
+    def map_contexts(self, show: Callable[[Any], Any]) -> Self:
         """Return the latent with ``show`` applied to each context."""
         intervals = [part._replace(contexts=[*map(show, part.contexts)]) for part in self.intervals]
         return self._replace(contexts=[*map(show, self.contexts)], intervals=intervals)
@@ -119,8 +119,8 @@ class Pages:
         """Return HTML from one of this package's templates."""
         environment = templates("sdlcore.inside")
         environment.filters |= {"visible": _visible, "token": _token}
-        shown = {feature.latent for feature in self.features}
-        return environment.get_template(template).render(pages=self, shown=shown, **variables)
+        latents = {feature.latent for feature in self.features}
+        return environment.get_template(template).render(pages=self, shown=latents, **variables)
 
     def to_html(self, path: str | Path) -> Path:
         """Write the pages, with styles and pictures inside, and return the path of the file to open.

@@ -209,7 +209,7 @@ def top_images(
         features = features_of(coder, several, codes, images.image, store.rows, number, IN_INTERVAL, once=True)
         for column, feature in enumerate(features):
             values = codes[:, [column]].toarray()[:, 0]
-            features[column] = feature.shown(
+            features[column] = feature.map_contexts(
                 partial(_example, store=store, images=images, values=values, transform=transform, folder=root)
             )
         units = {"patch": "patches", "position": "tokens", None: "images"}[images.within]

@@ -126,6 +126,6 @@ def contexts(
     for column, feature in enumerate(features):
         values = codes[:, [column]].toarray()[:, 0]
         show = partial(context_at, values=values, where=references, pieces=pieces, width=width)
-        features[column] = feature.shown(show)._replace(logits=logits.get(feature.latent))
+        features[column] = feature.map_contexts(show)._replace(logits=logits.get(feature.latent))
     title = f"{reader.name}, {written.describe().removeprefix('the ')}"
     return Pages(title, coder.config.n_q, rows, features, block=written.block)

@@ -95,8 +95,8 @@ class TrainerSettings(FileSettings):
     code_normalization: str = "CROSSCODER"
 
     def conflicts(self) -> Conflicts:
-        known = ", ".join(_CLASSES)
-        yield self.dict_class not in _CLASSES, f"dict_class is {self.dict_class!r}, expected one of {known}"
+        classes = ", ".join(_CLASSES)
+        yield self.dict_class not in _CLASSES, f"dict_class is {self.dict_class!r}, expected one of {classes}"
 
 
 _WRITTEN = {
@@ -179,8 +179,8 @@ def read(folder: Path) -> SparseCoder:
     with parsing(folder, "a dictionary of dictionary_learning"):
         trainer = TrainerSettings.from_dict(read_object(file)["trainer"])
         form, state = _CLASSES[trainer.dict_class], read_tensors(weights)
-        given = {"n_q": trainer.dict_size, "sites": trainer.num_encoder_layers}
-        sizes = {name: size for name, size in given.items() if size is not None}
+        dimensions = {"n_q": trainer.dict_size, "sites": trainer.num_encoder_layers}
+        sizes = {name: size for name, size in dimensions.items() if size is not None}
         width = trainer.activation_dim
         check_tensors(weights, state, form.layout, {"n_p": width, "n_r": width, **sizes}, form.optional)
         k = trainer.k

@@ -42,13 +42,13 @@ def to_file(weights: Weights, layout: Layout, sites: int = 1) -> dict[str, Tenso
     """
     tensors = {}
     for name, (weight, dimensions) in layout.items():
-        value, own, file = getattr(weights, weight), [*_DIMENSIONS[weight]], dimensions.split()
+        value, axes, file = getattr(weights, weight), [*_DIMENSIONS[weight]], dimensions.split()
         if "sites" in file:
             value = value.unflatten(-1, (sites, -1))
-            own.insert(-1, "sites")
+            axes.insert(-1, "sites")
         if file == ["n_q"]:
             value = value.expand(len(weights.b_enc))
-        tensors[name] = value.permute([own.index(dimension) for dimension in file]).contiguous()
+        tensors[name] = value.permute([axes.index(dimension) for dimension in file]).contiguous()
     return tensors
 
 
@@ -56,10 +56,10 @@ def from_file(tensors: Mapping[str, Tensor], layout: Layout) -> Weights:
     """Return weights from the tensors of a file: the inverse of `to_file`. Tensors outside the layout are ignored."""
     weights: dict[str, Tensor] = {}
     for name, (weight, dimensions) in layout.items():
-        own, file = [*_DIMENSIONS[weight]], dimensions.split()
+        axes, file = [*_DIMENSIONS[weight]], dimensions.split()
         if "sites" in file:
-            own.insert(-1, "sites")
-        value = tensors[name].permute([file.index(dimension) for dimension in own if dimension in file])
+            axes.insert(-1, "sites")
+        value = tensors[name].permute([file.index(dimension) for dimension in axes if dimension in file])
         weights[weight] = value.flatten(-2) if "sites" in file else value
     return Weights(**weights)
 

@@ -215,8 +215,8 @@ def read_state(where: Path, cfg: Mapping[str, Any], state: Mapping[str, Tensor])
         remedy = f"; fold it into the weights in SAELens (sae.{fold}) and save it again" if fold else ""
         raise ValueError(f"normalize_activations is {normalises!r}, which is not in the weights{remedy}")
     activation, transcoder = _READ[settings.architecture], "transcoder" in settings.architecture
-    given = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out if transcoder else settings.d_in}
-    sizes = {name: size for name, size in given.items() if size is not None}
+    dimensions = {"n_p": settings.d_in, "n_q": settings.d_sae, "n_r": settings.d_out if transcoder else settings.d_in}
+    sizes = {name: size for name, size in dimensions.items() if size is not None}
     check_tensors(where, state, _layout(settings.architecture), sizes, {_SCALE})
     if _SCALE in state and not (state[_SCALE] == 1).all():
         raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")

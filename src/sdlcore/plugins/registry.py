@@ -68,14 +68,14 @@ def extension(
     kind: Kind,
     name: str,
     ours: Collection[str],
-    taken: Collection[str] = (),
+    reserved: Collection[str] = (),
     facts: Mapping[str, Any] | None = None,
     **declared: Any,
 ) -> Callable[[Implementation], Implementation]:
     """Return the decorator that registers a class or a function as a plugin's part.
 
     It replaces an earlier part with this name from the same module, as in a notebook. ``ours`` are the names of the
-    built-in parts of this kind, ``taken`` the names of built-in settings, and ``declared`` the arguments of
+    built-in parts of this kind, ``reserved`` the names of built-in settings, and ``declared`` the arguments of
     `settings_class`.
 
     Raises
@@ -83,10 +83,10 @@ def extension(
     PluginError
         If there is no name, or the name or the name of a setting is taken or not allowed in a configuration.
     """
-    given: Any = name
-    if not isinstance(given, str):
+    value: Any = name
+    if not isinstance(value, str):
         raise PluginError(
-            f'expected the name of the {kind}, found {given}; write @sdl.{kind.replace(" ", "_")}("name")'
+            f'expected the name of the {kind}, found {value}; write @sdl.{kind.replace(" ", "_")}("name")'
         )
 
     def register(implementation: Implementation) -> Implementation:
@@ -98,7 +98,7 @@ def extension(
             owner = "sdlcore" if before is None else before.module
             raise PluginError(f"{what}: {owner} has one of this name; choose another")
         settings = settings_class(implementation, what, **declared)
-        if doubled := sorted({*taken} & settings.model_fields.keys()):
+        if doubled := sorted({*reserved} & settings.model_fields.keys()):
             raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
         _REGISTERED[kind, name] = Extension(kind, name, implementation, settings, dict(facts or {}))
         return implementation
@@ -166,12 +166,14 @@ class Pluggable(Settings):
         weight 0 is not used.
         """
         extra, complete = self.model_extra or {}, dict[str, Any]()
-        known = {*type(self).model_fields, *(own_settings(*self.kinds) if extra else ())}
+        allowed = {*type(self).model_fields, *(own_settings(*self.kinds) if extra else ())}
         for plugin in self.used_plugins():
             settings = plugin.settings(**{name: extra[name] for name in extra if name in plugin.settings.model_fields})
             if plugin.kind != "loss term" or getattr(settings, plugin.name):
                 complete |= dict(settings)
-        if unknown := [f"{name}: unknown setting{did_you_mean(name, known)}" for name in extra if name not in known]:
+        if unknown := [
+            f"{name}: unknown setting{did_you_mean(name, allowed)}" for name in extra if name not in allowed
+        ]:
             raise ValueError("; ".join(unknown))
         object.__setattr__(self, "__pydantic_extra__", complete)  # frozen, but not yet handed out
         super().check_together()

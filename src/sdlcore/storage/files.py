@@ -107,9 +107,9 @@ def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
-    held = FileLock(file)
+    file_lock = FileLock(file)
     try:
-        held.acquire(timeout=seconds)
+        file_lock.acquire(timeout=seconds)
     except Timeout as error:
         raise SourceError(
             f"{path}: another process is writing it. Wait until it ends, or choose another path."
@@ -119,7 +119,7 @@ def lock(path: str | Path, seconds: float = 0) -> Iterator[None]:
     finally:
         with suppress(OSError):
             file.unlink()  # before the release, so that a waiting process notices and creates the file again
-        held.release()
+        file_lock.release()
 
 
 def make_once(folder: str | Path, fill: Callable[[Path], None]) -> None:

@@ -36,13 +36,13 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")]
-        seen = set()
+        values = set()
         for key in keys:
             value = self.construct_object(key)  # 0.1 and 0.10 are the same key, as are yes and true
-            if value in seen:
+            if value in values:
                 problem = f"the key {value} occurs twice; leave one out"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(value)
+            values.add(value)
         return node
 
 

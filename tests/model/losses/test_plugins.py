@@ -31,7 +31,7 @@ def test_a_loss_term_is_weighted_and_reported_by_its_name():
     config = Config.from_dict({**SETTINGS, "power": 0.5, "exponent": 3})
     assert config.terms == ("power",)
     more = {"power": 0.5, "exponent": 3}
-    assert config.given() == {**Config.from_dict(SETTINGS).given(), **more}
+    assert config.non_defaults() == {**Config.from_dict(SETTINGS).non_defaults(), **more}
     assert Config.from_dict(config.to_dict()) == config
     assert needs_norms(config)
     model = SparseCoder.from_config(config.model, (5,), (5,), torch.Generator().manual_seed(0))

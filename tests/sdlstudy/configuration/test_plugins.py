@@ -29,7 +29,7 @@ def study(**changed):
 def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs():
     config = study()
     run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
-    assert run.given() == {**run.given(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
+    assert run.non_defaults() == {**run.non_defaults(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
     assert run.plugins == {"soft_topk": sha256_of(EXAMPLE / "my_method.py")}
     assert "shrink" not in run_settings(config, Cell("lrb", "topk", "best", "none", 0)).to_dict()
     assert config.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}

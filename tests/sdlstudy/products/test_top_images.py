@@ -121,7 +121,7 @@ def test_a_source_of_patches_counts_each_image_once_and_shows_a_heat_map(tmp_pat
     cats = rows[rows["reference"] == "cat"]
     assert cats[["activation", "path"]].to_numpy().tolist() == [[5, "2.png"], [1, "0.png"]]
     with studies.chdir(tmp_path):
-        _, (_, _, cat) = config.products()["figure9"].shown(config.files(), 2)
+        _, (_, _, cat) = config.products()["figure9"].matching_latents(config.files(), 2)
     assert cat.contexts[0].heat.tolist() == [[0, 5], [4, 0]]
 
 

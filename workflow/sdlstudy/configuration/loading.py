@@ -112,7 +112,7 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
 
     If ``config`` adds its own activations (a source of one of `OWN_KINDS` that the default lacks), the result contains
     only the tables, figures and other products that ``config`` names. Each new source that no product uses gets the
-    table that ``own`` describes. The first of these sources also gets the figure of resampling.
+    table that ``tables`` describes. The first of these sources also gets the figure of resampling.
 
     ``seeds`` of ``config`` also replace the seeds of the default's tables and other products.
     """
@@ -136,8 +136,8 @@ def over_default(default: Tree, config: Tree) -> dict[str, Json]:
     used = set(_used_sources(merged))
     unused = [source for source in new_sources if source not in used]
     if study.own is not None:
-        own = {f"{OWN}{source}": _own_table(study, study.own, source) for source in unused}
-        merged = merge(merged, {"tables": own})
+        tables = {f"{OWN}{source}": _own_table(study, study.own, source) for source in unused}
+        merged = merge(merged, {"tables": tables})
     figure6 = branch(default, "figures", "figure6")
     if unused and figure6 and "figure6" not in branch(config, "figures"):
         merged = merge(merged, {"figures": {"figure6": {**figure6, "source": unused[0]}}})
@@ -158,8 +158,10 @@ def _product_paths(config: Tree) -> list[tuple[str, ...]]:
     return [*paths, *((key,) for key in registered() if "." not in key)]
 
 
-def _own_table(study: Configuration, own: Compared, source: str) -> dict[str, Json]:
+def _own_table(study: Configuration, comparison: Compared, source: str) -> dict[str, Json]:
     """Return the table of a source, without anchors drawn from classes if its samples have no classes."""
     labelled, anchorings = study.source(source).is_labelled, study.anchorings
-    usable = [n for n in own.anchorings if labelled or n == "none" or (n in anchorings and anchorings[n].discover)]
-    return own.model_dump() | {"source": source, "anchorings": usable or ["none"]}
+    usable = [
+        n for n in comparison.anchorings if labelled or n == "none" or (n in anchorings and anchorings[n].discover)
+    ]
+    return comparison.model_dump() | {"source": source, "anchorings": usable or ["none"]}

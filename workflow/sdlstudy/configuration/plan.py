@@ -39,8 +39,8 @@ def plan(config: Configuration, missing: Callable[[str], bool], shapes: Mapping[
     columns = ["stage", "left", "GB", "hours"]
     jobs = pd.DataFrame([*_extractions(config, missing, shapes), *_runs(config, missing, shapes)], columns=columns)
     groups = jobs.astype({"GB": float, "hours": float}).groupby("stage", sort=False)
-    known = groups[["GB", "hours"]].count().eq(groups.size(), axis=0)
-    sums = groups[["GB", "hours"]].sum().where(known)
+    counted = groups[["GB", "hours"]].count().eq(groups.size(), axis=0)
+    sums = groups[["GB", "hours"]].sum().where(counted)
     return pd.DataFrame({"jobs": groups.size(), "left": groups["left"].sum()}).join(sums).reset_index()
 
 
@@ -67,13 +67,13 @@ def _runs(config: Configuration, missing: Callable[[str], bool], shapes: Mapping
     """Yield one job for each run, and one for each evaluation."""
     files = config.files()
     for cell in config.all_cells():
-        kind, left = config.methods[cell.method].settings, any(map(missing, files.all_of(cell)[:-1]))
+        kind, is_missing = config.methods[cell.method].settings, any(map(missing, files.all_of(cell)[:-1]))
         size = _weights(config, cell, shapes)
         run, hours = run_settings(config, cell), None
         if size is not None and isinstance(run, Config):
             hours = size * run.steps * run.batch_size / RATE / 3600
         on = f" on {config.source(cell.source).kind}" if kind is Config else ""
-        yield f"{KINDS[kind]}{on}", left, None if size is None else 4 * size / 1e9, hours
+        yield f"{KINDS[kind]}{on}", is_missing, None if size is None else 4 * size / 1e9, hours
     yield from (("evaluations", missing(files.metrics(cell)), 0.0, 0.0) for cell in config.cells())
 
 

@@ -88,14 +88,14 @@ def _unsound_unused_methods(study: Configuration, used: set[str]) -> Iterator[st
 
 
 def _inconsistent_run(study: Configuration, cell: Cell) -> Iterator[str]:
-    source, given = study.source(cell.source), layers(study, cell.source, cell.method, cell.protocol)
+    source, parts = study.source(cell.source), layers(study, cell.source, cell.method, cell.protocol)
     path = f"methods.{cell.method} (with sources.{cell.source}"
     path += ")" if study.methods[cell.method].is_given else f".run and protocols.{cell.protocol})"
     try:
         run = run_settings(study, cell)
     except ValueError as error:
         key = str(error).partition(":")[0]
-        giving = next((place for place, layer in reversed(given.items()) if key in layer), None)
+        giving = next((place for place, layer in reversed(parts.items()) if key in layer), None)
         yield f"{giving}.{error}" if giving else f"{path}: {error}"
         return
     if not isinstance(run, Config):

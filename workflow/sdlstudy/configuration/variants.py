@@ -26,8 +26,10 @@ def without_like(config: Tree) -> dict[str, Json]:
     methods, protocols = branch(config, "methods"), branch(config, "protocols")
     for name, protocol in protocols.items():
         if isinstance(protocol, Mapping):
-            given = branch(protocol, "methods")
-            inherited = {heir: _protocol_layer(methods, given, heir) for heir in methods if _like(methods, heir)}
+            method_branch = branch(protocol, "methods")
+            inherited = {
+                heir: _protocol_layer(methods, method_branch, heir) for heir in methods if _like(methods, heir)
+            }
             protocols[name] = merge(protocol, {"methods": {heir: layer for heir, layer in inherited.items() if layer}})
     sources = {
         kind: _written(group, f"sources.{kind}") if isinstance(group, Mapping) else group
@@ -71,8 +73,10 @@ def _protocol_layer(methods: Group, layers: Group, name: str) -> dict[str, Json]
     """Return one protocol's settings for a method, with those for its ``like``; ``layers`` maps methods to settings."""
     layer: dict[str, Json] = {}
     for above in reversed(_chain(methods, name, "methods")):
-        own = branch(methods, above)
-        layer = {key: value for key, value in _inherited(layer, own).items() if key not in own} | branch(layers, above)
+        method_branch = branch(methods, above)
+        layer = {
+            key: value for key, value in _inherited(layer, method_branch).items() if key not in method_branch
+        } | branch(layers, above)
     return layer
 
 

@@ -84,8 +84,8 @@ class AnchoringMap(BySource):
         return list(dict.fromkeys(cell for _, run in self.anchored_runs(study) for cell in (plain(run), run)))
 
     def accepted_sources(self, study: Study) -> tuple[list[str], str]:
-        known = [name for name, s in study.all_sources().items() if s.n_features is not None or s.is_labelled]
-        return known, "a source with true features or classes"
+        judged = [name for name, s in study.all_sources().items() if s.n_features is not None or s.is_labelled]
+        return judged, "a source with true features or classes"
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)

@@ -92,12 +92,12 @@ class Comparison(BenchTable):
 
     def frames(self, files: Files) -> dict[str, pd.DataFrame]:
         entries, runs = self.entries(), self.rows(files).rename(columns={"source": "ground"})
-        known = {
+        numbers = {
             ground: files.study.source(entry.source or ground).n_features is not None
             for ground, entry in entries.items()
         }
         usual = {True: "mip_decoder", False: "fvu"}
-        scores = {ground: entry.score or usual[known[ground]] for ground, entry in entries.items()}
+        scores = {ground: entry.score or usual[numbers[ground]] for ground, entry in entries.items()}
         return {"": ranking(runs, scores, self.nulls, {g: entry.l0 for g, entry in entries.items()}), "runs": runs}
 
     def text(self, frames: Mapping[str, pd.DataFrame], study: Study) -> TextTable:

@@ -129,12 +129,17 @@ class Figure4(InSpace):
         """
         cells = self.cells(files.study)
         solutions = [_solution(cell, files) for cell in cells]
-        shown = least_recovering(solutions)
+        examples = least_recovering(solutions)
         rows = []
         for i, (cell, solution) in enumerate(zip(cells, solutions, strict=True)):
             encoder, decoder = solution.recovered
             n = len(solution.encoder.similarity)
-            row: dict[str, float] = {"seed": cell.seed, "shown": i == shown, "loss": solution.loss, "fvu": solution.fvu}
+            row: dict[str, float] = {
+                "seed": cell.seed,
+                "shown": i == examples,
+                "loss": solution.loss,
+                "fvu": solution.fvu,
+            }
             row |= {"approximate_loss": solution.approximate_loss, "l0": solution.l0, "near_zero": solution.near_zero}
             row |= {"features": n, "recovered_encoder": encoder, "recovered_decoder": decoder}
             row["chance"] = n * chance_recovery(len(solution.silent), 3, TAU)

@@ -84,7 +84,7 @@ class TopImages(Product):
         paths = [files.model(cell), files.store(cell.source, cell.seed, "test"), references, anchors]
         return [*paths, prepared] if prepared else paths
 
-    def shown(self, files: Files, number: int) -> "list[tuple[str, float, Feature]]":
+    def matching_latents(self, files: Files, number: int) -> "list[tuple[str, float, Feature]]":
         """Return class, cosine and top images of each latent that is shown.
 
         If the source has a row for each patch, an image counts by its most active patch.
@@ -123,7 +123,7 @@ class TopImages(Product):
 
         rows = [
             (feature.latent, reference, cosine, self.is_tied(feature.latent, i), place, *image[:2], image.class_name)
-            for i, (reference, cosine, feature) in enumerate(self.shown(files, TOP_SAMPLES))
+            for i, (reference, cosine, feature) in enumerate(self.matching_latents(files, TOP_SAMPLES))
             for place, image in enumerate(feature.contexts)
         ]
         columns = ["latent", "reference", "cosine", "tied", "place", "activation", "path", "class"]
@@ -137,7 +137,7 @@ class TopImages(Product):
         """Draw a row for each latent that responds to any image: its top images, and a histogram of their classes."""
         how = "not anchored" if self.anchoring == "none" else f"anchored to {label_anchoring(self.anchoring)}"
         title = f"{label_method(self.method)}, {how}, on {self.source}, seed {self.cell(files.study).seed}"
-        latents = [(reference, feature.contexts) for reference, _, feature in self.shown(files, IMAGES)]
+        latents = [(reference, feature.contexts) for reference, _, feature in self.matching_latents(files, IMAGES)]
         latents = [(reference, images) for reference, images in latents if images]
         groups = dict(iter(rows.groupby("reference")))
         size = 1.0 * IMAGES + 3.4, 1.45 * len(latents) + 0.5

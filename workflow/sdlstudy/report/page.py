@@ -99,8 +99,8 @@ def _sentences(config: Configuration, frames: Mapping[str, pd.DataFrame], stored
     name, table = next(((name, table) for name, table in _run_tables(config) if name in frames), ("", None))
     if table is None:
         return
-    kept = "runs at the paper's scale that are stored with the code"
-    verdicts = {"this run": frames.get("table1_verdicts"), kept: stored}
+    explanation = "runs at the paper's scale that are stored with the code"
+    verdicts = {"this run": frames.get("table1_verdicts"), explanation: stored}
     answers = [table1_sentence(frame, where) for where, frame in verdicts.items() if frame is not None]
     yield from [answer for answer in answers if answer][:1]
     yield null_sentence(frames[name], table.nulls)
@@ -233,14 +233,14 @@ def anchoring_sentence(effects: pd.DataFrame | None) -> str:
     low, high = (_points(float(value)) for value in (rows["difference_mean"].min(), rows["difference_mean"].max()))
     seeds = int(rows["seeds"].iloc[0])
     excluding = int(((rows["difference_low"] > 0) | (rows["difference_high"] < 0)).sum())
-    shown = (
+    links = (
         "too few seeds for an interval"
         if rows["difference_low"].isna().all()
         else f"{excluding} of {len(rows)} 95 % intervals exclude zero, not corrected for their number"
     )
     return (
         f"Anchoring changes the decoder's recovery of features without an anchor by {low} to {high} points "
-        f"({seeds} seed{'s' * (seeds > 1)}; {shown})."
+        f"({seeds} seed{'s' * (seeds > 1)}; {links})."
     )
 
 

@@ -96,10 +96,10 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
             raise RunsError(
                 f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again"
             )
-        own = tuple(features.get("anchored", ()))
+        own_anchored = tuple(features.get("anchored", ()))
         # None if several anchorings differ in the features that they give away
-        anchored = own if not beside else next(iter(beside)) if len(beside) == 1 else None
-        if anchored != own:
+        anchored = own_anchored if not beside else next(iter(beside)) if len(beside) == 1 else None
+        if anchored != own_anchored:
             # files of other versions may contain metrics that are not declared
             metrics |= dict.fromkeys(name for name in metrics if name in METRICS and METRICS[name].by_anchors)
             if anchored is not None:

@@ -56,8 +56,8 @@ def layers(study: Study, source: str, method: str, protocol: str) -> dict[str, d
     elif kind.settings is PeerConfig:
         shared = PeerConfig.shared
         common = {path: {name: layer[name] for name in layer if name in shared} for path, layer in common.items()}
-    own = {f"methods.{method}": kind.run, f"protocols.{protocol}.methods.{method}": way.methods.get(method, {})}
-    return common | own
+    branches = {f"methods.{method}": kind.run, f"protocols.{protocol}.methods.{method}": way.methods.get(method, {})}
+    return common | branches
 
 
 def _merged(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

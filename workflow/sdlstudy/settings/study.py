@@ -58,8 +58,8 @@ class Anchoring(Settings):
     @property
     def of_runs(self) -> dict[str, Any]:
         """Return the settings that the anchoring gives to its runs."""
-        given = {name: getattr(self, name) for name in OF_ANCHORINGS if getattr(self, name) is not None}
-        return {name: value for name, value in given.items() if name != "lambda_anchor" or not self.anchor_cosine}
+        settings = {name: getattr(self, name) for name in OF_ANCHORINGS if getattr(self, name) is not None}
+        return {name: value for name, value in settings.items() if name != "lambda_anchor" or not self.anchor_cosine}
 
 
 class Study(Settings):

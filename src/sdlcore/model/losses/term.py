@@ -81,9 +81,9 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     PluginError
         If the name is taken, or a setting is named like a built-in one or has a type that configurations cannot hold.
     """
-    ours, taken = (*TERMS.values(), *COLUMNS), [*Config.model_fields, *TAKEN]
+    ours, reserved = (*TERMS.values(), *COLUMNS), [*Config.model_fields, *TAKEN]
     weight = {name: (Weight, 0.0)}
-    return extension("loss term", name, ours, taken, {"rises": rises, "norms": norms}, more=weight, takes=1)
+    return extension("loss term", name, ours, reserved, {"rises": rises, "norms": norms}, more=weight, takes=1)
 
 
 def term_of(name: str) -> Term:

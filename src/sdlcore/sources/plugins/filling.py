@@ -55,8 +55,8 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
                         f"source {source.source}: declares target {declared[0]} and labels {declared[1]}, but its "
                         "blocks do the opposite"
                     )
-                left = None if samples is None else samples - store.rows
-                x, target, labels = (None if column is None else np.asarray(column)[:left] for column in block)
+                rows_left = None if samples is None else samples - store.rows
+                x, target, labels = (None if column is None else np.asarray(column)[:rows_left] for column in block)
                 assert x is not None, "blocks have an input"
                 store.append(x, target, labels=labels)
                 most = most if labels is None else max(most, int(labels.max(initial=-1)))

@@ -54,8 +54,8 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
     PluginError
         If the name is taken, or a setting is named like a built-in one or has a type that configurations cannot hold.
     """
-    taken = [*PluginSource.model_fields, "run", "like", "class_means"]
-    return extension("source", name, (), taken, {"target": target, "labels": labels}, takes=2)
+    reserved = [*PluginSource.model_fields, "run", "like", "class_means"]
+    return extension("source", name, (), reserved, {"target": target, "labels": labels}, takes=2)
 
 
 def source_gives(name: Any, what: Literal["target", "labels"]) -> bool:
