@@ -183,12 +183,16 @@ class Encoding:
         """Divide the latents into scales, and add auxiliary latents, whose pre-activations are ``pre_aux_N``."""
         support, pre_N, values_N = code
         support, order = self.split(support, pre_N.detach(), search, scales, aux)
-        decoded_N = values_N
-        if pre_aux_N is not None:
-            aux_N = pre_aux_N if self.sigma.signed else torch.relu(pre_aux_N)
-            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
-            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
-        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
+        if order is None:
+            return Code(support, pre_N, values_N, values_N, False)
+        if pre_aux_N is None:
+            values_N = values_N.index_select(0, order)
+            return Code(support, pre_N.index_select(0, order), values_N, values_N, False)
+        aux_N = pre_aux_N if self.sigma.signed else torch.relu(pre_aux_N)
+        pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
+        values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
+        pre_N, values_N, decoded_N = (part_N.index_select(0, order) for part_N in (pre_N, values_N, decoded_N))
+        return Code(support, pre_N, values_N, decoded_N, True)
 
     def densely(
         self, x_BP: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
@@ -231,11 +235,11 @@ class Encoding:
         search: Search | None,
         scales: Scales,
         aux: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Support, Tensor]:
+    ) -> tuple[Support, Tensor | None]:
         """Divide each sample's entries into rows: one for each scale, and one for auxiliary latents.
 
         Return the new support and, for each of its entries, the position among the old entries followed by the
-        auxiliary ones.
+        auxiliary ones; None if the entries keep their order, as for prefixes without auxiliary latents.
         """
         sample_N, latent_N = support.rows, support.columns
         group_N = torch.zeros_like(sample_N)
@@ -244,8 +248,13 @@ class Encoding:
             group_N = torch.bucketize(search.ranks(pre_N, support), edges, right=True)
         elif scales.prefixes:
             edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device)
-            group_N = torch.bucketize(latent_N, edges, right=True)
+            group_Q = torch.bucketize(torch.arange(support.n_q, device=pre_N.device), edges, right=True)
+            group_N = support.per_latent(group_Q)
         groups = scales.number
+        if aux is None and not scales.multi_k:
+            rows = torch.arange(support.n_samples * groups + 1, device=sample_N.device)
+            offsets = torch.searchsorted(sample_N * groups + group_N, rows)
+            return Support(offsets, latent_N, support.n_q, support.kernels, groups), None
         if aux is not None:
             sample_N = torch.cat([sample_N, aux[0]])
             latent_N = torch.cat([latent_N, aux[1].to(latent_N.dtype)])
