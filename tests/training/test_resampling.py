@@ -5,7 +5,7 @@ from sdlcore.config import ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.training.adam import Adam
-from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
+from sdlcore.training.resampling import DeadLatents, resample
 
 
 def test_silence_is_counted_in_samples_and_ends_when_a_latent_fires():
@@ -45,7 +45,7 @@ def test_dead_latents_point_at_samples_and_the_living_stay(trained):
     assert torch.equal(to_p.argmax(1), to_r.argmax(1)), "encoder and decoder use the same sample"
     assert len(set(to_p.argmax(1).tolist())) == 4, "no two latents take one sample"
     norms = model.W_enc.norm(dim=1).detach()
-    share = 1.0 if model.config.selects else ENCODER_SHARE
+    share = 1.0 if model.config.selects else 0.2
     assert norms[6:] == pytest.approx(share * norms[:6].mean().item(), rel=1e-5)
     assert (model.b_enc[6:] == 0).all()
     assert (dead.silent == 0).all()

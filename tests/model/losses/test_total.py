@@ -11,8 +11,6 @@ from sdlcore.model.activation import Activation
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary
-from sdlcore.model.losses.frequency import TOO_OFTEN
-from sdlcore.model.losses.l0 import TANH_SCALE
 from sdlcore.model.losses.orthogonality import drawn_chunks
 from sdlcore.model.losses.term import TermInputs
 from sdlcore.model.losses.total import needs_norms, scales_of, total_loss
@@ -230,8 +228,8 @@ def reference(case):
             if config.l0 and config.l0_form == "tanh":
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
                 norm = sum(part.norm() for part in parts)
-                value = (TANH_SCALE * z[b, i] * fires * norm).tanh()
-                slope = config.l0 * TANH_SCALE * (1 - value**2) / B
+                value = (4 * z[b, i] * fires * norm).tanh()
+                slope = config.l0 * 4 * (1 - value**2) / B
                 loss += config.l0 * value / B
                 to_latent(b, i, slope * norm, fires)
                 if fires:
@@ -247,8 +245,8 @@ def reference(case):
                 gradients["sigma.threshold"][i] += -config.l0 * slope * kernel(b, i) / B
             if config.frequency:
                 often = sum(i in each for each in sets) / B
-                loss += config.frequency * often * float(fires) / B / TOO_OFTEN
-                to_share = 2 * config.frequency * often / TOO_OFTEN
+                loss += config.frequency * often * float(fires) / B / 0.1
+                to_share = 2 * config.frequency * often / 0.1
                 gradients["sigma.threshold"][i] += -to_share * kernel(b, i) / B
         if activation == "gated":
             error = beside(b) - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
