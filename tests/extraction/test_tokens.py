@@ -1,5 +1,8 @@
 """Packing tokens into contexts, and going on where a context ended."""
 
+from collections.abc import Iterator
+from itertools import count
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction import tokens
-from sdlcore.extraction.text import opened_text
+from sdlcore.extraction.text import Content, Text, opened_text
 from sdlcore.extraction.tokens import (
     TokenisedDocument,
     TokenisedText,
@@ -103,3 +106,23 @@ def test_long_documents_are_tokenised_in_pieces_that_end_before_a_space(monkeypa
     monkeypatch.setattr(TokenisedText, "_tokenised", lambda self, one: lengths.append(len(one)) or of(self, one))
     assert [document.ids.tolist() for document in text.documents()] == [*whole[:2], [0, 0, 0]]
     assert max(lengths) == 10
+
+
+def test_a_misspelt_role_is_an_error_before_the_end_of_a_long_text(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tokens, "CHATS", 3)
+    words = Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }} {% endfor %}"
+    chat = [{"role": "user", "content": "a"}]
+    read: list[int] = []
+
+    def endless() -> Iterator[tuple[int, Content]]:
+        for number in count():
+            read.append(number)
+            yield number, chat
+
+    text = TokenisedText(Text("chats", {}, endless), tokenizer, context_length=4, roles="usr")
+    with pytest.raises(SourceError, match="chats: no message has the role usr, only user; set roles to some of these"):
+        list(text.documents())
+    assert len(read) == 3

@@ -15,6 +15,8 @@ SEPARATOR = "<|endoftext|>"
 CHARACTERS_AT_ONCE = 2**18
 """Largest number of characters for one call of a tokenizer, which needs some hundred bytes for each. A longer document
 is tokenised in pieces that end before a space."""
+CHATS = 1000
+"""Number of chats after which a role that no message has is an error, so that a misspelt role reads no whole text."""
 KINDS = ("kept", "first_position", "separator", "outlier", "role")
 KEPT, FIRST, SEPARATED, OUTLIER, ROLE = range(len(KINDS))
 
@@ -129,16 +131,24 @@ class TokenisedText:
     def documents(self, place: int = 0, share: Share | None = None) -> Iterator[TokenisedDocument]:
         """Yield the documents, from ``place`` on, without special tokens.
 
-        At the end of the text, SourceError if its chats have none of the chosen roles.
+        SourceError if none of the first `CHATS` chats, or of all chats of a shorter text, has a chosen role.
         """
         found: set[str] = set()
+        chats = 0
         for at, number, content in self.text.documents(place, share or self._share):
             if isinstance(content, str):
                 yield TokenisedDocument(at, number, self._ids(content))
             else:
                 found |= {message["role"] for message in content}
+                chats += 1
+                if chats == CHATS and not place:
+                    self._check_roles(found)
                 yield TokenisedDocument(at, number, *self._chat(content))
-        if self.roles is not None and found and not place and found.isdisjoint(self.roles):
+        if chats < CHATS and not place:
+            self._check_roles(found)
+
+    def _check_roles(self, found: set[str]) -> None:
+        if self.roles is not None and found and found.isdisjoint(self.roles):
             raise SourceError(
                 f"{self.name}: no message has the role {' or '.join(self.roles)}, only {', '.join(sorted(found))}; "
                 "set roles to some of these"
