@@ -69,7 +69,7 @@ def test_k_goes_from_its_start_to_its_end_and_stays(steps, k, start, share):
 
 
 def test_dead_latents_are_resampled_in_the_first_part_of_the_training():
-    due = values("resample", activation="topk", k=4, resample_every=20, resample_until=0.5)
+    due = values("resample", activation="topk", k=4, resample_every=20, resample_until=0.4)
     assert [step for step, resample in enumerate(due) if resample] == [19, 39]
     assert not any(values("resample", activation="relu"))
 
