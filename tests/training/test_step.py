@@ -3,6 +3,7 @@ import torch
 
 from sdlcore.config import Config
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Auxiliary
 from sdlcore.random_streams import torch_stream
 from sdlcore.sparse import products
 from sdlcore.sparse.kernels.interface import GradientNorms, Kernels
@@ -188,6 +189,7 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
     moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.trained}
     step.dead.silent += torch.arange(len(step.dead.silent))  # all fired in the last step
     fired, silent, x_hat = step.firings.clone(), step.dead.silent.clone(), model(x).x_hat
+    step._auxiliary = Auxiliary(torch.tensor([3, 17, 30]), 2)
     step.reorder()
     order = torch.argsort(fired, descending=True, stable=True)
     assert order.tolist() != sorted(order.tolist())
@@ -198,5 +200,6 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
         for key, value in old.items():
             assert torch.equal(step.optimizer.state[p][key], value[order] if moved and value.ndim else value)
     assert torch.equal(step.dead.silent, silent[order])
+    assert sorted(order[step._auxiliary.dead].tolist()) == [3, 17, 30]
     assert not step.firings.any()
     torch.testing.assert_close(model(x).x_hat, x_hat)
