@@ -49,6 +49,10 @@ def test_measures_are_those_of_dense_latents(seed, other_seed, activation, rows)
         np.testing.assert_allclose(measured, by_hand(dense[:, i], other[:, j]), atol=1e-12)
         assert 0 <= measured[0] <= 1
         assert 0 <= measured[2] <= 1
+    assert columns["kept"].tolist() == [
+        jaccard >= 0.5 and overlap >= 0.5
+        for jaccard, overlap in zip(columns["jaccard"], columns["top_overlap"], strict=True)
+    ]
 
 
 @given(seeds)
