@@ -110,6 +110,17 @@ def test_a_formula_that_declares_k_has_the_built_in_setting():
         ModelConfig.from_dict({"activation": "keeps_k"})
 
 
+def test_a_search_that_a_class_keeps_follows_its_k():
+    class Kept(sdl.Selecting):
+        def __init__(self, k):
+            super().__init__(k)
+            self.kept, self.wider = sdl.LargestPerBatch(k), sdl.LargestPerSample(2 * k)
+
+    sigma = Kept(9)
+    sigma.set_k(3)
+    assert (sigma.k, sigma.kept.k, sigma.wider.k) == (3, 3, 18)
+
+
 @pytest.mark.parametrize("more", [{}, {"k_start": 9}, {"prefixes": [16, 64]}, {"resample_every": 5, "dead_after": 300}])
 def test_a_formula_that_declares_k_trains_as_a_subclass_of_topk(tmp_path, more):
     activation("keeps_k")(KeepsK)

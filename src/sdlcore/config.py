@@ -237,7 +237,7 @@ class LossConfig(Pluggable):
         return [term for name, term in extensions("loss term").items() if name in extra] if extra else []
 
     @property
-    def anchors(self) -> bool:
+    def is_anchored(self) -> bool:
         """Whether latents are anchored."""
         return bool(self.lambda_anchor or self.anchor_cosine)
 
@@ -254,13 +254,13 @@ class LossConfig(Pluggable):
 
     @property
     def own_penalties(self) -> tuple[str, ...]:
-        """Loss terms of plugins that declare ``rises``."""
+        """Loss terms of plugins that declare ``is_penalty``."""
         terms = ((name, registered("loss term", name)) for name in self.own_terms)
-        return tuple(name for name, term in terms if term is not None and term.facts["rises"])
+        return tuple(name for name, term in terms if term is not None and term.facts["is_penalty"])
 
     @property
     def penalised(self) -> bool:
-        """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``rises``."""
+        """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``is_penalty``."""
         return bool(self.l1 or self.l0 or self.own_penalties)
 
     def conflicts(self) -> Conflicts:
@@ -273,7 +273,7 @@ class LossConfig(Pluggable):
         )
         yield (
             self.target_l0 and not self.penalised,
-            "target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts",
+            "target_l0 needs l1, l0 or a plugin's penalty (is_penalty=True), whose weight it adjusts",
         )
         if self.l1_exponent_end is not None:
             yield not self.l1, "l1_exponent_end needs l1, whose exponent it anneals"
@@ -417,11 +417,11 @@ class Config(LossConfig, ModelConfig):
                 f"{setting} needs activation jumprelu, found {name}; topk and batchtopk keep k latents",
             )
         anchoring = "anchor_cosine" if self.anchor_cosine else "lambda_anchor"
-        for setting, is_set in {anchoring: self.anchors, "resample_every": bool(self.resample_every)}.items():
+        for setting, is_set in {anchoring: self.is_anchored, "resample_every": bool(self.resample_every)}.items():
             yield is_set and self.frozen != "none", f"{setting} changes both weights, but frozen is {self.frozen}"
         if self.archetypes is not None:
             moving = {
-                anchoring: self.anchors,
+                anchoring: self.is_anchored,
                 "resample_every": self.resample_every,
                 "l1 with l1_scale decoder": self.l1 and self.l1_scale == "decoder",
                 "l0_form tanh": self.l0 and self.l0_form == "tanh",
@@ -439,7 +439,7 @@ class Config(LossConfig, ModelConfig):
         yield self.hierarchical and self.k_start, "hierarchical trains every k up to k; leave k_start out"
         yield (self.k_start or 0) > n_q, f"k_start must be at most n_q = {n_q}, found {self.k_start}"
         yield (
-            self.reorder_every and self.anchors,
+            self.reorder_every and self.is_anchored,
             "reorder_every moves latents, but anchors hold the first ones; leave reorder_every out",
         )
         part, rest = divmod(self.batch_size, self.accumulate)

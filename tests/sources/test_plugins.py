@@ -70,7 +70,11 @@ def test_classes_have_means_by_the_names_that_are_declared_or_their_numbers(clas
         ({}, [np.ones(3)], r"input has shape \(3,\), expected samples x dimension"),
         ({}, [np.full((2, 3), np.nan)], "input: row 0 contains NaN"),
         ({}, [np.ones((3, 2))], "source own: 3 samples for train, expected train_samples = 4"),
-        ({"labels": True}, [np.ones((3, 2))], "source own: declares target False and labels True, but its blocks do"),
+        (
+            {"labels": True},
+            [np.ones((3, 2))],
+            "source own: declares target False and labels True, but yields target False and labels False",
+        ),
         (
             {"labels": ["cat"]},
             [Rows(np.ones((4, 2)), labels=np.arange(4) % 3)],

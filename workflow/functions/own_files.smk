@@ -29,7 +29,7 @@ def arrays_shape(name):
     """Return the numbers of samples and dimensions in a source's files; None if a file is missing."""
     if name not in study.sources.file or missing_files(name):
         return None
-    from sdlcore.sources.files.extraction import file_shapes  # only here: it loads HDF5
+    from sdlcore.sources.files.copying import file_shapes  # only here: it loads HDF5
 
     try:
         return Shape(*file_shapes(FileSource.from_dict(settings_for(FileSource, SimpleNamespace(source=name)))))

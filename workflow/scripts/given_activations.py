@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdlcore.command_line import cli
-from sdlcore.sources.files.extraction import write_file_stores
+from sdlcore.sources.files.copying import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.filling import write_plugin_stores
 from sdlcore.sources.plugins.settings import PluginSource

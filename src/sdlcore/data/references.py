@@ -221,7 +221,7 @@ def class_means(
     Parameters
     ----------
     x, target
-        Activations, as in `fit`.
+        Activations, as in `solve`.
     labels
         N class numbers, below zero for no class, or N names, empty or missing for no class; None for a store, which
         contains its own.
@@ -229,6 +229,10 @@ def class_means(
         Subtract the mean of all activations first, as training with ``normalise`` does.
     min_class_size
         Classes with fewer samples are left out.
+
+    Returns
+    -------
+    A direction for each class, with the classes' names. ``choose`` draws anchors from it.
 
     Raises
     ------

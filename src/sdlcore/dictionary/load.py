@@ -163,10 +163,23 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
 
 
 def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
-    """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
+    """Export dictionaries for all layers of a language model as one set; return the folder.
 
-    Parameters and errors as in `export`. Dictionaries fitted on stores of `extract_layers`, whose layers are recorded,
-    must be in the order of the layers, from layer 1 on; ValueError otherwise.
+    Parameters
+    ----------
+    dictionaries
+        A dictionary for each layer, in order. If the provenance records their layers, they must be 1, 2, 3 and so on.
+    to
+        circuit_tracer, the only format of sets.
+    folder, options
+        As in `export`.
+
+    Raises
+    ------
+    ValueError
+        For another format or order of layers, or as in `export`.
+    RefusedError
+        As in `export`.
     """
     coders, layers = [], []
     for dictionary in by_name(dictionaries).values():

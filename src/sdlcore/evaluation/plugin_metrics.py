@@ -28,17 +28,25 @@ def metric(
     in_tables: bool = True,
     effect: bool = False,
 ) -> Callable[[AnyMeasure], AnyMeasure]:
-    """Register a function as a metric. The function takes `sdlcore.evaluation.evaluate.Judged` and returns a number or
-    None.
+    """Register a function as a metric. The function takes `Judged` and returns a number; None if there is nothing to
+    compute the metric from, since NaN is an error.
 
     Parameters
     ----------
     name
         Name in metrics files and tables: lower-case letters, digits and underscores.
-    symbol, caption, better, digits, in_tables, effect
-        As in `Metric`.
+    symbol, caption
+        Heading of its column in tables, and a description.
+    better
+        The better direction; None if neither is better.
     runs
-        The runs that have this metric: `EVERY_RUN`, `JUDGED` or `BENCH`.
+        The runs that have this metric: `EVERY_RUN`, `JUDGED` (with reference directions) or `BENCH`.
+    digits
+        Decimals in tables.
+    in_tables
+        Whether tables over seeds summarise it.
+    effect
+        Whether these tables show how anchoring changes it.
 
     Raises
     ------

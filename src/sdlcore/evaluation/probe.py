@@ -71,27 +71,28 @@ def probe(
     seed: int = 0,
     nulls: bool = True,
 ) -> Probes:
-    """Fit logistic regressions that tell classes of documents by few latents, beside raw activations and PCA.
+    """Fit logistic regressions that tell classes of documents apart by few latents, beside raw activations and PCA.
 
-    A document's features are means over its rows. The k features with the largest difference between class and rest,
-    in standard deviations, are chosen on the documents that the classifier is fitted to. Documents are split, not
-    rows.
+    A document's features are means over its rows. Each classifier separates one class from all other documents. It
+    reads the k features with the largest difference between the two, in standard deviations, chosen on its training
+    documents. Training and test documents have no rows in common.
 
     Parameters
     ----------
     dictionaries
-        One or several, by name.
+        A dictionary, or several in a mapping from names.
     x
         A store that `extract` wrote, or N x n_p activations.
     labels
-        The class of each document, by its number: whole numbers or names, as `fit` takes them; None for documents to
-        leave out, or a mapping without them. Of an array without ``documents``, one for each row.
+        A class (a whole number or a name) for each document, in the order of their numbers; None for documents to leave
+        out. Or a mapping from a document's number to its class.
     documents
-        The number of each row's document; None for the store's own, else each row is a document.
+        The number of each row's document (N). None for the numbers in the store; without these, as for an array, each
+        row is a document.
     k
         Number of features that a classifier reads, or several numbers; None for all features.
     held_out
-        Share of the documents of each class that classifiers are judged on; they are fitted to the others.
+        Share of the documents of each class that classifiers are tested on; the rest train them.
     seed
         Seed of the split and of the null dictionaries.
     nulls
@@ -105,8 +106,8 @@ def probe(
     Raises
     ------
     ValueError
-        If a dictionary contains NaN or its width does not fit ``x``, if there are fewer than two classes or all classes
-        have fewer than ten documents, or if a sequence of labels does not fit the documents.
+        If a dictionary contains NaN or its width does not fit ``x``; if there are fewer than two classes, or no class
+        has ten documents; or if a sequence of labels does not fit the documents.
     """
     several = [*k] if isinstance(k, Iterable) else [k]
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})

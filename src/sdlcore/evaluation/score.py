@@ -169,8 +169,8 @@ def evaluate(
     truth
         A bench, or reference directions: `References`, an array of unit rows (n x n_p), or a pair of such arrays.
     x, target
-        Arrays or stores to evaluate on, as in `fit`, which training should not have seen. Omit them for a bench, which
-        draws its own.
+        Arrays or stores to evaluate on, as in `solve`, which training should not have seen. Omit them for a bench,
+        which draws its own.
     labels
         Classes of the samples, as in `class_means`, if the references are class means. Classes are matched by name, and
         samples may lack some classes.

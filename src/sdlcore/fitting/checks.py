@@ -41,7 +41,7 @@ def check_inputs(
             f"{batches.path}: batch_size {config.batch_size} exceeds its {batches.rows} rows; "
             f"set batch_size to {batches.rows} or less{turned}"
         )
-    if (anchors is not None) != config.anchors:
+    if (anchors is not None) != config.is_anchored:
         name = "anchor_cosine" if config.anchor_cosine else "lambda_anchor"
         state = "no anchors are given" if anchors is None else "anchors are given"
         raise ValueError(f"{name} is {getattr(config, name)}, but {state}; give both or neither")
@@ -64,7 +64,7 @@ def warn_of_penalties(config: Config) -> None:
     """Warn if no penalty keeps the latents sparse, or if the weight of JumpReLU's L0 may be meant as the L0."""
     if config.activation in ("relu", "jumprelu") and not config.penalised:
         terms = config.own_terms
-        hint = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
+        hint = f"; if {' or '.join(terms)} is one, register it with is_penalty=True" if terms else ""
         warn_at_call(
             f"activation {config.activation} without a penalty leaves latents dense; "
             f'set l1 (or l0), or activation="topk" and k{hint}'

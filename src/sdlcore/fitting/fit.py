@@ -62,14 +62,15 @@ def fit(
     Parameters
     ----------
     x
-        N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store, which also contains the
-        target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A file that changes
-        during training raises an error.
+        N x n_p activations: an array (float16, float32 or float64), a tensor (also bfloat16), a path of an .npy file,
+        or an activation store, which also contains the target of a transcoder. Training shuffles it batch by batch, and
+        never copies it as a whole. A file that changes during training raises an error.
 
-        Or batches from a torch DataLoader, a generator function, a function of the step, or another iterable (not a
-        list) that restarts with each ``iter()``. Each is a B x n_p array or tensor, or a pair (x, target). Training
-        reads the batches in their order and restarts after the last one. ``steps`` counts batches; ``batch_size`` is
-        not allowed. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples.
+        Or batches from a torch DataLoader, a generator function, a function of the step (from 0), or another iterable
+        (not a list) that restarts with each ``iter()``. Each batch is a B x n_p array or tensor, or a pair (x, target).
+        Training reads the batches in their order and restarts after the last one. ``steps`` counts batches;
+        ``batch_size`` is not allowed. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536
+        samples.
 
         Or the path of a recipe (.json) of samples that the pipeline's trainings compute while they run
         (`sdlcore.data.batches`).
@@ -81,8 +82,8 @@ def fit(
         Seed of all randomness. The same call gives the same bits.
     anchors
         Directions that the first latents are tied to, with weight ``lambda_anchor`` (0.1 by default) or a weight chosen
-        by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` return them. Or an array of unit
-        rows, k x n_p, or a pair of arrays.
+        by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` return them. Or an array of A unit
+        rows (A x n_p), or a pair of arrays (A x n_p and A x n_r).
     start
         A dictionary to continue from, or its path, in any format of `load`. The training copies its weights, biases,
         thresholds and linear path, and takes over its architecture: activation, ``k``, ``n_q``, ``bias``, ``normalise``
@@ -122,6 +123,8 @@ def fit(
         Naming the setting, or the input, that is wrong.
     DivergedError
         If a loss or a weight is not finite; the message suggests changes.
+    KeyboardInterrupt
+        After Ctrl-C, at the end of a step.
     RuntimeError
         From torch.distributed, if another of several processes does not respond, or has ended.
     """

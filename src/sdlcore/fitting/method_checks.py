@@ -43,7 +43,7 @@ def check_method(name: str, **settings: Any) -> dict[str, str]:
 
     - definition: the search with ``values`` (or ``encode_at``) gives the latents, reconstruction and gradients of
       ``forward`` (or ``encode``), for batches with ties, without positive pre-activations, of one sample, and others;
-    - encoding: `SparseCoder.encode` and `encode_csr` return the latents of the definition for any number of samples;
+    - encoding: `SparseCoder.encode` and `encode_csr` return the latents of the definition for 1, 4 and 17 samples;
     - training: `fit` trains the method; losses are finite, and the encoder changes;
     - saving: a saved dictionary is loaded with the same bits;
     - resuming: an interrupted training ends with the same bits as an uninterrupted one;
@@ -52,7 +52,7 @@ def check_method(name: str, **settings: Any) -> dict[str, str]:
     Parameters
     ----------
     name
-        Name of a built-in activation, or of a plugin's.
+        Name of a built-in activation, or of a plugin's, whose module must be imported.
     **settings
         Settings that the method needs, as in `fit`, such as ``l1``. By default ``n_q`` is 12, and ``k`` is 3 if the
         method keeps k latents.

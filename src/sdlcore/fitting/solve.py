@@ -42,6 +42,8 @@ def solve(
 ) -> Dictionary:
     """Find a dictionary of activations without gradient descent, on the CPU. It encodes raw activations.
 
+    A solver finds *atoms*, the decoder columns, which have unit norm.
+
     Parameters
     ----------
     x
@@ -55,7 +57,7 @@ def solve(
     seed
         Seed of the sample order and the initial atoms. The same call gives the same bits.
     start
-        A dictionary, or its path, whose decoder columns are the initial atoms.
+        A dictionary, or its path. Its decoder columns, scaled to unit norm, are the initial atoms.
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     progress

@@ -36,11 +36,23 @@ Rows = Callable[[Tensor], Tensor]
 
 
 def steer(latent: int, *, by: float) -> Edit:
-    """Return an edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
+    """Return an edit for `splice` that adds ``by`` to a latent at every token.
 
-    ``by`` is in units of the latent's activation. Begin with the latent's largest activation in a text, which its page
-    shows. A few times this value breaks the text. A negative number suppresses the latent. To steer several latents,
-    nest splices. The edit raises ValueError for a number that the dictionary does not have.
+    The activations then change by ``by`` times the latent's decoder row (W_dec). To steer several latents, nest
+    splices.
+
+    Parameters
+    ----------
+    latent
+        Number of the latent, from 0 on.
+    by
+        Amount, in units of the latent's activation. Begin with its largest activation in a text, which its page shows;
+        a few times this value breaks the text. A negative number suppresses the latent.
+
+    Returns
+    -------
+    A function of latents, as in ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``. It raises ValueError
+    for a latent that the dictionary does not have.
     """
 
     def edit(latents_NQ: Tensor) -> Tensor:
@@ -115,8 +127,8 @@ def splice(
         A site for an autoencoder, as for `extract`; None for residual.
     keep_error
         True adds the change of the reconstruction, (edited - latents) @ W_dec, to the activations. The reconstruction
-        error stays in them, and steering adds ``by`` decoder rows. False replaces the activations by the reconstruction
-        from the edited latents. None follows common practice: True with an edit, False without.
+        error stays in them, and steering adds ``by`` times a decoder row. False replaces the activations by the
+        reconstruction from the edited latents. None follows common practice: True with an edit, False without.
     first_position
         Change the first token of a context, too. By default it stays unchanged. Its activations are an attention sink,
         a hundred times as large as others, and dictionaries are not trained on them.

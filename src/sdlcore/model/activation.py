@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.model.encoding_tools import Weights as Weights
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.search import Search
+from sdlcore.sparse.search import LargestPerBatch, LargestPerSample, Search
 from sdlcore.sparse.support import Support
 
 
@@ -73,7 +73,7 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` contains the latent (`Support.columns`) and the sample (`Support.rows`) of each entry.
+        ``support`` contains the latent (`Support.columns`) and the sample (`Support.samples`) of each entry.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 
@@ -95,7 +95,7 @@ class Activation(nn.Module):
         return self.start if name == "threshold" else 0.0
 
     @torch.no_grad()
-    def start_at(self, threshold: Tensor, b_enc: Tensor) -> None:
+    def set_initial_threshold(self, threshold: Tensor, b_enc: Tensor) -> None:
         """Let only pre-activations above a threshold (0-d) pass at the start of a training (``init_l0``).
 
         The latents' trainable thresholds are set to it, if they have any; otherwise the encoder's biases (n_q) are
@@ -108,7 +108,14 @@ class Activation(nn.Module):
             b_enc.sub_(threshold)
 
     def set_k(self, k: int) -> None:
-        """Set the setting k of an activation that has it. Training with ``k_start`` changes it from step to step."""
+        """Set the setting k of an activation that has it. Training with ``k_start`` changes it from step to step.
+
+        A search for k entries that the activation keeps as an attribute follows.
+        """
+        before = vars(self).get("k")
+        for search in vars(self).values():
+            if isinstance(search, LargestPerSample | LargestPerBatch) and search.k == before:
+                search.k = k
         self.k = k
 
     @torch.no_grad()

@@ -19,11 +19,12 @@ ROW = ("step", "samples", "loss", "fvu", "l0", "support", "seconds")
 
 
 def solver(name: str) -> Callable[[AnySearch], AnySearch]:
-    """Register a generator function as a solver (`sdlcore.solvers.search.Search`).
+    """Register a generator function as a solver.
 
-    The function's arguments are batches, the settings of all solvers, a random generator, and initial atoms or None.
-    After each step the function yields the atoms and a history row. The function's keyword-only parameters become
-    settings, validated like built-in ones.
+    Its arguments are ``batches``, a function that returns the targets (B x n_r) of a step, counted from 0; the settings
+    of all solvers; a random generator for initial atoms; and given initial atoms (K x n_r) or None. After each step it
+    yields the atoms (K x n_r, float32 rows of unit norm) and a history row: a dictionary with the keys step, samples,
+    loss, fvu, l0, support and seconds. Its keyword-only parameters become settings, validated like built-in ones.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Support:
     """N entries (row, latent) of B samples, sorted by row, then by latent.
 
     Each sample has ``groups`` consecutive rows, for the parts of its code that are decoded separately (scales,
-    auxiliary latents). Row r belongs to sample ``r // groups``. ``kernels`` are used in all computations with it.
+    auxiliary latents). ``kernels`` are used in all computations with it.
     """
 
     def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, kernels: Kernels, groups: int = 1) -> None:
@@ -60,6 +60,11 @@ class Support:
         """The row of each entry (N)."""
         return torch.repeat_interleave(torch.diff(self.offsets), output_size=len(self))
 
+    @property
+    def samples(self) -> Tensor:
+        """The sample of each entry (N)."""
+        return self.rows // self.groups
+
     @cached_property
     def by_latent(self) -> ByLatent:
         """The entries sorted by latent; sorted once, however many gradients need it."""
@@ -77,7 +82,7 @@ class Support:
     def dense(self, values_N: Tensor) -> Tensor:
         """Return the values as B x n_q, with zeros elsewhere; groups of a sample are added."""
         out = values_N.new_zeros(self.n_samples, self.n_q)
-        return out.index_put((self.rows // self.groups, self.columns), values_N, accumulate=True)
+        return out.index_put((self.samples, self.columns), values_N, accumulate=True)
 
     def csr(self, values_N: Tensor) -> scipy.sparse.csr_array:
         """Return the values that are not zero as B x n_q, without gradients; NaN counts as zero. For one group."""
@@ -90,7 +95,7 @@ class Support:
 
     def sum_by_sample(self, values_N: Tensor) -> Tensor:
         """Return the sum of each sample's values (B)."""
-        return values_N.new_zeros(self.n_samples).index_add(0, self.rows // self.groups, values_N)
+        return values_N.new_zeros(self.n_samples).index_add(0, self.samples, values_N)
 
 
 def assemble(

@@ -66,7 +66,7 @@ def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
     threshold = pre_BQ.flatten().topk(max(1, n_active)).values[-1]
     if not threshold > 0:
         raise ValueError(f"init_l0 = {l0} is more than the mean number of positive pre-activations; lower it")
-    model.sigma.start_at(threshold, model.b_enc)
+    model.sigma.set_initial_threshold(threshold, model.b_enc)
 
 
 PER_CENTROID = 32

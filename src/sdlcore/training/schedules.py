@@ -104,7 +104,7 @@ class PenaltyFactor:
         self.loss = loss
         self.target_l0 = None if loss.l0_form == "quadratic" else loss.target_l0
         """The L0 that the adjustment holds; None if there is none, or if it is the target of the penalty itself."""
-        self.log = like.new_zeros(())
+        self.log_adjustment = like.new_zeros(())
         """Logarithm of the adjustment."""
         self.used: float | Tensor = 1.0
         """The factor in the last step."""
@@ -118,17 +118,17 @@ class PenaltyFactor:
     def changes(self) -> bool:
         """Whether the factor changes from step to step."""
         changes = self.adjusted or self.loss.penalty_warmup > 0
-        return changes and any(term_of(name).rises for name in self.loss.terms)
+        return changes and any(term_of(name).is_penalty for name in self.loss.terms)
 
     def use(self, share: float) -> float | Tensor:
         """Return the factor of the next step, for a share of the warm-up."""
-        self.used = share * self.log.exp() if self.adjusted else share
+        self.used = share * self.log_adjustment.exp() if self.adjusted else share
         return self.used
 
     @torch.no_grad()
     def adjust(self, terms: dict[str, Tensor]) -> None:
         """Adjust the factor after a step, given the step's terms; removes `NEXT_L1` from them."""
         if NEXT_L1 in terms:
-            self.log += torch.log(terms["l1"] / terms.pop(NEXT_L1)).nan_to_num(0.0)
+            self.log_adjustment += torch.log(terms["l1"] / terms.pop(NEXT_L1)).nan_to_num(0.0)
         if self.target_l0 is not None:
-            self.log += self.loss.l0_gain * torch.log(terms["l0"] / self.target_l0).clamp(-2.0, 2.0)
+            self.log_adjustment += self.loss.l0_gain * torch.log(terms["l0"] / self.target_l0).clamp(-2.0, 2.0)

@@ -189,10 +189,10 @@ class TrainingStep:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            recorded_norms, few = self.kernels.gradient_norms.of(W, W.grad), W.grad[: len(rows)]
-            few += rows.grad
+            recorded_norms, anchored_gradients = self.kernels.gradient_norms.of(W, W.grad), W.grad[: len(rows)]
+            anchored_gradients += rows.grad
             if recorded_norms is not None:
-                products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(few, rows)
+                products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(anchored_gradients, rows)
                 if recorded_norms.products is not None:
                     recorded_norms.products[: len(rows)] = products
                 self.kernels.gradient_norms.note(W, W.grad, *recorded_norms)
@@ -222,7 +222,7 @@ class TrainingStep:
             tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         if len(self.firings):
             tensors["firings"] = self.firings
-        tensors |= {"silent": self.dead.silent, "log_penalty": self.penalty.log}
+        tensors |= {"silent": self.dead.silent, "log_penalty": self.penalty.log_adjustment}
         no_latent = torch.zeros(0, dtype=torch.int64)
         tensors["auxiliary"] = no_latent if self._auxiliary is None else self._auxiliary.dead
         return tensors
@@ -238,7 +238,7 @@ class TrainingStep:
                 moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
                 self.optimizer.state[p] = moments
         self.dead.silent = tensors["silent"].to(device)
-        self.penalty.log = tensors["log_penalty"].to(device)
+        self.penalty.log_adjustment = tensors["log_penalty"].to(device)
         if len(self.firings):
             self.firings = tensors["firings"].to(device)
         if self.config.lambda_aux:

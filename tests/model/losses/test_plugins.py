@@ -20,7 +20,7 @@ SETTINGS = {"activation": "relu", "n_q": 8}
 
 @pytest.fixture(autouse=True)
 def power(registry):
-    @loss_term("power", rises=True, norms=True)
+    @loss_term("power", is_penalty=True, norms=True)
     def power(inputs: TermInputs, *, exponent: Annotated[float, Gt(0)] = 2.0) -> torch.Tensor:
         """E sum_i x_q,i^p."""
         assert inputs.out.norms is not None
@@ -57,18 +57,18 @@ def unused(**settings):
     return "; ".join(str(one.message) for one in caught)
 
 
-def test_a_penalty_is_what_declares_that_it_rises():
+def test_a_penalty_is_what_declares_to_be_one():
     @loss_term("spread")
     def spread(inputs: TermInputs) -> torch.Tensor:
         return inputs.out.values.var()
 
     assert unused(activation="relu", power=0.1) == ""
     assert re.search(
-        "relu without a penalty .*; if spread is one, .* rises=True", unused(activation="relu", spread=0.1)
+        "relu without a penalty .*; if spread is one, .* is_penalty=True", unused(activation="relu", spread=0.1)
     )
     assert "relu without a penalty" in unused(activation="relu", power=0)
     assert run(power=0.1, target_l0=3).loss.target_l0 == 3
-    with pytest.raises(ValueError, match=r"target_l0 needs l1, l0 or a plugin's penalty \(rises=True\)"):
+    with pytest.raises(ValueError, match=r"target_l0 needs l1, l0 or a plugin's penalty \(is_penalty=True\)"):
         run(spread=0.1, target_l0=3)
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import write_file_stores
+from sdlcore.sources.files.copying import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)

@@ -36,10 +36,6 @@ class BatchTopK(Selecting):
     def search(self) -> Search:
         return self.batch_search if self.training else Above(self._learned())
 
-    def set_k(self, k: int) -> None:
-        super().set_k(k)
-        self.batch_search.k = k
-
     def values(self, pre: Tensor, support: Support) -> Tensor:
         latents = torch.relu(pre)
         if self.training:

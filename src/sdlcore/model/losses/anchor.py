@@ -28,4 +28,4 @@ def _distance(W: Tensor, w_AD: Tensor, form: AnchorForm) -> Tensor:
     return (W_AD - w_AD).square().sum()
 
 
-TERM = Term("anchor", anchor, "lambda_anchor", falls=True)
+TERM = Term("anchor", anchor, "lambda_anchor", is_anchoring=True)

@@ -33,7 +33,7 @@ def contrast(inputs: TermInputs) -> Tensor:
     out, config = inputs.out, inputs.config
     support, first = out.support, config.prefixes[0] if config.prefixes else out.support.n_q
     inside_N = support.columns < first
-    place_N = support.rows // support.groups * first + support.columns
+    place_N = support.samples * first + support.columns
     codes = out.values.new_zeros(support.n_samples * first).index_add(0, place_N[inside_N], out.values[inside_N])
     tokens_CQ, neighbours_CQ = codes.view(support.n_samples // 2, 2, first).unbind(1)
     similarity_CC = tokens_CQ @ neighbours_CQ.T

@@ -25,4 +25,4 @@ def frequency(inputs: TermInputs) -> Tensor:
     return (2 * all_Q * here_Q - all_Q.square()).sum() / TOO_OFTEN
 
 
-TERM = Term("frequency", frequency, "frequency", rises=True)
+TERM = Term("frequency", frequency, "frequency", is_penalty=True)

@@ -29,7 +29,7 @@ def hierarchical(inputs: TermInputs) -> Tensor:
     ranks_N = search.among(model.processes).ranks(out.pre.detach(), out.support)
     # values of auxiliary latents are zero here, so their groups do not matter; there may be more than k of them
     group_N = ranks_N.clamp(max=k - 1)
-    sample_N = out.support.rows // out.support.groups
+    sample_N = out.support.samples
     shape = out.support.n_samples, k, out.support.n_q
     support, order = assemble(sample_N, out.support.columns, group_N, shape, out.support.kernels)
     alone_BR = x_BR - model.b_dec if out.linear is None else x_BR - model.b_dec - out.linear

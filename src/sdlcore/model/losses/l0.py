@@ -43,4 +43,4 @@ def smoothed(inputs: TermInputs, name: str) -> Tensor:
     return step(out.pre, out.support.per_latent(sigma.threshold), sigma.bandwidth)
 
 
-TERM = Term("l0_penalty", l0, "l0", rises=True, norms=lambda config: config.l0_form == "tanh")
+TERM = Term("l0_penalty", l0, "l0", is_penalty=True, norms=lambda config: config.l0_form == "tanh")

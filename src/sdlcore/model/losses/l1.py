@@ -31,4 +31,4 @@ def l1(inputs: TermInputs) -> Tensor:
     return penalised_N.sum() / out.support.n_samples
 
 
-TERM = Term("l1", l1, "l1", rises=True, norms=lambda config: config.l1_scale == "decoder")
+TERM = Term("l1", l1, "l1", is_penalty=True, norms=lambda config: config.l1_scale == "decoder")

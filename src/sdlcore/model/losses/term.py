@@ -53,17 +53,17 @@ class Term:
     """Returns the unweighted term (0-d): a sum over dimensions, a mean over the batch."""
     weight: str | None
     """Name of the setting that multiplies it; None for a term that replaces the reconstruction error."""
-    rises: bool = False
-    """Whether it is a penalty, whose weight rises in a warm-up and is adjusted (`sdlcore.training.schedules`)."""
+    is_penalty: bool = False
+    """Whether ``penalty_warmup`` and ``target_l0`` change its weight (`sdlcore.training.schedules`)."""
     norms: Callable[[LossConfig], bool] = lambda config: False
     """Whether it needs the norms of decoder rows from the forward pass."""
-    falls: bool = False
+    is_anchoring: bool = False
     """Whether ``anchor_until`` and ``anchor_fall`` change its weight."""
     error: bool = False
     """Whether it is a squared error, which ``loss_scale`` divides."""
 
 
-def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:
+def loss_term(name: str, *, is_penalty: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:
     """Register a function as a loss term. Its weight is a setting with the term's name, and 0 turns it off.
 
     The function takes `TermInputs` and returns the unweighted term (0-d): a sum over dimensions, a mean over the batch.
@@ -73,8 +73,10 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     ----------
     name
         Name in configurations and histories: lower-case letters, digits and underscores.
-    rises, norms
-        As in `Term`.
+    is_penalty
+        Whether the term keeps latents sparse, so that ``penalty_warmup`` and ``target_l0`` change its weight.
+    norms
+        Whether the term reads ``inputs.out.norms``, the norm of each decoder row (n_q); None if all are one.
 
     Raises
     ------
@@ -83,7 +85,9 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     """
     ours, reserved = (*TERMS.values(), *COLUMNS), [*Config.model_fields, *TAKEN]
     weight = {name: (Weight, 0.0)}
-    return extension("loss term", name, ours, reserved, {"rises": rises, "norms": norms}, more=weight, takes=1)
+    return extension(
+        "loss term", name, ours, reserved, {"is_penalty": is_penalty, "norms": norms}, more=weight, takes=1
+    )
 
 
 def term_of(name: str) -> Term:
@@ -94,7 +98,7 @@ def term_of(name: str) -> Term:
             name,
             lambda inputs: _compute_plugin(plugin, inputs),
             name,
-            plugin.facts["rises"],
+            plugin.facts["is_penalty"],
             lambda _: plugin.facts["norms"],
         )
     term: Term = import_module(f"sdlcore.model.losses.{name}").TERM

@@ -32,7 +32,7 @@ def scales_of(config: LossConfig, model: "SparseCoder") -> Scales:
 def total_loss(inputs: TermInputs, penalty: float | Tensor = 1.0, anchoring: float = 1.0) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
-    The summands are, in this order: the reconstruction error or the term that replaces it, penalties that rise, the
+    The summands are, in this order: the reconstruction error or the term that replaces it, penalties, the
     reconstruction error from gates, other terms. With ``loss_scale: mean``, squared errors are divided by n_r in the
     loss, but returned as sums over dimensions.
 
@@ -42,7 +42,7 @@ def total_loss(inputs: TermInputs, penalty: float | Tensor = 1.0, anchoring: flo
         Inputs of all terms. The pass over the batch has everything that the settings require (norms, see `needs_norms`;
         scales; auxiliary latents), and there are anchors with ``lambda_anchor``.
     penalty
-        Factor on the weights of terms that rise, such as l1 and l0 (`sdlcore.training.schedules`).
+        Factor on the weights of penalties, such as l1 and l0 (`sdlcore.training.schedules`).
     anchoring
         Factor on ``lambda_anchor`` (`sdlcore.training.schedules`).
 
@@ -69,7 +69,7 @@ def total_loss(inputs: TermInputs, penalty: float | Tensor = 1.0, anchoring: flo
             loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
     for term in extra_terms:
-        if term.rises:
+        if term.is_penalty:
             terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
     # the latents reconstruct only the part that a linear path leaves
@@ -78,9 +78,9 @@ def total_loss(inputs: TermInputs, penalty: float | Tensor = 1.0, anchoring: flo
         terms["gate"] = gate(model, left_BR, out, gates_N)
         loss = loss + terms["gate"] / divisor
     for term in extra_terms:
-        if term.weight is not None and not term.rises:
+        if term.weight is not None and not term.is_penalty:
             terms[term.name] = term.compute(inputs)
-            weight = (anchoring if term.falls else 1.0) * _weight(term, config) / (divisor if term.error else 1)
+            weight = (anchoring if term.is_anchoring else 1.0) * _weight(term, config) / (divisor if term.error else 1)
             loss = loss + weight * terms[term.name]
     return {"loss": loss, **terms}
 

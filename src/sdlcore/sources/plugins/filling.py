@@ -50,10 +50,11 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path) -> None:
         with resume_store(path, facts, source.dtype) as store:
             for values in blocks:
                 block = values if isinstance(values, Rows) else Rows(values)
-                if [block.target is not None, block.labels is not None] != declared:
+                found = [block.target is not None, block.labels is not None]
+                if found != declared:
                     raise SourceError(
-                        f"source {source.source}: declares target {declared[0]} and labels {declared[1]}, but its "
-                        "blocks do the opposite"
+                        f"source {source.source}: declares target {declared[0]} and labels {declared[1]}, but yields "
+                        f"target {found[0]} and labels {found[1]}; change the decorator or the sdl.Rows"
                     )
                 rows_left = None if samples is None else samples - store.rows
                 x, target, labels = (None if column is None else np.asarray(column)[:rows_left] for column in block)

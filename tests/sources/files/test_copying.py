@@ -17,7 +17,7 @@ from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import (
+from sdlcore.sources.files.copying import (
     BLOCK_ROWS,
     file_shapes,
     held_out,
