@@ -24,7 +24,7 @@ from torch.nn.functional import normalize, pad
 
 import sdlcore as sdl
 from sdlcore.solvers.codes import Codes
-from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, run_steps
+from sdlcore.solvers.search import ReadTargets, Row, fit_of, initial_atoms, read_batch, run_steps
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.support import Support
@@ -37,7 +37,7 @@ NOTHING = 1e-8
 
 @sdl.solver("dbksvd")
 def double_batch_ksvd(
-    batches: Batches,
+    batches: ReadTargets,
     config: SolverConfig,
     generator: torch.Generator,
     start: Tensor | None = None,

@@ -30,7 +30,7 @@ FINALISTS = 3
 """Methods of the last round, besides TopK."""
 PILOTS = "pilots.csv"
 """File of the scores of all pilots."""
-Row = Mapping[str, Any]
+PilotRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def suggest(
     return advice
 
 
-def _sentence(rows: Sequence[Row], best: Row, fvus: dict[float, float], steps: int) -> str:
+def _sentence(rows: Sequence[PilotRow], best: PilotRow, fvus: dict[float, float], steps: int) -> str:
     """Return the advice: the best method, the methods that are not told apart from it, and its rate."""
     lr, tied = min(fvus, key=fvus.__getitem__), []
     for row in rows:

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, WithJsonSchema
 from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, extensions, registered
 from sdlcore.settings import (
     AsGiven,
-    Batch,
+    BatchSize,
     Conflicts,
     Json,
-    Latents,
+    LatentCount,
     Pair,
     Positive,
     Share,
@@ -24,19 +24,19 @@ from sdlcore.settings import (
     Weight,
 )
 
-Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
+ActivationName = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
 Searched = Literal["posterior", "omp"]
 """Searches for codes, given decoder rows (`sdl.search`); also modules in `sdlcore.model.activations`. They are not
 trained."""
-BUILT_IN = (*get_args(Activation), *get_args(Searched))
+BUILT_IN = (*get_args(ActivationName), *get_args(Searched))
 AnyActivation = Annotated[
     str,
-    AfterValidator(lambda name: check_name("activation", name, get_args(Activation), get_args(Searched))),
-    WithJsonSchema({"type": "string", "enum": [*get_args(Activation)]}),
+    AfterValidator(lambda name: check_name("activation", name, get_args(ActivationName), get_args(Searched))),
+    WithJsonSchema({"type": "string", "enum": [*get_args(ActivationName)]}),
 ]
 """Name of an activation or a search, built in or from a plugin."""
-SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
+SELECTING: tuple[ActivationName, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Built-in activations that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.model.losses.anchor`)."""
@@ -62,9 +62,9 @@ class ModelConfig(Pluggable):
     activation: AnyActivation = "relu"
     """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista,
     matching_pursuit, or a plugin's."""
-    n_q: Latents = 1024
+    n_q: LatentCount = 1024
     """Number of latents."""
-    k: Latents | None = None
+    k: LatentCount | None = None
     """Active latents of a sample (topk, abstopk, lista), steps of matching_pursuit, or active latents on average over a
     batch (batchtopk)."""
     bias: bool = True
@@ -90,7 +90,7 @@ class ModelConfig(Pluggable):
     """Weights that keep their initial values, for null baselines. Biases and thresholds are still trained."""
     decoder_norm: Literal["free", "unit"] = "free"
     """unit: decoder rows stay on the unit sphere, and their gradients are tangent to it; free: no constraint."""
-    archetypes: Latents | None = None
+    archetypes: LatentCount | None = None
     """Number of k-means centroids of the target (RA-SAE). Each decoder row is a mixture of them, up to a relaxation;
     None for free rows. The memory and time that they add to a step grow with n_q times their number."""
     relaxation: Weight = 1.0
@@ -197,13 +197,13 @@ class LossConfig(Pluggable):
     grows with k; accumulate divides it."""
     lambda_aux: Weight = 0.0
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
-    k_aux: Latents = 256
+    k_aux: LatentCount = 256
     """Number of dead latents that reconstruct a sample in the auxiliary loss."""
     aux_target: Literal["residual", "input"] = "residual"
     """Target of the auxiliary loss: the residual that the other latents leave, or the input, as in eq. (8)."""
     orthogonality: Weight = 0.0
     """Weight of OrtSAE's penalty on decoder columns of similar directions."""
-    orthogonality_chunk: Latents = 1024
+    orthogonality_chunk: LatentCount = 1024
     """Number of latents in a chunk. Only latents of one chunk are compared; every step draws new chunks."""
     contrast: Weight = 0.0
     """Weight of T-SAE's contrast: neighbouring tokens get similar latents, in the first prefix or, without prefixes,
@@ -314,7 +314,7 @@ class Config(LossConfig, ModelConfig):
 
     steps: Total = 1000
     """Optimiser steps."""
-    batch_size: Batch = 1024
+    batch_size: BatchSize = 1024
     """Samples per step."""
     lr: Positive = 1e-3
     """Adam's peak learning rate."""
@@ -324,11 +324,11 @@ class Config(LossConfig, ModelConfig):
     """Share of the steps, at the end, over which the learning rate falls to zero."""
     lr_decay_shape: Literal["linear", "cosine"] = "linear"
     """Shape of this fall: linear, or half a period of a cosine (Loshchilov and Hutter 2017)."""
-    k_start: Latents | None = None
+    k_start: LatentCount | None = None
     """Active latents of a sample at the start; their number then changes linearly to k. None for k throughout."""
     k_decay: Share = 0.5
     """Share of the steps over which the number of active latents changes from k_start to k."""
-    accumulate: Batch = 1
+    accumulate: BatchSize = 1
     """Number of parts that a batch is computed in, one after the other, to save memory; must divide batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Type of the encoder's dense product. bfloat16, and int8 on a CPU, only propose latents, which are then ranked

@@ -64,11 +64,11 @@ Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
-Latents = Annotated[int, Ge(1), Le(10**8)]
+LatentCount = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
-Sizes = Annotated[tuple[Latents, ...], FromList, AsList, Unique]
+Sizes = Annotated[tuple[LatentCount, ...], FromList, AsList, Unique]
 """Numbers of latents."""
-Batch = Annotated[int, Ge(1), Le(10**9)]
+BatchSize = Annotated[int, Ge(1), Le(10**9)]
 """A number of samples, or of rounds over them, in one step."""
 Total = Annotated[int, Ge(1), Le(10**12)]
 """A number of steps, or of samples, of a whole training."""

@@ -12,7 +12,7 @@ import sdlcore as sdl
 from sdlcore.config import ModelConfig
 from sdlcore.data.pairs import pair_sites
 from sdlcore.dictionary import samples
-from sdlcore.dictionary.samples import Samples, encode_sparse
+from sdlcore.dictionary.samples import SiteSamples, encode_sparse
 from sdlcore.model.coder import SparseCoder
 from tests.stores import write_store
 
@@ -156,7 +156,7 @@ def test_encoding_reads_blocks_of_samples_and_makes_no_dense_matrix(case, monkey
         return np.resize(X, (rows, N_P))
 
     def stored(number):
-        return Samples((number,), SimpleNamespace(rows=number, widths=(N_P,), read=read), ("input",))
+        return SiteSamples((number,), SimpleNamespace(rows=number, widths=(N_P,), read=read), ("input",))
 
     monkeypatch.setattr(samples, "ROWS_AT_ONCE", rows)
     encode_sparse(sae.coder, stored(rows))  # kernels may be compiled at their first use

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction import tokens
-from sdlcore.extraction.text import Content, Text, opened_text
+from sdlcore.extraction.text import Content, Documents, opened_text
 from sdlcore.extraction.tokens import (
     TokenisedDocument,
     TokenisedText,
@@ -122,7 +122,7 @@ def test_a_misspelt_role_is_an_error_before_the_end_of_a_long_text(monkeypatch: 
             read.append(number)
             yield number, chat
 
-    text = TokenisedText(Text("chats", {}, endless), tokenizer, context_length=4, roles="usr")
+    text = TokenisedText(Documents("chats", {}, endless), tokenizer, context_length=4, roles="usr")
     with pytest.raises(SourceError, match="chats: no message has the role usr, only user; set roles to some of these"):
         list(text.documents())
     assert len(read) == 3

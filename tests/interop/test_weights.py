@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdlcore.interop.weights import Weights, sparse_coder
+from sdlcore.interop.weights import InteropWeights, sparse_coder
 from sdlcore.model.saving import load_model, save_model
 
 N, N_Q, K = 7, 12, 3
@@ -26,7 +26,7 @@ def drawn(seed, activation, shifted):
         "gated": {"log_scale": 0.3 * normal(N_Q), "b_magnitude": normal(N_Q)},
     }.get(activation, {})
     shift = b_dec if shifted else torch.zeros(N)
-    weights = Weights(normal(N_Q, N), normal(N_Q), normal(N_Q, N), b_dec, shift, **parts)
+    weights = InteropWeights(normal(N_Q, N), normal(N_Q), normal(N_Q, N), b_dec, shift, **parts)
     return weights, normal(20, N)
 
 

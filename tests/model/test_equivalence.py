@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.config import SELECTING, Activation, Config
+from sdlcore.config import SELECTING, ActivationName, Config
 from sdlcore.fitting import method_checks as checks
 from sdlcore.fitting.method_checks import BATCHES, N_Q, K, assert_close, forward_and_backward, without_search
 from sdlcore.model.encoding import Scales
@@ -18,7 +18,7 @@ from sdlcore.plugins.importing import load_plugins
 from sdlcore.sparse.kernels.interface import Kernels
 from tests.conftest import REPOSITORY, registering
 
-OURS = get_args(Activation)
+OURS = get_args(ActivationName)
 PLUGINS = {
     "soft_topk": REPOSITORY / "examples/new_method/my_method.py",
     "topk_ista": REPOSITORY / "examples/dense_method/topk_ista.py",

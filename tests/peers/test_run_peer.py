@@ -14,7 +14,7 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
 from sdlcore.errors import DivergedError
-from sdlcore.interop.weights import Weights, sparse_coder
+from sdlcore.interop.weights import InteropWeights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.normalisation import fit_normalisation
@@ -33,7 +33,7 @@ def store(tmp_path):
 
 def model_of_the_library():
     W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
-    return sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", 2)
+    return sparse_coder(InteropWeights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", 2)
 
 
 def run(store, folder, monkeypatch, losses, watch=None, **settings):

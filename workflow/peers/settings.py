@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from sdlcore.settings import Batch, Latents, Positive, Settings, Sizes, Total, Weight
+from sdlcore.settings import BatchSize, LatentCount, Positive, Settings, Sizes, Total, Weight
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
@@ -38,9 +38,9 @@ class PeerConfig(Settings):
     """Must be sae, since other libraries train autoencoders here."""
     activation: Activation = "relu"
     """relu, jumprelu, topk, batchtopk or gated."""
-    n_q: Latents = 1024
+    n_q: LatentCount = 1024
     """Number of latents."""
-    k: Latents | None = None
+    k: LatentCount | None = None
     """Active latents per sample (topk), or on average over a batch (batchtopk)."""
     prefixes: Sizes = ()
     """Sizes of nested dictionaries, the last n_q, for the library's Matryoshka BatchTopK; empty for none."""
@@ -57,7 +57,7 @@ class PeerConfig(Settings):
     do. The saved dictionary is for raw activations."""
     steps: Total = 1000
     """Optimiser steps."""
-    batch_size: Batch = 1024
+    batch_size: BatchSize = 1024
     """Samples per step."""
     log_every: Total = 20
     """Steps between rows of the history."""

@@ -35,7 +35,7 @@ FEWEST = 8
 SAVED = 100
 """Steps between checkpoints."""
 
-Draw = Callable[[int], Tensor]
+ReadStep = Callable[[int], Tensor]
 """Returns the samples of a step (B x R, float32)."""
 
 
@@ -53,7 +53,7 @@ class _State(NamedTuple):
 @torch.no_grad()
 def linear_encoder(
     teacher: SparseCoder,
-    draw: Draw,
+    draw: ReadStep,
     held_out: Tensor,
     steps: int,
     in_pass: int | None,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sdlcore.config import Activation, ModelConfig, Searched
+from sdlcore.config import ActivationName, ModelConfig, Searched
 from sdlcore.data.arrays import Readable
 from sdlcore.data.batches import read_pair
 from sdlcore.model.activations.posterior import Statistics
@@ -25,7 +25,7 @@ WORSE = 0.05
 """Share of the variance that new codes may explain less than the old ones before `warn_of_worse_codes` warns."""
 
 
-def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
+def on_unit_rows(model: SparseCoder, activation: ActivationName | Searched, k: int | None = None) -> SparseCoder:
     """Return an autoencoder whose encoder and decoder both have the decoder rows of ``model``, scaled to norm 1.
 
     The decoder bias is copied. Encoder biases are zero.

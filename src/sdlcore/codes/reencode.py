@@ -24,13 +24,13 @@ from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches
-from sdlcore.model.activation import Encoder as NonlinearEncoder
+from sdlcore.model.activation import Encoder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.training.loop import Checkpointing
 from sdlcore.user_warnings import warn_at_call
 
-Encoder = Literal["jumprelu", "topk", "batchtopk"]
+EncoderName = Literal["jumprelu", "topk", "batchtopk"]
 """Activations of `reencode`."""
 L0_MISSED = 0.1
 """`reencode` warns if its encoder's L0 differs from the requested one by more than this share."""
@@ -41,7 +41,7 @@ MOST_HELD_OUT = 2**15
 def reencode(
     dictionary: Dictionary | str | Path,
     x: Any,
-    activation: Encoder = "jumprelu",
+    activation: EncoderName = "jumprelu",
     l0: float | None = None,
     *,
     steps: int = 1000,
@@ -91,7 +91,7 @@ def reencode(
         if ``l0`` is missing, or not a whole number for topk and batchtopk.
     """
     start, where = open_dictionary(dictionary), choose_device(device)
-    checked("activation", Encoder, activation)
+    checked("activation", EncoderName, activation)
     checked("steps", Total, steps)
     l0 = None if l0 is None else checked_l0(start.n_q, l0)
     record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
@@ -128,10 +128,10 @@ def reencode(
 
 
 @torch.no_grad()
-def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCoder:
+def _with_unit_rows(coder: SparseCoder, activation: EncoderName, k: int) -> SparseCoder:
     """Scale an autoencoder's rows to norm 1. Keep its encoder if it is linear; otherwise encode with these rows."""
     unit = on_unit_rows(coder, activation, k)
-    if isinstance(coder.sigma, NonlinearEncoder):
+    if isinstance(coder.sigma, Encoder):
         weights = {"b_enc": -(unit.W_enc @ unit.b_dec)}
     else:
         norms_Q = coder.W_dec.double().norm(dim=1)  # as in on_unit_rows

@@ -68,7 +68,7 @@ rest would be `OWN` or less."""
 PART = 4096
 """Number of samples whose codes are solved for at once."""
 
-Draw = Callable[[int], Tensor]
+ReadRound = Callable[[int], Tensor]
 """Returns the samples of a round (B x R, float32, on the CPU), with the same B for each."""
 Rounds = Annotated[int, Ge(4), Le(1000)]
 """Rounds of mean shift. The last three add no latent."""
@@ -141,7 +141,7 @@ def refine(
         return make_or_open(start, "refine", "refined", record, samples, out, make)
 
 
-class Latents(NamedTuple):
+class PosteriorLatents(NamedTuple):
     """Latents with posterior codes, on the CPU."""
 
     rows: Tensor
@@ -194,7 +194,7 @@ class Latents(NamedTuple):
 @torch.no_grad()
 def refine_rows(
     model: SparseCoder,
-    draw: Draw,
+    draw: ReadRound,
     rounds: int,
     generator: torch.Generator,
     progress: bool = False,
@@ -211,12 +211,14 @@ def refine_rows(
     n_q = len(model.W_dec)
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
     scale = model.sigma.get_buffer("scale").cpu()
-    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers), torch.arange(n_q))
+    latents = PosteriorLatents(
+        model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers), torch.arange(n_q)
+    )
     ages, first_round = torch.full((n_q,), YOUNG), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path)
     if saved is not None:
         statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
-        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics, saved.tensors["origins"])
+        latents = PosteriorLatents(saved.tensors["rows"], saved.tensors["b_dec"], statistics, saved.tensors["origins"])
         ages, first_round = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
     bar = tqdm(total=rounds + REFIT + 2, initial=first_round, unit="round", disable=not progress)
@@ -263,7 +265,7 @@ def refine_rows(
     return model, replaced
 
 
-def _estimate(latents: Latents, x_BR: Tensor, codes: csr_array) -> tuple[Latents, Tensor, Tensor]:
+def _estimate(latents: PosteriorLatents, x_BR: Tensor, codes: csr_array) -> tuple[PosteriorLatents, Tensor, Tensor]:
     """Return the latents with statistics and bias from their codes, the centred residuals (B x R), and the number of
     samples that activate each latent (Q)."""
     residuals_BR = x_BR - latents.b_dec - torch.from_numpy(codes @ latents.rows.numpy())
@@ -289,7 +291,7 @@ def _refit_each(rows_QR: Tensor, codes: csr_array, residuals_BR: Tensor, which: 
     return rows_QR
 
 
-def _refit_all(latents: Latents, draw: Draw, numbers: range) -> Latents:
+def _refit_all(latents: PosteriorLatents, draw: ReadRound, numbers: range) -> PosteriorLatents:
     """Refit all rows together by least squares, and remove each row's parents from it."""
     n_q = len(latents.rows)
     squares_QQ, together_QQ = torch.zeros(n_q, n_q), torch.zeros(n_q, n_q)

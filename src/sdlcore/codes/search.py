@@ -19,10 +19,10 @@ from sdlcore.data.batches import read_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.identity import ENTRY
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Latents, Total, checked
+from sdlcore.settings import LatentCount, Total, checked
 from sdlcore.user_warnings import warn_at_call
 
-Method = Literal["posterior", "omp"]
+CodeMethod = Literal["posterior", "omp"]
 """Ways to find codes of known rows."""
 STEPS_PER_L0 = 4
 """Steps of OMP with a threshold, as a multiple of the mean number of active latents."""
@@ -37,7 +37,7 @@ threshold between them would depend on rounding."""
 def search(
     dictionary: Dictionary | str | Path,
     x: Any = None,
-    method: Method = "posterior",
+    method: CodeMethod = "posterior",
     *,
     k: int | None = None,
     l0: float | None = None,
@@ -88,7 +88,7 @@ def search(
     """
     start = open_dictionary(dictionary)
     coder = start.coder
-    checked("method", Method, method)
+    checked("method", CodeMethod, method)
     if method == "posterior" and (k is not None or l0 is not None):
         raise ValueError(
             "posterior codes choose their own L0; k and l0 are for omp. For an encoder with a "
@@ -100,7 +100,7 @@ def search(
         if l0 is not None:
             record["l0"] = checked_l0(start.n_q, l0)
             k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
-        record["k"] = k = coder.config.k if k is None else checked("k", Latents, k)
+        record["k"] = k = coder.config.k if k is None else checked("k", LatentCount, k)
         if k is None:
             raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
         new_coder = on_unit_rows(coder, method, k)

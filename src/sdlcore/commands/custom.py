@@ -23,7 +23,7 @@ from sdlcore.data.references import as_anchors, load_references, save_references
 from sdlcore.device import Device
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.fitting.start import opened_start, with_architecture
-from sdlcore.settings import Latents, checked
+from sdlcore.settings import LatentCount, checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import user_path, write_json
 from sdlcore.suggestions import did_you_mean
@@ -76,7 +76,7 @@ def fit(
         classes = None if labels is None else array(labels, "labels")
         means = sdl.class_means(inputs["x"], classes, inputs.get("target"), centred=centred)
     if anchors == DISCOVER:
-        number = checked("n_anchors", Latents | None, n_anchors)
+        number = checked("n_anchors", LatentCount | None, n_anchors)
         directions = sdl.discover(inputs["x"], number, inputs.get("target"), seed=seed)
     elif anchors == CLASS_MEANS and means is not None:
         directions = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)

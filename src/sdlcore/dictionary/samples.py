@@ -19,7 +19,7 @@ from sdlcore.settings import Pair
 ROWS_AT_ONCE = 1024
 
 
-class Samples(NamedTuple):
+class SiteSamples(NamedTuple):
     """Samples of x_p (N x width), whose sites are concatenated."""
 
     leading: tuple[int, ...]
@@ -41,7 +41,7 @@ class Samples(NamedTuple):
 
 
 @contextmanager
-def samples_of(x: Any, pair: Pair, name: str = "x") -> Iterator[Samples]:
+def samples_of(x: Any, pair: Pair, name: str = "x") -> Iterator[SiteSamples]:
     """Open samples: an array, a tensor, a store, the path of an .npy file or a store, or a list with a site each.
 
     Arrays, tensors and .npy files have any leading dimensions. ValueError for other than finite floating-point numbers;
@@ -50,13 +50,13 @@ def samples_of(x: Any, pair: Pair, name: str = "x") -> Iterator[Samples]:
     parts = [*x] if is_pair(x) and x else [x]
     if any(map(is_store, parts)):
         with activations(x) as store:
-            yield Samples((store.rows,), store, site_columns(len(store.widths) if pair == "crosscoder" else 1))
+            yield SiteSamples((store.rows,), store, site_columns(len(store.widths) if pair == "crosscoder" else 1))
         return
     sites = [np.atleast_1d(floats(part, name)) for part in parts]
     leading = sites[0].shape[:-1]
     rows = [site.reshape(math.prod(site.shape[:-1]), site.shape[-1]) for site in sites]
     names = [f"{name}[{site}]" for site in range(len(rows))] if is_pair(x) else [name]
-    yield Samples(leading, Arrays(*rows, names=names), site_columns(len(rows)))
+    yield SiteSamples(leading, Arrays(*rows, names=names), site_columns(len(rows)))
 
 
 def require_width(shape: tuple[int, ...], width: int) -> None:
@@ -74,7 +74,7 @@ def require_finite(samples: Tensor) -> None:
 
 
 @torch.no_grad()
-def encode_sparse(coder: SparseCoder, samples: Samples) -> scipy.sparse.csr_array:
+def encode_sparse(coder: SparseCoder, samples: SiteSamples) -> scipy.sparse.csr_array:
     """Return the active latents of N samples (N x n_q), encoded block by block and without gradients."""
     blocks = [coder.encode_csr(block) for block in samples.blocks(coder.W_enc)]
     return scipy.sparse.csr_array(scipy.sparse.vstack(blocks, format="csr"))

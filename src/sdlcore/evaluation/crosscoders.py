@@ -114,7 +114,7 @@ def _distances(store: Activations) -> np.ndarray:
     return np.array([width**0.5 / float(scale[first]) for first, width in zip(firsts, store.widths, strict=True)])
 
 
-class Sums(NamedTuple):
+class LatentSums(NamedTuple):
     """Sums over all samples, for latents f (Q) and the sites' activations x and reconstructions x_hat."""
 
     rows: int
@@ -129,7 +129,7 @@ class Sums(NamedTuple):
 
 
 @torch.no_grad()
-def _sums(coder: SparseCoder, store: Activations) -> Sums:
+def _sums(coder: SparseCoder, store: Activations) -> LatentSums:
     n_q, widths = coder.config.n_q, list(coder.target_sites)
     active, squares = np.zeros(n_q), np.zeros(n_q)
     errors, reconstructions = np.zeros((n_q, sum(widths))), np.zeros((n_q, sum(widths)))
@@ -141,10 +141,10 @@ def _sums(coder: SparseCoder, store: Activations) -> Sums:
         errors += latents.T @ (x - x_hat)
         reconstructions += latents.T @ x_hat
     by_site = [list(torch.from_numpy(sums).split(widths, dim=1)) for sums in (errors, reconstructions)]
-    return Sums(store.rows, active, torch.from_numpy(squares), *by_site)
+    return LatentSums(store.rows, active, torch.from_numpy(squares), *by_site)
 
 
-def _scalings(sums: Sums, sites: list[torch.Tensor], largest_Q: np.ndarray) -> dict[str, np.ndarray]:
+def _scalings(sums: LatentSums, sites: list[torch.Tensor], largest_Q: np.ndarray) -> dict[str, np.ndarray]:
     """Return the latent scalings of the error and the reconstruction at each site.
 
     The multiple beta that minimises the sum of |beta f d - y|^2 is <d, sum f y> / (|d|^2 sum f^2). For the error, y is

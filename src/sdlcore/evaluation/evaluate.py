@@ -27,7 +27,7 @@ from sdlcore.evaluation.recovery import (
     recovery_metrics,
     simulated_chance,
 )
-from sdlcore.evaluation.samples import Latents, Spread, batches, on_samples
+from sdlcore.evaluation.samples import LatentStatistics, Spread, batches, on_samples
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.activations.posterior import Posterior
 from sdlcore.model.coder import SparseCoder
@@ -93,7 +93,7 @@ def evaluate_coder(
         "encoder_raw": best_match(W_enc, true_p).similarity,
         "decoder_raw": best_match(W_dec, true_r).similarity,
     }
-    latents = Latents(model, store, truth, decoder.latent)
+    latents = LatentStatistics(model, store, truth, decoder.latent)
     metrics = on_samples(model, store, latents) | _of_plugins(Judged(model, store, truth))
     for directions, similarity in best.items():
         metrics |= recovery_metrics(directions, similarity, truth.anchored)

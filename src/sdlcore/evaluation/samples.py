@@ -27,7 +27,7 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
         yield x_p.astype(np.float32), x_r.astype(np.float32)
 
 
-class Latents:
+class LatentStatistics:
     """Metrics of latents by the features that samples contain. Samples are added batch by batch, in the store's order.
 
     The store contains a bench's coefficients or, with class means, labels. ``detectors`` are the latents that match
@@ -104,7 +104,9 @@ class Latents:
         return sharing_metrics(codes, self._store.read("labels"), self._detectors, anchored)
 
 
-def on_samples(model: SparseCoder, store: Activations, latents: Latents | None = None) -> dict[str, float | None]:
+def on_samples(
+    model: SparseCoder, store: Activations, latents: LatentStatistics | None = None
+) -> dict[str, float | None]:
     """Return l0, fvu and dead_fraction, and add every batch to ``latents``.
 
     ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, with the mean of the whole store; None if all samples are

@@ -16,7 +16,7 @@ from sdlcore.extraction.places import BLOCK, SITES, Paths, hook_names
 from sdlcore.settings import (
     AsGiven,
     AsList,
-    Batch,
+    BatchSize,
     Conflicts,
     FromList,
     Precision,
@@ -82,7 +82,7 @@ class TextOptions(Settings):
     """Split of a data set."""
     revision: str | None = None
     """Revision of a data set; None for the newest."""
-    shuffle_buffer: Batch = 10_000
+    shuffle_buffer: BatchSize = 10_000
     """Number of documents in the buffer that shuffles streamed texts; 1 keeps their order."""
 
 
@@ -132,7 +132,7 @@ class LanguageSource(Settings):
     """Split of a data set at the hub."""
     text_revision: Text | None = None
     """Commit, tag or branch of a data set at the hub; None for the newest."""
-    shuffle_buffer: Batch = 10000
+    shuffle_buffer: BatchSize = 10000
     """Number of documents in the buffer that shuffles streamed texts (larger than 64 MiB, or from the hub). 1 keeps
     their order."""
     site: SiteName = "residual"
@@ -154,7 +154,7 @@ class LanguageSource(Settings):
     bos: bool | None = None
     """Whether contexts begin with the bos token of the model; null if they do where its tokenizer begins texts with
     it."""
-    contexts_per_batch: Batch = 16
+    contexts_per_batch: BatchSize = 16
     """Number of contexts in one pass of the model."""
     train_samples: Total = 30000
     """Number of rows (tokens) in the training store."""
@@ -252,7 +252,7 @@ class ClipSource(Settings):
     """Precision of the forward pass."""
     store_dtype: Literal["float16", "float32"] = "float16"
     """Precision of the stores."""
-    batch_size: Batch = 64
+    batch_size: BatchSize = 64
     """Images per forward pass."""
     train_samples: Total | None = None
     """Number of images of the training store, a fixed random choice; None for all."""

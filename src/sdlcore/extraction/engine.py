@@ -53,7 +53,7 @@ class Items(NamedTuple):
     """Number of tokens of each item, where items are padded."""
 
 
-class Batch(NamedTuple):
+class ActivationBatch(NamedTuple):
     """The activations from one pass."""
 
     origin: Any
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     """N norms of the activations at each place, before rounding."""
 
 
-Rows = Callable[[Tensor, Any], Tensor]
+ToRows = Callable[[Tensor, Any], Tensor]
 """Turns the activations at a place into N x D rows, given the origin of their call."""
 
 
@@ -73,8 +73,8 @@ class _Enough(Exception):
 
 
 def activations(
-    model: nn.Module, points: Mapping[Any, Point], calls: Iterable[Call], rows: Rows, dtype: str = "float16"
-) -> Generator[Batch, None, None]:
+    model: nn.Module, points: Mapping[Any, Point], calls: Iterable[Call], rows: ToRows, dtype: str = "float16"
+) -> Generator[ActivationBatch, None, None]:
     """Yield the activations at several places for each call, as rows of precision ``dtype``.
 
     NumPy lacks bfloat16, so rows for a store in bfloat16 are float32. Close the generator, since its hooks stay in the
@@ -82,7 +82,7 @@ def activations(
     """
     precision = torch.float32 if dtype == "bfloat16" else getattr(torch, dtype)
     device = device_of(model)
-    batch: Batch
+    batch: ActivationBatch
 
     def see(name: Any, x: Tensor) -> None:
         x_ND = rows(x, batch.origin)
@@ -96,7 +96,7 @@ def activations(
         for name, point in points.items():
             hooks.callback(point.watch(partial(see, name)).remove)
         for inputs, origin in calls:
-            batch = Batch(origin, {}, {})
+            batch = ActivationBatch(origin, {}, {})
             if inputs is not None:
                 _run(model, _to_device(inputs, device))
                 if missing := points.keys() - batch.values:
@@ -134,7 +134,7 @@ def _to_device(inputs: Any, device: torch.device) -> Any:
     return type(inputs)(_to_device(part, device) for part in inputs) if isinstance(inputs, tuple | list) else inputs
 
 
-def rows_by(tokens: TokensOf, prefix: int = 0) -> Rows:
+def rows_by(tokens: TokensOf, prefix: int = 0) -> ToRows:
     """Return the function from the activations of items at a place, B x T x D or B x D, to rows.
 
     Feature maps of convolutions, B x D x H x W, count as B x (H W) x D.
@@ -199,7 +199,7 @@ def token_inputs(model: nn.Module, token: np.ndarray, **keywords: Any) -> Any:
 
 def read_contexts(
     model: nn.Module, points: Mapping[Any, Point], contexts: Iterable[Tokens], contexts_per_batch: int
-) -> Generator[Batch, None, None]:
+) -> Generator[ActivationBatch, None, None]:
     """Yield the activations at places for each batch of contexts, float16: a row for each of the B x T tokens."""
     return activations(model, points, context_calls(model, stack_batches(contexts, contexts_per_batch)), token_rows)
 

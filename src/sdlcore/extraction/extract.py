@@ -28,7 +28,7 @@ from sdlcore.extraction.places import place_of
 from sdlcore.extraction.text import SUFFIXES, opened_text
 from sdlcore.extraction.tokens import TokenisedText
 from sdlcore.identity import ENTRY, identity, log_other_computer, provenance, require_same
-from sdlcore.settings import Batch, Json, Precision, Total, checked
+from sdlcore.settings import BatchSize, Json, Precision, Total, checked
 from sdlcore.storage.files import user_path
 
 
@@ -137,7 +137,7 @@ def extract(
     if not places or len(set(places)) < len(places):
         raise ValueError(f"at must be different paths of modules, one at least, found {places}")
     checked("tokens", TokensOf, tokens)
-    max_rows, batch_size = checked("max_tokens", Total | None, max_tokens), checked("batch_size", Batch, batch_size)
+    max_rows, batch_size = checked("max_tokens", Total | None, max_tokens), checked("batch_size", BatchSize, batch_size)
     if where.suffix in STORES:
         groups, files = [tuple(places)], [where]
     else:

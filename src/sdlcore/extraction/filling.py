@@ -16,7 +16,7 @@ from sdlcore.data.pairs import in_order
 from sdlcore.data.writing import ResumableWriter, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import TokensOf
-from sdlcore.extraction.engine import WITHIN, Batch, Call, Items, Rows, activations
+from sdlcore.extraction.engine import WITHIN, ActivationBatch, Call, Items, ToRows, activations
 from sdlcore.extraction.hooks import Point
 from sdlcore.settings import FromList, Json, Settings
 
@@ -44,7 +44,7 @@ class StorePlan(NamedTuple):
     """Column of the store -> place."""
     facts: Mapping[str, Json]
     """Provenance."""
-    choose: Callable[[Any, Batch, int | None], Chosen]
+    choose: Callable[[Any, ActivationBatch, int | None], Chosen]
     """Chooses rows of a batch, given the progress before it and the largest number of rows."""
     begin: Any
     """Progress of a store without rows. Progress is saved with each commit. Its ``next`` is where the next batch
@@ -59,7 +59,7 @@ class Inputs(NamedTuple):
     """Name for messages."""
     calls: Callable[[Any], Iterator[Call]]
     """Returns the calls after a store's progress."""
-    rows: Rows
+    rows: ToRows
     remedy: str
     """Advice if the inputs give too few rows."""
     check: Callable[[Any], None] = lambda progress: None
@@ -77,7 +77,7 @@ class Filling:
     def is_full(self) -> bool:
         return self.max_rows is not None and self.writer.rows >= self.max_rows
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: ActivationBatch) -> None:
         """Append the rows of a batch that the store takes, and commit now and then."""
         before = self.writer.rows
         rows_left = None if self.max_rows is None else self.max_rows - before
@@ -139,7 +139,7 @@ def _fill(
             for key, filling in enumerate(fillings):
                 if filling.progress.next == at and not filling.is_full:
                     store_parts = [{name: x for (store, name), x in part.items() if store == key} for part in parts]
-                    filling.take(Batch(origin, *store_parts))
+                    filling.take(ActivationBatch(origin, *store_parts))
             at = origin.next
             show(origin, fillings[0].writer.rows)
             if all(filling.is_full for filling in fillings):
@@ -176,7 +176,7 @@ def item_plans(
     ``labels`` are the classes of the items.
     """
 
-    def choose(_: ItemProgress, batch: Batch, max_rows: int | None) -> Chosen:
+    def choose(_: ItemProgress, batch: ActivationBatch, max_rows: int | None) -> Chosen:
         items: Items = batch.origin
         rows = len(next(iter(batch.values.values()), ()))
         each = rows // max(1, len(items.indices))

@@ -64,7 +64,7 @@ class ImageFolder(NamedTuple):
     """SHA-256 of the paths and sizes."""
 
 
-class Decoded(NamedTuple):
+class DecodedImages(NamedTuple):
     """A batch of decoded images."""
 
     images: Tensor | None
@@ -138,7 +138,7 @@ def decoded_images(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-) -> Iterator[Decoded]:
+) -> Iterator[DecodedImages]:
     """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
 
     An image counts as unreadable if Pillow or ``transform`` raises. ``workers`` processes decode; 0 for this process.
@@ -149,12 +149,12 @@ def decoded_images(
         _Batches(folder, parts, transform),
         batch_size=None,
         num_workers=workers,
-        collate_fn=Decoded._make,  # leaves a batch as it is
+        collate_fn=DecodedImages._make,  # leaves a batch as it is
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
 
 
-class _Batches(Dataset[Decoded]):
+class _Batches(Dataset[DecodedImages]):
     """Batches of images, decoded by the process that asks for them."""
 
     def __init__(self, folder: ImageFolder, batches: list[np.ndarray], transform: Transform) -> None:
@@ -163,7 +163,7 @@ class _Batches(Dataset[Decoded]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, number: int) -> Decoded:
+    def __getitem__(self, number: int) -> DecodedImages:
         images, indices, skipped = [], [], []
         for index in self._batches[number].tolist():
             name = self._folder.paths[index]
@@ -175,7 +175,7 @@ class _Batches(Dataset[Decoded]):
                 raise
             except Exception as error:  # decoders raise nearly any exception for a broken file
                 skipped.append((name, describe_error(error, path)))
-        return Decoded(torch.stack(images) if images else None, indices, skipped)
+        return DecodedImages(torch.stack(images) if images else None, indices, skipped)
 
 
 def image_inputs(

@@ -19,11 +19,11 @@ from torch import nn
 
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import LanguageSource, fitting_length
-from sdlcore.extraction.engine import Batch, context_calls, device_of, median_norms, token_rows
+from sdlcore.extraction.engine import ActivationBatch, context_calls, device_of, median_norms, token_rows
 from sdlcore.extraction.filling import Chosen, Inputs, StorePlan, fill_stores
 from sdlcore.extraction.hooks import Point, Stack
 from sdlcore.extraction.models import checkpoint_facts, find_checkpoint, load_any, load_tokenizer
-from sdlcore.extraction.text import WHOLE, Share, opened_text
+from sdlcore.extraction.text import WHOLE, DocumentShare, opened_text
 from sdlcore.extraction.tokens import KEPT, KINDS, RowKinds, TokenisedText, Tokens
 from sdlcore.identity import provenance
 from sdlcore.memory import keep_freed_memory
@@ -100,7 +100,7 @@ def text_plans(
     return plans
 
 
-def _choose_tokens(kinds: RowKinds, last: TokenProgress, batch: Batch, max_rows: int | None) -> Chosen:
+def _choose_tokens(kinds: RowKinds, last: TokenProgress, batch: ActivationBatch, max_rows: int | None) -> Chosen:
     """Choose the kept tokens of a batch of contexts."""
     tokens: Tokens = batch.origin
     kind_N = kinds.of(tokens, batch.norms)
@@ -123,7 +123,7 @@ def open_source(
     source: LanguageSource,
     model: str | Path,
     text: str | Path,
-    share: Share = WHOLE,
+    share: DocumentShare = WHOLE,
     device: torch.device | None = None,
 ) -> tuple[nn.Module, TokenisedText, StorePlan]:
     """Load the model of a pipeline's source, open the documents of its text that ``share`` names, and measure norms.
@@ -221,7 +221,7 @@ def write_language_stores(
     rows, share = {"train": source.train_samples, "test": source.test_samples}, WHOLE
     if part is not None:
         number, parts = part
-        share = Share(number if "train" in stores else parts, parts + 1)
+        share = DocumentShare(number if "train" in stores else parts, parts + 1)
         rows["train"] = (number + 1) * source.train_samples // parts - number * source.train_samples // parts
     lm, tokenised, plan = open_source(source, model, text, share, device)
     if part is not None:

@@ -35,7 +35,7 @@ from sdlcore.data.pairs import in_order, make_pair, site_column
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.extraction.config import Drop, LanguageSource, TextOptions, fitting_length
-from sdlcore.extraction.engine import Batch, activations, context_calls, token_rows
+from sdlcore.extraction.engine import ActivationBatch, activations, context_calls, token_rows
 from sdlcore.extraction.hooks import Point, point_at
 from sdlcore.extraction.language import open_source, write_splits
 from sdlcore.extraction.models import tokenizer_of
@@ -183,7 +183,7 @@ class TextStream:
             log.info("the text ended; it begins anew")
             place, position = self._first_place, 0
 
-    def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, Batch | None]]:
+    def _passes(self, place: int, position: int) -> Iterator[tuple[Tokens, ActivationBatch | None]]:
         """Yield batches of contexts, with their activations or None if the tokens alone determine the rows.
 
         Of n batches, each of n processes runs the models over one, so every process must read the same number.
@@ -195,14 +195,14 @@ class TextStream:
             return
         rank, size = dist.get_rank(), dist.get_world_size()
         while several := list(islice(coming, size)):
-            batches: list[Batch | None] = [None] * size
+            batches: list[ActivationBatch | None] = [None] * size
             batch = self._run(several[rank]) if rank < len(several) else None  # the last ones are fewer than processes
             dist.all_gather_object(batches, batch, self._group)
             yield from zip(several, batches, strict=False)
 
-    def _run(self, tokens: Tokens) -> Batch:
+    def _run(self, tokens: Tokens) -> ActivationBatch:
         """Return the activations of a batch of contexts at the places of all models."""
-        batch = Batch(tokens, {}, {})
+        batch = ActivationBatch(tokens, {}, {})
         for model, points in self._models:
             (part,) = activations(model, points, context_calls(model, [tokens]), token_rows)
             batch.values.update(part.values)

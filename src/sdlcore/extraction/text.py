@@ -51,21 +51,21 @@ class Document(NamedTuple):
     place: int
     """Index of the document in the shuffled order."""
     number: int
-    """Number of the document in the text, counted from 0; see `Text.facts`."""
+    """Number of the document in the text, counted from 0; see `Documents.facts`."""
     text: Content
 
 
-class Share(NamedTuple):
+class DocumentShare(NamedTuple):
     """The documents of one job: every ``of``-th document, starting at place ``number``."""
 
     number: int = 0
     of: int = 1
 
 
-WHOLE = Share()
+WHOLE = DocumentShare()
 
 
-class Text(NamedTuple):
+class Documents(NamedTuple):
     """The documents of a text in a fixed order."""
 
     name: str
@@ -75,14 +75,14 @@ class Text(NamedTuple):
     read: Callable[[], Iterable[tuple[int, Content]]]
     """Returns number and text of all documents, in order."""
 
-    def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[Document]:
+    def documents(self, start: int = 0, share: DocumentShare = WHOLE) -> Iterator[Document]:
         """Yield the documents of a share, from place ``start`` on. For a streamed text, all documents are read."""
         for place, (number, text) in enumerate(self.read()):
             if place >= start and place % share.of == share.number:
                 yield Document(place, number, text)
 
 
-def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = None) -> Text:
+def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = None) -> Documents:
     """Open a text: a file, a folder (see `read_documents`) or ``dataset:OWNER/NAME``; or documents from Python, i.e.
     strings, chats, or the rows of a `datasets` data set, in their order.
 
@@ -103,20 +103,20 @@ def opened_text(texts: Any, options: TextOptions | Mapping[str, Any] | None = No
         # texts are often sorted by topic or alphabet, so in file order a small store would only see the beginning
         order = stream(0, "documents").permutation(len(documents))
         facts["order"] = "shuffled once"
-        return Text(str(texts), facts, lambda: ((int(index), documents[index]) for index in order))
+        return Documents(str(texts), facts, lambda: ((int(index), documents[index]) for index in order))
     facts["order"] = f"file order, shuffled by a buffer of {how.shuffle_buffer}"
 
     def read() -> Iterator[tuple[int, Content]]:
         numbered = enumerate(read_documents(path, how.column))
         return shuffled(numbered, how.shuffle_buffer, stream(0, "documents", "buffer"))
 
-    return Text(str(texts), facts, read)
+    return Documents(str(texts), facts, read)
 
 
-def _given_documents(texts: Any, column: str) -> Text:
+def _given_documents(texts: Any, column: str) -> Documents:
     if hasattr(texts, "column_names"):  # a data set of `datasets`, which is not read whole
         facts: dict[str, Json] = {"dataset": str(getattr(texts, "_fingerprint", None)), "column": column}
-        return Text("the data set", facts, lambda: enumerate(row[column] or "" for row in texts))
+        return Documents("the data set", facts, lambda: enumerate(row[column] or "" for row in texts))
     documents = list(texts) if isinstance(texts, Iterable) else [texts]
     if not all(isinstance(document, str | list) for document in documents):
         raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
@@ -124,10 +124,10 @@ def _given_documents(texts: Any, column: str) -> Text:
     for document in documents:
         content = document if isinstance(document, str) else json.dumps(document)
         total.update(hashlib.sha256(content.encode()).digest())
-    return Text("the texts", {"sha256": total.hexdigest()}, lambda: enumerate(documents))
+    return Documents("the texts", {"sha256": total.hexdigest()}, lambda: enumerate(documents))
 
 
-def _dataset(name: str, options: TextOptions) -> Text:
+def _dataset(name: str, options: TextOptions) -> Documents:
     from sdlcore.extraction.hub import dataset_commit, hub_errors  # local texts need no client of the hub
 
     commit, buffer = dataset_commit(name, options.revision), options.shuffle_buffer
@@ -156,7 +156,7 @@ def _dataset(name: str, options: TextOptions) -> Text:
         "order": f"as datasets {version('datasets')} shuffles files and a buffer of {buffer}",
         "document": "number of the document in that order",
     }
-    return Text(f"{DATASET}{name}", facts, read)
+    return Documents(f"{DATASET}{name}", facts, read)
 
 
 def shuffled(items: Iterable[T], buffer: int, rng: np.random.Generator) -> Iterator[T]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.extraction.text import WHOLE, Content, Share, Text
+from sdlcore.extraction.text import WHOLE, Content, Documents, DocumentShare
 
 SEPARATOR = "<|endoftext|>"
 CHARACTERS_AT_ONCE = 2**18
@@ -102,13 +102,13 @@ class TokenisedText:
 
     def __init__(
         self,
-        text: Text,
+        text: Documents,
         tokenizer: Any,
         context_length: int,
         contexts_per_batch: int = 16,
         bos: bool | None = None,
         roles: str | Sequence[str] | None = None,
-        share: Share = WHOLE,
+        share: DocumentShare = WHOLE,
     ) -> None:
         self.text, self.tokenizer, self.name, self._share = text, tokenizer, text.name, share
         self.context_length, self.contexts_per_batch = context_length, contexts_per_batch
@@ -120,7 +120,7 @@ class TokenisedText:
         """Hex SHA-256 of the tokenizer's tokens and ids."""
         return hashlib.sha256(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
-    def contexts(self, place: int = 0, position: int = 0, share: Share | None = None) -> Iterator[Tokens]:
+    def contexts(self, place: int = 0, position: int = 0, share: DocumentShare | None = None) -> Iterator[Tokens]:
         """Yield contexts, from a token of the document at ``place`` on (`pack`)."""
         return pack(self.documents(place, share), self.separator, self.context_length, self.opening, position)
 
@@ -128,7 +128,7 @@ class TokenisedText:
         """Yield batches of contexts (B x T), from a token of the document at ``place`` on."""
         return stack_batches(self.contexts(place, position), self.contexts_per_batch)
 
-    def documents(self, place: int = 0, share: Share | None = None) -> Iterator[TokenisedDocument]:
+    def documents(self, place: int = 0, share: DocumentShare | None = None) -> Iterator[TokenisedDocument]:
         """Yield the documents, from ``place`` on, without special tokens.
 
         SourceError if none of the first `CHATS` chats, or of all chats of a shorter text, has a chosen role.

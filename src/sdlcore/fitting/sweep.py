@@ -25,12 +25,12 @@ from sdlcore.storage.files import user_path
 from sdlcore.training.interruption import terminable
 
 log = logging.getLogger(__name__)
-Name = TypeVar("Name", bound=Hashable)
+RunName = TypeVar("RunName", bound=Hashable)
 
 
 def fit_many(
     x: Any,
-    runs: Mapping[Name, Mapping[str, Any]],
+    runs: Mapping[RunName, Mapping[str, Any]],
     target: Any = None,
     *,
     out: str | Path | None = None,
@@ -38,7 +38,7 @@ def fit_many(
     device: Device = "auto",
     progress: bool = True,
     **settings: Any,
-) -> dict[Name, Dictionary]:
+) -> dict[RunName, Dictionary]:
     """Train several dictionaries on the same activations in parallel, such as a sweep or several seeds.
 
     ``fit_many(x, {k: {"k": k} for k in (16, 32, 64)}, activation="topk")`` trains three. On a CPU the cores are divided
@@ -97,7 +97,7 @@ def fit_many(
                 if run is not None and is_finished(run, facts[name]):
                     bar.update(training.config.steps)
 
-        def find(name: Name, stop: Event) -> Dictionary:
+        def find(name: RunName, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
             choose_device(where)  # the current GPU, which each thread has of its own
             return fits[name].find(batches, facts[name], shown_on(bar, only=len(fits) == 1), folders[name], stop)
@@ -121,13 +121,13 @@ def fit_many(
 
 
 def _in_threads(
-    find: Callable[[Name, Event], Dictionary], names: Iterable[Name], at_once: int
-) -> tuple[dict[Name, Dictionary], list[Exception]]:
+    find: Callable[[RunName, Event], Dictionary], names: Iterable[RunName], at_once: int
+) -> tuple[dict[RunName, Dictionary], list[Exception]]:
     """Call ``find`` for all names, ``at_once`` in parallel; return results by name and the errors of failed runs.
 
     ``find`` gets an event that is set if runs should stop.
     """
-    results: dict[Name, Dictionary] = {}
+    results: dict[RunName, Dictionary] = {}
     errors: list[Exception] = []
     stop = Event()
     with ThreadPoolExecutor(at_once, "fit") as threads:

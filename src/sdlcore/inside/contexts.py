@@ -11,14 +11,14 @@ from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.extraction.config import Site
 from sdlcore.extraction.engine import read_contexts
 from sdlcore.extraction.hooks import Stack
-from sdlcore.extraction.text import Text
+from sdlcore.extraction.text import Documents
 from sdlcore.extraction.tokens import KEPT, RowKinds, Tokens, rendered
 from sdlcore.inside.features import encode_rows, token_text
 from sdlcore.model.coder import SparseCoder
 
 WHERE = ("document", "position", "token")
 """References of a token: the number of its document, -1 outside of documents; its index there; and its id."""
-Codes = tuple[scipy.sparse.csr_array, np.ndarray]
+TokenCodes = tuple[scipy.sparse.csr_array, np.ndarray]
 """Latents of B tokens (B x n_q), and their references (B x 3, the columns `WHERE`)."""
 
 
@@ -65,7 +65,7 @@ def tokens_of_model(
     contexts: Iterable[Tokens],
     kinds: RowKinds,
     contexts_per_batch: int,
-) -> Generator[Codes, None, None]:
+) -> Generator[TokenCodes, None, None]:
     """Run a model over contexts, and yield the latents of the rows that extraction would store.
 
     Close the generator, since its hooks stay in the model until it ends.
@@ -77,7 +77,7 @@ def tokens_of_model(
 
 
 def codes_in_documents(
-    batches: Iterable[Codes], latents: Sequence[int]
+    batches: Iterable[TokenCodes], latents: Sequence[int]
 ) -> tuple[int, scipy.sparse.csc_array, np.ndarray]:
     """Return the number of all tokens, and codes (T x M) and references (T x 3) of the T tokens in documents.
 
@@ -96,7 +96,7 @@ def codes_in_documents(
     return tokens, values[order].tocsc(), where[order]
 
 
-def read_pieces(text: Text, numbers: Collection[int], tokenizer: Any) -> dict[int, list[str]]:
+def read_pieces(text: Documents, numbers: Collection[int], tokenizer: Any) -> dict[int, list[str]]:
     """Return the pieces of some documents (`pieces_of`) by their numbers."""
     pieces: dict[int, list[str]] = {}
     for document in text.documents() if numbers else ():

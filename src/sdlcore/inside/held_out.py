@@ -11,19 +11,19 @@ from sdlcore.extraction.config import LanguageSource
 from sdlcore.extraction.models import find_checkpoint, load_any, load_tokenizer
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import RowKinds, TokenisedText
-from sdlcore.inside.score import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
+from sdlcore.inside.score import DictionaryName, LossRecovered, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 
 
 def held_out_losses(
     store: ActivationStore,
-    coders: Mapping[Name, SparseCoder],
+    coders: Mapping[DictionaryName, SparseCoder],
     model: str,
     text: str,
     contexts: int,
     device: torch.device,
-) -> dict[Name, LossRecovered]:
+) -> dict[DictionaryName, LossRecovered]:
     """Return the losses of a model with each dictionary, over the first contexts that an evaluation store was made of.
 
     Models and texts of the hub are opened at the commits that the store records. ValueError for a crosscoder.
@@ -38,7 +38,7 @@ def held_out_losses(
     kinds = RowKinds(facts["separator"]["id"], facts["largest_norm"], source.drop)
     keep_freed_memory()
     lm = load_any(folder, source.dtype).to(device)
-    losses = dict[Name, LossRecovered]()
+    losses = dict[DictionaryName, LossRecovered]()
     for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):
         rebuild = {name: reconstruction_by(coder) for name, coder in coders.items() if coder.config.pair == pair}
         mean_R = torch.from_numpy(mean_of(store, "target" if pair == "transcoder" else "input"))

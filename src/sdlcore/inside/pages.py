@@ -14,7 +14,7 @@ from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.dictionary.load import coder_of
 from sdlcore.extraction.config import TextOptions
 from sdlcore.extraction.places import SITES, Paths
-from sdlcore.inside.contexts import Codes, codes_in_documents, context_at, read_pieces, tokens_of_model
+from sdlcore.inside.contexts import TokenCodes, codes_in_documents, context_at, read_pieces, tokens_of_model
 from sdlcore.inside.features import SHOWN, Logits, Pages, features_of, latents_to_show, logits_up_and_down
 from sdlcore.inside.hooks import Layer, Place, readout_of, sites_of, where_in
 from sdlcore.inside.reader import DROP, Reader
@@ -103,7 +103,7 @@ def contexts(
     sites = sites_of(coder, reader.stack, **where)
     most = None if tokens is None else math.ceil(tokens / reader.context_length)
     stream = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
-    batches: Iterator[Codes]
+    batches: Iterator[TokenCodes]
     with closing(tokens_of_model(coder, reader.stack, sites, stream, reader.kinds(sites), contexts_per_batch)) as read:
         batches = read
         if several is None:

@@ -15,7 +15,7 @@ from sdlcore.extraction.places import Paths
 from sdlcore.extraction.text import opened_text
 from sdlcore.extraction.tokens import RowKinds, TokenisedText, Tokens
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import Batch, checked, default_of
+from sdlcore.settings import BatchSize, checked, default_of
 
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
@@ -48,7 +48,7 @@ class Reader:
         paths: Paths | Mapping[str, str] | None = None,
         bos: bool | None = None,
     ) -> None:
-        at_once = checked("contexts_per_batch", Batch, contexts_per_batch)
+        at_once = checked("contexts_per_batch", BatchSize, contexts_per_batch)
         self.drop = checked("drop", Drop, drop)
         keep_freed_memory()
         self.lm, tokenizer = loaded(lm, tokenizer, device)

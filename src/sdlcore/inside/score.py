@@ -60,7 +60,7 @@ LITTLE = 0.05
 """Nats a token below which an ablation costs too little for shares of the cross-entropy."""
 Reconstruct = Callable[[Tensor], Tensor]
 """A function from N x n_p activations at the site it reads to N x n_r activations that replace those it writes."""
-Name = TypeVar("Name")
+DictionaryName = TypeVar("DictionaryName")
 
 
 def reconstruction_by(coder: SparseCoder) -> Reconstruct:
@@ -141,14 +141,14 @@ def mean_of(store: ActivationStore, column: str) -> np.ndarray:
 @torch.inference_mode()
 def losses_recovered(
     model: Any,
-    reconstruct: Mapping[Name, Reconstruct],
+    reconstruct: Mapping[DictionaryName, Reconstruct],
     contexts: Iterable[Tokens],
     sites: Mapping[str, Site],
     pair: str,
     kinds: RowKinds,
     mean_R: Tensor,
     paths: Paths | Mapping[str, str] | None = None,
-) -> dict[Name, LossRecovered]:
+) -> dict[DictionaryName, LossRecovered]:
     """Return the losses of a whole language model on contexts, in evaluation mode, with and without each dictionary.
 
     ``reconstruct`` are the dictionaries by name, e.g. ``{"topk": reconstruction_by(coder)}``; each takes and returns

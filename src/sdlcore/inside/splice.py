@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 512
 Change = Callable[[Tensor, Tensor], Tensor]
 """A function of the N x n_p activations at the site it reads and the N x n_r activations at the site it writes. It
 returns N x n_r activations to write. All are float32."""
-Rows = Callable[[Tensor], Tensor]
+TokenMask = Callable[[Tensor], Tensor]
 """A function from B x T x n_r activations to B x T booleans: true for tokens to change."""
 
 
@@ -180,7 +180,7 @@ def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
 
 
 @contextmanager
-def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
+def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: TokenMask) -> Iterator[None]:
     """Replace the activations at ``write``, in every pass of a model, by a function of the activations at ``read``.
 
     ``read`` is the same site as ``write`` or an earlier one. ``rows`` are the tokens to change. The function's
@@ -238,7 +238,7 @@ def _every(x_BTD: Tensor) -> Tensor:
 
 
 @contextmanager
-def _all_but_the_first(model: Any) -> Iterator[Rows]:
+def _all_but_the_first(model: Any) -> Iterator[TokenMask]:
     """Yield a function that returns the tokens of a pass (B x T) that are not at position 0 of their context."""
     positions: Any = None
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.config import Activation
+from sdlcore.config import ActivationName
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file
 from sdlcore.interop.formats import FILES
@@ -53,7 +53,7 @@ _SCALAR: Layout = {"threshold": ("threshold", "")}
 class _Class(NamedTuple):
     """A class of the library."""
 
-    activation: Activation
+    activation: ActivationName
     layout: Layout
     subtracts: bool = True
     """Whether it subtracts the decoder bias from inputs."""

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdlcore.errors import SourceError
-from sdlcore.interop.weights import Weights
+from sdlcore.interop.weights import InteropWeights
 from sdlcore.text import listed, short_text
 
 Layout: TypeAlias = dict[str, tuple[str, str]]
-"""Name of a tensor in the file -> its name in `Weights`, and its dimensions in the file's order, such as "n_p n_q"."""
+"""Name of a tensor in the file -> its name in `InteropWeights`, and its dimensions in the file: "n_p n_q"."""
 _DIMENSIONS = {
     "W_enc": ["n_q", "n_p"],
     "b_enc": ["n_q"],
@@ -25,10 +25,10 @@ _DIMENSIONS = {
     "b_magnitude": ["n_q"],
     "W_skip": ["n_p", "n_r"],
 }
-"""Dimensions of `Weights`. In a layout with sites, "sites" comes before the last dimension."""
+"""Dimensions of `InteropWeights`. In a layout with sites, "sites" comes before the last dimension."""
 
 
-def to_file(weights: Weights, layout: Layout, sites: int = 1) -> dict[str, Tensor]:
+def to_file(weights: InteropWeights, layout: Layout, sites: int = 1) -> dict[str, Tensor]:
     """Return the tensors of a file from weights. A single threshold is repeated for each latent if the file needs it.
 
     Parameters
@@ -52,7 +52,7 @@ def to_file(weights: Weights, layout: Layout, sites: int = 1) -> dict[str, Tenso
     return tensors
 
 
-def from_file(tensors: Mapping[str, Tensor], layout: Layout) -> Weights:
+def from_file(tensors: Mapping[str, Tensor], layout: Layout) -> InteropWeights:
     """Return weights from the tensors of a file: the inverse of `to_file`. Tensors outside the layout are ignored."""
     weights: dict[str, Tensor] = {}
     for name, (weight, dimensions) in layout.items():
@@ -61,7 +61,7 @@ def from_file(tensors: Mapping[str, Tensor], layout: Layout) -> Weights:
             axes.insert(-1, "sites")
         value = tensors[name].permute([file.index(dimension) for dimension in axes if dimension in file])
         weights[weight] = value.flatten(-2) if "sites" in file else value
-    return Weights(**weights)
+    return InteropWeights(**weights)
 
 
 def check_tensors(

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from sdlcore import __version__
-from sdlcore.config import SELECTING, Activation
+from sdlcore.config import SELECTING, ActivationName
 from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Count, Files, FileSettings, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.layouts import Layout, check_tensors, from_file, read_tensors, to_file
-from sdlcore.interop.weights import Weights, sparse_coder, weights_of
+from sdlcore.interop.weights import InteropWeights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import build_model, description_of, tensors_of
 from sdlcore.settings import Conflicts, Json
@@ -44,7 +44,7 @@ _WRITTEN = {
     ("transcoder", "batchtopk"): "jumprelu_transcoder",
     ("transcoder", "jumprelu"): "jumprelu_transcoder",
 }
-_READ: dict[str, Activation] = {
+_READ: dict[str, ActivationName] = {
     "standard": "relu",
     "topk": "topk",
     "jumprelu": "jumprelu",
@@ -224,7 +224,7 @@ def read_state(where: Path, cfg: Mapping[str, Any], state: Mapping[str, Tensor])
         W_dec, b_dec = state["W_dec"], state["b_dec"]
         if not settings.apply_b_dec_to_input:  # SAELens then does not add it to outputs, either
             b_dec = torch.zeros_like(b_dec)
-        tied = Weights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
+        tied = InteropWeights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
         return sparse_coder(tied, activation, settings.max_iterations or W_dec.shape[1])
     weights = from_file(state, _layout(settings.architecture))
     if settings.apply_b_dec_to_input and not transcoder:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sdlcore.config import SELECTING, Activation
+from sdlcore.config import SELECTING, ActivationName
 from sdlcore.errors import SourceError
 from sdlcore.interop.layouts import Layout, check_tensors, count_in, fits, from_file, read_tensors
 from sdlcore.interop.weights import sparse_coder
@@ -35,7 +35,7 @@ _NAMES = {name.lower(): name for name in ("W_enc", "W_dec", *_OPTIONAL, "thresho
 def read(
     file: Path,
     *,
-    activation: Activation | None = None,
+    activation: ActivationName | None = None,
     k: int | None = None,
     threshold: float | None = None,
     pair: Literal["sae", "transcoder"] | None = None,

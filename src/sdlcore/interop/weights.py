@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sdlcore.config import Activation, ModelConfig
+from sdlcore.config import ActivationName, ModelConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Pair
 
@@ -15,7 +15,7 @@ _SMALLEST_NORM = 1e-8
 
 
 @dataclass(frozen=True)
-class Weights:
+class InteropWeights:
     """Weights of a dictionary in a form that covers all supported libraries.
 
         x_hat = sigma((x - shift) W_enc^T + b_enc) W_dec + b_dec + x W_skip
@@ -41,7 +41,7 @@ class Weights:
     W_skip: Tensor | None = None
     """n_p x n_r: the skip connection of a transcoder; None for none."""
 
-    def by_decoder_norms(self) -> "Weights":
+    def by_decoder_norms(self) -> "InteropWeights":
         """Return an equivalent dictionary with unit decoder rows; each latent is multiplied by its row's former norm.
 
         Some libraries select latents and compare thresholds after this rescaling.
@@ -56,7 +56,7 @@ class Weights:
             W_dec=(W_dec / norms[:, None]).float(),
         )
 
-    def shifted(self, shift: Tensor | None) -> "Weights":
+    def shifted(self, shift: Tensor | None) -> "InteropWeights":
         """Return an equivalent dictionary that subtracts ``shift`` (n_p) from inputs, by changing encoder biases."""
         change = torch.zeros_like(self.b_enc, dtype=torch.float64)
         for sign, vector in ((1, shift), (-1, self.shift)):
@@ -70,7 +70,7 @@ class Weights:
 
 @torch.no_grad()
 def sparse_coder(
-    weights: Weights, activation: Activation, k: int | None, pair: Pair = "sae", sites: int = 1
+    weights: InteropWeights, activation: ActivationName, k: int | None, pair: Pair = "sae", sites: int = 1
 ) -> SparseCoder:
     """Build a `SparseCoder` from weights, in evaluation mode.
 
@@ -117,13 +117,13 @@ def sparse_coder(
 
 
 @torch.no_grad()
-def weights_of(model: SparseCoder) -> Weights:
+def weights_of(model: SparseCoder) -> InteropWeights:
     """Return copies of a model's weights, float32 on the CPU; no two share memory."""
     state = {name: value.detach().cpu().float().clone() for name, value in model.state_dict().items()}
     log_scale, b_magnitude = state.get("sigma.log_scale"), None
     if log_scale is not None:
         b_magnitude = (state["sigma.offset"].double() + log_scale.double().exp() * state["b_enc"].double()).float()
-    return Weights(
+    return InteropWeights(
         W_enc=state["W_enc"],
         b_enc=state["b_enc"],
         W_dec=state["W_dec"],

@@ -26,7 +26,7 @@ from sdlcore.model.scaling import Scaling, mean_and_scale, no_scaling
 from sdlcore.plugins.registry import extensions
 from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import torch_stream
-from sdlcore.settings import Latents, Seed, Total, checked, default_of
+from sdlcore.settings import LatentCount, Seed, Total, checked, default_of
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import check_type
@@ -131,7 +131,7 @@ class SparseCoder(nn.Module):
             names = ", ".join(others) or "initialisation samples"
             raise ValueError(f"{names}: only sdl.fit has these settings, which your own loop replaces; leave them out")
         further = () if n_r is None else tuple(n_r) if isinstance(n_r, Sequence) else (n_r,)
-        sites = (checked("n_p", Latents, n_p), *(checked("n_r", Latents, width) for width in further))
+        sites = (checked("n_p", LatentCount, n_p), *(checked("n_r", LatentCount, width) for width in further))
         pair = config.pair
         if len(sites) < 2 if pair == "crosscoder" else len(sites) != (1 if pair == "sae" else 2):
             raise ValueError(f"pair {pair} does not fit n_p = {n_p} and n_r = {n_r}; n_r is the target's dimension")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, denoised_codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations, typical_value
-from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
+from sdlcore.solvers.search import ReadTargets, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Atoms(NamedTuple):
 
 
 def alternating_convex_search(
-    batches: Batches,
+    batches: ReadTargets,
     config: SolverConfig,
     generator: torch.Generator,
     start: Tensor | None = None,

@@ -19,7 +19,7 @@ AT_ONCE = 256
 """Atoms whose read-outs are sorted in one call."""
 
 
-class Encoder(NamedTuple):
+class JumpReLUEncoder(NamedTuple):
     """JumpReLU(W x + b, threshold)."""
 
     W: Tensor
@@ -57,7 +57,7 @@ class EncoderFit:
         support = codes.support
         self._cx += support.kernels.scatter_sum(*support.by_latent, codes.values, x_BP)[0]
 
-    def solve(self) -> Encoder:
+    def solve(self) -> JumpReLUEncoder:
         """Return the encoder."""
         assert self._last is not None
         assert self._centre is not None
@@ -82,7 +82,7 @@ class EncoderFit:
             W[part] *= gain[:, None]
             b[part] = gain * b[part] + offset
         # W x + b = W (x - centre) + (b + W centre)
-        return Encoder(W, (b.double() - W.double() @ self._centre.double()).float(), threshold)
+        return JumpReLUEncoder(W, (b.double() - W.double() @ self._centre.double()).float(), threshold)
 
 
 def dense_columns(support: Support, values: Tensor, start: int, width: int) -> Tensor:

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdlcore.extras import extra
-from sdlcore.solvers.search import Batches, Row, initial_atoms, read_batch, run_learner
+from sdlcore.solvers.search import ReadTargets, Row, initial_atoms, read_batch, run_learner
 from sdlcore.solvers.settings import SolverConfig
 
 
 def kmeans(
-    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+    batches: ReadTargets, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
     """Yield the directions of centres (n_atoms x n_r, unit rows) and a history row after each step, until it settles.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, codes_of
-from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, run_steps
+from sdlcore.solvers.search import ReadTargets, Row, fit_of, initial_atoms, read_batch, run_steps
 from sdlcore.solvers.settings import SolverConfig
 
 USED = 3
@@ -23,7 +23,7 @@ USED = 3
 
 
 def ksvd(
-    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+    batches: ReadTargets, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
     """Yield the dictionary (n_atoms x n_r, unit rows) and a history row after each step, until the search settles.
 

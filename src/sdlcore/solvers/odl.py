@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from sdlcore.extras import extra
-from sdlcore.solvers.search import Batches, Row, initial_atoms, read_batch, run_learner
+from sdlcore.solvers.search import ReadTargets, Row, initial_atoms, read_batch, run_learner
 from sdlcore.solvers.settings import SolverConfig
 
 
 def online_dictionary_learning(
-    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+    batches: ReadTargets, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
     """Yield the dictionary (n_atoms x n_r, unit rows) and a history row after each step, until the search settles.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdlcore.config import TAKEN
 from sdlcore.plugins.registry import Extension, extension, registered
-from sdlcore.solvers.search import Batches, Row, Search
+from sdlcore.solvers.search import ReadTargets, Row, SolverSteps
 from sdlcore.solvers.settings import Solver, SolverConfig
 
 AnySearch = TypeVar("AnySearch", bound=Callable[..., object])
@@ -39,17 +39,17 @@ def solver(name: str) -> Callable[[AnySearch], AnySearch]:
     return extension("solver", name, get_args(Solver), [*SolverConfig.model_fields, *TAKEN], takes=4)
 
 
-def solver_of(name: str) -> Search:
+def solver_of(name: str) -> SolverSteps:
     """Return a solver by name, importing only its module or taking it from a plugin."""
     plugin = registered("solver", name)
     if plugin is not None:
         return partial(_run_plugin, plugin)
-    search: Search = import_module(f"sdlcore.solvers.{name}").SOLVER
+    search: SolverSteps = import_module(f"sdlcore.solvers.{name}").SOLVER
     return search
 
 
 def _run_plugin(
-    plugin: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
+    plugin: Extension, batches: ReadTargets, config: SolverConfig, generator: torch.Generator, start: Tensor | None
 ) -> Iterator[tuple[Tensor, Row]]:
     """Run a plugin's solver; raise ValueError, naming the solver, for atoms or a history row that others cannot use."""
     found = False

@@ -19,9 +19,9 @@ PATIENCE = 3
 """Steps over which a search must have settled."""
 SMALLEST, LARGEST = 1e-6, 1e6
 """Range of the largest activation of a batch. In float32, K-SVD finds no dictionary from 1e9 on, or at 1e-12."""
-Batches = Callable[[int], Tensor]
+ReadTargets = Callable[[int], Tensor]
 """Returns x_r (B x n_r, float32) of a step, counted from 0."""
-Search = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
+SolverSteps = Callable[[ReadTargets, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
 """Takes batches, settings, the random generator for initial atoms, and given initial atoms or None (K x n_r); yields
 the dictionary (K x n_r, unit rows) and a history row after each step, until it settles."""
 
@@ -63,7 +63,7 @@ def fit_of(codes: Codes, x_BR: Tensor) -> Row:
     return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
 
 
-def read_batch(batches: Batches, step: int) -> Tensor:
+def read_batch(batches: ReadTargets, step: int) -> Tensor:
     """Return the batch of a step; ValueError unless its largest activation is between `SMALLEST` and `LARGEST`."""
     x_BR = batches(step)
     largest = float(x_BR.abs().max())
@@ -76,7 +76,7 @@ def read_batch(batches: Batches, step: int) -> Tensor:
 
 
 def run_steps(
-    batches: Batches,
+    batches: ReadTargets,
     config: SolverConfig,
     atoms: Tensor,
     began: float,
@@ -104,7 +104,7 @@ def run_steps(
 
 
 def run_learner(
-    batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
+    batches: ReadTargets, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Row]]:
     """Apply ``learn`` to batch after batch; yield its atoms (K x n_r) at unit norm, and a history row each time.
 

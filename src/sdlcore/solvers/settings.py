@@ -7,7 +7,7 @@ from pydantic import AfterValidator, WithJsonSchema
 
 from sdlcore.config import MOST_SWEEPS
 from sdlcore.plugins.registry import Extension, Kind, Pluggable, check_name, registered
-from sdlcore.settings import AsGiven, Batch, Conflicts, Latents, Pair, Positive, Precision, Total, Weight
+from sdlcore.settings import AsGiven, BatchSize, Conflicts, LatentCount, Pair, Positive, Precision, Total, Weight
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """The built-in solvers; each is a module in `sdlcore.solvers`."""
@@ -33,15 +33,15 @@ class SolverConfig(Pluggable):
     K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means; or a plugin's solver."""
     pair: Pair = "sae"
     """sae, transcoder or crosscoder. The atoms belong to x_r, the encoder reads x_p."""
-    n_atoms: Latents = 2000
+    n_atoms: LatentCount = 2000
     """Number of initial atoms. acs prunes atoms that the data do not need; other solvers keep all."""
-    support: Latents = 16
+    support: LatentCount = 16
     """Largest number of active atoms per sample, at the start. They are the atoms of largest correlation."""
-    max_support: Latents = 64
+    max_support: LatentCount = 64
     """Limit for the growth of `support`, which doubles while nearly all codes of a support are nonzero."""
     sweeps: Annotated[int, Ge(1), Le(MOST_SWEEPS)] = 8
     """Passes of coordinate descent over a sample's support."""
-    batch_size: Batch = 8192
+    batch_size: BatchSize = 8192
     """Samples per step, at most the whole store."""
     max_steps: Total = 40
     """Largest number of steps, even if the solver has not settled."""

@@ -20,7 +20,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.encoder import EncoderFit
 from sdlcore.solvers.registry import solver_of
-from sdlcore.solvers.search import Batches, Row
+from sdlcore.solvers.search import ReadTargets, Row
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.history import History, Watch
 from sdlcore.training.normalisation import fit_normalisation
@@ -45,7 +45,7 @@ class SolverResult(NamedTuple):
 
 
 def find(
-    batches: Batches,
+    batches: ReadTargets,
     config: SolverConfig,
     generator: torch.Generator,
     start: Tensor | None = None,

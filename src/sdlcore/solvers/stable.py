@@ -20,7 +20,7 @@ from sdlcore.data.conversion import activations, is_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.scaling import no_scaling
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.settings import Latents, Seed, checked
+from sdlcore.settings import LatentCount, Seed, checked
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find
 from sdlcore.training import normalisation
@@ -173,7 +173,10 @@ def discover(
         If there are fewer stable directions than ``n_anchors``.
     """
     both, seed = target is not None or is_pair(x), checked("seed", Seed, seed)
-    n_anchors, min_cosine = checked("n_anchors", Latents | None, n_anchors), checked("min_cosine", Cosine, min_cosine)
+    n_anchors, min_cosine = (
+        checked("n_anchors", LatentCount | None, n_anchors),
+        checked("min_cosine", Cosine, min_cosine),
+    )
     config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
     with activations(x, target) as samples:
         return stable_directions(samples, config, min_cosine, seed).strongest(n_anchors)

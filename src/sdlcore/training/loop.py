@@ -25,7 +25,7 @@ from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import Interruption, interruptible
-from sdlcore.training.read_ahead import Batches, read_ahead
+from sdlcore.training.read_ahead import ReadPairs, read_ahead
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
@@ -57,7 +57,7 @@ class Checkpointing(NamedTuple):
 
 def train(
     model: SparseCoder,
-    batches: Batches,
+    batches: ReadPairs,
     config: Config,
     generator: torch.Generator,
     normalisation: Scaling,

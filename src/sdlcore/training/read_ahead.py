@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Batches = Callable[[int], tuple[np.ndarray, np.ndarray]]
+ReadPairs = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class Batch(NamedTuple):
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 def read_ahead(
-    batches: Batches, first_step: int, steps: int, device: torch.device | str, depth: int = 2
+    batches: ReadPairs, first_step: int, steps: int, device: torch.device | str, depth: int = 2
 ) -> Generator[Batch, None, None]:
     """Yield the batches of steps ``first_step`` to ``steps - 1``, read in one background thread.
 

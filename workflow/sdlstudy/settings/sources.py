@@ -13,7 +13,7 @@ from offline.settings import OfflineClip
 from offline.wheels import wheel_path
 from sdlcore.benches.config import BenchSource, SaelensSource, SynthSource
 from sdlcore.extraction.config import LanguageSource
-from sdlcore.settings import Batch, Positive, Total
+from sdlcore.settings import BatchSize, Positive, Total
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.plugins.settings import PluginSource, source_gives
 from sdlstudy.settings.fields import Identifier, Settings, left_out
@@ -165,7 +165,7 @@ class Language(Source, LanguageSource):
     stream: bool = False
     """Make training rows during each training, anew for every run, without storing them. train_samples is then not
     used."""
-    buffer_rows: Batch = 65536
+    buffer_rows: BatchSize = 65536
     """Rows of a streamed source in memory; batches are drawn from them. More rows mix better."""
     samples_per_second: Positive | None = None
     """Tokens that your machine extracts in a second. A plan then estimates the time."""

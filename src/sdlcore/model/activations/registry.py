@@ -9,10 +9,10 @@ from sdlcore.config import BUILT_IN, TAKEN, Config, ModelConfig
 from sdlcore.model.activation import Activation, Selecting
 from sdlcore.plugins.registry import extension, registered
 
-AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
+ActivationClass = TypeVar("ActivationClass", bound=type[Activation])
 
 
-def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
+def activation(name: str) -> Callable[[ActivationClass], ActivationClass]:
     """Register a class as an activation under a name, for configurations and `ModelConfig`.
 
     Its annotated fields become settings, checked like the built-in ones. The field ``k: int`` takes the built-in
@@ -34,7 +34,7 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     facts: dict[str, bool] = {}
     register = extension("activation", name, BUILT_IN, [*Config.model_fields, *TAKEN], facts, built_in=["k"])
 
-    def add(cls: AnyActivation) -> AnyActivation:
+    def add(cls: ActivationClass) -> ActivationClass:
         candidate: object = cls
         if not (isinstance(candidate, type) and issubclass(candidate, Activation)):
             kind = f"the class {candidate.__name__}" if isinstance(candidate, type) else f"a {type(candidate).__name__}"
