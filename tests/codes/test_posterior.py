@@ -64,16 +64,14 @@ def test_a_dictionary_without_active_latents_is_refused():
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
 
 
-def test_latents_that_explain_too_little_bring_a_warning_and_stay():
+def test_latents_that_explain_too_little_keep_their_rows():
     """A latent of a random direction that is active in a few samples of pure noise has odds below 1 everywhere."""
     model = SparseCoder.from_config(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
     rows = torch.eye(8)[:3]
     state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((3,), -2.2), "b_dec": torch.zeros(8)}
     model.load_state_dict(model.state_dict() | state)
     x = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
-    with pytest.warns(UserWarning, match="posterior codes have no active latent: .* keep its encoder") as caught:
-        coder = with_posterior_codes(model, Arrays(x), 1000)
-    assert caught[0].filename == __file__
+    coder = with_posterior_codes(model, Arrays(x), 1000)
     assert (
         coder(torch.from_numpy(x)).csr().nnz <= 3 * 2
     )  # each of the three latents is active in fewer than three samples

@@ -239,12 +239,12 @@ def test_a_search_warns_of_an_l0_that_no_threshold_reaches(trained, x):
     repeated, zeros = np.repeat(x[:1], 500, axis=0), np.concatenate([x[:500], np.zeros((1500, 64), np.float32)])
     for samples, asked in ((repeated, 1.5), (zeros, 2.5)):
         with pytest.warns(
-            UserWarning, match=f"l0 is {asked}, but the search activates .* latents on average: no thr"
+            UserWarning, match=f"l0 is {asked}, but the codes activate .* latents on average: no thr"
         ) as caught:
             dictionary = sdl.search(trained, samples, "omp", l0=asked, **QUIET)
         assert {warning.filename for warning in caught} == {__file__}
         reached = l0(dictionary, samples)
-        assert f"activates {reached:.3g} latents" in str(caught[0].message)
+        assert f"activate {reached:.3g} latents" in str(caught[0].message)
         # rounding, which differs with the number of samples in a call, must not decide
         few = np.concatenate([dictionary.encode(part) for part in np.split(samples[-200:], 200)])
         assert ((few > 0) == (dictionary.encode(samples)[-200:] > 0)).all()
@@ -281,16 +281,16 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
             lambda d, x: sdl.search(d, x, "omp", k=2, l0=3),
             "2 steps activate 2 latents on average; lower l0, or raise k",
         ),
-        (lambda d, x: sdl.search(d, x[:, :8]), "x has 8 dimensions, but the dictionary reads 64"),
-        (lambda d, x: sdl.refine(d, (x, x)), "x is a tuple, as of several sites, but an autoencoder reads one"),
-        (lambda d, x: sdl.search(d, x[:200], "omp", l0=32, k=32), "32 steps activate .* latents on average; lower l0$"),
+        (lambda d, x: sdl.search(d, x[:, :8]), r"x has sites of \(8,\) dimensions, but the sae \(64,\)"),
+        (lambda d, x: sdl.refine(d, (x, x)), r"x has sites of \(64, 64\) dimensions, but the sae \(64,\)"),
+        (lambda d, x: sdl.search(d, x[:200], "omp", l0=32, k=32), "32 steps activate .* latents on average; lower l0"),
         (lambda d, x: sdl.search(d, x, n_samples=1, **QUIET), r"active in 3 samples \(of 1\); give more samples"),
         (
             lambda d, x: sdl.refine(d, iter([x[:500]]), n_samples=500, **QUIET),
             "x is an iterator, which can be read only once",
         ),
         (lambda d, x: sdl.reencode(d, x, "topk", 2.5), "topk needs l0, a whole number"),
-        (lambda d, x: sdl.reencode(d, x, l0=33), "l0 must be at most n_q = 32, found 33"),
+        (lambda d, x: sdl.reencode(d, x, "topk", 33), "k must be at most n_q = 32, found 33"),
         (lambda d, x: sdl.reencode(sdl.search(d, method="omp"), x[:1]), "x has 1 samples, but thresholds need"),
     ],
 )

@@ -83,7 +83,7 @@ def test_sites_that_do_not_fit_are_refused(planted):
     dictionary = sdl.fit(sites, pair="crosscoder", **TOPK | {"steps": 1})
     with pytest.raises(ValueError, match="anchors have 10 and 6 dimensions, but the sites of this crosscoder have 10"):
         sdl.fit(sites, pair="crosscoder", anchors=two, **TOPK)
-    with pytest.raises(ValueError, match=r"truth has dimensions \(10, 6\), but x has \(10, 6, 8\)"):
+    with pytest.raises(ValueError, match=r"truth: found \(10, 6\) dimensions, but x has \(10, 6, 8\)"):
         sdl.evaluate(dictionary, two, sites, nulls=False)
     with pytest.raises(ValueError, match=r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)"):
         sdl.shared_and_dedicated(dictionary, sites[:2])

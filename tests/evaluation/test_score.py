@@ -140,8 +140,8 @@ def classes(x):
         ),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x)["mip_decoder"], "no metric mip_decoder without ground truth"),
         (lambda sae, bench, x: sdl.evaluate(with_nan(sae, "b_dec", 4), bench), r"b_dec\[4\] is nan; train it again"),
-        (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"truth has dimensions \(5,\), but .* \(8,\)"),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)), r"anchors have dimensions \(5,\), but x"),
+        (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"truth: found \(5,\) dimensions, but .* \(8,\)"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)), r"anchors: found \(5,\) dimensions, but x"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=[x, x]), "the dictionary is an autoencoder, which reads one site"),
         (

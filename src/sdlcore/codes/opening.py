@@ -21,7 +21,6 @@ from sdlcore.identity import identity, provenance
 from sdlcore.inputs import open_batches
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Positive, checked
 from sdlcore.training.loop import Checkpointing
 
 N_SAMPLES = 65_536
@@ -42,14 +41,6 @@ def open_dictionary(dictionary: Dictionary | str | Path) -> Dictionary:
         )
     refuse_signed(start.coder.sigma, "a search for codes")
     return start
-
-
-def checked_l0(n_q: int, l0: float) -> float:
-    """Return an L0; ValueError unless it is above 0 and at most ``n_q``."""
-    l0 = checked("l0", Positive, l0)
-    if l0 > n_q:
-        raise ValueError(f"l0 must be at most n_q = {n_q}, found {l0:g}")
-    return l0
 
 
 @dataclass(frozen=True)
@@ -80,13 +71,9 @@ def open_samples(x: Any, coder: SparseCoder, seed: int) -> Iterator[SampleBatche
 
     ValueError if their dimensions differ from the dictionary's.
     """
-    if is_pair(x):
-        raise ValueError(
-            f"x is a {type(x).__name__}, as of several sites, but an autoencoder reads one: expected an array"
-        )
     with open_batches(x) as batches:
-        if batches.widths[0] != (n_p := coder.W_enc.shape[1]):
-            raise ValueError(f"x has {batches.widths[0]} dimensions, but the dictionary reads {n_p}")
+        if is_pair(x) or batches.widths[:1] != coder.input_sites:
+            raise ValueError(f"x has sites of {batches.widths} dimensions, but the sae {coder.input_sites}")
         size = batches.batch_size or (BATCH if batches.rows is None else min(BATCH, max(1, batches.rows // SHARE)))
         yield SampleBatches(batches, batches.begin(Request("sae", size, seed, steps=MOST_STEPS)))
 

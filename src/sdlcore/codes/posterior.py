@@ -59,15 +59,13 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int, 
     for round_ in range(ROUNDS):
         coder, units_Q = (model, norms_Q) if round_ == 0 else (search_model, torch.ones_like(norms_Q))
         estimate = _estimate(coder, units_Q, search_model, samples, n_samples, bar)
-        if estimate is None and round_ == 0:
-            message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
-            raise ValueError(f"{message}, or train longer or with a lower lr")
-        if estimate is None:  # the dictionary is worth keeping, since it was trained
-            warn_at_call(
-                "posterior codes have no active latent: the dictionary explains too little; keep its encoder, or use "
-                'sdl.search with method="omp"'
-            )
+        if estimate is None and round_ > 0:  # the new codes are zero, of which `warn_of_worse_codes` warns
             break
+        if estimate is None:
+            raise ValueError(
+                f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples, or "
+                "train longer or with a lower lr"
+            )
         statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
         search_model.load_state_dict(search_model.state_dict() | estimated | {"b_dec": b_dec})
@@ -116,6 +114,15 @@ def warn_of_worse_codes(
             f"dictionary: they do not suit it, so {remedy}"
         )
     return after["l0"]
+
+
+def warn_of_missed_l0(l0: float, reached: float, tolerance: float) -> None:
+    """Warn if codes activate another number of latents than requested, by a larger share than ``tolerance``."""
+    if abs(reached / l0 - 1) > tolerance:
+        warn_at_call(
+            f"l0 is {l0:g}, but the codes activate {reached:.3g} latents on average: no threshold comes nearer on "
+            "these samples, which repeat or are few; give more that differ, or another l0"
+        )
 
 
 def _estimate(

@@ -13,12 +13,11 @@ from sdlcore.codes.opening import (
     N_SAMPLES,
     SHARE,
     SampleBatches,
-    checked_l0,
     make_or_open,
     open_dictionary,
     open_samples,
 )
-from sdlcore.codes.posterior import on_unit_rows, warn_of_worse_codes, with_posterior_codes
+from sdlcore.codes.posterior import on_unit_rows, warn_of_missed_l0, warn_of_worse_codes, with_posterior_codes
 from sdlcore.config import Searched
 from sdlcore.device import Device, choose_device
 from sdlcore.dictionary.dictionary import Dictionary
@@ -26,9 +25,8 @@ from sdlcore.fitting.fit import fit
 from sdlcore.inputs import gives_batches
 from sdlcore.model.activation import Encoder
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Seed, Total, checked
+from sdlcore.settings import Positive, Seed, Total, checked
 from sdlcore.training.loop import Checkpointing
-from sdlcore.user_warnings import warn_at_call
 
 EncoderName = Literal["jumprelu", "topk", "batchtopk"]
 """Activations of `reencode`."""
@@ -93,7 +91,7 @@ def reencode(
     start, where = open_dictionary(dictionary), choose_device(device)
     checked("activation", EncoderName, activation)
     checked("steps", Total, steps)
-    l0 = None if l0 is None else checked_l0(start.n_q, l0)
+    l0 = checked("l0", Positive | None, l0)
     record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
     if activation != "jumprelu":
         k = start.coder.config.k if l0 is None else l0
@@ -117,11 +115,8 @@ def reencode(
             fitted = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, progress, keep)
             remedy = 'choose activation="batchtopk" or more steps, or keep the dictionary'
             reached = warn_of_worse_codes(coder, fitted, held_out, remedy, "codes of the new encoder")
-            if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
-                warn_at_call(
-                    f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot "
-                    "divide repeated samples, nor make a latent active that the codes never use"
-                )
+            if l0 is not None:
+                warn_of_missed_l0(l0, reached, L0_MISSED)
             return Dictionary(fitted, facts)
 
         return make_or_open(start, "reencode", "reencoded", record, samples, out, make)

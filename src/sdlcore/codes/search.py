@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import torch
 
-from sdlcore.codes.opening import N_SAMPLES, checked_l0, open_dictionary, open_samples
+from sdlcore.codes.opening import N_SAMPLES, open_dictionary, open_samples
 from sdlcore.codes.posterior import (
     JUDGED,
     fvu_and_l0,
     on_unit_rows,
+    warn_of_missed_l0,
     warn_of_worse_codes,
     with_posterior_codes,
 )
@@ -19,8 +20,7 @@ from sdlcore.data.batches import read_pair
 from sdlcore.dictionary.dictionary import Dictionary
 from sdlcore.identity import ENTRY
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import LatentCount, Total, checked
-from sdlcore.user_warnings import warn_at_call
+from sdlcore.settings import LatentCount, Positive, Total, checked
 
 CodeMethod = Literal["posterior", "omp"]
 """Ways to find codes of known rows."""
@@ -98,7 +98,7 @@ def search(
     record: dict[str, Any] = {"method": method}
     if method != "posterior":
         if l0 is not None:
-            record["l0"] = checked_l0(start.n_q, l0)
+            record["l0"] = l0 = checked("l0", Positive, l0)
             k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
         record["k"] = k = coder.config.k if k is None else checked("k", LatentCount, k)
         if k is None:
@@ -137,9 +137,9 @@ def _with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: flo
         return fvu_and_l0(model, x_BR)["l0"]
 
     if (most := mean_l0(0.0)) < l0:
-        advice = "lower l0, or raise k" if (model.config.k or 0) < model.config.n_q else "lower l0"
-        message = f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average"
-        raise ValueError(f"{message}; {advice}")
+        raise ValueError(
+            f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average; lower l0, or raise k"
+        )
     low, high, fewest = 0.0, float(x_BR.norm(dim=1).max() + model.b_dec.norm()), 0.0
     for _ in range(HALVINGS):
         reached = mean_l0(middle := (low + high) / 2)
@@ -152,9 +152,5 @@ def _with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: flo
         if high - low < ROUNDING * high:
             break
     reached = mean_l0(low * (1 - ROUNDING) if most - l0 <= l0 - fewest else high * (1 + ROUNDING))
-    if abs(reached / l0 - 1) > L0_MISSED:
-        warn_at_call(
-            f"l0 is {l0:g}, but the search activates {reached:.3g} latents on average: no threshold comes nearer on "
-            "these samples, which repeat or are few; give more that differ"
-        )
+    warn_of_missed_l0(l0, reached, L0_MISSED)
     return model

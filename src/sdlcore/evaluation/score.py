@@ -262,10 +262,13 @@ def _check_widths(
     if (widths := samples.widths[:used]) != expected:
         how = "; a transcoder needs a target, a crosscoder a list of sites" if len(widths) < len(expected) else ""
         raise ValueError(f"x has sites of {widths} dimensions, but the {pair} {expected}{how}")
-    if references is not None and (found := tuple(map(len, references.sites))[:used]) != expected:
-        raise ValueError(f"truth has dimensions {found}, but x has {expected}")
-    if anchors is not None and (found := tuple(rows.shape[1] for rows in anchors.sites)[:used]) != expected:
-        raise ValueError(f"anchors have dimensions {found}, but x has {expected}")
+    directions = {
+        "truth": None if references is None else tuple(map(len, references.sites)),
+        "anchors": None if anchors is None else tuple(rows.shape[1] for rows in anchors.sites),
+    }
+    for name, found in directions.items():
+        if found is not None and found[:used] != expected:
+            raise ValueError(f"{name}: found {found[:used]} dimensions, but x has {expected}")
 
 
 def null_dictionaries(

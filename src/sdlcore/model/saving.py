@@ -64,9 +64,9 @@ def tensors_of(model: SparseCoder) -> dict[str, Tensor]:
 
 
 def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
-    """Raise `ValueError`, naming file and weight, if a weight is not finite: `load_model` would refuse the file."""
+    """Raise `SourceError`, naming file and weight, if a weight in a file or to be written is not finite."""
     if broken := not_finite(weights):
-        raise ValueError(f"{path}: not written, because {broken}; train again, with a lower lr if training diverged")
+        raise SourceError(f"{path}: {broken}; train again, with a lower lr if training diverged")
 
 
 def load_model(path: str | Path) -> SparseCoder:
@@ -85,8 +85,7 @@ def load_model(path: str | Path) -> SparseCoder:
 def build_model(path: str | Path, description: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> SparseCoder:
     """Build a model from its description (`description_of`) and weights; result and errors as in `load_model`."""
     _check_plugin(path, description)
-    if broken := not_finite(tensors):
-        raise SourceError(f"{path}: {broken}; train again, with a lower lr if training diverged")
+    check_finite(path, tensors)
     try:
         with torch.device("meta"):  # names and shapes first, so that a wrong configuration cannot exhaust the memory
             empty_model(description).load_state_dict(tensors, assign=True)

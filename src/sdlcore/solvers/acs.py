@@ -71,10 +71,8 @@ def alternating_convex_search(
 
     Raises
     ------
-    MonotonicityError
-        If a convex step raises its objective.
     ValueError
-        If activations are not finite, or all zero.
+        If activations are not finite, or all zero, or an atom's least squares cannot be solved.
     """
     started = time.perf_counter()
     x = read_batch(batches, 0)

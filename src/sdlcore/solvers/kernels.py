@@ -68,7 +68,6 @@ def coordinate_descent(
     values: np.ndarray,
     worth: np.ndarray,
     objective: np.ndarray,
-    rise: np.ndarray,
 ) -> None:
     """Minimise c^T G c / 2 - b^T c over c >= 0 for each sample, one coefficient after the other.
 
@@ -90,8 +89,6 @@ def coordinate_descent(
         N, written: how much the error of its sample would grow without this atom, after the other active atoms adjust.
     objective
         B, written: the objective reached.
-    rise
-        B, written: the largest rise of the objective in any sweep; in exact arithmetic no rise is positive.
     """
     for r in prange(len(offsets) - 1):
         start, m = offsets[r], offsets[r + 1] - offsets[r]
@@ -108,10 +105,6 @@ def coordinate_descent(
             if value != 0:
                 for j in range(m):
                     slope[j] -= value * G[i, j]
-        before = 0.0
-        for i in range(m):
-            before -= 0.5 * values[start + i] * (correlations[start + i] + slope[i])
-        worst = -np.inf
         for _ in range(sweeps):
             for i in range(m):
                 old = values[start + i]
@@ -121,13 +114,10 @@ def coordinate_descent(
                     values[start + i] = new
                     for j in range(m):
                         slope[j] -= change * G[i, j]
-            after = 0.0
-            for i in range(m):
-                after -= 0.5 * values[start + i] * (correlations[start + i] + slope[i])
-            worst = max(worst, after - before)
-            before = after
-        objective[r] = before
-        rise[r] = worst
+        reached = 0.0
+        for i in range(m):
+            reached -= 0.5 * values[start + i] * (correlations[start + i] + slope[i])
+        objective[r] = reached
         if r % stride == 0:
             _worth(G, values[start : start + m], worth[start : start + m])
         else:

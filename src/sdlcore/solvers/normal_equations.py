@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers import kernels as loops
-from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError
+from sdlcore.solvers.codes import Codes
 from sdlcore.sparse.kernels.calling import set_numba_threads
 
 CHECKED = 16
 """Number of dimensions whose objective is checked in a step. J is a sum over dimensions, minimised separately."""
+ROUNDING = 1e-4
+"""Largest relative rise of an objective that counts as float32 rounding."""
 
 
 class NormalEquations:
@@ -62,24 +64,20 @@ class NormalEquations:
         """Return the D that minimises J(D) + lambda |D - D_0|^2, where lambda is ``ridge`` times a typical atom energy.
 
         The proximal term keeps an atom without samples in place and makes the matrix regular; for other atoms it is far
-        below the noise. If float32 rounding makes the matrix irregular all the same (more atoms than samples), the
-        system is solved in float64, with increasing ridge.
+        below the noise. If float32 rounding makes the matrix irregular all the same (more atoms than samples), or if J
+        rises in any of the `CHECKED` dimensions, the system is solved in float64, with increasing ridge.
 
         Raises
         ------
-        MonotonicityError
-            If J rises in any of the `CHECKED` dimensions beyond rounding.
+        ValueError
+            If no ridge is large enough.
         """
         weight = max(ridge * typical_value(self.energies), 1e-30)
         for dtype, factor in ((torch.float32, 1.0), (torch.float64, 1.0), (torch.float64, 1e2), (torch.float64, 1e4)):
             solved = self._solve(atoms_KR, weight * factor, dtype)
-            if solved is not None and (risen := self._risen(atoms_KR, solved)) is None:
+            if solved is not None and not self._rises(atoms_KR, solved):
                 return solved
-        what = "has no Cholesky factor" if solved is None else f"raised the objective of dimension {risen}"
-        raise MonotonicityError(
-            f"the dictionary step {what}, with {len(atoms_KR)} atoms; look for activations that are huge or not "
-            "finite, or raise ridge"
-        )
+        raise ValueError(f"least squares for {len(atoms_KR)} atoms have no solution in float64; raise ridge")
 
     def _solve(self, atoms_KR: Tensor, weight: float, dtype: torch.dtype) -> Tensor | None:
         A = self.A.to(dtype, copy=True)
@@ -91,13 +89,12 @@ class NormalEquations:
         # cholesky_solve returns column-major memory
         return torch.cholesky_solve(right, factor).float().contiguous()
 
-    def _risen(self, before: Tensor, after: Tensor) -> int | None:
-        """Return a dimension whose objective has risen, among `CHECKED` evenly spaced ones, or None."""
+    def _rises(self, before: Tensor, after: Tensor) -> bool:
+        """Return whether the objective has risen in one of `CHECKED` evenly spaced dimensions, or is not finite."""
         some = torch.linspace(0, before.shape[1] - 1, min(CHECKED, before.shape[1]), dtype=torch.float32).long()
         first, last = self._objective(before, some), self._objective(after, some)
         scale = torch.maximum(first[1], last[1]) + 1e-30
-        bad = ~(last[0] - first[0] <= ROUNDING * scale)
-        return int(some[bad][0]) if bool(bad.any()) else None
+        return not bool((last[0] - first[0] <= ROUNDING * scale).all())
 
     def _objective(self, atoms_KR: Tensor, dimensions: Tensor) -> tuple[Tensor, Tensor]:
         """Return J in some dimensions, and the magnitude of its terms, which sets the scale of rounding."""

@@ -89,8 +89,6 @@ def solve_dictionary(
     ------
     ValueError
         If activations are not finite, all zero or too large or small for float32, or the weights found are not finite.
-    MonotonicityError
-        If a convex step raises its objective (`sdlcore.solvers.codes`).
     """
     sites = pair_sites(config.pair, *store.widths)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))

@@ -18,7 +18,7 @@ def frequency(inputs: TermInputs) -> Tensor:
     multiply the weight by `TOO_OFTEN` / p_0. The gradient goes through JumpReLU's smoothed step.
     """
     out = inputs.out
-    active_N = smoothed(inputs, "frequency")
+    active_N = smoothed(inputs)
     here_Q = active_N.new_zeros(out.support.n_q).index_add(0, out.support.columns, active_N) / out.support.n_samples
     # averaged over processes, this is the square of the mean; each process has the gradient for its own samples
     all_Q = inputs.model.processes.mean(here_Q.detach())

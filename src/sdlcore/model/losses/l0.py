@@ -19,27 +19,21 @@ def l0(inputs: TermInputs) -> Tensor:
     tanh: E sum_i tanh(4 x_q,i w_i), where w_i is the norm of decoder row i (Anthropic, January 2025). For a
     crosscoder w_i is the sum of the sites' norms, as in the L1 penalty. It counts latents that are well above zero, and
     its gradient reaches the small ones.
-
-    Raises
-    ------
-    TypeError
-        If step or quadratic is used with an activation other than JumpReLU.
     """
     out, config = inputs.out, inputs.config
     if config.l0_form == "tanh":
         return torch.tanh(TANH_SCALE * weighted_by_decoder(out.values, inputs)).sum() / out.support.n_samples
-    active_N = smoothed(inputs, "l0")
+    active_N = smoothed(inputs)
     if config.l0_form == "step":
         return active_N.sum() / out.support.n_samples
     assert config.target_l0 is not None, "LossConfig needs target_l0"
     return (out.support.sum_by_sample(active_N) / config.target_l0 - 1).square().mean()
 
 
-def smoothed(inputs: TermInputs, name: str) -> Tensor:
+def smoothed(inputs: TermInputs) -> Tensor:
     """Return which entries are active (N, 0 or 1), with JumpReLU's straight-through gradient."""
     sigma, out = inputs.model.sigma, inputs.out
-    if not isinstance(sigma, JumpReLU):
-        raise TypeError(f"{name} needs activation jumprelu, found {inputs.model.config.activation}")
+    assert isinstance(sigma, JumpReLU), "LossConfig needs activation jumprelu"
     return step(out.pre, out.support.per_latent(sigma.threshold), sigma.bandwidth)
 
 
