@@ -27,7 +27,7 @@ def test_a_numbered_gpu_becomes_the_current_one(two_gpus):
     assert choose_device("auto") == torch.device("cuda")
     assert two_gpus == [1, 1]
     for wrong in ("cuda:2", "cuda:one"):
-        with pytest.raises(ValueError, match=f"no {wrong}, since torch sees 2 GPUs, counted from cuda:0"):
+        with pytest.raises(ValueError, match=f"no {wrong}: torch sees 2 GPUs, counted from cuda:0"):
             choose_device(wrong)
 
 
@@ -41,6 +41,6 @@ def test_each_process_of_torchrun_has_the_gpu_of_its_local_rank(two_gpus, monkey
     ):
         choose_device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ValueError, match=r"no cuda:2, .* start one process for each GPU"):
+    with pytest.raises(ValueError, match=r"no cuda:2: .* start one process for each GPU"):
         choose_device("auto")
     assert choose_device("cpu").type == "cpu"
