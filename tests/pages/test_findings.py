@@ -56,12 +56,16 @@ def names(table: str) -> dict[str, Any]:
         chosen = kept("codes_nulls_kl").query("rows == @rows and codes == @codes and target == '32' and layer == 12")
         return chosen.set_index("seed")["kl"]
 
+    def of_probes(k: str) -> pd.Series:
+        outcomes = kept("judged_sae_probes_outcomes").query("features == 'TopK' and minus == 'raw coordinates'")
+        return outcomes.set_index(outcomes["k"].astype(str)).loc[k]
+
     def anchors(arm: str, penalty: float) -> list[float]:
         runs = kept("anchoring_tuned_runs").query("l1 == @penalty")
         return [100 * value for value in gap(runs, "arm", arm, "none", "recovery_90")]
 
     return {
-        **{"kl": kl, "anchors": anchors},
+        **{"kl": kl, "anchors": anchors, "of_probes": of_probes},
         **{"t": t, "w": w, "K": kept, "gap": gap, "effect": effect, "len": len},
         **{"ci": lambda values: paired_interval(values.to_numpy()), "auc": lambda name, k: probes[name, k]},
         "paper": trained,

@@ -207,15 +207,16 @@ def null_sentence(table: pd.DataFrame, nulls: Sequence[str]) -> str:
     """
     trained = table[table["anchoring"].eq("none") & ~table["method"].isin(list(nulls))]
     if not has_values(trained, DECODER):
-        return f"Reconstructions leave {_span(table['fvu_mean'])} of the held-out variance unexplained."
+        return f"In this run, reconstructions leave {_span(table['fvu_mean'])} of the held-out variance unexplained."
     null = strongest_null(table, nulls)
     if null is None:
         level = _span(trained["chance_gt_recovery_decoder_mean"])
-        return f"Random directions recover {level}, and decoders of trained methods {_span(trained[DECODER])}."
+        decoders = _span(trained[DECODER])
+        return f"In this run, random directions recover {level}, and decoders of trained methods {decoders}."
     name, recovered = label_method(null[0]), percent(null[1])
     return (
-        f"Without any training of its own, the strongest null baseline ({name}) recovers {recovered} of the features; "
-        f"decoders of trained methods recover {_span(trained[DECODER])}."
+        f"In this run, the strongest null baseline ({name}), which learns little or nothing, recovers {recovered}; "
+        f"decoders of trained methods recover {_span(trained[DECODER])} of the features."
     )
 
 
@@ -236,11 +237,12 @@ def anchoring_sentence(effects: pd.DataFrame | None) -> str:
     links = (
         "too few seeds for an interval"
         if rows["difference_low"].isna().all()
-        else f"{excluding} of {len(rows)} 95 % intervals exclude zero, not corrected for their number"
+        else f"{excluding or 'none'} of {len(rows)} intervals (95 %, not corrected for their number) "
+        + ("excludes zero" if excluding < 2 else "exclude zero")
     )
     return (
-        f"Anchoring changes the decoder's recovery of features without an anchor by {low} to {high} points "
-        f"({seeds} seed{'s' * (seeds > 1)}; {links})."
+        f"In this run, anchoring changes the decoder's recovery of features without an anchor by {low} to {high} "
+        f"points ({seeds} seed{'s' * (seeds > 1)}; {links})."
     )
 
 
