@@ -2,9 +2,9 @@
 
     benchmarks/.venv/bin/python -m studies.rows_and_codes.probes --seeds 0 1 2     codes_nulls_probes.csv
 
-It needs `make peers`, and sae-probes 0.4.2 with zstandard and xgboost in the same environment. sae-probes contains the
-texts, splits them, chooses latents, and fits the probes. The sets are those of ``judged_sae_probes_sets.csv``. Each row
-of the table has the AUC of every set. An interrupted command continues. Predictions are in
+It needs `make peers`, and sae-probes 0.4.2 with zstandard, xgboost and gguf in the same environment. sae-probes contains
+the texts, splits them, chooses latents, and fits the probes. The sets are those of ``judged_sae_probes_sets.csv``. Each
+row of the table has the AUC of every set. An interrupted command continues. Predictions are in
 ``codes_nulls_predictions.csv``.
 """
 
@@ -50,7 +50,7 @@ def write_texts(folder: Path) -> None:
     with sdl.extract(
         cached(MODEL), every, at=f"resid_post.{LAYER - 1}", out=folder / "texts.h5", tokens="last", bos=True
     ) as store:
-        rows = dict(zip([every[number] for number in store.references["document"]], store.read("input"), strict=True))
+        rows = dict(zip([every[number] for number in store.read("document")], store.read("input"), strict=True))
     for name, several in texts.items():
         path = folder / f"model_activations_{NAME}" / f"{name}_{HOOK}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
