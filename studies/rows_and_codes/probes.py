@@ -2,7 +2,7 @@
 
     benchmarks/.venv/bin/python -m studies.rows_and_codes.probes --seeds 0 1 2     codes_nulls_probes.csv
 
-It needs `make peers`, and sae-probes 0.4.2 with zstandard, xgboost and gguf in the same environment. sae-probes contains
+It needs `make peers`, and sae-probes 0.4.2 with zstandard, xgboost and gguf in the same environment. sae-probes brings
 the texts, splits them, chooses latents, and fits the probes. The sets are those of ``judged_sae_probes_sets.csv``. Each
 row of the table has the AUC of every set. An interrupted command continues. Predictions are in
 ``codes_nulls_predictions.csv``.

@@ -17,6 +17,7 @@ from tests.conftest import REPOSITORY
 
 HIDDEN = re.compile(r"([+-]?\d*\.?\d+)<!-- (.*?) -->")
 MOST_FINDINGS, MOST_WORDS = 25, 30
+LONGEST = "TopK, 8000 steps"
 SETTINGS = {"1,024", "1,400", "8,000", "10,058", "1000", "12", "16", "16,384", "24", "32", "100", "1", ".95"}
 """Numbers of settings, which no table contains."""
 
@@ -38,7 +39,6 @@ def names(table: str) -> dict[str, Any]:
     ``K(name)`` and ``w(name, column=value)`` read another table.
     """
     t = kept(table)
-    probes = kept("judged_sae_probes_summary").set_index(["features", "k"])["auc"]
     trained = kept("paper_table1").query("protocol == 'paper' and anchoring == 'none'")
 
     def w(name: str = table, **where: Any) -> pd.DataFrame:
@@ -52,23 +52,22 @@ def names(table: str) -> dict[str, Any]:
         chosen = rows.query("method == @method and source == @source and contrast == @contrast and weight == @weight")
         return chosen[chosen["clip"] == clip]
 
-    def kl(rows: str, codes: str) -> pd.Series:
+    def kl(codes: str, rows: str = LONGEST) -> pd.Series:
         chosen = kept("codes_nulls_kl").query("rows == @rows and codes == @codes and target == '32' and layer == 12")
         return chosen.set_index("seed")["kl"]
 
-    def of_probes(k: str) -> pd.Series:
-        outcomes = kept("judged_sae_probes_outcomes").query("features == 'TopK' and minus == 'raw coordinates'")
-        return outcomes.set_index(outcomes["k"].astype(str)).loc[k]
+    def auc(codes: str, rows: str = LONGEST) -> pd.Series:
+        chosen = kept("codes_nulls_probes").query("rows == @rows and codes == @codes and k == 16")
+        return chosen.filter(regex=r"^\d+_").mean()  # over seeds, by set
 
     def anchors(arm: str, penalty: float) -> list[float]:
         runs = kept("anchoring_tuned_runs").query("l1 == @penalty")
         return [100 * value for value in gap(runs, "arm", arm, "none", "recovery_90")]
 
     return {
-        **{"kl": kl, "anchors": anchors, "of_probes": of_probes},
+        **{"kl": kl, "anchors": anchors, "auc": auc},
         **{"t": t, "w": w, "K": kept, "gap": gap, "effect": effect, "len": len},
-        **{"ci": lambda values: paired_interval(values.to_numpy()), "auc": lambda name, k: probes[name, k]},
-        "paper": trained,
+        **{"ci": lambda values: paired_interval(values.to_numpy()), "paper": trained},
     }
 
 
