@@ -68,15 +68,15 @@ def auc(encode: Callable[[Tensor], Tensor], folder: Path, seed: int, name: str) 
     return {result["k"]: result["test_auc"] for result in json.loads(path.read_text())}
 
 
-def features_of(rows: str, train: np.ndarray, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield each kind of codes, with a function that returns the encoder."""
+def encoders(rows: str, train: np.ndarray, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield each kind of codes, with a function that returns an object with ``encode``."""
     if rows == RAW:
-        yield "none", lambda: lambda x: x
+        yield "none", lambda: SimpleNamespace(encode=lambda x: x)
         return
     trained = dictionary(rows, train, LAYER, seed)
     for codes, _, find in islice(kinds(trained, train, (K,)), 3):  # without posterior codes
         if codes in CODES:
-            yield codes, lambda find=find: find().encode
+            yield codes, find
 
 
 def main() -> None:
@@ -88,10 +88,10 @@ def main() -> None:
     if not (FOLDER / f"model_activations_{NAME}").exists():
         write_texts(FOLDER)
     for seed, rows in product(options.seeds, ROWS):
-        for codes, find in features_of(rows, train, seed):
+        for codes, find in encoders(rows, train, seed):
             if (str(seed), rows, codes, "16") in finished(TABLE, KEYS):
                 continue
-            encode, folder = find(), FOLDER / "probes" / f"{seed} {rows} {codes}"
+            encode, folder = find().encode, FOLDER / "probes" / f"{seed} {rows} {codes}"
             scores = {name: auc(encode, folder, SPLIT_SEED + seed, name) for name in SETS}
             for k in (1, 16):
                 key = {"seed": seed, "rows": rows, "codes": codes, "k": k}
